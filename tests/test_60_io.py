@@ -1,0 +1,353 @@
+"""Storage: round trips, interruption and resumption, and GeoTIFFs that other readers read."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import dask
+import dask.array as da
+import numpy as np
+import pytest
+import rasterio
+import rioxarray  # noqa: F401
+import xarray as xr
+
+from xcloudfree.exceptions import DataError, GridError
+from xcloudfree.io import open_zarr, to_cog, to_zarr
+from xcloudfree.ledger import LEDGER, Progress
+
+SHAPE = (3, 40, 28)
+
+
+def scene(*, lazy: bool = True) -> xr.Dataset:
+    """Integer band with a scale, float band with NaN, flags, a mask, and a CRS."""
+    rng = np.random.default_rng(0)
+    dims = ("time", "y", "x")
+    floats = rng.normal(-12, 3, SHAPE).astype(np.float32)
+    floats[0, :3] = np.nan
+    digital = rng.integers(0, 9000, SHAPE, dtype=np.uint16)
+    digital[:, -2:] = 0
+    scale = {"scale_factor": 1e-4, "add_offset": -0.1, "nodata": 0, "units": "1"}
+    flags = {"flag_values": np.arange(4, dtype=np.uint8), "flag_meanings": "nodata a b c"}
+    ds: xr.Dataset = xr.Dataset(
+        {
+            "B02": (dims, digital, scale),
+            "VV": (dims, floats, {"units": "dB", "quantity": "sigma0"}),
+            "provenance": (dims, rng.integers(0, 4, SHAPE, dtype=np.uint8), flags),
+            "mask": (dims, rng.random(SHAPE) < 0.5),
+            "height": (("y", "x"), rng.random(SHAPE[1:])),
+        },
+        coords={
+            "time": np.array(
+                ["2025-06-01", "2025-06-03T10:11:12.123456789", "2025-07-01"], "M8[ns]"
+            ),
+            "y": 5_000_000.0 - 10 * np.arange(SHAPE[1]),
+            "x": 600_005.0 + 10 * np.arange(SHAPE[2]),
+            "item": ("time", ["a", "bb", "ccc"]),
+        },
+        attrs={"title": "test", "bbox": (1.0, 2.0)},
+    ).rio.write_crs("EPSG:32631")
+    return ds.chunk(time=1, y=16, x=20) if lazy else ds
+
+
+def assert_same(back: xr.Dataset, ds: xr.Dataset) -> None:
+    xr.testing.assert_equal(back, ds)
+    assert set(back.coords) == set(ds.coords)
+    for name, variable in ds.variables.items():
+        assert back[name].dtype == variable.dtype, name
+        assert back[name].dims == variable.dims, name
+    assert back.rio.crs == ds.rio.crs
+    for name in ("B02", "VV"):
+        assert back[name].attrs == ds[name].attrs
+        assert back[name].encoding["grid_mapping"] == "spatial_ref"
+
+
+class Faulty:
+    """Counts the blocks it makes, and fails at one of them the first time."""
+
+    def __init__(self, fail_at: int | None = None) -> None:
+        self.calls: list[tuple[int, int]] = []
+        self.fail_at = fail_at
+
+    def __call__(self, block: np.ndarray, block_info: Any = None) -> np.ndarray:
+        time, row, _ = block_info[0]["chunk-location"]
+        if len(self.calls) == self.fail_at:
+            self.fail_at = None
+            raise RuntimeError("the power went")
+        self.calls.append((int(time), int(row)))
+        return block + np.float32(1)
+
+    __name__ = "faulty"  # the task graph's name, the same in every process
+
+    def __dask_tokenize__(self) -> str:
+        return "faulty"
+
+    def on(self, ds: xr.Dataset) -> xr.Dataset:
+        data = da.map_blocks(
+            self, ds.VV.data, dtype=np.float32, meta=np.empty((0, 0, 0), np.float32)
+        )
+        return ds[["VV"]].assign(VV=ds.VV.copy(data=data))
+
+
+@pytest.mark.parametrize("lazy", [True, False])
+def test_round_trip_of_numbers_types_attributes_and_crs(tmp_path: Path, lazy: bool) -> None:
+    ds = scene(lazy=lazy)
+    back = to_zarr(ds, tmp_path / "out.zarr", progress=False)
+    assert_same(back, ds)
+    assert back.attrs == {"title": "test", "bbox": [1.0, 2.0]}
+    assert back.VV.chunks is not None
+    if lazy:
+        assert back.VV.chunks == ds.VV.chunks
+    assert back.provenance.attrs["flag_values"] == [0, 1, 2, 3]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out.zarr"]
+    assert not (tmp_path / "out.zarr" / LEDGER).exists()
+    assert json.loads((tmp_path / "out.zarr/zarr.json").read_text())["zarr_format"] == 3
+
+
+def test_other_readers_decode_reflectance_and_no_data(tmp_path: Path) -> None:
+    ds = scene()
+    to_zarr(ds, tmp_path / "out.zarr", progress=False)
+    decoded = xr.open_zarr(tmp_path / "out.zarr", consolidated=False)
+    expected = (ds.B02 * 1e-4 - 0.1).where(ds.B02 != 0)
+    assert int(decoded.B02.isnull().sum()) == int((ds.B02 == 0).sum()) > 0
+    np.testing.assert_allclose(decoded.B02, expected, atol=1e-6)
+    assert decoded.provenance.dtype == np.uint8
+
+
+def test_data_array_comes_back_as_one(tmp_path: Path) -> None:
+    array = scene().VV.rename(None).expand_dims(band=["VV"])
+    back = to_zarr(array, tmp_path / "out.zarr", progress=False)
+    assert isinstance(back, xr.DataArray)
+    assert back.name is None
+    xr.testing.assert_equal(back, array)
+    assert back.rio.crs == array.rio.crs
+
+
+def test_irregular_chunks_are_made_regular(tmp_path: Path) -> None:
+    ds = scene().chunk(y=(7, 20, 13), x=(3, 25))
+    back = to_zarr(ds, tmp_path / "out.zarr", progress=False)
+    xr.testing.assert_equal(back, ds)
+    assert back.VV.chunksizes["y"] == (20, 20)
+
+
+def test_rows_are_computed_one_after_another_each_once(tmp_path: Path) -> None:
+    faulty = Faulty()
+    with dask.config.set(scheduler="sync"):
+        to_zarr(faulty.on(scene()), tmp_path / "out.zarr", progress=False)
+    rows = list(dict.fromkeys(faulty.calls))
+    assert rows == [(time, row) for time in range(3) for row in range(3)]
+    assert len(faulty.calls) == 3 * 3 * 2
+
+
+def test_interrupted_write_is_never_taken_for_done_and_goes_on_where_it_stopped(
+    tmp_path: Path,
+) -> None:
+    ds, path = scene(), tmp_path / "out.zarr"
+    faulty = Faulty(fail_at=9)  # inside the second date, in the middle of a row
+    with dask.config.set(scheduler="sync"):
+        with pytest.raises(RuntimeError, match="power"):
+            to_zarr(faulty.on(ds), path, progress=False)
+        assert not path.exists()
+        with pytest.raises(DataError, match=r"interrupted.*to_zarr\(obj, "):
+            open_zarr(path)
+        with pytest.raises(DataError, match="unfinished"):
+            open_zarr(tmp_path / "out.zarr.partial")
+        done = json.loads((tmp_path / "out.zarr.partial" / LEDGER).read_text())["done"]
+        assert done == [f"time=0:1,y={a}:{b}" for a, b in ((0, 16), (16, 32), (32, 40))] + [
+            "time=1:2,y=0:16"
+        ]
+        faulty.calls.clear()
+        back = to_zarr(faulty.on(ds), path, progress=False)
+    assert set(faulty.calls) == {(1, 1), (1, 2), (2, 0), (2, 1), (2, 2)}
+    xr.testing.assert_equal(back.VV, ds.VV + np.float32(1))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out.zarr"]
+
+
+def test_a_finished_store_stays_until_its_successor_is_complete(tmp_path: Path) -> None:
+    ds, path = scene(), tmp_path / "out.zarr"
+    to_zarr(ds[["VV"]], path, progress=False)
+    with pytest.raises(RuntimeError, match="power"):
+        to_zarr(Faulty(fail_at=5).on(ds), path, progress=False)
+    xr.testing.assert_equal(open_zarr(path).VV, ds.VV)
+    back = to_zarr(Faulty().on(ds), path, progress=False)
+    xr.testing.assert_equal(back.VV, ds.VV + np.float32(1))
+
+
+def test_another_object_does_not_resume(tmp_path: Path) -> None:
+    ds, path = scene(), tmp_path / "out.zarr"
+    with pytest.raises(RuntimeError, match="power"):
+        to_zarr(Faulty(fail_at=5).on(ds), path, progress=False)
+    with pytest.raises(DataError, match=r"VV: other values.*mode='overwrite'\)\.$"):
+        to_zarr(ds[["VV"]], path, progress=False)
+    with pytest.raises(DataError, match="B02: new"):
+        to_zarr(ds[["VV", "B02"]], path, progress=False)
+    other = Faulty().on(ds)
+    other.VV.attrs["units"] = "1"
+    with pytest.raises(DataError, match="VV: other attributes"):
+        to_zarr(other, path, progress=False)
+    with pytest.raises(DataError, match=r"VV: other.*chunks"):
+        to_zarr(Faulty().on(ds.chunk(y=20)), path, progress=False)
+    back = to_zarr(ds[["VV"]], path, mode="overwrite", progress=False)
+    xr.testing.assert_equal(back.VV, ds.VV)
+
+
+def test_a_store_without_a_ledger_or_with_a_damaged_one_is_begun_anew(tmp_path: Path) -> None:
+    ds, path = scene(), tmp_path / "out.zarr"
+    ledger = tmp_path / "out.zarr.partial" / LEDGER
+    for damage in (ledger.unlink, lambda: ledger.write_text('{"identity": {"VV')):
+        with pytest.raises(RuntimeError, match="power"):
+            to_zarr(Faulty(fail_at=9).on(ds), path, mode="overwrite", progress=False)
+        damage()
+        faulty = Faulty()
+        back = to_zarr(faulty.on(ds), path, progress=False)
+        assert len(faulty.calls) == 3 * 3 * 2
+        xr.testing.assert_equal(back.VV, ds.VV + np.float32(1))
+
+
+def test_rows_not_yet_written_read_as_no_data(tmp_path: Path) -> None:
+    with (
+        dask.config.set(scheduler="sync"),
+        pytest.raises(RuntimeError, match="power"),
+    ):
+        to_zarr(Faulty(fail_at=9).on(scene()), tmp_path / "out.zarr", progress=False)
+    partial = xr.open_zarr(tmp_path / "out.zarr.partial", consolidated=False)
+    assert np.isnan(partial.VV[2]).all()
+
+
+def test_what_zarr_cannot_hold_is_named(tmp_path: Path) -> None:
+    ds = scene()
+    ds.attrs["model"] = object()
+    ds.VV.attrs["date"] = np.datetime64("2025-01-01")
+    ds = ds.assign_coords(proj=("time", np.array([{"a": 1}, None, 3], dtype=object)))
+    with pytest.warns(UserWarning, match=r"attribute 'model' \(object\); the variable 'proj'"):
+        back = to_zarr(ds, tmp_path / "out.zarr", progress=False)
+    assert back.VV.attrs["date"] == "2025-01-01"
+    xr.testing.assert_equal(back, ds.drop_vars("proj"))
+
+
+def test_encoding_of_a_former_file_does_not_reach_the_values(tmp_path: Path) -> None:
+    ds = scene()[["VV"]]
+    ds.VV.encoding |= {"dtype": "int16", "scale_factor": 0.1, "chunks": (1, 5, 5), "filters": None}
+    back = to_zarr(ds, tmp_path / "out.zarr", progress=False)
+    xr.testing.assert_equal(back, ds)
+
+
+def test_refusals(tmp_path: Path) -> None:
+    ds = scene()[["VV"]]
+    with pytest.raises(DataError, match=r"'out\.zarr'\)\.$"):
+        to_zarr(ds, "s3://bucket/out.zarr")
+    with pytest.raises(DataError, match=r"mode='w'\)\.$"):
+        to_zarr(ds, tmp_path / "out.zarr", mode="a")
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/cat.jpg").touch()
+    with pytest.raises(DataError, match="not a Zarr store"):
+        to_zarr(ds, tmp_path / "photos", mode="overwrite")
+    assert (tmp_path / "photos/cat.jpg").exists()
+    to_zarr(ds, tmp_path / "out.zarr", progress=False)
+    with pytest.raises(DataError, match=r"exists: .*mode='w'\)\.$"):
+        to_zarr(ds, tmp_path / "out.zarr", mode="w-")
+    with pytest.raises(DataError, match="There is no Zarr store"):
+        open_zarr(tmp_path / "nowhere.zarr")
+
+
+def test_progress_speaks_where_it_is_told_and_not_otherwise() -> None:
+    stream = io.StringIO()
+    bar = Progress("writing", 40, stream=stream)
+    for _ in range(40):
+        bar.step()
+    lines = stream.getvalue().splitlines()
+    assert len(lines) == 10
+    assert lines[-1].startswith("writing [####################] 40/40")
+    silent = io.StringIO()
+    Progress("writing", 1, show=False, stream=silent).step()
+    assert silent.getvalue() == ""
+
+
+# ------------------------------------------------------------------ cloud-optimised GeoTIFF
+
+
+def test_cog_of_integer_bands_one_file_per_date(tmp_path: Path) -> None:
+    ds = scene()[["B02"]].assign(B03=lambda d: d.B02 + 1)
+    ds.B03.attrs = ds.B02.attrs
+    files = to_cog(ds, tmp_path / "out.tif")
+    assert [f.name for f in files] == [
+        "out_20250601T000000.tif",
+        "out_20250603T101112.tif",
+        "out_20250701T000000.tif",
+    ]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [f.name for f in files]
+    for i, file in enumerate(files):
+        with rasterio.open(file) as source:
+            assert source.dtypes == ("uint16", "uint16")
+            assert source.descriptions == ("B02", "B03")
+            assert source.nodata == 0
+            assert source.crs == "EPSG:32631"
+            assert source.scales == (1e-4, 1e-4)
+            assert source.offsets == (-0.1, -0.1)
+            assert source.transform[:6] == (10, 0, 600_000, 0, -10, 5_000_005)
+            assert source.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+            np.testing.assert_array_equal(source.read(1), ds.B02.values[i])
+            np.testing.assert_array_equal(source.read(2), ds.B03.values[i])
+
+
+def test_cog_has_overviews_and_reads_the_same_through_rioxarray(tmp_path: Path) -> None:
+    size = 1200
+    values = np.random.default_rng(1).random((2, size, size)).astype(np.float32)
+    array = xr.DataArray(
+        da.from_array(values, chunks=(1, 500, 700)),
+        dims=("band", "y", "x"),
+        coords={
+            "band": ["VV", "VH"],
+            "y": 10.0 * np.arange(size)[::-1],
+            "x": 10.0 * np.arange(size),
+        },
+    ).rio.write_crs("EPSG:32719")
+    (file,) = to_cog(array, tmp_path / "sar.tif")
+    with rasterio.open(file) as source:
+        assert source.overviews(1)
+        assert source.block_shapes == [(512, 512)] * 2
+        assert source.descriptions == ("VV", "VH")
+    back = xr.open_dataarray(file, engine="rasterio")
+    np.testing.assert_array_equal(back, values)
+    np.testing.assert_allclose(back.x, array.x)
+    np.testing.assert_allclose(back.y, array.y)
+
+
+def test_cog_of_mixed_types_keeps_values_and_no_data(tmp_path: Path) -> None:
+    ds = scene().isel(time=0)[["B02", "VV", "provenance", "mask"]]
+    (file,) = to_cog(ds, tmp_path / "out.tif")
+    with rasterio.open(file) as source:
+        assert source.dtypes == ("float32",) * 4
+        assert np.isnan(source.nodata)
+        planes = source.read()
+    expected = ds.B02.astype(np.float32).where(ds.B02 != 0)
+    np.testing.assert_array_equal(planes[0], expected)
+    np.testing.assert_array_equal(planes[1], ds.VV)
+    np.testing.assert_array_equal(planes[2], ds.provenance)
+    np.testing.assert_array_equal(planes[3], ds.mask)
+
+
+def test_interrupted_cog_leaves_nothing(tmp_path: Path) -> None:
+    ds = Faulty(fail_at=2).on(scene()).isel(time=0)
+    with pytest.raises(RuntimeError, match="power"):
+        to_cog(ds, tmp_path / "out.tif")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_cog_refusals(tmp_path: Path) -> None:
+    ds = scene().isel(time=0)[["VV"]]
+    with pytest.raises(GridError, match=r"ds\.rio\.write_crs\('EPSG:32631'\)\.$"):
+        to_cog(ds.drop_vars("spatial_ref"), tmp_path / "out.tif")
+    with pytest.raises(DataError, match=r"'out\.tif'\)\.$"):
+        to_cog(ds, tmp_path / "out.zarr")
+    with pytest.raises(DataError, match="one date"):
+        to_cog(ds.drop_vars("time").expand_dims(patch=2, time=2), tmp_path / "out.tif")
+    with pytest.raises(GridError, match="evenly"):
+        to_cog(ds.assign_coords(x=np.arange(28.0) ** 2), tmp_path / "out.tif")
+    clash = scene().isel(time=0)[["B02"]].assign(B03=lambda d: d.B02.assign_attrs(nodata=9))
+    with pytest.raises(DataError, match="no-data"):
+        to_cog(clash, tmp_path / "out.tif")
+    assert list(tmp_path.iterdir()) == []

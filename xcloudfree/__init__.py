@@ -1,0 +1,42 @@
+"""Cloud-free Sentinel-2 from Sentinel-1 and cloudy Sentinel-2, over xarray and dask.
+
+Importing registers ``ds.cloudfree``. Torch, catalogs and plotting are imported when first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from xcloudfree import accessor, bands, exceptions, models
+from xcloudfree._version import __version__
+from xcloudfree.evaluate import evaluate
+
+if TYPE_CHECKING:
+    from xcloudfree import datasets, io, stac
+    from xcloudfree.train import fit
+
+__all__ = [
+    "__version__",
+    "accessor",
+    "bands",
+    "datasets",
+    "evaluate",
+    "exceptions",
+    "fit",
+    "io",
+    "models",
+    "stac",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "fit":
+        return import_module("xcloudfree.train").fit
+    if name in ("datasets", "io", "stac"):
+        return import_module(f"xcloudfree.{name}")
+    raise AttributeError(f"module 'xcloudfree' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

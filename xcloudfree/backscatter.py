@@ -1,0 +1,239 @@
+"""Sentinel-1 items as passes, each paired with the scene that it is nearest to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from .bands import sar_band
+from .exceptions import DataError, MissingBandError, UnitsError
+from .harmonise import SarRule, decibel, sar_rule
+from .mosaic import Layer, Layers, Reader, join
+from .pairing import Pass, nearest_passes
+from .query import footprint, item_time
+
+if TYPE_CHECKING:
+    import pystac
+    from odc.geo.geobox import GeoBox
+
+
+@dataclass(frozen=True)
+class _Slices:
+    """The slices of one pass."""
+
+    own: Pass
+    items: tuple[pystac.Item, ...]
+    rule: SarRule
+
+
+def requested_polarisations(polarisations: Sequence[str] | None) -> list[str]:
+    """Canonical polarisations that the user asked for.
+
+    Parameters
+    ----------
+    polarisations : sequence of str, optional
+        As the user wrote them; nothing for Sentinel-2 alone.
+
+    Returns
+    -------
+    list of str
+
+    Raises
+    ------
+    MissingBandError
+        A name that is no polarisation.
+
+    Examples
+    --------
+    >>> requested_polarisations(["vv", "VH"]), requested_polarisations(())
+    (['VV', 'VH'], [])
+    """
+    if isinstance(polarisations, str):
+        polarisations = [polarisations]
+    out = []
+    for name in polarisations or ():
+        band = sar_band(name)
+        if band is None:
+            raise MissingBandError(
+                f'{name!r} is no polarisation: load(..., polarisations=("VV", "VH")).'
+            )
+        out.append(band[0])
+    return out
+
+
+def group_passes(
+    items: Sequence[pystac.Item], polarisations: Sequence[str], grid: GeoBox
+) -> list[_Slices]:
+    """Slices that belong to one pass, for every pass with the wanted polarisations.
+
+    Parameters
+    ----------
+    items : sequence of pystac.Item
+        Sentinel-1 items, sorted by time.
+    polarisations : sequence of str
+        Wanted polarisations.
+    grid : GeoBox
+        Grid whose coverage counts.
+
+    Returns
+    -------
+    list
+
+    Raises
+    ------
+    MissingBandError
+        There are items, but none has the polarisations.
+    UnitsError
+        An item is not terrain corrected, or they are of different quantities.
+    """
+    from odc.geo import geom
+
+    area = grid.geographic_extent
+    found: dict[Any, list[tuple[pystac.Item, SarRule]]] = {}
+    seen: set[str] = set()
+    for item in items:
+        rule = sar_rule(item)
+        have = dict(rule.assets)
+        seen |= set(have)
+        if all(pol in have for pol in polarisations):
+            key = (rule.pass_key, item.collection_id, rule.assets, rule.units, str(rule.nodata))
+            found.setdefault(key, []).append((item, rule))
+    if items and not found:
+        raise MissingBandError(
+            f"No Sentinel-1 item has {' and '.join(polarisations)}; they have "
+            f"{', '.join(sorted(seen))}. Ask for what there is: "
+            f"load(..., polarisations={tuple(sorted(seen))})."
+        )
+    quantities = {rule.quantity for slices in found.values() for _, rule in slices}
+    if len(quantities) > 1:
+        raise UnitsError(
+            f"Sentinel-1 items of different quantities, {', '.join(sorted(quantities))}, do not "
+            'mix. Name one collection: load(..., collections=["sentinel-2-l2a", "sentinel-1-rtc"]).'
+        )
+    out = []
+    for (key, *_), slices in found.items():
+        shape = geom.unary_union(footprint(item) for item, _ in slices)
+        covered = 0.0 if shape is None else (shape & area).area / area.area
+        time = np.datetime64(item_time(slices[0][0]).astimezone(UTC).replace(tzinfo=None), "ns")
+        rule = slices[0][1]
+        own = Pass(key, time, rule.relative_orbit, covered)
+        out.append(_Slices(own, tuple(item for item, _ in slices), rule))
+    return out
+
+
+def load_backscatter(
+    scenes: xr.Dataset,
+    items: Sequence[pystac.Item],
+    polarisations: Sequence[str],
+    max_gap: np.timedelta64,
+    on_gap: str,
+    reader: Reader,
+) -> xr.Dataset:
+    """The scenes with the backscatter of the nearest pass of each.
+
+    Parameters
+    ----------
+    scenes : xarray.Dataset
+        Sentinel-2 scenes along ``time``.
+    items : sequence of pystac.Item
+        Sentinel-1 items around their times.
+    polarisations : sequence of str
+        Wanted polarisations.
+    max_gap : numpy.timedelta64
+        Largest distance in time.
+    on_gap : {"raise", "drop", "nan"}
+        What becomes of a scene without a pass.
+    reader : Reader
+        Opens items on the grid of the scenes.
+
+    Returns
+    -------
+    xarray.Dataset
+
+    Raises
+    ------
+    DataError
+        A scene without a pass, or no scene left.
+    """
+    passes = group_passes(items, polarisations, reader.grid)
+    pairs = nearest_passes(list(scenes["time"].values), [p.own for p in passes], max_gap)
+    alone = [str(t)[:16] for t, p in zip(scenes["time"].values, pairs, strict=True) if p is None]
+    if alone and (on_gap == "raise" or (on_gap == "drop" and len(alone) == len(pairs))):
+        raise DataError(
+            f"No Sentinel-1 pass within {np.timedelta64(max_gap, 'h')} of {len(alone)} of "
+            f"{len(pairs)} scenes: {', '.join(alone)}. Allow a larger distance, load(..., "
+            'max_gap="6D"), or go on without: load(..., on_gap="drop") or load(..., on_gap="nan").'
+        )
+    if on_gap == "drop":
+        scenes = scenes.isel(time=[n for n, p in enumerate(pairs) if p is not None])
+        pairs = [p for p in pairs if p is not None]
+
+    opened = _open(passes, {p for p in pairs if p is not None}, polarisations, reader)
+    blank = xr.full_like(scenes[next(iter(scenes.data_vars))].isel(time=0, drop=True), np.nan)
+    for pol in polarisations:
+        steps = [blank if p is None else opened[p][pol] for p in pairs]
+        series = xr.concat(steps, dim="time", coords="minimal", compat="override", join="override")
+        attrs = {"units": "dB"}
+        if passes:
+            attrs["quantity"] = passes[0].rule.quantity
+        scenes[pol] = (("time", *blank.dims), series.data, attrs)
+    return scenes.assign_coords(_coordinates(scenes["time"].values, passes, pairs))
+
+
+def _open(
+    passes: Sequence[_Slices], used: set[int], polarisations: Sequence[str], reader: Reader
+) -> dict[int, xr.Dataset]:
+    kinds: dict[Any, list[int]] = {}
+    for n in sorted(used):
+        rule = passes[n].rule
+        kind = (passes[n].items[0].collection_id, rule.assets, rule.units, str(rule.nodata))
+        kinds.setdefault(kind, []).append(n)
+    out: dict[int, xr.Dataset] = {}
+    for members in kinds.values():
+        rule = passes[members[0]].rule
+        keys = dict(rule.assets)
+        how = (
+            "nearest" if rule.units == "dB" else "bilinear"
+        )  # the mean of dB is not the dB of the mean
+        layers: Layers = tuple(
+            (p, Layer(keys[p], "float32", rule.nodata, how)) for p in polarisations
+        )
+        items = [item for n in members for item in passes[n].items]
+        power = reader.open(items, [n for n in members for _ in passes[n].items], layers)
+        if rule.units != "dB":
+            power = xr.apply_ufunc(decibel, power, dask="parallelized", output_dtypes=[np.float32])
+        elif not np.isnan(rule.nodata):
+            power = power.where(power != rule.nodata)
+        for step, n in enumerate(members):
+            out[n] = power.isel(time=step, drop=True)
+    return out
+
+
+def _coordinates(
+    times: Any, passes: Sequence[_Slices], pairs: Sequence[int | None]
+) -> dict[str, Any]:
+    chosen = [None if p is None else passes[p] for p in pairs]
+    nat = np.timedelta64("NaT", "ns")
+    gaps = [nat if c is None else c.own.time - t for t, c in zip(times, chosen, strict=True)]
+    orbits = [c.own.relative_orbit if c else None for c in chosen]
+    return {
+        "s1_item_id": (
+            "time",
+            np.array(["" if c is None else join(i.id for i in c.items) for c in chosen]),
+        ),
+        "time_gap": (
+            "time",
+            np.array(gaps, "timedelta64[ns]"),
+            {"long_name": "Sentinel-1 minus Sentinel-2 acquisition time"},
+        ),
+        "relative_orbit": (
+            "time",
+            np.array([-1 if o is None else o for o in orbits], "int16"),
+            {"long_name": "relative orbit of Sentinel-1; -1: unknown"},
+        ),
+    }

@@ -1,0 +1,210 @@
+"""The only file that builds dask graphs: one task a block, which reads its halo itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import product
+from operator import getitem
+from typing import Any
+
+import numpy as np
+from dask._task_spec import DataNode, List, Task, TaskRef
+from dask.array import Array as DaskArray
+from dask.base import tokenize
+from dask.highlevelgraph import HighLevelGraph
+from numpy.typing import NDArray
+
+from xcloudfree.kernels.windows import Span, pieces, spans
+
+BLOCK = 1024
+"""Side of the blocks in which arrays in memory are worked through."""
+
+Function = Callable[..., tuple[NDArray[Any], ...]]
+"""``function(*windows, core=(rows, columns))``: windows (*lead, [band,] y, x) in, cores out."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """One array that a block returns.
+
+    Parameters
+    ----------
+    dtype : dtype
+        Type of its values.
+    bands : int or None
+        Length of the band axis before y and x; None for an array without one.
+    """
+
+    dtype: np.dtype[Any]
+    bands: int | None = None
+
+
+def map_windows(
+    function: Function,
+    groups: Sequence[Sequence[Any]],
+    outputs: Sequence[Output],
+    *,
+    lead: int,
+    halo: int = 0,
+    stride: int = 1,
+) -> tuple[Any, ...]:
+    """Apply a function to each block of a scene together with the halo that it needs.
+
+    Parameters
+    ----------
+    function : callable
+        See :data:`Function`; must be picklable and deterministic to tokenize.
+    groups : sequence of sequences of arrays
+        Each group becomes one window: a single array (*lead, [band,] y, x), or several arrays
+        (*lead, y, x) that are stacked along a new band axis. All numpy, or some of dask.
+    outputs : sequence of Output
+        What the function returns.
+    lead : int
+        Dimensions before band, y and x.
+    halo, stride : int
+        See :func:`xcloudfree.kernels.windows.span`.
+
+    Returns
+    -------
+    tuple of arrays
+        Numpy if all inputs are, else dask with the chunks of the first dask array.
+    """
+    arrays = [a for group in groups for a in group]
+    first = next((a for a in arrays if isinstance(a, DaskArray)), None)
+    if first is None:
+        return _eager(function, groups, outputs, lead, halo, stride)
+    chunks = (*first.chunks[:lead], *first.chunks[-2:])
+    groups = [[_aligned(a, chunks, lead) for a in group] for group in groups]
+    return _lazy(function, groups, outputs, chunks, lead, halo, stride)
+
+
+def _lazy(
+    function: Function,
+    groups: Sequence[Sequence[DaskArray]],
+    outputs: Sequence[Output],
+    chunks: tuple[tuple[int, ...], ...],
+    lead: int,
+    halo: int,
+    stride: int,
+) -> tuple[DaskArray, ...]:
+    arrays = [a for group in groups for a in group]
+    token = tokenize(function, [a.name for a in arrays], list(outputs), halo, stride)
+    name = f"{type(function).__name__.lower()}-{token}"
+    rows, columns = (spans(c, halo, stride) for c in chunks[-2:])
+    graph: dict[Any, Any] = {f"{name}-function": DataNode(f"{name}-function", function)}
+    for index in product(*(range(len(c)) for c in chunks)):
+        y, x = rows[index[-2]], columns[index[-1]]
+        grid = [
+            (pieces(s.read_start, s.read_stop, c)) for s, c in zip((y, x), chunks[-2:], strict=True)
+        ]
+        parts = List(
+            *(List(*(_references(a, index[:lead], grid, lead) for a in group)) for group in groups)
+        )
+        key = (name, *index)
+        graph[key] = Task(
+            key, _run, TaskRef(f"{name}-function"), parts, grid, (y.core, x.core), lead
+        )
+    results = []
+    for number, output in enumerate(outputs):
+        label = f"{name}-{number}"
+        middle = () if output.bands is None else (0,)
+        layer = {}
+        for index in product(*(range(len(c)) for c in chunks)):
+            key = (label, *index[:lead], *middle, *index[lead:])
+            layer[key] = Task(key, getitem, TaskRef((name, *index)), number)
+        collected = HighLevelGraph.from_collections(name, graph, dependencies=arrays)
+        layers = {**collected.layers, label: layer}
+        dependencies = {**collected.dependencies, label: {name}}
+        bands = () if output.bands is None else ((output.bands,),)
+        results.append(
+            DaskArray(
+                HighLevelGraph(layers, dependencies),
+                label,
+                chunks=(*chunks[:lead], *bands, *chunks[lead:]),
+                dtype=output.dtype,
+            )
+        )
+    return tuple(results)
+
+
+def _references(
+    array: DaskArray, head: tuple[int, ...], grid: list[list[tuple[int, slice]]], lead: int
+) -> List:
+    """Keys of the chunks that a window touches, row by row."""
+    middle = (0,) * (array.ndim - lead - 2)
+    return List(
+        *(
+            List(*(TaskRef((array.name, *head, *middle, i, j)) for j, _ in grid[1]))
+            for i, _ in grid[0]
+        )
+    )
+
+
+def _run(
+    function: Function,
+    groups: list[list[list[list[NDArray[Any]]]]],
+    grid: list[list[tuple[int, slice]]],
+    core: tuple[slice, slice],
+    lead: int,
+) -> tuple[NDArray[Any], ...]:
+    """The task: join the chunks of each array, stack each group, apply the function."""
+    windows = [_stack([_join(parts, grid) for parts in group], lead) for group in groups]
+    return function(*windows, core=core)
+
+
+def _join(parts: list[list[NDArray[Any]]], grid: list[list[tuple[int, slice]]]) -> NDArray[Any]:
+    rows = [
+        [part[..., y, x] for part, (_, x) in zip(line, grid[1], strict=True)]
+        for line, (_, y) in zip(parts, grid[0], strict=True)
+    ]
+    if len(rows) == 1 and len(rows[0]) == 1:
+        return np.asarray(rows[0][0])
+    return np.concatenate([np.concatenate(line, axis=-1) for line in rows], axis=-2)
+
+
+def _stack(arrays: list[NDArray[Any]], lead: int) -> NDArray[Any]:
+    return arrays[0] if len(arrays) == 1 else np.stack(arrays, axis=lead)
+
+
+def _eager(
+    function: Function,
+    groups: Sequence[Sequence[NDArray[Any]]],
+    outputs: Sequence[Output],
+    lead: int,
+    halo: int,
+    stride: int,
+) -> tuple[NDArray[Any], ...]:
+    head, size = groups[0][0].shape[:lead], groups[0][0].shape[-2:]
+    results = tuple(
+        np.empty((*head, *(() if o.bands is None else (o.bands,)), *size), o.dtype) for o in outputs
+    )
+    rows, columns = (spans(_regular(n), halo, stride) for n in size)
+    for *place, y, x in product(*(range(n) for n in head), rows, columns):
+        window = (*(slice(i, i + 1) for i in place), ..., *(_read(s) for s in (y, x)))
+        blocks = function(
+            *(_stack([a[window] for a in group], lead) for group in groups), core=(y.core, x.core)
+        )
+        written = (*window[:-2], slice(y.start, y.stop), slice(x.start, x.stop))
+        for result, block in zip(results, blocks, strict=True):
+            result[written] = block
+    return results
+
+
+def _read(s: Span) -> slice:
+    return slice(s.read_start, s.read_stop)
+
+
+def _regular(size: int) -> tuple[int, ...]:
+    return tuple(min(BLOCK, size - start) for start in range(0, size, BLOCK))
+
+
+def _aligned(array: Any, chunks: tuple[tuple[int, ...], ...], lead: int) -> DaskArray:
+    """As dask array with the given chunks along lead, y and x, and one along bands."""
+    import dask.array as da
+
+    middle = array.shape[lead:-2]
+    wanted = (*chunks[:lead], *((n,) for n in middle), *chunks[lead:])
+    if not isinstance(array, DaskArray):
+        return da.from_array(array, chunks=wanted)
+    return array if array.chunks == wanted else array.rechunk(wanted)

@@ -1,0 +1,48 @@
+"""Errors. Each message ends with the call that mends it."""
+
+
+class CloudFreeError(Exception):
+    """Base of every error that xcloudfree raises on purpose."""
+
+
+class MissingBandError(CloudFreeError, KeyError):
+    """A band or polarisation that the method needs is absent."""
+
+    def __str__(self) -> str:  # KeyError would show the repr of the message
+        return str(self.args[0])
+
+
+class UnitsError(CloudFreeError, ValueError):
+    """Values whose physical unit is undeclared or contradicts the declaration."""
+
+
+class GridError(CloudFreeError, ValueError):
+    """Arrays that do not share one pixel grid."""
+
+
+class ModelError(CloudFreeError, ValueError):
+    """A model that cannot be built, or does not fit the data that it is given."""
+
+
+class WeightsError(CloudFreeError, ValueError):
+    """A weights file that cannot be read or does not fit its own description."""
+
+
+class CatalogError(CloudFreeError, RuntimeError):
+    """A catalog that cannot be reached, or that returned nothing usable."""
+
+
+class DataError(CloudFreeError, ValueError):
+    """Data that cannot serve the purpose: no samples, no truth, no time within the gap."""
+
+
+class UntrainedWarning(UserWarning):
+    """A network without fitted weights is about to be used."""
+
+
+class DemonstrationWarning(UserWarning):
+    """Weights that demonstrate the software and carry no claim of quality are about to be used."""
+
+
+class QuantityWarning(UserWarning):
+    """Backscatter of another kind (sigma0, gamma0) than the model was fitted on."""

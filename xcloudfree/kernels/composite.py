@@ -1,0 +1,62 @@
+"""Joining a reconstruction with the pixels that were observed."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+
+class Provenance(IntEnum):
+    """Where the value of an output pixel comes from."""
+
+    NODATA = 0
+    OBSERVED = 1
+    RECONSTRUCTED = 2
+    UNRECONSTRUCTABLE = 3
+
+
+def feather(
+    prediction: NDArray[np.float32],
+    observed: NDArray[np.float32],
+    clear: NDArray[np.bool_],
+    radius: int,
+) -> NDArray[np.float32]:
+    """Meet the observed pixels without a seam, and without touching them.
+
+    The difference between observation and prediction is known on clear pixels. Its local mean is
+    added to the prediction beside them, and fades with the share of clear pixels in the window.
+
+    Parameters
+    ----------
+    prediction, observed : ndarray
+        Reflectance (band, y, x).
+    clear : ndarray of bool
+        Where `observed` shows the ground, (y, x).
+    radius : int
+        Pixels over which the correction fades.
+
+    Returns
+    -------
+    ndarray of float32
+        Corrected prediction, to be used where not `clear`.
+
+    Examples
+    --------
+    >>> flat = np.zeros((1, 1, 9), np.float32)
+    >>> clear = np.array([[True] * 4 + [False] * 5])
+    >>> feather(flat, flat + 0.3, clear, 2)[0, 0, 4:].round(2).tolist()
+    [0.24, 0.12, 0.0, 0.0, 0.0]
+    """
+    if radius <= 0 or not clear.any():
+        return prediction
+    side = 2 * radius + 1
+    share = ndimage.uniform_filter(clear.astype(np.float32), side, mode="nearest")
+    gain = np.minimum(1, 2 * share) / np.maximum(share, 1 / side**2)
+    out = prediction.copy()
+    for band, (guess, seen) in enumerate(zip(prediction, observed, strict=True)):
+        offset = np.where(clear, seen - guess, 0)
+        out[band] += gain * ndimage.uniform_filter(offset, side, mode="nearest")
+    return out

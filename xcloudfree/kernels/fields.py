@@ -1,0 +1,118 @@
+"""Random fields and their displacement: the raw material of simulated clouds and landscapes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft
+
+Field = NDArray[np.float32]
+
+
+def power_law_noise(
+    rng: np.random.Generator,
+    shape: Sequence[int],
+    *,
+    slope: float,
+    scale: float,
+    stretch: float = 1.0,
+    orientation: float = 0.0,
+) -> Field:
+    """Smooth, periodic Gaussian noise of zero mean and unit variance with a power-law spectrum.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        Source of chance.
+    shape : sequence of int
+        Rows and columns; fast where both have small prime factors.
+    slope : float
+        Exponent of the power spectrum: 2 is rough, 4 is smooth.
+    scale : float
+        Outer scale in pixels: nothing much larger appears.
+    stretch, orientation : float
+        Elongation of the structures, and its direction in radians from the x axis.
+
+    Returns
+    -------
+    numpy.ndarray
+        Noise (y, x), float32.
+
+    Examples
+    --------
+    >>> field = power_law_noise(np.random.default_rng(0), (64, 64), slope=3.0, scale=30.0)
+    >>> field.shape, field.dtype, round(float(field.std()), 3)
+    ((64, 64), dtype('float32'), 1.0)
+    """
+    white = rng.standard_normal(tuple(shape), dtype=np.float32)
+    ky = fft.fftfreq(shape[0]).astype(np.float32)[:, None]
+    kx = fft.rfftfreq(shape[1]).astype(np.float32)[None, :]
+    sine, cosine = math.sin(orientation), math.cos(orientation)
+    along, across = cosine * kx + sine * ky, cosine * ky - sine * kx
+    square = (along * stretch) ** 2 + across**2 + scale**-2
+    spectrum = fft.rfft2(white) * square ** np.float32(-slope / 4)
+    spectrum[0, 0] = 0
+    noise: Field = fft.irfft2(spectrum, tuple(shape)).astype(np.float32, copy=False)
+    return noise / max(float(noise.std()), 1e-12)
+
+
+def displace(field: Field, rows: float, columns: float) -> Field:
+    """Displace a periodic field by fractions of pixels (bilinear).
+
+    Parameters
+    ----------
+    field : numpy.ndarray
+        Field (y, x).
+    rows, columns : float
+        Displacement towards higher indices.
+
+    Returns
+    -------
+    numpy.ndarray
+        Displaced field of the same shape.
+
+    Examples
+    --------
+    >>> displace(np.float32([[0, 1, 0, 0]]), 0.0, 1.5)
+    array([[0. , 0. , 0.5, 0.5]], dtype=float32)
+    """
+    out = field
+    for axis, amount in ((0, rows), (1, columns)):
+        whole = math.floor(amount)
+        part = np.float32(amount - whole)
+        out = np.roll(out, whole, axis)
+        if part:
+            out = (1 - part) * out + part * np.roll(out, 1, axis)
+    return out
+
+
+def block_mean(field: Field, step: int) -> Field:
+    """Mean over blocks of ``step x step`` pixels, repeated on the grid that came in.
+
+    Parameters
+    ----------
+    field : numpy.ndarray
+        Field (y, x) of any size.
+    step : int
+        Size of a block; blocks cut off by the border take its pixels as repeated.
+
+    Returns
+    -------
+    numpy.ndarray
+        Field of the same shape, constant within blocks.
+
+    Examples
+    --------
+    >>> block_mean(np.float32([[0, 1, 4, 6, 9]]), 2)
+    array([[0.5, 0.5, 5. , 5. , 9. ]], dtype=float32)
+    """
+    if step <= 1:
+        return field
+    whole = np.pad(field, [(0, -n % step) for n in field.shape], mode="edge")
+    rows, columns = (n // step for n in whole.shape)
+    mean = whole.reshape(rows, step, columns, step).mean((1, 3))
+    out: Field = mean.repeat(step, 0).repeat(step, 1)[: field.shape[0], : field.shape[1]]
+    return out

@@ -1,0 +1,175 @@
+"""Image quality of one reconstructed image: PSNR, SSIM, MAE, RMSE and SAM in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+METRICS: Final[tuple[str, ...]] = ("psnr", "ssim", "mae", "rmse", "sam")
+"""Names of the columns that :func:`image_metrics` returns, before the two counts."""
+
+SSIM_C1: Final = 1e-4
+SSIM_C2: Final = 9e-4
+SSIM_SIGMA: Final = 1.5
+SSIM_SIZE: Final = 11
+
+Floats = NDArray[np.floating]
+Doubles = NDArray[np.float64]
+Booleans = NDArray[np.bool_]
+
+
+def gaussian_window(size: int = SSIM_SIZE, sigma: float = SSIM_SIGMA) -> Doubles:
+    """One-dimensional Gaussian window with sum 1.
+
+    Parameters
+    ----------
+    size : int
+        Number of taps, odd.
+    sigma : float
+        Standard deviation in pixels.
+
+    Returns
+    -------
+    numpy.ndarray
+        The taps; the two-dimensional window is their outer product.
+
+    Examples
+    --------
+    >>> gaussian_window().round(4)[5:].tolist()
+    [0.266, 0.213, 0.1094, 0.036, 0.0076, 0.001]
+    """
+    offset = np.arange(size, dtype=np.float64) - (size - 1) / 2
+    taps = np.exp(-(offset**2) / (2 * sigma**2))
+    return np.asarray(taps / taps.sum(), dtype=np.float64)
+
+
+def ssim_map(prediction: Floats, truth: Floats) -> Doubles:
+    """Structural similarity of every pixel of one band.
+
+    Gaussian window 11 x 11 with standard deviation 1.5, data range 1, both images continued with
+    zeros beyond their border. Values are taken as they are: clip to [0, 1] first.
+
+    Parameters
+    ----------
+    prediction, truth : numpy.ndarray
+        Images (y, x) without NaN.
+
+    Returns
+    -------
+    numpy.ndarray
+        Similarity (y, x) in [-1, 1], float64.
+
+    References
+    ----------
+    Wang et al., "Image quality assessment: from error visibility to structural similarity", IEEE
+    Trans. Image Process. 13(4), 2004, equation 13.
+
+    Examples
+    --------
+    >>> flat = np.full((3, 3), 0.5)
+    >>> bool(np.allclose(ssim_map(flat, flat), 1))
+    True
+    """
+    taps = gaussian_window()
+
+    def local(image: Doubles) -> Doubles:
+        rows = ndimage.correlate1d(image, taps, axis=0, mode="constant")
+        return np.asarray(ndimage.correlate1d(rows, taps, axis=1, mode="constant"))
+
+    p, t = np.asarray(prediction, np.float64), np.asarray(truth, np.float64)
+    mean_p, mean_t = local(p), local(t)
+    variance_p = local(p * p) - mean_p**2
+    variance_t = local(t * t) - mean_t**2
+    covariance = local(p * t) - mean_p * mean_t
+    similarity = (2 * mean_p * mean_t + SSIM_C1) * (2 * covariance + SSIM_C2)
+    similarity /= (mean_p**2 + mean_t**2 + SSIM_C1) * (variance_p + variance_t + SSIM_C2)
+    return similarity
+
+
+def image_metrics(
+    prediction: Floats, truth: Floats, selections: Sequence[Booleans | None] = (None,)
+) -> Doubles:
+    """Quality of one image over one or several selections of its pixels.
+
+    All bands count jointly and every value is clipped to [0, 1] before anything else. With
+    d = prediction - truth: MAE = mean |d|, RMSE = sqrt(mean d^2), PSNR = -10 log10(mean d^2) (peak
+    1; infinite for identical images), SSIM = mean of :func:`ssim_map` over bands and pixels,
+    SAM = mean over pixels of the angle between the two spectra in degrees.
+
+    A pixel where any band of either image is NaN is left out of all five; the SSIM windows of its
+    neighbours see zero there, as they do beyond the border. The angle of an all-zero spectrum is
+    undefined and left out of SAM alone. A selection without pixels gives NaN.
+
+    Parameters
+    ----------
+    prediction, truth : numpy.ndarray
+        Reflectance (band, y, x).
+    selections : sequence of numpy.ndarray or None
+        Boolean images (y, x), True = counts; None = all pixels. SSIM is the mean of the map of the
+        full image over the selected pixels.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (selection, 7), float64: the five :data:`METRICS`, the number of pixels that counted,
+        and the number of selected pixels that were left out for NaN.
+
+    Examples
+    --------
+    >>> truth = np.full((2, 4, 4), 0.5)
+    >>> image_metrics(truth + 0.1, truth).round(3)[0].tolist()
+    [20.0, 0.968, 0.1, 0.1, 0.0, 16.0, 0.0]
+    """
+    bands, height, width = truth.shape
+    valid: Booleans = np.ones((height, width), dtype=np.bool_)
+    for p, t in zip(prediction, truth, strict=True):
+        valid &= ~(np.isnan(p) | np.isnan(t))
+
+    absolute = np.zeros((height, width))
+    squared = np.zeros((height, width))
+    similarity = np.zeros((height, width))
+    dot = np.zeros((height, width))
+    length_p = np.zeros((height, width))
+    length_t = np.zeros((height, width))
+    for p, t in zip(prediction, truth, strict=True):  # one band at a time bounds the memory
+        p = np.clip(np.where(valid, p, 0).astype(np.float64), 0, 1)
+        t = np.clip(np.where(valid, t, 0).astype(np.float64), 0, 1)
+        difference = p - t
+        absolute += np.abs(difference)
+        squared += difference**2
+        similarity += ssim_map(p, t)
+        dot += p * t
+        length_p += p * p
+        length_t += t * t
+    lengths = np.sqrt(length_p) * np.sqrt(length_t)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        angle = np.degrees(np.arccos(np.clip(dot / lengths, -1, 1)))
+    angle[lengths == 0] = np.nan
+
+    rows = []
+    for selection in selections:
+        chosen = valid if selection is None else valid & selection
+        asked = valid.size if selection is None else int(np.count_nonzero(selection))
+        count = int(np.count_nonzero(chosen))
+        if count == 0:
+            rows.append([np.nan] * len(METRICS) + [0, asked])
+            continue
+        mse = float(squared[chosen].mean()) / bands
+        angles = angle[chosen]
+        angles = angles[~np.isnan(angles)]
+        rows.append(
+            [
+                -10 * np.log10(mse) if mse > 0 else np.inf,
+                float(similarity[chosen].mean()) / bands,
+                float(absolute[chosen].mean()) / bands,
+                np.sqrt(mse),
+                float(angles.mean()) if angles.size else np.nan,
+                count,
+                asked - count,
+            ]
+        )
+    return np.asarray(rows, dtype=np.float64)

@@ -1,0 +1,163 @@
+"""Stored numbers to physical ones and back: reflectance, and backscatter in dB."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from xcloudfree.exceptions import UnitsError
+
+_ENOUGH = 64  # valid values from which a value range says something
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Linear rule between stored numbers and reflectance.
+
+    Parameters
+    ----------
+    scale, offset : float
+        ``reflectance = stored * scale + offset``.
+    nodata : float or None
+        Stored number without a measurement; NaN always is.
+
+    Examples
+    --------
+    >>> rule = Calibration(1e-4, -0.1, 0)
+    >>> rule.decode(np.array([0, 1000, 3500], "uint16")).tolist()
+    [nan, 0.0, 0.25]
+    >>> rule.encode(np.array([0.0, 0.25]), "uint16").tolist()
+    [1000, 3500]
+    """
+
+    scale: float = 1.0
+    offset: float = 0.0
+    nodata: float | None = None
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether stored numbers are reflectance already."""
+        return self.scale == 1.0 and self.offset == 0.0
+
+    def valid(self, stored: NDArray[Any]) -> NDArray[np.bool_]:
+        """Where there is a measurement; same shape as `stored`."""
+        good = np.ones(stored.shape, bool)
+        if np.issubdtype(stored.dtype, np.floating):
+            good = np.isfinite(stored)
+        if self.nodata is not None and not np.isnan(self.nodata):
+            good &= stored != self.nodata
+        return good
+
+    def decode(self, stored: NDArray[Any]) -> NDArray[np.float32]:
+        """Reflectance, NaN without a measurement; same shape as `stored`.
+
+        Raises
+        ------
+        UnitsError
+            If the values are far too large to be reflectance.
+        """
+        out = stored.astype(np.float32)
+        if not self.is_identity:
+            out = out * np.float32(self.scale) + np.float32(self.offset)
+        out[~self.valid(stored)] = np.nan
+        _check_reflectance(out, self)
+        return out
+
+    def encode(self, reflectance: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:
+        """Stored numbers; no value becomes `nodata` unless it is NaN.
+
+        Parameters
+        ----------
+        reflectance : ndarray
+            Values to store; NaN becomes `nodata`.
+        dtype : dtype
+            Type to store them in; integers are rounded and limited to their range.
+
+        Returns
+        -------
+        ndarray
+        """
+        kind = np.dtype(dtype)
+        stored = reflectance
+        if not self.is_identity:
+            stored = (np.asarray(reflectance, np.float64) - self.offset) / self.scale
+        if np.issubdtype(kind, np.floating):
+            out = stored.astype(kind)
+            if self.nodata is not None and not np.isnan(self.nodata):
+                out[np.isnan(out)] = self.nodata
+            return out
+        limits = np.iinfo(kind)
+        empty = np.isnan(stored)
+        whole = np.clip(np.rint(np.where(empty, 0, stored)), limits.min, limits.max).astype(kind)
+        nodata = int(self.nodata or 0)
+        whole[~empty & (whole == nodata)] = nodata + 1 if nodata < limits.max else nodata - 1
+        whole[empty] = nodata
+        return whole
+
+
+@dataclass(frozen=True)
+class SarCalibration:
+    """Rule from stored backscatter to dB.
+
+    Parameters
+    ----------
+    units : {"dB", "1"}
+        Whether the numbers are decibels or linear power.
+    nodata : float or None
+        Stored number without a measurement; NaN always is, and so is linear power of 0 or less.
+
+    Examples
+    --------
+    >>> SarCalibration("1").decode(np.array([0.1, 0.01, 0.0])).round(3).tolist()
+    [-10.0, -20.0, nan]
+    """
+
+    units: str
+    nodata: float | None = None
+
+    def decode(self, stored: NDArray[Any]) -> NDArray[np.float32]:
+        """Backscatter in dB, NaN without a measurement; same shape as `stored`.
+
+        Raises
+        ------
+        UnitsError
+            If the values contradict the declared unit.
+        """
+        out = np.asarray(stored, np.float32).copy()
+        if self.nodata is not None and not np.isnan(self.nodata):
+            out[stored == self.nodata] = np.nan
+        sample = _sample(out)
+        if self.units == "dB":
+            if len(sample) >= _ENOUGH and sample.min() >= 0 and sample.max() > 0:
+                raise UnitsError(
+                    "backscatter is declared as dB, but no value is negative, as linear power is; "
+                    'declare it with ds.cloudfree.calibrate(sar="linear")'
+                )
+            return out
+        if len(sample) >= _ENOUGH and np.median(sample) < 0:
+            raise UnitsError(
+                "backscatter is declared as linear power, but most values are negative, as dB are; "
+                'declare it with ds.cloudfree.calibrate(sar="dB")'
+            )
+        out[~(out > 0)] = np.nan
+        return np.asarray(10 * np.log10(out), np.float32)
+
+
+def _check_reflectance(values: NDArray[np.float32], rule: Calibration) -> None:
+    sample = _sample(values)
+    if len(sample) and np.median(sample) > 3:
+        raise UnitsError(
+            f"half of the reflectance values are above {np.median(sample):.0f} with "
+            f"scale={rule.scale:g} and offset={rule.offset:g}, so they are digital numbers; "
+            "declare how to read them, for example ds.cloudfree.calibrate(scale=1e-4, offset=-0.1)"
+        )
+
+
+def _sample(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A few thousand of the valid values, spread over the array."""
+    flat = values.reshape(-1)
+    flat = flat[:: max(1, flat.size // 8192)]
+    return flat[np.isfinite(flat)]

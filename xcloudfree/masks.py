@@ -1,0 +1,284 @@
+"""Cloud score and masks of a labelled scene, lazy where the scene is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from xcloudfree.blocks import Output, map_windows
+from xcloudfree.exceptions import CloudFreeError, GridError, MissingBandError
+from xcloudfree.kernels import mask as kernel
+from xcloudfree.kernels.radiometry import Calibration
+from xcloudfree.recognise import read
+from xcloudfree.scene import Layer, Scene
+
+Mask = str | xr.DataArray | Callable[[Any], xr.DataArray]
+"""Name of a method, a boolean array, or a function from the scene to one."""
+
+
+def score(obj: xr.Dataset | xr.DataArray) -> xr.DataArray:
+    """Cloud score S_c of eq. 13.
+
+    Parameters
+    ----------
+    obj : Dataset or DataArray
+        Scene with B01, B02, B03, B04 and B10.
+
+    Returns
+    -------
+    DataArray of float32
+        Dimensions as the bands (..., y, x), no unit; NaN without data, above 0.2 is cloud.
+
+    Raises
+    ------
+    MissingBandError
+        If a band is absent.
+    UnitsError
+        If the reflectance cannot be read without guessing.
+
+    References
+    ----------
+    Cloud-Aware SAR Fusion for Enhanced Optical Sensing in Space Missions, eq. 13.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> bands = ("B01", "B02", "B03", "B04", "B10")
+    >>> ds = xr.Dataset({b: (("y", "x"), np.full((1, 1), 0.4, "float32")) for b in bands})
+    >>> score(ds).values.round(4).tolist()
+    [[0.75]]
+    """
+    scene = read(obj)
+    layer = scene.need_optical(("B01", "B02", "B03", "B04", "B10"), "the cloud score (eq. 13)")
+    function = _Score(layer.names, scene.calibration())
+    (data,) = map_windows(
+        function, [_arrays(layer)], [Output(np.dtype("float32"))], lead=len(scene.lead)
+    )
+    return _label(scene, data, "cloud_score", {"long_name": "cloud score S_c, eq. 13"})
+
+
+def mask(
+    obj: xr.Dataset | xr.DataArray,
+    method: Mask = "score",
+    *,
+    threshold: float | None = None,
+    dilate: int = 0,
+) -> xr.DataArray:
+    """Mask of occluded pixels.
+
+    Parameters
+    ----------
+    obj : Dataset or DataArray
+        Scene with the bands that the method reads.
+    method : str, DataArray or callable
+        ``"score"``: eq. 13-16 as printed. ``"reference-code"``: as the authors' code computes it
+        (closing, box mean, soft snow term). ``"l2a"``: eq. 13-16 without B10. ``"scl"``: cloud,
+        cirrus and shadow of the scene classification. Or a boolean DataArray on the scene's grid,
+        or a function that takes the scene and returns one.
+    threshold : float, optional
+        Score above which a pixel is cloud; 0.2 by default.
+    dilate : int
+        Radius in pixels by which to extend the mask.
+
+    Returns
+    -------
+    DataArray of bool
+        True where occluded; dimensions as the bands (..., y, x). False where there is no data.
+
+    Raises
+    ------
+    MissingBandError
+        If the method needs a band that is absent.
+    CloudFreeError
+        If the method is unknown, or returns something that is no mask of the scene.
+
+    References
+    ----------
+    Cloud-Aware SAR Fusion for Enhanced Optical Sensing in Space Missions, eq. 13-16.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> bands = ("B01", "B02", "B03", "B04", "B10", "B11")
+    >>> ds = xr.Dataset({b: (("y", "x"), np.full((1, 2), 0.4, "float32")) for b in bands})
+    >>> mask(ds).values.tolist()
+    [[True, True]]
+    """
+    scene = read(obj)
+    plan = plan_mask(scene, method, threshold, dilate)
+    (data,) = map_windows(
+        _Apply(plan),
+        plan.groups,
+        [Output(np.dtype(bool))],
+        lead=len(scene.lead),
+        halo=plan.reach,
+    )
+    attrs = {"long_name": "occluded pixels", "method": plan.label, "dilation_pixels": dilate}
+    return _label(scene, data, "mask", attrs)
+
+
+@dataclass(frozen=True)
+class MaskPlan:
+    """How to compute a mask inside a block.
+
+    Parameters
+    ----------
+    label : str
+        Name of the method for attributes.
+    bands : tuple of str
+        Names of the planes of the window.
+    method : MaskMethod or None
+        None if the window holds the mask itself.
+    calibration : Calibration
+        From stored numbers to reflectance.
+    threshold : float
+        For the method.
+    dilation : int
+        Radius in pixels.
+    arrays : tuple
+        The arrays that the window is read from; not part of the comparison.
+    """
+
+    label: str
+    bands: tuple[str, ...]
+    method: kernel.MaskMethod | None
+    calibration: Calibration
+    threshold: float
+    dilation: int
+    groups: list[list[Any]]
+
+    def __dask_tokenize__(self) -> Any:
+        """Everything but the arrays, whose names enter the graph by themselves."""
+        return (self.label, self.bands, self.calibration, self.threshold, self.dilation)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "method": self.label, "groups": []}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        method = kernel.METHODS.get(state["label"])
+        for key, value in {**state, "method": method}.items():
+            object.__setattr__(self, key, value)
+
+    @property
+    def reach(self) -> int:
+        """Pixels around a pixel that influence its value."""
+        return self.dilation + (0 if self.method is None else self.method.reach)
+
+    def compute(self, window: NDArray[Any]) -> NDArray[np.bool_]:
+        """Mask of one image: (band, y, x) or, for a mask that was given, (y, x)."""
+        if self.method is None:
+            out = window.astype(bool)
+        else:
+            bands = {"SCL": window} if self.bands == ("SCL",) else None
+            bands = bands or dict(zip(self.bands, window, strict=True))
+            out = self.method.kernel(bands, self.calibration, self.threshold)
+        return kernel.dilate(out, self.dilation)
+
+
+def plan_mask(scene: Scene, method: Mask, threshold: float | None, dilation: int) -> MaskPlan:
+    """Resolve a method against a scene.
+
+    Parameters
+    ----------
+    scene : Scene
+        What was recognised.
+    method, threshold, dilation
+        See :func:`mask`.
+
+    Returns
+    -------
+    MaskPlan
+    """
+    if not isinstance(method, str):
+        array = method if isinstance(method, xr.DataArray) else method(scene.source)
+        given = _given(scene, array)
+        return MaskPlan("given", (), None, Calibration(), 0.0, dilation, [[given.data]])
+    if method not in kernel.METHODS:
+        raise CloudFreeError(
+            f"unknown mask method {method!r}; call mask(method=...) with one of "
+            f"{sorted(kernel.METHODS)}, a boolean DataArray or a function"
+        )
+    chosen = kernel.METHODS[method]
+    limit = chosen.threshold if threshold is None else threshold
+    if chosen.bands == ("SCL",):
+        if scene.classes is None:
+            raise MissingBandError(
+                'mask(method="scl") needs the scene classification and the data has no variable '
+                'SCL; load it too, or call mask(method="l2a")'
+            )
+        groups, rule = [[scene.classes.data]], Calibration()
+    else:
+        layer = scene.need_optical(chosen.bands, _why(scene, method))
+        groups, rule = [_arrays(layer)], scene.calibration()
+    return MaskPlan(method, chosen.bands, chosen, rule, limit, dilation, groups)
+
+
+@dataclass(frozen=True)
+class _Score:
+    bands: tuple[str, ...]
+    calibration: Calibration
+
+    def __call__(
+        self, window: NDArray[Any], core: tuple[slice, slice]
+    ) -> tuple[NDArray[np.float32]]:
+        reflectance = self.calibration.decode(window[(..., *core)])
+        return (kernel.score(dict(zip(self.bands, np.moveaxis(reflectance, -3, 0), strict=True))),)
+
+
+@dataclass(frozen=True)
+class _Apply:
+    plan: MaskPlan
+
+    def __call__(self, window: NDArray[Any], core: tuple[slice, slice]) -> tuple[NDArray[np.bool_]]:
+        depth = 2 if self.plan.bands in ((), ("SCL",)) else 3
+        lead = window.shape[: window.ndim - depth]
+        images = window.reshape(-1, *window.shape[len(lead) :])
+        out = np.stack([self.plan.compute(image)[core] for image in images])
+        return (out.reshape(*lead, *out.shape[1:]),)
+
+
+def _given(scene: Scene, array: Any) -> xr.DataArray:
+    """Check a mask that the user brought, and order its dimensions."""
+    if not isinstance(array, xr.DataArray) or array.dtype.kind != "b":
+        kind = f"{type(array).__name__} of {getattr(array, 'dtype', 'no dtype')}"
+        raise CloudFreeError(
+            f"a mask must be a boolean DataArray, True where occluded, not a {kind}; "
+            "convert it, for example with mask=array.astype(bool)"
+        )
+    template = scene.template()
+    try:
+        aligned = xr.align(template, array, join="exact", copy=False)[1]
+    except ValueError as error:
+        raise GridError(
+            f"the mask is not on the grid of the scene ({error}); put it there with "
+            "mask.interp_like(ds, method='nearest') or mask.reindex_like(ds)"
+        ) from error
+    extra = set(aligned.dims) - set(template.dims)
+    if extra:
+        raise GridError(
+            f"the mask has dimensions {sorted(map(str, extra))} that the scene lacks; "
+            "select along them with mask.isel(...)"
+        )
+    missing = {d: n for d, n in template.sizes.items() if d not in aligned.dims}
+    return aligned.expand_dims(missing).transpose(*template.dims)
+
+
+def _why(scene: Scene, method: str) -> str:
+    lacks_cirrus = scene.optical is not None and "B10" not in scene.optical.names
+    hint = ' (Level-2A has no B10: call mask(method="l2a"))' if lacks_cirrus else ""
+    return f"mask method {method!r}{hint}"
+
+
+def _arrays(layer: Layer) -> list[Any]:
+    return [a.data for a in layer.arrays]
+
+
+def _label(scene: Scene, data: Any, name: str, attrs: dict[str, Any]) -> xr.DataArray:
+    template = scene.template()
+    out = xr.DataArray(data, dims=template.dims, coords=template.coords, name=name, attrs=attrs)
+    return out.transpose(*scene.dims)

@@ -1,0 +1,161 @@
+"""Models: what is known by name, how to load and make one. Imports torch only when asked."""
+
+from __future__ import annotations
+
+import builtins
+import fnmatch
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xcloudfree.exceptions import ModelError
+from xcloudfree.models.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from xcloudfree.models.model import Model
+
+__all__ = ["ModelSpec", "create", "list", "load"]
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "carf-tiny": {"features": 32, "growth": 16, "stages": 2},
+    "carf-small": {},
+    "carf-small-f4": {"scale": 4, "features": 64, "growth": 32},
+    "carf-base": {"features": 64, "growth": 32, "layers": 4, "blocks": 3, "stages": 4},
+    "carf-base-f4": {
+        "scale": 4, "features": 96, "growth": 48, "layers": 4, "blocks": 3, "stages": 4, "heads": 6,
+    },
+    "carf-large": {
+        "features": 96, "growth": 48, "layers": 5, "blocks": 3, "stages": 6, "heads": 8,
+    },
+}  # fmt: skip
+"""Untrained networks by name, as changes to :class:`~xcloudfree.models.carf.CarfConfig`."""
+
+_ALIASES = {"carf": "carf-small"}
+_SHIPPED = Path(__file__).parent / "weights"
+
+
+def list(pattern: str = "*") -> builtins.list[str]:
+    """Names that :func:`load`, ``reconstruct`` and ``fit`` take.
+
+    Parameters
+    ----------
+    pattern : str
+        Shell-style pattern.
+
+    Returns
+    -------
+    list of str
+        Shipped weights and untrained variants, sorted.
+
+    Examples
+    --------
+    >>> import xcloudfree as xcf
+    >>> xcf.models.list("carf-t*")
+    ['carf-tiny']
+    """
+    shipped = [path.stem for path in _SHIPPED.glob("*.safetensors")]
+    return sorted(fnmatch.filter([*VARIANTS, *_ALIASES, *shipped], pattern))
+
+
+def load(source: str | Path) -> Model:
+    """Load a model by name or from a file.
+
+    Parameters
+    ----------
+    source : str or Path
+        A name of :func:`list`, or a file that ``model.save`` wrote.
+
+    Returns
+    -------
+    Model
+        With ``.spec``, ``.network``, ``.normalise``, ``.denormalise`` and ``.save``. A name without
+        shipped weights gives an untrained network, which returns its input.
+
+    Raises
+    ------
+    ModelError
+        If there is no such name.
+    WeightsError
+        If the file cannot be read.
+
+    Examples
+    --------
+    >>> import xcloudfree as xcf
+    >>> xcf.models.load("carf-tiny").spec.trained
+    False
+    """
+    from xcloudfree.models.model import Model
+
+    path = Path(source)
+    if isinstance(source, Path) or path.suffix or path.exists() or len(path.parts) > 1:
+        return Model.read(path)
+    shipped = _SHIPPED / f"{source}.safetensors"
+    return Model.read(shipped) if shipped.exists() else create(str(source))
+
+
+def create(name: str = "carf-small", *, seed: int = 0, **options: Any) -> Model:
+    """Make an untrained model.
+
+    Parameters
+    ----------
+    name : str
+        A variant of :func:`list`.
+    seed : int
+        Of the initial weights.
+    **options
+        Changes to the specification (``optical_bands``, ``polarisations``, ``level``,
+        ``sar_quantity``, ``normalisation``) and to the hyper-parameters of
+        :class:`~xcloudfree.models.carf.CarfConfig` (``cross``, ``base``, ``mask_input``, ...).
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    ModelError
+        If there is no such variant or no such option.
+
+    Examples
+    --------
+    >>> import xcloudfree as xcf
+    >>> model = xcf.models.create("carf-tiny", cross="none", optical_bands=("B02", "B03", "B04"))
+    >>> model.spec.optical_bands
+    ('B02', 'B03', 'B04')
+    """
+    import torch
+
+    from xcloudfree.models import networks
+    from xcloudfree.models.carf import CarfConfig
+    from xcloudfree.models.model import Model
+
+    key = _ALIASES.get(name, name)
+    if key not in VARIANTS:
+        raise ModelError(f"there is no model {name!r}; see the names in xcloudfree.models.list()")
+    described = {
+        field: options.pop(field)
+        for field in ("optical_bands", "polarisations", "level", "sar_quantity", "normalisation")
+        if field in options
+    }
+    for field in ("optical_bands", "polarisations"):
+        if field in described:
+            described[field] = tuple(described[field])
+    spec = ModelSpec(name, "carf", {}, stride=1, reach=None, **described)
+    options = {
+        **VARIANTS[key],
+        "optical_bands": len(spec.optical_bands),
+        "sar_bands": len(spec.polarisations),
+        **options,
+    }
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = networks.build("carf", options)
+    config: CarfConfig = network.config  # type: ignore[assignment]
+    return Model(
+        spec.replace(
+            options=options,
+            stride=config.stride,
+            reach=config.reach,
+            needs_mask=config.mask_input or config.base == "prior",
+        ),
+        network,
+    )

@@ -1,0 +1,117 @@
+"""Models by reference: what a graph carries, and the one copy per process and device behind it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from xcloudfree import models
+from xcloudfree.exceptions import ModelError, WeightsError
+from xcloudfree.models.model import Model
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What a task needs to find a model.
+
+    Parameters
+    ----------
+    source : str
+        Name or path that :func:`xcloudfree.models.load` takes.
+    digest : str
+        Hash of specification and weights.
+    """
+
+    source: str
+    digest: str
+
+
+@dataclass
+class Slot:
+    """A model on a device, and the lock that admits one forward pass at a time."""
+
+    model: Model
+    lock: threading.Lock
+
+
+_SLOTS: dict[tuple[str, str], Slot] = {}  # the one mutable state of the library
+_GUARD = threading.Lock()
+
+
+def reference(model: str | Path | Model) -> tuple[Reference, Model]:
+    """Refer to a model so that any process can find it.
+
+    Parameters
+    ----------
+    model : str, Path or Model
+        Name, file, or a model in memory, which is written to the user's cache folder.
+
+    Returns
+    -------
+    tuple of (Reference, Model)
+
+    Raises
+    ------
+    ModelError
+        If `model` is none of these.
+    """
+    if isinstance(model, (str, Path)):
+        source = model if not Path(model).exists() else Path(model).resolve()
+        loaded = models.load(source)
+        return Reference(str(source), loaded.digest), loaded
+    if not isinstance(model, Model):
+        raise ModelError(
+            f"model is a {type(model).__name__}; give a name of xcloudfree.models.list(), a path, "
+            "or what xcloudfree.models.load(...) returns"
+        )
+    path = _folder() / f"{model.digest}.safetensors"
+    if not path.exists():
+        model.save(path)
+    return Reference(str(path), model.digest), model
+
+
+def slot(ref: Reference, device: str) -> Slot:
+    """The model on a device, loaded at most once per process.
+
+    Parameters
+    ----------
+    ref : Reference
+        From :func:`reference`.
+    device : str
+        Torch device.
+
+    Returns
+    -------
+    Slot
+
+    Raises
+    ------
+    WeightsError
+        If the file changed since the graph was built.
+    """
+    key = (ref.digest, device)
+    with _GUARD:
+        if key not in _SLOTS:
+            model = models.load(ref.source)
+            if model.digest != ref.digest:
+                raise WeightsError(
+                    f"{ref.source} changed since reconstruct() was called; call it again"
+                )
+            model.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            _SLOTS[key] = Slot(model, threading.Lock())
+        return _SLOTS[key]
+
+
+def _folder() -> Path:
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = base / "xcloudfree"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        folder = Path(tempfile.mkdtemp(prefix="xcloudfree-"))
+    return folder

@@ -1,0 +1,305 @@
+"""CARF, the Cloud-Attentive Reconstruction Framework, in the paper's reading.
+
+Equation numbers are those of "Cloud-Aware SAR Fusion for Enhanced Optical Sensing in Space
+Missions". The paper gives no equation that moves backscatter into the optical branch; the gates of
+:class:`CrossGate` do it, and ``cross="none"`` is the text read literally.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from xcloudfree.models.attention import SwinBlock
+
+
+@dataclass(frozen=True)
+class CarfConfig:
+    """Hyper-parameters of :class:`Carf`.
+
+    Parameters
+    ----------
+    optical_bands, sar_bands : int
+        Channels of the two inputs.
+    scale : int
+        Reformat factor s of eq. 1-2.
+    features, growth, layers : int
+        Channels of a branch, channels added per convolution of a residual dense block, and its
+        number of convolutions.
+    blocks, stages : int
+        Residual dense blocks per stage (J) and stages (N).
+    heads, window, mlp_ratio : int
+        Of the window attention; `heads` must divide `features`.
+    cross : {"gate", "gate+dfg", "none"}
+        Exchange between the branches after each stage: gates; gates on backscatter filtered by a
+        predicted 5x5 kernel per pixel; or none, which uses no backscatter at all (for ablation).
+    base : {"input", "prior"}
+        What the residual is added to: the input (eq. 12), or the input where clear and, under the
+        mask, a learned map from backscatter that starts at a constant spectrum.
+    mask_input : bool
+        Whether the network sees the mask as one more channel.
+    single_residual : bool
+        Eq. 6 as printed, see :class:`~xcloudfree.models.attention.SwinBlock`.
+    """
+
+    optical_bands: int = 13
+    sar_bands: int = 2
+    scale: int = 2
+    features: int = 48
+    growth: int = 24
+    layers: int = 3
+    blocks: int = 2
+    stages: int = 3
+    heads: int = 4
+    window: int = 8
+    mlp_ratio: int = 2
+    cross: Literal["gate", "gate+dfg", "none"] = "gate"
+    base: Literal["input", "prior"] = "input"
+    mask_input: bool = False
+    single_residual: bool = False
+
+    @property
+    def stride(self) -> int:
+        """Pixels by which the input may be shifted and the answer shifts with it."""
+        return self.scale * self.window
+
+    @property
+    def reach(self) -> int:
+        """Pixels beyond a stride-aligned output that can influence it.
+
+        Follows one side of the output back to the input, in cells of ``scale`` pixels: a 3x3
+        convolution adds one cell, a window attention extends to the window's border.
+        """
+        cells = 3  # last convolution (one pixel, so one cell), reconstruction, global fusion
+        for _ in range(self.stages):
+            cells += {"gate": 0, "none": 0, "gate+dfg": 5}[self.cross]
+            for block in range(self.blocks, 0, -1):
+                if block < self.blocks:
+                    shift = _shift(block, self.window)
+                    cells = -(-(cells - shift) // self.window) * self.window + shift
+                cells += self.layers
+        return self.scale * (cells + 2)
+
+
+class DenseBlock(nn.Module):
+    """Residual dense block: each convolution sees all features before it."""
+
+    def __init__(self, features: int, growth: int, layers: int) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList(
+            nn.Conv2d(features + i * growth, growth, 3, padding=1) for i in range(layers)
+        )
+        self.fuse = nn.Conv2d(features + layers * growth, features, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Refine ``x`` of shape (n, features, h, w)."""
+        seen = [x]
+        for conv in self.convs:
+            seen.append(functional.relu(conv(torch.cat(seen, 1))))
+        return x + self.fuse(torch.cat(seen, 1))
+
+
+class Branch(nn.Module):
+    """One modality in one stage: dense and transformer blocks in turn, joined (eq. 6-8)."""
+
+    def __init__(self, config: CarfConfig) -> None:
+        super().__init__()
+        c = config
+        self.dense = nn.ModuleList(
+            DenseBlock(c.features, c.growth, c.layers) for _ in range(c.blocks)
+        )
+        self.swin = nn.ModuleList(
+            SwinBlock(
+                c.features, c.heads, c.window, _shift(j, c.window), c.mlp_ratio, c.single_residual
+            )
+            for j in range(1, c.blocks)
+        )
+        self.join = nn.Conv2d(c.blocks * c.features, c.features, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Refine ``x`` of shape (n, features, h, w)."""
+        outputs, z = [], x
+        for dense, swin in zip(self.dense, self.swin, strict=False):
+            z = swin(dense(z))
+            outputs.append(z)
+        outputs.append(self.dense[-1](z))
+        return x + self.join(torch.cat(outputs, 1))
+
+
+class DynamicFilter(nn.Module):
+    """A 5x5 kernel per pixel and channel, predicted from both branches, applied to one of them."""
+
+    def __init__(self, features: int, size: int = 5) -> None:
+        super().__init__()
+        self.size = size
+        self.enter = nn.Conv2d(2 * features, features, 3, padding=1)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(features, features, 3, padding=1),
+                nn.LeakyReLU(0.1),
+                nn.Conv2d(features, features, 3, padding=1),
+            )
+            for _ in range(2)
+        )
+        self.kernel = nn.Conv2d(features, features * size * size, 1)
+
+    def forward(self, optical: Tensor, sar: Tensor) -> Tensor:
+        """Filter ``sar``; all of shape (n, features, h, w)."""
+        x = functional.leaky_relu(self.enter(torch.cat([optical, sar], 1)), 0.1)
+        for block in self.blocks:
+            x = x + block(x)
+        kernels = functional.leaky_relu(self.kernel(x), 0.1).unflatten(1, (-1, self.size**2))
+        half = self.size // 2
+        padded = functional.pad(sar, (half, half, half, half), mode="replicate")
+        height, width = sar.shape[-2:]
+        out = torch.zeros_like(sar)
+        for tap in range(self.size**2):  # shifted slices: no copy of 25 times the features
+            dy, dx = divmod(tap, self.size)
+            out = out + kernels[:, :, tap] * padded[..., dy : dy + height, dx : dx + width]
+        return out
+
+
+class CrossGate(nn.Module):
+    """Exchange between the branches: each takes from the other what a sigmoid gate lets through."""
+
+    def __init__(self, features: int, filtered: bool) -> None:
+        super().__init__()
+        self.to_optical = nn.Conv2d(features, features, 1)
+        self.to_sar = nn.Conv2d(features, features, 1)
+        self.filter = DynamicFilter(features) if filtered else None
+
+    def forward(self, optical: Tensor, sar: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the new optical and backscatter features, both (n, features, h, w)."""
+        source = sar if self.filter is None else self.filter(optical, sar)
+        difference = source - optical
+        optical = optical + torch.sigmoid(self.to_optical(difference)) * difference
+        difference = optical - source
+        return optical, sar + torch.sigmoid(self.to_sar(difference)) * difference
+
+
+class Prior(nn.Module):
+    """Reflectance guessed from the backscatter of the same pixel; starts at one spectrum."""
+
+    def __init__(self, sar_bands: int, optical_bands: int, hidden: int = 32) -> None:
+        super().__init__()
+        self.hidden = nn.Conv2d(sar_bands, hidden, 1)
+        self.spectrum = nn.Conv2d(hidden, optical_bands, 1)
+        nn.init.zeros_(self.spectrum.weight)
+        nn.init.constant_(self.spectrum.bias, 0.1)  # type: ignore[arg-type]
+
+    def forward(self, sar: Tensor) -> Tensor:
+        """Map (n, sar_bands, h, w) to (n, optical_bands, h, w)."""
+        return self.spectrum(functional.gelu(self.hidden(sar)))
+
+
+class Carf(nn.Module):
+    """Fuse cloudy reflectance with backscatter into cloud-free reflectance.
+
+    Parameters
+    ----------
+    config : CarfConfig
+        Hyper-parameters.
+
+    Notes
+    -----
+    The last convolution starts at zero, so the untrained network returns its base: the input
+    (``base="input"``) or the prior under the mask.
+    """
+
+    def __init__(self, config: CarfConfig) -> None:
+        super().__init__()
+        c = self.config = config
+        if c.features % c.heads:
+            raise ValueError(
+                f"{c.heads} heads do not divide {c.features} features; choose heads that do, e.g. "
+                f"CarfConfig(features={c.features}, heads=1)"
+            )
+        self.prior = Prior(c.sar_bands, c.optical_bands) if c.base == "prior" else None
+        self.encode_optical = _encoder((c.optical_bands + c.mask_input) * c.scale**2, c.features)
+        self.optical = nn.ModuleList(Branch(c) for _ in range(c.stages))
+        self.fused = c.cross != "none"
+        if self.fused:
+            self.encode_sar = _encoder(c.sar_bands * c.scale**2, c.features)
+            self.sar = nn.ModuleList(Branch(c) for _ in range(c.stages))
+            self.cross = nn.ModuleList(
+                CrossGate(c.features, c.cross == "gate+dfg") for _ in range(c.stages)
+            )
+        self.fuse = nn.Sequential(
+            nn.Conv2d(c.stages * c.features, c.features, 1),
+            nn.Conv2d(c.features, c.features, 3, padding=1),
+        )
+        self.expand = nn.Conv2d(c.features, 64 * c.scale**2, 3, padding=1)
+        self.restore = nn.Conv2d(64, c.optical_bands, 3, padding=1)
+        nn.init.zeros_(self.restore.weight)
+        nn.init.zeros_(self.restore.bias)  # type: ignore[arg-type]
+
+    def forward(self, optical: Tensor, sar: Tensor, *, mask: Tensor | None = None) -> Tensor:
+        """Reconstruct.
+
+        Parameters
+        ----------
+        optical : Tensor
+            Normalised cloudy reflectance, (n, optical_bands, h, w), any h and w.
+        sar : Tensor
+            Normalised backscatter, (n, sar_bands, h, w).
+        mask : Tensor, optional
+            1 where occluded, (n, 1, h, w). Needed with ``base="prior"`` or ``mask_input``.
+
+        Returns
+        -------
+        Tensor
+            Normalised cloud-free reflectance, shaped as `optical`.
+        """
+        c = self.config
+        if mask is None and (c.mask_input or self.prior is not None):
+            raise ValueError("this network reads the mask; call network(optical, sar, mask=mask)")
+        if not self.fused:
+            sar = torch.zeros_like(sar)
+        base = optical
+        if self.prior is not None and mask is not None:
+            base = torch.where(mask > 0.5, self.prior(sar), optical)
+        seen = torch.cat([base, mask], 1) if c.mask_input and mask is not None else base
+        out = self._residual(_pad(seen, c.scale), _pad(sar, c.scale))
+        return out[..., : optical.shape[-2], : optical.shape[-1]] + base
+
+    def _residual(self, optical: Tensor, sar: Tensor) -> Tensor:
+        c = self.config
+        x = first = self.encode_optical(functional.pixel_unshuffle(optical, c.scale))
+        r = self.encode_sar(functional.pixel_unshuffle(sar, c.scale)) if self.fused else x
+        stages = []
+        for i, branch in enumerate(self.optical):
+            x = branch(x)
+            if self.fused:
+                x, r = self.cross[i](x, self.sar[i](r))
+            stages.append(x)
+        x = self.fuse(torch.cat(stages, 1)) + first
+        return self.restore(functional.pixel_shuffle(self.expand(x), c.scale))
+
+
+def _shift(block: int, window: int) -> int:
+    """Offset of the windows after residual dense block `block` (1-based)."""
+    return window // 2 if block % 2 == 0 else 0
+
+
+def _encoder(channels: int, features: int) -> nn.Sequential:
+    """Low-level feature encoder of eq. 3-5."""
+    return nn.Sequential(
+        nn.Conv2d(channels, features, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(features, features, 3, padding=1),
+        nn.ReLU(),
+    )
+
+
+def _pad(x: Tensor, multiple: int) -> Tensor:
+    """Continue right and bottom to a multiple: by reflection, on tiny inputs by the edge."""
+    height, width = x.shape[-2:]
+    below, right = -height % multiple, -width % multiple
+    if not (below or right):
+        return x
+    mode = "reflect" if below < height and right < width else "replicate"
+    return functional.pad(x, (0, right, 0, below), mode=mode)

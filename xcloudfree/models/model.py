@@ -1,0 +1,180 @@
+"""A network together with what it is: the object that is fitted, saved, loaded and applied."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from xcloudfree.exceptions import WeightsError
+from xcloudfree.kernels.normalisation import PRESETS
+from xcloudfree.models import networks
+from xcloudfree.models.spec import ModelSpec
+
+
+class Model:
+    """A network and its specification.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        Bands, units, stride, reach and provenance of the weights.
+    network : torch.nn.Module
+        ``forward(optical, sar, *, mask=None)`` on normalised tensors of shape (n, bands, h, w).
+
+    Examples
+    --------
+    >>> import xcloudfree as xcf
+    >>> model = xcf.models.load("carf-tiny")
+    >>> model.spec.stride, model.spec.reach
+    (16, 42)
+    """
+
+    def __init__(self, spec: ModelSpec, network: nn.Module) -> None:
+        self.spec = spec
+        self.network = network.eval()
+
+    def __repr__(self) -> str:
+        s = self.spec
+        count = sum(p.numel() for p in self.network.parameters()) / 1e6
+        state = "fitted" if s.trained else "not fitted"
+        return (
+            f"<xcloudfree model {s.name!r}: {s.architecture}, {count:.2f} M parameters, {state}, "
+            f"{len(s.optical_bands)} bands {s.level}, "
+            f"{'+'.join(s.polarisations)} {s.sar_quantity}, "
+            f"stride {s.stride} px, reach {s.reach} px>"
+        )
+
+    @cached_property
+    def digest(self) -> str:
+        """Hash of the specification and the weights, which names the model in a graph."""
+        sha = hashlib.blake2b(self.spec.to_json().encode(), digest_size=16)
+        for name, tensor in sorted(self.network.state_dict().items()):
+            sha.update(name.encode())
+            sha.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return sha.hexdigest()
+
+    def normalise(
+        self, optical: NDArray[Any], sar: NDArray[Any], device: str | torch.device = "cpu"
+    ) -> tuple[Tensor, Tensor]:
+        """Scale physical arrays to the tensors that the network reads.
+
+        Parameters
+        ----------
+        optical : ndarray
+            Reflectance, (n, band, y, x) in the order of ``spec.optical_bands``; NaN is no data.
+        sar : ndarray
+            Backscatter in dB, (n, polarisation, y, x) in the order of ``spec.polarisations``.
+        device : str or torch.device
+            Where the tensors shall live.
+
+        Returns
+        -------
+        tuple of Tensor
+            Normalised optical and backscatter tensors, float32.
+        """
+        preset = PRESETS[self.spec.normalisation]
+        scaled = preset.optical(optical), preset.sar(sar, self.spec.polarisations)
+        x, r = (torch.from_numpy(np.ascontiguousarray(a)).to(device) for a in scaled)
+        return x, r
+
+    def denormalise(self, output: Tensor) -> NDArray[np.float32]:
+        """Turn the network's output into reflectance.
+
+        Parameters
+        ----------
+        output : Tensor
+            Normalised output of the network.
+
+        Returns
+        -------
+        ndarray of float32
+            Reflectance of the same shape.
+        """
+        preset = PRESETS[self.spec.normalisation]
+        return preset.to_reflectance(output.detach().float().cpu().numpy())
+
+    def save(self, path: str | Path) -> Path:
+        """Write weights and specification as one safetensors file.
+
+        Parameters
+        ----------
+        path : str or Path
+            File to write, usually ``*.safetensors``.
+
+        Returns
+        -------
+        Path
+            The file, which :func:`xcloudfree.models.load` reads.
+        """
+        path = Path(path)
+        state = {
+            k: v.detach().cpu().contiguous().clone() for k, v in self.network.state_dict().items()
+        }
+        partial = path.with_name(path.name + ".partial")
+        save_file(state, partial, metadata={"xcloudfree": self.spec.to_json()})
+        return partial.replace(path)
+
+    @classmethod
+    def read(cls, path: str | Path) -> Model:
+        """Read what :meth:`save` wrote; never unpickles anything.
+
+        Parameters
+        ----------
+        path : str or Path
+            A safetensors file.
+
+        Returns
+        -------
+        Model
+
+        Raises
+        ------
+        WeightsError
+            If the file is absent, truncated, a pickle, or does not fit its own specification.
+        """
+        path = Path(path)
+        metadata, state = _read_tensors(path)
+        if "xcloudfree" not in metadata:
+            raise WeightsError(
+                f"{path} holds tensors but no specification; "
+                f"write it with model.save({str(path)!r})"
+            )
+        spec = ModelSpec.from_json(metadata["xcloudfree"])
+        network = networks.build(spec.architecture, dict(spec.options))
+        try:
+            network.load_state_dict(state)
+        except RuntimeError as error:
+            raise WeightsError(
+                f"{path} does not fit the network that it names, {spec.architecture}: {error}; "
+                f"write it again with model.save({str(path)!r})"
+            ) from error
+        return cls(spec, network)
+
+
+def _read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    if not path.is_file():
+        raise WeightsError(f"there is no file {path}; see the names in xcloudfree.models.list()")
+    head = path.open("rb").read(4)
+    if head[:2] == b"PK" or head[:1] == b"\x80":
+        raise WeightsError(
+            f"{path} is a pickle, which can run any code when read, so it is not opened; where you "
+            "trust it, build a model with xcloudfree.models.create(name), load the tensors into "
+            "model.network and write them with model.save(path)"
+        )
+    try:
+        with safe_open(path, framework="pt") as file:
+            return dict(file.metadata() or {}), {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(
+            f"{path} is truncated or no safetensors file ({error}); "
+            f"copy it again, or write it with model.save({str(path)!r})"
+        ) from error

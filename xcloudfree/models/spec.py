@@ -1,0 +1,146 @@
+"""What a model needs to know about itself: one frozen value, stored beside the weights as JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from xcloudfree._version import __version__
+from xcloudfree.bands import S2_BANDS
+from xcloudfree.exceptions import WeightsError
+
+SPEC_VERSION = 1
+"""Version of the fields below; a file of a newer version is refused."""
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Description of a model.
+
+    Parameters
+    ----------
+    name : str
+        Name under which the model is registered or reported.
+    architecture : str
+        Name of the network's family, e.g. ``"carf"``.
+    options : mapping
+        Hyper-parameters of the network.
+    optical_bands : tuple of str
+        Canonical names of the reflectance bands that it reads and returns, in its order.
+    polarisations : tuple of str
+        Polarisations that it reads, in its order.
+    level : {"TOA", "BOA"}
+        Processing level of the reflectance that it was fitted on.
+    sar_quantity : {"sigma0", "gamma0"}
+        Backscatter that it was fitted on.
+    normalisation : str
+        Name of the preset, see :data:`xcloudfree.kernels.normalisation.PRESETS`.
+    stride : int
+        Pixels by which the scene may be shifted and the answer shifts with it.
+    reach : int or None
+        Pixels beyond a stride-aligned output that can influence it; None if all of the input can.
+    needs_mask : bool
+        Whether the network reads the mask.
+    trained : bool
+        Whether the weights were fitted.
+    demonstration : bool
+        Whether the weights demonstrate the software and carry no claim of quality.
+    training_data, licence, note : str
+        In words.
+    metrics : mapping
+        Figures of the model card.
+    library_version : str
+        Version of xcloudfree that wrote the file.
+    """
+
+    name: str
+    architecture: str
+    options: Mapping[str, Any]
+    stride: int
+    reach: int | None
+    optical_bands: tuple[str, ...] = S2_BANDS
+    polarisations: tuple[str, ...] = ("VV", "VH")
+    level: str = "TOA"
+    sar_quantity: str = "sigma0"
+    normalisation: str = "dsen2cr"
+    needs_mask: bool = False
+    trained: bool = False
+    demonstration: bool = False
+    training_data: str = "none"
+    licence: str = "Apache-2.0"
+    note: str = ""
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    library_version: str = __version__
+
+    def to_json(self) -> str:
+        """Serialise.
+
+        Returns
+        -------
+        str
+            JSON text.
+
+        Examples
+        --------
+        >>> spec = ModelSpec("a", "carf", {}, stride=16, reach=42)
+        >>> ModelSpec.from_json(spec.to_json()) == spec
+        True
+        """
+        return json.dumps({"spec_version": SPEC_VERSION, **dataclasses.asdict(self)})
+
+    @classmethod
+    def from_json(cls, text: str) -> ModelSpec:
+        """Read back what :meth:`to_json` wrote.
+
+        Parameters
+        ----------
+        text : str
+            JSON text.
+
+        Returns
+        -------
+        ModelSpec
+
+        Raises
+        ------
+        WeightsError
+            If the text is no specification, or of a newer version of the format.
+        """
+        try:
+            values = json.loads(text)
+            version = values.pop("spec_version")
+        except (ValueError, AttributeError, KeyError) as error:
+            raise WeightsError(
+                "the weights carry no readable specification; write the file with model.save(path)"
+            ) from error
+        if version > SPEC_VERSION:
+            raise WeightsError(
+                f"the weights' specification is of version {version}, this xcloudfree reads up to "
+                f"{SPEC_VERSION}; install a newer one with `pip install --upgrade xcloudfree`"
+            )
+        for name in ("optical_bands", "polarisations"):
+            values[name] = tuple(values.get(name, ()))
+        try:
+            return cls(**values)
+        except TypeError as error:
+            raise WeightsError(
+                f"the weights' specification has other fields than this version knows ({error}); "
+                "write the file again with model.save(path)"
+            ) from error
+
+    def replace(self, **changes: Any) -> ModelSpec:
+        """Copy with some fields changed.
+
+        Parameters
+        ----------
+        **changes
+            New values by field name.
+
+        Returns
+        -------
+        ModelSpec
+        """
+        return dataclasses.replace(self, **changes)

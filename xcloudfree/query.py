@@ -1,0 +1,166 @@
+"""Area and time of a search, and whether an item really lies in them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from .exceptions import DataError
+
+if TYPE_CHECKING:
+    import pystac
+
+
+@dataclass(frozen=True)
+class Query:
+    """Area and time of a search; None means everywhere, always."""
+
+    bbox: tuple[float, float, float, float] | None = None
+    intersects: Any = None
+    start: datetime | None = None
+    end: datetime | None = None
+
+    @classmethod
+    def of(cls, bbox: Sequence[float] | None, intersects: Any, interval: Any) -> Query:
+        """Check and normalise what the user gave.
+
+        Parameters
+        ----------
+        bbox : sequence of float, optional
+            West, south, east, north in degrees.
+        intersects : GeoJSON mapping, geometry or None
+            Area, instead of `bbox`.
+        interval : str, datetime or pair, optional
+            As pystac-client takes it: ``"2025-05/2025-07"``.
+
+        Returns
+        -------
+        Query
+
+        Raises
+        ------
+        DataError
+            Both areas at once, or a box that is none.
+        """
+        if bbox is not None and intersects is not None:
+            raise DataError("bbox= and intersects= exclude each other: load(..., bbox=...).")
+        box = None
+        if bbox is not None:
+            box = tuple(float(v) for v in bbox)
+            if len(box) != 4 or not (
+                -180 <= box[0] < box[2] <= 180 and -90 <= box[1] < box[3] <= 90
+            ):
+                raise DataError(
+                    f"bbox={box} is not west, south, east, north in degrees (an area across the "
+                    "180th meridian takes two calls): load(..., bbox=(9.0, 48.0, 9.2, 48.1))."
+                )
+        if intersects is not None:
+            from odc.geo import geom
+
+            shape = getattr(intersects, "__geo_interface__", intersects)
+            intersects = geom.Geometry(shape, "EPSG:4326").json
+            west, south, east, north = geom.Geometry(intersects, "EPSG:4326").boundingbox
+            if not (west >= -180 and east <= 180 and south >= -90 and north <= 90):
+                raise DataError(
+                    "intersects= is not in degrees. Reproject it first: "
+                    'load(..., intersects=frame.to_crs("EPSG:4326")).'
+                )
+        start, end = _interval(interval)
+        return cls(box, intersects, start, end)  # type: ignore[arg-type]
+
+    @property
+    def interval(self) -> str | None:
+        """The interval as STAC writes it."""
+        if self.start is None and self.end is None:
+            return None
+        ends = (
+            ".." if e is None else e.strftime("%Y-%m-%dT%H:%M:%SZ") for e in (self.start, self.end)
+        )
+        return "/".join(ends)
+
+    def around(self, times: Sequence[datetime], gap: timedelta) -> Query:
+        """The same area, from the first to the last of some times and a gap on either side."""
+        return Query(self.bbox, self.intersects, min(times) - gap, max(times) + gap)
+
+    def holds(self, item: pystac.Item) -> bool:
+        """Whether an item lies in the query, whatever the server thought of it."""
+        time = item_time(item)
+        late = self.end is not None and time >= self.end + timedelta(seconds=1)
+        if late or (self.start is not None and time < self.start):
+            return False
+        area = self.area()
+        return area is None or area.intersects(footprint(item))
+
+    def area(self) -> Any:
+        """Area as an odc.geo geometry in degrees, or None."""
+        from odc.geo import geom
+
+        if self.bbox is not None:
+            return geom.box(*self.bbox, "EPSG:4326")
+        return None if self.intersects is None else geom.Geometry(self.intersects, "EPSG:4326")
+
+    def __str__(self) -> str:
+        area = self.bbox if self.intersects is None else "the given geometry"
+        return f"bbox={area}, datetime={self.interval!r}"
+
+
+def _interval(interval: Any) -> tuple[datetime | None, datetime | None]:
+    if interval is None:
+        return None, None
+    from pystac_client import ItemSearch
+
+    try:
+        text = ItemSearch("http://localhost", method="GET", datetime=interval).get_parameters()
+        ends = [
+            None if end in ("..", "") else datetime.fromisoformat(end.replace("Z", "+00:00"))
+            for end in text["datetime"].split("/")
+        ]
+    except Exception as error:  # pystac-client raises nothing narrower
+        raise DataError(
+            f"datetime={interval!r} is no interval ({error}). "
+            'Write it as load(..., datetime="2025-05/2025-07").'
+        ) from error
+    return ends[0], ends[-1]
+
+
+def item_time(item: pystac.Item) -> datetime:
+    """Acquisition time of an item, in UTC.
+
+    Parameters
+    ----------
+    item : pystac.Item
+        A STAC item.
+
+    Returns
+    -------
+    datetime
+    """
+    time = item.datetime or item.common_metadata.start_datetime
+    if time is None:
+        raise DataError(
+            f"Item {item.id!r} has no time. Leave it out: load([...items with a time])."
+        )
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+def footprint(item: pystac.Item) -> Any:
+    """Footprint of an item as an odc.geo geometry in degrees; empty if it states none.
+
+    Parameters
+    ----------
+    item : pystac.Item
+        A STAC item.
+
+    Returns
+    -------
+    odc.geo.geom.Geometry
+    """
+    from odc.geo import geom
+
+    if item.geometry is not None:
+        return geom.Geometry(item.geometry, "EPSG:4326")
+    if item.bbox:
+        return geom.box(*item.bbox[:2], *item.bbox[-2:], "EPSG:4326")
+    return geom.Geometry({"type": "Polygon", "coordinates": []}, "EPSG:4326")

@@ -1,0 +1,135 @@
+"""Declaring what stored numbers mean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+import xarray as xr
+
+from xcloudfree.exceptions import UnitsError
+from xcloudfree.recognise import read
+from xcloudfree.scene import Scene
+
+XarrayObject = TypeVar("XarrayObject", xr.Dataset, xr.DataArray)
+
+
+def calibrate(
+    obj: XarrayObject,
+    *,
+    scale: float | None = None,
+    offset: float | Sequence[float] | xr.DataArray | None = None,
+    nodata: float | None = None,
+    level: str | None = None,
+    sar: str | None = None,
+    quantity: str | None = None,
+) -> XarrayObject:
+    """Declare scale, offset, level and backscatter unit of a scene.
+
+    The numbers stay as they are and the declaration goes into the attributes, except where the
+    offset differs by date: then reflectance is computed, lazily.
+
+    Parameters
+    ----------
+    obj : Dataset or DataArray
+        Scene in any accepted form.
+    scale, offset : float, optional
+        ``reflectance = number * scale + offset``; for Sentinel-2 1e-4, and -0.1 from processing
+        baseline 04.00 on (0 before, or where the provider has applied it). An offset for each date
+        (a sequence, or a DataArray along ``time``) is applied at once.
+    nodata : float, optional
+        Number without a measurement; 0 for integers if it is not given here or in the attributes.
+    level : {"TOA", "BOA"}, optional
+        Top of atmosphere (Level-1C) or surface (Level-2A) reflectance.
+    sar : {"dB", "linear"}, optional
+        Unit of the backscatter.
+    quantity : {"sigma0", "gamma0"}, optional
+        Kind of the backscatter.
+
+    Returns
+    -------
+    Dataset or DataArray
+        Of the form that came in.
+
+    Raises
+    ------
+    UnitsError
+        If a value is not one of the above.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> ds = xr.Dataset({"B02": (("y", "x"), np.array([[3000]], "uint16"))})
+    >>> ds = calibrate(ds, scale=1e-4, offset=-0.1, level="BOA")
+    >>> ds.B02.attrs
+    {'units': '1', 'processing_level': 'BOA', 'scale_factor': 0.0001, 'add_offset': -0.1}
+    """
+    _one_of("level", level, ("TOA", "BOA"))
+    _one_of("sar", sar, ("dB", "linear"))
+    _one_of("quantity", quantity, ("sigma0", "gamma0", "beta0"))
+    scene = read(obj)
+    dated = offset is not None and np.ndim(offset) > 0
+    optical: dict[str, Any] = {"units": "1"} if scale is not None or dated else {}
+    for key, value in (("processing_level", level), ("nodata", nodata)):
+        if value is not None:
+            optical[key] = value
+    if scale is not None and not dated:
+        optical |= {"scale_factor": float(scale), "add_offset": float(offset or 0)}  # type: ignore[arg-type]
+    elif offset is not None and not dated:
+        raise UnitsError("an offset needs a scale; call calibrate(scale=1e-4, offset=...)")
+    backscatter = {} if sar is None else {"units": "dB" if sar == "dB" else "1"}
+    if quantity is not None:
+        backscatter["quantity"] = quantity
+    if dated:
+        obj = _reflectance(scene, float(scale or 1e-4), offset, nodata)
+    return _stamp(obj, scene, optical, backscatter)
+
+
+def _stamp(
+    obj: XarrayObject, scene: Scene, optical: dict[str, Any], backscatter: dict[str, Any]
+) -> XarrayObject:
+    if isinstance(obj, xr.DataArray):
+        extra = {f"sar_{k}": v for k, v in backscatter.items()} if scene.optical else backscatter
+        return obj.assign_attrs(optical | extra)
+    out = obj.copy()
+    for layer, attrs in ((scene.optical, optical), (scene.sar, backscatter)):
+        for variable in () if layer is None else layer.variables:
+            out[variable] = out[variable].assign_attrs(attrs)
+    return out
+
+
+def _reflectance(scene: Scene, scale: float, offset: Any, nodata: float | None) -> Any:
+    """Apply an offset that differs by date."""
+    source, layer = scene.source, scene.optical
+    if layer is None or not scene.lead:
+        raise UnitsError("the offset has several values but the data one date; call it with one")
+    along = scene.lead[0]
+    offsets = offset if isinstance(offset, xr.DataArray) else xr.DataArray(offset, dims=[along])
+    if offsets.sizes.get(along) != layer.arrays[0].sizes[along]:
+        raise UnitsError(
+            f"there are {layer.arrays[0].sizes[along]} dates and {offsets.size} offsets; "
+            "call calibrate(scale=..., offset=[one for each date])"
+        )
+    offsets = xr.DataArray(offsets.astype(np.float32).values, dims=[along])
+    empty = 0 if nodata is None else nodata
+
+    def apply(array: xr.DataArray) -> xr.DataArray:
+        out = array.astype(np.float32) * np.float32(scale) + offsets
+        return out.where(array != empty).transpose(*array.dims).assign_attrs(array.attrs)
+
+    if isinstance(source, xr.DataArray):
+        if scene.sar is not None:
+            raise UnitsError(
+                "one array holds Sentinel-1 and Sentinel-2; split it before offsets by date, with "
+                "xr.Dataset({'s2': ..., 's1': ...})"
+            )
+        return apply(source)
+    return source.assign({v: apply(source[v]) for v in layer.variables})
+
+
+def _one_of(name: str, value: str | None, known: tuple[str, ...]) -> None:
+    if value is not None and value not in known:
+        raise UnitsError(
+            f"{name} is {value!r}; call calibrate({name}={known[0]!r}), or {known[1:]}"
+        )

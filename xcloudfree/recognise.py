@@ -1,0 +1,269 @@
+"""Recognition: which of the accepted forms an input has, and whether its arrays fit together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from xcloudfree.bands import (
+    POLARISATIONS,
+    S2_BANDS,
+    is_scene_classification,
+    optical_band,
+    sar_band,
+)
+from xcloudfree.exceptions import CloudFreeError, GridError, MissingBandError
+from xcloudfree.scene import Layer, Scene, band_dim, listed
+
+SPATIAL = (("y", "x"), ("latitude", "longitude"), ("lat", "lon"))
+
+
+def read(obj: xr.Dataset | xr.DataArray) -> Scene:
+    """Recognise an input.
+
+    Parameters
+    ----------
+    obj : Dataset or DataArray
+        Bands as variables, variables ``s2`` and ``s1`` with a band dimension, or one array with a
+        ``band`` dimension.
+
+    Returns
+    -------
+    Scene
+
+    Raises
+    ------
+    MissingBandError
+        If no band is recognised.
+    GridError
+        If the spatial dimensions are unknown or Sentinel-1 and Sentinel-2 do not share them.
+
+    Examples
+    --------
+    >>> ds = xr.Dataset({n: (("y", "x"), np.zeros((2, 3), "float32")) for n in ("blue", "vv")})
+    >>> scene = read(ds)
+    >>> scene.form, scene.optical.names, scene.sar.names, scene.shape
+    ('bands', ('B02',), ('VV',), (2, 3))
+    """
+    if isinstance(obj, xr.DataArray):
+        return _assemble(obj, "array", *_split(obj, band_dim(obj)))
+    if not isinstance(obj, xr.Dataset):
+        raise CloudFreeError(
+            f"expected an xarray Dataset or DataArray, not {type(obj).__name__}; "
+            "build one with xr.Dataset({'B02': (('y', 'x'), array), ...})"
+        )
+    names = {str(v).lower(): v for v in obj.data_vars}
+    if "s2" in names or "s1" in names:
+        optical = _stacked(obj, names.get("s2"), optical_band)
+        sar = _stacked(obj, names.get("s1"), _polarisation)
+        classes = next((obj[v] for v in obj.data_vars if is_scene_classification(v)), None)
+        return _assemble(obj, "stacked", optical, sar, classes)
+    return _assemble(obj, "bands", *_variables(obj))
+
+
+def _assemble(
+    source: xr.Dataset | xr.DataArray,
+    form: str,
+    optical: Layer | None,
+    sar: Layer | None,
+    classes: xr.DataArray | None,
+) -> Scene:
+    layer = optical or sar
+    if layer is None:
+        _refuse_unknown(source)
+    assert layer is not None
+    spatial = _spatial(layer.arrays[0])
+    _check_grid(source, spatial, optical, sar)
+    lead = tuple(
+        dict.fromkeys(d for a in layer.arrays for d in a.dims if d != "band" and d not in spatial)
+    )
+    template = xr.broadcast(*(a.isel(band=0) if "band" in a.dims else a for a in layer.arrays))[0]
+
+    def canonical(part: Layer | None) -> Layer | None:
+        if part is None:
+            return None
+        arrays = tuple(_canonical(a, template, lead, spatial) for a in part.arrays)
+        return Layer(part.names, arrays, part.variables)
+
+    if classes is not None:
+        classes = _canonical(classes, template, lead, spatial)
+    return Scene(source, form, canonical(optical), canonical(sar), classes, lead, spatial)
+
+
+def _canonical(
+    array: xr.DataArray,
+    template: xr.DataArray,
+    lead: tuple[Hashable, ...],
+    spatial: tuple[Hashable, Hashable],
+) -> xr.DataArray:
+    """Order the dimensions; an array without time holds for every date."""
+    extra = [d for d in array.dims if d not in (*lead, *spatial, "band")]
+    if extra:
+        raise GridError(
+            f"{array.name!r} has dimension {extra[0]!r} that the Sentinel-2 bands lack; "
+            f"select along it with ds.isel({extra[0]}=0)"
+        )
+    missing = {d: template.sizes[d] for d in lead if d not in array.dims}
+    out = array.expand_dims(missing) if missing else array
+    band = ("band",) if "band" in out.dims else ()
+    out = out.transpose(*lead, *band, *spatial)
+    if band and out.chunks is not None and len(out.chunksizes["band"]) > 1:
+        out = out.chunk(band=-1)
+    return out
+
+
+def _variables(ds: xr.Dataset) -> tuple[Layer | None, Layer | None, xr.DataArray | None]:
+    optical: dict[str, Hashable] = {}
+    sar: dict[str, Hashable] = {}
+    classes = None
+    for variable in ds.data_vars:
+        if ds[variable].ndim < 2:
+            continue
+        if (band := optical_band(variable)) is not None:
+            _claim(optical, band, variable)
+        elif (pol := _polarisation(variable)) is not None:
+            _claim(sar, pol, variable)
+        elif is_scene_classification(variable):
+            classes = ds[variable]
+
+    def layer(found: dict[str, Hashable], order: tuple[str, ...]) -> Layer | None:
+        names = tuple(n for n in order if n in found)
+        variables = tuple(found[n] for n in names)
+        return Layer(names, tuple(ds[v] for v in variables), variables) if names else None
+
+    return layer(optical, S2_BANDS), layer(sar, POLARISATIONS), classes
+
+
+def _stacked(
+    ds: xr.Dataset, variable: Hashable | None, canonical: Callable[[object], str | None]
+) -> Layer | None:
+    if variable is None:
+        return None
+    array = ds[variable]
+    found = _pick(array, band_dim(array), canonical)
+    if found is None:
+        _refuse_unknown(array)
+    assert found is not None
+    return Layer(found[0], (found[1],), (variable,))
+
+
+def _split(array: xr.DataArray, dim: str) -> tuple[Layer | None, Layer | None, xr.DataArray | None]:
+    optical = _pick(array, dim, optical_band)
+    sar = _pick(array, dim, _polarisation)
+    if optical and sar:  # the attributes of the array are those of its reflectance
+        own = {k[4:]: v for k, v in array.attrs.items() if str(k).startswith("sar_")}
+        sar = sar[0], sar[1].drop_attrs().assign_attrs(own)
+    classes = None
+    for i, name in enumerate(array[dim].values if dim in array.coords else ()):
+        if is_scene_classification(name):
+            classes = array.isel({dim: i}, drop=True)
+    return (
+        Layer(optical[0], (optical[1],), (array.name,)) if optical else None,
+        Layer(sar[0], (sar[1],), (array.name,)) if sar else None,
+        classes,
+    )
+
+
+def _pick(
+    array: xr.DataArray, dim: str, canonical: Callable[[object], str | None]
+) -> tuple[tuple[str, ...], xr.DataArray] | None:
+    """Recognised entries along a band dimension, without its other coordinates."""
+    if dim not in array.coords:
+        return None
+    found: dict[str, int] = {}
+    for i, name in enumerate(array[dim].values):
+        if (band := canonical(name)) is not None:
+            _claim(found, band, i)
+    if not found:
+        return None
+    where = list(found.values())
+    picked = array if where == list(range(array.sizes[dim])) else array.isel({dim: where})
+    along = [c for c in picked.coords if dim in picked[c].dims]
+    picked = picked.drop_vars(along)
+    return tuple(found), picked if dim == "band" else picked.rename({dim: "band"})
+
+
+def _claim(found: dict[str, Any], band: str, variable: Any) -> None:
+    if band in found:
+        raise MissingBandError(
+            f"{found[band]!r} and {variable!r} are both {band}; keep one, "
+            f"for example with ds.drop_vars({str(variable)!r})"
+        )
+    found[band] = variable
+
+
+def _polarisation(name: object) -> str | None:
+    found = sar_band(name)
+    return None if found is None else found[0]
+
+
+def _spatial(array: xr.DataArray) -> tuple[str, str]:
+    for pair in SPATIAL:
+        if set(pair) <= set(array.dims):
+            return pair
+    raise GridError(
+        f"no spatial dimensions among {array.dims}; "
+        "rename them with ds.rename({...: 'y', ...: 'x'})"
+    )
+
+
+def _check_grid(
+    source: xr.Dataset | xr.DataArray,
+    spatial: tuple[str, str],
+    optical: Layer | None,
+    sar: Layer | None,
+) -> None:
+    for dim in spatial:
+        steps = np.diff(source[dim].values.astype(float)) if dim in source.coords else np.empty(0)
+        if len(steps) > 1 and np.ptp(steps) > 1e-3 * abs(np.median(steps)):
+            raise GridError(
+                f"the coordinate {dim!r} is not evenly spaced, as after joining arrays of two "
+                "grids; put both on one grid first, with s1.odc.reproject(s2.odc.geobox)"
+            )
+    if optical is None or sar is None:
+        return
+    if not set(spatial) <= set(sar.arrays[0].dims):
+        raise GridError(
+            f"Sentinel-1 has dimensions {sar.arrays[0].dims} and Sentinel-2 "
+            f"{optical.arrays[0].dims}: they are on different grids; put Sentinel-1 on the grid of "
+            "Sentinel-2 with s1.odc.reproject(s2.odc.geobox, resampling='bilinear')"
+        )
+    systems = {coordinate_system(source, layer.arrays[0]) for layer in (optical, sar)} - {None}
+    if len(systems) > 1:
+        raise GridError(
+            f"Sentinel-1 and Sentinel-2 are in different coordinate systems ({listed(systems)}); "
+            "reproject with s1.odc.reproject(s2.odc.geobox, resampling='bilinear')"
+        )
+
+
+def coordinate_system(source: xr.Dataset | xr.DataArray, array: xr.DataArray) -> str | None:
+    """EPSG code or text of the grid mapping that an array names."""
+    name = array.encoding.get("grid_mapping") or array.attrs.get("grid_mapping") or "spatial_ref"
+    mapping = source.coords.get(name)
+    if mapping is None and isinstance(source, xr.Dataset):
+        mapping = source.get(name)
+    text = (
+        None if mapping is None else mapping.attrs.get("crs_wkt", mapping.attrs.get("spatial_ref"))
+    )
+    if text is None:
+        return None
+    from pyproj import CRS
+
+    return CRS.from_user_input(text).to_string()
+
+
+def _refuse_unknown(source: xr.Dataset | xr.DataArray) -> None:
+    if isinstance(source, xr.Dataset):
+        raise MissingBandError(
+            f"no Sentinel-2 or Sentinel-1 band among the variables {listed(source.data_vars)}; "
+            "name them B01 ... B12, VV, VH with ds.rename({...: 'B02'})"
+        )
+    dim = band_dim(source)
+    have = source[dim].values if dim in source.coords else "no names at all"
+    raise MissingBandError(
+        f"no Sentinel-2 or Sentinel-1 band along {dim!r}, which has {have}; name the bands with "
+        f"array.assign_coords({dim}=['B01', 'B02', ...])"
+    )

@@ -1,0 +1,359 @@
+"""The adapter: any accepted input to one canonical scene, and back to the form that came in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from xcloudfree.bands import optical_band, sar_band
+from xcloudfree.exceptions import MissingBandError, UnitsError
+from xcloudfree.kernels.radiometry import Calibration, SarCalibration
+
+_BAND_DIMS = ("band", "polarisation", "polarization", "pol", "bands")
+_DECLARE = "ds.cloudfree.calibrate(scale=1e-4, offset=...)"
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Bands of one sensor on the scene's grid.
+
+    Parameters
+    ----------
+    names : tuple of str
+        Canonical names.
+    arrays : tuple of DataArray
+        Either one (*lead, y, x) for each name, or a single (*lead, band, y, x) for all.
+    variables : tuple of hashable
+        Names that the arrays had in the input.
+    """
+
+    names: tuple[str, ...]
+    arrays: tuple[xr.DataArray, ...]
+    variables: tuple[Hashable, ...]
+
+    @property
+    def stacked(self) -> bool:
+        """Whether one array holds all bands."""
+        return "band" in self.arrays[0].dims
+
+    def attribute(self, key: str) -> Any:
+        """Value of an attribute on which all arrays agree; None if none has it.
+
+        Raises
+        ------
+        UnitsError
+            If the arrays disagree.
+        """
+        values = {_plain(a.attrs.get(key)) for a in self.arrays}
+        if len(values) > 1:
+            shown = {
+                n: _plain(a.attrs.get(key)) for n, a in zip(self.names, self.arrays, strict=False)
+            }
+            raise UnitsError(
+                f"the bands disagree in {key}: {shown}; load items of one rule at a time, or "
+                f"declare what holds for all with {_DECLARE}"
+            )
+        return values.pop()
+
+    def select(self, names: Sequence[str]) -> Layer:
+        """The given bands in the given order."""
+        if tuple(names) == self.names:
+            return self
+        where = [self.names.index(n) for n in names]
+        if self.stacked:
+            return Layer(tuple(names), (self.arrays[0].isel(band=where),), self.variables)
+        return Layer(
+            tuple(names),
+            tuple(self.arrays[i] for i in where),
+            tuple(self.variables[i] for i in where),
+        )
+
+    def stack(self) -> xr.DataArray:
+        """One array (*lead, band, y, x) with canonical names along ``band``."""
+        if self.stacked:
+            return (
+                self.arrays[0]
+                .drop_vars("band", errors="ignore")
+                .assign_coords(band=list(self.names))
+            )
+        bare = [a.reset_coords(drop=True).drop_attrs() for a in self.arrays]
+        out = xr.concat(bare, dim="band").assign_coords(band=list(self.names))
+        return out.transpose(*self.arrays[0].dims[:-2], "band", *self.arrays[0].dims[-2:])
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What was recognised in an input.
+
+    Parameters
+    ----------
+    source : Dataset or DataArray
+        The input.
+    form : {"bands", "stacked", "array"}
+        Variables per band; variables ``s2`` and ``s1``; or a DataArray with ``band``.
+    optical, sar : Layer or None
+        Sentinel-2 bands and Sentinel-1 polarisations.
+    classes : DataArray or None
+        Scene classification of Level-2A.
+    lead : tuple of hashable
+        Dimensions before the spatial ones, e.g. ``("time",)``.
+    spatial : tuple of str
+        Names of the y and x dimensions.
+    """
+
+    source: xr.Dataset | xr.DataArray
+    form: str
+    optical: Layer | None
+    sar: Layer | None
+    classes: xr.DataArray | None
+    lead: tuple[Hashable, ...]
+    spatial: tuple[Hashable, Hashable]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        layer = self.optical or self.sar
+        assert layer is not None
+        height, width = layer.arrays[0].shape[-2:]
+        return height, width
+
+    @property
+    def level(self) -> str | None:
+        """``"TOA"``, ``"BOA"`` or None; cirrus (B10) exists at top of atmosphere only."""
+        if self.optical is None:
+            return None
+        declared = self.optical.attribute("processing_level") or self.source.attrs.get(
+            "processing_level"
+        )
+        if declared is None and "B10" in self.optical.names:
+            return "TOA"
+        return None if declared is None else str(declared)
+
+    @property
+    def quantity(self) -> str | None:
+        """``"sigma0"``, ``"gamma0"`` or None."""
+        if self.sar is None:
+            return None
+        declared = self.sar.attribute("quantity")
+        named = {(sar_band(v) or ("", None))[1] for v in self.sar.variables} - {None}
+        return str(declared) if declared else (named.pop() if len(named) == 1 else None)
+
+    @property
+    def dims(self) -> tuple[Hashable, ...]:
+        """Dimensions of a band in the order of the input."""
+        if self.form != "bands":
+            name = (self.optical or self.sar).variables[0]  # type: ignore[union-attr]
+            array = self.source if self.form == "array" else self.source[name]
+            return tuple(d for d in array.dims if d != band_dim(array))  # type: ignore[arg-type]
+        variable = (self.optical or self.sar).variables[0]  # type: ignore[union-attr]
+        dims = self.source[variable].dims
+        return dims if set(dims) == {*self.lead, *self.spatial} else (*self.lead, *self.spatial)
+
+    def need_optical(self, names: Sequence[str], why: str) -> Layer:
+        """The given reflectance bands.
+
+        Raises
+        ------
+        MissingBandError
+            If one is absent.
+        """
+        have = () if self.optical is None else self.optical.names
+        missing = [n for n in names if n not in have]
+        if missing or self.optical is None:
+            raise MissingBandError(
+                f"{why} needs {listed(missing)}, but the data has {listed(have)}; load what is "
+                "missing too, or rename what is there, for example "
+                f"with ds.rename({{'name': {(missing or ['B02'])[0]!r}}})"
+            )
+        return self.optical.select(names)
+
+    def need_sar(self, names: Sequence[str], why: str) -> Layer:
+        """The given polarisations.
+
+        Raises
+        ------
+        MissingBandError
+            If one is absent.
+        """
+        have = () if self.sar is None else self.sar.names
+        missing = [n for n in names if n not in have]
+        if missing or self.sar is None:
+            raise MissingBandError(
+                f"{why} needs Sentinel-1 {listed(missing)}, but the data has {listed(have)}; add "
+                "backscatter on the same grid, for example with "
+                "ds.assign(VV=..., VH=...).cloudfree.calibrate(sar='dB')"
+            )
+        return self.sar.select(names)
+
+    def calibration(self) -> Calibration:
+        """Rule from stored numbers to reflectance.
+
+        Raises
+        ------
+        UnitsError
+            If the numbers are integers without a declared scale, or bands disagree.
+        """
+        assert self.optical is not None
+        scale = self.optical.attribute("scale_factor")
+        offset = self.optical.attribute("add_offset")
+        nodata = self.optical.attribute("nodata")
+        if nodata is None:
+            nodata = self.optical.attribute("_FillValue")
+        integer = any(np.issubdtype(a.dtype, np.integer) for a in self.optical.arrays)
+        if integer and scale is None:
+            self._refuse_integers()
+        if integer and nodata is None:
+            nodata = 0  # the no-data value of every Sentinel-2 product
+        return Calibration(float(1 if scale is None else scale), float(offset or 0), nodata)
+
+    def sar_calibration(self) -> SarCalibration:
+        """Rule from stored numbers to dB.
+
+        Raises
+        ------
+        UnitsError
+            If the unit of the backscatter is not declared.
+        """
+        assert self.sar is not None
+        units = self.sar.attribute("units")
+        if units in ("linear", "linear power", "power"):
+            units = "1"
+        if units in ("db", "decibel", "decibels"):
+            units = "dB"
+        if units not in ("dB", "1"):
+            raise UnitsError(
+                f"the unit of {listed(self.sar.names)} is "
+                f"{'not declared' if units is None else repr(units)}, so they may be dB or power; "
+                'declare it with ds.cloudfree.calibrate(sar="dB") or calibrate(sar="linear")'
+            )
+        nodata = self.sar.attribute("nodata")
+        return SarCalibration(units, self.sar.attribute("_FillValue") if nodata is None else nodata)
+
+    def reflectance(self, names: Sequence[str] | None = None) -> xr.DataArray:
+        """Reflectance (*lead, band, y, x), float32, lazy where the input is."""
+        layer = self.need_optical(names or self._optical_names(), "this")
+        return _apply(layer.stack(), self.calibration().decode)
+
+    def backscatter(self, names: Sequence[str] | None = None) -> xr.DataArray:
+        """Backscatter in dB (*lead, band, y, x), float32, lazy where the input is."""
+        have = names or (("VV", "VH") if self.sar is None else self.sar.names)
+        layer = self.need_sar(have, "this")
+        return _apply(layer.stack(), self.sar_calibration().decode)
+
+    def template(self) -> xr.DataArray:
+        """An array (*lead, y, x) with the coordinates of the scene; its values mean nothing."""
+        layer = self.optical or self.sar
+        assert layer is not None
+        array = layer.arrays[0]
+        bare = array.isel(band=0, drop=True) if layer.stacked else array
+        return bare.drop_attrs().rename(None)
+
+    def restore(self, data: Mapping[str, Any], provenance: xr.DataArray) -> Any:
+        """Put new values (*lead, y, x) by canonical band into the form that came in."""
+        assert self.optical is not None
+        if self.form == "bands":
+            assert isinstance(self.source, xr.Dataset)
+            new = {
+                v: _like(self.source[v], a.dims, data[n])
+                for n, v, a in zip(
+                    self.optical.names, self.optical.variables, self.optical.arrays, strict=True
+                )
+                if n in data
+            }
+            return self.source.assign(new).assign(provenance=provenance)
+        array = self.source if self.form == "array" else self.source[self.optical.variables[0]]
+        whole = _replace_bands(array, self.optical.arrays[0].dims, data)
+        if self.form == "array":
+            return whole.assign_coords(provenance=provenance)
+        assert isinstance(self.source, xr.Dataset)
+        return self.source.assign({self.optical.variables[0]: whole, "provenance": provenance})
+
+    def _optical_names(self) -> tuple[str, ...]:
+        return ("B02",) if self.optical is None else self.optical.names
+
+    def _refuse_integers(self) -> None:
+        hint = "scale=1e-4, offset=-0.1"
+        baseline = self.source.coords.get("s2:processing_baseline")
+        if baseline is not None:
+            rules = {float(b) >= 4 for b in np.atleast_1d(baseline.values)}
+            if len(rules) > 1:
+                hint = "scale=1e-4, offset=[...]"
+            elif not rules.pop():
+                hint = "scale=1e-4, offset=0"
+        raise UnitsError(
+            "the reflectance bands are integers without a declared scale; Sentinel-2 has "
+            "offset -0.1 from processing baseline 04.00 on and 0 before, unless the provider has "
+            f"applied it; declare it with ds.cloudfree.calibrate({hint})"
+        )
+
+
+def _replace_bands(
+    array: xr.DataArray, dims: tuple[Hashable, ...], data: Mapping[str, Any]
+) -> xr.DataArray:
+    """Copy of a stacked array with new values for the given bands."""
+    dim = band_dim(array)
+    names = [optical_band(n) for n in array[dim].values]
+    lead = dims[: dims.index("band")]
+    layout = (*lead, dim, *dims[-2:])
+    ordered = array.transpose(*layout)
+    planes = [
+        ordered.isel({dim: i}).data if n is None or n not in data else data[n]
+        for i, n in enumerate(names)
+    ]
+    whole = xr.Variable(layout, _stack(planes, len(lead)))
+    if ordered.chunks is not None:
+        whole = whole.chunk({dim: ordered.chunksizes[dim]})
+    return array.copy(data=whole.transpose(*array.dims).data)
+
+
+def _stack(planes: list[Any], axis: int) -> Any:
+    if all(isinstance(p, np.ndarray) for p in planes):
+        return np.stack(planes, axis)
+    variables = [xr.Variable([f"d{i}" for i in range(p.ndim)], p) for p in planes]
+    return (
+        xr.Variable.concat(variables, "band")
+        .transpose(*variables[0].dims[:axis], "band", *variables[0].dims[axis:])
+        .data
+    )
+
+
+def _like(array: xr.DataArray, dims: tuple[Hashable, ...], data: Any) -> xr.DataArray:
+    """New values in the place of a variable: same dims, coords, attrs, encoding."""
+    if set(array.dims) == set(dims):
+        values = xr.Variable(dims, data).transpose(*array.dims).data
+        out = array.copy(data=values)
+    else:
+        out = xr.DataArray(data, dims=dims, coords=array.coords, attrs=array.attrs)
+    out.encoding = dict(array.encoding)
+    return out
+
+
+def _apply(array: xr.DataArray, function: Callable[[Any], Any]) -> xr.DataArray:
+    out = xr.apply_ufunc(
+        function, array, dask="parallelized", output_dtypes=[np.float32], keep_attrs=True
+    )
+    return xr.DataArray(out)
+
+
+def band_dim(array: xr.DataArray) -> str:
+    """Name of the dimension that holds the bands."""
+    for dim in _BAND_DIMS:
+        if dim in array.dims:
+            return dim
+    raise MissingBandError(
+        f"{array.name!r} has dimensions {array.dims} and none of them is 'band'; "
+        "rename the one that holds the bands with array.rename({...: 'band'})"
+    )
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def listed(names: Any) -> str:
+    """Names for an error message."""
+    return ", ".join(map(str, names)) or "none of them"

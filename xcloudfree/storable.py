@@ -1,0 +1,173 @@
+"""What a Zarr store can hold: plain attributes, regular blocks, strings; and the way back."""
+
+from __future__ import annotations
+
+import datetime
+import warnings
+from collections.abc import Hashable
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+
+def storable(ds: xr.Dataset) -> xr.Dataset:
+    """Copy without what Zarr cannot hold, and without the encoding of the file it came from.
+
+    `nodata` of integers becomes `_FillValue` too, so that every reader of CF knows it.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        Lazy or not; nothing large is computed.
+
+    Returns
+    -------
+    xarray.Dataset
+
+    Warns
+    -----
+    UserWarning
+        If something had to be left out; it names it.
+
+    Examples
+    --------
+    >>> ds = xr.Dataset(attrs={"scale": np.float32(0.5), "bbox": (1, 2)})
+    >>> storable(ds).attrs
+    {'scale': 0.5, 'bbox': [1, 2]}
+    """
+    lost: list[str] = []
+    out = ds.copy()
+    out.attrs = _attributes(ds.attrs, "", lost)
+    out.encoding = {}
+    for name in list(out.variables):
+        variable = out.variables[name]
+        kind = variable.dtype.kind
+        if kind == "O" and not all(isinstance(v, str) for v in np.ravel(variable.values)):
+            lost.append(f"the variable {name!r}, which holds Python objects")
+            out = out.drop_vars([name])
+            continue
+        if variable.chunks is not None and kind not in "biufc":
+            out[name] = out[name].compute()
+        if kind == "U":  # Zarr 3 specifies strings of variable length only
+            out = _replace(out, name, out[name].astype(object))
+        attrs = _attributes(variable.attrs, f" of {name!r}", lost)
+        encoding: dict[str, Any] = {}
+        for key in ("grid_mapping", "_FillValue", "units", "calendar"):
+            if key in variable.encoding and (key != "units" or kind in "Mm"):
+                encoding[key] = variable.encoding[key]
+        for key in ("grid_mapping", "_FillValue", "coordinates"):
+            if key in attrs:
+                encoding[key] = attrs.pop(key)
+        if encoding.get("grid_mapping") not in out.variables:
+            encoding.pop("grid_mapping", None)
+        fill = attrs.get("nodata", encoding.get("_FillValue"))
+        encoding.pop("_FillValue", None)
+        if "flag_values" in attrs:
+            fill = None  # every flag is a value
+        if kind in "iu" and fill is not None and fill == variable.dtype.type(fill):
+            encoding["_FillValue"] = variable.dtype.type(fill)
+        encoding.pop("coordinates", None)
+        out.variables[name].attrs = attrs
+        out.variables[name].encoding = encoding
+    if lost:
+        warnings.warn(f"Not stored, Zarr cannot hold it: {'; '.join(lost)}.", stacklevel=3)
+    return out
+
+
+def regular_chunks(ds: xr.Dataset) -> xr.Dataset:
+    """Dataset whose lazy variables have blocks of one size per dimension, as Zarr needs.
+
+    The largest variable gives the size.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        Lazy variables may have any chunks.
+
+    Returns
+    -------
+    xarray.Dataset
+
+    Examples
+    --------
+    >>> ds = xr.Dataset({"a": ("x", np.zeros(9))}).chunk(x=(2, 4, 3))
+    >>> regular_chunks(ds).chunksizes["x"]
+    (4, 4, 1)
+    """
+    lazy = [name for name, variable in ds.variables.items() if variable.chunks is not None]
+    lazy.sort(key=lambda name: -ds.variables[name].nbytes)
+    size: dict[Hashable, int] = {}
+    for name in lazy:
+        variable = ds.variables[name]
+        for dim, chunks in zip(variable.dims, variable.chunks or (), strict=True):
+            size.setdefault(dim, max(chunks))
+    new = {}
+    for name in lazy:
+        variable = ds.variables[name]
+        part = variable.chunk({d: size[d] for d in variable.dims})
+        part.encoding = dict(variable.encoding)
+        new[name] = part
+    coords = {name: part for name, part in new.items() if name in ds.coords}
+    return ds.assign({n: p for n, p in new.items() if n not in coords}).assign_coords(coords)
+
+
+def restore(ds: xr.Dataset) -> xr.Dataset:
+    """Undo, after opening, what the format forced: grid mappings, fill values, strings.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        Opened without masking and scaling.
+
+    Returns
+    -------
+    xarray.Dataset
+    """
+    for name in list(ds.variables):
+        variable = ds.variables[name]
+        for key in ("grid_mapping", "_FillValue"):
+            if key in variable.attrs:
+                variable.encoding[key] = variable.attrs.pop(key)
+        mapping = variable.encoding.get("grid_mapping")
+        if mapping in ds.data_vars:
+            ds = ds.set_coords(mapping)
+    for name, variable in list(ds.variables.items()):
+        if variable.dtype.kind in "OT":
+            text = np.array(variable.compute().values.tolist(), dtype=str)
+            ds = _replace(ds, name, ds[name].copy(data=text.reshape(variable.shape)))
+    return ds
+
+
+def _replace(ds: xr.Dataset, name: Hashable, array: xr.DataArray) -> xr.Dataset:
+    return ds.assign_coords({name: array}) if name in ds.coords else ds.assign({name: array})
+
+
+def _attributes(attrs: dict[Any, Any], where: str, lost: list[str]) -> dict[str, Any]:
+    """Attributes that JSON can hold; the names of the others go to ``lost``."""
+    out = {}
+    for key, value in attrs.items():
+        try:
+            out[str(key)] = _plain(value)
+        except TypeError:
+            lost.append(f"the attribute {str(key)!r}{where} ({type(value).__name__})")
+    return out
+
+
+def _plain(value: Any) -> Any:
+    """The value in types of JSON."""
+    if value is None or isinstance(value, (str, bool, int, float)):
+        return value
+    if isinstance(value, (np.datetime64, np.timedelta64)):
+        return str(value)
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if isinstance(value, (datetime.date, datetime.datetime)):
+        return value.isoformat()
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    raise TypeError

@@ -1,0 +1,132 @@
+"""Losses of the cloud-aware model update (eq. 17-18) and close relatives, on torch tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+Loss = Callable[[Tensor, Tensor, Tensor, float], Tensor]
+"""``loss(prediction, target, mask, alpha)``; a NaN in the target counts for nothing."""
+
+
+def cloud_weights(mask: Tensor, alpha: float) -> Tensor:
+    """Weights of eq. 17: `alpha` under the mask, ``1 - alpha`` elsewhere.
+
+    Parameters
+    ----------
+    mask : Tensor
+        1 where cloudy.
+    alpha : float
+        Weight of cloudy pixels.
+
+    Returns
+    -------
+    Tensor
+        Shaped as `mask`.
+
+    Examples
+    --------
+    >>> [round(float(w), 3) for w in cloud_weights(torch.tensor([1.0, 0.0]), 0.8)]
+    [0.8, 0.2]
+    """
+    return alpha * mask + (1 - alpha) * (1 - mask)
+
+
+def ssim_map(prediction: Tensor, target: Tensor) -> Tensor:
+    """Structural similarity of each pixel and band, data range 1.
+
+    Parameters
+    ----------
+    prediction, target : Tensor
+        (n, bands, h, w).
+
+    Returns
+    -------
+    Tensor
+        (n, bands, h, w); Gaussian window of 11 pixels, sigma 1.5, zero padding.
+
+    References
+    ----------
+    Wang et al. (2004), Image quality assessment, IEEE TIP 13(4), with C1=1e-4 and C2=9e-4.
+    """
+    count = prediction.shape[1]
+    moments = torch.cat(
+        [prediction, target, prediction**2, target**2, prediction * target], 1
+    ).float()
+    a, b, aa, bb, ab = _blur(moments).split(count, 1)
+    variance_a, variance_b, covariance = aa - a * a, bb - b * b, ab - a * b
+    top = (2 * a * b + 1e-4) * (2 * covariance + 9e-4)
+    return top / ((a * a + b * b + 1e-4) * (variance_a + variance_b + 9e-4))
+
+
+def cloud_aware_loss(
+    prediction: Tensor,
+    target: Tensor,
+    mask: Tensor,
+    alpha: float = 0.8,
+    *,
+    pixel: float = 0.5,
+    structure: float = 0.5,
+    error: Literal["mse", "l1"] = "mse",
+) -> Tensor:
+    """Loss of eq. 18: weighted squared error and structural dissimilarity, pixel by pixel.
+
+    Parameters
+    ----------
+    prediction, target : Tensor
+        Normalised reflectance, (n, bands, h, w); NaN in `target` is left out.
+    mask : Tensor
+        1 where cloudy, (n, 1, h, w).
+    alpha : float
+        Weight of cloudy pixels (0.8 in the paper).
+    pixel, structure : float
+        Lambda 1 and lambda 2 of eq. 18.
+    error : {"mse", "l1"}
+        Squared error as in the paper, or absolute error.
+
+    Returns
+    -------
+    Tensor
+        Scalar.
+
+    Examples
+    --------
+    >>> y = torch.zeros(1, 1, 16, 16)
+    >>> float(cloud_aware_loss(y, y, torch.ones(1, 1, 16, 16)))
+    0.0
+    """
+    known = torch.isfinite(target).all(1, keepdim=True)
+    target = torch.where(known, target, prediction.detach())
+    difference = prediction - target
+    each = difference**2 if error == "mse" else difference.abs()
+    each = pixel * each + structure * (1 - ssim_map(prediction, target))
+    weights = cloud_weights(mask, alpha) * known
+    return (weights * each).sum() / (known.sum() * each.shape[1]).clamp(min=1)
+
+
+def _l1_ssim(prediction: Tensor, target: Tensor, mask: Tensor, alpha: float) -> Tensor:
+    return cloud_aware_loss(prediction, target, mask, alpha, pixel=1.0, structure=0.1, error="l1")
+
+
+LOSSES: dict[str, Loss] = {"paper": cloud_aware_loss, "l1-ssim": _l1_ssim}
+"""Losses by the name that :func:`xcloudfree.fit` takes."""
+
+
+@lru_cache(maxsize=8)
+def _window(device: torch.device) -> Tensor:
+    offset = torch.arange(11, dtype=torch.float32, device=device) - 5
+    weights = torch.exp(-(offset**2) / (2 * 1.5**2))
+    return weights / weights.sum()
+
+
+def _blur(x: Tensor) -> Tensor:
+    """Gaussian mean of each channel with zeros outside, in two passes."""
+    window, channels = _window(x.device), x.shape[1]
+    rows = window.reshape(1, 1, 11, 1).expand(channels, 1, 11, 1)
+    x = functional.conv2d(x, rows, padding=(5, 0), groups=channels)
+    return functional.conv2d(x, rows.transpose(2, 3), padding=(0, 5), groups=channels)
