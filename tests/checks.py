@@ -36,7 +36,9 @@ def check_kept(source: Any, result: Any) -> None:
     assert type(source) is type(result)
     assert dict(source.sizes) == dict(result.sizes)
     for name, coord in source.coords.items():
-        xr.testing.assert_identical(coord.drop_vars("provenance", errors="ignore"), _bare(result, name))
+        xr.testing.assert_identical(
+            coord.drop_vars("provenance", errors="ignore"), _bare(result, name)
+        )
     assert result.attrs == source.attrs
     assert result.rio.crs == source.rio.crs
     if isinstance(source, xr.DataArray):

@@ -6,10 +6,10 @@ import numpy as np
 import pystac
 import pytest
 
-from xcloudfree.assets import mission, optical_assets, sar_assets
 from xcloudfree.bands import S2_BANDS
 from xcloudfree.exceptions import UnitsError
-from xcloudfree.harmonise import (
+from xcloudfree.stac.assets import mission, optical_assets, sar_assets
+from xcloudfree.stac.harmonise import (
     decibel,
     optical_rule,
     processing_level,
@@ -17,7 +17,7 @@ from xcloudfree.harmonise import (
     reflectance_offset,
     sar_rule,
 )
-from xcloudfree.pairing import Pass, nearest_passes, pass_key
+from xcloudfree.stac.pairing import Pass, nearest_passes, pass_key
 
 NO_CIRRUS = tuple(band for band in S2_BANDS if band != "B10")
 

@@ -32,9 +32,7 @@ def test_pieces_across_three_chunks():
     ]
 
 
-@given(
-    st.lists(st.integers(1, 40), min_size=1, max_size=8), st.integers(0, 70), st.integers(1, 32)
-)
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=8), st.integers(0, 70), st.integers(1, 32))
 def test_windows_cover_the_axis_and_hold_the_halo(chunks, halo, stride):
     size = sum(chunks)
     plan = spans(chunks, halo, stride)

@@ -19,9 +19,9 @@ from odc.geo.geobox import GeoBox
 
 from xcloudfree import stac
 from xcloudfree.bands import S2_BANDS
-from xcloudfree.catalog import choose_collections
 from xcloudfree.exceptions import CatalogError, DataError, GridError, MissingBandError, UnitsError
-from xcloudfree.serve import publish, serve
+from xcloudfree.stac.catalog import choose_collections
+from xcloudfree.stac.serve import publish, serve
 
 pytestmark = [
     pytest.mark.network,
@@ -389,6 +389,7 @@ def test_an_unreachable_catalog_is_reported_without_its_secret():
         ({"on_gap": "ignore"}, DataError, "ignore"),
         ({"groupby": "orbit"}, DataError, "orbit"),
         ({"like": xr.Dataset()}, GridError, "like="),
+        ({"crs": "EPSG:nothing"}, GridError, "EPSG:nothing"),
     ],
 )
 def test_wrong_arguments_end_with_the_call_that_mends_them(catalog, arguments, error, words):

@@ -45,7 +45,7 @@ def plot(
 ) -> Figure:
     """Panels of what there is: cloudy, backscatter, mask, reconstruction, truth.
 
-    All optical panels and bands share one stretch, 2 to 98 % of the truth and of the clear pixels:
+    All optical panels share one stretch per band, 2 to 98 % of the truth and of the clear pixels:
     the clouds have no say. Backscatter is shown as VV, VH and VV - VH in dB, each
     from 2 to 98 %. Pixels without data are light grey.
 
@@ -105,7 +105,7 @@ def plot(
     panels: list[tuple[str, Any]] = []
     if images:
         clear = None if flags is None or legend is None else np.isin(flags, _clear_flags(legend))
-        limits = np.repeat(percentile_limits(_reference(images, clear)[None]), 3, axis=0)
+        limits = percentile_limits(_reference(images, clear))
         coloured = {title: stretch(image, limits) for title, image in images.items()}
         panels = [(title, image) for title, image in coloured.items() if title == "cloudy input"]
     if sar is not None:
@@ -238,11 +238,16 @@ def _clear_flags(legend: dict[int, tuple[str, str]]) -> list[int]:
 
 
 def _reference(images: dict[str, Floats], clear: NDArray[np.bool_] | None) -> Floats:
-    """Values that set the stretch: of the truth and of clear pixels; without both, all."""
-    parts = [images["truth"].ravel()] if "truth" in images else []
+    """Values (band, pixel) that set the stretch: truth and clear pixels; without both, all."""
+    parts = [images["truth"].reshape(3, -1)] if "truth" in images else []
     if clear is not None and clear.any():
-        parts.append(next(iter(images.values()))[:, clear].ravel())
-    return np.concatenate(parts or [list(images.values())[-1].ravel()])
+        parts.append(next(iter(images.values()))[:, clear])
+    return np.concatenate(parts or [list(images.values())[-1].reshape(3, -1)], axis=1)
+
+
+def _share(where: NDArray[np.bool_]) -> str:
+    share = float(where.mean())
+    return f"{share:.0%}" if share >= 0.005 else "< 1%"
 
 
 def _draw(
@@ -279,7 +284,7 @@ def _draw(
         colours = ListedColormap([colour for _, colour in legend.values()])
         axis.imshow(image, cmap=colours, vmin=-0.5, vmax=len(legend) - 0.5, interpolation="nearest")
         patches = [
-            Patch(color=colour, label=f"{label} {np.mean(image == flag):.0%}")
+            Patch(color=colour, label=f"{label} {_share(image == flag)}")
             for flag, (label, colour) in legend.items()
             if (image == flag).any()
         ]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .exceptions import GridError
+from xcloudfree.exceptions import GridError
 
 if TYPE_CHECKING:
     import pystac
@@ -114,9 +114,18 @@ def native_grid(
         The items do not tell their grid.
     """
     from odc.geo import CRS, geom
+    from odc.geo.crs import CRSError
     from odc.geo.geobox import GeoBox
     from odc.stac import parse_items
 
+    if crs is not None:
+        try:
+            crs = CRS(crs)
+        except (CRSError, TypeError, ValueError) as error:
+            raise GridError(
+                f'crs={crs!r} is unknown ({error}). Name one: load(..., crs="EPSG:32632", '
+                "resolution=10)."
+            ) from error
     boxes: list[GeoBox] = []
     for kind in dict.fromkeys(layers):
         members = [item for item, own in zip(items, layers, strict=True) if own == kind]
@@ -131,7 +140,7 @@ def native_grid(
                 corners = [box.extent.to_crs(native.crs).boundingbox for box in boxes]
                 area = geom.bbox_union(corners).polygon
             return _enclosing(native, area)
-        if crs is None or CRS(crs) == native.crs:
+        if crs is None or crs == native.crs:
             crs, resolution = native.crs, resolution or native.resolution
     if crs is None or resolution is None:
         raise GridError(
@@ -156,13 +165,12 @@ def _dense(area: Any) -> Any:
 
 def _enclosing(native: GeoBox, area: Any) -> GeoBox:
     """Part (or extension) of a grid that holds an area, pixel on pixel."""
-    from affine import Affine
     from odc.geo.geobox import GeoBox
 
     left, low, right, high = native.project(_dense(area)).boundingbox.bbox
     x, y = math.floor(left + PIXEL_SHARE), math.floor(low + PIXEL_SHARE)
     shape = (math.ceil(high - PIXEL_SHARE) - y, math.ceil(right - PIXEL_SHARE) - x)
-    return GeoBox(shape, native.affine * Affine.translation(x, y), native.crs)
+    return GeoBox(shape, native.translate_pix(x, y).affine, native.crs)
 
 
 @dataclass(frozen=True)
@@ -205,7 +213,7 @@ class Reader:
         import rasterio
         from odc.stac import load
 
-        from .odc_driver import KnownNodataDriver
+        from xcloudfree.stac.odc_driver import KnownNodataDriver
 
         theirs = rasterio.env.getenv() if rasterio.env.hasenv() else {}
         http = {k: v for k, v in HTTP.items() if k not in os.environ and k not in theirs}

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from .bands import sar_band
-from .exceptions import DataError, MissingBandError, UnitsError
-from .harmonise import SarRule, decibel, sar_rule
-from .mosaic import Layer, Layers, Reader, join
-from .pairing import Pass, nearest_passes
-from .query import footprint, item_time
+from xcloudfree.bands import sar_band
+from xcloudfree.exceptions import DataError, MissingBandError, UnitsError
+from xcloudfree.stac.harmonise import SarRule, decibel, sar_rule
+from xcloudfree.stac.mosaic import Layer, Layers, Reader, join
+from xcloudfree.stac.pairing import Pass, nearest_passes
+from xcloudfree.stac.query import footprint, item_time
 
 if TYPE_CHECKING:
     import pystac
@@ -165,7 +165,7 @@ def load_backscatter(
     alone = [str(t)[:16] for t, p in zip(scenes["time"].values, pairs, strict=True) if p is None]
     if alone and (on_gap == "raise" or (on_gap == "drop" and len(alone) == len(pairs))):
         raise DataError(
-            f"No Sentinel-1 pass within {np.timedelta64(max_gap, 'h')} of {len(alone)} of "
+            f"No Sentinel-1 pass within {max_gap.astype(object)} of {len(alone)} of "
             f"{len(pairs)} scenes: {', '.join(alone)}. Allow a larger distance, load(..., "
             'max_gap="6D"), or go on without: load(..., on_gap="drop") or load(..., on_gap="nan").'
         )
@@ -181,7 +181,7 @@ def load_backscatter(
         attrs = {"units": "dB"}
         if passes:
             attrs["quantity"] = passes[0].rule.quantity
-        scenes[pol] = (("time", *blank.dims), series.data, attrs)
+        scenes = scenes.assign({pol: (("time", *blank.dims), series.data, attrs)})
     return scenes.assign_coords(_coordinates(scenes["time"].values, passes, pairs))
 
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from .assets import optical_assets
-from .bands import S2_BANDS, is_scene_classification, optical_band
-from .exceptions import DataError, MissingBandError, UnitsError
-from .harmonise import OpticalRule, optical_rule, reflectance
-from .mosaic import Layer, Layers, Reader, join
-from .query import item_time
+from xcloudfree.bands import S2_BANDS, is_scene_classification, optical_band
+from xcloudfree.exceptions import DataError, MissingBandError, UnitsError
+from xcloudfree.stac.assets import optical_assets
+from xcloudfree.stac.harmonise import OpticalRule, optical_rule, reflectance
+from xcloudfree.stac.mosaic import Layer, Layers, Reader, join
+from xcloudfree.stac.query import item_time
 
 if TYPE_CHECKING:
     import pystac

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from .bands import S2_BANDS, is_scene_classification, optical_band, sar_band
-from .exceptions import UnitsError
+from xcloudfree.bands import S2_BANDS, is_scene_classification, optical_band, sar_band
+from xcloudfree.exceptions import UnitsError
 
 _NATIVE_METRES = {
     **dict.fromkeys(S2_BANDS, 20.0),

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from .bands import POLARISATIONS, S2_BANDS
-from .exceptions import DataError, UnitsError
-from .harmonise import BASELINE_OFFSET, SCALE
+from xcloudfree.bands import POLARISATIONS, S2_BANDS
+from xcloudfree.exceptions import DataError, UnitsError
+from xcloudfree.stac.harmonise import BASELINE_OFFSET, SCALE
 
 _EXTENSIONS = [
     f"https://stac-extensions.github.io/{name}/schema.json"
@@ -46,7 +46,7 @@ def publish(
         Where to write.
     base_url : str, optional
         Address under which the folder is served. Default: relative addresses, which
-        :func:`xcloudfree.serve.serve` completes.
+        :func:`xcloudfree.stac.serve.serve` completes.
     level : {"TOA", "BOA"}, optional
         Processing level. Default: what the bands declare.
     baseline : str

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .assets import agreed, optical_assets, plain, sar_assets
-from .bands import sar_band
-from .exceptions import UnitsError
-from .pairing import pass_key
+from xcloudfree.bands import sar_band
+from xcloudfree.exceptions import UnitsError
+from xcloudfree.stac.assets import agreed, optical_assets, plain, sar_assets
+from xcloudfree.stac.pairing import pass_key
 
 SCALE = 1e-4
 """Reflectance per digital number of every Sentinel-2 product."""
@@ -96,22 +96,7 @@ def processing_level(item: Any) -> str:
 
 
 def processing_baseline(item: Any) -> float | None:
-    """Processing baseline, as stated or as written in the product's name; None if nowhere.
-
-    Parameters
-    ----------
-    item : pystac.Item or mapping
-        A Sentinel-2 item.
-
-    Returns
-    -------
-    float or None
-
-    Examples
-    --------
-    >>> processing_baseline({"id": "", "properties": {"s2:processing_baseline": "05.11"}})
-    5.11
-    """
+    """Processing baseline of a Sentinel-2 item, as stated or in the product's name, or None."""
     item = plain(item)
     properties = item.get("properties", {})
     for key in _BASELINES:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import xarray as xr
 
-from .backscatter import load_backscatter, requested_polarisations
-from .catalog import Source, choose_collections, is_sar_collection, of_mission
-from .exceptions import CatalogError, DataError
-from .mosaic import Reader, given_grid, join, native_grid
-from .optical import load_optical, optical_layers, optical_rules, requested_bands
-from .query import Query, item_time
+from xcloudfree.exceptions import CatalogError, DataError
+from xcloudfree.stac.backscatter import load_backscatter, requested_polarisations
+from xcloudfree.stac.catalog import Source, choose_collections, is_sar_collection, of_mission
+from xcloudfree.stac.mosaic import Reader, given_grid, join, native_grid
+from xcloudfree.stac.optical import load_optical, optical_layers, optical_rules, requested_bands
+from xcloudfree.stac.query import Query, item_time
 
 if TYPE_CHECKING:
     import pystac
@@ -64,8 +64,8 @@ def load(
         Of Sentinel-1; empty for Sentinel-2 alone.
     collections : str or sequence of str, optional
         Collections to search. Default: the first Sentinel-2 one of
-        :data:`xcloudfree.catalog.S2_COLLECTIONS` (Level-1C before Level-2A) and the first
-        Sentinel-1 one of :data:`xcloudfree.catalog.S1_COLLECTIONS` that the catalog has.
+        :data:`xcloudfree.stac.catalog.S2_COLLECTIONS` (Level-1C before Level-2A) and the first
+        Sentinel-1 one of :data:`xcloudfree.stac.catalog.S1_COLLECTIONS` that the catalog has.
     resolution, crs : optional
         Grid to load on. Default: the native grid of Sentinel-2.
     like : GeoBox, Dataset or DataArray, optional

@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .assets import mission
-from .exceptions import CatalogError
-from .query import Query, item_time
+from xcloudfree.exceptions import CatalogError
+from xcloudfree.stac.assets import mission
+from xcloudfree.stac.query import Query, item_time
 
 if TYPE_CHECKING:
     import pystac

@@ -25,8 +25,8 @@ from urllib.error import URLError
 from urllib.parse import unquote, urlsplit
 from urllib.request import ProxyHandler, build_opener
 
-from .exceptions import CatalogError
-from .publish import publish
+from xcloudfree.exceptions import CatalogError
+from xcloudfree.stac.publish import publish
 
 __all__ = ["LocalCatalog", "Request", "publish", "serve"]
 

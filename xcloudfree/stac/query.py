@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from .exceptions import DataError
+from xcloudfree.exceptions import DataError
 
 if TYPE_CHECKING:
     import pystac

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .assets import plain
+from xcloudfree.stac.assets import plain
 
 TIE = np.timedelta64(1, "h")
 """Passes whose distances in time differ by less count as equally near."""

@@ -1,0 +1,241 @@
+"""Networks, specifications and files."""
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import xcloudfree as xcf
+from xcloudfree.exceptions import ModelError, WeightsError
+from xcloudfree.models import VARIANTS
+from xcloudfree.models.attention import WindowAttention
+from xcloudfree.models.carf import Carf, CarfConfig, DynamicFilter
+from xcloudfree.models.spec import ModelSpec
+
+MILLIONS = {
+    "carf-tiny": 0.37, "carf-small": 1.0, "carf-small-f4": 2.3, "carf-base": 4.4,
+    "carf-base-f4": 10.5, "carf-large": 19.0,
+}  # fmt: skip
+HALO = {
+    "carf-tiny": (48, 16), "carf-small": (64, 16), "carf-small-f4": (128, 32),
+    "carf-base": (144, 16), "carf-base-f4": (288, 32), "carf-large": (304, 16),
+}  # fmt: skip
+
+
+def randomised(model, std=0.05, seed=1):
+    """Give the zero-initialised last convolution weights, so that the residual says something."""
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in (model.network.restore.weight, model.network.restore.bias):
+        with torch.no_grad():
+            parameter.copy_(std * torch.randn(parameter.shape, generator=generator))
+    model.__dict__.pop("digest", None)
+    return model
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_sizes_and_halos_of_the_variants(name):
+    model = xcf.models.load(name)
+    count = sum(p.numel() for p in model.network.parameters()) / 1e6
+    assert count == pytest.approx(MILLIONS[name], rel=0.02)
+    halo = -(-model.spec.reach // model.spec.stride) * model.spec.stride
+    assert (halo, model.spec.stride) == HALO[name]
+
+
+@pytest.mark.parametrize("name", ["carf-tiny", "carf-small-f4"])
+def test_untrained_network_is_the_identity(name):
+    network = xcf.models.load(name).network
+    x = torch.rand(2, 13, 37, 50)
+    assert torch.equal(network(x, torch.rand(2, 2, 37, 50)), x)
+
+
+def test_untrained_prior_is_one_spectrum_under_the_mask():
+    network = xcf.models.create("carf-tiny", base="prior", mask_input=True).network
+    x, mask = torch.rand(1, 13, 32, 32), torch.zeros(1, 1, 32, 32)
+    mask[..., 8:20, 8:20] = 1
+    with torch.no_grad():
+        out = network(x, torch.rand(1, 2, 32, 32), mask=mask)
+    assert torch.equal(out[..., :8, :], x[..., :8, :])
+    assert out[..., 8:20, 8:20].var(dim=(-2, -1)).max() < 1e-12
+    with pytest.raises(ValueError, match="mask=mask"):
+        network(x, torch.rand(1, 2, 32, 32))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 40), (5, 3), (7, 16), (31, 33)])
+@pytest.mark.parametrize("scale", [2, 4])
+def test_any_size_runs(size, scale):
+    network = Carf(CarfConfig(features=8, growth=4, scale=scale, heads=2, stages=1))
+    assert network(torch.rand(1, 13, *size), torch.rand(1, 2, *size)).shape[-2:] == size
+
+
+@pytest.mark.parametrize("cross", ["gate", "gate+dfg", "none"])
+def test_backscatter_reaches_the_output_unless_told_not_to(cross):
+    torch.manual_seed(0)
+    model = randomised(xcf.models.create("carf-tiny", cross=cross))
+    x, r = torch.rand(1, 13, 32, 32), torch.rand(1, 2, 32, 32, requires_grad=True)
+    out = model.network(x, r)
+    changed = model.network(x, r.detach() * 0.5)
+    if cross == "none":
+        assert torch.equal(out, changed)
+        return
+    out.sum().backward()
+    assert (r.grad.abs() > 0).all()
+    assert (out - changed).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("cross", ["gate", "gate+dfg"])
+@pytest.mark.parametrize("scale", [2, 4])
+def test_influence_ends_at_the_declared_reach(cross, scale):
+    """Gradient of one aligned block: exact zeros beyond the reach, none missing before it."""
+    config = CarfConfig(features=8, growth=4, heads=2, scale=scale, blocks=3, stages=1, cross=cross)
+    torch.manual_seed(0)
+    network = Carf(config)
+    torch.nn.init.normal_(network.restore.weight)
+    start = -(-config.reach // config.stride) * config.stride + config.stride
+    size = 2 * start + config.stride
+    x = torch.rand(1, 13, size, size, requires_grad=True)
+    r = torch.rand(1, 2, size, size, requires_grad=True)
+    block = slice(start, start + config.stride)
+    network(x, r)[..., block, block].sum().backward()
+    for gradient in (x.grad, r.grad):
+        rows = gradient.abs().amax(dim=(0, 1, 3)).nonzero()[:, 0]
+        assert rows.min() >= start - config.reach
+        assert rows.max() < start + config.stride + config.reach
+    assert rows.min() < start - config.reach + scale * config.window
+
+
+def test_window_attention_equals_attention_among_the_cells_of_each_window():
+    """Against a loop over windows that only ever sees real cells."""
+    torch.manual_seed(0)
+    attention = WindowAttention(6, 2, 4, 2)
+    x = torch.rand(1, 7, 9, 6)
+    out = attention(x)
+    edges = {n: [0, *range(2, n, 4), n] for n in (7, 9)}
+    index = attention.index
+    for top, bottom in zip(edges[7], edges[7][1:], strict=False):
+        for left, right in zip(edges[9], edges[9][1:], strict=False):
+            cells = x[:, top:bottom, left:right].reshape(1, -1, 6)
+            q, k, v = attention.qkv(cells).unflatten(-1, (3, 2, 3)).permute(2, 0, 3, 1, 4)
+            place = [
+                ((y + 2) % 4) * 4 + (c + 2) % 4
+                for y in range(top, bottom)
+                for c in range(left, right)
+            ]
+            bias = attention.relative_bias[index[place][:, place]].permute(2, 0, 1)
+            weights = torch.softmax(q @ k.transpose(-2, -1) / 3**0.5 + bias, -1)
+            expected = attention.proj((weights @ v).transpose(1, 2).flatten(2))
+            got = out[:, top:bottom, left:right].reshape(1, -1, 6)
+            torch.testing.assert_close(got, expected, atol=1e-6, rtol=1e-5)
+
+
+def test_dynamic_filter_with_a_constant_kernel_is_a_box_sum_with_replicated_border():
+    block = DynamicFilter(3)
+    torch.nn.init.zeros_(block.kernel.weight)
+    torch.nn.init.ones_(block.kernel.bias)
+    sar = torch.rand(1, 3, 9, 11)
+    padded = torch.nn.functional.pad(sar, (2, 2, 2, 2), mode="replicate")
+    expected = 25 * torch.nn.functional.avg_pool2d(padded, 5, stride=1)
+    torch.testing.assert_close(block(torch.rand(1, 3, 9, 11), sar), expected)
+
+
+def test_equation_6_as_printed_has_one_residual():
+    torch.manual_seed(0)
+    both = [Carf(CarfConfig(single_residual=flag)).optical[0].swin[0] for flag in (False, True)]
+    both[1].load_state_dict(both[0].state_dict())
+    x = torch.rand(1, 48, 8, 8)
+    inner = x.permute(0, 2, 3, 1)
+    attended = both[0].attention(both[0].norm1(inner)).permute(0, 3, 1, 2)
+    torch.testing.assert_close(both[0](x) - both[1](x), attended, atol=1e-5, rtol=1e-4)
+
+
+def test_a_saved_model_comes_back(tmp_path):
+    model = randomised(xcf.models.create("carf-tiny", base="prior", mask_input=True, seed=3))
+    path = model.save(tmp_path / "mine.safetensors")
+    again = xcf.models.load(path)
+    assert again.spec == model.spec
+    assert again.digest == model.digest
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["mine.safetensors"]
+    assert xcf.models.load(str(path)).digest == model.digest
+
+
+def test_the_digest_follows_the_weights():
+    one, other = (randomised(xcf.models.create("carf-tiny"), seed=s) for s in (1, 2))
+    assert one.digest != other.digest
+    assert one.digest == randomised(xcf.models.create("carf-tiny"), seed=1).digest
+
+
+def test_bad_files_are_refused(tmp_path):
+    good = xcf.models.create("carf-tiny").save(tmp_path / "good.safetensors")
+    truncated = tmp_path / "truncated.safetensors"
+    truncated.write_bytes(good.read_bytes()[:-1000])
+    with pytest.raises(WeightsError, match="truncated"):
+        xcf.models.load(truncated)
+    corrupt = tmp_path / "corrupt.safetensors"
+    corrupt.write_bytes(b"\xff" * 100)
+    with pytest.raises(WeightsError, match="model.save"):
+        xcf.models.load(corrupt)
+    with pytest.raises(WeightsError, match=r"models.list\(\)"):
+        xcf.models.load(tmp_path / "absent.safetensors")
+    bare = tmp_path / "bare.safetensors"
+    save_file({"a": torch.zeros(1)}, bare)
+    with pytest.raises(WeightsError, match="no specification"):
+        xcf.models.load(bare)
+
+
+class Payload:
+    def __reduce__(self):
+        return (exec, ("import pathlib; pathlib.Path('executed').touch()",))
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_pickle_is_refused_and_never_runs(tmp_path, monkeypatch, zipped):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "model.safetensors"
+    if zipped:
+        torch.save({"a": Payload()}, path)
+    else:
+        path.write_bytes(pickle.dumps(Payload()))
+    with pytest.raises(WeightsError, match="pickle"):
+        xcf.models.load(path)
+    assert not (tmp_path / "executed").exists()
+
+
+def test_a_specification_of_the_future_is_refused(tmp_path):
+    model = xcf.models.create("carf-tiny")
+    values = json.loads(model.spec.to_json())
+    with pytest.raises(WeightsError, match="pip install --upgrade"):
+        ModelSpec.from_json(json.dumps(values | {"spec_version": 2}))
+    with pytest.raises(WeightsError, match="other fields"):
+        ModelSpec.from_json(json.dumps(values | {"surprise": 1}))
+    with pytest.raises(WeightsError, match="no readable"):
+        ModelSpec.from_json("{}")
+
+
+def test_weights_of_another_network_are_refused(tmp_path):
+    model = xcf.models.create("carf-tiny")
+    model.spec = model.spec.replace(options={**model.spec.options, "features": 16})
+    path = model.save(tmp_path / "wrong.safetensors")
+    with pytest.raises(WeightsError, match="does not fit"):
+        xcf.models.load(path)
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(ModelError, match=r"models.list\(\)"):
+        xcf.models.load("carf-huge")
+    with pytest.raises(ModelError, match="do not divide"):
+        xcf.models.create("carf-tiny", heads=5)
+    with pytest.raises(ModelError, match="cannot be built"):
+        xcf.models.create("carf-tiny", depth=5)
+
+
+def test_shipped_weights_are_small_and_describe_themselves():
+    names = [n for n in xcf.models.list() if n not in (*VARIANTS, "carf")]
+    assert names == ["carf-small-demo"]
+    model = xcf.models.load("carf-small-demo")
+    assert model.spec.trained
+    assert model.spec.demonstration
+    assert model.spec.training_data != "none"
+    assert all(torch.isfinite(p).all() for p in model.network.parameters())
+    assert np.isfinite(list(model.spec.metrics.values())).all()

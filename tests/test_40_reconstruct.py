@@ -1,0 +1,398 @@
+"""Reconstruction: exact over chunks, lazy, and faithful to what came in."""
+
+import pickle
+
+import dask
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+import xcloudfree as xcf
+from tests.checks import check_kept, check_plane, no_computes
+from tests.conftest import as_array, make_bands, stacked
+from tests.test_30_models import randomised
+from xcloudfree.bands import S2_BANDS
+from xcloudfree.exceptions import (
+    CloudFreeError,
+    GridError,
+    MissingBandError,
+    ModelError,
+    QuantityWarning,
+    UnitsError,
+    UntrainedWarning,
+)
+from xcloudfree.models import VARIANTS
+
+pytestmark = pytest.mark.filterwarnings("ignore::xcloudfree.exceptions.UntrainedWarning")
+
+BANDS = list(S2_BANDS)
+HEIGHT, WIDTH = 500, 460
+
+
+def random_model(name="carf-tiny", **options):
+    return randomised(xcf.models.create(name, **options))
+
+
+def big_scene(height=HEIGHT, width=WIDTH):
+    """Optical and radar noise with blobs of cloud; 13 bands in one array for speed."""
+    rng = np.random.default_rng(5)
+    y, x = np.mgrid[:height, :width]
+    cloud = np.sin(y / 23.0) * np.cos(x / 31.0) > 0.35
+    s2 = rng.uniform(0.02, 0.3, (13, height, width)).astype("float32")
+    s2[:, cloud] += 0.4
+    s2[10, cloud], s2[11, cloud] = 0.08, 0.2
+    return xr.Dataset(
+        {
+            "s2": (("band", "y", "x"), s2, {"processing_level": "TOA", "units": "1"}),
+            "s1": (
+                ("polarisation", "y", "x"),
+                rng.normal(-14, 4, (2, height, width)).astype("float32"),
+                {"units": "dB"},
+            ),
+        },
+        coords={"band": BANDS, "polarisation": ["VV", "VH"]},
+    )
+
+
+def whole_scene(model, ds, blend):
+    """The network once over everything, composed by hand: no windows, no dask."""
+    mask = ds.cloudfree.mask().values
+    x, r = model.normalise(ds.s2.values[None], ds.s1.values[None])
+    extra = {"mask": torch.from_numpy(mask[None, None].astype("float32"))}
+    with torch.inference_mode():
+        out = model.network(x, r, **(extra if model.spec.needs_mask else {}))
+    out = model.denormalise(out)[0]
+    if blend is None:
+        return out
+    return out, mask
+
+
+@pytest.fixture(scope="module")
+def scene():
+    return big_scene()
+
+
+@pytest.fixture(scope="module", params=["carf-tiny", "carf-small"])
+def network_and_whole(request, scene):
+    options = {"base": "prior", "mask_input": True} if request.param == "carf-small" else {}
+    model = random_model(request.param, **options)
+    return model, whole_scene(model, scene, None), scene.cloudfree.reconstruct(model=model)
+
+
+@pytest.mark.parametrize("chunk", [96, 128, 173, 512])
+def test_chunks_do_not_change_the_result(scene, network_and_whole, chunk):
+    model, whole, composite = network_and_whole
+    lazy = scene.chunk(y=chunk, x=chunk)
+    output = lazy.cloudfree.reconstruct(model=model, blend=None).s2.values
+    assert np.abs(output - whole).max() <= 1e-6
+    result = lazy.cloudfree.reconstruct(model=model)
+    assert np.abs(result.s2.values - composite.s2.values).max() <= 1e-6
+    np.testing.assert_array_equal(result.provenance.values, composite.provenance.values)
+
+
+def sampled_blocks(model, scene, chunk, blocks):
+    """Largest error of a few blocks against the whole scene, for the expensive variants."""
+    whole = whole_scene(model, scene, None)
+    lazy = scene.chunk(y=chunk, x=chunk).cloudfree.reconstruct(model=model, blend=None).s2
+    errors = []
+    for i, j in blocks:
+        where = {
+            "y": slice(i * chunk, min(HEIGHT, (i + 1) * chunk)),
+            "x": slice(j * chunk, min(WIDTH, (j + 1) * chunk)),
+        }
+        part = lazy.isel(where).values
+        errors.append(np.abs(part - whole[:, where["y"], where["x"]]).max())
+    return max(errors)
+
+
+@pytest.mark.parametrize(
+    ("name", "chunk", "blocks"),
+    [
+        ("carf-small-f4", 173, [(0, 0), (1, 1), (2, 2)]),
+        ("carf-small-f4", 96, [(0, 2), (2, 2), (5, 4)]),
+        ("carf-base", 96, [(2, 2), (5, 4)]),
+        ("carf-base", 173, [(1, 1)]),
+        pytest.param("carf-base-f4", 96, [(0, 0), (5, 4)], marks=pytest.mark.slow),
+        pytest.param("carf-base-f4", 173, [(2, 0)], marks=pytest.mark.slow),
+        pytest.param("carf-large", 96, [(0, 0), (5, 4)], marks=pytest.mark.slow),
+        pytest.param("carf-large", 173, [(2, 2)], marks=pytest.mark.slow),
+    ],
+)
+def test_blocks_of_the_larger_variants_equal_the_whole(scene, name, chunk, blocks):
+    assert sampled_blocks(random_model(name), scene, chunk, blocks) <= 1e-6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("chunk", [96, 128, 173, 512])
+def test_every_block_of_every_variant_equals_the_whole(scene, name, chunk):
+    model = random_model(name)
+    whole = whole_scene(model, scene, None)
+    lazy = scene.chunk(y=chunk, x=chunk)
+    output = lazy.cloudfree.reconstruct(model=model, blend=None).s2.values
+    assert np.abs(output - whole).max() <= 1e-6
+    composite = scene.cloudfree.reconstruct(model=model).s2.values
+    assert np.abs(lazy.cloudfree.reconstruct(model=model).s2.values - composite).max() <= 1e-6
+
+
+def test_a_grid_shifted_by_two_pixels_is_noticed(scene, network_and_whole):
+    """The exactness test can fail: the same halo on another grid gives other values."""
+    model, whole, _ = network_and_whole
+    if model.spec.needs_mask:
+        pytest.skip("shown with carf-tiny")
+    spec = model.spec
+    shifted = xcf.models.model.Model(spec.replace(stride=2), model.network)
+    output = scene.chunk(y=174, x=174).cloudfree.reconstruct(model=shifted, blend=None).s2.values
+    assert np.abs(output - whole).max() > 1e-4
+
+
+def test_a_short_halo_is_allowed_and_noticed(scene, network_and_whole):
+    model, whole, _ = network_and_whole
+    lazy = scene.chunk(y=128, x=128)
+    short = lazy.cloudfree.reconstruct(model=model, blend=None, halo=0).s2.values
+    assert np.abs(short - whole).max() > 1e-4
+    with pytest.raises(ModelError, match="halo='exact'"):
+        lazy.cloudfree.reconstruct(model=model, halo=-1)
+
+
+FORMS = {
+    "bands": make_bands,
+    "integers": lambda: make_bands(dtype="uint16"),
+    "doubles": lambda: make_bands(dtype="float64"),
+    "stacked": lambda: stacked(make_bands()),
+    "array": lambda: as_array(make_bands()),
+    "one date": lambda: make_bands().isel(time=0),
+    "time last": lambda: make_bands().transpose("y", "x", "time"),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("lazy", [False, True])
+def test_the_form_that_came_in_comes_back(form, lazy):
+    source = FORMS[form]()
+    if lazy:
+        source = source.chunk(y=16, x=20)
+    model = random_model(base="prior")
+    with no_computes():
+        result = source.cloudfree.reconstruct(model=model)
+    check_kept(source, result)
+    provenance = result.coords["provenance"] if form == "array" else result.provenance
+    plane = source.B02 if isinstance(source, xr.Dataset) and "B02" in source else None
+    if plane is not None:
+        check_plane(plane, provenance, "uint8")
+    mask = source.cloudfree.mask()
+    before, after = _optical(source), _optical(result)
+    assert (before.where(~mask) == after.where(~mask)).where(~mask, True).all()
+    assert (before != after).where(mask, True).mean() > 0.99
+    np.testing.assert_array_equal(provenance == 2, mask)
+    np.testing.assert_array_equal(provenance == 1, ~mask)
+
+
+def _optical(obj):
+    if isinstance(obj, xr.DataArray):
+        return obj.sel(band=BANDS).drop_vars("provenance", errors="ignore")
+    return obj.s2 if "s2" in obj else obj[BANDS].to_dataarray("band")
+
+
+def test_all_forms_give_the_same_values():
+    model = random_model(base="prior", mask_input=True)
+    results = [
+        _optical(FORMS[f]().cloudfree.reconstruct(model=model)).transpose("band", "time", "y", "x")
+        for f in ("bands", "stacked", "array", "time last")
+    ]
+    for other in results[1:]:
+        np.testing.assert_array_equal(results[0].values, other.values)
+
+
+def test_missing_data_is_never_invented():
+    ds = make_bands().chunk(y=16, x=20)
+    model = random_model(base="prior")
+    mask = ds.cloudfree.mask().compute()
+    holes = {"VH": (20, 30), "B05": (44, 37), "VV": (0, 20)}  # cloud, cloud, clear
+    gaps = {n: xr.zeros_like(mask) for n in holes}
+    for name, (y, x) in holes.items():
+        gaps[name][:, y, x] = True
+        ds[name] = ds[name].where(~gaps[name])
+    assert mask[0, 20, 30]
+    assert mask[0, 44, 37]
+    assert not mask[0, 0, 20]
+    out = ds.cloudfree.reconstruct(model=model).compute()
+    assert (out.provenance[:, 20, 30] == 3).all()  # occluded, no backscatter
+    assert out[BANDS].isel(y=20, x=30).to_dataarray().isnull().all()
+    assert (out.provenance[:, 44, 37] == 0).all()  # a band has no data: left as it came
+    assert out.B05[:, 44, 37].isnull().all()
+    assert (out.B04[:, 44, 37] == ds.B04[:, 44, 37]).all()
+    assert (out.provenance[:, 0, 20] == 1).all()  # clear pixels need no backscatter
+    finite = out[BANDS].to_dataarray().notnull().all("variable")
+    np.testing.assert_array_equal(finite, ~(gaps["VH"] | gaps["B05"]))
+
+
+def test_integers_keep_their_no_data():
+    ds = make_bands(dtype="uint16")
+    ds.B05[:, 44, 37] = 0
+    ds["VV"] = ds.VV.where(ds.x < ds.x[30])
+    out = ds.cloudfree.reconstruct(model=random_model(base="prior"))
+    assert out.B05.dtype == "uint16"
+    lost = out.provenance == 3
+    assert lost.any()
+    assert (out.B02.where(lost, 0) == 0).all()
+    assert (out.B02.where(out.provenance == 2, 1) > 0).all()
+
+
+def test_blocks_without_any_data_pass():
+    ds = make_bands().chunk(y=15, x=19)
+    ds[BANDS] = ds[BANDS].where(ds.y < ds.y[15])
+    ds["VV"] = ds.VV.where(ds.x < ds.x[19])
+    out = ds.cloudfree.reconstruct(model=random_model(base="prior")).compute()
+    assert (out.provenance[:, 16:] == 0).all()
+    assert out.B02[:, 16:].isnull().all()
+
+
+def test_clear_scenes_never_reach_the_network(monkeypatch):
+    ds = make_bands()
+    ds["B02"] = ds.B02 * 0 + 0.1
+    monkeypatch.setattr("xcloudfree.reconstruct.Reconstruction._predict", None)
+    out = ds.cloudfree.reconstruct(model=random_model())
+    xr.testing.assert_equal(out[BANDS], ds[BANDS])
+    assert (out.provenance == 1).all()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 5), (17, 2)])
+def test_scenes_smaller_than_a_window(size):
+    ds = make_bands(height=size[0], width=size[1])
+    out = ds.chunk(y=1).cloudfree.reconstruct(model=random_model(), blend=None).compute()
+    assert out[BANDS].to_dataarray().notnull().all()
+
+
+def test_edge_chunks_of_one_pixel():
+    ds = make_bands(height=33, width=33)
+    model = random_model()
+    expected = ds.cloudfree.reconstruct(model=model)
+    out = ds.chunk(y=(16, 16, 1), x=(1, 31, 1)).cloudfree.reconstruct(model=model).compute()
+    xr.testing.assert_allclose(out, expected, atol=1e-6)
+
+
+def test_backscatter_changes_the_result_and_clear_pixels_do_not():
+    ds = make_bands()
+    model = random_model(base="prior")
+    torch.nn.init.normal_(model.network.prior.spectrum.weight, std=0.1)
+    model.__dict__.pop("digest", None)
+    one = ds.cloudfree.reconstruct(model=model)
+    other = ds.assign(VV=ds.VV - 3).cloudfree.reconstruct(model=model)
+    mask = ds.cloudfree.mask()
+    difference = np.abs(one.B04 - other.B04)
+    assert float(difference.where(mask).mean()) > 1e-3
+    assert float(difference.where(~mask).max()) == 0
+
+
+def test_one_task_a_block_and_no_weights_in_the_graph():
+    scene = big_scene(256, 256).chunk(y=32, x=32)
+    model = random_model()
+    out = scene.cloudfree.reconstruct(model=model)
+    (graph,) = dask.optimize(out.s2.data)
+    source = len(dask.optimize(scene.s2.data)[0].dask) + len(dask.optimize(scene.s1.data)[0].dask)
+    own = len(graph.dask) - source
+    assert own <= 64 * 3 + 16
+    assert len(pickle.dumps(graph)) < 100 * model.spec.reach * 64 * 4
+
+
+@pytest.mark.parametrize("scheduler", ["sync", "threads", "processes"])
+def test_schedulers_agree(scheduler):
+    ds = make_bands()
+    model = random_model(base="prior")
+    expected = ds.cloudfree.reconstruct(model=model)
+    lazy = ds.chunk(y=23, x=19).cloudfree.reconstruct(model=model)
+    result = lazy.compute(scheduler=scheduler, num_workers=2)
+    xr.testing.assert_allclose(result, expected, atol=1e-6)
+
+
+def test_masks_of_every_kind_drive_the_reconstruction():
+    ds = make_bands()
+    model = random_model(base="prior")
+    given = xr.zeros_like(ds.B02, dtype=bool)
+    given[:, 3:9, 3:9] = True
+    for mask in (given, lambda scene: given, given.isel(time=0, drop=True)):
+        out = ds.chunk(y=20).cloudfree.reconstruct(model=model, mask=mask)
+        np.testing.assert_array_equal(out.provenance == 2, given)
+    wide = ds.cloudfree.reconstruct(model=model, mask=given, dilate=2)
+    np.testing.assert_array_equal(wide.provenance == 2, ds.cloudfree.mask(given, dilate=2))
+    with pytest.raises(CloudFreeError, match="astype"):
+        ds.cloudfree.reconstruct(model=model, mask=given.astype(int))
+    with pytest.raises(GridError, match="grid of the scene"):
+        ds.cloudfree.reconstruct(model=model, mask=given.assign_coords(x=given.x + 5))
+
+
+def test_the_halo_covers_the_mask_as_well(scene):
+    model = random_model(base="prior", mask_input=True)
+    options = {"model": model, "mask": "reference-code", "dilate": 5}
+    expected = scene.cloudfree.reconstruct(**options)
+    result = scene.chunk(y=173, x=128).cloudfree.reconstruct(**options)
+    np.testing.assert_array_equal(result.provenance, expected.provenance)
+    assert np.abs(result.s2 - expected.s2).max() <= 1e-6
+
+
+def test_wrong_data_is_refused():
+    ds = make_bands()
+    model = random_model()
+    with pytest.raises(MissingBandError, match="B07"):
+        ds.drop_vars("B07").cloudfree.reconstruct(model=model)
+    with pytest.raises(MissingBandError, match="VH"):
+        ds.drop_vars("VH").cloudfree.reconstruct(model=model)
+    surface = ds.cloudfree.calibrate(level="BOA")
+    with pytest.raises(UnitsError, match="TOA"):
+        surface.cloudfree.reconstruct(model=model)
+    low = random_model(optical_bands=("B01", "B02", "B03", "B04", "B11"), level="BOA")
+    undeclared = ds.drop_vars("B10")
+    for name in S2_BANDS:
+        if name != "B10":
+            del undeclared[name].attrs["processing_level"]
+    with pytest.raises(UnitsError, match=r"calibrate\(level='BOA'\)"):
+        undeclared.cloudfree.reconstruct(model=low, mask="l2a")
+    with pytest.raises(ModelError, match=r"models.list\(\)"):
+        ds.cloudfree.reconstruct(model=3)
+    mixed = ds.assign(B04=ds.B04.astype("float64"))
+    with pytest.raises(UnitsError, match="astype"):
+        mixed.cloudfree.reconstruct(model=model)
+
+
+def test_wrong_units_are_noticed_when_the_values_are_seen():
+    ds = make_bands()
+    power = ds.assign(VV=10 ** (ds.VV / 10), VH=10 ** (ds.VH / 10))
+    for name in ("VV", "VH"):
+        power[name].attrs = {"units": "dB"}
+    with pytest.raises(UnitsError, match='sar="linear"'):
+        power.cloudfree.reconstruct(model=random_model())
+    lazy = power.chunk(y=20).cloudfree.reconstruct(model=random_model())
+    with pytest.raises(UnitsError, match='sar="linear"'):
+        lazy.compute()
+
+
+def test_warnings_say_what_the_weights_are():
+    ds = make_bands()
+    with pytest.warns(UntrainedWarning, match="not fitted"):
+        ds.cloudfree.reconstruct(model=random_model())
+    fitted = random_model()
+    fitted.spec = fitted.spec.replace(trained=True)
+    gamma = ds.cloudfree.calibrate(quantity="gamma0")
+    with pytest.warns(QuantityWarning, match="gamma0"):
+        gamma.cloudfree.reconstruct(model=fitted)
+
+
+@pytest.mark.filterwarnings("ignore:.*does not reconstruct")
+def test_bands_that_the_model_lacks_become_no_data_under_the_mask():
+    ds = make_bands()
+    model = random_model(optical_bands=("B02", "B03", "B04"), base="prior")
+    out = ds.cloudfree.reconstruct(model=model)
+    mask = ds.cloudfree.mask()
+    assert out.B08.where(mask).isnull().all()
+    assert (out.B08 == ds.B08).where(~mask, True).all()
+    assert out.B04.notnull().all()
+
+
+def test_a_changed_file_is_noticed(tmp_path):
+    path = random_model().save(tmp_path / "m.safetensors")
+    lazy = make_bands().chunk(y=20).cloudfree.reconstruct(model=path)
+    randomised(xcf.models.create("carf-tiny"), seed=9).save(path)
+    with pytest.raises(xcf.exceptions.WeightsError, match="changed"):
+        lazy.compute()
