@@ -60,7 +60,7 @@ def make_bands(
         sky = rng.uniform(0.45, 0.7, shape)
         values = np.where(cloud, sky, ground)
         if name in ("B10", "B11"):
-            values = np.where(cloud, 0.06, 0.004 if name == "B10" else ground)
+            values = np.where(cloud, 0.06 if name == "B10" else 0.3, ground / 20)
         attrs: dict[str, object] = {"units": "1", "processing_level": "TOA", "source": "test"}
         if dtype == "uint16":
             values = np.rint((values + 0.1) * 1e4)

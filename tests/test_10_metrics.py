@@ -98,6 +98,19 @@ def test_ssim_window_is_the_outer_product_of_a_centred_gaussian() -> None:
     assert gaussian_window().sum() == pytest.approx(1)
 
 
+def test_ssim_at_the_corner_sees_zeros_beyond_both_borders() -> None:
+    # constants a and b where the window is inside (its mass m there), zero outside
+    a, b = 0.6, 0.3
+    taps = np.exp(-(np.arange(-5, 6) ** 2) / 4.5)
+    m = (taps[5:].sum() / taps.sum()) ** 2
+    luminance = (2 * a * b * m**2 + 1e-4) / ((a**2 + b**2) * m**2 + 1e-4)
+    spread = m - m**2
+    structure = (2 * a * b * spread + 9e-4) / ((a**2 + b**2) * spread + 9e-4)
+    got = ssim_map(np.full((20, 20), a), np.full((20, 20), b))
+    for corner in (got[0, 0], got[0, -1], got[-1, 0], got[-1, -1]):
+        assert corner == pytest.approx(luminance * structure, abs=1e-12)
+
+
 def test_pixels_with_nan_are_left_out_and_counted() -> None:
     prediction, truth = images()
     base = image_metrics(prediction, truth)[0]
@@ -105,10 +118,13 @@ def test_pixels_with_nan_are_left_out_and_counted() -> None:
     broken[2, 10:14, 20:25] = np.nan
     valid = np.ones(truth.shape[1:], bool)
     valid[10:14, 20:25] = False
-    row = image_metrics(broken, truth)[0]
+    gap = truth.copy()
+    gap[1, 0, 0] = np.nan
+    valid[0, 0] = False
+    row = image_metrics(broken, gap)[0]
     expected = image_metrics(prediction, truth, [valid])[0]
     np.testing.assert_allclose(row[[0, 2, 3, 4]], expected[[0, 2, 3, 4]], rtol=1e-12)
-    assert row[5:].tolist() == [valid.sum(), 20]
+    assert row[5:].tolist() == [valid.sum(), 21]
     # the windows of neighbours see zeros there, in both images
     holes = image_metrics(prediction * valid, truth * valid, [valid])[0]
     assert row[1] == pytest.approx(holes[1], abs=1e-12)

@@ -13,8 +13,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from .exceptions import DataError
-from .kernels.baselines import (
+from xcloudfree.exceptions import DataError
+from xcloudfree.kernels.baselines import (
     Moments,
     inverse_distance,
     moments,

@@ -180,12 +180,13 @@ def _eager(
         np.empty((*head, *(() if o.bands is None else (o.bands,)), *size), o.dtype) for o in outputs
     )
     rows, columns = (spans(_regular(n), halo, stride) for n in size)
-    for *place, y, x in product(*(range(n) for n in head), rows, columns):
-        window = (*(slice(i, i + 1) for i in place), ..., *(_read(s) for s in (y, x)))
+    for place, y, x in product(product(*(range(n) for n in head)), rows, columns):
+        image: tuple[Any, ...] = tuple(slice(i, i + 1) for i in place)
+        window = (*image, ..., _read(y), _read(x))
         blocks = function(
             *(_stack([a[window] for a in group], lead) for group in groups), core=(y.core, x.core)
         )
-        written = (*window[:-2], slice(y.start, y.stop), slice(x.start, x.stop))
+        written = (*image, ..., slice(y.start, y.stop), slice(x.start, x.stop))
         for result, block in zip(results, blocks, strict=True):
             result[written] = block
     return results

@@ -9,11 +9,11 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from .bands import optical_band
-from .exceptions import DataError, GridError, MissingBandError
-from .kernels.metrics import METRICS, image_metrics
-from .recognise import SPATIAL, read
-from .tables import mean, table
+from xcloudfree.bands import optical_band
+from xcloudfree.exceptions import DataError, GridError, MissingBandError
+from xcloudfree.kernels.metrics import METRICS, image_metrics
+from xcloudfree.recognise import SPATIAL, read
+from xcloudfree.tables import mean, table
 
 __all__ = ["evaluate", "mean", "table"]
 

@@ -9,10 +9,10 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from .bands import RGB, optical_band
-from .exceptions import CloudFreeError, DataError
-from .recognise import SPATIAL, read
-from .scene import Scene
+from xcloudfree.bands import RGB, optical_band
+from xcloudfree.exceptions import CloudFreeError, DataError
+from xcloudfree.recognise import SPATIAL, read
+from xcloudfree.scene import Scene
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

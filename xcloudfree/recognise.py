@@ -155,7 +155,7 @@ def _split(array: xr.DataArray, dim: str) -> tuple[Layer | None, Layer | None, x
     sar = _pick(array, dim, _polarisation)
     if optical and sar:  # the attributes of the array are those of its reflectance
         own = {k[4:]: v for k, v in array.attrs.items() if str(k).startswith("sar_")}
-        sar = sar[0], sar[1].drop_attrs().assign_attrs(own)
+        sar = sar[0], sar[1].drop_attrs(deep=False).assign_attrs(own)
     classes = None
     for i, name in enumerate(array[dim].values if dim in array.coords else ()):
         if is_scene_classification(name):

@@ -348,6 +348,4 @@ def _labelled(
             "xcloudfree_version": __version__,
         },
     ).transpose(*scene.dims)
-    assert scene.optical is not None
-    planes = {n: data[..., i, :, :] for i, n in enumerate(scene.optical.names)}
-    return scene.restore(planes, flags)
+    return scene.restore(data, flags)

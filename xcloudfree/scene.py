@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,7 +80,7 @@ class Layer:
                 .drop_vars("band", errors="ignore")
                 .assign_coords(band=list(self.names))
             )
-        bare = [a.reset_coords(drop=True).drop_attrs() for a in self.arrays]
+        bare = [a.reset_coords(drop=True).drop_attrs(deep=False) for a in self.arrays]
         out = xr.concat(bare, dim="band").assign_coords(band=list(self.names))
         return out.transpose(*self.arrays[0].dims[:-2], "band", *self.arrays[0].dims[-2:])
 
@@ -250,27 +250,47 @@ class Scene:
         assert layer is not None
         array = layer.arrays[0]
         bare = array.isel(band=0, drop=True) if layer.stacked else array
-        return bare.drop_attrs().rename(None)
+        return bare.drop_attrs(deep=False).rename(None)
 
-    def restore(self, data: Mapping[str, Any], provenance: xr.DataArray) -> Any:
-        """Put new values (*lead, y, x) by canonical band into the form that came in."""
+    def restore(self, data: Any, provenance: xr.DataArray) -> Any:
+        """Put new values (*lead, band, y, x) of all optical bands into the form that came in."""
         assert self.optical is not None
-        if self.form == "bands":
-            assert isinstance(self.source, xr.Dataset)
-            new = {
-                v: _like(self.source[v], a.dims, data[n])
-                for n, v, a in zip(
-                    self.optical.names, self.optical.variables, self.optical.arrays, strict=True
-                )
-                if n in data
-            }
-            return self.source.assign(new).assign(provenance=provenance)
-        array = self.source if self.form == "array" else self.source[self.optical.variables[0]]
-        whole = _replace_bands(array, self.optical.arrays[0].dims, data)
+        source, variable = self.source, self.optical.variables[0]
         if self.form == "array":
-            return whole.assign_coords(provenance=provenance)
-        assert isinstance(self.source, xr.Dataset)
-        return self.source.assign({self.optical.variables[0]: whole, "provenance": provenance})
+            assert isinstance(source, xr.DataArray)
+            return self._replaced(source, data).assign_coords(provenance=provenance)
+        assert isinstance(source, xr.Dataset)
+        if self.form == "stacked":
+            whole = self._replaced(source[variable], data)
+            return source.assign({variable: whole, "provenance": provenance})
+        dims = self.optical.arrays[0].dims
+        new = {
+            v: _like(source[v], dims, data[..., i, :, :])
+            for i, v in enumerate(self.optical.variables)
+        }
+        return source.assign(new).assign(provenance=provenance)
+
+    def _replaced(self, array: xr.DataArray, data: Any) -> xr.DataArray:
+        """A stacked array with new optical bands; others along its band dimension stay."""
+        assert self.optical is not None
+        dim, lead = band_dim(array), len(self.lead)
+        layout = (*self.lead, dim, *self.spatial)
+        if array.sizes[dim] == len(self.optical.names):
+            whole = xr.Variable(layout, data)
+        else:
+            ordered = array.transpose(*layout)
+            names = [optical_band(n) for n in array[dim].values]
+            where = [None if n is None else self.optical.names.index(n) for n in names]
+            planes = [
+                ordered.isel({dim: i}).data if j is None else data[..., j, :, :]
+                for i, j in enumerate(where)
+            ]
+            whole = xr.Variable(layout, _stack(planes, lead))
+        if array.chunks is not None:
+            whole = whole.chunk({dim: array.chunksizes[dim]})
+        out = array.copy(data=whole.transpose(*array.dims).data)
+        out.encoding = dict(array.encoding)
+        return out
 
     def _optical_names(self) -> tuple[str, ...]:
         return ("B02",) if self.optical is None else self.optical.names
@@ -291,34 +311,12 @@ class Scene:
         )
 
 
-def _replace_bands(
-    array: xr.DataArray, dims: tuple[Hashable, ...], data: Mapping[str, Any]
-) -> xr.DataArray:
-    """Copy of a stacked array with new values for the given bands."""
-    dim = band_dim(array)
-    names = [optical_band(n) for n in array[dim].values]
-    lead = dims[: dims.index("band")]
-    layout = (*lead, dim, *dims[-2:])
-    ordered = array.transpose(*layout)
-    planes = [
-        ordered.isel({dim: i}).data if n is None or n not in data else data[n]
-        for i, n in enumerate(names)
-    ]
-    whole = xr.Variable(layout, _stack(planes, len(lead)))
-    if ordered.chunks is not None:
-        whole = whole.chunk({dim: ordered.chunksizes[dim]})
-    return array.copy(data=whole.transpose(*array.dims).data)
-
-
 def _stack(planes: list[Any], axis: int) -> Any:
     if all(isinstance(p, np.ndarray) for p in planes):
         return np.stack(planes, axis)
-    variables = [xr.Variable([f"d{i}" for i in range(p.ndim)], p) for p in planes]
-    return (
-        xr.Variable.concat(variables, "band")
-        .transpose(*variables[0].dims[:axis], "band", *variables[0].dims[axis:])
-        .data
-    )
+    dims = [f"d{i}" for i in range(planes[0].ndim)]
+    whole = xr.concat([xr.DataArray(p, dims=dims) for p in planes], dim="band")
+    return whole.transpose(*dims[:axis], "band", *dims[axis:]).data
 
 
 def _like(array: xr.DataArray, dims: tuple[Hashable, ...], data: Any) -> xr.DataArray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from .kernels.metrics import METRICS
+from xcloudfree.kernels.metrics import METRICS
 
 
 def mean(result: xr.Dataset) -> xr.Dataset:

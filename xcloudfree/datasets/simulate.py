@@ -10,11 +10,11 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from ..bands import S2_BANDS
-from ..exceptions import DataError, GridError
-from ..kernels.clouds import CloudKind, simulate_clouds
-from ..kernels.landcover import backscatter, reflectance, to_surface
-from ..kernels.landscape import LANDCOVER, make_landscape
+from xcloudfree.bands import S2_BANDS
+from xcloudfree.exceptions import DataError, GridError
+from xcloudfree.kernels.clouds import CloudKind, simulate_clouds
+from xcloudfree.kernels.landcover import backscatter, reflectance, to_surface
+from xcloudfree.kernels.landscape import LANDCOVER, make_landscape
 
 _FIRST = np.datetime64("2025-06-10T10:06:00", "ns")
 _STEP = np.timedelta64(5, "D")

@@ -24,10 +24,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
-from ..bands import S2_BANDS, optical_band
-from ..exceptions import DataError, MissingBandError
-from .cloud_layers import ABSORBED, BAND, NATIVE, CloudLayer, draw_layers, thick_reflectance
-from .fields import Field, block_mean, displace, power_law_noise
+from xcloudfree.bands import S2_BANDS, optical_band
+from xcloudfree.exceptions import DataError, MissingBandError
+from xcloudfree.kernels.cloud_layers import (
+    ABSORBED,
+    BAND,
+    NATIVE,
+    CloudLayer,
+    draw_layers,
+    thick_reflectance,
+)
+from xcloudfree.kernels.fields import Field, block_mean, displace, power_law_noise
 
 CloudKind = Literal["mixed", "thick", "thin"]
 

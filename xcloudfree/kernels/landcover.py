@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, stats
 
-from ..bands import S2_BANDS
-from .cloud_layers import NATIVE
-from .fields import Field, block_mean, power_law_noise
-from .landscape import CODE, LANDCOVER, Landscape
+from xcloudfree.bands import S2_BANDS
+from xcloudfree.kernels.cloud_layers import NATIVE
+from xcloudfree.kernels.fields import Field, block_mean, power_law_noise
+from xcloudfree.kernels.landscape import CODE, LANDCOVER, Landscape
 
 # top-of-atmosphere reflectance x 1000, bands as in S2_BANDS
 _VEGETATION: dict[str, tuple[float, ...]] = {

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from .fields import Field, power_law_noise
+from xcloudfree.kernels.fields import Field, power_law_noise
 
 LANDCOVER: tuple[str, ...] = (
     "bare", "cereal", "rapeseed", "maize", "beet", "meadow",

@@ -96,4 +96,4 @@ They differ in the range of VH; weights fitted with one give wrong answers with 
 
 def _unit(values: NDArray[Any], low: Any, high: Any) -> NDArray[np.float32]:
     scaled = (np.asarray(values, np.float32) - low) / (high - low)
-    return np.nan_to_num(np.clip(scaled, 0, 1), copy=False).astype(np.float32, copy=False)
+    return np.asarray(np.nan_to_num(np.clip(scaled, 0, 1), copy=False), np.float32)

@@ -42,9 +42,6 @@ class CarfConfig:
         mask, a learned map from backscatter that starts at a constant spectrum.
     mask_input : bool
         Whether the network sees the mask as one more channel.
-    see_through : bool
-        With ``base="prior"``, whether the network sees the input under the mask as well: thin
-        cloud hides little in the infrared.
     single_residual : bool
         Eq. 6 as printed, see :class:`~xcloudfree.models.attention.SwinBlock`.
     """
@@ -63,7 +60,6 @@ class CarfConfig:
     cross: Literal["gate", "gate+dfg", "none"] = "gate"
     base: Literal["input", "prior"] = "input"
     mask_input: bool = False
-    see_through: bool = False
     single_residual: bool = False
 
     @property
@@ -223,8 +219,7 @@ class Carf(nn.Module):
                 f"CarfConfig(features={c.features}, heads=1)"
             )
         self.prior = Prior(c.sar_bands, c.optical_bands) if c.base == "prior" else None
-        channels = c.optical_bands * (1 + c.see_through) + c.mask_input
-        self.encode_optical = _encoder(channels * c.scale**2, c.features)
+        self.encode_optical = _encoder((c.optical_bands + c.mask_input) * c.scale**2, c.features)
         self.optical = nn.ModuleList(Branch(c) for _ in range(c.stages))
         self.fused = c.cross != "none"
         if self.fused:
@@ -267,10 +262,8 @@ class Carf(nn.Module):
         base = optical
         if self.prior is not None and mask is not None:
             base = torch.where(mask > 0.5, self.prior(sar), optical)
-        seen = [base, optical] if c.see_through else [base]
-        if c.mask_input and mask is not None:
-            seen.append(mask)
-        out = self._residual(_pad(torch.cat(seen, 1), c.scale), _pad(sar, c.scale))
+        seen = torch.cat([base, mask], 1) if c.mask_input and mask is not None else base
+        out = self._residual(_pad(seen, c.scale), _pad(sar, c.scale))
         return out[..., : optical.shape[-2], : optical.shape[-1]] + base
 
     def _residual(self, optical: Tensor, sar: Tensor) -> Tensor:

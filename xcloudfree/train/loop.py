@@ -6,6 +6,7 @@ import math
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from xcloudfree import models
 from xcloudfree.exceptions import DataError, ModelError
 from xcloudfree.models.model import Model
-from xcloudfree.train.losses import LOSSES
+from xcloudfree.train.losses import LOSSES, Loss, shrink_means
 from xcloudfree.train.samples import Batch, PatchSamples
 
 
@@ -32,6 +33,7 @@ def fit(
     loss: str = "paper",
     alpha: float = 0.8,
     simulated: float = 0.5,
+    shrinkage: float = 0.0,
     mask: str = "score",
     seed: int = 0,
     device: str | None = None,
@@ -57,12 +59,16 @@ def fit(
         Optimiser steps, samples per step, side of a crop in pixels.
     learning_rate : float
         Highest learning rate.
-    loss : {"paper", "l1-ssim"}
-        Eq. 18 as printed, or absolute error + 0.1 (1 - SSIM) with the same weights.
+    loss : {"paper", "l1-ssim", "error"}
+        Eq. 18 as printed; absolute error + 0.1 (1 - SSIM); or squared error + 0.01 (1 - SSIM); all
+        with the weights of eq. 17.
     alpha : float
         Weight of cloudy pixels in eq. 17.
     simulated : float
         Share of samples with simulated clouds over the target, 0 to 1.
+    shrinkage : float
+        For data from few regions: how far to move the mean of each target under its mask towards
+        the mean spectrum of all, 0 to 1.
     mask : str
         Mask method for eq. 17 and for networks that read the mask.
     seed : int
@@ -103,7 +109,8 @@ def fit(
     """
     if loss not in LOSSES:
         raise ModelError(
-            f"unknown loss {loss!r}, known are {sorted(LOSSES)}; for eq. 18 call fit(..., loss='paper')"
+            f"unknown loss {loss!r}, known are {sorted(LOSSES)}; "
+            "for eq. 18 call fit(..., loss='paper')"
         )
     datasets = [data] if isinstance(data, xr.Dataset) else list(data)
     fitted = _copy(models.load(model) if isinstance(model, str) else model, datasets)
@@ -112,10 +119,12 @@ def fit(
     )
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     network = fitted.network.train().to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    spectrum = torch.from_numpy(samples.mean_spectrum()).clamp(0, 1)
     prior = getattr(network, "prior", None)
     if prior is not None and not fitted.spec.trained:
         with torch.no_grad():
-            prior.spectrum.bias.copy_(torch.from_numpy(samples.mean_spectrum()))
+            prior.spectrum.bias.copy_(spectrum)
+    objective = _Objective(fitted, LOSSES[loss], alpha, shrinkage, spectrum.to(place))
     optimiser = torch.optim.AdamW(_groups(network), lr=learning_rate, betas=(0.9, 0.99))
     average = torch.optim.swa_utils.AveragedModel(
         network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(_decay(steps))
@@ -125,7 +134,7 @@ def fit(
         drawn = samples.draw(np.random.default_rng([seed, step]), batch)
         for group in optimiser.param_groups:
             group["lr"] = learning_rate * _schedule(step, steps)
-        value = _loss(fitted, network, drawn, place, loss, alpha)
+        value = objective(network, drawn, place)
         if not torch.isfinite(value):
             raise DataError(
                 f"the loss is {float(value)} at step {step}; look for values without meaning in "
@@ -139,7 +148,10 @@ def fit(
         if line is not None:
             line.show(step + 1, float(value))
     network.load_state_dict(average.module.state_dict())
-    recipe = f"{steps} steps of {batch} x {crop} px, loss {loss!r}, alpha {alpha}, seed {seed}"
+    recipe = (
+        f"{steps} steps of {batch} x {crop} px, learning rate {learning_rate:g}, loss {loss!r}, "
+        f"alpha {alpha:g}, simulated {simulated:g}, shrinkage {shrinkage:g}, seed {seed}, {place}"
+    )
     spec = fitted.spec.replace(trained=True, note=recipe)
     return Model(spec, network.to("cpu", memory_format=torch.contiguous_format))
 
@@ -175,17 +187,27 @@ def _copy(model: Model, datasets: Sequence[xr.Dataset]) -> Model:
     return Model(model.spec.replace(**changes), deepcopy(model.network))
 
 
-def _loss(
-    model: Model, network: nn.Module, batch: Batch, device: torch.device, loss: str, alpha: float
-) -> Tensor:
-    optical, sar = model.normalise(batch.cloudy, batch.sar, device)
-    target = torch.from_numpy(np.clip(batch.target, 0, 1)).to(device)
-    mask = torch.from_numpy(batch.mask.astype(np.float32)).to(device)
-    extra = {"mask": mask} if model.spec.needs_mask else {}
-    optical = optical.contiguous(memory_format=torch.channels_last)
-    with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-        prediction = network(optical, sar, **extra)
-    return LOSSES[loss](prediction.float(), target, mask, alpha)
+@dataclass(frozen=True)
+class _Objective:
+    """Value of the loss for a batch."""
+
+    model: Model
+    loss: Loss
+    alpha: float
+    shrinkage: float
+    spectrum: Tensor
+
+    def __call__(self, network: nn.Module, batch: Batch, device: torch.device) -> Tensor:
+        optical, sar = self.model.normalise(batch.cloudy, batch.sar, device)
+        target = torch.from_numpy(np.clip(batch.target, 0, 1)).to(device)
+        mask = torch.from_numpy(batch.mask.astype(np.float32)).to(device)
+        if self.shrinkage:
+            target = shrink_means(target, mask, self.spectrum, self.shrinkage)
+        extra = {"mask": mask} if self.model.spec.needs_mask else {}
+        optical = optical.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+            prediction = network(optical, sar, **extra)
+        return self.loss(prediction.float(), target, mask, self.alpha)
 
 
 def _groups(network: nn.Module) -> Iterator[dict[str, Any]]:

@@ -19,6 +19,9 @@ from xcloudfree.recognise import read
 
 Array = NDArray[np.float32]
 
+ENOUGH_CLOUD = 0.1
+"""Share of a crop that must be occluded for its own clouds to be worth learning from."""
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -43,8 +46,9 @@ class Batch:
 class PatchSamples:
     """Random crops of paired patches.
 
-    Each dataset is drawn equally often, so one dataset a region weighs regions alike. A crop
-    without any cloud gets simulated ones.
+    Each dataset is drawn equally often, so one dataset a region weighs regions alike. A crop with
+    hardly any cloud gets simulated ones: the few pixels that a mask takes there are bright ground,
+    and would teach that what clouds hide is bright.
 
     Parameters
     ----------
@@ -117,7 +121,7 @@ class PatchSamples:
         window = (sample, slice(None), slice(y, y + self.crop), slice(x, x + self.crop))
         cloudy, target, sar = (np.asarray(a[window].values) for a in source)
         mask = self._mask(cloudy)
-        if rng.random() < self.simulated or not mask.any():
+        if rng.random() < self.simulated or mask.mean() < ENOUGH_CLOUD:
             cover = rng.uniform(0.2, 0.9)
             sky = simulate_clouds(target, rng=rng, cover=cover, bands=self.spec.optical_bands)
             cloudy, mask = sky.cloudy, self._mask(sky.cloudy)

@@ -11,8 +11,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from .exceptions import DataError, GridError
-from .recognise import SPATIAL
+from xcloudfree.exceptions import DataError, GridError
+from xcloudfree.recognise import SPATIAL
 
 _BAND_DIMS: Final = ("band", "bands", "polarisation", "polarization")
 _BLOCK: Final = 512

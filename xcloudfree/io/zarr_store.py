@@ -12,12 +12,9 @@ from typing import Any, Final
 import numpy as np
 import xarray as xr
 
-from .cog import to_cog
-from .exceptions import DataError
-from .ledger import LEDGER, Ledger, Progress, identity
-from .storable import regular_chunks, restore, storable
-
-__all__ = ["open_zarr", "to_cog", "to_zarr"]
+from xcloudfree.exceptions import DataError
+from xcloudfree.io.ledger import LEDGER, Ledger, Progress, identity
+from xcloudfree.io.storable import regular_chunks, restore, storable
 
 _WHOLE: Final = {"band", "bands", "polarisation", "polarization", "x", "longitude", "lon"}
 """Dimensions that a region always spans: bands share their input, rows are written whole."""

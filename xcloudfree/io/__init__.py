@@ -1,0 +1,6 @@
+"""Writing results: resumable Zarr and cloud-optimised GeoTIFF."""
+
+from xcloudfree.io.cog import to_cog
+from xcloudfree.io.zarr_store import open_zarr, to_zarr
+
+__all__ = ["open_zarr", "to_cog", "to_zarr"]
