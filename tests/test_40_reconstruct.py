@@ -276,7 +276,7 @@ def test_backscatter_changes_the_result_and_clear_pixels_do_not():
 def test_few_tasks_a_block_and_no_weights_in_the_graph():
     empty = {n: da.zeros((c, 1024, 1024), "float32", chunks=(c, 64, 64)) for n, c in CHANNELS}
     scene = big_scene(1, 1).isel(y=0, x=0, drop=True)
-    scene = scene.assign({n: (scene[n].dims + ("y", "x"), empty[n], scene[n].attrs) for n in empty})
+    scene = scene.assign({n: ((*scene[n].dims, "y", "x"), empty[n], scene[n].attrs) for n in empty})
     out = scene.cloudfree.reconstruct(model=random_model())
     (graph,) = dask.optimize(out.s2.data)
     blocks = 16 * 16

@@ -195,8 +195,8 @@ def plan_mask(scene: Scene, method: Mask, threshold: float | None, dilation: int
     MaskPlan
     """
     if not isinstance(method, str):
-        array = method if isinstance(method, xr.DataArray) else method(scene.source)
-        given = _given(scene, array)
+        own = callable(method) and not isinstance(method, xr.DataArray)
+        given = _given(scene, method(scene.source) if own else method)
         return MaskPlan("given", (), None, Calibration(), 0.0, dilation, [[given.data]])
     if method not in kernel.METHODS:
         raise CloudFreeError(

@@ -1,0 +1,151 @@
+"""Fitting: it learns, it repeats itself, it refuses what cannot work."""
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+import xcloudfree as xcf
+from xcloudfree.bands import S2_BANDS
+from xcloudfree.exceptions import DataError, MissingBandError, ModelError
+from xcloudfree.train.samples import PatchSamples
+
+QUICK = {"steps": 3, "batch": 2, "crop": 32, "progress": False}
+
+
+@pytest.fixture(scope="module")
+def patches():
+    """Fields whose reflectance follows from backscatter, half hidden by bright cloud."""
+    rng = np.random.default_rng(0)
+    field = np.kron(rng.integers(0, 2, (3, 6, 6)), np.ones((8, 8)))
+    truth = np.repeat((0.04 + 0.08 * field)[:, None], 13, 1).astype("float32")
+    truth[:, 10] = 0.002
+    radar = np.stack([-18 + 10 * field, -25 + 10 * field], 1).astype("float32")
+    cloudy = truth.copy()
+    cloudy[..., :, 20:] = 0.7
+    cloudy[:, 10, :, 20:], cloudy[:, 11, :, 20:] = 0.1, 0.4
+    attrs = {"units": "1", "processing_level": "TOA"}
+    dims = ("patch", "band", "y", "x")
+    return xr.Dataset(
+        {
+            "s2": (dims, cloudy, attrs),
+            "s1": (
+                ("patch", "polarisation", "y", "x"),
+                radar,
+                {"units": "dB", "quantity": "gamma0"},
+            ),
+            "target": (dims, truth, attrs),
+        },
+        coords={"band": list(S2_BANDS), "polarisation": ["VV", "VH"]},
+    )
+
+
+def error(model, patches):
+    out = patches.drop_vars("target").cloudfree.reconstruct(model=model, blend=None)
+    return float(np.abs(out.s2 - patches.target)[..., 20:].mean())
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_it_learns_reflectance_from_backscatter(patches):
+    """A constant cannot do better than 0.037 here; backscatter tells the fields apart."""
+    model = xcf.models.create("carf-tiny", base="prior", mask_input=True)
+    fitted = xcf.fit(
+        patches, model, steps=50, batch=4, crop=48, learning_rate=3e-3, loss="error",
+        simulated=0.0, progress=False,
+    )  # fmt: skip
+    assert error(model, patches) > 0.036
+    assert error(fitted, patches) < 0.015
+    assert fitted.spec.sar_quantity == "gamma0"
+    assert fitted.spec.trained
+    assert not model.spec.trained
+    assert "50 steps" in fitted.spec.note
+
+
+def test_one_seed_one_result_lazy_or_not(patches):
+    one = xcf.fit(patches, "carf-tiny", **QUICK)
+    again = xcf.fit(patches.chunk(patch=1), "carf-tiny", **QUICK)
+    other = xcf.fit(patches, "carf-tiny", seed=1, **QUICK)
+    assert one.digest == again.digest
+    assert one.digest != other.digest
+
+
+def test_a_fitted_model_saves_loads_and_goes_on(patches, tmp_path):
+    first = xcf.fit(patches, "carf-tiny", **QUICK)
+    path = first.save(tmp_path / "mine.safetensors")
+    second = xcf.fit(patches, xcf.models.load(path), **QUICK)
+    assert second.digest != first.digest
+    scene = patches.drop_vars("target").chunk(patch=1)
+    out = scene.cloudfree.reconstruct(model=path)
+    assert out.s2.chunks == scene.s2.chunks
+
+
+def samples(patches, **options):
+    spec = xcf.models.load("carf-tiny").spec
+    settings = {"target": "target", "crop": 32, "simulated": 0.0, "mask": "score"} | options
+    return PatchSamples([patches], spec=spec, **settings)
+
+
+def test_samples_stay_together_under_symmetries(patches):
+    drawn = samples(patches).draw(np.random.default_rng(0), 16)
+    field = drawn.target[:, :1] > 0.08
+    np.testing.assert_array_equal(drawn.sar[:, :1] > -13, field)
+    clear = ~drawn.mask[:, 0]
+    np.testing.assert_array_equal(
+        np.moveaxis(drawn.cloudy, 1, -1)[clear], np.moveaxis(drawn.target, 1, -1)[clear]
+    )
+    assert (drawn.cloudy[:, 1][~clear] > 0.6).all()
+
+
+def test_crops_with_hardly_any_cloud_get_simulated_ones(patches):
+    clear = patches.assign(s2=patches.target)
+    drawn = samples(clear).draw(np.random.default_rng(0), 16)
+    assert (drawn.cloudy != drawn.target).any((1, 2, 3)).all()
+    assert drawn.mask.mean() > 0.05
+
+
+def test_mean_spectrum_weighs_datasets_alike(patches):
+    darker = patches.isel(patch=[0]).assign(target=patches.target.isel(patch=[0]) * 0 + 0.01)
+    darker.target.attrs = patches.target.attrs
+    spec = xcf.models.load("carf-tiny").spec
+    both = PatchSamples(
+        [patches, darker], spec=spec, target="target", crop=32, simulated=0, mask="score"
+    )
+    expected = (patches.target.mean(["patch", "y", "x"]) + 0.01) / 2
+    np.testing.assert_allclose(both.mean_spectrum(), expected, rtol=1e-4)
+
+
+def test_what_cannot_work_is_refused(patches):
+    with pytest.raises(DataError, match=r"fit\(..., target=...\)"):
+        xcf.fit(patches.drop_vars("target"), **QUICK)
+    with pytest.raises(DataError, match=r"fit\(..., crop=48\)"):
+        xcf.fit(patches, steps=1, crop=64, progress=False)
+    with pytest.raises(ModelError, match="loss='paper'"):
+        xcf.fit(patches, loss="l2", **QUICK)
+    with pytest.raises(ModelError, match=r"models.list\(\)"):
+        xcf.fit(patches, "carf-huge", **QUICK)
+    with pytest.raises(MissingBandError, match="VH"):
+        xcf.fit(patches.isel(polarisation=[0]), **QUICK)
+    with pytest.raises(DataError, match="no data"):
+        xcf.fit([], **QUICK)
+    surface = patches.copy()
+    surface["s2"] = surface.s2.assign_attrs(processing_level="BOA")
+    with pytest.raises(DataError, match="mixes levels"):
+        xcf.fit([patches, surface], **QUICK)
+    fitted = xcf.fit(patches, "carf-tiny", **QUICK)
+    with pytest.raises(ModelError, match="models.create"):
+        xcf.fit(surface, fitted, **QUICK)
+
+
+def test_a_loss_without_meaning_stops_with_the_step(patches, monkeypatch):
+    broken = {"paper": lambda p, y, m, a: p.sum() * torch.nan}
+    monkeypatch.setattr("xcloudfree.train.loop.LOSSES", broken)
+    with pytest.raises(DataError, match="nan at step 0"):
+        xcf.fit(patches, "carf-tiny", **QUICK)
+
+
+def test_backscatter_has_a_gradient_during_fitting(patches):
+    model = xcf.models.create("carf-tiny")
+    fitted = xcf.fit(patches, model, **QUICK | {"steps": 2})
+    before, after = (dict(m.network.named_parameters()) for m in (model, fitted))
+    moved = [n for n in before if n.startswith("sar.") and not torch.equal(before[n], after[n])]
+    assert len(moved) > 10

@@ -1,0 +1,100 @@
+"""The accessor, its help page, the import, the command line."""
+
+import inspect
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import xarray as xr
+from click.testing import CliRunner
+
+import xcloudfree as xcf
+from tests.conftest import make_bands, stacked
+from xcloudfree import masks, radiometry, reconstruct, weights
+from xcloudfree.cli import main
+
+PAIRS = {
+    "mask": masks.mask,
+    "score": masks.score,
+    "weights": weights.weights,
+    "calibrate": radiometry.calibrate,
+    "reconstruct": reconstruct.reconstruct,
+}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_methods_show_the_signature_of_their_function(name):
+    method = inspect.signature(getattr(make_bands().cloudfree, name)).parameters
+    function = list(inspect.signature(PAIRS[name]).parameters.values())[1:]
+    assert [(p.name, p.default, p.kind) for p in method.values()] == [
+        (p.name, p.default, p.kind) for p in function
+    ]
+
+
+def test_help_page_tells_what_was_found():
+    text = repr(make_bands(dtype="uint16").chunk(y=16, x=20).cloudfree)
+    for words in ("B8A", "TOA", "x 0.0001 -0.1", "VV VH, dB, sigma0", "EPSG:32633", "16 x 20 px"):
+        assert words in text
+    assert "<table>" in stacked(make_bands()).cloudfree._repr_html_()
+
+
+def test_help_page_tells_what_is_missing():
+    ds = make_bands(dtype="uint16")[["B02", "VV"]]
+    for name in ds.data_vars:
+        ds[name].attrs.clear()
+    text = repr(ds.drop_vars("spatial_ref").cloudfree)
+    for words in ("calibrate(scale=", 'calibrate(sar="dB")', "write_crs", 'calibrate(level="TOA")'):
+        assert words in text
+    nothing = xr.Dataset({"a": ("t", np.zeros(2))}).cloudfree
+    assert "ds.rename" in repr(nothing)
+    assert "ds.rename" in nothing._repr_html_()
+
+
+def test_import_is_quick_and_without_torch():
+    code = (
+        "import sys, time; t = time.perf_counter(); import xarray, dask.array; "
+        "a = time.perf_counter(); import xcloudfree; b = time.perf_counter(); "
+        "heavy = {'torch', 'odc.stac', 'matplotlib', 'pystac_client'} & set(sys.modules); "
+        "print(b - t, heavy)"
+    )
+    results = [
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        for _ in range(3)
+    ]
+    seconds, heavy = zip(*(r.stdout.split(maxsplit=1) for r in results), strict=True)
+    assert {h.strip() for h in heavy} == {"set()"}
+    assert min(map(float, seconds)) < 3  # under 1 s on an idle machine; this one may be busy
+
+
+def test_public_names_exist():
+    for name in xcf.__all__:
+        assert getattr(xcf, name) is not None
+    with pytest.raises(AttributeError, match="nonsense"):
+        _ = xcf.nonsense
+
+
+@pytest.mark.filterwarnings("ignore::xcloudfree.exceptions.UntrainedWarning")
+def test_command_line_from_scene_to_table(tmp_path):
+    ds = make_bands().chunk(y=20, x=20)
+    xcf.io.to_zarr(ds, tmp_path / "scene.zarr", progress=False)
+
+    def call(*words):
+        return CliRunner().invoke(main, [str(w) for w in words], catch_exceptions=False)
+
+    assert call("mask", tmp_path / "scene.zarr", tmp_path / "mask.zarr").exit_code == 0
+    stored = xcf.io.open_zarr(tmp_path / "mask.zarr").mask
+    np.testing.assert_array_equal(stored, ds.cloudfree.mask())
+    done = call("reconstruct", tmp_path / "scene.zarr", tmp_path / "o.zarr", "--model", "carf-tiny")
+    assert done.exit_code == 0
+    judged = call(
+        "evaluate", tmp_path / "o.zarr", tmp_path / "scene.zarr",
+        "--observed", tmp_path / "scene.zarr",
+    )  # fmt: skip
+    assert "| do nothing | cloudy |" in judged.output
+    assert "carf-large" in call("models", "list").output
+    assert "stride: 16" in call("models", "show", "carf-tiny").output
+    assert "torch" in call("doctor").output
+    wrong = call("models", "show", "carf-huge")
+    assert wrong.exit_code == 1
+    assert wrong.output.startswith("Error: there is no model 'carf-huge'")
