@@ -12,7 +12,8 @@ import xcloudfree as xcf
 from xcloudfree.exceptions import ModelError, WeightsError
 from xcloudfree.models import VARIANTS
 from xcloudfree.models.attention import WindowAttention
-from xcloudfree.models.carf import Carf, CarfConfig, DynamicFilter
+from xcloudfree.models.carf import Carf, CarfConfig
+from xcloudfree.models.parts import DynamicFilter
 from xcloudfree.models.spec import ModelSpec
 
 MILLIONS = {

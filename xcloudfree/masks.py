@@ -14,8 +14,9 @@ from xcloudfree.blocks import Output, map_windows
 from xcloudfree.exceptions import CloudFreeError, GridError, MissingBandError
 from xcloudfree.kernels import mask as kernel
 from xcloudfree.kernels.radiometry import Calibration
+from xcloudfree.layer import Layer
 from xcloudfree.recognise import read
-from xcloudfree.scene import Layer, Scene
+from xcloudfree.scene import Scene
 
 Mask = str | xr.DataArray | Callable[[Any], xr.DataArray]
 """Name of a method, a boolean array, or a function from the scene to one."""
@@ -195,8 +196,10 @@ def plan_mask(scene: Scene, method: Mask, threshold: float | None, dilation: int
     MaskPlan
     """
     if not isinstance(method, str):
-        own = callable(method) and not isinstance(method, xr.DataArray)
-        given = _given(scene, method(scene.source) if own else method)
+        array: Any = method
+        if callable(array) and not isinstance(array, xr.DataArray):
+            array = array(scene.source)
+        given = _given(scene, array)
         return MaskPlan("given", (), None, Calibration(), 0.0, dilation, [[given.data]])
     if method not in kernel.METHODS:
         raise CloudFreeError(

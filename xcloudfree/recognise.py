@@ -16,7 +16,8 @@ from xcloudfree.bands import (
     sar_band,
 )
 from xcloudfree.exceptions import CloudFreeError, GridError, MissingBandError
-from xcloudfree.scene import Layer, Scene, band_dim, listed
+from xcloudfree.layer import Layer
+from xcloudfree.scene import Scene, band_dim, listed
 
 SPATIAL = (("y", "x"), ("latitude", "longitude"), ("lat", "lon"))
 

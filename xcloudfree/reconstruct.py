@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,13 +12,8 @@ from numpy.typing import NDArray
 
 from xcloudfree._version import __version__
 from xcloudfree.blocks import Output, map_windows
-from xcloudfree.exceptions import (
-    DemonstrationWarning,
-    ModelError,
-    QuantityWarning,
-    UnitsError,
-    UntrainedWarning,
-)
+from xcloudfree.exceptions import ModelError, UnitsError
+from xcloudfree.fitness import check_fitness
 from xcloudfree.kernels.composite import Provenance, feather
 from xcloudfree.kernels.radiometry import Calibration, SarCalibration
 from xcloudfree.masks import Mask, MaskPlan, plan_mask
@@ -110,7 +104,7 @@ def reconstruct(
     scene = read(obj)
     ref, loaded = reference(model)
     spec = loaded.spec
-    _check(scene, spec)
+    check_fitness(scene, spec)
     block = Reconstruction(
         reference=ref,
         spec=spec,
@@ -252,55 +246,6 @@ class Reconstruction:
 
     def _empty(self, dtype: np.dtype[Any]) -> Any:
         return self.calibration.encode(np.array([np.nan], np.float32), dtype)[0]
-
-
-def _check(scene: Scene, spec: ModelSpec) -> None:
-    """Refuse data that the model was not made for."""
-    why = f"model {spec.name!r}"
-    scene.need_optical(spec.optical_bands, why)
-    scene.need_sar(spec.polarisations, why)
-    if scene.level is None:
-        raise UnitsError(
-            f"{why} reads {spec.level} reflectance and the level of the data is not declared; "
-            f"declare it with ds.cloudfree.calibrate(level={spec.level!r}) if that is what it is"
-        )
-    if scene.level != spec.level:
-        raise UnitsError(
-            f"{why} was fitted on {spec.level} reflectance and the data is {scene.level}; "
-            f"choose a model for {scene.level} in xcloudfree.models.list(), or load "
-            f"{'Level-1C' if spec.level == 'TOA' else 'Level-2A'} items"
-        )
-    extra = [
-        b for b in (scene.optical.names if scene.optical else ()) if b not in spec.optical_bands
-    ]
-    if extra:
-        warnings.warn(
-            f"{why} does not reconstruct {', '.join(extra)}; occluded pixels of these bands become "
-            "no data",
-            UserWarning,
-            stacklevel=4,
-        )
-    if spec.trained and scene.quantity not in (None, spec.sar_quantity):
-        warnings.warn(
-            f"{why} was fitted on {spec.sar_quantity} and the data is {scene.quantity}, which is "
-            "about 1 to 2 dB brighter or darker depending on the incidence angle",
-            QuantityWarning,
-            stacklevel=4,
-        )
-    if not spec.trained:
-        warnings.warn(
-            f"{why} was not fitted: the result carries no information from backscatter; "
-            "fit it with xcloudfree.fit(...)",
-            UntrainedWarning,
-            stacklevel=4,
-        )
-    if spec.demonstration:
-        warnings.warn(
-            f"{why} demonstrates the software: fitted on a handful of regions, it makes no claim "
-            "of quality elsewhere; fit your own with xcloudfree.fit(...)",
-            DemonstrationWarning,
-            stacklevel=4,
-        )
 
 
 def _halo(spec: ModelSpec, halo: Literal["exact"] | int, blend: Blend) -> int:

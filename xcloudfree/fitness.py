@@ -1,0 +1,78 @@
+"""Whether a model may be applied to a scene."""
+
+from __future__ import annotations
+
+import warnings
+
+from xcloudfree.exceptions import (
+    DemonstrationWarning,
+    QuantityWarning,
+    UnitsError,
+    UntrainedWarning,
+)
+from xcloudfree.models.spec import ModelSpec
+from xcloudfree.scene import Scene
+
+
+def check_fitness(scene: Scene, spec: ModelSpec) -> None:
+    """Refuse data that the model was not made for, and warn of weights that promise little.
+
+    Parameters
+    ----------
+    scene : Scene
+        What was recognised.
+    spec : ModelSpec
+        What the model needs.
+
+    Raises
+    ------
+    MissingBandError
+        If a band or polarisation is absent.
+    UnitsError
+        If the level is undeclared or another one.
+    """
+    why = f"model {spec.name!r}"
+    scene.need_optical(spec.optical_bands, why)
+    scene.need_sar(spec.polarisations, why)
+    if scene.level is None:
+        raise UnitsError(
+            f"{why} reads {spec.level} reflectance and the level of the data is not declared; "
+            f"declare it with ds.cloudfree.calibrate(level={spec.level!r}) if that is what it is"
+        )
+    if scene.level != spec.level:
+        raise UnitsError(
+            f"{why} was fitted on {spec.level} reflectance and the data is {scene.level}; "
+            f"choose a model for {scene.level} in xcloudfree.models.list(), or load "
+            f"{'Level-1C' if spec.level == 'TOA' else 'Level-2A'} items"
+        )
+    extra = [
+        b for b in (scene.optical.names if scene.optical else ()) if b not in spec.optical_bands
+    ]
+    if extra:
+        warnings.warn(
+            f"{why} does not reconstruct {', '.join(extra)}; occluded pixels of these bands become "
+            "no data",
+            UserWarning,
+            stacklevel=4,
+        )
+    if spec.trained and scene.quantity not in (None, spec.sar_quantity):
+        warnings.warn(
+            f"{why} was fitted on {spec.sar_quantity} and the data is {scene.quantity}, which is "
+            "about 1 to 2 dB brighter or darker depending on the incidence angle",
+            QuantityWarning,
+            stacklevel=4,
+        )
+    if not spec.trained:
+        warnings.warn(
+            f"{why} was not fitted: the result carries no information from backscatter; "
+            "fit it with xcloudfree.fit(...)",
+            UntrainedWarning,
+            stacklevel=4,
+        )
+    if spec.demonstration:
+        warnings.warn(
+            f"{why} demonstrates the software: fitted on a handful of regions, it makes no claim "
+            "of quality elsewhere; fit your own with xcloudfree.fit(...)",
+            DemonstrationWarning,
+            stacklevel=4,
+        )

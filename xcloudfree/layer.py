@@ -1,0 +1,86 @@
+"""Bands of one sensor on one grid."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from xcloudfree.exceptions import UnitsError
+
+_DECLARE = "ds.cloudfree.calibrate(scale=1e-4, offset=...)"
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Bands of one sensor on the scene's grid.
+
+    Parameters
+    ----------
+    names : tuple of str
+        Canonical names.
+    arrays : tuple of DataArray
+        Either one (*lead, y, x) for each name, or a single (*lead, band, y, x) for all.
+    variables : tuple of hashable
+        Names that the arrays had in the input.
+    """
+
+    names: tuple[str, ...]
+    arrays: tuple[xr.DataArray, ...]
+    variables: tuple[Hashable, ...]
+
+    @property
+    def stacked(self) -> bool:
+        """Whether one array holds all bands."""
+        return "band" in self.arrays[0].dims
+
+    def attribute(self, key: str) -> Any:
+        """Value of an attribute on which all arrays agree; None if none has it.
+
+        Raises
+        ------
+        UnitsError
+            If the arrays disagree.
+        """
+        values = {_plain(a.attrs.get(key)) for a in self.arrays}
+        if len(values) > 1:
+            shown = {
+                n: _plain(a.attrs.get(key)) for n, a in zip(self.names, self.arrays, strict=False)
+            }
+            raise UnitsError(
+                f"the bands disagree in {key}: {shown}; load items of one rule at a time, or "
+                f"declare what holds for all with {_DECLARE}"
+            )
+        return values.pop()
+
+    def select(self, names: Sequence[str]) -> Layer:
+        """The given bands in the given order."""
+        if tuple(names) == self.names:
+            return self
+        where = [self.names.index(n) for n in names]
+        if self.stacked:
+            return Layer(tuple(names), (self.arrays[0].isel(band=where),), self.variables)
+        return Layer(
+            tuple(names),
+            tuple(self.arrays[i] for i in where),
+            tuple(self.variables[i] for i in where),
+        )
+
+    def stack(self) -> xr.DataArray:
+        """One array (*lead, band, y, x) with canonical names along ``band``."""
+        if self.stacked:
+            return (
+                self.arrays[0]
+                .drop_vars("band", errors="ignore")
+                .assign_coords(band=list(self.names))
+            )
+        bare = [a.reset_coords(drop=True).drop_attrs(deep=False) for a in self.arrays]
+        out = xr.concat(bare, dim="band").assign_coords(band=list(self.names))
+        return out.transpose(*self.arrays[0].dims[:-2], "band", *self.arrays[0].dims[-2:])
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
