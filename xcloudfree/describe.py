@@ -134,7 +134,7 @@ def _chunks(scene: Scene) -> str:
     template = scene.template()
     if template.chunks is None:
         return "in memory"
-    y, x = (template.chunksizes[d] for d in scene.spatial)
+    y, x = (template.variable.chunksizes[d] for d in scene.spatial)
     return f"{max(y)} x {max(x)} px, {len(y) * len(x)} blocks a date"
 
 

@@ -111,7 +111,7 @@ def _canonical(
     out = array.expand_dims(missing) if missing else array
     band = ("band",) if "band" in out.dims else ()
     out = out.transpose(*lead, *band, *spatial)
-    if band and out.chunks is not None and len(out.chunksizes["band"]) > 1:
+    if band and out.chunks is not None and len(out.variable.chunksizes["band"]) > 1:
         out = out.chunk(band=-1)
     return out
 

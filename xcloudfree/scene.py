@@ -219,7 +219,7 @@ class Scene:
             ]
             whole = xr.Variable(layout, _stack(planes, lead))
         if array.chunks is not None:
-            whole = whole.chunk({dim: array.chunksizes[dim]})
+            whole = whole.chunk({dim: array.variable.chunksizes[dim]})
         out = array.copy(data=whole.transpose(*array.dims).data)
         out.encoding = dict(array.encoding)
         return out
