@@ -240,3 +240,4 @@ def test_shipped_weights_are_small_and_describe_themselves():
     assert model.spec.training_data != "none"
     assert all(torch.isfinite(p).all() for p in model.network.parameters())
     assert np.isfinite(list(model.spec.metrics.values())).all()
+    assert model.spec.metrics

@@ -42,8 +42,8 @@ def weights(
     >>> import numpy as np, xarray as xr
     >>> bands = ("B01", "B02", "B03", "B04", "B10", "B11")
     >>> ds = xr.Dataset({b: (("y", "x"), np.array([[0.4, 0.05]], "float32")) for b in bands})
-    >>> weights(ds).values.round(2).tolist()
-    [[0.8, 0.2]]
+    >>> [round(float(w), 2) for w in weights(ds).values.ravel()]
+    [0.8, 0.2]
     """
     if not 0 <= alpha <= 1:
         raise CloudFreeError(

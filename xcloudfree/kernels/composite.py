@@ -47,7 +47,7 @@ def feather(
     --------
     >>> flat = np.zeros((1, 1, 9), np.float32)
     >>> clear = np.array([[True] * 4 + [False] * 5])
-    >>> feather(flat, flat + 0.3, clear, 2)[0, 0, 4:].round(2).tolist()
+    >>> [round(float(v), 2) for v in feather(flat, flat + 0.3, clear, 2)[0, 0, 4:]]
     [0.24, 0.12, 0.0, 0.0, 0.0]
     """
     if radius <= 0 or not clear.any():

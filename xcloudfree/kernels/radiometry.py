@@ -27,8 +27,8 @@ class Calibration:
     Examples
     --------
     >>> rule = Calibration(1e-4, -0.1, 0)
-    >>> rule.decode(np.array([0, 1000, 3500], "uint16")).tolist()
-    [nan, 0.0, 0.25]
+    >>> [round(float(v), 4) for v in rule.decode(np.array([0, 1500, 3500], "uint16"))]
+    [nan, 0.05, 0.25]
     >>> rule.encode(np.array([0.0, 0.25]), "uint16").tolist()
     [1000, 3500]
     """
