@@ -206,8 +206,9 @@ def filled(scene: xr.Dataset, predict, mask: xr.DataArray) -> xr.Dataset:
     values = [
         predict(x, r, m) for x, r, m in zip(s2.values, scene.s1.values, mask.values, strict=True)
     ]
-    attrs = {"units": "1", "processing_level": "TOA"}
-    return xr.Dataset({"s2": s2.copy(data=np.stack(values).astype("float32")).assign_attrs(attrs)})
+    out = s2.copy(data=np.stack(values).astype("float32"))
+    out.attrs = {"units": "1", "processing_level": "TOA"}
+    return xr.Dataset({"s2": out})
 
 
 def figures(result: xr.Dataset) -> dict[str, float]:

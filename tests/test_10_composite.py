@@ -12,17 +12,27 @@ def strip(length, clear):
     return mask
 
 
-def test_a_constant_difference_fades_linearly_from_the_border():
+@pytest.mark.parametrize("margin", [0, 2])
+def test_a_constant_difference_fades_linearly_from_the_border(margin):
     """On a straight border the share of clear pixels falls linearly, and so does the correction."""
     radius, clear = 4, strip(40, 20)
     guess = np.full((2, 9, 40), 0.1, np.float32)
     seen = guess + np.array([0.2, -0.05], np.float32)[:, None, None]
-    out = feather(guess, seen, clear, radius)
-    inside = np.arange(1, 21)  # distance from the last clear pixel
+    out = feather(guess, seen, clear, radius, margin)
+    inside = np.arange(1, 21) + margin  # distance from the last trusted pixel
     share = np.clip((radius + 1 - inside) / (2 * radius + 1), 0, 1)
     for band, offset in enumerate((0.2, -0.05)):
         expected = 0.1 + offset * np.minimum(1, 2 * share)
         np.testing.assert_allclose(out[band, 4, 20:], expected, atol=1e-6)
+
+
+def test_the_rim_beside_a_cloud_is_not_carried_inwards():
+    clear = strip(40, 20)
+    guess = np.full((1, 9, 40), 0.1, np.float32)
+    seen = guess.copy()
+    seen[..., 17:20] = 0.3  # thin cloud that the mask misses
+    np.testing.assert_array_equal(feather(guess, seen, clear, 8, 3), guess)
+    assert feather(guess, seen, clear, 8, 2)[0, 4, 20] > 0.1
 
 
 def test_where_prediction_and_observation_agree_nothing_changes():

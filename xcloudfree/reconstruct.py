@@ -14,7 +14,7 @@ from xcloudfree._version import __version__
 from xcloudfree.blocks import Output, map_windows
 from xcloudfree.exceptions import ModelError, UnitsError
 from xcloudfree.fitness import check_fitness
-from xcloudfree.kernels.composite import Provenance, feather
+from xcloudfree.kernels.composite import MARGIN, RADIUS, Provenance, feather
 from xcloudfree.kernels.radiometry import Calibration, SarCalibration
 from xcloudfree.masks import Mask, MaskPlan, plan_mask
 from xcloudfree.models.spec import ModelSpec
@@ -24,9 +24,6 @@ from xcloudfree.scene import Scene
 if TYPE_CHECKING:
     from xcloudfree.models.cache import Reference
     from xcloudfree.models.model import Model
-
-FEATHER = 8
-"""Pixels over which the reconstruction is drawn to the observed pixels beside it."""
 
 Blend = Literal["feather"] | None
 
@@ -211,7 +208,7 @@ class Reconstruction:
         if filled.any():
             guess = self._predict(reflectance[picked], sar, occluded | ~observed)
             if self.blend:
-                guess = feather(guess, reflectance[picked], observed & ~occluded, FEATHER)
+                guess = feather(guess, reflectance[picked], observed & ~occluded)
             guess = guess[:, *core]
             others = [i for i in range(len(stored)) if i not in picked]
             for band, values in zip(picked, guess, strict=True):
@@ -249,7 +246,7 @@ class Reconstruction:
 
 
 def _halo(spec: ModelSpec, halo: Literal["exact"] | int, blend: Blend) -> int:
-    edge = FEATHER if blend else 0
+    edge = RADIUS + MARGIN if blend else 0
     if halo == "exact":
         if spec.reach is None:
             raise ModelError(
