@@ -59,7 +59,7 @@ RECIPE = {
     "loss": "error",
     "alpha": 0.9,
     "simulated": 0.5,
-    "shrinkage": 0.75,
+    "shrinkage": 1.0,
     "seed": 0,
 }
 

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 import rasterio
+import xarray as xr
 
+import xcloudfree as xcf
 from xcloudfree.bands import S2_BANDS
 from xcloudfree.kernels.mask import code_mask, dilate, paper_mask, score
 from xcloudfree.kernels.radiometry import Calibration
@@ -56,6 +58,27 @@ def test_without_cirrus_it_differs_only_by_that_term(case):
     assert (without >= golden("paper_hard")).all()
     third = image["B10"].astype(int) + image["B01"] > 1600
     np.testing.assert_array_equal(without & third, golden("paper_hard"))
+
+
+@pytest.mark.parametrize("scale", [np.float32(1e-4), [1e-4], np.array([1e-4])])
+def test_scales_as_files_store_them(case, scale):
+    """float32 and one-element attributes mean the decimal that was written."""
+    image, golden = case
+    array = xr.DataArray(
+        np.stack([v + 1000 for v in image.values()]).astype("uint16"),
+        dims=("band", "y", "x"),
+        coords={"band": list(S2_BANDS)},
+        attrs={"scale_factor": scale, "add_offset": np.float32(-0.1)},
+    )
+    np.testing.assert_array_equal(xcf.masks.mask(array).values, golden("paper_hard"))
+
+
+def test_scales_without_a_short_decimal(case):
+    image, golden = case
+    rule = Calibration(1.2 / 65535, -0.1, 0)
+    stored = {n: rule.encode(v * 1e-4, "uint16") for n, v in image.items()}
+    differs = paper_mask(stored, rule) != golden("paper_hard")
+    assert differs.mean() < 1e-2  # rounding to another step decides near the thresholds
 
 
 def bright(**changes):

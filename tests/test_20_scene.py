@@ -7,6 +7,7 @@ import xarray as xr
 from tests.conftest import as_array, make_bands, stacked
 from xcloudfree.bands import S2_BANDS, optical_band, sar_band
 from xcloudfree.exceptions import CloudFreeError, GridError, MissingBandError, UnitsError
+from xcloudfree.kernels.radiometry import Calibration
 from xcloudfree.radiometry import calibrate
 from xcloudfree.recognise import read
 
@@ -100,8 +101,79 @@ def test_offsets_by_date_are_applied_date_by_date():
     expected = ds.B02.values / 1e4 - np.array([0.0, 0.1])[:, None, None]
     assert np.isnan(values[:, 0, 0]).all()
     np.testing.assert_allclose(values[:, 1:], expected[:, 1:], atol=1e-6)
-    with pytest.raises(UnitsError, match="2 dates and 3 offsets"):
+    with pytest.raises(UnitsError, match="2 dates"):
         calibrate(ds, scale=1e-4, offset=[0, 0, -0.1])
+
+
+def test_labelled_offsets_follow_their_dates_and_declared_no_data_counts():
+    ds = make_bands(dtype="uint16")
+    for name in S2_BANDS:
+        ds[name].attrs = {"nodata": 65535}
+    ds.B02[:, 0, 0] = 65535
+    offset = xr.DataArray([-0.1, 0.0], dims="time", coords={"time": ds.time[::-1]})
+    out = calibrate(ds, scale=1e-4, offset=offset, level="TOA")
+    expected = ds.B02.values / 1e4 + np.array([0.0, -0.1])[:, None, None]
+    values = read(out).reflectance(["B02"]).values[:, 0]
+    np.testing.assert_allclose(values[:, 1:], expected[:, 1:], atol=1e-6)
+    assert np.isnan(values[:, 0, 0]).all()
+    assert not {"scale_factor", "add_offset", "nodata"} & set(out.B02.attrs)
+    with pytest.raises(UnitsError, match="floating-point"):
+        calibrate(out, scale=1e-4, offset=[0.0, -0.1])
+    with pytest.raises(UnitsError, match="2 dates"):
+        calibrate(ds, scale=1e-4, offset=offset.isel(time=[0]))
+
+
+def test_a_scale_of_one_is_no_declaration():
+    ds = make_bands(dtype="uint16")
+    for name in S2_BANDS:
+        ds[name].attrs |= {"scale_factor": 1.0, "add_offset": 0.0}
+    with pytest.raises(UnitsError, match="without a declared scale"):
+        ds.cloudfree.mask()
+
+
+def test_wrong_units_are_noticed_by_the_mask_too():
+    numbers = make_bands() * 1e4
+    with pytest.raises(UnitsError, match="digital numbers"):
+        numbers.cloudfree.mask()
+    twice = calibrate(make_bands(), scale=1e-4, offset=-0.1)
+    with pytest.raises(UnitsError, match="already"):
+        twice.cloudfree.mask()
+    with pytest.raises(UnitsError, match="scale=1e-4"):
+        calibrate(make_bands(), scale=0)
+
+
+def test_not_a_number_as_no_data_is_one_value():
+    ds = make_bands()
+    for name in S2_BANDS:
+        ds[name].attrs["nodata"] = np.float32("nan")
+    assert ds.cloudfree.mask().any()
+
+
+def test_decoded_files_forget_how_no_data_was_stored(tmp_path):
+    ds = make_bands(dtype="uint16")
+    ds.B02[:, 0, 0] = 1000  # reflectance 0, a measurement
+    ds.to_zarr(tmp_path / "s.zarr", consolidated=False)
+    decoded = xr.open_zarr(tmp_path / "s.zarr", consolidated=False)
+    assert decoded.B02.dtype.kind == "f"
+    assert read(decoded).calibration().valid(decoded.B02.values).all()
+
+
+def test_no_data_that_a_type_cannot_hold_is_the_default():
+    assert Calibration(1e-4, 0, np.nan).encode(np.array([np.nan]), "uint16").tolist() == [0]
+    assert Calibration(1e-4, 0, -9999).encode(np.array([np.nan]), "uint16").tolist() == [0]
+    assert Calibration(1e-4, 0, -9999).encode(np.array([np.nan]), "int16").tolist() == [-9999]
+
+
+def test_layouts_of_other_readers():
+    ds = make_bands().isel(time=0, drop=True)
+    single = ds.assign({n: ds[n].expand_dims(band=[1]) for n in S2_BANDS})
+    assert read(single).shape == (45, 38)
+    fine = ds.assign_coords(x=(ds.x / 1e5).astype("float32"), y=(ds.y / 1e5).astype("float32"))
+    assert read(fine).shape == (45, 38)
+    coarse = ds.drop_vars("B11").assign(B11=(("y20", "x20"), np.zeros((22, 19))))
+    with pytest.raises(GridError, match="one grid first"):
+        read(coarse)
+    assert "one grid first" in repr(coarse.cloudfree)
 
 
 def test_undeclared_backscatter_is_refused():

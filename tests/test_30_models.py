@@ -32,7 +32,6 @@ def randomised(model, std=0.05, seed=1):
     for parameter in (model.network.restore.weight, model.network.restore.bias):
         with torch.no_grad():
             parameter.copy_(std * torch.randn(parameter.shape, generator=generator))
-    model.__dict__.pop("digest", None)
     return model
 
 
@@ -214,6 +213,25 @@ def test_a_specification_of_the_future_is_refused(tmp_path):
         ModelSpec.from_json("{}")
 
 
+@pytest.mark.parametrize(
+    "lie", [{"stride": 2}, {"reach": 8}, {"optical_bands": ("B02",)}, {"normalisation": "none"}]
+)
+def test_a_specification_that_contradicts_the_network_is_refused(tmp_path, lie):
+    model = xcf.models.create("carf-tiny")
+    model.spec = model.spec.replace(**lie)
+    with pytest.raises(WeightsError, match="contradicts"):
+        xcf.models.load(xcf.models.save(model, tmp_path / "lie.safetensors"))
+
+
+def test_weights_that_are_no_numbers_are_refused(tmp_path):
+    model = xcf.models.create("carf-tiny")
+    model.network.restore.bias.data[0] = torch.nan
+    with pytest.raises(WeightsError, match="finite"):
+        xcf.models.load(model.save(tmp_path / "nan.safetensors"))
+    with pytest.raises(WeightsError, match="no folder"):
+        model.save(tmp_path / "absent" / "m.safetensors")
+
+
 def test_weights_of_another_network_are_refused(tmp_path):
     model = xcf.models.create("carf-tiny")
     model.spec = model.spec.replace(options={**model.spec.options, "features": 16})
@@ -227,8 +245,21 @@ def test_unknown_names_are_refused():
         xcf.models.load("carf-huge")
     with pytest.raises(ModelError, match="do not divide"):
         xcf.models.create("carf-tiny", heads=5)
-    with pytest.raises(ModelError, match="cannot be built"):
-        xcf.models.create("carf-tiny", depth=5)
+    for wrong in ({"depth": 5}, {"cross": "x"}, {"base": "x"}):
+        with pytest.raises(ModelError, match="cannot be built"):
+            xcf.models.create("carf-tiny", **wrong)
+    for field, wrong in {
+        "normalisation": "x", "polarisations": ("HH", "HV"), "optical_bands": ("blue",),
+        "level": "L2A", "sar_quantity": "sigma",
+    }.items():  # fmt: skip
+        with pytest.raises(ModelError, match=rf"create\(..., {field}=...\)"):
+            xcf.models.create("carf-tiny", **{field: wrong})
+
+
+def test_a_folder_does_not_hide_a_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "carf-tiny").mkdir()
+    assert xcf.models.load("carf-tiny").spec.name == "carf-tiny"
 
 
 def test_shipped_weights_are_small_and_describe_themselves():

@@ -1,6 +1,7 @@
 """Reconstruction: exact over chunks, lazy, and faithful to what came in."""
 
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import dask
 import dask.array as da
@@ -24,6 +25,8 @@ from xcloudfree.exceptions import (
     UntrainedWarning,
 )
 from xcloudfree.models import VARIANTS
+from xcloudfree.models.cache import reference
+from xcloudfree.models.carf import CarfConfig
 from xcloudfree.models.model import Model
 
 pytestmark = pytest.mark.filterwarnings("ignore::xcloudfree.exceptions.UntrainedWarning")
@@ -125,9 +128,10 @@ def test_every_block_of_every_variant_equals_the_whole(scene, name, chunk):
     assert np.abs(lazy.cloudfree.reconstruct(model=model).s2.values - composite).max() <= 1e-6
 
 
-def test_a_grid_shifted_by_two_pixels_is_noticed(scene, tiny):
+def test_a_grid_shifted_by_two_pixels_is_noticed(scene, tiny, monkeypatch):
     """The exactness test can fail: the same halo on another grid gives other values."""
     model, whole, _ = tiny
+    monkeypatch.setattr(CarfConfig, "stride", 2)
     shifted = Model(model.spec.replace(stride=2), model.network)
     output = scene.chunk(y=174, x=174).cloudfree.reconstruct(model=shifted, blend=None).s2.values
     assert np.abs(output - whole).max() > 1e-4
@@ -264,7 +268,6 @@ def test_backscatter_changes_the_result_and_clear_pixels_do_not():
     ds = make_bands()
     model = random_model(base="prior")
     torch.nn.init.normal_(model.network.prior.spectrum.weight, std=0.1)
-    model.__dict__.pop("digest", None)
     one = ds.cloudfree.reconstruct(model=model)
     other = ds.assign(VV=ds.VV - 3).cloudfree.reconstruct(model=model)
     mask = ds.cloudfree.mask()
@@ -375,6 +378,33 @@ def test_bands_that_the_model_lacks_become_no_data_under_the_mask():
     assert out.B08.where(mask).isnull().all()
     assert (out.B08 == ds.B08).where(~mask, True).all()
     assert out.B04.notnull().all()
+
+
+def test_weights_changed_in_place_are_used():
+    ds = make_bands()
+    model = random_model(base="prior")
+    before = ds.cloudfree.reconstruct(model=model).B04
+    torch.nn.init.constant_(model.network.restore.bias, 0.2)
+    after = ds.cloudfree.reconstruct(model=model).B04
+    assert np.abs(after - before).max() > 0.05
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"blend": "linear"}, {"dilate": 2.5}, {"device": "gpu"}, {"halo": True}, {"halo": "wide"}],
+)
+def test_wrong_options_are_refused_at_once(wrong):
+    with pytest.raises(ModelError, match=r"reconstruct\("):
+        make_bands().cloudfree.reconstruct(model=random_model(), **wrong)
+
+
+def test_threads_may_refer_to_one_model_at_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    model = random_model()
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: reference(model)[0], range(24)))
+    assert len(set(found)) == 1
+    assert [p.suffix for p in (tmp_path / "xcloudfree").iterdir()] == [".safetensors"]
 
 
 def test_a_changed_file_is_noticed(tmp_path):

@@ -8,7 +8,7 @@ import xarray as xr
 import xcloudfree as xcf
 from xcloudfree.bands import S2_BANDS
 from xcloudfree.exceptions import DataError, MissingBandError, ModelError
-from xcloudfree.train.samples import PatchSamples
+from xcloudfree.train.samples import PatchSamples, pair
 
 QUICK = {"steps": 3, "batch": 2, "crop": 32, "progress": False}
 
@@ -81,8 +81,8 @@ def test_a_fitted_model_saves_loads_and_goes_on(patches, tmp_path):
 
 def samples(patches, **options):
     spec = xcf.models.load("carf-tiny").spec
-    settings = {"target": "target", "crop": 32, "simulated": 0.0, "mask": "score"} | options
-    return PatchSamples([patches], spec=spec, **settings)
+    settings = {"crop": 32, "simulated": 0.0, "mask": "score"} | options
+    return PatchSamples([pair(patches, "target")], spec=spec, **settings)
 
 
 def test_samples_stay_together_under_symmetries(patches):
@@ -107,11 +107,48 @@ def test_mean_spectrum_weighs_datasets_alike(patches):
     darker = patches.isel(patch=[0]).assign(target=patches.target.isel(patch=[0]) * 0 + 0.01)
     darker.target.attrs = patches.target.attrs
     spec = xcf.models.load("carf-tiny").spec
-    both = PatchSamples(
-        [patches, darker], spec=spec, target="target", crop=32, simulated=0, mask="score"
-    )
+    pairs = [pair(patches, "target"), pair(darker, "target")]
+    both = PatchSamples(pairs, spec=spec, crop=32, simulated=0, mask="score")
     expected = (patches.target.mean(["patch", "y", "x"]) + 0.01) / 2
     np.testing.assert_allclose(both.mean_spectrum(), expected, rtol=1e-4)
+
+
+def as_bands(patches):
+    """Cloudy scene and truth as variables by band."""
+    one = patches.rename(patch="time")
+    names = {n: one.s2.sel(band=n, drop=True) for n in S2_BANDS}
+    radar = {p: one.s1.sel(polarisation=p, drop=True) for p in ("VV", "VH")}
+    truth = {n: one.target.sel(band=n, drop=True) for n in S2_BANDS}
+    return xr.Dataset(names | radar), xr.Dataset(truth)
+
+
+def test_every_form_fits_the_same(patches):
+    scene, truth = as_bands(patches)
+    expected = xcf.fit(patches, "carf-tiny", **QUICK)
+    assert xcf.fit(scene, "carf-tiny", target=truth, **QUICK).digest == expected.digest
+    assert xcf.fit([scene], "carf-tiny", target=[truth], **QUICK).digest == expected.digest
+    with pytest.raises(DataError, match="one for each"):
+        xcf.fit([scene], "carf-tiny", target=[truth, truth], **QUICK)
+
+
+def test_surface_reflectance_and_fewer_bands(patches):
+    scene, truth = (d.drop_vars("B10").cloudfree.calibrate(level="BOA") for d in as_bands(patches))
+    model = xcf.models.create("carf-tiny", optical_bands=("B02", "B03", "B04", "B08"))
+    fitted = xcf.fit(scene, model, target=truth, mask="l2a", **QUICK)
+    assert fitted.spec.level == "BOA"
+    with pytest.raises(MissingBandError, match=r"mask='score'"):
+        xcf.fit(scene, model, target=truth, **QUICK)
+    with pytest.raises(DataError, match="mask='score'"):
+        xcf.fit(scene, model, target=truth, mask="scl", **QUICK)
+
+
+def test_the_target_inherits_the_declaration_of_the_scene(patches):
+    stored = patches.copy()
+    for name in ("s2", "target"):
+        stored[name] = (stored[name] * 1e4).round().astype("uint16")
+        stored[name].attrs = {}
+    stored = stored.cloudfree.calibrate(scale=1e-4, offset=0, level="TOA")
+    assert xcf.fit(stored, "carf-tiny", **QUICK).spec.trained
 
 
 def test_what_cannot_work_is_refused(patches):
@@ -127,6 +164,15 @@ def test_what_cannot_work_is_refused(patches):
         xcf.fit(patches.isel(polarisation=[0]), **QUICK)
     with pytest.raises(DataError, match="no data"):
         xcf.fit([], **QUICK)
+    for name, value in {"steps": 0, "batch": 0, "alpha": 2, "simulated": 3}.items():
+        with pytest.raises(DataError, match=name):
+            xcf.fit(patches, **QUICK | {name: value})
+    with pytest.raises(DataError, match="no valid target"):
+        xcf.fit(patches.assign(target=patches.target * np.nan), **QUICK)
+    undeclared = patches.sel(band=[b for b in S2_BANDS if b != "B10"]).copy()
+    undeclared["s2"] = undeclared.s2.drop_attrs()
+    with pytest.raises(DataError, match="calibrate"):
+        xcf.fit(undeclared, **QUICK)
     surface = patches.copy()
     surface["s2"] = surface.s2.assign_attrs(processing_level="BOA")
     with pytest.raises(DataError, match="mixes levels"):

@@ -43,9 +43,12 @@ def demo(out: Path, data: Path | None, model: str) -> None:
     demonstration.run(out, data=data, model=model, say=click.echo)
 
 
-@main.group()
-def models() -> None:
-    """What can be loaded by name."""
+@main.group(invoke_without_command=True)
+@click.pass_context
+def models(ctx: click.Context) -> None:
+    """What can be loaded by name; lists it without a further word."""
+    if ctx.invoked_subcommand is None:
+        ctx.invoke(list_models)
 
 
 @models.command("list")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from html import escape
 from typing import Any
 
@@ -64,14 +65,11 @@ def _rows(obj: Any) -> list[tuple[str, str]]:
         scene = read(obj)
     except CloudFreeError as error:
         return [("problem", str(error))]
+    except Exception as error:  # a help page never fails
+        return [("problem", f"{type(error).__name__}: {error}")]
     rows = [
         ("optical", "none" if scene.optical is None else " ".join(scene.optical.names)),
-        ("level", _safe(lambda: scene.level, 'ds.cloudfree.calibrate(level="TOA") or "BOA"')),
-        ("reflectance", _reflectance(scene)),
-        ("backscatter", _backscatter(scene)),
-        ("grid", _grid(scene)),
-        ("dates", str(_dates(scene))),
-        ("chunks", _chunks(scene)),
+        *((name, _safe(row, scene)) for name, row in _ROWS.items()),
     ]
     ready = [name for name, method in METHODS.items() if _has(scene, method.bands)]
     if ready:
@@ -79,21 +77,23 @@ def _rows(obj: Any) -> list[tuple[str, str]]:
     return rows
 
 
-def _safe(value: Any, call: str) -> str:
+def _safe(row: Callable[[Scene], str], scene: Scene) -> str:
     try:
-        found = value()
+        return row(scene)
     except CloudFreeError as error:
         return str(error)
-    return f"not declared: {call}" if found is None else str(found)
+    except Exception as error:  # a help page never fails
+        return f"not readable, {type(error).__name__}: {error}"
+
+
+def _level(scene: Scene) -> str:
+    return scene.level or 'not declared: ds.cloudfree.calibrate(level="TOA") or "BOA"'
 
 
 def _reflectance(scene: Scene) -> str:
     if scene.optical is None:
         return "none: add Sentinel-2 bands, named B01 ... B12"
-    try:
-        rule = scene.calibration()
-    except CloudFreeError as error:
-        return str(error)
+    rule = scene.calibration()
     kind = scene.optical.arrays[0].dtype
     if rule.is_identity:
         return f"{kind}, taken as reflectance"
@@ -103,10 +103,7 @@ def _reflectance(scene: Scene) -> str:
 def _backscatter(scene: Scene) -> str:
     if scene.sar is None:
         return "none: add VV and VH on this grid"
-    try:
-        units = scene.sar_calibration().units
-    except CloudFreeError as error:
-        return str(error)
+    units = scene.sar_calibration().units
     kind = scene.quantity or "quantity not declared"
     return f"{' '.join(scene.sar.names)}, {'dB' if units == 'dB' else 'linear power'}, {kind}"
 
@@ -121,13 +118,13 @@ def _grid(scene: Scene) -> str:
     return f"{size}, {found or 'no coordinate system: ds.rio.write_crs(...)'}"
 
 
-def _dates(scene: Scene) -> int:
+def _dates(scene: Scene) -> str:
     layer = scene.optical or scene.sar
     assert layer is not None
     count = 1
     for dim in scene.lead:
         count *= layer.arrays[0].sizes[dim]
-    return count
+    return str(count)
 
 
 def _chunks(scene: Scene) -> str:
@@ -136,6 +133,16 @@ def _chunks(scene: Scene) -> str:
         return "in memory"
     y, x = (template.variable.chunksizes[d] for d in scene.spatial)
     return f"{max(y)} x {max(x)} px, {len(y) * len(x)} blocks a date"
+
+
+_ROWS: dict[str, Callable[[Scene], str]] = {
+    "level": _level,
+    "reflectance": _reflectance,
+    "backscatter": _backscatter,
+    "grid": _grid,
+    "dates": _dates,
+    "chunks": _chunks,
+}
 
 
 def _has(scene: Scene, bands: tuple[str, ...]) -> bool:

@@ -11,7 +11,14 @@ import xarray as xr
 
 from xcloudfree.exceptions import UnitsError
 
-_DECLARE = "ds.cloudfree.calibrate(scale=1e-4, offset=...)"
+_CALLS = {
+    "scale_factor": "scale=1e-4, offset=...",
+    "add_offset": "scale=1e-4, offset=...",
+    "nodata": "nodata=...",
+    "processing_level": "level=...",
+    "units": "sar='dB'",
+    "quantity": "quantity=...",
+}
 
 
 @dataclass(frozen=True)
@@ -52,7 +59,7 @@ class Layer:
             }
             raise UnitsError(
                 f"the bands disagree in {key}: {shown}; load items of one rule at a time, or "
-                f"declare what holds for all with {_DECLARE}"
+                f"declare what holds for all with ds.cloudfree.calibrate({_CALLS.get(key, '...')})"
             )
         return values.pop()
 
@@ -83,4 +90,11 @@ class Layer:
 
 
 def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value
+    """A comparable value; float32 as the decimal that was written, not the binary next to it."""
+    if isinstance(value, (np.ndarray, list, tuple)):
+        return _plain(value[0]) if len(value) == 1 else tuple(map(_plain, value))
+    if isinstance(value, np.floating):
+        value = float(str(value))
+    elif isinstance(value, np.generic):
+        value = value.item()
+    return np.nan if isinstance(value, float) and value != value else value

@@ -177,6 +177,8 @@ class MaskPlan:
         else:
             bands = {"SCL": window} if self.bands == ("SCL",) else None
             bands = bands or dict(zip(self.bands, window, strict=True))
+            if "B02" in bands:
+                self.calibration.decode(bands["B02"][::4, ::4])  # refuses values of another unit
             out = self.method.kernel(bands, self.calibration, self.threshold)
         return kernel.dilate(out, self.dilation)
 
@@ -250,8 +252,8 @@ def _given(scene: Scene, array: Any) -> xr.DataArray:
     if not isinstance(array, xr.DataArray) or array.dtype.kind != "b":
         kind = f"{type(array).__name__} of {getattr(array, 'dtype', 'no dtype')}"
         raise CloudFreeError(
-            f"a mask must be a boolean DataArray, True where occluded, not a {kind}; "
-            "convert it, for example with mask=array.astype(bool)"
+            f"a mask must be a boolean DataArray, True where occluded, not a {kind}; convert it, "
+            "for example with mask=xr.DataArray(array, dims=('y', 'x')).astype(bool)"
         )
     template = scene.template()
     try:

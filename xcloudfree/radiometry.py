@@ -9,8 +9,11 @@ import numpy as np
 import xarray as xr
 
 from xcloudfree.exceptions import UnitsError
+from xcloudfree.kernels.radiometry import Calibration
 from xcloudfree.recognise import read
 from xcloudfree.scene import Scene
+
+_STORED = ("scale_factor", "add_offset", "nodata", "_FillValue")  # say how numbers are stored
 
 XarrayObject = TypeVar("XarrayObject", xr.Dataset, xr.DataArray)
 
@@ -68,21 +71,25 @@ def calibrate(
     _one_of("level", level, ("TOA", "BOA"))
     _one_of("sar", sar, ("dB", "linear"))
     _one_of("quantity", quantity, ("sigma0", "gamma0", "beta0"))
+    if scale is not None and not scale > 0:
+        raise UnitsError(f"scale is {scale!r}; call calibrate(scale=1e-4, offset=...)")
     scene = read(obj)
     dated = offset is not None and np.ndim(offset) > 0
     optical: dict[str, Any] = {"units": "1"} if scale is not None or dated else {}
-    for key, value in (("processing_level", level), ("nodata", nodata)):
+    for key, value in (("processing_level", level), ("nodata", None if dated else nodata)):
         if value is not None:
             optical[key] = value
     if scale is not None and not dated:
         optical |= {"scale_factor": float(scale), "add_offset": float(offset or 0)}  # type: ignore[arg-type]
+    elif dated and (scale is None or scale <= 0):
+        raise UnitsError("offsets by date need a scale; call calibrate(scale=1e-4, offset=[...])")
     elif offset is not None and not dated:
         raise UnitsError("an offset needs a scale; call calibrate(scale=1e-4, offset=...)")
     backscatter = {} if sar is None else {"units": "dB" if sar == "dB" else "1"}
     if quantity is not None:
         backscatter["quantity"] = quantity
-    if dated:
-        obj = _reflectance(scene, float(scale or 1e-4), offset, nodata)
+    if dated and scale is not None:
+        obj = _reflectance(scene, scale, offset, nodata)
     return _stamp(obj, scene, optical, backscatter)
 
 
@@ -103,20 +110,35 @@ def _reflectance(scene: Scene, scale: float, offset: Any, nodata: float | None) 
     """Apply an offset that differs by date."""
     source, layer = scene.source, scene.optical
     if layer is None or not scene.lead:
-        raise UnitsError("the offset has several values but the data one date; call it with one")
-    along = scene.lead[0]
-    offsets = offset if isinstance(offset, xr.DataArray) else xr.DataArray(offset, dims=[along])
-    if offsets.sizes.get(along) != layer.arrays[0].sizes[along]:
         raise UnitsError(
-            f"there are {layer.arrays[0].sizes[along]} dates and {offsets.size} offsets; "
+            "there is one date and there are several offsets; call calibrate(offset=-0.1) or 0"
+        )
+    if any(np.issubdtype(a.dtype, np.floating) for a in layer.arrays):
+        raise UnitsError(
+            "the reflectance bands are floating-point numbers, to which an offset by date may have "
+            "been applied already; start from the stored integers, or use arithmetic: ds + offsets"
+        )
+    along = scene.lead[0]
+    dates = layer.arrays[0][along]
+    if isinstance(offset, xr.DataArray) and along in offset.coords:
+        offset = offset.reindex({along: dates})
+    values = np.asarray(offset, np.float32)
+    if values.shape != dates.shape or np.isnan(values).any():
+        raise UnitsError(
+            f"there are {dates.size} dates and the offsets have shape {values.shape}, or lack one; "
             "call calibrate(scale=..., offset=[one for each date])"
         )
-    offsets = xr.DataArray(offsets.astype(np.float32).values, dims=[along])
-    empty = 0 if nodata is None else nodata
+    offsets = xr.DataArray(values, dims=[along])
+    declared = layer.attribute("nodata") if nodata is None else nodata
+    rule = Calibration(nodata=layer.attribute("_FillValue") if declared is None else declared)
 
     def apply(array: xr.DataArray) -> xr.DataArray:
+        empty = rule.integer_nodata(array.dtype)
         out = array.astype(np.float32) * np.float32(scale) + offsets
-        return out.where(array != empty).transpose(*array.dims).assign_attrs(array.attrs)
+        out = out.where(array != empty).transpose(*array.dims)
+        out.attrs = {k: v for k, v in array.attrs.items() if k not in _STORED}
+        out.encoding = {k: v for k, v in array.encoding.items() if k == "grid_mapping"}
+        return out
 
     if isinstance(source, xr.DataArray):
         if scene.sar is not None:

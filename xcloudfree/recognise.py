@@ -77,6 +77,12 @@ def _assemble(
         _refuse_unknown(source)
     assert layer is not None
     spatial = _spatial(layer.arrays[0])
+    for array in layer.arrays:
+        if not set(spatial) <= set(array.dims):
+            raise GridError(
+                f"{array.name!r} has dimensions {array.dims} and other bands have {spatial}: put "
+                "them on one grid first, with ds.odc.reproject(geobox) of the band to keep"
+            )
     _check_grid(source, spatial, optical, sar)
     lead = tuple(
         dict.fromkeys(d for a in layer.arrays for d in a.dims if d != "band" and d not in spatial)
@@ -123,6 +129,8 @@ def _variables(ds: xr.Dataset) -> tuple[Layer | None, Layer | None, xr.DataArray
     for variable in ds.data_vars:
         if ds[variable].ndim < 2:
             continue
+        if ds[variable].sizes.get("band") == 1:  # as rioxarray opens a file of one band
+            ds = ds.assign({variable: ds[variable].squeeze("band", drop=True)})
         if (band := optical_band(variable)) is not None:
             _claim(optical, band, variable)
         elif (pol := _polarisation(variable)) is not None:
@@ -219,7 +227,7 @@ def _check_grid(
 ) -> None:
     for dim in spatial:
         steps = np.diff(source[dim].values.astype(float)) if dim in source.coords else np.empty(0)
-        if len(steps) > 1 and np.ptp(steps) > 1e-3 * abs(np.median(steps)):
+        if len(steps) > 1 and np.ptp(steps) > 1e-3 * abs(np.median(steps)) + _rounding(source[dim]):
             raise GridError(
                 f"the coordinate {dim!r} is not evenly spaced, as after joining arrays of two "
                 "grids; put both on one grid first, with s1.odc.reproject(s2.odc.geobox)"
@@ -238,6 +246,13 @@ def _check_grid(
             f"Sentinel-1 and Sentinel-2 are in different coordinate systems ({listed(systems)}); "
             "reproject with s1.odc.reproject(s2.odc.geobox, resampling='bilinear')"
         )
+
+
+def _rounding(coord: xr.DataArray) -> float:
+    """What the type of a coordinate makes of even steps."""
+    if not np.issubdtype(coord.dtype, np.floating):
+        return 0.0
+    return 4 * float(np.spacing(np.abs(coord.values).max()))
 
 
 def coordinate_system(source: xr.Dataset | xr.DataArray, array: xr.DataArray) -> str | None:

@@ -98,6 +98,7 @@ def reconstruct(
     """
     from xcloudfree.models.cache import reference
 
+    _check_options(blend, dilate, device)
     scene = read(obj)
     ref, loaded = reference(model)
     spec = loaded.spec
@@ -246,7 +247,7 @@ class Reconstruction:
 
 
 def _halo(spec: ModelSpec, halo: Literal["exact"] | int, blend: Blend) -> int:
-    edge = RADIUS + MARGIN if blend else 0
+    edge = -(-(RADIUS + MARGIN) // spec.stride) * spec.stride if blend else 0
     if halo == "exact":
         if spec.reach is None:
             raise ModelError(
@@ -254,9 +255,24 @@ def _halo(spec: ModelSpec, halo: Literal["exact"] | int, blend: Blend) -> int:
                 "call reconstruct(halo=64) or another number of pixels"
             )
         return spec.reach + edge
-    if not isinstance(halo, (int, np.integer)) or halo < 0:
+    if isinstance(halo, bool) or not isinstance(halo, (int, np.integer)) or halo < 0:
         raise ModelError(f"halo is {halo!r}; call reconstruct(halo='exact') or with pixels >= 0")
     return int(halo)
+
+
+def _check_options(blend: Any, dilate: Any, device: str | None) -> None:
+    import torch
+
+    if blend not in ("feather", None):
+        raise ModelError(f"blend is {blend!r}; call reconstruct(blend='feather') or blend=None")
+    if not isinstance(dilate, (int, np.integer)) or dilate < 0:
+        raise ModelError(f"dilate is {dilate!r}; call reconstruct(dilate=3) or other whole pixels")
+    try:
+        cuda = torch.device(device or "cpu").type == "cuda"
+    except RuntimeError as error:
+        raise ModelError(f"unknown device {device!r}; call reconstruct(device='cpu')") from error
+    if cuda and not torch.cuda.is_available():
+        raise ModelError("there is no CUDA device here; call reconstruct(device='cpu')")
 
 
 def _device() -> str:

@@ -136,8 +136,10 @@ class Scene:
         if nodata is None:
             nodata = self.optical.attribute("_FillValue")
         integer = any(np.issubdtype(a.dtype, np.integer) for a in self.optical.arrays)
-        if integer and scale is None:
+        if integer and scale in (None, 1):
             self._refuse_integers()
+        if not integer and any("scale_factor" in a.encoding for a in self.optical.arrays):
+            nodata = None  # decoded on reading: the declared number was a stored one
         if integer and nodata is None:
             nodata = 0  # the no-data value of every Sentinel-2 product
         return Calibration(float(1 if scale is None else scale), float(offset or 0), nodata)
@@ -231,7 +233,7 @@ class Scene:
         hint = "scale=1e-4, offset=-0.1"
         baseline = self.source.coords.get("s2:processing_baseline")
         if baseline is not None:
-            rules = {float(b) >= 4 for b in np.atleast_1d(baseline.values)}
+            rules = {str(b) >= "04" for b in np.atleast_1d(baseline.values)}
             if len(rules) > 1:
                 hint = "scale=1e-4, offset=[...]"
             elif not rules.pop():

@@ -221,9 +221,8 @@ def _total(bands: Bands, names: tuple[str, ...]) -> NDArray[Any]:
 def _is_snow(bands: Bands, offset: Fraction) -> NDArray[np.bool_]:
     """NDSI above 0.6; an empty sum counts as NDSI 0. `offset` in stored units."""
     green, swir = _total(bands, ("B03",)), _total(bands, ("B11",))
-    unit = offset.denominator if green.dtype.kind == "i" else 1
-    both = unit * (green + swir) + 2 * (
-        offset.numerator if green.dtype.kind == "i" else float(offset)
-    )
+    exact = green.dtype.kind == "i" and offset.denominator < 10**9  # else int64 would overflow
+    unit = offset.denominator if exact else 1
+    both = unit * (green + swir) + 2 * (offset.numerator if exact else float(offset))
     left, right = SNOW.denominator * unit * (green - swir), SNOW.numerator * both
     return np.asarray(np.where(both > 0, left > right, (both < 0) & (left < right)))

@@ -42,6 +42,14 @@ class Calibration:
         """Whether stored numbers are reflectance already."""
         return self.scale == 1.0 and self.offset == 0.0
 
+    def integer_nodata(self, dtype: np.dtype[Any]) -> int:
+        """No-data value of an integer type: the declared one if it fits, else Sentinel-2's 0."""
+        limits = np.iinfo(dtype)
+        declared = self.nodata
+        if declared is None or np.isnan(declared) or not limits.min <= declared <= limits.max:
+            return 0
+        return int(declared)
+
     def valid(self, stored: NDArray[Any]) -> NDArray[np.bool_]:
         """Where there is a measurement; same shape as `stored`."""
         good = np.ones(stored.shape, bool)
@@ -61,6 +69,7 @@ class Calibration:
         """
         out = stored.astype(np.float32)
         if not self.is_identity:
+            _check_numbers(stored, self)
             out = out * np.float32(self.scale) + np.float32(self.offset)
         out[~self.valid(stored)] = np.nan
         _check_reflectance(out, self)
@@ -92,7 +101,7 @@ class Calibration:
         limits = np.iinfo(kind)
         empty = np.isnan(stored)
         whole = np.clip(np.rint(np.where(empty, 0, stored)), limits.min, limits.max).astype(kind)
-        nodata = int(self.nodata or 0)
+        nodata = self.integer_nodata(kind)
         whole[~empty & (whole == nodata)] = nodata + 1 if nodata < limits.max else nodata - 1
         whole[empty] = nodata
         return whole
@@ -131,9 +140,9 @@ class SarCalibration:
             out[stored == self.nodata] = np.nan
         sample = _sample(out)
         if self.units == "dB":
-            if len(sample) >= _ENOUGH and sample.min() >= 0 and sample.max() > 0:
+            if len(sample) >= _ENOUGH and np.mean(sample > 0) > 0.9:
                 raise UnitsError(
-                    "backscatter is declared as dB, but no value is negative, as linear power is; "
+                    "backscatter is declared as dB, but hardly a value is negative, as of power; "
                     'declare it with ds.cloudfree.calibrate(sar="linear")'
                 )
             return out
@@ -153,6 +162,18 @@ def _check_reflectance(values: NDArray[np.float32], rule: Calibration) -> None:
             f"half of the reflectance values are above {np.median(sample):.0f} with "
             f"scale={rule.scale:g} and offset={rule.offset:g}, so they are digital numbers; "
             "declare how to read them, for example ds.cloudfree.calibrate(scale=1e-4, offset=-0.1)"
+        )
+
+
+def _check_numbers(stored: NDArray[Any], rule: Calibration) -> None:
+    """Floats below 3 are reflectance already; scaling them would leave nothing."""
+    if not np.issubdtype(stored.dtype, np.floating):
+        return
+    sample = _sample(np.asarray(stored, np.float32))
+    if len(sample) >= _ENOUGH and np.abs(sample).max() < 3:
+        raise UnitsError(
+            f"scale={rule.scale:g} is declared, but no value exceeds 3, so they are reflectance "
+            "already; declare that with ds.cloudfree.calibrate(scale=1, offset=0)"
         )
 
 

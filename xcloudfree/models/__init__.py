@@ -13,7 +13,7 @@ from xcloudfree.models.spec import ModelSpec
 if TYPE_CHECKING:
     from xcloudfree.models.model import Model
 
-__all__ = ["ModelSpec", "create", "list", "load"]
+__all__ = ["ModelSpec", "create", "list", "load", "save"]
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "carf-tiny": {"features": 32, "growth": 16, "stages": 2},
@@ -86,10 +86,28 @@ def load(source: str | Path) -> Model:
     from xcloudfree.models.model import Model
 
     path = Path(source)
-    if isinstance(source, Path) or path.suffix or path.exists() or len(path.parts) > 1:
+    if isinstance(source, Path) or path.suffix or path.is_file() or len(path.parts) > 1:
         return Model.read(path)
     shipped = _SHIPPED / f"{source}.safetensors"
     return Model.read(shipped) if shipped.exists() else create(str(source))
+
+
+def save(model: Model, path: str | Path) -> Path:
+    """Write a model to a file, the same as ``model.save(path)``.
+
+    Parameters
+    ----------
+    model : Model
+        What to write.
+    path : str or Path
+        Usually ``*.safetensors``.
+
+    Returns
+    -------
+    Path
+        The file, which :func:`load` reads.
+    """
+    return model.save(path)
 
 
 def create(name: str = "carf-small", *, seed: int = 0, **options: Any) -> Model:
@@ -140,6 +158,7 @@ def create(name: str = "carf-small", *, seed: int = 0, **options: Any) -> Model:
         if field in described:
             described[field] = tuple(described[field])
     spec = ModelSpec(name, "carf", {}, stride=1, reach=None, **described)
+    _check_description(spec)
     options = {
         **VARIANTS[key],
         "optical_bands": len(spec.optical_bands),
@@ -159,3 +178,26 @@ def create(name: str = "carf-small", *, seed: int = 0, **options: Any) -> Model:
         ),
         network,
     )
+
+
+def _check_description(spec: ModelSpec) -> None:
+    from xcloudfree.bands import S2_BANDS
+    from xcloudfree.kernels.normalisation import PRESETS
+
+    preset = PRESETS.get(spec.normalisation)
+    choices = {
+        "normalisation": (preset is not None, sorted(PRESETS)),
+        "optical_bands": (set(spec.optical_bands) <= set(S2_BANDS), S2_BANDS),
+        "level": (spec.level in ("TOA", "BOA"), ("TOA", "BOA")),
+        "sar_quantity": (spec.sar_quantity in ("sigma0", "gamma0"), ("sigma0", "gamma0")),
+        "polarisations": (
+            preset is None or set(spec.polarisations) <= set(preset.sar_range),
+            sorted(preset.sar_range if preset else ()),
+        ),
+    }
+    for field, (good, known) in choices.items():
+        if not good:
+            raise ModelError(
+                f"{field} is {getattr(spec, field)!r} and may hold {known}; "
+                f"call xcloudfree.models.create(..., {field}=...)"
+            )

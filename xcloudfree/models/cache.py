@@ -39,6 +39,9 @@ class Slot:
     lock: threading.Lock
 
 
+KEPT = 4
+"""Models that stay in memory, the latest."""
+
 _SLOTS: dict[tuple[str, str], Slot] = {}  # the one mutable state of the library
 _GUARD = threading.Lock()
 
@@ -61,7 +64,7 @@ def reference(model: str | Path | Model) -> tuple[Reference, Model]:
         If `model` is none of these.
     """
     if isinstance(model, (str, Path)):
-        source = model if not Path(model).exists() else Path(model).resolve()
+        source = model if not Path(model).is_file() else Path(model).resolve()
         loaded = models.load(source)
         return Reference(str(source), loaded.digest), loaded
     if not isinstance(model, Model):
@@ -104,6 +107,8 @@ def slot(ref: Reference, device: str) -> Slot:
                 )
             model.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
             _SLOTS[key] = Slot(model, threading.Lock())
+            for old in list(_SLOTS)[:-KEPT]:
+                del _SLOTS[old]
         return _SLOTS[key]
 
 

@@ -63,6 +63,12 @@ class CarfConfig:
     mask_input: bool = False
     single_residual: bool = False
 
+    def __post_init__(self) -> None:
+        known = {"cross": ("gate", "gate+dfg", "none"), "base": ("input", "prior")}
+        for field, values in known.items():
+            if getattr(self, field) not in values:
+                raise ValueError(f"{field} is {getattr(self, field)!r} and not one of {values}")
+
     @property
     def stride(self) -> int:
         """Pixels by which the input may be shifted and the answer shifts with it."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from functools import cached_property
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import torch
@@ -53,7 +53,7 @@ class Model:
             f"stride {s.stride} px, reach {s.reach} px>"
         )
 
-    @cached_property
+    @property
     def digest(self) -> str:
         """Hash of the specification and the weights, which names the model in a graph."""
         sha = hashlib.blake2b(self.spec.to_json().encode(), digest_size=16)
@@ -119,7 +119,9 @@ class Model:
         state = {
             k: v.detach().cpu().contiguous().clone() for k, v in self.network.state_dict().items()
         }
-        partial = path.with_name(path.name + ".partial")
+        if not path.parent.is_dir():
+            raise WeightsError(f"there is no folder {path.parent}; make it and call save() again")
+        partial = path.with_name(f"{path.name}.{uuid4().hex}.partial")
         save_file(state, partial, metadata={"xcloudfree": self.spec.to_json()})
         return partial.replace(path)
 
@@ -157,7 +159,27 @@ class Model:
                 f"{path} does not fit the network that it names, {spec.architecture}: {error}; "
                 f"write it again with model.save({str(path)!r})"
             ) from error
+        _check(path, spec, network)
         return cls(spec, network)
+
+
+def _check(path: Path, spec: ModelSpec, network: nn.Module) -> None:
+    """The specification must tell the truth about the network, and the weights must be numbers."""
+    config: Any = network.config
+    claims = {
+        "stride": (spec.stride, config.stride),
+        "reach": (spec.reach, config.reach),
+        "optical bands": (len(spec.optical_bands), config.optical_bands),
+        "polarisations": (len(spec.polarisations), config.sar_bands),
+        "normalisation": (spec.normalisation in PRESETS, True),
+        "finite weights": (all(bool(p.isfinite().all()) for p in network.parameters()), True),
+    }
+    wrong = [name for name, (said, true) in claims.items() if said != true]
+    if wrong:
+        raise WeightsError(
+            f"{path} contradicts its network in {', '.join(wrong)}; "
+            f"write it again with model.save({str(path)!r})"
+        )
 
 
 def _read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:

@@ -112,17 +112,17 @@ class ModelSpec:
         try:
             values = json.loads(text)
             version = values.pop("spec_version")
-        except (ValueError, AttributeError, KeyError) as error:
+        except (ValueError, AttributeError, KeyError, TypeError) as error:
             raise WeightsError(
                 "the weights carry no readable specification; write the file with model.save(path)"
             ) from error
-        if version > SPEC_VERSION:
+        if not isinstance(version, int) or version > SPEC_VERSION:
             raise WeightsError(
                 f"the weights' specification is of version {version}, this xcloudfree reads up to "
                 f"{SPEC_VERSION}; install a newer one with `pip install --upgrade xcloudfree`"
             )
         for name in ("optical_bands", "polarisations"):
-            values[name] = tuple(values.get(name, ()))
+            values[name] = tuple(values.get(name) or ())
         try:
             return cls(**values)
         except TypeError as error:

@@ -6,7 +6,9 @@ import math
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,15 +19,16 @@ from torch import Tensor, nn
 from xcloudfree import models
 from xcloudfree.exceptions import DataError, ModelError
 from xcloudfree.models.model import Model
+from xcloudfree.scene import Scene
 from xcloudfree.train.losses import LOSSES, Loss, shrink_means
-from xcloudfree.train.samples import Batch, PatchSamples
+from xcloudfree.train.samples import Batch, PatchSamples, pair
 
 
 def fit(
     data: xr.Dataset | Sequence[xr.Dataset],
-    model: str | Model = "carf-small",
+    model: str | Path | Model = "carf-small",
     *,
-    target: str = "target",
+    target: str | xr.Dataset | Sequence[xr.Dataset] = "target",
     steps: int = 2000,
     batch: int = 8,
     crop: int = 128,
@@ -48,13 +51,16 @@ def fit(
     Parameters
     ----------
     data : Dataset or sequence of Dataset
-        Variables ``s2`` (..., band, y, x) cloudy, ``s1`` (..., band, y, x) and `target`, as
-        :func:`xcloudfree.datasets.sen12mscr` returns; lazy or in memory.
-    model : str or Model
-        A name of :func:`xcloudfree.models.list`, or a model from :func:`xcloudfree.models.create`
-        or an earlier fit, which is left unchanged.
-    target : str
-        Variable with the cloud-free reflectance.
+        Cloudy Sentinel-2 with Sentinel-1 in any accepted form, lazy or in memory; for example what
+        :func:`xcloudfree.datasets.sen12mscr` or :func:`xcloudfree.stac.load` return. Of several,
+        each is drawn equally often.
+    model : str, Path or Model
+        A name of :func:`xcloudfree.models.list`, a file, or a model from
+        :func:`xcloudfree.models.create` or an earlier fit, which is left unchanged.
+    target : str, Dataset or sequence of Dataset
+        Cloud-free reflectance: the variable of `data` that holds it, or a Dataset for each of
+        `data`, on the same grid and dates. A clear scene may be its own target: it gets simulated
+        clouds.
     steps, batch, crop : int
         Optimiser steps, samples per step, side of a crop in pixels.
     learning_rate : float
@@ -69,7 +75,7 @@ def fit(
     shrinkage : float
         For data from few regions: how far to move the mean of each target under its mask towards
         the mean spectrum of all, 0 to 1.
-    mask : str
+    mask : {"score", "reference-code", "l2a"}
         Mask method for eq. 17 and for networks that read the mask.
     seed : int
         Of samples and clouds.
@@ -86,9 +92,12 @@ def fit(
     Raises
     ------
     DataError
-        If the target is missing, patches are smaller than the crop, or the loss is not finite.
+        If the target is missing, patches are smaller than the crop, the level is undeclared, a
+        number is out of range, or the loss is not finite.
     ModelError
         If the loss or model is unknown.
+    MissingBandError, UnitsError
+        If the model or the mask needs what the data lacks, or units are undeclared.
 
     References
     ----------
@@ -112,11 +121,11 @@ def fit(
             f"unknown loss {loss!r}, known are {sorted(LOSSES)}; "
             "for eq. 18 call fit(..., loss='paper')"
         )
-    datasets = [data] if isinstance(data, xr.Dataset) else list(data)
-    fitted = _copy(models.load(model) if isinstance(model, str) else model, datasets)
-    samples = PatchSamples(
-        datasets, target=target, spec=fitted.spec, crop=crop, simulated=simulated, mask=mask
-    )
+    _check_numbers(steps, batch, crop, alpha, simulated, shrinkage)
+    pairs = _pairs(data, target)
+    start = model if isinstance(model, Model) else models.load(model)
+    fitted = _copy(start, [scene for scene, _ in pairs])
+    samples = PatchSamples(pairs, spec=fitted.spec, crop=crop, simulated=simulated, mask=mask)
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     network = fitted.network.train().to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
     spectrum = torch.from_numpy(samples.mean_spectrum()).clamp(0, 1)
@@ -137,7 +146,7 @@ def fit(
         value = objective(network, drawn, place)
         if not torch.isfinite(value):
             raise DataError(
-                f"the loss is {float(value)} at step {step}; look for values without meaning in "
+                f"the loss is {value.item()} at step {step}; look for values without meaning in "
                 f"the data, or call fit(..., learning_rate={learning_rate / 10:g})"
             )
         optimiser.zero_grad(set_to_none=True)
@@ -146,7 +155,7 @@ def fit(
         optimiser.step()
         average.update_parameters(network)
         if line is not None:
-            line.show(step + 1, float(value))
+            line.show(step + 1, value.item())
     network.load_state_dict(average.module.state_dict())
     recipe = (
         f"{steps} steps of {batch} x {crop} px, learning rate {learning_rate:g}, loss {loss!r}, "
@@ -156,27 +165,47 @@ def fit(
     return Model(spec, network.to("cpu", memory_format=torch.contiguous_format))
 
 
-def _copy(model: Model, datasets: Sequence[xr.Dataset]) -> Model:
-    """Copy to fit, with the level and the quantity that the data declares."""
-    from copy import deepcopy
+def _check_numbers(
+    steps: int, batch: int, crop: int, alpha: float, simulated: float, shrinkage: float
+) -> None:
+    for name, whole in (("steps", steps), ("batch", batch), ("crop", crop)):
+        if whole < 1:
+            raise DataError(f"{name} is {whole}; call fit(..., {name}=8) or another number above 0")
+    shares = {"alpha": alpha, "simulated": simulated, "shrinkage": shrinkage}
+    for name, share in shares.items():
+        if not 0 <= share <= 1:
+            raise DataError(f"{name} is {share}; call fit(..., {name}=0.5) or another from 0 to 1")
 
-    from xcloudfree.recognise import read
 
+def _pairs(
+    data: xr.Dataset | Sequence[xr.Dataset], target: str | xr.Dataset | Sequence[xr.Dataset]
+) -> list[tuple[Scene, Scene]]:
+    datasets = [data] if isinstance(data, xr.Dataset) else list(data)
     if not datasets:
         raise DataError("there is no data to fit on; call fit(dataset, ...)")
-    scenes = [read(ds) for ds in datasets]
-    changes = {}
-    for field, values in (
-        ("level", {s.level for s in scenes}),
-        ("sar_quantity", {s.quantity for s in scenes if s.quantity}),
-    ):
-        if field == "level" and len(values) > 1:
-            raise DataError(
-                f"the data mixes levels {values}; fit on one of them, "
-                "or declare it with ds.cloudfree.calibrate(level=...)"
-            )
-        if len(values) == 1 and (value := values.pop()) is not None:
-            changes[field] = value
+    if isinstance(target, str):
+        return [pair(ds, target) for ds in datasets]
+    truths = [target] if isinstance(target, xr.Dataset) else list(target)
+    if len(truths) != len(datasets):
+        raise DataError(
+            f"there are {len(datasets)} datasets and {len(truths)} targets; "
+            "call fit(..., target=[one for each])"
+        )
+    return [pair(ds, truth) for ds, truth in zip(datasets, truths, strict=True)]
+
+
+def _copy(model: Model, scenes: Sequence[Scene]) -> Model:
+    """Copy to fit, with the level and the quantity that the data declares."""
+    levels = {s.level for s in scenes}
+    if len(levels) > 1 or None in levels:
+        raise DataError(
+            f"the data mixes levels or does not declare them ({levels}); declare what it is with "
+            'ds.cloudfree.calibrate(level="TOA"), or fit on one level'
+        )
+    changes: dict[str, Any] = {"level": levels.pop()}
+    quantities = {s.quantity for s in scenes} - {None}
+    if len(quantities) == 1:
+        changes["sar_quantity"] = quantities.pop()
     if model.spec.trained:
         changes.pop("sar_quantity", None)
         if changes.pop("level", model.spec.level) != model.spec.level:

@@ -16,6 +16,7 @@ from xcloudfree.kernels.mask import METHODS
 from xcloudfree.kernels.radiometry import Calibration
 from xcloudfree.models.spec import ModelSpec
 from xcloudfree.recognise import read
+from xcloudfree.scene import Scene
 
 Array = NDArray[np.float32]
 
@@ -52,48 +53,59 @@ class PatchSamples:
 
     Parameters
     ----------
-    data : sequence of Dataset
-        Each with cloudy Sentinel-2, Sentinel-1 and the cloud-free `target`.
-    target : str
-        Variable with the cloud-free reflectance, dimensions as ``s2``.
+    data : sequence of (scene, truth)
+        Cloudy Sentinel-2 with Sentinel-1, and cloud-free Sentinel-2, on one grid.
     spec : ModelSpec
         Bands, polarisations and level to sample.
     crop : int
         Side of a crop in pixels.
     simulated : float
         Share of samples in which simulated clouds over the target replace the cloudy image.
-    mask : str
+    mask : {"score", "reference-code", "l2a"}
         Method of the mask, see :func:`xcloudfree.masks.mask`.
 
     Raises
     ------
     DataError
-        If the target is missing, or a patch is smaller than the crop.
+        If a patch is smaller than the crop, or no target is clear.
+    MissingBandError
+        If the model or the mask needs what the data lacks.
     """
 
     def __init__(
         self,
-        data: Sequence[xr.Dataset],
+        data: Sequence[tuple[Scene, Scene]],
         *,
-        target: str,
         spec: ModelSpec,
         crop: int,
         simulated: float,
         mask: str,
     ) -> None:
-        self.spec, self.crop, self.simulated, self.mask = spec, crop, simulated, mask
-        self.sources = [_paired(ds, target, spec) for ds in data]
+        if mask not in METHODS or METHODS[mask].bands == ("SCL",):
+            raise DataError(
+                f"fitting masks simulated clouds too, so it cannot use {mask!r}; "
+                "call fit(..., mask='score'), or 'l2a' for Level-2A"
+            )
+        self.spec, self.crop, self.simulated, self.method = spec, crop, simulated, METHODS[mask]
+        self.bands = tuple(dict.fromkeys((*spec.optical_bands, *self.method.bands)))
+        self.sources = [self._arrays(scene, truth, mask) for scene, truth in data]
         for cloudy, _, _ in self.sources:
             if min(cloudy.shape[-2:]) < crop:
                 raise DataError(
                     f"patches of {cloudy.shape[-2]}x{cloudy.shape[-1]} px are smaller than the "
-                    f"crop; call fit(..., crop={min(cloudy.shape[-2:]) // 16 * 16})"
+                    f"crop; call fit(..., crop={min(cloudy.shape[-2:])})"
                 )
 
     def mean_spectrum(self) -> Array:
         """Mean of the target in each band, each dataset weighing alike: the best constant guess."""
         means = [t.mean(dim=["sample", "y", "x"], dtype="float64") for _, t, _ in self.sources]
-        return np.mean([m.values for m in means], axis=0).astype(np.float32)
+        spectrum = np.mean([m.values for m in means], axis=0)[: len(self.spec.optical_bands)]
+        if not np.isfinite(spectrum).all():
+            raise DataError(
+                "a dataset has no valid target pixel in some band; "
+                "leave it out, as in fit([ds for ds in data if ...])"
+            )
+        return spectrum.astype(np.float32)
 
     def draw(self, rng: np.random.Generator, size: int) -> Batch:
         """Draw a batch.
@@ -123,49 +135,76 @@ class PatchSamples:
         mask = self._mask(cloudy)
         if rng.random() < self.simulated or mask.mean() < ENOUGH_CLOUD:
             cover = rng.uniform(0.2, 0.9)
-            sky = simulate_clouds(target, rng=rng, cover=cover, bands=self.spec.optical_bands)
+            sky = simulate_clouds(target, rng=rng, cover=cover, bands=self.bands)
             cloudy, mask = sky.cloudy, self._mask(sky.cloudy)
         flip, turns = bool(rng.integers(2)), int(rng.integers(4))
-        cloudy, target, sar = (_symmetry(a, flip, turns) for a in (cloudy, target, sar))
-        return cloudy, target, sar, _symmetry(mask[None], flip, turns)
+        count = len(self.spec.optical_bands)
+        planes = (cloudy[:count], target[:count], sar)
+        cloudy, target, sar = (_symmetry(a, flip, turns) for a in planes)
+        hidden = _symmetry(mask, flip, turns) | ~np.isfinite(cloudy).all(0)
+        return cloudy, target, sar, hidden[None]
 
     def _mask(self, cloudy: Array) -> NDArray[np.bool_]:
-        method = METHODS[self.mask]
-        bands = dict(zip(self.spec.optical_bands, cloudy, strict=True))
-        return method.kernel(bands, Calibration(), method.threshold)
+        bands = dict(zip(self.bands, cloudy, strict=True))
+        return self.method.kernel(bands, Calibration(), self.method.threshold)
+
+    def _arrays(
+        self, scene: Scene, truth: Scene, mask: str
+    ) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]:
+        """Cloudy reflectance, target and backscatter, each (sample, band, y, x)."""
+        why = f"fitting {self.spec.name!r} with fit(..., mask={mask!r})"
+        for part in (scene, truth):
+            part.need_optical(self.bands, why)
+        scene.need_sar(self.spec.polarisations, why)
+        arrays = (
+            scene.reflectance(self.bands),
+            truth.reflectance(self.bands),
+            scene.backscatter(self.spec.polarisations),
+        )
+        sizes = {a.shape[:-3] + a.shape[-2:] for a in arrays}
+        if len(sizes) > 1:
+            raise DataError(
+                f"scene, target and backscatter differ in shape ({sizes}); "
+                "bring them on one grid and the same dates, with truth.reindex_like(ds)"
+            )
+        return tuple(_samples(a, list(scene.lead)) for a in arrays)  # type: ignore[return-value]
 
 
-def _paired(
-    ds: xr.Dataset, target: str, spec: ModelSpec
-) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]:
-    """Cloudy reflectance, target and backscatter, each (sample, band, y, x)."""
+def pair(ds: xr.Dataset, target: str | xr.Dataset) -> tuple[Scene, Scene]:
+    """Scene and truth of one dataset.
+
+    Parameters
+    ----------
+    ds : Dataset
+        Cloudy Sentinel-2 with Sentinel-1, in any accepted form.
+    target : str or Dataset
+        Variable of `ds` with the cloud-free reflectance, or a Dataset in the form of `ds`.
+
+    Returns
+    -------
+    tuple of Scene
+
+    Raises
+    ------
+    DataError
+        If there is no such variable.
+    """
+    if not isinstance(target, str):
+        return read(ds), read(target)
     if target not in ds:
         raise DataError(
-            f"the data has no variable {target!r} with the cloud-free reflectance; name the one "
-            f"that holds it with fit(..., target=...); it has {list(map(str, ds.data_vars))}"
+            f"the data has no variable {target!r} with the cloud-free reflectance, but "
+            f"{list(map(str, ds.data_vars))}; call fit(..., target=...) with its name or a Dataset"
         )
     scene = read(ds.drop_vars(target))
-    if scene.form != "stacked":
-        raise DataError(
-            "paired patches come as variables 's2', 's1' and the target, each with a band "
-            "dimension; see xcloudfree.datasets.sen12mscr"
-        )
-    why = f"fitting {spec.name}"
-    scene.need_optical(spec.optical_bands, why)
-    scene.need_sar(spec.polarisations, why)
-    truth = read(ds[[target]].rename({target: "s2"}))
-    truth.need_optical(spec.optical_bands, why)
-    arrays = (
-        scene.reflectance(spec.optical_bands),
-        truth.reflectance(spec.optical_bands),
-        scene.backscatter(spec.polarisations),
-    )
-    lead = list(scene.lead)
-    return tuple(_samples(a, lead) for a in arrays)  # type: ignore[return-value]
+    declared = {} if scene.optical is None else scene.optical.arrays[0].attrs
+    truth = ds[target].assign_attrs(declared | ds[target].attrs)
+    return scene, read(truth.to_dataset(name="s2"))
 
 
 def _samples(array: xr.DataArray, lead: list[Any]) -> xr.DataArray:
     bare = array.reset_coords(drop=True).drop_vars(list(array.coords), errors="ignore")
+    bare = bare.rename(dict(zip(bare.dims[-2:], ("y", "x"), strict=True)))
     if len(lead) == 1:
         return bare.rename({lead[0]: "sample"})
     bare = bare.expand_dims("sample") if not lead else bare.stack(sample=lead, create_index=False)
