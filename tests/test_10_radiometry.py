@@ -35,6 +35,12 @@ def test_digital_numbers_taken_for_reflectance_are_refused():
         Calibration().decode(np.full((8, 8), 1500.0, "float32"))
 
 
+def test_blocks_of_declared_no_data_are_not_taken_for_reflectance():
+    assert np.isnan(Calibration(1e-4, 0, 0).decode(np.zeros((16, 16), "float32"))).all()
+    with pytest.raises(UnitsError, match="already"):
+        Calibration(1e-4, 0, 0).decode(np.full((16, 16), 0.3, "float32"))
+
+
 def test_bright_cloud_is_still_reflectance():
     assert Calibration().decode(np.full((8, 8), 1.6, "float32")).max() == np.float32(1.6)
 

@@ -230,6 +230,12 @@ def test_other_grids_and_systems_are_refused():
     )
     with pytest.raises(GridError, match="not evenly spaced"):
         read(joined)
+    square = make_bands(height=38).rio.write_transform()
+    radar = square[["VV", "VH"]].assign_coords(x=square.x + 5, y=square.y - 5)
+    shifted = xr.merge([square[list(S2_BANDS)], radar], join="outer", compat="override")
+    with pytest.raises(GridError, match="grid declares"):
+        read(shifted)
+    assert read(square.isel(x=slice(None, None, 2))).shape == (38, 19)
     system = ds.rio.write_crs("EPSG:32634", grid_mapping_name="spatial_ref_s1").spatial_ref_s1
     moved = ds.assign_coords(spatial_ref_s1=system)
     moved.VV.encoding["grid_mapping"] = moved.VH.encoding["grid_mapping"] = "spatial_ref_s1"

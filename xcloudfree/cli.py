@@ -142,6 +142,10 @@ def doctor() -> None:
     click.echo(f"models: {', '.join(xcf.models.list())}")
 
 
-def _open(path: str) -> xr.Dataset:
-    opened: xr.Dataset = xcf.io.open_zarr(path)
+def _open(path: str) -> xr.Dataset | xr.DataArray:
+    """A scene from a Zarr store; the one array with bands where that is all there is."""
+    opened: xr.Dataset | xr.DataArray = xcf.io.open_zarr(path)
+    if isinstance(opened, xr.Dataset) and len(opened.data_vars) == 1:
+        (array,) = opened.data_vars.values()
+        return array if "band" in array.dims else opened
     return opened

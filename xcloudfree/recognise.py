@@ -232,6 +232,13 @@ def _check_grid(
                 f"the coordinate {dim!r} is not evenly spaced, as after joining arrays of two "
                 "grids; put both on one grid first, with s1.odc.reproject(s2.odc.geobox)"
             )
+        step = _declared_step(source, dim == spatial[0])
+        if step and len(steps) and abs(np.median(steps)) < 0.99 * step:
+            raise GridError(
+                f"pixels are {abs(np.median(steps)):g} apart along {dim!r} and the grid declares "
+                f"{step:g}, as after joining arrays of two grids; put both on one grid first, with "
+                "s1.odc.reproject(s2.odc.geobox), or correct it with ds.rio.write_transform()"
+            )
     if optical is None or sar is None:
         return
     if not set(spatial) <= set(sar.arrays[0].dims):
@@ -246,6 +253,16 @@ def _check_grid(
             f"Sentinel-1 and Sentinel-2 are in different coordinate systems ({listed(systems)}); "
             "reproject with s1.odc.reproject(s2.odc.geobox, resampling='bilinear')"
         )
+
+
+def _declared_step(source: xr.Dataset | xr.DataArray, vertical: bool) -> float:
+    """Pixel size in the GeoTransform of the grid mapping; 0 where there is none."""
+    mapping = source.coords.get("spatial_ref")
+    numbers = str("" if mapping is None else mapping.attrs.get("GeoTransform", "")).split()
+    try:
+        return abs(float(numbers[5 if vertical else 1]))
+    except (IndexError, ValueError):
+        return 0.0
 
 
 def _rounding(coord: xr.DataArray) -> float:

@@ -68,10 +68,11 @@ class Calibration:
             If the values are far too large to be reflectance.
         """
         out = stored.astype(np.float32)
-        if not self.is_identity:
-            _check_numbers(stored, self)
-            out = out * np.float32(self.scale) + np.float32(self.offset)
         out[~self.valid(stored)] = np.nan
+        if not self.is_identity:
+            if np.issubdtype(stored.dtype, np.floating):
+                _check_numbers(out, self)
+            out = out * np.float32(self.scale) + np.float32(self.offset)
         _check_reflectance(out, self)
         return out
 
@@ -165,11 +166,9 @@ def _check_reflectance(values: NDArray[np.float32], rule: Calibration) -> None:
         )
 
 
-def _check_numbers(stored: NDArray[Any], rule: Calibration) -> None:
+def _check_numbers(stored: NDArray[np.float32], rule: Calibration) -> None:
     """Floats below 3 are reflectance already; scaling them would leave nothing."""
-    if not np.issubdtype(stored.dtype, np.floating):
-        return
-    sample = _sample(np.asarray(stored, np.float32))
+    sample = _sample(stored)
     if len(sample) >= _ENOUGH and np.abs(sample).max() < 3:
         raise UnitsError(
             f"scale={rule.scale:g} is declared, but no value exceeds 3, so they are reflectance "
