@@ -66,9 +66,7 @@ def table(result: xr.Dataset, *, per_image: bool = False) -> str:
         stacked = result.stack(image=lead, create_index=False)
         for i in range(stacked.sizes["image"]):
             one = stacked.isel(image=i)
-            label = ", ".join(
-                str(one[d].values)[:19] if d in one.coords else f"{d} {i}" for d in lead
-            )
+            label = ", ".join(_name(one, d) if d in one.coords else f"{d} {i}" for d in lead)
             blocks.append((label, one.assign(images=one.mae.notnull().astype(int))))
     blocks.append(("mean", mean(result)))
 
@@ -92,3 +90,8 @@ def table(result: xr.Dataset, *, per_image: bool = False) -> str:
         if key in result.attrs:
             lines += ["", f"{what}: {result.attrs[key]}"]
     return "\n".join(lines)
+
+
+def _name(image: xr.Dataset, dim: str) -> str:
+    value = image[dim].values
+    return str(value.astype("datetime64[s]")) if value.dtype.kind == "M" else str(value)
