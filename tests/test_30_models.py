@@ -150,6 +150,18 @@ def test_equation_6_as_printed_has_one_residual():
     torch.testing.assert_close(both[0](x) - both[1](x), attended, atol=1e-5, rtol=1e-4)
 
 
+def test_normalisation_goes_there_and_back():
+    model = xcf.models.load("carf-tiny")
+    reflectance = np.linspace(0, 1, 13 * 16, dtype="float32").reshape(1, 13, 4, 4)
+    backscatter = np.stack([np.full((4, 4), -12.5), np.full((4, 4), -16.25)])[None]
+    for kind in (np.asarray, torch.as_tensor):
+        x, r = model.normalise(kind(reflectance), kind(backscatter))
+        assert x.dtype == r.dtype == torch.float32
+        assert torch.allclose(r, torch.tensor(0.5))
+        np.testing.assert_allclose(model.denormalise(x), reflectance, atol=1e-7)
+        np.testing.assert_allclose(model.denormalise(x.numpy()), reflectance, atol=1e-7)
+
+
 def test_a_saved_model_comes_back(tmp_path):
     model = randomised(xcf.models.create("carf-tiny", base="prior", mask_input=True, seed=3))
     path = model.save(tmp_path / "mine.safetensors")

@@ -86,12 +86,12 @@ class Model:
         x, r = (torch.from_numpy(np.ascontiguousarray(a)).to(device) for a in scaled)
         return x, r
 
-    def denormalise(self, output: Tensor) -> NDArray[np.float32]:
+    def denormalise(self, output: Tensor | NDArray[Any]) -> NDArray[np.float32]:
         """Turn the network's output into reflectance.
 
         Parameters
         ----------
-        output : Tensor
+        output : Tensor or ndarray
             Normalised output of the network.
 
         Returns
@@ -100,7 +100,7 @@ class Model:
             Reflectance of the same shape.
         """
         preset = PRESETS[self.spec.normalisation]
-        return preset.to_reflectance(output.detach().float().cpu().numpy())
+        return preset.to_reflectance(torch.as_tensor(output).detach().float().cpu().numpy())
 
     def save(self, path: str | Path) -> Path:
         """Write weights and specification as one safetensors file.
