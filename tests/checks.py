@@ -10,6 +10,8 @@ import dask
 import numpy as np
 import xarray as xr
 
+from xcloudfree.recognise import read
+
 
 class CountingScheduler:
     """A dask scheduler that counts its calls."""
@@ -72,6 +74,22 @@ def check_plane(source: xr.DataArray, result: xr.DataArray, dtype: str) -> None:
     if source.chunks is not None:
         assert all(result.chunksizes[d] == source.chunksizes[d] for d in result.dims)
     assert result.attrs["long_name"]
+
+
+def check_scene(ds: xr.Dataset, *, level: str, lazy: bool, crs: str | None) -> None:
+    """What a loader returns: declared units, one grid, lazy if it should be, ready to be masked."""
+    scene = read(ds)
+    assert (scene.level, scene.sar_calibration().units) == (level, "dB")
+    assert scene.quantity in ("sigma0", "gamma0")
+    assert scene.calibration().scale in (1.0, 1e-4)
+    assert str(ds.rio.crs or None) == str(crs)
+    for layer in (scene.optical, scene.sar):
+        assert all((a.chunks is not None) == lazy for a in layer.arrays)
+        assert layer.attribute("units") in ("1", "dB")
+    with no_computes():
+        mask = ds.cloudfree.mask("l2a")
+    check_plane(scene.optical.arrays[0], mask, "bool")
+    assert "calibrate" not in repr(ds.cloudfree)
 
 
 def _bare(result: Any, name: Any) -> xr.DataArray:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from tests.checks import check_kept, no_computes
 from tests.conftest import as_array, make_bands, stacked
 from xcloudfree.bands import S2_BANDS, optical_band, sar_band
 from xcloudfree.exceptions import CloudFreeError, GridError, MissingBandError, UnitsError
@@ -248,6 +249,19 @@ def test_mixed_levels_are_refused():
     ds.B03.attrs["processing_level"] = "BOA"
     with pytest.raises(UnitsError, match="disagree in processing_level"):
         _ = read(ds).level
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_declaring_changes_nothing_but_attributes(lazy):
+    for source in (make_bands(dtype="uint16"), stacked(make_bands()), as_array(make_bands())):
+        source = source.chunk(y=16) if lazy else source
+        with no_computes():
+            out = calibrate(source, scale=2e-4, offset=0, level="TOA", sar="dB", quantity="sigma0")
+        for part in (source, out):  # what is declared is what may differ
+            for array in [part, *getattr(part, "data_vars", {}).values()]:
+                for key in ("scale_factor", "add_offset", "units", "quantity", "sar_quantity"):
+                    array.attrs.pop(key, None)
+        check_kept(source, out)
 
 
 def test_wrong_words_are_refused():

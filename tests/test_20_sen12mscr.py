@@ -5,7 +5,7 @@ import pytest
 import rasterio
 
 import xcloudfree as xcf
-from tests.checks import no_computes
+from tests.checks import check_scene, no_computes
 from xcloudfree.exceptions import DataError
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
@@ -41,8 +41,7 @@ def test_patches_are_paired_and_lazy(root):
     assert float(first.s2.sel(band="B8A").mean()) == 5004 + 8
     assert float(first.target.sel(band="B01").mean()) == 1004
     assert float(first.s1.sel(polarisation="VH").mean()) == -20 + 4 + 1
-    scene = xcf.accessor.masks.read(ds.drop_vars("target"))
-    assert (scene.level, scene.quantity, scene.calibration().scale) == ("TOA", "sigma0", 1e-4)
+    check_scene(ds.drop_vars("target"), level="TOA", lazy=True, crs=None)
 
 
 def test_incomplete_patches_on_request(root):

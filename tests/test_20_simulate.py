@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from tests.checks import check_scene
 from xcloudfree.bands import S2_BANDS
 from xcloudfree.datasets.simulate import simulate_layers, simulate_scene, simulate_truth
 from xcloudfree.exceptions import DataError, GridError
@@ -40,6 +41,8 @@ def _mean(data: xr.DataArray, layers: xr.Dataset, *covers: str) -> float:
 
 
 def test_the_form_is_that_of_a_loaded_dataset(scene):
+    check_scene(scene, level="TOA", lazy=False, crs="EPSG:32633")
+    check_scene(scene.chunk(y=50), level="TOA", lazy=True, crs="EPSG:32633")
     assert list(scene.data_vars) == [*S2_BANDS, "VV", "VH"]
     for name, variable in scene.data_vars.items():
         assert variable.dims == ("time", "y", "x")

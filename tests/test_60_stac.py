@@ -17,6 +17,7 @@ import rasterio
 import xarray as xr
 from odc.geo.geobox import GeoBox
 
+from tests.checks import check_scene
 from xcloudfree import stac
 from xcloudfree.bands import S2_BANDS
 from xcloudfree.exceptions import CatalogError, DataError, GridError, MissingBandError, UnitsError
@@ -134,6 +135,7 @@ def no_compute(*args, **kwargs):
 
 
 def test_layout(loaded):
+    check_scene(loaded, level="TOA", lazy=True, crs="EPSG:32632")
     assert list(loaded.data_vars) == [*S2_BANDS, "VV", "VH"]
     for name, variable in loaded.data_vars.items():
         assert variable.dims == ("time", "y", "x")
