@@ -15,15 +15,23 @@ pytestmark = [
 
 def test_from_catalog_to_picture(tmp_path, monkeypatch):
     monkeypatch.setattr(demo, "SIZE", 192)
+    monkeypatch.setattr(demo, "FIT_STEPS", 2)
     said = []
     result = demo.run(tmp_path, model="carf-tiny", say=said.append)
     names = {p.name for p in tmp_path.iterdir()}
-    assert {"catalog", "cloudfree.zarr", "cloudfree.tif", "demo.png", "metrics.md"} <= names
+    assert {
+        "catalog",
+        "cloudfree.zarr",
+        "cloudfree.tif",
+        "demo.png",
+        "fitted.png",
+        "metrics.md",
+    } <= names
     stored = xcf.io.open_zarr(tmp_path / "cloudfree.zarr")
     assert stored.rio.crs.to_epsg() == 32633
     assert set(np.unique(stored.provenance)) == {1, 2}
     assert "do nothing" in result.estimate
-    assert any("6/6" in line for line in said)
+    assert any("7/7" in line for line in said)
 
 
 def test_on_real_patches(tmp_path, data_root):
