@@ -17,7 +17,8 @@ import xarray as xr
 
 from xcloudfree.exceptions import DataError, GridError
 from xcloudfree.io import open_zarr, to_cog, to_zarr
-from xcloudfree.io.ledger import LEDGER, Progress
+from xcloudfree.io.ledger import LEDGER
+from xcloudfree.progress import Progress
 
 SHAPE = (3, 40, 28)
 

@@ -53,7 +53,7 @@ def run(
     start = time.monotonic()
     result = _simulated(out, model, say) if data is None else _patches(out, data, model, say)
     (out / "metrics.md").write_text(table(result) + "\n")
-    say("\n" + table(result))
+    say(f"\nprediction: {model}\n\n" + table(result))
     say(f"\n{out.resolve()}: " + ", ".join(sorted(p.name for p in out.iterdir())))
     say(f"done in {time.monotonic() - start:.0f} s")
     return result

@@ -13,8 +13,9 @@ import numpy as np
 import xarray as xr
 
 from xcloudfree.exceptions import DataError
-from xcloudfree.io.ledger import LEDGER, Ledger, Progress, identity
+from xcloudfree.io.ledger import LEDGER, Ledger, identity
 from xcloudfree.io.storable import regular_chunks, restore, storable
+from xcloudfree.progress import Progress
 
 _WHOLE: Final = {"band", "bands", "polarisation", "polarization", "x", "longitude", "lon"}
 """Dimensions that a region always spans: bands share their input, rows are written whole."""

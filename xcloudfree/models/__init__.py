@@ -7,7 +7,9 @@ import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xcloudfree.bands import S2_BANDS
 from xcloudfree.exceptions import ModelError
+from xcloudfree.kernels.normalisation import PRESETS
 from xcloudfree.models.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -181,9 +183,6 @@ def create(name: str = "carf-small", *, seed: int = 0, **options: Any) -> Model:
 
 
 def _check_description(spec: ModelSpec) -> None:
-    from xcloudfree.bands import S2_BANDS
-    from xcloudfree.kernels.normalisation import PRESETS
-
     preset = PRESETS.get(spec.normalisation)
     choices = {
         "normalisation": (preset is not None, sorted(PRESETS)),

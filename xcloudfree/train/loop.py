@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
-import time
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ from torch import Tensor, nn
 from xcloudfree import models
 from xcloudfree.exceptions import DataError, ModelError
 from xcloudfree.models.model import Model
+from xcloudfree.progress import Progress
 from xcloudfree.scene import Scene
 from xcloudfree.train.losses import LOSSES, Loss, shrink_means
 from xcloudfree.train.samples import Batch, PatchSamples, pair
@@ -138,7 +137,7 @@ def fit(
     average = torch.optim.swa_utils.AveragedModel(
         network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(_decay(steps))
     )
-    line = _Line(steps) if progress else None
+    bar = Progress("fit", steps, show=progress)
     for step in range(steps):
         drawn = samples.draw(np.random.default_rng([seed, step]), batch)
         for group in optimiser.param_groups:
@@ -154,8 +153,7 @@ def fit(
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
         average.update_parameters(network)
-        if line is not None:
-            line.show(step + 1, value.item())
+        bar.step(f"loss {value.item():.4f}")
     network.load_state_dict(average.module.state_dict())
     recipe = (
         f"{steps} steps of {batch} x {crop} px, learning rate {learning_rate:g}, loss {loss!r}, "
@@ -260,21 +258,3 @@ def _schedule(step: int, steps: int) -> float:
 def _decay(steps: int) -> float:
     """Moving average over about a tenth of the run, at most 1000 steps."""
     return min(0.999, 1 - 10 / max(steps, 20))
-
-
-class _Line:
-    """One line on the terminal: step, mean loss, time left."""
-
-    def __init__(self, steps: int) -> None:
-        self.steps, self.start, self.mean, self.last = steps, time.monotonic(), 0.0, 0.0
-
-    def show(self, step: int, value: float) -> None:
-        self.mean += (value - self.mean) / min(step, 50)
-        now = time.monotonic()
-        if now - self.last < 1 and step < self.steps:
-            return
-        self.last = now
-        left = (now - self.start) / step * (self.steps - step)
-        end = "\n" if step == self.steps else ""
-        text = f"\rfit: step {step}/{self.steps}, loss {self.mean:.4f}, {left:.0f} s left "
-        print(text, end=end, file=sys.stderr, flush=True)
