@@ -35,7 +35,7 @@ def randomised(model, std=0.05, seed=1):
     return model
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", MILLIONS)
 def test_sizes_and_halos_of_the_variants(name):
     model = xcf.models.load(name)
     count = sum(p.numel() for p in model.network.parameters()) / 1e6

@@ -11,18 +11,29 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Normalisation:
-    """Clip and scale; no data becomes 0.
+    """Clip to a range and scale it to another; no data becomes the lower end.
 
     Parameters
     ----------
     optical_range : tuple of float
-        Reflectance that becomes 0 and 1; values beyond are clipped.
+        Reflectance that becomes the ends of `optical_scale`; values beyond are clipped.
     sar_range : mapping of str to tuple of float
-        Backscatter in dB that becomes 0 and 1, by polarisation; values beyond are clipped.
+        Backscatter in dB that becomes the ends of `sar_scale`, by polarisation; values beyond are
+        clipped.
+    optical_scale, sar_scale : tuple of float
+        What the network reads.
     """
 
     optical_range: tuple[float, float]
     sar_range: dict[str, tuple[float, float]]
+    optical_scale: tuple[float, float] = (0.0, 1.0)
+    sar_scale: tuple[float, float] = (0.0, 1.0)
+
+    @property
+    def gain(self) -> float:
+        """What the network reads per unit of reflectance."""
+        (low, high), (bottom, top) = self.optical_range, self.optical_scale
+        return (top - bottom) / (high - low)
 
     def optical(self, reflectance: NDArray[Any]) -> NDArray[np.float32]:
         """Scale reflectance of shape (..., band, y, x).
@@ -35,14 +46,14 @@ class Normalisation:
         Returns
         -------
         ndarray of float32
-            Between 0 and 1.
+            Between the ends of `optical_scale`.
 
         Examples
         --------
         >>> PRESETS["dsen2cr"].optical(np.array([[[-0.1, 0.25, 1.5, np.nan]]])).tolist()
         [[[0.0, 0.25, 1.0, 0.0]]]
         """
-        return _unit(reflectance, *self.optical_range)
+        return _to_scale(_unit(reflectance, *self.optical_range), self.optical_scale)
 
     def sar(self, backscatter: NDArray[Any], polarisations: tuple[str, ...]) -> NDArray[np.float32]:
         """Scale backscatter of shape (..., polarisation, y, x).
@@ -57,7 +68,7 @@ class Normalisation:
         Returns
         -------
         ndarray of float32
-            Between 0 and 1.
+            Between the ends of `sar_scale`.
 
         Examples
         --------
@@ -65,7 +76,8 @@ class Normalisation:
         [0.5, 0.0]
         """
         low, high = np.array([self.sar_range[p] for p in polarisations], np.float32).T
-        return _unit(backscatter, low[:, None, None], high[:, None, None])
+        unit = _unit(backscatter, low[:, None, None], high[:, None, None])
+        return _to_scale(unit, self.sar_scale)
 
     def to_reflectance(self, scaled: NDArray[Any]) -> NDArray[np.float32]:
         """Undo :meth:`optical`, except for its clipping.
@@ -79,21 +91,42 @@ class Normalisation:
         -------
         ndarray of float32
             Reflectance.
-        """
-        low, high = self.optical_range
-        return np.asarray(scaled * np.float32(high - low) + np.float32(low), np.float32)
 
+        Examples
+        --------
+        >>> PRESETS["pix2pix"].to_reflectance(np.array([-1.0, 0.0, 1.0])).tolist()
+        [0.0, 0.5, 1.0]
+        """
+        low, bottom = np.float32(self.optical_range[0]), np.float32(self.optical_scale[0])
+        return np.asarray((scaled - bottom) * np.float32(1 / self.gain) + low, np.float32)
+
+
+_OWN_RANGES = {"VV": (-25.0, 0.0), "VH": (-32.5, 0.0)}
+_ONE_RANGE = {"VV": (-25.0, 0.0), "VH": (-25.0, 0.0)}
 
 PRESETS: dict[str, Normalisation] = {
-    "dsen2cr": Normalisation((0.0, 1.0), {"VV": (-25.0, 0.0), "VH": (-32.5, 0.0)}),
-    "uncrtaints": Normalisation((0.0, 1.0), {"VV": (-25.0, 0.0), "VH": (-25.0, 0.0)}),
+    "dsen2cr": Normalisation((0.0, 1.0), _OWN_RANGES),
+    "dsen2cr-2000": Normalisation((0.0, 1.0), _OWN_RANGES, (0.0, 5.0), (0.0, 2.0)),
+    "uncrtaints": Normalisation((0.0, 1.0), _ONE_RANGE),
+    "uncrtaints-10": Normalisation((0.0, 1.0), _ONE_RANGE, (0.0, 10.0), (0.0, 10.0)),
+    "pix2pix": Normalisation((0.0, 1.0), _OWN_RANGES, (-1.0, 1.0), (-1.0, 1.0)),
 }
 """Presets by the name that a :class:`~xcloudfree.models.ModelSpec` stores.
 
-They differ in the range of VH; weights fitted with one give wrong answers with the other.
+``dsen2cr`` and ``uncrtaints`` differ in the range of VH; ``dsen2cr-2000`` (digital numbers over
+2000) and ``uncrtaints-10`` (everything times 10) are what those networks read as published, and
+``pix2pix`` is what the adversarial ones read. Weights fitted with one give wrong answers with
+another.
 """
 
 
 def _unit(values: NDArray[Any], low: Any, high: Any) -> NDArray[np.float32]:
     scaled = (np.asarray(values, np.float32) - low) / (high - low)
     return np.asarray(np.nan_to_num(np.clip(scaled, 0, 1), copy=False), np.float32)
+
+
+def _to_scale(unit: NDArray[np.float32], scale: tuple[float, float]) -> NDArray[np.float32]:
+    if scale == (0.0, 1.0):
+        return unit
+    low, high = np.float32(scale[0]), np.float32(scale[1])
+    return np.asarray(unit * (high - low) + low, np.float32)

@@ -11,27 +11,14 @@ from xcloudfree.bands import S2_BANDS
 from xcloudfree.exceptions import ModelError
 from xcloudfree.kernels.normalisation import PRESETS
 from xcloudfree.models.spec import ModelSpec
+from xcloudfree.models.variants import ALIASES, VARIANTS
 
 if TYPE_CHECKING:
+    from xcloudfree.models.config import NetworkConfig
     from xcloudfree.models.model import Model
 
 __all__ = ["ModelSpec", "create", "list", "load", "save"]
 
-VARIANTS: dict[str, dict[str, Any]] = {
-    "carf-tiny": {"features": 32, "growth": 16, "stages": 2},
-    "carf-small": {},
-    "carf-small-f4": {"scale": 4, "features": 64, "growth": 32},
-    "carf-base": {"features": 64, "growth": 32, "layers": 4, "blocks": 3, "stages": 4},
-    "carf-base-f4": {
-        "scale": 4, "features": 96, "growth": 48, "layers": 4, "blocks": 3, "stages": 4, "heads": 6,
-    },
-    "carf-large": {
-        "features": 96, "growth": 48, "layers": 5, "blocks": 3, "stages": 6, "heads": 8,
-    },
-}  # fmt: skip
-"""Untrained networks by name, as changes to :class:`~xcloudfree.models.carf.CarfConfig`."""
-
-_ALIASES = {"carf": "carf-small"}
 _SHIPPED = Path(__file__).parent / "weights"
 
 
@@ -55,7 +42,7 @@ def list(pattern: str = "*") -> builtins.list[str]:
     ['carf-tiny']
     """
     shipped = [path.stem for path in _SHIPPED.glob("*.safetensors")]
-    return sorted(fnmatch.filter([*VARIANTS, *_ALIASES, *shipped], pattern))
+    return sorted(fnmatch.filter([*VARIANTS, *ALIASES, *shipped], pattern))
 
 
 def load(source: str | Path) -> Model:
@@ -123,8 +110,8 @@ def create(name: str = "carf-small", *, seed: int = 0, **options: Any) -> Model:
         Of the initial weights.
     **options
         Changes to the specification (``optical_bands``, ``polarisations``, ``level``,
-        ``sar_quantity``, ``normalisation``) and to the hyper-parameters of
-        :class:`~xcloudfree.models.carf.CarfConfig` (``cross``, ``base``, ``mask_input``, ...).
+        ``sar_quantity``, ``normalisation``) and to the hyper-parameters of the architecture, such
+        as those of :class:`~xcloudfree.models.carf.CarfConfig` (``cross``, ``mask_input``, ...).
 
     Returns
     -------
@@ -145,41 +132,35 @@ def create(name: str = "carf-small", *, seed: int = 0, **options: Any) -> Model:
     import torch
 
     from xcloudfree.models import networks
-    from xcloudfree.models.carf import CarfConfig
     from xcloudfree.models.model import Model
 
-    key = _ALIASES.get(name, name)
+    key = ALIASES.get(name, name)
     if key not in VARIANTS:
         raise ModelError(f"there is no model {name!r}; see the names in xcloudfree.models.list()")
+    family, changes = VARIANTS[key]
     described = {
-        field: options.pop(field)
-        for field in ("optical_bands", "polarisations", "level", "sar_quantity", "normalisation")
-        if field in options
+        "normalisation": networks.architecture(family).normalisation,
+        **{field: options.pop(field) for field in _DESCRIPTION if field in options},
     }
     for field in ("optical_bands", "polarisations"):
         if field in described:
             described[field] = tuple(described[field])
-    spec = ModelSpec(name, "carf", {}, stride=1, reach=None, **described)
+    spec = ModelSpec(name, family, {}, stride=1, reach=None, **described)
     _check_description(spec)
     options = {
-        **VARIANTS[key],
+        **changes,
         "optical_bands": len(spec.optical_bands),
         "sar_bands": len(spec.polarisations),
         **options,
     }
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = networks.build("carf", options)
-    config: CarfConfig = network.config  # type: ignore[assignment]
-    return Model(
-        spec.replace(
-            options=options,
-            stride=config.stride,
-            reach=config.reach,
-            needs_mask=config.mask_input or config.base == "prior",
-        ),
-        network,
-    )
+        network = networks.build(family, options)
+    config: NetworkConfig = network.config  # type: ignore[assignment]
+    return Model(spec.replace(options=options, **config.declared()), network)
+
+
+_DESCRIPTION = ("optical_bands", "polarisations", "level", "sar_quantity", "normalisation")
 
 
 def _check_description(spec: ModelSpec) -> None:

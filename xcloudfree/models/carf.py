@@ -15,11 +15,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from xcloudfree.models.attention import SwinBlock
+from xcloudfree.models.config import NetworkConfig, through_convolutions, through_window
 from xcloudfree.models.parts import CrossGate, DenseBlock, pad_to_multiple
 
 
-@dataclass(frozen=True)
-class CarfConfig:
+@dataclass(frozen=True, kw_only=True)
+class CarfConfig(NetworkConfig):
     """Hyper-parameters of :class:`Carf`.
 
     Parameters
@@ -47,8 +48,6 @@ class CarfConfig:
         Eq. 6 as printed, see :class:`~xcloudfree.models.attention.SwinBlock`.
     """
 
-    optical_bands: int = 13
-    sar_bands: int = 2
     scale: int = 2
     features: int = 48
     growth: int = 24
@@ -86,10 +85,14 @@ class CarfConfig:
             cells += {"gate": 0, "none": 0, "gate+dfg": 5}[self.cross]
             for block in range(self.blocks, 0, -1):
                 if block < self.blocks:
-                    shift = _shift(block, self.window)
-                    cells = -(-(cells - shift) // self.window) * self.window + shift
-                cells += self.layers
-        return self.scale * (cells + 2)
+                    cells = through_window(cells, self.window, _shift(block, self.window))
+                cells = through_convolutions(cells, self.layers)
+        return self.scale * through_convolutions(cells, 2)
+
+    @property
+    def needs_mask(self) -> bool:
+        """Whether ``forward`` reads ``mask=``."""
+        return self.mask_input or self.base == "prior"
 
 
 class Branch(nn.Module):
@@ -193,7 +196,7 @@ class Carf(nn.Module):
             Normalised cloud-free reflectance, shaped as `optical`.
         """
         c = self.config
-        if mask is None and (c.mask_input or self.prior is not None):
+        if mask is None and c.needs_mask:
             raise ValueError("this network reads the mask; call network(optical, sar, mask=mask)")
         if not self.fused:
             sar = torch.zeros_like(sar)

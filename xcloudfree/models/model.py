@@ -28,7 +28,9 @@ class Model:
     spec : ModelSpec
         Bands, units, stride, reach and provenance of the weights.
     network : torch.nn.Module
-        ``forward(optical, sar, *, mask=None)`` on normalised tensors of shape (n, bands, h, w).
+        ``forward(optical, sar)`` on normalised tensors of shape (n, bands, h, w), or (n, dates,
+        bands, h, w) where ``spec.dates`` is above 1; ``mask=`` and ``dates=`` where the
+        specification asks for them.
 
     Examples
     --------
@@ -167,8 +169,7 @@ def _check(path: Path, spec: ModelSpec, network: nn.Module) -> None:
     """The specification must tell the truth about the network, and the weights must be numbers."""
     config: Any = network.config
     claims = {
-        "stride": (spec.stride, config.stride),
-        "reach": (spec.reach, config.reach),
+        **{name: (getattr(spec, name), value) for name, value in config.declared().items()},
         "optical bands": (len(spec.optical_bands), config.optical_bands),
         "polarisations": (len(spec.polarisations), config.sar_bands),
         "normalisation": (spec.normalisation in PRESETS, True),

@@ -3,25 +3,89 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
 from xcloudfree.exceptions import ModelError
-from xcloudfree.models.carf import Carf, CarfConfig
+from xcloudfree.models import carf
+from xcloudfree.models.config import NetworkConfig
 
-NETWORKS: dict[str, Callable[[Mapping[str, Any]], nn.Module]] = {
-    "carf": lambda options: Carf(CarfConfig(**options)),
+Names = Callable[[str], str | None]
+"""Our name of an entry of the authors' checkpoint; None for one that carries no weight."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A family of networks.
+
+    Parameters
+    ----------
+    config : type
+        Dataclass of its hyper-parameters.
+    network : callable
+        The module, from a value of `config`.
+    source : str
+        Publication that describes it.
+    normalisation : str
+        Preset with which it was published, see
+        :data:`xcloudfree.kernels.normalisation.PRESETS`.
+    published : callable, optional
+        See :data:`Names`; None where there are no published checkpoints.
+    licence : str
+        Of the authors' code and weights, for those who bring a checkpoint.
+    """
+
+    config: type[NetworkConfig]
+    network: Callable[[Any], nn.Module]
+    source: str
+    normalisation: str = "dsen2cr"
+    published: Names | None = None
+    licence: str = "ours, Apache-2.0"
+
+
+NETWORKS: dict[str, Architecture] = {
+    "carf": Architecture(
+        carf.CarfConfig,
+        carf.Carf,
+        "Cloud-Aware SAR Fusion for Enhanced Optical Sensing in Space Missions (2025)",
+    ),
 }
-"""Constructors by architecture, each from the options that a specification stores."""
+"""Architectures by name."""
 
 
-def build(architecture: str, options: Mapping[str, Any]) -> nn.Module:
+def architecture(name: str) -> Architecture:
+    """Look up a family of networks.
+
+    Parameters
+    ----------
+    name : str
+        Key of :data:`NETWORKS`.
+
+    Returns
+    -------
+    Architecture
+
+    Raises
+    ------
+    ModelError
+        If there is none of this name.
+    """
+    if name not in NETWORKS:
+        raise ModelError(
+            f"unknown architecture {name!r}; known are {sorted(NETWORKS)}, "
+            "and all names in xcloudfree.models.list()"
+        )
+    return NETWORKS[name]
+
+
+def build(name: str, options: Mapping[str, Any]) -> nn.Module:
     """Build an untrained network.
 
     Parameters
     ----------
-    architecture : str
+    name : str
         Key of :data:`NETWORKS`.
     options : mapping
         Hyper-parameters.
@@ -35,15 +99,11 @@ def build(architecture: str, options: Mapping[str, Any]) -> nn.Module:
     ModelError
         If the architecture is unknown or an option does not fit it.
     """
-    if architecture not in NETWORKS:
-        raise ModelError(
-            f"unknown architecture {architecture!r}; known are {sorted(NETWORKS)}, "
-            "and all names in xcloudfree.models.list()"
-        )
+    family = architecture(name)
     try:
-        return NETWORKS[architecture](options)
+        return family.network(family.config(**options))
     except (TypeError, ValueError) as error:
         raise ModelError(
-            f"{architecture} cannot be built with {dict(options)}: {error}; "
+            f"{name} cannot be built with {dict(options)}: {error}; "
             "see the options in help(xcloudfree.models.create)"
         ) from error

@@ -42,6 +42,12 @@ class ModelSpec:
         Pixels by which the scene may be shifted and the answer shifts with it.
     reach : int or None
         Pixels beyond a stride-aligned output that can influence it; None if all of the input can.
+    tile : int or None
+        Side in pixels of the fixed tiles in which a network without reach is run.
+    dates : int
+        Acquisitions that make one image.
+    variance : bool
+        Whether the network estimates the variance of its output.
     needs_mask : bool
         Whether the network reads the mask.
     trained : bool
@@ -66,6 +72,9 @@ class ModelSpec:
     level: str = "TOA"
     sar_quantity: str = "sigma0"
     normalisation: str = "dsen2cr"
+    tile: int | None = None
+    dates: int = 1
+    variance: bool = False
     needs_mask: bool = False
     trained: bool = False
     demonstration: bool = False

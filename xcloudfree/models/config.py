@@ -1,0 +1,101 @@
+"""What every network says about itself, so that a scene can be cut into pieces for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    """Hyper-parameters that all networks have, and the properties that follow from them.
+
+    Parameters
+    ----------
+    optical_bands, sar_bands : int
+        Channels of the two inputs.
+    """
+
+    optical_bands: int = 13
+    sar_bands: int = 2
+
+    @property
+    def stride(self) -> int:
+        """Pixels by which the input may be shifted and the answer shifts with it."""
+        return 1
+
+    @property
+    def reach(self) -> int | None:
+        """Pixels beyond a stride-aligned output that can influence it; None if all can."""
+        return None
+
+    @property
+    def tile(self) -> int | None:
+        """Side of the fixed tiles in which a network without reach is run."""
+        return None if self.reach is not None else 256
+
+    @property
+    def dates(self) -> int:
+        """Acquisitions that make one image."""
+        return 1
+
+    @property
+    def variance(self) -> bool:
+        """Whether ``forward(..., variance=True)`` returns a variance as well."""
+        return False
+
+    @property
+    def needs_mask(self) -> bool:
+        """Whether ``forward`` reads ``mask=``."""
+        return False
+
+    def declared(self) -> dict[str, Any]:
+        """The fields of a :class:`~xcloudfree.models.spec.ModelSpec` that the network decides."""
+        names = ("stride", "reach", "tile", "dates", "variance", "needs_mask")
+        return {name: getattr(self, name) for name in names}
+
+
+def through_convolutions(cells: int, count: int, kernel: int = 3) -> int:
+    """Cells that reach `cells` further out grow by half a kernel per convolution.
+
+    Parameters
+    ----------
+    cells : int
+        Reach after the convolutions.
+    count, kernel : int
+        Number of convolutions of stride 1 and their side.
+
+    Returns
+    -------
+    int
+        Reach before them.
+
+    Examples
+    --------
+    >>> through_convolutions(3, 2, kernel=5)
+    7
+    """
+    return cells + count * (kernel // 2)
+
+
+def through_window(cells: int, window: int, shift: int) -> int:
+    """Reach of cells on the grid of an attention's windows, before the attention.
+
+    Parameters
+    ----------
+    cells : int
+        Reach after the attention, beyond a border of unshifted windows.
+    window, shift : int
+        Side and offset of the windows.
+
+    Returns
+    -------
+    int
+        Reach before it: the border of the window in which the outermost cell lies.
+
+    Examples
+    --------
+    >>> through_window(3, 8, 0), through_window(3, 8, 4), through_window(5, 8, 4)
+    (8, 4, 12)
+    """
+    return -(-(cells - shift) // window) * window + shift
