@@ -186,8 +186,8 @@ def _check(path: Path, spec: ModelSpec, network: nn.Module) -> None:
 def _read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     if not path.is_file():
         raise WeightsError(f"there is no file {path}; see the names in xcloudfree.models.list()")
-    head = path.open("rb").read(4)
-    if head[:2] == b"PK" or head[:1] == b"\x80":
+    head = path.open("rb").read(9)
+    if head[8:] != b"{" and (head[:2] == b"PK" or head[:1] == b"\x80"):
         raise WeightsError(
             f"{path} is a pickle, which can run any code when read, so it is not opened; where you "
             "trust it, build a model with xcloudfree.models.create(name), load the tensors into "
