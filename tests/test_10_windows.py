@@ -1,8 +1,12 @@
 """The plan of windows, on literal numbers."""
 
+from itertools import pairwise
+
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from xcloudfree.kernels.tiles import Tiles
 from xcloudfree.kernels.windows import Span, pieces, span, spans
 
 
@@ -44,3 +48,43 @@ def test_windows_cover_the_axis_and_hold_the_halo(chunks, halo, stride):
         assert s.read_stop % stride == 0 or s.read_stop == size
         got = pieces(s.read_start, s.read_stop, chunks)
         assert sum(p.stop - p.start for _, p in got) == s.read_stop - s.read_start
+
+
+@given(
+    st.lists(st.integers(1, 60), min_size=1, max_size=8),
+    st.integers(2, 40),
+    st.data(),
+)
+def test_tiles_of_a_window_are_the_tiles_of_the_scene(chunks, side, data):
+    """Every block sees the scene's own tiles, and all that touch it and its margin."""
+    overlap = data.draw(st.integers(0, side // 2))
+    margin = data.draw(st.integers(0, 20))
+    tiles, size = Tiles(side, overlap, margin), sum(chunks)
+    scene = [(o, min(o + side, size)) for o in tiles.origins(size)]
+    assert scene[0][0] == 0
+    assert scene[-1][1] == size
+    assert all(b[0] <= a[1] - overlap for a, b in pairwise(scene))
+    for s in tiles.spans(chunks):
+        length = s.read_stop - s.read_start
+        own = [
+            (s.read_start + o, min(s.read_start + o + side, s.read_stop))
+            for o in tiles.origins(length)
+        ]
+        assert set(own) <= set(scene)
+        touching = {t for t in scene if t[0] < s.stop + margin and t[1] > s.start - margin}
+        assert touching <= set(own)
+        assert s.read_start <= max(0, s.start - margin)
+        assert s.read_stop >= min(size, s.stop + margin)
+
+
+@given(st.integers(2, 60), st.integers(1, 300), st.data())
+def test_weights_of_overlapping_tiles_are_positive_and_meet_evenly(side, size, data):
+    overlap = data.draw(st.integers(0, side // 2))
+    tiles = Tiles(side, overlap)
+    total = np.zeros(size)
+    for origin in tiles.origins(size):
+        weights = tiles.weights(min(side, size))
+        assert (weights > 0).all()
+        total[origin : origin + side] += weights
+    regular = slice(overlap, max(overlap, size - side - overlap))
+    np.testing.assert_allclose(total[regular], 1, rtol=1e-6)

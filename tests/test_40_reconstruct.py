@@ -243,7 +243,7 @@ def test_blocks_without_any_data_pass():
 def test_clear_scenes_never_reach_the_network(monkeypatch):
     ds = make_bands()
     ds["B02"] = ds.B02 * 0 + 0.1
-    monkeypatch.setattr("xcloudfree.reconstruct.Reconstruction._predict", None)
+    monkeypatch.setattr("xcloudfree.inference.Inference._forward", None)
     out = ds.cloudfree.reconstruct(model=random_model())
     xr.testing.assert_equal(out[BANDS], ds[BANDS])
     assert (out.provenance == 1).all()

@@ -81,11 +81,21 @@ class CloudFreeAccessor:
         dilate: int = 0,
         halo: Literal["exact"] | int = "exact",
         blend: Literal["feather"] | None = "feather",
+        uncertainty: bool = False,
+        precision: Literal["float32", "bfloat16"] = "float32",
         device: str | None = None,
     ) -> Any:
         """Reconstruct what clouds hide, see :func:`xcloudfree.reconstruct.reconstruct`."""
         return reconstruction.reconstruct(
-            self._obj, model=model, mask=mask, dilate=dilate, halo=halo, blend=blend, device=device
+            self._obj,
+            model=model,
+            mask=mask,
+            dilate=dilate,
+            halo=halo,
+            blend=blend,
+            uncertainty=uncertainty,
+            precision=precision,
+            device=device,
         )
 
     def plot(self, **options: Any) -> Figure:

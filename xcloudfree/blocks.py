@@ -15,7 +15,7 @@ from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 from numpy.typing import NDArray
 
-from xcloudfree.kernels.windows import Span, pieces, spans
+from xcloudfree.kernels.windows import ALONE, Plan, Span, pieces
 
 BLOCK = 1024
 """Side of the blocks in which arrays in memory are worked through."""
@@ -46,10 +46,9 @@ def map_windows(
     outputs: Sequence[Output],
     *,
     lead: int,
-    halo: int = 0,
-    stride: int = 1,
+    plan: Plan = ALONE,
 ) -> tuple[Any, ...]:
-    """Apply a function to each block of a scene together with the halo that it needs.
+    """Apply a function to each block of a scene together with what it needs around it.
 
     Parameters
     ----------
@@ -62,8 +61,8 @@ def map_windows(
         What the function returns.
     lead : int
         Dimensions before band, y and x.
-    halo, stride : int
-        See :func:`xcloudfree.kernels.windows.span`.
+    plan : Plan
+        What to read for each block, the same along y and x.
 
     Returns
     -------
@@ -73,10 +72,10 @@ def map_windows(
     arrays = [a for group in groups for a in group]
     first = next((a for a in arrays if isinstance(a, DaskArray)), None)
     if first is None:
-        return _eager(function, groups, outputs, lead, halo, stride)
+        return _eager(function, groups, outputs, lead, plan)
     chunks = (*first.chunks[:lead], *first.chunks[-2:])
     groups = [[_aligned(a, chunks, lead) for a in group] for group in groups]
-    return _lazy(function, groups, outputs, chunks, lead, halo, stride)
+    return _lazy(function, groups, outputs, chunks, lead, plan)
 
 
 def _lazy(
@@ -85,13 +84,12 @@ def _lazy(
     outputs: Sequence[Output],
     chunks: tuple[tuple[int, ...], ...],
     lead: int,
-    halo: int,
-    stride: int,
+    plan: Plan,
 ) -> tuple[DaskArray, ...]:
     arrays = [a for group in groups for a in group]
-    token = tokenize(function, [a.name for a in arrays], list(outputs), halo, stride)
+    token = tokenize(function, [a.name for a in arrays], list(outputs), plan)
     name = f"{type(function).__name__.lower()}-{token}"
-    rows, columns = (spans(c, halo, stride) for c in chunks[-2:])
+    rows, columns = (plan.spans(c) for c in chunks[-2:])
     graph: dict[Any, Any] = {f"{name}-function": DataNode(f"{name}-function", function)}
     for index in product(*(range(len(c)) for c in chunks)):
         y, x = rows[index[-2]], columns[index[-1]]
@@ -172,14 +170,13 @@ def _eager(
     groups: Sequence[Sequence[NDArray[Any]]],
     outputs: Sequence[Output],
     lead: int,
-    halo: int,
-    stride: int,
+    plan: Plan,
 ) -> tuple[NDArray[Any], ...]:
     head, size = groups[0][0].shape[:lead], groups[0][0].shape[-2:]
     results = tuple(
         np.empty((*head, *(() if o.bands is None else (o.bands,)), *size), o.dtype) for o in outputs
     )
-    rows, columns = (spans(_regular(n), halo, stride) for n in size)
+    rows, columns = (plan.spans(_regular(n)) for n in size)
     for place, y, x in product(product(*(range(n) for n in head)), rows, columns):
         image: tuple[Any, ...] = tuple(slice(i, i + 1) for i in place)
         window = (*image, ..., _read(y), _read(x))

@@ -46,3 +46,7 @@ class DemonstrationWarning(UserWarning):
 
 class QuantityWarning(UserWarning):
     """Backscatter of another kind (sigma0, gamma0) than the model was fitted on."""
+
+
+class SeamWarning(UserWarning):
+    """A network that reads its whole input is about to be run in fixed tiles."""

@@ -14,6 +14,7 @@ from xcloudfree.blocks import Output, map_windows
 from xcloudfree.exceptions import CloudFreeError, GridError, MissingBandError
 from xcloudfree.kernels import mask as kernel
 from xcloudfree.kernels.radiometry import Calibration
+from xcloudfree.kernels.windows import Halo
 from xcloudfree.layer import Layer
 from xcloudfree.recognise import read
 from xcloudfree.scene import Scene
@@ -117,7 +118,7 @@ def mask(
         plan.groups,
         [Output(np.dtype(bool))],
         lead=len(scene.lead),
-        halo=plan.reach,
+        plan=Halo(plan.reach),
     )
     attrs = {"long_name": "occluded pixels", "method": plan.label, "dilation_pixels": dilate}
     return _label(scene, data, "mask", attrs)
@@ -141,8 +142,8 @@ class MaskPlan:
         For the method.
     dilation : int
         Radius in pixels.
-    arrays : tuple
-        The arrays that the window is read from; not part of the comparison.
+    groups : list of lists of arrays
+        The arrays that the window is read from; they do not travel with the plan.
     """
 
     label: str
@@ -164,6 +165,11 @@ class MaskPlan:
         method = kernel.METHODS.get(state["label"])
         for key, value in {**state, "method": method}.items():
             object.__setattr__(self, key, value)
+
+    @property
+    def separate(self) -> bool:
+        """Whether the mask is read from arrays of its own, and not from reflectance."""
+        return self.method is None or self.bands == ("SCL",)
 
     @property
     def reach(self) -> int:

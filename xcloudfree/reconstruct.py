@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from xcloudfree._version import __version__
+from xcloudfree.acquisitions import neighbours
 from xcloudfree.blocks import Output, map_windows
-from xcloudfree.exceptions import ModelError, UnitsError
+from xcloudfree.exceptions import ModelError, SeamWarning, UnitsError
 from xcloudfree.fitness import check_fitness
-from xcloudfree.kernels.composite import MARGIN, RADIUS, Provenance, feather
-from xcloudfree.kernels.radiometry import Calibration, SarCalibration
-from xcloudfree.masks import Mask, MaskPlan, plan_mask
+from xcloudfree.inference import Inference, Precision
+from xcloudfree.kernels.composite import Provenance
+from xcloudfree.kernels.tiles import Tiles
+from xcloudfree.kernels.windows import Halo, Plan
+from xcloudfree.masks import Mask, plan_mask
 from xcloudfree.models.spec import ModelSpec
 from xcloudfree.recognise import read
+from xcloudfree.reconstruction import EDGE, Blend, Reconstruction
 from xcloudfree.scene import Scene
 
 if TYPE_CHECKING:
-    from xcloudfree.models.cache import Reference
     from xcloudfree.models.model import Model
-
-Blend = Literal["feather"] | None
 
 
 def reconstruct(
@@ -36,6 +36,8 @@ def reconstruct(
     dilate: int = 0,
     halo: Literal["exact"] | int = "exact",
     blend: Blend = "feather",
+    uncertainty: bool = False,
+    precision: Precision = "float32",
     device: str | None = None,
 ) -> Any:
     """Reconstruct what clouds hide.
@@ -54,10 +56,17 @@ def reconstruct(
     dilate : int
         Radius in pixels by which to extend the mask.
     halo : "exact" or int
-        Pixels to read around each block: as many as influence it, or fewer for speed.
+        Pixels to read around each block: as many as influence it, or fewer for speed. For a
+        network that reads its whole input, pixels that its fixed tiles share with their
+        neighbours, over which they are blended; a quarter of a tile by default.
     blend : "feather" or None
         ``"feather"``: observed pixels stay, and the reconstruction meets them without a seam.
         None: the output of the network everywhere (eq. 12).
+    uncertainty : bool
+        Whether to return the standard deviation that the network estimates, where it does.
+    precision : {"float32", "bfloat16"}
+        Arithmetic of the network. ``"bfloat16"`` is for devices with units for it, and leaves an
+        error of about 1e-3 in reflectance (docs/benchmarks.md).
     device : str, optional
         Torch device; by default CUDA where there is one, else the CPU.
 
@@ -67,7 +76,9 @@ def reconstruct(
         Of the form that came in, with ``provenance`` (uint8 flags: nodata, observed,
         reconstructed, unreconstructable) as variable, or as coordinate of a DataArray. Pixels that
         are occluded and have no backscatter become no data and are flagged unreconstructable;
-        pixels of which a band has no data stay as they are and are flagged nodata.
+        pixels of which a band has no data stay as they are and are flagged nodata. With
+        `uncertainty`, the standard deviation of reflectance for each band (float32, NaN where
+        nothing was reconstructed): variables ``B02_std`` ..., ``s2_std``, or a coordinate ``std``.
 
     Raises
     ------
@@ -80,6 +91,8 @@ def reconstruct(
 
     Warns
     -----
+    SeamWarning
+        If the network reads its whole input, so that the scene is cut into fixed tiles.
     DemonstrationWarning, UntrainedWarning, QuantityWarning
         If the weights carry no claim of quality, were not fitted, or were fitted on another kind
         of backscatter.
@@ -98,21 +111,16 @@ def reconstruct(
     """
     from xcloudfree.models.cache import reference
 
-    _check_options(blend, dilate, device)
+    _check_options(blend, dilate, precision, device)
     scene = read(obj)
     ref, loaded = reference(model)
     spec = loaded.spec
     check_fitness(scene, spec)
-    block = Reconstruction(
-        reference=ref,
-        spec=spec,
-        bands=scene.optical.names if scene.optical else (),
-        calibration=scene.calibration(),
-        sar_calibration=scene.sar_calibration(),
-        mask=plan_mask(scene, mask, None, dilate),
-        blend=blend,
-        device=device or _device(),
-    )
+    if uncertainty and not spec.variance:
+        raise ModelError(
+            f"model {spec.name!r} estimates no uncertainty; choose one that does, such as "
+            'reconstruct(model="uncrtaints", uncertainty=True)'
+        )
     optical, sar = scene.optical, scene.need_sar(spec.polarisations, f"model {spec.name!r}")
     assert optical is not None
     kinds = {a.dtype for a in optical.arrays}
@@ -121,150 +129,72 @@ def reconstruct(
             f"the reflectance bands differ in type ({sorted(map(str, kinds))}); "
             "make them alike with ds.astype('float32')"
         )
-    data, provenance = map_windows(
+    masked = plan_mask(scene, mask, None, dilate)
+    plan = _plan(spec, halo, masked.reach + (EDGE if blend else 0), blend)
+    block = Reconstruction(
+        inference=Inference(
+            ref, spec, device or _device(), plan if isinstance(plan, Tiles) else None,
+            uncertainty, precision,
+        ),
+        bands=optical.names,
+        calibration=scene.calibration(),
+        sar_calibration=scene.sar_calibration(),
+        mask=masked,
+        blend=blend,
+    )  # fmt: skip
+    bands = len(optical.names)
+    outputs = [Output(kinds.pop(), bands), Output(np.dtype("uint8"))]
+    results = map_windows(
         block,
-        [[a.data for a in optical.arrays], [a.data for a in sar.arrays], *block.mask.groups],
-        [Output(kinds.pop(), len(optical.names)), Output(np.dtype("uint8"))],
+        [
+            [a.data for a in optical.arrays],
+            [a.data for a in sar.arrays],
+            *(masked.groups if masked.separate else []),
+            *neighbours(scene, spec),
+        ],
+        outputs + [Output(np.dtype("float32"), bands)] * uncertainty,
         lead=len(scene.lead),
-        halo=_halo(spec, halo, blend) + block.mask.reach,
-        stride=spec.stride,
+        plan=plan,
     )
-    return _labelled(scene, data, provenance, spec, ref, block)
+    data, provenance, deviation = (*results, None)[:3]
+    return scene.restore(data, _flags(scene, provenance, block), deviation)
 
 
-@dataclass(frozen=True)
-class Reconstruction:
-    """The work on one block.
-
-    Parameters
-    ----------
-    reference : Reference
-        Where to find the model.
-    spec : ModelSpec
-        What the model needs.
-    bands : tuple of str
-        Bands of the optical window.
-    calibration, sar_calibration
-        From stored numbers to physical ones.
-    mask : MaskPlan
-        How to find occluded pixels.
-    blend : "feather" or None
-        See :func:`reconstruct`.
-    device : str
-        Torch device.
-    """
-
-    reference: Reference
-    spec: ModelSpec = field(repr=False)
-    bands: tuple[str, ...]
-    calibration: Calibration
-    sar_calibration: SarCalibration
-    mask: MaskPlan
-    blend: Blend
-    device: str
-
-    def __dask_tokenize__(self) -> Any:
-        """What decides the result; the specification is part of the digest."""
-        return (
-            __version__, self.reference.digest, self.bands, self.calibration, self.sar_calibration,
-            self.mask.__dask_tokenize__(), self.blend, self.device,
-        )  # fmt: skip
-
-    def __call__(
-        self, *windows: NDArray[Any], core: tuple[slice, slice]
-    ) -> tuple[NDArray[Any], NDArray[np.uint8]]:
-        """Reconstruct the core of a window; all windows are (*lead, [band,] y, x)."""
-        optical = windows[0]
-        lead = optical.shape[:-3]
-        images = [w.reshape(-1, *w.shape[len(lead) :]) for w in windows]
-        results = [self._image(*planes, core=core) for planes in zip(*images, strict=True)]
-        data, provenance = (np.stack(parts) for parts in zip(*results, strict=True))
-        return data.reshape(*lead, *data.shape[1:]), provenance.reshape(
-            *lead, *provenance.shape[1:]
-        )
-
-    def _image(
-        self,
-        stored: NDArray[Any],
-        backscatter: NDArray[Any],
-        *given: NDArray[Any],
-        core: tuple[slice, slice],
-    ) -> tuple[NDArray[Any], NDArray[np.uint8]]:
-        picked = [self.bands.index(b) for b in self.spec.optical_bands]
-        reflectance = self.calibration.decode(stored)
-        sar = self.sar_calibration.decode(backscatter)
-        observed = np.isfinite(reflectance[picked]).all(0)
-        measured = np.isfinite(sar).all(0)
-        occluded = self._occluded(stored, given) & observed
-
-        wanted = occluded if self.blend else observed
-        provenance = np.full(observed.shape, Provenance.OBSERVED, np.uint8)
-        provenance[~observed] = Provenance.NODATA
-        provenance[wanted & measured] = Provenance.RECONSTRUCTED
-        provenance[wanted & ~measured] = Provenance.UNRECONSTRUCTABLE
-        provenance = provenance[core]
-        out = stored[:, *core].copy()
-        filled = provenance == Provenance.RECONSTRUCTED
-        lost = provenance == Provenance.UNRECONSTRUCTABLE
-        if filled.any():
-            guess = self._predict(reflectance[picked], sar, occluded | ~observed)
-            if self.blend:
-                guess = feather(guess, reflectance[picked], observed & ~occluded)
-            guess = guess[:, *core]
-            others = [i for i in range(len(stored)) if i not in picked]
-            for band, values in zip(picked, guess, strict=True):
-                out[band][filled] = self.calibration.encode(values[filled], out.dtype)
-            for band in others:
-                out[band][filled] = self._empty(out.dtype)
-        out[:, lost] = self._empty(out.dtype)
-        return out, provenance
-
-    def _occluded(self, stored: NDArray[Any], given: tuple[NDArray[Any], ...]) -> NDArray[np.bool_]:
-        if given and (self.mask.method is None or self.mask.bands == ("SCL",)):
-            return self.mask.compute(given[0])
-        return self.mask.compute(stored[[self.bands.index(b) for b in self.mask.bands]])
-
-    def _predict(
-        self, reflectance: NDArray[Any], sar: NDArray[Any], hidden: NDArray[np.bool_]
-    ) -> NDArray[np.float32]:
-        """One forward pass; no two at a time on a device."""
-        import torch
-
-        from xcloudfree.models.cache import slot
-
-        place = slot(self.reference, self.device)
-        x, r = place.model.normalise(reflectance[None], sar[None], self.device)
-        extra = {}
-        if self.spec.needs_mask:
-            extra["mask"] = torch.from_numpy(hidden[None, None].astype(np.float32)).to(self.device)
-        with place.lock, torch.inference_mode():
-            x = x.contiguous(memory_format=torch.channels_last)
-            out = place.model.denormalise(place.model.network(x, r, **extra))
-        return np.asarray(out[0])
-
-    def _empty(self, dtype: np.dtype[Any]) -> Any:
-        return self.calibration.encode(np.array([np.nan], np.float32), dtype)[0]
-
-
-def _halo(spec: ModelSpec, halo: Literal["exact"] | int, blend: Blend) -> int:
-    edge = -(-(RADIUS + MARGIN) // spec.stride) * spec.stride if blend else 0
-    if halo == "exact":
-        if spec.reach is None:
-            raise ModelError(
-                f"model {spec.name!r} reads its whole input, so no halo is exact; "
-                "call reconstruct(halo=64) or another number of pixels"
-            )
-        return spec.reach + edge
-    if isinstance(halo, bool) or not isinstance(halo, (int, np.integer)) or halo < 0:
+def _plan(spec: ModelSpec, halo: Literal["exact"] | int, margin: int, blend: Blend) -> Plan:
+    """What to read for a block: a halo, or the fixed tiles that it touches."""
+    if halo != "exact" and (
+        isinstance(halo, bool) or not isinstance(halo, (int, np.integer)) or halo < 0
+    ):
         raise ModelError(f"halo is {halo!r}; call reconstruct(halo='exact') or with pixels >= 0")
-    return int(halo)
+    if spec.reach is not None:
+        edge = -(-EDGE // spec.stride) * spec.stride if blend else 0
+        mask = margin - (EDGE if blend else 0)
+        return Halo((spec.reach + edge if halo == "exact" else int(halo)) + mask, spec.stride)
+    side = spec.tile or 256
+    overlap = side // 4 if halo == "exact" else int(halo)
+    if overlap > side // 2:
+        raise ModelError(
+            f"model {spec.name!r} runs in tiles of {side} pixels, which cannot share {overlap} "
+            f"with each neighbour; call reconstruct(halo={side // 4}) or up to {side // 2}"
+        )
+    warnings.warn(
+        f"model {spec.name!r} reads its whole input, so no halo is exact: it runs in fixed tiles "
+        f"of {side} x {side} pixels that share {overlap} and are blended; seams can show",
+        SeamWarning,
+        stacklevel=4,
+    )
+    return Tiles(side, overlap, margin)
 
 
-def _check_options(blend: Any, dilate: Any, device: str | None) -> None:
+def _check_options(blend: Any, dilate: Any, precision: Any, device: str | None) -> None:
     import torch
 
     if blend not in ("feather", None):
         raise ModelError(f"blend is {blend!r}; call reconstruct(blend='feather') or blend=None")
+    if precision not in ("float32", "bfloat16"):
+        raise ModelError(
+            f"precision is {precision!r}; call reconstruct(precision='float32') or 'bfloat16'"
+        )
     if not isinstance(dilate, (int, np.integer)) or dilate < 0:
         raise ModelError(f"dilate is {dilate!r}; call reconstruct(dilate=3) or other whole pixels")
     try:
@@ -281,16 +211,9 @@ def _device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _labelled(
-    scene: Scene,
-    data: Any,
-    provenance: Any,
-    spec: ModelSpec,
-    ref: Reference,
-    block: Reconstruction,
-) -> Any:
-    template = scene.template()
-    flags = xr.DataArray(
+def _flags(scene: Scene, provenance: Any, block: Reconstruction) -> xr.DataArray:
+    template, inference = scene.template(), block.inference
+    return xr.DataArray(
         provenance,
         dims=template.dims,
         coords=template.coords,
@@ -299,11 +222,11 @@ def _labelled(
             "long_name": "provenance of the pixel",
             "flag_values": np.array([p.value for p in Provenance], np.uint8),
             "flag_meanings": " ".join(p.name.lower() for p in Provenance),
-            "model": spec.name,
-            "model_digest": ref.digest,
+            "model": inference.spec.name,
+            "model_digest": inference.reference.digest,
             "mask": block.mask.label,
             "blend": block.blend or "none",
+            "precision": inference.precision,
             "xcloudfree_version": __version__,
         },
     ).transpose(*scene.dims)
-    return scene.restore(data, flags)

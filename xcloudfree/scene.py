@@ -186,23 +186,43 @@ class Scene:
         bare = array.isel(band=0, drop=True) if layer.stacked else array
         return bare.drop_attrs(deep=False).rename(None)
 
-    def restore(self, data: Any, provenance: xr.DataArray) -> Any:
+    def restore(self, data: Any, provenance: xr.DataArray, deviation: Any = None) -> Any:
         """Put new values (*lead, band, y, x) of all optical bands into the form that came in."""
         assert self.optical is not None
         source, variable = self.source, self.optical.variables[0]
         if self.form == "array":
             assert isinstance(source, xr.DataArray)
-            return self._replaced(source, data).assign_coords(provenance=provenance)
+            out = self._replaced(source, data).assign_coords(provenance=provenance)
+            if deviation is None:
+                return out
+            return out.assign_coords(std=self._deviation(source, deviation))
         assert isinstance(source, xr.Dataset)
         if self.form == "stacked":
-            whole = self._replaced(source[variable], data)
-            return source.assign({variable: whole, "provenance": provenance})
+            new = {variable: self._replaced(source[variable], data), "provenance": provenance}
+            if deviation is not None:
+                new[f"{variable}_std"] = self._deviation(source[variable], deviation)
+            return source.assign(new)
         dims = self.optical.arrays[0].dims
-        new = {
-            v: _like(source[v], dims, data[..., i, :, :])
-            for i, v in enumerate(self.optical.variables)
-        }
+        new = {}
+        for i, v in enumerate(self.optical.variables):
+            new[v] = _like(source[v], dims, data[..., i, :, :])
+            if deviation is not None:
+                new[f"{v}_std"] = _spread(_like(source[v], dims, deviation[..., i, :, :]))
         return source.assign(new).assign(provenance=provenance)
+
+    def _deviation(self, array: xr.DataArray, deviation: Any) -> xr.DataArray:
+        """Standard deviation of the optical bands of a stacked array."""
+        assert self.optical is not None
+        dim = band_dim(array)
+        names = [n for n in array[dim].values if optical_band(n) is not None]
+        ordered = sorted(names, key=lambda n: self.optical.names.index(optical_band(n)))  # type: ignore[union-attr]
+        coords = {k: v for k, v in array.coords.items() if dim not in v.dims}
+        out = xr.DataArray(
+            deviation, dims=(*self.lead, dim, *self.spatial), coords={**coords, dim: ordered}
+        )
+        if len(names) < array.sizes[dim]:  # a coordinate has the bands of its array
+            out = out.reindex({dim: array[dim].values})
+        return _spread(out.transpose(*array.dims))
 
     def _replaced(self, array: xr.DataArray, data: Any) -> xr.DataArray:
         """A stacked array with new optical bands; others along its band dimension stay."""
@@ -262,6 +282,13 @@ def _like(array: xr.DataArray, dims: tuple[Hashable, ...], data: Any) -> xr.Data
         out = xr.DataArray(data, dims=dims, coords=array.coords, attrs=array.attrs)
     out.encoding = dict(array.encoding)
     return out
+
+
+def _spread(array: xr.DataArray) -> xr.DataArray:
+    """The attributes of a standard deviation; those of what it belongs to do not hold for it."""
+    array.attrs = {"long_name": "standard deviation of the reconstructed reflectance", "units": "1"}
+    array.encoding = {}
+    return array
 
 
 def _apply(array: xr.DataArray, function: Callable[[Any], Any]) -> xr.DataArray:

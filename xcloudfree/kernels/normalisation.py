@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+
+Values = TypeVar("Values", bound=Any)
+"""Any array with arithmetic."""
 
 
 @dataclass(frozen=True)
@@ -79,17 +83,17 @@ class Normalisation:
         unit = _unit(backscatter, low[:, None, None], high[:, None, None])
         return _to_scale(unit, self.sar_scale)
 
-    def to_reflectance(self, scaled: NDArray[Any]) -> NDArray[np.float32]:
+    def to_reflectance(self, scaled: Values) -> Values:
         """Undo :meth:`optical`, except for its clipping.
 
         Parameters
         ----------
-        scaled : ndarray
-            Output of a network.
+        scaled : ndarray or Tensor
+            Output of a network, float32.
 
         Returns
         -------
-        ndarray of float32
+        ndarray or Tensor
             Reflectance.
 
         Examples
@@ -97,8 +101,8 @@ class Normalisation:
         >>> PRESETS["pix2pix"].to_reflectance(np.array([-1.0, 0.0, 1.0])).tolist()
         [0.0, 0.5, 1.0]
         """
-        low, bottom = np.float32(self.optical_range[0]), np.float32(self.optical_scale[0])
-        return np.asarray((scaled - bottom) * np.float32(1 / self.gain) + low, np.float32)
+        out: Values = (scaled - self.optical_scale[0]) * (1 / self.gain) + self.optical_range[0]
+        return out
 
 
 _OWN_RANGES = {"VV": (-25.0, 0.0), "VH": (-32.5, 0.0)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,38 @@ class Span:
     def core(self) -> slice:
         """The written pixels inside what was read."""
         return slice(self.start - self.read_start, self.stop - self.read_start)
+
+
+class Plan(Protocol):
+    """Anything that says what to read for each block of an axis."""
+
+    def spans(self, chunks: Sequence[int]) -> list[Span]:
+        """One span per block."""
+        ...
+
+
+@dataclass(frozen=True)
+class Halo:
+    """Blocks that are read with pixels around them, on a grid.
+
+    Parameters
+    ----------
+    pixels : int
+        Pixels beyond a grid-aligned block that influence it.
+    stride : int
+        Period of the grid.
+    """
+
+    pixels: int = 0
+    stride: int = 1
+
+    def spans(self, chunks: Sequence[int]) -> list[Span]:
+        """One span per block, see :func:`spans`."""
+        return spans(chunks, self.pixels, self.stride)
+
+
+ALONE = Halo()
+"""Blocks that need nothing around them."""
 
 
 def span(start: int, stop: int, size: int, halo: int, stride: int = 1) -> Span:

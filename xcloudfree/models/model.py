@@ -101,8 +101,24 @@ class Model:
         ndarray of float32
             Reflectance of the same shape.
         """
-        preset = PRESETS[self.spec.normalisation]
-        return preset.to_reflectance(torch.as_tensor(output).detach().float().cpu().numpy())
+        scaled: NDArray[np.float32] = torch.as_tensor(output).detach().float().cpu().numpy()
+        return PRESETS[self.spec.normalisation].to_reflectance(scaled)
+
+    def deviation(self, variance: Tensor) -> NDArray[np.float32]:
+        """Turn the network's variance into the standard deviation of reflectance.
+
+        Parameters
+        ----------
+        variance : Tensor
+            Second output of ``network(..., variance=True)``.
+
+        Returns
+        -------
+        ndarray of float32
+            Standard deviation of the same shape, in reflectance.
+        """
+        values = variance.detach().float().sqrt().cpu().numpy()
+        return np.asarray(values / np.float32(PRESETS[self.spec.normalisation].gain), np.float32)
 
     def save(self, path: str | Path) -> Path:
         """Write weights and specification as one safetensors file.

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from xcloudfree import models
 from xcloudfree.exceptions import DataError, ModelError
+from xcloudfree.kernels.normalisation import PRESETS
 from xcloudfree.models.model import Model
 from xcloudfree.progress import Progress
 from xcloudfree.scene import Scene
@@ -123,6 +124,11 @@ def fit(
     _check_numbers(steps, batch, crop, alpha, simulated, shrinkage)
     pairs = _pairs(data, target)
     start = model if isinstance(model, Model) else models.load(model)
+    if start.spec.dates > 1:
+        raise ModelError(
+            f"{start.spec.name} reads {start.spec.dates} dates and fit() makes samples of one; "
+            'fit a network of one date, such as fit(..., model="uncrtaints")'
+        )
     fitted = _copy(start, [scene for scene, _ in pairs])
     samples = PatchSamples(pairs, spec=fitted.spec, crop=crop, simulated=simulated, mask=mask)
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -154,7 +160,9 @@ def fit(
         optimiser.step()
         average.update_parameters(network)
         bar.step(f"loss {value.item():.4f}")
-    network.load_state_dict(average.module.state_dict())
+    with torch.no_grad():  # the running statistics of the network itself stay
+        for own, mean in zip(network.parameters(), average.module.parameters(), strict=True):
+            own.copy_(mean)
     recipe = (
         f"{steps} steps of {batch} x {crop} px, learning rate {learning_rate:g}, loss {loss!r}, "
         f"alpha {alpha:g}, simulated {simulated:g}, shrinkage {shrinkage:g}, seed {seed}, {place}"
@@ -234,7 +242,8 @@ class _Objective:
         optical = optical.contiguous(memory_format=torch.channels_last)
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             prediction = network(optical, sar, **extra)
-        return self.loss(prediction.float(), target, mask, self.alpha)
+        preset = PRESETS[self.model.spec.normalisation]
+        return self.loss(preset.to_reflectance(prediction.float()), target, mask, self.alpha)
 
 
 def _groups(network: nn.Module) -> Iterator[dict[str, Any]]:

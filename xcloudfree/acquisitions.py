@@ -1,0 +1,106 @@
+"""For networks that make one image of several dates: which dates, and when they were."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from xcloudfree.exceptions import DataError
+from xcloudfree.models.spec import ModelSpec
+from xcloudfree.scene import Scene
+
+EPOCH = np.datetime64("2014-04-03", "ns")
+"""Day 0 of the networks: the launch of Sentinel-1A."""
+
+
+def nearest_dates(days: NDArray[np.float64], count: int) -> NDArray[np.int64]:
+    """For each date itself and the dates nearest to it.
+
+    Parameters
+    ----------
+    days : ndarray
+        Day numbers, (time,), in any order.
+    count : int
+        Dates to choose, the date itself included.
+
+    Returns
+    -------
+    ndarray of int
+        Positions, (time, count), the date itself first, then by distance; of two at one distance
+        the one that comes first in the series.
+
+    Examples
+    --------
+    >>> nearest_dates(np.array([0.0, 5.0, 6.0, 20.0]), 3).tolist()
+    [[0, 1, 2], [1, 2, 0], [2, 1, 0], [3, 2, 1]]
+    """
+    distance = np.abs(days[:, None] - days)
+    np.fill_diagonal(distance, -1)
+    return np.argsort(distance, axis=1, kind="stable")[:, :count]
+
+
+def neighbours(scene: Scene, spec: ModelSpec) -> list[list[Any]]:
+    """Groups of arrays with the other dates that a network reads beside each date.
+
+    Parameters
+    ----------
+    scene : Scene
+        Series along ``time``.
+    spec : ModelSpec
+        How many dates the network reads.
+
+    Returns
+    -------
+    list of list of arrays
+        Empty for one date. Else the day number of each date as planes (*lead, y, x), then optical
+        and backscatter of the nearest date, of the second nearest, and so on.
+
+    Raises
+    ------
+    DataError
+        If there is no time coordinate, or too few dates.
+    """
+    if spec.dates == 1:
+        return []
+    optical, sar = scene.optical, scene.need_sar(spec.polarisations, f"model {spec.name!r}")
+    assert optical is not None
+    template = scene.template()
+    if "time" not in scene.lead or "time" not in template.coords:
+        raise DataError(
+            f"model {spec.name!r} reads {spec.dates} dates and the data has no time coordinate; "
+            'give it one with ds.assign_coords(time=...), or choose model="uncrtaints"'
+        )
+    days = _days(scene)
+    if len(days) < spec.dates:
+        raise DataError(
+            f"model {spec.name!r} reads {spec.dates} dates and the data has {len(days)}; load a "
+            'longer interval, or choose a network of one date such as model="uncrtaints"'
+        )
+    chosen = nearest_dates(days, spec.dates)
+    axis = scene.lead.index("time")
+    like = xr.ones_like(template, dtype=np.float32)
+    planes = [
+        (like * xr.DataArray(days[chosen[:, k]].astype(np.float32), dims="time")).transpose(
+            *template.dims
+        )
+        for k in range(spec.dates)
+    ]
+    groups = [[p.data for p in planes]]
+    for k in range(1, spec.dates):
+        for layer in (optical, sar):
+            groups.append([a.isel({a.dims[axis]: chosen[:, k]}).data for a in layer.arrays])
+    return groups
+
+
+def _days(scene: Scene) -> NDArray[np.float64]:
+    """Day number of each date: halfway between the two sensors where both times are known."""
+    times = scene.template()["time"].values.astype("datetime64[ns]")
+    days = (times - EPOCH) / np.timedelta64(1, "D")
+    gap = scene.source.coords.get("time_gap")
+    if gap is not None and gap.dims == ("time",):
+        half = gap.values.astype("timedelta64[ns]") / np.timedelta64(2, "D")
+        days = days + np.nan_to_num(half)
+    return np.asarray(days, np.float64)
