@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import fnmatch
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +16,29 @@ from xcloudfree.models.variants import ALIASES, VARIANTS
 
 if TYPE_CHECKING:
     from xcloudfree.models.config import NetworkConfig
+    from xcloudfree.models.conversion import convert
+    from xcloudfree.models.hub import from_pretrained, save_pretrained
+    from xcloudfree.models.mlm import to_stac_mlm
     from xcloudfree.models.model import Model
 
-__all__ = ["ModelSpec", "create", "list", "load", "save"]
+__all__ = [
+    "ModelSpec",
+    "convert",
+    "create",
+    "from_pretrained",
+    "list",
+    "load",
+    "save",
+    "save_pretrained",
+    "to_stac_mlm",
+]
+
+_WITH_TORCH = {
+    "convert": "conversion",
+    "from_pretrained": "hub",
+    "save_pretrained": "hub",
+    "to_stac_mlm": "mlm",
+}
 
 _SHIPPED = Path(__file__).parent / "weights"
 
@@ -57,7 +78,7 @@ def load(source: str | Path) -> Model:
     -------
     Model
         With ``.spec``, ``.network``, ``.normalise``, ``.denormalise`` and ``.save``. A name without
-        shipped weights gives an untrained network, which returns its input.
+        shipped weights gives an untrained network.
 
     Raises
     ------
@@ -138,6 +159,7 @@ def create(name: str = "carf-small", *, seed: int = 0, **options: Any) -> Model:
     if key not in VARIANTS:
         raise ModelError(f"there is no model {name!r}; see the names in xcloudfree.models.list()")
     family, changes = VARIANTS[key]
+    options = {**changes, **options}
     described = {
         "normalisation": networks.architecture(family).normalisation,
         **{field: options.pop(field) for field in _DESCRIPTION if field in options},
@@ -148,7 +170,6 @@ def create(name: str = "carf-small", *, seed: int = 0, **options: Any) -> Model:
     spec = ModelSpec(name, family, {}, stride=1, reach=None, **described)
     _check_description(spec)
     options = {
-        **changes,
         "optical_bands": len(spec.optical_bands),
         "sar_bands": len(spec.polarisations),
         **options,
@@ -158,6 +179,12 @@ def create(name: str = "carf-small", *, seed: int = 0, **options: Any) -> Model:
         network = networks.build(family, options)
     config: NetworkConfig = network.config  # type: ignore[assignment]
     return Model(spec.replace(options=options, **config.declared()), network)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WITH_TORCH:
+        return getattr(import_module(f"xcloudfree.models.{_WITH_TORCH[name]}"), name)
+    raise AttributeError(f"module 'xcloudfree.models' has no attribute {name!r}")
 
 
 _DESCRIPTION = ("optical_bands", "polarisations", "level", "sar_quantity", "normalisation")

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from xcloudfree.exceptions import ModelError
-from xcloudfree.models import carf
+from xcloudfree.models import carf, dsen2cr, uncrtaints
 from xcloudfree.models.config import NetworkConfig
 
 Names = Callable[[str], str | None]
@@ -45,11 +45,29 @@ class Architecture:
     licence: str = "ours, Apache-2.0"
 
 
+_NO_LICENCE = "the authors' repository carries no licence; ask them before you redistribute weights"
+
 NETWORKS: dict[str, Architecture] = {
     "carf": Architecture(
         carf.CarfConfig,
         carf.Carf,
         "Cloud-Aware SAR Fusion for Enhanced Optical Sensing in Space Missions (2025)",
+    ),
+    "dsen2cr": Architecture(
+        dsen2cr.Dsen2crConfig,
+        dsen2cr.Dsen2cr,
+        "Meraner et al., ISPRS Journal of Photogrammetry and Remote Sensing 166 (2020)",
+        "dsen2cr-2000",
+        dsen2cr.published_name,
+        "not known to us; see the authors' repository before you redistribute weights",
+    ),
+    "uncrtaints": Architecture(
+        uncrtaints.UncrtaintsConfig,
+        uncrtaints.Uncrtaints,
+        "Ebel et al., CVPR Workshops (2023)",
+        "uncrtaints-10",
+        uncrtaints.published_name,
+        _NO_LICENCE,
     ),
 }
 """Architectures by name."""

@@ -22,8 +22,26 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
         "carf",
         {"features": 96, "growth": 48, "layers": 5, "blocks": 3, "stages": 6, "heads": 8},
     ),
+    "dsen2cr": ("dsen2cr", {}),
+    "dsen2cr-small": ("dsen2cr", {"features": 64, "blocks": 8}),
+    "uncrtaints": ("uncrtaints", {}),
+    "uncrtaints-t3": ("uncrtaints", {"acquisitions": 3}),
+    "uncrtaints-l2": (
+        "uncrtaints", {"uncertainty": False, "scale_by": 1.0, "normalisation": "uncrtaints"},
+    ),
+    "uncrtaints-l2-t3": (
+        "uncrtaints",
+        {
+            "uncertainty": False, "scale_by": 1.0, "normalisation": "uncrtaints",
+            "acquisitions": 3,
+        },
+    ),
 }  # fmt: skip
-"""Architecture and options by name, see :data:`xcloudfree.models.networks.NETWORKS`."""
+"""Architecture and options by name, see :data:`xcloudfree.models.networks.NETWORKS`.
+
+Options are hyper-parameters of the architecture, and fields of the specification such as
+``normalisation``.
+"""
 
 ALIASES = {"carf": "carf-small"}
 """Second names."""

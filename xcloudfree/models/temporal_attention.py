@@ -1,0 +1,162 @@
+"""Lightweight temporal attention (L-TAE): how much each acquisition counts, pixel by pixel.
+
+Garnot and Landrieu, "Lightweight Temporal Self-Attention for Classifying Satellite Image Time
+Series" (2020), in the small form of UnCRtainTS: one learned query a head, and no values, because
+the weights are applied to the feature maps themselves.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+FIRST_DAY = "2014-04-03"
+"""Day 0 of ``dates=``: the launch of Sentinel-1A."""
+
+_MASKED = -1000.0
+
+
+def day_encoding(days: Tensor, channels: int, period: float = 1000.0) -> Tensor:
+    """Sines and cosines of the day number, whose frequencies fall geometrically.
+
+    Channel ``i`` divides the day by ``period ** (2 * (i // 2) / channels)``; even channels hold
+    the sine, odd ones the cosine.
+
+    Parameters
+    ----------
+    days : Tensor
+        Days since :data:`FIRST_DAY`, (n, dates).
+    channels : int
+        Channels of the code.
+    period : float
+        Base of the frequencies.
+
+    Returns
+    -------
+    Tensor
+        Code (n, dates, channels), float32 whatever autocast says: a day number of 4000 has no
+        fraction left in half precision.
+
+    Examples
+    --------
+    >>> day_encoding(torch.tensor([[0.0]]), 4)
+    tensor([[[0., 1., 0., 1.]]])
+    """
+    index = torch.arange(channels, device=days.device)
+    angle = days.float()[..., None] / period ** (2.0 * (index // 2) / channels)
+    return torch.where(index % 2 == 0, angle.sin(), angle.cos())
+
+
+class TemporalAttention(nn.Module):
+    """Weight of every acquisition, per head and cell of a coarse map.
+
+    Parameters
+    ----------
+    features : int
+        Channels of the input.
+    heads : int
+        Attention heads; must divide `features` and `d_model`.
+    d_model, d_k : int
+        Channels of the embedding, and of a key.
+    cells : int
+        Side of the map; features of any size are reduced to it by their maxima.
+
+    Notes
+    -----
+    The group norm takes its statistics over all acquisitions, padded ones included, as published.
+    So a padded acquisition gets no weight, but is not the same as one left out.
+    """
+
+    def __init__(self, features: int, heads: int, d_model: int, d_k: int, cells: int = 32) -> None:
+        super().__init__()
+        self.heads, self.cells = heads, cells
+        self.norm = nn.GroupNorm(heads, features)
+        self.embed = nn.Conv1d(features, d_model, 1)
+        self.key = nn.Linear(d_model, heads * d_k)
+        self.query = nn.Parameter(torch.empty(heads, d_k))
+        nn.init.normal_(self.query, std=math.sqrt(2 / d_k))
+
+    def forward(self, x: Tensor, days: Tensor, padded: Tensor) -> Tensor:
+        """Weigh the acquisitions.
+
+        Parameters
+        ----------
+        x : Tensor
+            Features, (n, dates, features, h, w).
+        days : Tensor
+            Days since :data:`FIRST_DAY`, (n, dates).
+        padded : Tensor
+            True where there is no acquisition, bool (n, dates).
+
+        Returns
+        -------
+        Tensor
+            Weights that sum to 1 over the dates, (n, dates, heads, cells, cells).
+        """
+        n = x.shape[0]
+        coarse = functional.adaptive_max_pool2d(x.flatten(0, 1), self.cells).unflatten(0, (n, -1))
+        series = coarse.permute(0, 3, 4, 2, 1).flatten(0, 2)  # (n * cells**2, features, dates)
+        embedded = self.embed(self.norm(series)).transpose(1, 2).unflatten(0, (n, -1))
+        days = days.masked_fill(padded, 0)  # its day may be no number
+        code = day_encoding(days, embedded.shape[-1] // self.heads).repeat(1, 1, self.heads)
+        keys = self.key(embedded + code[:, None].to(embedded.dtype)).unflatten(-1, (self.heads, -1))
+        logits = (keys * self.query).sum(-1) / math.sqrt(self.query.shape[1])
+        logits = logits.masked_fill(padded[:, None, :, None], _MASKED)
+        weights = logits.softmax(2).unflatten(1, (self.cells, self.cells))
+        return weights.permute(0, 3, 4, 1, 2)
+
+
+def resize_weights(weights: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bring the maps of :class:`TemporalAttention` to the size of the features.
+
+    Bilinear if a side of the features is larger than the map, means if none is.
+
+    Parameters
+    ----------
+    weights : Tensor
+        Maps, (n, dates, heads, cells, cells).
+    size : tuple of int
+        Rows and columns of the features.
+
+    Returns
+    -------
+    Tensor
+        Maps, (n, dates, heads, *size).
+
+    Examples
+    --------
+    >>> maps = torch.tensor([[0.0, 4.0], [8.0, 12.0]]).expand(1, 1, 1, 2, 2)
+    >>> resize_weights(maps, (1, 1)).item(), resize_weights(maps, (1, 2)).flatten().tolist()
+    (6.0, [4.0, 8.0])
+    """
+    maps = weights.flatten(0, 1)
+    if max(size) > maps.shape[-1]:
+        maps = functional.interpolate(maps, size=size, mode="bilinear", align_corners=False)
+    else:
+        maps = functional.adaptive_avg_pool2d(maps, size)
+    return maps.unflatten(0, weights.shape[:2])
+
+
+def weighted_over_dates(x: Tensor, weights: Tensor) -> Tensor:
+    """Sum the features of all acquisitions, each head weighing its own group of channels.
+
+    Parameters
+    ----------
+    x : Tensor
+        Features, (n, dates, features, h, w).
+    weights : Tensor
+        Weights, (n, dates, heads, h, w).
+
+    Returns
+    -------
+    Tensor
+        Features, (n, features, h, w).
+    """
+    groups = x.unflatten(2, (weights.shape[2], -1))
+    total = torch.zeros_like(groups[:, 0])
+    for date in range(x.shape[1]):  # one date at a time: no copy of the whole series
+        total = total + groups[:, date] * weights[:, date, :, None]
+    return total.flatten(1, 2)

@@ -1,0 +1,276 @@
+"""UnCRtainTS, the network of Ebel et al. (CVPR Workshops 2023), for one image or a time series.
+
+It estimates the variance of every value beside the value. Everything is computed at full
+resolution, but squeeze-excitation, group norm and temporal attention read the whole input: there
+is no reach, and tiles of the size of training (256) are right. Inputs are reflectance and
+backscatter times 10, the preset ``uncrtaints-10``; the L2 variants read ``uncrtaints``.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from xcloudfree.models.config import NetworkConfig
+from xcloudfree.models.inverted_bottleneck import InvertedBottleneck
+from xcloudfree.models.temporal_attention import (
+    TemporalAttention,
+    resize_weights,
+    weighted_over_dates,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class UncrtaintsConfig(NetworkConfig):
+    """Hyper-parameters of :class:`Uncrtaints`.
+
+    Parameters
+    ----------
+    optical_bands, sar_bands : int
+        Channels of the two inputs.
+    acquisitions : int
+        Dates that make one image; 1 builds the network without temporal attention.
+    uncertainty : bool
+        Whether the network estimates variances; the published L2 models do not.
+    scale_by : float
+        Factor on reflectance and backscatter of the normalisation, see the presets
+        ``uncrtaints-10`` and ``uncrtaints`` (1).
+    width, expansion : int
+        Channels of the trunk, and inside a block in units of them.
+    encoder_blocks, decoder_blocks : int
+        Blocks before and after the dates are joined.
+    heads, d_model, d_k : int
+        Of the temporal attention; `heads` must divide `width` and `d_model`.
+    """
+
+    acquisitions: int = 1
+    uncertainty: bool = True
+    scale_by: float = 10.0
+    width: int = 128
+    expansion: int = 2
+    encoder_blocks: int = 1
+    decoder_blocks: int = 5
+    heads: int = 16
+    d_model: int = 256
+    d_k: int = 4
+
+    def __post_init__(self) -> None:
+        if self.acquisitions < 1:
+            raise ValueError(f"acquisitions is {self.acquisitions}; give 1 or more")
+        if self.width % 4 or (
+            self.dates > 1 and (self.width % self.heads or self.d_model % self.heads)
+        ):
+            raise ValueError(
+                f"width={self.width} must be a multiple of 4 and, like d_model={self.d_model}, of "
+                f"heads={self.heads}; e.g. UncrtaintsConfig(width=128, heads=16, d_model=256)"
+            )
+
+    @property
+    def dates(self) -> int:
+        """Acquisitions that make one image."""
+        return self.acquisitions
+
+    @property
+    def variance(self) -> bool:
+        """Whether ``forward(..., variance=True)`` returns a variance as well."""
+        return self.uncertainty
+
+    @property
+    def variance_floor(self) -> float:
+        """Smallest variance, in units of the output squared."""
+        return 1e-9 if self.scale_by == 1 else 1e-3
+
+
+class Uncrtaints(nn.Module):
+    """Fuse cloudy reflectance with backscatter, of one or several dates, into a cloud-free image.
+
+    Parameters
+    ----------
+    config : UncrtaintsConfig
+        Hyper-parameters.
+
+    Examples
+    --------
+    >>> network = Uncrtaints(UncrtaintsConfig(width=16, acquisitions=3)).eval()
+    >>> optical, sar = torch.rand(1, 3, 13, 6, 5), torch.rand(1, 3, 2, 6, 5)
+    >>> days = torch.tensor([[4000.0, 4005.0, 4010.0]])
+    >>> mean, variance = network(optical, sar, dates=days, variance=True)
+    >>> mean.shape, variance.shape
+    (torch.Size([1, 13, 6, 5]), torch.Size([1, 13, 6, 5]))
+    """
+
+    def __init__(self, config: UncrtaintsConfig) -> None:
+        super().__init__()
+        c = self.config = config
+        self.enter = nn.Conv2d(c.sar_bands + c.optical_bands, c.width, 1)
+        self.enter_norm = nn.GroupNorm(4, c.width)
+        self.encoder = nn.Sequential(
+            *(
+                InvertedBottleneck(c.width, c.expansion, lambda n: nn.GroupNorm(4, n))
+                for _ in range(c.encoder_blocks)
+            )
+        )
+        self.temporal = (
+            TemporalAttention(c.width, c.heads, c.d_model, c.d_k) if c.dates > 1 else None
+        )
+        self.dropout = nn.Dropout(0.1)
+        self.decoder = nn.Sequential(
+            *(
+                InvertedBottleneck(c.width, c.expansion, nn.BatchNorm2d)
+                for _ in range(c.decoder_blocks)
+            )
+        )
+        self.head = nn.Conv2d(c.width, c.optical_bands * (1 + c.uncertainty), 1)
+
+    def forward(
+        self,
+        optical: Tensor,
+        sar: Tensor,
+        *,
+        dates: Tensor | None = None,
+        variance: bool = False,
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """Reconstruct.
+
+        Parameters
+        ----------
+        optical : Tensor
+            Cloudy reflectance times ``scale_by``, (n, dates, optical_bands, h, w), any h and w. A
+            network of one date also takes (n, optical_bands, h, w), a network of several any
+            number of dates.
+        sar : Tensor
+            Backscatter from 0 to ``scale_by``, (n, dates, sar_bands, h, w).
+        dates : Tensor, optional
+            Days since 2014-04-03, (n, dates); a network of one date does not read them. A date
+            whose optical and backscatter pixels are all 0 is padding and gets no weight. It still
+            takes part in a normalisation, as published: where all samples have the same number
+            of acquisitions, give only those.
+        variance : bool
+            Whether to return the variance as well.
+
+        Returns
+        -------
+        Tensor or tuple of Tensor
+            Cloud-free reflectance times ``scale_by``, (n, optical_bands, h, w); and its variance
+            in these units squared.
+
+        Raises
+        ------
+        ValueError
+            If the network has no variance to return, or dates are missing or too many.
+        """
+        c = self.config
+        if variance and not c.uncertainty:
+            raise ValueError(
+                "this network estimates no variance; make one that does with "
+                'xcloudfree.models.create("uncrtaints", uncertainty=True)'
+            )
+        height, width = optical.shape[-2:]
+        series = _at_least_two_pixels(torch.cat([sar, optical], -3))
+        if self.temporal is None:
+            decoded = self.decoder(self._encode(_only_date(series)))
+        else:
+            days = _checked_days(series, dates)
+            encoded = self._encode(series.flatten(0, 1)).unflatten(0, series.shape[:2])
+            padded = (series == 0).flatten(2).all(-1)
+            weights = self.temporal(encoded, days, padded)
+            weights = resize_weights(weights, (encoded.shape[-2], encoded.shape[-1]))
+            weights = self.dropout(weights) * ~padded[..., None, None, None]
+            decoded = self.decoder(weighted_over_dates(encoded, weights))
+        out = self.head(decoded)[..., :height, :width]
+        mean = c.scale_by * out[:, : c.optical_bands].sigmoid()
+        if not variance:
+            return mean
+        return mean, functional.softplus(out[:, c.optical_bands :]) + c.variance_floor
+
+    def _encode(self, x: Tensor) -> Tensor:
+        return self.encoder(functional.relu(self.enter_norm(self.enter(x))))
+
+
+def _at_least_two_pixels(x: Tensor) -> Tensor:
+    """Repeat a single row or column, which could not be continued by reflection."""
+    height, width = x.shape[-2:]
+    repeats = [1] * (x.dim() - 2) + [2 if height == 1 else 1, 2 if width == 1 else 1]
+    return x.repeat(repeats) if max(repeats) > 1 else x
+
+
+def _only_date(series: Tensor) -> Tensor:
+    if series.dim() == 4:
+        return series
+    if series.dim() != 5 or series.shape[1] != 1:
+        raise ValueError(
+            f"this network reads one date and got a series of shape {tuple(series.shape)}; give "
+            "(n, bands, h, w), or make a network of several dates with "
+            'xcloudfree.models.create("uncrtaints", acquisitions=3)'
+        )
+    return series[:, 0]
+
+
+def _checked_days(series: Tensor, dates: Tensor | None) -> Tensor:
+    if series.dim() != 5 or dates is None or dates.shape != series.shape[:2]:
+        given = "no dates" if dates is None else f"dates {tuple(dates.shape)}"
+        raise ValueError(
+            f"this network reads a series (n, dates, bands, h, w) and the days since 2014-04-03 "
+            f"(n, dates), and got {tuple(series.shape)} and {given}; "
+            "call network(optical, sar, dates=days)"
+        )
+    return dates.to(series.device)
+
+
+_LAYERS = {
+    "norm": "norm",
+    "fn.0": "widen",
+    "fn.1": "widen_norm",
+    "fn.3": "depthwise",
+    "fn.4": "depthwise_norm",
+    "fn.6.fc.0": "squeeze",
+    "fn.6.fc.2": "excite",
+    "fn.7": "narrow",
+    "fn.8": "narrow_norm",
+}
+_PUBLISHED = {
+    "in_conv.conv.conv.0": "enter",
+    "in_conv.conv.conv.1": "enter_norm",
+    "temporal_encoder.inconv": "temporal.embed",
+    "temporal_encoder.in_norm": "temporal.norm",
+    "temporal_encoder.attention_heads.Q": "temporal.query",
+    "temporal_encoder.attention_heads.fc1_k": "temporal.key",
+    "out_conv.conv.conv.0": "head",
+}
+
+
+def published_name(name: str) -> str | None:
+    """Our name of an entry of the authors' checkpoint.
+
+    Parameters
+    ----------
+    name : str
+        Name without prefixes such as ``module.``.
+
+    Returns
+    -------
+    str or None
+        Our name; None for counters, which carry no weight. An unknown name comes back as it is, so
+        that a strict load refuses it.
+
+    Examples
+    --------
+    >>> published_name("out_block.4.conv.fn.6.fc.0.weight")
+    'decoder.4.squeeze.weight'
+    >>> published_name("temporal_encoder.attention_heads.Q")
+    'temporal.query'
+    """
+    if name.endswith("num_batches_tracked"):
+        return None
+    if match := re.fullmatch(r"(in|out)_block\.(\d+)\.conv\.(.+)\.(\w+)", name):
+        side, block, layer, entry = match.groups()
+        if layer in _LAYERS:
+            return f"{'en' if side == 'in' else 'de'}coder.{block}.{_LAYERS[layer]}.{entry}"
+    if name in _PUBLISHED:
+        return _PUBLISHED[name]
+    layer, _, entry = name.rpartition(".")
+    return f"{_PUBLISHED[layer]}.{entry}" if layer in _PUBLISHED else name
