@@ -9,7 +9,7 @@ from operator import getitem
 from typing import Any
 
 import numpy as np
-from dask._task_spec import DataNode, List, Task, TaskRef
+from dask._task_spec import DataNode, Task, TaskRef
 from dask.array import Array as DaskArray
 from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
@@ -89,20 +89,24 @@ def _lazy(
     arrays = [a for group in groups for a in group]
     token = tokenize(function, [a.name for a in arrays], list(outputs), plan)
     name = f"{type(function).__name__.lower()}-{token}"
-    rows, columns = (plan.spans(c) for c in chunks[-2:])
-    graph: dict[Any, Any] = {f"{name}-function": DataNode(f"{name}-function", function)}
+    rows, columns = (tuple(plan.spans(c)) for c in chunks[-2:])
+    work = _Work(function, tuple(map(len, groups)), (rows, columns), chunks[-2:], lead)
+    graph: dict[Any, Any] = {f"{name}-function": DataNode(f"{name}-function", work)}
+    touched = [
+        [[n for n, _ in work.pieces(axis, k)] for k in range(len(chunks[axis - 2]))]
+        for axis in (0, 1)
+    ]
+    names = [(a.name, (0,) * (a.ndim - lead - 2)) for a in arrays]
     for index in product(*(range(len(c)) for c in chunks)):
-        y, x = rows[index[-2]], columns[index[-1]]
-        grid = [
-            (pieces(s.read_start, s.read_stop, c)) for s, c in zip((y, x), chunks[-2:], strict=True)
-        ]
-        parts = List(
-            *(List(*(_references(a, index[:lead], grid, lead) for a in group)) for group in groups)
+        *head, i, j = index
+        parts = (
+            TaskRef((source, *head, *middle, m, n))
+            for source, middle in names
+            for m in touched[0][i]
+            for n in touched[1][j]
         )
         key = (name, *index)
-        graph[key] = Task(
-            key, _run, TaskRef(f"{name}-function"), parts, grid, (y.core, x.core), lead
-        )
+        graph[key] = Task(key, _run, TaskRef(f"{name}-function"), i, j, *parts)
     results = []
     for number, output in enumerate(outputs):
         label = f"{name}-{number}"
@@ -126,29 +130,32 @@ def _lazy(
     return tuple(results)
 
 
-def _references(
-    array: DaskArray, head: tuple[int, ...], grid: list[list[tuple[int, slice]]], lead: int
-) -> List:
-    """Keys of the chunks that a window touches, row by row."""
-    middle = (0,) * (array.ndim - lead - 2)
-    return List(
-        *(
-            List(*(TaskRef((array.name, *head, *middle, i, j)) for j, _ in grid[1]))
-            for i, _ in grid[0]
-        )
-    )
+@dataclass(frozen=True)
+class _Work:
+    """What all blocks share, stored once in the graph."""
+
+    function: Function
+    groups: tuple[int, ...]
+    spans: tuple[tuple[Span, ...], tuple[Span, ...]]
+    chunks: tuple[tuple[int, ...], ...]
+    lead: int
+
+    def pieces(self, axis: int, block: int) -> list[tuple[int, slice]]:
+        """Chunks that the window of a block touches along y (0) or x (1)."""
+        s = self.spans[axis][block]
+        return pieces(s.read_start, s.read_stop, self.chunks[axis])
 
 
-def _run(
-    function: Function,
-    groups: list[list[list[list[NDArray[Any]]]]],
-    grid: list[list[tuple[int, slice]]],
-    core: tuple[slice, slice],
-    lead: int,
-) -> tuple[NDArray[Any], ...]:
+def _run(work: _Work, i: int, j: int, *parts: NDArray[Any]) -> tuple[NDArray[Any], ...]:
     """The task: join the chunks of each array, stack each group, apply the function."""
-    windows = [_stack([_join(parts, grid) for parts in group], lead) for group in groups]
-    return function(*windows, core=core)
+    grid, queue = [work.pieces(0, i), work.pieces(1, j)], iter(parts)
+    windows = []
+    for count in work.groups:
+        joined = [
+            _join([[next(queue) for _ in grid[1]] for _ in grid[0]], grid) for _ in range(count)
+        ]
+        windows.append(_stack(joined, work.lead))
+    return work.function(*windows, core=(work.spans[0][i].core, work.spans[1][j].core))
 
 
 def _join(parts: list[list[NDArray[Any]]], grid: list[list[tuple[int, slice]]]) -> NDArray[Any]:
