@@ -71,6 +71,44 @@ def show_model(name: str) -> None:
         click.echo(f"  {key}: {value}")
 
 
+@models.command("convert")
+@click.argument("checkpoint", nargs=-1, required=True, type=click.Path())
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--architecture", required=True, help="Or a variant, see `xcloudfree models`.")
+@click.option("--name", help="Of the model; by default that of variant and file.")
+@click.option("--optical-bands", help="Comma-separated, in the order of the weights.")
+@click.option("--polarisations", help="Comma-separated, in the order of the weights.")
+@click.option("--level", type=click.Choice(["TOA", "BOA"]), default="TOA", show_default=True)
+@click.option(
+    "--sar-quantity",
+    type=click.Choice(["sigma0", "gamma0"]),
+    default="sigma0",
+    show_default=True,
+)
+def convert_model(
+    checkpoint: tuple[str, ...],
+    out: Path,
+    architecture: str,
+    name: str | None,
+    optical_bands: str | None,
+    polarisations: str | None,
+    level: str,
+    sar_quantity: str,
+) -> None:
+    """Turn a published CHECKPOINT (or the two of a pair) into a model file OUT (.safetensors)."""
+    model = xcf.models.convert(
+        checkpoint if len(checkpoint) > 1 else checkpoint[0],
+        architecture,
+        name=name,
+        optical_bands=None if optical_bands is None else optical_bands.split(","),
+        polarisations=None if polarisations is None else polarisations.split(","),
+        level=level,
+        sar_quantity=sar_quantity,
+    )
+    model.save(out)
+    click.echo(repr(model))
+
+
 @main.command()
 @click.argument("scene", type=click.Path(exists=True))
 @click.argument("out", type=click.Path())

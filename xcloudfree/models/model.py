@@ -143,6 +143,27 @@ class Model:
         save_file(state, partial, metadata={"xcloudfree": self.spec.to_json()})
         return partial.replace(path)
 
+    def push_to_hub(self, repo_id: str, *, private: bool = False, token: str | None = None) -> str:
+        """Publish on the Hugging Face Hub, with a model card made from the specification.
+
+        Parameters
+        ----------
+        repo_id : str
+            ``"owner/name"``; made where absent.
+        private : bool
+            Whether a new repository is hidden from others.
+        token : str, optional
+            Access token; by default ``HF_TOKEN`` or that of ``hf auth login``.
+
+        Returns
+        -------
+        str
+            Address of the repository, which :func:`xcloudfree.models.from_pretrained` reads.
+        """
+        from xcloudfree.models import hub
+
+        return hub.push_to_hub(self, repo_id, private=private, token=token)
+
     @classmethod
     def read(cls, path: str | Path) -> Model:
         """Read what :meth:`save` wrote; never unpickles anything.

@@ -1,0 +1,117 @@
+"""Convolutions of a Keras HDF5 file, in the order of the layers."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xcloudfree.exceptions import WeightsError
+
+Array = NDArray[np.float32]
+
+
+def read_convolutions(path: str | Path) -> list[tuple[Array, Array]]:
+    """Kernel and bias of every convolution of a file of ``save_weights`` or ``model.save``.
+
+    Parameters
+    ----------
+    path : str or Path
+        An HDF5 file in the layout of Keras 1 or 2 (attributes name layers and weights in order), or
+        of the ``.weights.h5`` of Keras 3 (layers in the order of their numbers).
+
+    Returns
+    -------
+    list of (ndarray, ndarray)
+        Kernel (height, width, inputs, outputs) and bias (outputs,), float32.
+
+    Raises
+    ------
+    WeightsError
+        If the file is damaged, holds no convolutions, or does not tell their order.
+    """
+    try:
+        import h5py
+    except ImportError:
+        raise WeightsError(
+            f"{path} is a Keras file, which needs h5py; call `pip install 'xcloudfree[convert]'`"
+        ) from None
+    try:
+        with h5py.File(path, "r") as file:
+            root = file.get("model_weights", file)
+            arrays = _listed(root) if _has(root, "layer_names") else _numbered(path, file, h5py)
+    except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        if isinstance(error, WeightsError):
+            raise
+        raise WeightsError(
+            f"{path} is a truncated or no Keras file ({error}); download it again"
+        ) from error
+    found = [
+        (name, array, after)
+        for (name, array), (_, after) in zip(arrays, [*arrays[1:], ("", None)], strict=True)
+        if array.ndim == 4
+    ]
+    if not found:
+        raise WeightsError(
+            f"{path} holds no convolutions; give the file that model.save_weights(path) wrote"
+        )
+    for name, kernel, bias in found:
+        if bias is None or bias.shape != kernel.shape[3:]:
+            raise WeightsError(
+                f"{path} has no bias beside {name}, so it is no DSen2-CR; "
+                "give the file of the authors' Keras model"
+            )
+    return [(kernel, bias) for _, kernel, bias in found if bias is not None]
+
+
+def _listed(root: Any) -> list[tuple[str, Array]]:
+    """All weights in the order that the attributes of Keras 1 and 2 give."""
+    return [
+        (f"{layer}/{name}", np.asarray(root[layer][name], np.float32))
+        for layer in _names(root, "layer_names")
+        for name in _names(root[layer], "weight_names")
+    ]
+
+
+def _numbered(path: str | Path, file: Any, h5py: Any) -> list[tuple[str, Array]]:
+    """Convolutions in the order of their numbers, as Keras counts what it makes."""
+    places: list[str] = []
+    layers = file.get("layers", file)
+    layers.visititems(
+        lambda name, node: (
+            places.append(name) if isinstance(node, h5py.Dataset) and node.ndim in (1, 4) else None
+        )
+    )
+    places = [p for p in places if re.match(r"\w*conv2d", p)]
+    stems = {re.sub(r"_\d+$", "", p.split("/")[0]) for p in places}
+    if len(stems) > 1:
+        raise WeightsError(
+            f"{path} does not tell the order of its layers {sorted(stems)[:5]}; "
+            "write it from Keras 2 with model.save_weights('weights.h5') and convert that"
+        )
+    # the kernel (4 dimensions) before its bias
+    places.sort(key=lambda place: (_number(place), -layers[place].ndim))
+    return [(place, np.asarray(layers[place], np.float32)) for place in places]
+
+
+def _number(place: str) -> int:
+    found = re.search(r"_(\d+)$", place.split("/")[0])
+    return int(found[1]) if found else 0
+
+
+def _has(node: Any, attribute: str) -> bool:
+    return attribute in node.attrs or f"{attribute}0" in node.attrs
+
+
+def _names(node: Any, attribute: str) -> list[str]:
+    """An attribute of names, which Keras splits into ``attribute0, attribute1, ...`` where long."""
+    parts, number = [], 0
+    if attribute in node.attrs:
+        parts = list(node.attrs[attribute])
+    while f"{attribute}{number}" in node.attrs:
+        parts += list(node.attrs[f"{attribute}{number}"])
+        number += 1
+    return [part.decode() if isinstance(part, bytes) else str(part) for part in parts]
