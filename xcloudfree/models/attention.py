@@ -65,7 +65,7 @@ class WindowAttention(nn.Module):
         self.proj = nn.Linear(features, features)
         self.relative_bias = nn.Parameter(torch.empty((2 * window - 1) ** 2, heads))
         nn.init.trunc_normal_(self.relative_bias, std=0.02)
-        self.register_buffer("index", _relative_index(window), persistent=False)
+        self.register_buffer("index", relative_index(window), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Attend inside the windows of ``x`` of shape (n, h, w, features)."""
@@ -132,8 +132,24 @@ class SwinBlock(nn.Module):
         return out.permute(0, 3, 1, 2)
 
 
-def _relative_index(window: int) -> Tensor:
-    """Row of the bias table for each pair of cells in a window."""
+def relative_index(window: int) -> Tensor:
+    """Row of the table of relative position biases for each pair of cells in a window.
+
+    Parameters
+    ----------
+    window : int
+        Side of the window in cells.
+
+    Returns
+    -------
+    Tensor
+        (window**2, window**2) of int64; the table has ``(2 * window - 1) ** 2`` rows.
+
+    Examples
+    --------
+    >>> relative_index(2)[0].tolist()
+    [4, 3, 1, 0]
+    """
     axis = torch.arange(window)
     cells = torch.stack(torch.meshgrid(axis, axis, indexing="ij")).flatten(1)
     offset = cells[:, :, None] - cells[:, None, :] + window - 1

@@ -9,7 +9,15 @@ from typing import Any
 from torch import nn
 
 from xcloudfree.exceptions import ModelError
-from xcloudfree.models import carf, dsen2cr, uncrtaints
+from xcloudfree.models import (
+    carf,
+    diffusion,
+    dsen2cr,
+    glfcr,
+    sar_opt_cgan,
+    simulation_fusion,
+    uncrtaints,
+)
 from xcloudfree.models.config import NetworkConfig
 
 Names = Callable[[str], str | None]
@@ -53,6 +61,14 @@ NETWORKS: dict[str, Architecture] = {
         carf.Carf,
         "Cloud-Aware SAR Fusion for Enhanced Optical Sensing in Space Missions (2025)",
     ),
+    "glfcr": Architecture(
+        glfcr.GlfcrConfig,
+        glfcr.Glfcr,
+        "Xu et al., ISPRS Journal of Photogrammetry and Remote Sensing 192 (2022)",
+        "dsen2cr",
+        glfcr.published_name,
+        _NO_LICENCE,
+    ),
     "dsen2cr": Architecture(
         dsen2cr.Dsen2crConfig,
         dsen2cr.Dsen2cr,
@@ -68,6 +84,27 @@ NETWORKS: dict[str, Architecture] = {
         "uncrtaints-10",
         uncrtaints.published_name,
         _NO_LICENCE,
+    ),
+    "sar-opt-cgan": Architecture(
+        sar_opt_cgan.SarOptCganConfig,
+        sar_opt_cgan.SarOptCgan,
+        "Grohnfeldt, Schmitt and Zhu, IGARSS (2018)",
+        "pix2pix",
+        sar_opt_cgan.published_name,
+        "no code or weights of the authors are known to us",
+    ),
+    "simulation-fusion-gan": Architecture(
+        simulation_fusion.SimulationFusionConfig,
+        simulation_fusion.SimulationFusion,
+        "Gao et al., Remote Sensing 12(1), 191 (2020)",
+        "pix2pix",
+        simulation_fusion.published_name,
+        "not known to us; see the authors' repository before you redistribute weights",
+    ),
+    "diffusion": Architecture(
+        diffusion.DiffusionConfig,
+        diffusion.Diffusion,
+        "after Zhao and Jia, Remote Sensing 15(11), 2861 (2023), as a bridge",
     ),
 }
 """Architectures by name."""

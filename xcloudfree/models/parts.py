@@ -6,6 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+FILTERED_AT_ONCE = 4
+"""Channels for which the dynamic filter holds kernels in memory, which are 25 times as many."""
+
 
 class DenseBlock(nn.Module):
     """Residual dense block: each convolution sees all features before it."""
@@ -26,7 +29,17 @@ class DenseBlock(nn.Module):
 
 
 class DynamicFilter(nn.Module):
-    """A 5x5 kernel per pixel and channel, predicted from both branches, applied to one of them."""
+    """A 5x5 kernel per pixel and channel, predicted from both branches, applied to one of them.
+
+    Dynamic filter generation of GLF-CR (Xu et al. 2022), section 3.2.
+
+    Parameters
+    ----------
+    features : int
+        Channels of each branch.
+    size : int
+        Side of the kernels, odd.
+    """
 
     def __init__(self, features: int, size: int = 5) -> None:
         super().__init__()
@@ -44,18 +57,66 @@ class DynamicFilter(nn.Module):
 
     def forward(self, optical: Tensor, sar: Tensor) -> Tensor:
         """Filter ``sar``; all of shape (n, features, h, w)."""
+        evidence = self.evidence(optical, sar)
+        half = self.size // 2
+        # contiguous planes, because a shift then moves whole rows
+        padded = functional.pad(sar.contiguous(), (half, half, half, half), mode="replicate")
+        filtered = []
+        for start in range(0, sar.shape[1], FILTERED_AT_ONCE):
+            channels = slice(start, start + FILTERED_AT_ONCE)
+            filtered.append(apply_kernels(padded[:, channels], self.kernels(evidence, channels)))
+        format_ = torch.channels_last if _channels_last(sar) else torch.contiguous_format
+        return torch.cat(filtered, 1).contiguous(memory_format=format_)
+
+    def evidence(self, optical: Tensor, sar: Tensor) -> Tensor:
+        """Features (n, features, h, w) from which the kernels follow pixel by pixel."""
         x = functional.leaky_relu(self.enter(torch.cat([optical, sar], 1)), 0.1)
         for block in self.blocks:
             x = x + block(x)
-        kernels = functional.leaky_relu(self.kernel(x), 0.1).unflatten(1, (-1, self.size**2))
-        half = self.size // 2
-        padded = functional.pad(sar, (half, half, half, half), mode="replicate")
-        height, width = sar.shape[-2:]
-        out = torch.zeros_like(sar)
-        for tap in range(self.size**2):  # shifted slices: no copy of 25 times the features
-            dy, dx = divmod(tap, self.size)
-            out = out + kernels[:, :, tap] * padded[..., dy : dy + height, dx : dx + width]
-        return out
+        return x
+
+    def kernels(self, evidence: Tensor, channels: slice) -> Tensor:
+        """Kernels of some channels, (n, channels * size**2, h, w), channel before row and column.
+
+        A matrix product instead of the convolution, because it writes planes from features in any
+        memory layout.
+        """
+        taps = slice(channels.start * self.size**2, channels.stop * self.size**2)
+        weight, bias = self.kernel.weight[taps, :, 0, 0], self.kernel.bias
+        assert bias is not None
+        flat = evidence.flatten(2)
+        kernels = torch.baddbmm(bias[taps, None], weight.expand(len(flat), -1, -1), flat)
+        return functional.leaky_relu_(kernels, 0.1).unflatten(2, evidence.shape[2:])
+
+
+def apply_kernels(padded: Tensor, kernels: Tensor) -> Tensor:
+    """Weighted sum over the neighbourhood of each pixel, with its own weights per channel.
+
+    Parameters
+    ----------
+    padded : Tensor
+        Features (n, c, h + k - 1, w + k - 1), continued by half a kernel on all sides.
+    kernels : Tensor
+        Weights (n, c * k * k, h, w), ordered by channel, row, column.
+
+    Returns
+    -------
+    Tensor
+        ``out[c, y, x] = sum(kernels[c, i, j, y, x] * padded[c, y + i, x + j])``, (n, c, h, w).
+
+    Notes
+    -----
+    The neighbourhoods are a view of the features: no copy of ``k * k`` times their size.
+
+    Examples
+    --------
+    >>> import torch
+    >>> apply_kernels(torch.ones(1, 2, 6, 7), torch.ones(1, 2 * 9, 4, 5)).unique()
+    tensor([9.])
+    """
+    size = padded.shape[2] - kernels.shape[2] + 1
+    shifted = padded.unfold(2, size, 1).unfold(3, size, 1).permute(0, 1, 4, 5, 2, 3)
+    return (kernels.unflatten(1, (-1, size, size)) * shifted).sum((2, 3))
 
 
 class CrossGate(nn.Module):
@@ -84,3 +145,8 @@ def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
         return x
     mode = "reflect" if below < height and right < width else "replicate"
     return functional.pad(x, (0, right, 0, below), mode=mode)
+
+
+def _channels_last(x: Tensor) -> bool:
+    """Whether the channels of a map lie next to each other in memory."""
+    return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()

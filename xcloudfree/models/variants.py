@@ -22,6 +22,8 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
         "carf",
         {"features": 96, "growth": 48, "layers": 5, "blocks": 3, "stages": 6, "heads": 8},
     ),
+    "carf-reference": ("glfcr", {}),
+    "glfcr": ("glfcr", {}),
     "dsen2cr": ("dsen2cr", {}),
     "dsen2cr-small": ("dsen2cr", {"features": 64, "blocks": 8}),
     "uncrtaints": ("uncrtaints", {}),
@@ -36,6 +38,11 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
             "acquisitions": 3,
         },
     ),
+    "sar-opt-cgan": ("sar-opt-cgan", {}),
+    "simulation-fusion-gan": ("simulation-fusion-gan", {}),
+    "simulation-fusion-gan-resnet": ("simulation-fusion-gan", {"generator": "resnet"}),
+    "diffusion": ("diffusion", {}),
+    "diffusion-tiny": ("diffusion", {"features": 32, "blocks": 4}),
 }  # fmt: skip
 """Architecture and options by name, see :data:`xcloudfree.models.networks.NETWORKS`.
 

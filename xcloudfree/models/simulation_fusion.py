@@ -1,0 +1,206 @@
+"""Simulation-Fusion GAN: optical from backscatter first, then fused with what clouds left.
+
+Gao, Yuan, Li, Zhang and Su (2020), Cloud Removal with Fusion of High Resolution Optical and SAR
+Images Using Generative Adversarial Networks, Remote Sensing 12(1), 191.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from xcloudfree.models.config import NetworkConfig
+from xcloudfree.models.pix2pix import (
+    PatchDiscriminator,
+    ResNetGenerator,
+    UNet,
+    through_resnet,
+)
+from xcloudfree.models.pix2pix_names import published_resnet_name, published_unet_name
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulationFusionConfig(NetworkConfig):
+    """Hyper-parameters of :class:`SimulationFusion`.
+
+    Parameters
+    ----------
+    optical_bands, sar_bands : int
+        Channels of the two inputs.
+    generator : {"unet", "resnet"}
+        Kind of both generators. The U-Net reads all of its tile; the residual one sees a bounded
+        neighbourhood, so that tiles of a scene agree exactly.
+    features : int
+        Channels of the generators' first convolution.
+    blocks : int
+        Residual blocks of ``generator="resnet"``.
+    levels : int
+        Levels of ``generator="unet"``.
+    norm : bool
+        Whether ``generator="unet"`` has batch normalisation.
+
+    Examples
+    --------
+    >>> config = SimulationFusionConfig(generator="resnet")
+    >>> config.stride, config.reach
+    (4, 167)
+    """
+
+    generator: Literal["unet", "resnet"] = "unet"
+    features: int = 64
+    blocks: int = 9
+    levels: int = 7
+    norm: bool = True
+
+    def __post_init__(self) -> None:
+        if self.generator not in ("resnet", "unet"):
+            raise ValueError(f"generator is {self.generator!r} and not one of 'resnet', 'unet'")
+        if self.generator == "resnet" and not self.norm:
+            raise ValueError("norm=False is for generator='unet'; the residual one has no biases")
+
+    @property
+    def stride(self) -> int:
+        """Pixels by which the input may be shifted and the answer shifts with it."""
+        return 4 if self.generator == "resnet" else 1
+
+    @property
+    def reach(self) -> int | None:
+        """Pixels beyond a stride-aligned output that can influence it: through both generators."""
+        if self.generator == "unet":
+            return None
+        low, high = 0, self.stride - 1
+        for _ in ("fusion", "simulation"):
+            low, high = through_resnet(low, high, self.blocks)
+        return max(-low, high - (self.stride - 1))
+
+
+class SimulationFusion(nn.Module):
+    """Two generators: backscatter to reflectance, and all of it to cloud-free reflectance.
+
+    Parameters
+    ----------
+    config : SimulationFusionConfig
+        Hyper-parameters.
+
+    Notes
+    -----
+    While fitting, the second generator reads the simulation with brightness, contrast and order of
+    its bands changed at random, so that it learns to take texture from there and not colour, and
+    its loss does not reach the first generator: fit that one with the absolute error of
+    :meth:`simulate`.
+    """
+
+    def __init__(self, config: SimulationFusionConfig) -> None:
+        super().__init__()
+        c = self.config = config
+        self.simulation = _generator(c, c.sar_bands)
+        self.fusion = _generator(c, c.sar_bands + 2 * c.optical_bands)
+
+    def simulate(self, sar: Tensor) -> Tensor:
+        """Guess reflectance from backscatter alone.
+
+        Parameters
+        ----------
+        sar : Tensor
+            Backscatter from -1 to 1, (n, sar_bands, h, w), any h and w.
+
+        Returns
+        -------
+        Tensor
+            Reflectance from -1 to 1, (n, optical_bands, h, w).
+        """
+        return self.simulation(sar)
+
+    def forward(self, optical: Tensor, sar: Tensor) -> Tensor:
+        """Reconstruct.
+
+        Parameters
+        ----------
+        optical : Tensor
+            Cloudy reflectance from -1 to 1, (n, optical_bands, h, w), any h and w.
+        sar : Tensor
+            Backscatter from -1 to 1, (n, sar_bands, h, w).
+
+        Returns
+        -------
+        Tensor
+            Cloud-free reflectance from -1 to 1, shaped as `optical`.
+        """
+        simulated = self.simulate(sar)
+        if self.training:
+            simulated = randomised(simulated.detach())
+        return self.fusion(torch.cat([sar, optical, simulated], 1))
+
+
+def randomised(image: Tensor) -> Tensor:
+    """Change brightness, contrast and order of the bands at random, each image for itself.
+
+    Parameters
+    ----------
+    image : Tensor
+        (n, bands, h, w).
+
+    Returns
+    -------
+    Tensor
+        ``(image - mean) / deviation * (deviation + e1) + e2`` with one standard normal e1 and e2
+        from torch's generator for each band, the bands in random order.
+    """
+    deviation, mean = torch.std_mean(image, dim=(-2, -1), correction=0, keepdim=True)
+    contrast, brightness = torch.randn_like(mean), torch.randn_like(mean)
+    standard = (image - mean) / deviation.clamp_min(1e-6)
+    changed = standard * (deviation + contrast) + brightness
+    order = torch.rand(image.shape[:2], device=image.device).argsort(1)
+    return changed.gather(1, order[:, :, None, None].expand_as(changed))
+
+
+def discriminator(config: SimulationFusionConfig) -> PatchDiscriminator:
+    """Build the opponent for fitting: it judges an image beside the backscatter.
+
+    Parameters
+    ----------
+    config : SimulationFusionConfig
+        Of the generators.
+
+    Returns
+    -------
+    PatchDiscriminator
+        ``discriminator(sar, image)``.
+    """
+    return PatchDiscriminator(config.sar_bands + config.optical_bands, config.features)
+
+
+def published_name(name: str) -> str | None:
+    """Our name of an entry of the authors' checkpoints, which hold one generator each.
+
+    Parameters
+    ----------
+    name : str
+        ``G1.`` (simulation) or ``G2.`` (fusion) and the authors' name.
+
+    Returns
+    -------
+    str or None
+        Name in :class:`SimulationFusion`; None for the counters of batch normalisation.
+
+    Examples
+    --------
+    >>> published_name("G1.model.26.bias"), published_name("G2.model.model.3.bias")
+    ('simulation.leave.bias', 'fusion.levels.0.up.bias')
+    """
+    if name.endswith("num_batches_tracked"):
+        return None
+    which, _, rest = name.partition(".")
+    ours = published_unet_name if rest.startswith("model.model.") else published_resnet_name
+    part = {"G1": "simulation", "G2": "fusion"}.get(which)
+    return name if part is None else f"{part}.{ours(rest)}"
+
+
+def _generator(config: SimulationFusionConfig, channels: int) -> UNet | ResNetGenerator:
+    c = config
+    if c.generator == "resnet":
+        return ResNetGenerator(channels, c.optical_bands, c.features, c.blocks)
+    return UNet(channels, c.optical_bands, c.levels, c.features, norm=c.norm)
