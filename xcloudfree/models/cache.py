@@ -8,8 +8,6 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from xcloudfree import models
 from xcloudfree.exceptions import ModelError, WeightsError
 from xcloudfree.models.model import Model
@@ -105,7 +103,7 @@ def slot(ref: Reference, device: str) -> Slot:
                 raise WeightsError(
                     f"{ref.source} changed since reconstruct() was called; call it again"
                 )
-            model.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            model.network.to(device)
             _SLOTS[key] = Slot(model, threading.Lock())
             for old in list(_SLOTS)[:-KEPT]:
                 del _SLOTS[old]

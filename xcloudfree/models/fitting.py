@@ -119,7 +119,7 @@ def outline(variant: str, described: Mapping[str, Any]) -> tuple[NetworkConfig, 
     """
     with torch.device("meta"):
         network = models.create(variant, **described).network
-    config: NetworkConfig = network.config  # type: ignore[assignment]
+    config: NetworkConfig = network.config
     entries = network.state_dict().items()
     return config, {k: tuple(t.shape) for k, t in entries if not k.endswith("num_batches_tracked")}
 

@@ -42,7 +42,7 @@ class Model:
 
     def __init__(self, spec: ModelSpec, network: nn.Module) -> None:
         self.spec = spec
-        self.network = network.eval()
+        self.network = network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def __repr__(self) -> str:
         s = self.spec

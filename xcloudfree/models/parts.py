@@ -106,7 +106,9 @@ def apply_kernels(padded: Tensor, kernels: Tensor) -> Tensor:
 
     Notes
     -----
-    The neighbourhoods are a view of the features: no copy of ``k * k`` times their size.
+    One shift after the other, in the same order for every pixel: no copy of ``k * k`` times the
+    features, and the same rounding wherever in a map a pixel lies, which a reduction over the taps
+    does not give.
 
     Examples
     --------
@@ -115,8 +117,13 @@ def apply_kernels(padded: Tensor, kernels: Tensor) -> Tensor:
     tensor([9.])
     """
     size = padded.shape[2] - kernels.shape[2] + 1
-    shifted = padded.unfold(2, size, 1).unfold(3, size, 1).permute(0, 1, 4, 5, 2, 3)
-    return (kernels.unflatten(1, (-1, size, size)) * shifted).sum((2, 3))
+    height, width = kernels.shape[2:]
+    taps = kernels.unflatten(1, (-1, size**2))
+    out = taps[:, :, 0] * padded[..., :height, :width]
+    for tap in range(1, size**2):
+        dy, dx = divmod(tap, size)
+        out = torch.addcmul(out, taps[:, :, tap], padded[..., dy : dy + height, dx : dx + width])
+    return out
 
 
 class CrossGate(nn.Module):

@@ -132,7 +132,7 @@ def fit(
     fitted = _copy(start, [scene for scene, _ in pairs])
     samples = PatchSamples(pairs, spec=fitted.spec, crop=crop, simulated=simulated, mask=mask)
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    network = fitted.network.train().to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = fitted.network.train().to(place, memory_format=torch.channels_last)
     spectrum = torch.from_numpy(samples.mean_spectrum()).clamp(0, 1)
     prior = getattr(network, "prior", None)
     if prior is not None and not fitted.spec.trained:
