@@ -22,6 +22,10 @@ Area = tuple[slice, slice]
 MICRO_BATCH = {"cpu": 1, "cuda": 8}
 """Images in one forward pass, by kind of device; a CPU gains nothing from more."""
 
+ALONE_FROM = 20480
+"""Pixels from which an image goes through the network alone. Torch convolves single images below
+this size by another method, which rounds otherwise: a small window would differ from the whole."""
+
 
 @dataclass(frozen=True)
 class Window:
@@ -129,6 +133,9 @@ class Inference:
         from xcloudfree.models.cache import slot
 
         place = slot(self.reference, self.device)
+        count = len(windows)
+        if count == 1 and windows[0].wanted.size <= ALONE_FROM:
+            windows = [*windows, *windows]
         x, r = place.model.normalise(
             np.stack([w.reflectance for w in windows]),
             np.stack([w.backscatter for w in windows]),
@@ -154,9 +161,9 @@ class Inference:
         ):
             out = place.model.network(x, r, **extra)
         if not self.uncertainty:
-            return [Prediction(mean) for mean in place.model.denormalise(out)]
-        means = place.model.denormalise(out[0])
-        deviations = place.model.deviation(out[1])
+            return [Prediction(mean) for mean in place.model.denormalise(out[:count])]
+        means = place.model.denormalise(out[0][:count])
+        deviations = place.model.deviation(out[1][:count])
         return [Prediction(m, d) for m, d in zip(means, deviations, strict=True)]
 
 

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from xcloudfree.models.config import NetworkConfig, through_convolutions
-from xcloudfree.models.parts import pad_to_multiple
+from xcloudfree.models.parts import logistic, pad_to_multiple
 
 CELL = 2
 """Pixels along each axis that become one cell of the network."""
@@ -102,8 +102,8 @@ class LevelBlock(nn.Module):
     def forward(self, x: Tensor, embedded: Tensor) -> Tensor:
         """Refine (n, features, h, w) at the level that (n, embedding) tells."""
         scale, shift = self.modulate(embedded)[:, :, None, None].chunk(2, 1)
-        y = self.first(functional.silu(x)) * (1 + scale) + shift
-        return x + self.second(functional.silu(y))
+        y = self.first(x * logistic(x)) * (1 + scale) + shift
+        return x + self.second(y * logistic(y))
 
 
 class Diffusion(nn.Module):
@@ -184,8 +184,7 @@ class Diffusion(nn.Module):
             Clean reflectance, shaped as `optical`.
         """
         c, (height, width) = self.config, optical.shape[-2:]
-        t = torch.as_tensor(level, dtype=optical.dtype, device=optical.device)
-        t = t.expand(len(optical))
+        t = torch.as_tensor(level, dtype=optical.dtype, device=optical.device).reshape(-1)
         embedded = self.embed(_waves(t))
         difference = noisy - optical
         x = pad_to_multiple(torch.cat([difference / c.spread, optical, sar], 1), CELL)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from xcloudfree.models.attention import MASKED, relative_index
+from xcloudfree.models.parts import logistic
 
 WINDOWS_AT_ONCE = 8
 """Windows whose logits are in memory together on a CPU: few enough for its cache."""
@@ -114,7 +115,7 @@ class JointWindowAttention(nn.Module):
         assert offset is not None
         flat = difference.flatten(2)
         mixed = torch.baddbmm(offset[:, None], weight.expand(len(flat), -1, -1), flat)
-        return torch.sigmoid(mixed).view_as(difference)
+        return logistic(mixed).view_as(difference)
 
 
 def to_windows(x: Tensor, window: int, shift: int) -> Tensor:

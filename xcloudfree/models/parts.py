@@ -139,9 +139,33 @@ class CrossGate(nn.Module):
         """Return the new optical and backscatter features, both (n, features, h, w)."""
         source = sar if self.filter is None else self.filter(optical, sar)
         difference = source - optical
-        optical = optical + torch.sigmoid(self.to_optical(difference)) * difference
+        optical = optical + logistic(self.to_optical(difference)) * difference
         difference = optical - source
-        return optical, sar + torch.sigmoid(self.to_sar(difference)) * difference
+        return optical, sar + logistic(self.to_sar(difference)) * difference
+
+
+def logistic(x: Tensor) -> Tensor:
+    """Sigmoid that rounds each value in the same way wherever it stands.
+
+    ``torch.sigmoid`` on a CPU rounds the last values of a segment otherwise than those before, and
+    where segments end depends on the size; tiles would differ from the whole in their last bit.
+
+    Parameters
+    ----------
+    x : Tensor
+        Any shape.
+
+    Returns
+    -------
+    Tensor
+        Between 0 and 1.
+
+    Examples
+    --------
+    >>> logistic(torch.tensor([0.0])).item()
+    0.5
+    """
+    return 0.5 * torch.tanh(0.5 * x) + 0.5
 
 
 def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
