@@ -14,6 +14,7 @@ from xcloudfree import weights as cloud_weights
 from xcloudfree.masks import Mask
 
 if TYPE_CHECKING:
+    import pandas as pd  # type: ignore[import-untyped]
     from matplotlib.figure import Figure
 
     from xcloudfree.models.model import Model
@@ -97,6 +98,12 @@ class CloudFreeAccessor:
             precision=precision,
             device=device,
         )
+
+    def report(self) -> pd.DataFrame:
+        """List what could not be read of a catalog, see :func:`xcloudfree.stac.status.report`."""
+        from xcloudfree.stac.status import report
+
+        return report(self._obj)
 
     def plot(self, **options: Any) -> Figure:
         """Show before, after, mask and backscatter, see :func:`xcloudfree.plot.plot`."""

@@ -28,6 +28,10 @@ class WeightsError(CloudFreeError, ValueError):
     """A weights file that cannot be read or does not fit its own description."""
 
 
+class DeviceMemoryError(CloudFreeError, MemoryError):
+    """The memory of a device does not hold what is asked of it."""
+
+
 class CatalogError(CloudFreeError, RuntimeError):
     """A catalog that cannot be reached, or that returned nothing usable."""
 
@@ -50,3 +54,11 @@ class QuantityWarning(UserWarning):
 
 class SeamWarning(UserWarning):
     """A network that reads its whole input is about to be run in fixed tiles."""
+
+
+class CatalogWarning(UserWarning):
+    """A catalog answered otherwise than it was asked, or an item says something doubtful."""
+
+
+class GridWarning(UserWarning):
+    """Scenes of several map projections are brought onto one grid."""

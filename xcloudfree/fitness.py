@@ -64,8 +64,8 @@ def check_fitness(scene: Scene, spec: ModelSpec) -> None:
         )
     if not spec.trained:
         warnings.warn(
-            f"{why} was not fitted: its weights are those that it started with, and the result means "
-            "nothing; fit it with xcloudfree.fit(...)",
+            f"{why} was not fitted: its weights are those that it started with, and the result "
+            "means nothing; fit it with xcloudfree.fit(...)",
             UntrainedWarning,
             stacklevel=4,
         )

@@ -17,7 +17,7 @@ from xcloudfree.fitness import check_fitness
 from xcloudfree.inference import Inference, Precision
 from xcloudfree.kernels.composite import Provenance
 from xcloudfree.kernels.tiles import Tiles
-from xcloudfree.kernels.windows import Halo, Plan
+from xcloudfree.kernels.windows import Halo
 from xcloudfree.masks import Mask, plan_mask
 from xcloudfree.models.spec import ModelSpec
 from xcloudfree.recognise import read
@@ -68,7 +68,7 @@ def reconstruct(
         Arithmetic of the network. ``"bfloat16"`` is for devices with units for it, and leaves an
         error of about 1e-3 in reflectance (docs/benchmarks.md).
     device : str, optional
-        Torch device; by default CUDA where there is one, else the CPU.
+        Torch device; by default CUDA where the computing process has it, else the CPU.
 
     Returns
     -------
@@ -130,18 +130,16 @@ def reconstruct(
             "make them alike with ds.astype('float32')"
         )
     masked = plan_mask(scene, mask, None, dilate)
-    plan = _plan(spec, halo, masked.reach + (EDGE if blend else 0), blend)
+    margin = masked.reach + (EDGE if blend else 0)
+    plan = _plan(spec, halo, margin)
     block = Reconstruction(
-        inference=Inference(
-            ref, spec, device or _device(), plan if isinstance(plan, Tiles) else None,
-            uncertainty, precision,
-        ),
+        inference=Inference(ref, spec, device or "auto", plan, uncertainty, precision),
         bands=optical.names,
         calibration=scene.calibration(),
         sar_calibration=scene.sar_calibration(),
         mask=masked,
         blend=blend,
-    )  # fmt: skip
+    )
     bands = len(optical.names)
     outputs = [Output(kinds.pop(), bands), Output(np.dtype("uint8"))]
     results = map_windows(
@@ -154,22 +152,20 @@ def reconstruct(
         ],
         outputs + [Output(np.dtype("float32"), bands)] * uncertainty,
         lead=len(scene.lead),
-        plan=plan,
+        plan=plan if isinstance(plan, Tiles) else _around(plan, margin),
     )
     data, provenance, deviation = (*results, None)[:3]
     return scene.restore(data, _flags(scene, provenance, block), deviation)
 
 
-def _plan(spec: ModelSpec, halo: Literal["exact"] | int, margin: int, blend: Blend) -> Plan:
-    """What to read for a block: a halo, or the fixed tiles that it touches."""
+def _plan(spec: ModelSpec, halo: Literal["exact"] | int, margin: int) -> Halo | Tiles:
+    """What the network reads around a pixel: a halo, or the fixed tiles that hold it."""
     if halo != "exact" and (
         isinstance(halo, bool) or not isinstance(halo, (int, np.integer)) or halo < 0
     ):
         raise ModelError(f"halo is {halo!r}; call reconstruct(halo='exact') or with pixels >= 0")
     if spec.reach is not None:
-        edge = -(-EDGE // spec.stride) * spec.stride if blend else 0
-        mask = margin - (EDGE if blend else 0)
-        return Halo((spec.reach + edge if halo == "exact" else int(halo)) + mask, spec.stride)
+        return Halo(spec.reach if halo == "exact" else int(halo), spec.stride)
     side = spec.tile or 256
     overlap = side // 4 if halo == "exact" else int(halo)
     if overlap > side // 2:
@@ -184,6 +180,12 @@ def _plan(spec: ModelSpec, halo: Literal["exact"] | int, margin: int, blend: Ble
         stacklevel=4,
     )
     return Tiles(side, overlap, margin)
+
+
+def _around(halo: Halo, margin: int) -> Halo:
+    """A halo for a block and a margin around it, of which predictions are needed too."""
+    grid = -(-margin // halo.stride) * halo.stride
+    return Halo(halo.pixels + grid, halo.stride)
 
 
 def _check_options(blend: Any, dilate: Any, precision: Any, device: str | None) -> None:
@@ -203,12 +205,6 @@ def _check_options(blend: Any, dilate: Any, precision: Any, device: str | None) 
         raise ModelError(f"unknown device {device!r}; call reconstruct(device='cpu')") from error
     if cuda and not torch.cuda.is_available():
         raise ModelError("there is no CUDA device here; call reconstruct(device='cpu')")
-
-
-def _device() -> str:
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _flags(scene: Scene, provenance: Any, block: Reconstruction) -> xr.DataArray:

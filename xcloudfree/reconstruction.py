@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -72,38 +73,48 @@ class Reconstruction:
         lead = windows[0].shape[:-3]
         images = [w.reshape(-1, *w.shape[len(lead) :]) for w in windows]
         blocks = [self._prepare(planes, core) for planes in zip(*images, strict=True)]
-        active = [b for b in blocks if b.filled.any()]
-        guesses = iter(self.inference([b.window for b in active]))
-        results = [self._finish(b, next(guesses) if b in active else None, core) for b in blocks]
+        guesses = iter(self.inference([b.window for b in blocks if b.window is not None]))
+        results = [self._finish(b, next(guesses) if b.window else None, core) for b in blocks]
         return tuple(
             np.stack(parts).reshape(*lead, *parts[0].shape) for parts in zip(*results, strict=True)
         )
 
     def _prepare(self, planes: tuple[NDArray[Any], ...], core: Core) -> _Block:
+        """Find what to reconstruct, and only if there is something, what the network reads."""
         given = int(self.mask.separate)
         stored, backscatter = planes[:2]
-        reflectance, sar = self._physical(stored, backscatter)
-        observed = np.isfinite(reflectance).all(0)
-        measured = np.isfinite(sar).all(0)
-        occluded = self._occluded(stored, planes[2 : 2 + given]) & observed
-
-        wanted = occluded if self.blend else observed
+        picked = self._picked()
+        inner = stored[:, *core]
+        observed = self.calibration.valid(inner[picked]).all(0)
+        near, within = _widened(core, self.mask.reach, stored.shape[-2:])
+        hidden = self._occluded(stored[:, *near], [p[..., *near] for p in planes[2 : 2 + given]])
+        wanted = hidden[within] & observed if self.blend else observed
+        measured = self.sar_calibration.valid(backscatter[:, *core]).all(0)
         provenance = np.full(observed.shape, Provenance.OBSERVED, np.uint8)
         provenance[~observed] = Provenance.NODATA
         provenance[wanted & measured] = Provenance.RECONSTRUCTED
         provenance[wanted & ~measured] = Provenance.UNRECONSTRUCTABLE
+        filled = provenance == Provenance.RECONSTRUCTED
+        if not filled.any():
+            self.calibration.decode(inner[:, ::4, ::4])  # refuses values of another unit
+            return _Block(inner, provenance, filled)
 
-        filled = np.zeros_like(observed)
-        filled[core] = provenance[core] == Provenance.RECONSTRUCTED
-        reads = ndimage.maximum_filter(filled, 2 * EDGE + 1) if self.blend else filled
+        reflectance, sar = self._physical(stored, backscatter)
+        clear = np.isfinite(reflectance).all(0)
+        occluded = self._occluded(stored, planes[2 : 2 + given]) & clear
+        reads = np.zeros_like(clear)
+        reads[core] = filled
+        if self.blend:
+            reads = ndimage.maximum_filter(reads, 2 * EDGE + 1)
         days, series = None, planes[2 + given :]
+        own = reflectance
         if series:
             days = series[0][:, 0, 0]
             others = [self._physical(*series[i : i + 2]) for i in range(1, len(series), 2)]
             reflectance = np.stack([reflectance, *(o for o, _ in others)])
             sar = np.stack([sar, *(r for _, r in others)])
-        window = Window(reflectance, sar, occluded | ~observed, reads, days)
-        return _Block(stored, observed & ~occluded, provenance, filled, window)
+        window = Window(reflectance, sar, occluded | ~clear, reads, days)
+        return _Block(inner, provenance, filled, own, clear & ~occluded, window)
 
     def _physical(
         self, stored: NDArray[Any], backscatter: NDArray[Any]
@@ -118,17 +129,14 @@ class Reconstruction:
     def _finish(
         self, block: _Block, guess: Prediction | None, core: Core
     ) -> tuple[NDArray[Any], ...]:
-        picked, provenance = self._picked(), block.provenance[core]
-        out = block.stored[:, *core].copy()
+        picked, out = self._picked(), block.stored.copy()
         deviation = np.full(out.shape, np.nan, np.float32)
-        lost = provenance == Provenance.UNRECONSTRUCTABLE
         if guess is not None:
-            filled, values = block.filled[core], guess.mean
+            filled, values = block.filled, guess.mean
             if self.blend:
-                reflectance = block.window.reflectance
-                values = feather(
-                    values, reflectance[0] if reflectance.ndim == 4 else reflectance, block.clear
-                )
+                assert block.reflectance is not None
+                assert block.clear is not None
+                values = feather(values, block.reflectance, block.clear)
             for band, plane in zip(picked, values[:, *core], strict=True):
                 out[band][filled] = self.calibration.encode(plane[filled], out.dtype)
             for band in set(range(len(out))) - set(picked):
@@ -136,10 +144,12 @@ class Reconstruction:
             if guess.deviation is not None:
                 for band, plane in zip(picked, guess.deviation[:, *core], strict=True):
                     deviation[band][filled] = plane[filled]
-        out[:, lost] = self._empty(out.dtype)
-        return (out, provenance, deviation) if self.inference.uncertainty else (out, provenance)
+        out[:, block.provenance == Provenance.UNRECONSTRUCTABLE] = self._empty(out.dtype)
+        if self.inference.uncertainty:
+            return out, block.provenance, deviation
+        return out, block.provenance
 
-    def _occluded(self, stored: NDArray[Any], given: tuple[NDArray[Any], ...]) -> NDArray[np.bool_]:
+    def _occluded(self, stored: NDArray[Any], given: Sequence[NDArray[Any]]) -> NDArray[np.bool_]:
         if self.mask.separate:
             return self.mask.compute(given[0])
         return self.mask.compute(stored[[self.bands.index(b) for b in self.mask.bands]])
@@ -154,10 +164,22 @@ EDGE = RADIUS + MARGIN
 
 @dataclass(frozen=True, eq=False)
 class _Block:
-    """One image of a block: what is stored, what is clear, and what to predict."""
+    """One image of a block: its core, and the window around it if there is something to predict."""
 
     stored: NDArray[Any]
-    clear: NDArray[np.bool_]
     provenance: NDArray[np.uint8]
     filled: NDArray[np.bool_]
-    window: Window
+    reflectance: NDArray[np.float32] | None = None
+    clear: NDArray[np.bool_] | None = None
+    window: Window | None = None
+
+
+def _widened(core: Core, pixels: int, shape: tuple[int, ...]) -> tuple[Core, Core]:
+    """The core and pixels around it in the window, and the core in that."""
+    starts = [max(0, s.start - pixels) for s in core]
+    near = tuple(
+        slice(start, min(n, s.stop + pixels))
+        for start, s, n in zip(starts, core, shape, strict=True)
+    )
+    within = tuple(slice(s.start - a, s.stop - a) for s, a in zip(core, starts, strict=True))
+    return near, within  # type: ignore[return-value]

@@ -128,6 +128,13 @@ class SarCalibration:
     units: str
     nodata: float | None = None
 
+    def valid(self, stored: NDArray[Any]) -> NDArray[np.bool_]:
+        """Where there is a measurement; same shape as `stored`."""
+        good = np.isfinite(stored) if self.units == "dB" else np.isfinite(stored) & (stored > 0)
+        if self.nodata is not None and not np.isnan(self.nodata):
+            good &= stored != self.nodata
+        return np.asarray(good)
+
     def decode(self, stored: NDArray[Any]) -> NDArray[np.float32]:
         """Backscatter in dB, NaN without a measurement; same shape as `stored`.
 
