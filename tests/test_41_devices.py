@@ -1,5 +1,6 @@
 """What a block costs, and what happens where memory ends."""
 
+import dask
 import numpy as np
 import pytest
 import torch
@@ -100,3 +101,27 @@ def test_the_device_is_chosen_where_the_task_runs(monkeypatch):
     assert resolved("auto") == "cpu"
     with pytest.raises(ModelError, match="device='cpu'"):
         make_bands().cloudfree.reconstruct(device="cuda")
+
+
+@pytest.mark.parametrize(("device", "expected"), [(None, {"GPU": 1}), ("cpu", {})])
+def test_tasks_ask_for_a_gpu_where_the_cluster_declares_them(device, expected):
+    from distributed import Client, LocalCluster
+
+    ds = stacked(make_bands()).chunk(y=20, x=20, time=1)
+    with (
+        LocalCluster(
+            n_workers=1, processes=False, resources={"GPU": 1}, dashboard_address=None
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        out = ds.cloudfree.reconstruct(model="carf-tiny", device=device)
+        with dask.config.set({"optimization.fuse.active": False}):  # fusing loses annotations
+            kept = client.persist(out)
+        client.gather(client.compute(kept.provenance.sum()))
+        asked = {
+            name: dict(task.resource_restrictions or {})
+            for name, task in cluster.scheduler.tasks.items()
+            if "reconstruction" in str(name) and len(name) == 4 and name[0].count("-") == 1
+        }
+    assert len(asked) == 12
+    assert all(a == expected for a in asked.values())

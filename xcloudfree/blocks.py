@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from operator import getitem
@@ -12,7 +12,7 @@ import numpy as np
 from dask._task_spec import DataNode, Task, TaskRef
 from dask.array import Array as DaskArray
 from dask.base import tokenize
-from dask.highlevelgraph import HighLevelGraph
+from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from numpy.typing import NDArray
 
 from xcloudfree.kernels.windows import ALONE, Plan, Span, pieces
@@ -47,6 +47,7 @@ def map_windows(
     *,
     lead: int,
     plan: Plan = ALONE,
+    resources: Mapping[str, float] | None = None,
 ) -> tuple[Any, ...]:
     """Apply a function to each block of a scene together with what it needs around it.
 
@@ -63,6 +64,8 @@ def map_windows(
         Dimensions before band, y and x.
     plan : Plan
         What to read for each block, the same along y and x.
+    resources : mapping, optional
+        What a task needs of a worker of dask.distributed, by name.
 
     Returns
     -------
@@ -75,7 +78,7 @@ def map_windows(
         return _eager(function, groups, outputs, lead, plan)
     chunks = (*first.chunks[:lead], *first.chunks[-2:])
     groups = [[_aligned(a, chunks, lead) for a in group] for group in groups]
-    return _lazy(function, groups, outputs, chunks, lead, plan)
+    return _lazy(function, groups, outputs, chunks, lead, plan, resources)
 
 
 def _lazy(
@@ -85,6 +88,7 @@ def _lazy(
     chunks: tuple[tuple[int, ...], ...],
     lead: int,
     plan: Plan,
+    resources: Mapping[str, float] | None,
 ) -> tuple[DaskArray, ...]:
     arrays = [a for group in groups for a in group]
     token = tokenize(function, [a.name for a in arrays], list(outputs), plan)
@@ -107,6 +111,8 @@ def _lazy(
         )
         key = (name, *index)
         graph[key] = Task(key, _run, TaskRef(f"{name}-function"), i, j, *parts)
+    annotations = {"resources": dict(resources)} if resources else None
+    base = MaterializedLayer(graph, annotations=annotations)
     results = []
     for number, output in enumerate(outputs):
         label = f"{name}-{number}"
@@ -115,7 +121,7 @@ def _lazy(
         for index in product(*(range(len(c)) for c in chunks)):
             key = (label, *index[:lead], *middle, *index[lead:])
             layer[key] = Task(key, getitem, TaskRef((name, *index)), number)
-        collected = HighLevelGraph.from_collections(name, graph, dependencies=arrays)
+        collected = HighLevelGraph.from_collections(name, base, dependencies=arrays)
         layers = {**collected.layers, label: layer}
         dependencies = {**collected.dependencies, label: {name}}
         bands = () if output.bands is None else ((output.bands,),)

@@ -141,7 +141,7 @@ class Inference:
         return found
 
     def _forward(self, windows: Sequence[Window], device: str) -> list[Prediction]:
-        """One forward pass; no two at a time on a device."""
+        """One forward pass, when the device admits it."""
         import torch
 
         from xcloudfree.models.cache import slot
@@ -170,7 +170,7 @@ class Inference:
         kind = torch.device(device).type
         try:
             with (
-                place.lock,
+                place.admission(),
                 torch.inference_mode(),
                 torch.autocast(kind, torch.bfloat16, enabled=low),
             ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -153,6 +154,7 @@ def reconstruct(
         outputs + [Output(np.dtype("float32"), bands)] * uncertainty,
         lead=len(scene.lead),
         plan=plan if isinstance(plan, Tiles) else _around(plan, margin),
+        resources=_resources(device),
     )
     data, provenance, deviation = (*results, None)[:3]
     return scene.restore(data, _flags(scene, provenance, block), deviation)
@@ -186,6 +188,19 @@ def _around(halo: Halo, margin: int) -> Halo:
     """A halo for a block and a margin around it, of which predictions are needed too."""
     grid = -(-margin // halo.stride) * halo.stride
     return Halo(halo.pixels + grid, halo.stride)
+
+
+def _resources(device: str | None) -> dict[str, float] | None:
+    """What tasks ask of the workers: one GPU, where the cluster in use declares them."""
+    distributed = sys.modules.get("distributed")
+    if device == "cpu" or distributed is None:
+        return None
+    try:
+        workers = distributed.get_client().scheduler_info(n_workers=-1)["workers"]
+    except ValueError:
+        return None
+    declared = any("GPU" in worker.get("resources", {}) for worker in workers.values())
+    return {"GPU": 1} if declared else None
 
 
 def _check_options(blend: Any, dilate: Any, precision: Any, device: str | None) -> None:

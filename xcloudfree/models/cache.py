@@ -10,6 +10,7 @@ from pathlib import Path
 
 from xcloudfree import models
 from xcloudfree.exceptions import ModelError, WeightsError
+from xcloudfree.models.admission import Admission
 from xcloudfree.models.model import Model
 
 
@@ -31,16 +32,17 @@ class Reference:
 
 @dataclass
 class Slot:
-    """A model on a device, and the lock that admits one forward pass at a time."""
+    """A model on a device, and the gate in front of that device."""
 
     model: Model
-    lock: threading.Lock
+    admission: Admission
 
 
 KEPT = 4
 """Models that stay in memory, the latest."""
 
 _SLOTS: dict[tuple[str, str], Slot] = {}  # the one mutable state of the library
+_GATES: dict[str, Admission] = {}  # one per device, shared by its models
 _GUARD = threading.Lock()
 
 
@@ -104,7 +106,7 @@ def slot(ref: Reference, device: str) -> Slot:
                     f"{ref.source} changed since reconstruct() was called; call it again"
                 )
             model.network.to(device)
-            _SLOTS[key] = Slot(model, threading.Lock())
+            _SLOTS[key] = Slot(model, _GATES.setdefault(device, Admission(device)))
             for old in list(_SLOTS)[:-KEPT]:
                 del _SLOTS[old]
         return _SLOTS[key]
