@@ -1,6 +1,5 @@
 """What a block costs, and what happens where memory ends."""
 
-import dask
 import numpy as np
 import pytest
 import torch
@@ -115,8 +114,7 @@ def test_tasks_ask_for_a_gpu_where_the_cluster_declares_them(device, expected):
         Client(cluster) as client,
     ):
         out = ds.cloudfree.reconstruct(model="carf-tiny", device=device)
-        with dask.config.set({"optimization.fuse.active": False}):  # fusing loses annotations
-            kept = client.persist(out)
+        kept = client.persist(out, optimize_graph=False)  # dask's fusing loses annotations
         client.gather(client.compute(kept.provenance.sum()))
         asked = {
             name: dict(task.resource_restrictions or {})
