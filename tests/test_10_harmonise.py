@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pystac
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from xcloudfree.bands import S2_BANDS
 from xcloudfree.exceptions import UnitsError
@@ -17,7 +19,14 @@ from xcloudfree.stac.harmonise import (
     reflectance_offset,
     sar_rule,
 )
-from xcloudfree.stac.pairing import Pass, nearest_passes, pass_key
+from xcloudfree.stac.pairing import (
+    FULL,
+    TIE,
+    Pass,
+    nearest_passes,
+    pass_key,
+    relative_orbit,
+)
 
 NO_CIRRUS = tuple(band for band in S2_BANDS if band != "B10")
 
@@ -97,11 +106,18 @@ def test_real_terrain_corrected_backscatter(data_root, name):
 
 
 @pytest.mark.parametrize("name", GRD)
-def test_real_grd_is_refused_and_rtc_named(data_root, name):
+def test_real_grd_is_refused_and_rtc_named_unless_it_is_accepted(data_root, name):
     item = read(data_root, name)
     assert mission(item) == "S1"
     with pytest.raises(UnitsError, match=r"RTC.*load\("):
         sar_rule(item)
+    rule = sar_rule(item, detected=True)
+    assert (rule.quantity, rule.units, rule.geolocation) == ("sigma0", "DN", "gcps")
+    assert rule.nodata == 0
+    pols = item["properties"]["sar:polarizations"]
+    assert dict(rule.calibration) == {p: f"schema-calibration-{p.lower()}" for p in pols}
+    assert rule.orbit_state == item["properties"]["sat:orbit_state"]
+    assert f"orbit {item['properties']['sat:absolute_orbit']}" in rule.pass_key
 
 
 @pytest.mark.parametrize("name", NO_SCENE)
@@ -198,6 +214,27 @@ def test_our_own_stamp_tells_the_quantity():
     assert (rule.quantity, rule.units) == ("sigma0", "dB")
 
 
+def test_both_directions_of_one_orbit_are_two_passes():
+    """Near the poles a place is seen on the way up and, minutes later, on the way down."""
+    orbit = {"platform": "sentinel-1a", "sat:absolute_orbit": 58252}
+    keys = {pass_key(item(**orbit, **{"sat:orbit_state": s})) for s in ("ascending", "descending")}
+    assert len(keys) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "track"),
+    [
+        ("S1A_IW_GRDH_1SDV_20250311T044231_20250311T044249_058252_073302_rtc", "58252", 80),
+        ("S1B_IW_GRDH_1SDV_20161121T010939_20161121T011004_003050_0052FC_COG", "3050", 49),
+        ("s1_rtc_0AB45D_S15E034_2023_03_05", "datatake 0AB45D", None),
+    ],
+)
+def test_the_pass_from_the_name_where_the_properties_do_not_tell(name, key, track):
+    one = item(platform=f"sentinel-1{name[2].lower() if name[2] in 'AB' else 'a'}") | {"id": name}
+    assert pass_key(one).endswith(key)
+    assert relative_orbit(one) == track
+
+
 def test_one_pass_of_several_slices_and_two_passes_of_one_day():
     def one(orbit, time):
         return item(**{"platform": "sentinel-1a", "sat:absolute_orbit": orbit, "datetime": time})
@@ -257,3 +294,92 @@ def test_a_pass_over_a_corner_loses_to_one_over_everything():
     passes = [Pass("corner", DAY, 1, 0.1), Pass("all", DAY + hours(30), 1, 1.0)]
     assert nearest_passes([DAY], passes, hours(72)) == [1]
     assert nearest_passes([DAY], passes, hours(24)) == [0]
+
+
+def test_the_orbit_that_can_serve_the_whole_series_goes_before_a_little_nearer():
+    """Morning and evening passes of one day: the mornings are nearer, the evenings always there."""
+    mornings = [Pass(f"m{n}", DAY + hours(24 * n - 5), 37) for n in (0, 1)]
+    evenings = [Pass(f"e{n}", DAY + hours(24 * n + 7), 110) for n in (0, 1, 2)]
+    times = [DAY + hours(24 * n) for n in (0, 1, 2)]
+    assert nearest_passes(times, [*mornings, *evenings], hours(10)) == [2, 3, 4]
+    assert nearest_passes(times[:2], [*mornings, *evenings], hours(10)) == [0, 1]
+
+
+def test_a_much_nearer_pass_goes_before_the_orbit_of_the_series():
+    passes = [
+        Pass("a", DAY + hours(1), 37),
+        Pass("b", DAY + hours(121), 37),
+        Pass("near", DAY + hours(62), 110),
+        Pass("far", DAY + hours(98), 37),
+    ]
+    times = [DAY, DAY + hours(60), DAY + hours(120)]
+    assert nearest_passes(times, passes, hours(72)) == [0, 2, 1]
+
+
+_hour = st.integers(-400, 400)
+_pass = st.builds(
+    lambda n, orbit, share: (n, orbit, share),
+    _hour,
+    st.sampled_from([37, 110, 139, None]),
+    st.sampled_from([0.2, 0.6, 0.95, 1.0]),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(_hour, max_size=6), st.lists(_pass, max_size=8), st.integers(1, 150))
+def test_the_rule_of_pairing(scenes, drawn, gap):
+    times = [DAY + hours(n) for n in scenes]
+    passes = [Pass(f"p{i}", DAY + hours(n), o, share) for i, (n, o, share) in enumerate(drawn)]
+    found = nearest_passes(times, passes, hours(gap))
+    candidates = []
+    for time, chosen in zip(times, found, strict=True):
+        away = {i: abs(p.time - time) for i, p in enumerate(passes)}
+        within = [i for i in away if away[i] <= hours(gap)]
+        # a pass exactly where there is one in time
+        assert (chosen is None) == (not within)
+        best = max((passes[i].coverage for i in within), default=0)
+        full = [i for i in within if passes[i].coverage >= FULL * best]
+        least = min((away[i] for i in full), default=None)
+        candidates.append({i for i in full if away[i] - least < TIE})
+        # one that covers the area, and not much farther away than the nearest of these
+        assert chosen is None or chosen in candidates[-1]
+    # no other orbit could serve more of the scenes that this choice was open for
+    orbits = [p.relative_orbit if p.relative_orbit is not None else p.key for p in passes]
+    serves = {o: sum(any(orbits[i] == o for i in own) for own in candidates) for o in set(orbits)}
+    for chosen, own in zip(found, candidates, strict=True):
+        if chosen is not None:
+            assert serves[orbits[chosen]] == max(serves[orbits[i]] for i in own)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(_hour, max_size=5), st.lists(_pass, max_size=6), st.randoms())
+def test_pairing_does_not_depend_on_the_order_of_passes(scenes, drawn, random):
+    times = [DAY + hours(n) for n in scenes]
+    passes = [Pass(f"p{i}", DAY + hours(n), o, share) for i, (n, o, share) in enumerate(drawn)]
+    shuffled = list(passes)
+    random.shuffle(shuffled)
+
+    def names(given):
+        pairs = nearest_passes(times, given, hours(72))
+        return [None if i is None else given[i].key for i in pairs]
+
+    assert names(passes) == names(shuffled)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(_hour, st.sampled_from(["ascending", "descending"])), max_size=8))
+def test_a_pass_never_holds_both_directions(drawn):
+    """Slices of one orbit number in both directions, as near the poles."""
+    items = [
+        item(
+            platform="sentinel-1a",
+            datetime=str(DAY + hours(n)),
+            **{"sat:absolute_orbit": 1000 + n // 12, "sat:orbit_state": state},
+        )
+        for n, state in drawn
+    ]
+    by_pass = {}
+    for one in items:
+        states = by_pass.setdefault(pass_key(one), set())
+        states.add(one["properties"]["sat:orbit_state"])
+    assert all(len(states) == 1 for states in by_pass.values())

@@ -1,12 +1,20 @@
 """Scenes from STAC catalogs, and a catalog on this machine to try it with.
 
-``retrieve`` is the call; ``catalog`` and ``query`` search; ``assets`` and ``harmonise`` hold the
-rules of each item; ``optical``, ``backscatter`` and ``pairing`` make the series; ``mosaic`` and
-``odc_driver`` read pixels; ``publish`` and ``serve`` are the local catalog.
+``retrieve`` is the call. ``catalog``, ``choice``, ``filters`` and ``query`` search; ``providers``
+finds the rule of a collection in ``provider_table`` (words: ``provider_rule``, page:
+``provider_page``); ``assets``, ``harmonise`` and ``radar_rule`` apply it to each item; ``zones``,
+``headers``, ``declared_grid`` and ``grids`` find the grid; ``optical``, ``optical_series``,
+``backscatter``, ``grd`` and ``pairing`` make the series; ``mosaic``, ``odc_driver`` and
+``stackstac_reader`` build the graph, of which each task reads by ``reading``, ``access`` and
+``signing``; ``faults`` and ``status`` tell what failed; ``offset_check`` doubts the pixels;
+``publish``, ``files`` and ``serve`` are the local catalog.
 """
 
+from xcloudfree.stac.offset_check import check_offset
+from xcloudfree.stac.provider_rule import CollectionRule, Provider
+from xcloudfree.stac.providers import register
 from xcloudfree.stac.publish import publish
 from xcloudfree.stac.retrieve import load
 from xcloudfree.stac.serve import serve
 
-__all__ = ["load", "publish", "serve"]
+__all__ = ["CollectionRule", "Provider", "check_offset", "load", "publish", "register", "serve"]

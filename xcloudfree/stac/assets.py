@@ -8,6 +8,8 @@ from typing import Any
 
 from xcloudfree.bands import S2_BANDS, is_scene_classification, optical_band, sar_band
 from xcloudfree.exceptions import UnitsError
+from xcloudfree.stac.items import plain
+from xcloudfree.stac.providers import collection_rule, mission_of
 
 _NATIVE_METRES = {
     **dict.fromkeys(S2_BANDS, 20.0),
@@ -15,24 +17,6 @@ _NATIVE_METRES = {
     **dict.fromkeys(("B01", "B09", "B10"), 60.0),
     "SCL": 20.0,
 }
-
-
-def plain(item: Any) -> Mapping[str, Any]:
-    """The item as a plain mapping, links untouched (nothing is resolved over the network).
-
-    Parameters
-    ----------
-    item : pystac.Item or mapping
-        A STAC item.
-
-    Returns
-    -------
-    mapping
-    """
-    if isinstance(item, Mapping):
-        return item
-    out: Mapping[str, Any] = item.to_dict(include_self_link=False, transform_hrefs=False)
-    return out
 
 
 def mission(item: Any) -> str | None:
@@ -62,11 +46,18 @@ def mission(item: Any) -> str | None:
         match = re.search(r"sentinel[-_ ]?([12])|^(?:sentinel-)?s([12])[-_]", str(text).lower())
         if match:
             return f"S{match.group(1) or match.group(2)}"
-    return None
+    return mission_of(item.get("collection"))
 
 
-def _bands_of(asset: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return list(asset.get("bands") or asset.get("eo:bands") or [])
+def _names_of(asset: Mapping[str, Any]) -> list[Any]:
+    """Names of the only band of an asset, by eo:bands or by STAC 1.1; none if it has several."""
+    names = []
+    for field in ("bands", "eo:bands"):
+        bands = asset.get(field) or []
+        if len(bands) > 1:
+            return []
+        names += [band.get(k) for band in bands for k in ("name", "common_name", "eo:common_name")]
+    return names
 
 
 def _raster_field(asset: Mapping[str, Any], field: str) -> Any:
@@ -78,13 +69,40 @@ def _raster_field(asset: Mapping[str, Any], field: str) -> Any:
     return None
 
 
+def asset_metres(item: Any, key: str, band: str) -> float:
+    """Pixel size of an asset.
+
+    Parameters
+    ----------
+    item : pystac.Item or mapping
+        A STAC item.
+    key : str
+        Key of the asset.
+    band : str
+        Band that it holds, whose own resolution counts where the asset does not tell.
+
+    Returns
+    -------
+    float
+        Metres.
+
+    Examples
+    --------
+    >>> asset_metres({"assets": {"B02_60m": {}, "blue": {}}}, "blue", "B02")
+    10.0
+    """
+    asset = plain(item)["assets"][key]
+    return _metres(key, asset, _NATIVE_METRES.get(band, 10.0))
+
+
 def _metres(key: str, asset: Mapping[str, Any], native: float) -> float:
     suffix = re.search(r"_(10|20|60)m$", key)
     if suffix:
         return float(suffix.group(1))
     transform = asset.get("proj:transform")
     found = asset.get("gsd") or _raster_field(asset, "spatial_resolution")
-    return float(found or (abs(transform[0]) if transform else native))
+    told = found or (abs(transform[0]) if transform else native)
+    return float(told) if float(told) >= 1 else native  # degrees
 
 
 def _is_jpeg2000(key: str, asset: Mapping[str, Any]) -> bool:
@@ -97,18 +115,17 @@ def _name(key: str, asset: Mapping[str, Any]) -> str | None:
         return "SCL"
     if optical_band(key) is not None:
         return optical_band(key)
-    bands = _bands_of(asset)
-    if len(bands) != 1 or {"thumbnail", "overview", "visual"} & set(asset.get("roles") or []):
+    if {"thumbnail", "overview", "visual"} & set(asset.get("roles") or []):
         return None
-    candidates = (bands[0].get(k) for k in ("name", "common_name", "eo:common_name"))
-    return next(filter(None, map(optical_band, candidates)), None)
+    return next(filter(None, map(optical_band, _names_of(asset))), None)
 
 
 def optical_assets(item: Any) -> dict[str, str]:
-    """Asset key of every Sentinel-2 band and of the scene classification of one item.
+    """Asset key of every Sentinel-2 band and of the classification of one item.
 
-    Of several assets for one band the one at the band's own resolution is taken, and a cloud
-    optimised GeoTIFF before its JPEG 2000 twin.
+    The provider's own keys go first; other bands are recognised by their names. Of several assets
+    for one band the one at the band's own resolution is taken, and a cloud optimised GeoTIFF
+    before its JPEG 2000 twin.
 
     Parameters
     ----------
@@ -118,21 +135,34 @@ def optical_assets(item: Any) -> dict[str, str]:
     Returns
     -------
     dict
-        Canonical name (``B01``..``B12``, ``SCL``) to asset key, in spectral order.
+        Canonical name (``B01``..``B12``, ``SCL`` or ``fmask``) to asset key, in spectral order.
 
     Examples
     --------
     >>> optical_assets({"assets": {"B02_20m": {}, "B02_10m": {}, "blue-jp2": {}}})
     {'B02': 'B02_10m'}
     """
+    item = plain(item)
+    assets = item["assets"]
+    rule = collection_rule(item, "S2")
+    declared = dict(rule.assets)
+    if rule.classes is not None:
+        declared[rule.classes[0]] = rule.classes[1]
     found: dict[str, list[tuple[bool, float, str]]] = {}
-    for key, asset in plain(item)["assets"].items():
-        name = _name(key, asset)
-        if name is not None:
-            native = _NATIVE_METRES[name]
-            rank = (_is_jpeg2000(key, asset), abs(_metres(key, asset, native) - native), key)
-            found.setdefault(name, []).append(rank)
-    return {name: min(found[name])[-1] for name in (*S2_BANDS, "SCL") if name in found}
+    for name, keys in declared.items():
+        for place, key in enumerate(keys):
+            if key in assets:
+                rank = (_is_jpeg2000(key, assets[key]), float(place), key)
+                found.setdefault(name, []).append(rank)
+    told = {name for name, ranks in found.items() if not min(ranks)[0]}  # with a COG among them
+    for key, asset in assets.items():
+        guess = _name(key, asset)
+        if guess is not None and guess not in told:
+            native = _NATIVE_METRES[guess]
+            distance = abs(_metres(key, asset, native) - native)
+            found.setdefault(guess, []).append((_is_jpeg2000(key, asset), distance, key))
+    order = (*S2_BANDS, "SCL", "fmask")
+    return {name: min(found[name])[-1] for name in order if name in found}
 
 
 def sar_assets(item: Any) -> dict[str, str]:
@@ -152,8 +182,38 @@ def sar_assets(item: Any) -> dict[str, str]:
     >>> sar_assets({"assets": {"gamma0_vv": {}, "vh": {}, "incidence": {}}})
     {'VV': 'gamma0_vv', 'VH': 'vh'}
     """
-    named = ((sar_band(key), key) for key in plain(item)["assets"])
-    return {band[0]: key for band, key in named if band is not None}
+    item = plain(item)
+    assets = item["assets"]
+    named = {band[0]: key for key in assets if (band := sar_band(key)) is not None}
+    for pol, keys in collection_rule(item, "S1").assets.items():
+        present = [key for key in keys if key in assets]
+        if present:
+            named[pol] = present[0]
+    return named
+
+
+def calibration_asset(item: Any, polarisation: str) -> str | None:
+    """Asset key of the calibration table of one polarisation, or None.
+
+    Parameters
+    ----------
+    item : pystac.Item or mapping
+        A Sentinel-1 ground range detected item.
+    polarisation : str
+        ``VV``, ``VH``, ``HH`` or ``HV``.
+
+    Returns
+    -------
+    str or None
+
+    Examples
+    --------
+    >>> calibration_asset({"assets": {"vv": {}, "schema-calibration-vv": {}}}, "VV")
+    'schema-calibration-vv'
+    """
+    pattern = re.compile(rf"(?:^|[-_])calibration[-_](?:.*[-_])?{polarisation.lower()}(?:$|[-_.])")
+    keys = [key for key in plain(item)["assets"] if pattern.search(key.lower())]
+    return min(keys, key=len, default=None)
 
 
 def agreed(item: Any, assets: Iterable[str], field: str) -> Any:
@@ -178,10 +238,11 @@ def agreed(item: Any, assets: Iterable[str], field: str) -> Any:
         The assets disagree.
     """
     item = plain(item)
-    values = {_raster_field(item["assets"][key], field) for key in assets}
+    declared = [_raster_field(item["assets"][key], field) for key in assets]
+    values = {str(value): value for value in declared}  # NaN is not equal to itself
     if len(values) > 1:
         raise UnitsError(
             f"Item {item.get('id')!r}: its bands declare different {field}s, "
-            f"{sorted(map(str, values))}. Load bands of one kind: load(..., bands=[...])."
+            f"{sorted(values)}. Load bands of one kind: load(..., bands=[...])."
         )
-    return next(iter(values), None)
+    return next(iter(values.values()), None)

@@ -12,10 +12,12 @@ import xarray as xr
 
 from xcloudfree.bands import sar_band
 from xcloudfree.exceptions import DataError, MissingBandError, UnitsError
-from xcloudfree.stac.harmonise import SarRule, decibel, sar_rule
+from xcloudfree.stac.harmonise import decibel
 from xcloudfree.stac.mosaic import Layer, Layers, Reader, join
+from xcloudfree.stac.optical import COARSER, at_resolution, grid_metres
 from xcloudfree.stac.pairing import Pass, nearest_passes
 from xcloudfree.stac.query import footprint, item_time
+from xcloudfree.stac.radar_rule import SarRule, sar_rule
 
 if TYPE_CHECKING:
     import pystac
@@ -67,7 +69,10 @@ def requested_polarisations(polarisations: Sequence[str] | None) -> list[str]:
 
 
 def group_passes(
-    items: Sequence[pystac.Item], polarisations: Sequence[str], grid: GeoBox
+    items: Sequence[pystac.Item],
+    polarisations: Sequence[str],
+    grid: GeoBox,
+    named: Sequence[str] | None = None,
 ) -> list[_Slices]:
     """Slices that belong to one pass, for every pass with the wanted polarisations.
 
@@ -79,6 +84,8 @@ def group_passes(
         Wanted polarisations.
     grid : GeoBox
         Grid whose coverage counts.
+    named : sequence of str, optional
+        Collections that the user named; only of these ground range detected items are accepted.
 
     Returns
     -------
@@ -97,7 +104,7 @@ def group_passes(
     found: dict[Any, list[tuple[pystac.Item, SarRule]]] = {}
     seen: set[str] = set()
     for item in items:
-        rule = sar_rule(item)
+        rule = sar_rule(item, detected=item.collection_id in (named or ()))
         have = dict(rule.assets)
         seen |= set(have)
         if all(pol in have for pol in polarisations):
@@ -120,6 +127,8 @@ def group_passes(
         shape = geom.unary_union(footprint(item) for item, _ in slices)
         covered = 0.0 if shape is None else (shape & area).area / area.area
         time = np.datetime64(item_time(slices[0][0]).astimezone(UTC).replace(tzinfo=None), "ns")
+        if not covered:
+            continue
         rule = slices[0][1]
         own = Pass(key, time, rule.relative_orbit, covered)
         out.append(_Slices(own, tuple(item for item, _ in slices), rule))
@@ -133,6 +142,7 @@ def load_backscatter(
     max_gap: np.timedelta64,
     on_gap: str,
     reader: Reader,
+    named: Sequence[str] | None = None,
 ) -> xr.Dataset:
     """The scenes with the backscatter of the nearest pass of each.
 
@@ -150,6 +160,8 @@ def load_backscatter(
         What becomes of a scene without a pass.
     reader : Reader
         Opens items on the grid of the scenes.
+    named : sequence of str, optional
+        Collections that the user named.
 
     Returns
     -------
@@ -160,7 +172,7 @@ def load_backscatter(
     DataError
         A scene without a pass, or no scene left.
     """
-    passes = group_passes(items, polarisations, reader.grid)
+    passes = group_passes(items, polarisations, reader.grid, named)
     pairs = nearest_passes(list(scenes["time"].values), [p.own for p in passes], max_gap)
     alone = [str(t)[:16] for t, p in zip(scenes["time"].values, pairs, strict=True) if p is None]
     if alone and (on_gap == "raise" or (on_gap == "drop" and len(alone) == len(pairs))):
@@ -181,6 +193,10 @@ def load_backscatter(
         attrs = {"units": "dB"}
         if passes:
             attrs["quantity"] = passes[0].rule.quantity
+        if any(one.rule.geolocation == "gcps" for one in passes):
+            from xcloudfree.stac.grd import NOTES
+
+            attrs |= NOTES
         scenes = scenes.assign({pol: (("time", *blank.dims), series.data, attrs)})
     return scenes.assign_coords(_coordinates(scenes["time"].values, passes, pairs))
 
@@ -189,28 +205,52 @@ def _open(
     passes: Sequence[_Slices], used: set[int], polarisations: Sequence[str], reader: Reader
 ) -> dict[int, xr.Dataset]:
     kinds: dict[Any, list[int]] = {}
+    out: dict[int, xr.Dataset] = {}
     for n in sorted(used):
         rule = passes[n].rule
+        if rule.geolocation == "gcps":
+            out[n] = _decibel(_open_swaths(passes[n], polarisations, reader), rule)
+            continue
         kind = (passes[n].items[0].collection_id, rule.assets, rule.units, str(rule.nodata))
-        kinds.setdefault(kind, []).append(n)
-    out: dict[int, xr.Dataset] = {}
-    for members in kinds.values():
-        rule = passes[members[0]].rule
-        keys = dict(rule.assets)
-        how = (
-            "nearest" if rule.units == "dB" else "bilinear"
-        )  # the mean of dB is not the dB of the mean
-        layers: Layers = tuple(
-            (p, Layer(keys[p], "float32", rule.nodata, how)) for p in polarisations
-        )
+        kinds.setdefault((*kind, _layers(passes[n], polarisations, reader)), []).append(n)
+    for (*_, layers), members in kinds.items():
         items = [item for n in members for item in passes[n].items]
         power = reader.open(items, [n for n in members for _ in passes[n].items], layers)
-        if rule.units != "dB":
-            power = xr.apply_ufunc(decibel, power, dask="parallelized", output_dtypes=[np.float32])
-        elif not np.isnan(rule.nodata):
-            power = power.where(power != rule.nodata)
+        power = _decibel(power, passes[members[0]].rule)
         for step, n in enumerate(members):
             out[n] = power.isel(time=step, drop=True)
+    return out
+
+
+def _layers(one: _Slices, polarisations: Sequence[str], reader: Reader) -> Layers:
+    keys = dict(one.rule.assets)
+    # the mean of dB is not the dB of the mean
+    how = "nearest" if one.rule.units == "dB" else one.rule.resampling
+    layers = tuple((p, Layer(keys[p], "float32", one.rule.nodata, how)) for p in polarisations)
+    return at_resolution(one.items[0], layers, reader.grid)
+
+
+def _open_swaths(one: _Slices, polarisations: Sequence[str], reader: Reader) -> xr.Dataset:
+    """Power of a pass in radar geometry; each slice has its own calibration."""
+    from xcloudfree.stac.grd import open_swath
+
+    out: xr.Dataset | None = None
+    for item in one.items:
+        rule = sar_rule(item, detected=True)
+        spacing = float(item.properties.get("sar:pixel_spacing_range") or 10.0)
+        how = "average" if grid_metres(reader.grid) > COARSER * spacing else rule.resampling
+        part = open_swath(reader, item, rule, polarisations, how).isel(time=0, drop=True)
+        out = part if out is None else out.where(out.notnull(), part)
+    assert out is not None
+    return out
+
+
+def _decibel(power: xr.Dataset, rule: SarRule) -> xr.Dataset:
+    out: xr.Dataset = power
+    if rule.units != "dB":
+        out = xr.apply_ufunc(decibel, power, dask="parallelized", output_dtypes=[np.float32])
+    elif not np.isnan(rule.nodata):
+        out = power.where(power != rule.nodata)
     return out
 
 
@@ -235,5 +275,10 @@ def _coordinates(
             "time",
             np.array([-1 if o is None else o for o in orbits], "int16"),
             {"long_name": "relative orbit of Sentinel-1; -1: unknown"},
+        ),
+        "orbit_state": (
+            "time",
+            np.array(["" if c is None else c.rule.orbit_state for c in chosen]),
+            {"long_name": "direction of flight of Sentinel-1"},
         ),
     }

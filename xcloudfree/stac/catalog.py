@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
-from xcloudfree.exceptions import CatalogError
-from xcloudfree.stac.assets import mission
+from xcloudfree.exceptions import CatalogError, CatalogWarning
+from xcloudfree.stac.assets import mission, optical_assets, sar_assets
+from xcloudfree.stac.choice import (
+    S1_COLLECTIONS,
+    S2_COLLECTIONS,
+    choose_collections,
+    is_sar_collection,
+)
+from xcloudfree.stac.filters import Conditions, cql2, holds, portable
+from xcloudfree.stac.providers import provider_at
 from xcloudfree.stac.query import Query, item_time
 
 if TYPE_CHECKING:
     import pystac
 
-S2_COLLECTIONS: tuple[str, ...] = (
-    "sentinel-2-l1c", "sentinel-2-c1-l2a", "sentinel-2-l2a", "sentinel-s2-l2a-cogs",
-)  # fmt: skip
-"""Sentinel-2 collections in order of preference. Level-1C first: the cloud mask of the paper and
-the networks are made for top-of-atmosphere reflectance with 13 bands."""
+__all__ = [
+    "S1_COLLECTIONS", "S2_COLLECTIONS", "Source", "choose_collections", "is_sar_collection",
+    "redact",
+]  # fmt: skip
 
-S1_COLLECTIONS: tuple[str, ...] = (
-    "sentinel-1-rtc", "sentinel1-rtc-aws", "sentinel-s1-rtc-indigo", "s1_rtc",
-)  # fmt: skip
-"""Sentinel-1 collections of terrain-corrected backscatter, in order of preference."""
+PROJECTION = "https://stac-extensions.github.io/projection/v2.0.0/schema.json"
 
-_S1_NAME = re.compile(r"sentinel-?s?1|^s1[-_]", re.IGNORECASE)
 _SECRET = re.compile(r"([?&][^=&\s]*(?:sig|token|key|credential|secret)[^=&\s]*=)[^&\s'\"]+", re.I)
 
 
@@ -77,6 +84,17 @@ class Source:
             ]
         self._searches = isinstance(self._root, Client) and self._root.conforms_to("ITEM_SEARCH")
 
+    def _dialect(self) -> str:
+        """How the API takes conditions: as declared, or as is known of the provider."""
+        if not self._searches:
+            return ""
+        for dialect, conformance in (("query", "QUERY"), ("cql2", "FILTER")):
+            if self._root.conforms_to(conformance):
+                return dialect
+        host = urlsplit(str(self._root.get_self_href() or "")).hostname
+        provider = provider_at(host)
+        return "" if provider is None else provider.dialect
+
     def _ask(self, question: Any) -> Any:
         from pystac_client.exceptions import APIError
         from requests import RequestException
@@ -97,8 +115,17 @@ class Source:
         children = self._ask(lambda: list(self._root.get_collections()))
         return [child.id for child in children]
 
-    def items(self, query: Query, collections: Iterable[str] | None) -> list[pystac.Item]:
-        """Items of some collections that lie in the query.
+    def items(
+        self,
+        query: Query,
+        collections: Iterable[str] | None,
+        conditions: Conditions | None = None,
+        of: str | None = None,
+    ) -> list[pystac.Item]:
+        """Items of some collections that lie in the query and meet the conditions.
+
+        Whatever the server made of the conditions, they are applied again here, and differences
+        are told.
 
         Parameters
         ----------
@@ -106,116 +133,148 @@ class Source:
             Area and time.
         collections : iterable of str or None
             Names of collections; None for all.
+        conditions : mapping, optional
+            On properties: see :func:`xcloudfree.stac.filters.checked_conditions`.
+        of : {"S1", "S2"}, optional
+            Mission that counts.
 
         Returns
         -------
         list of pystac.Item
             Sorted by time, each item once.
+
+        Warns
+        -----
+        CatalogWarning
+            The server returned items that do not meet the conditions, or lost some that do.
         """
         names = None if collections is None else list(collections)
         if names is not None and not names:
             return []
-        found = self._ask(lambda: list(self._candidates(query, names)))
-        unique = {
-            (item.collection_id, item.id): item
-            for item in found
-            if query.holds(item) and (names is None or item.collection_id in names)
-        }
+        found = [_completed(item) for item in self._found(query, names, conditions or {}, of)]
+        unique = {(item.collection_id, item.id): item for item in found}
         for item in unique.values():
-            if any(asset.get_absolute_href() is None for asset in item.assets.values()):
+            used = {*optical_assets(item).values(), *sar_assets(item).values()}
+            if any(item.assets[key].get_absolute_href() is None for key in used):
                 raise CatalogError(
                     f"The assets of item {item.id!r} have relative addresses, and the item does "
                     "not tell its own. Read it from its place: load([pystac.Item.from_file(path)])."
                 )
         return sorted(unique.values(), key=lambda item: (item_time(item), item.id))
 
-    def _candidates(self, query: Query, names: list[str] | None) -> Iterator[pystac.Item]:
+    def _found(
+        self, query: Query, names: list[str] | None, conditions: Conditions, of: str | None
+    ) -> list[pystac.Item]:
+        """Items that meet everything; says where server and client disagree about it."""
+        sent = portable(conditions)
+        dialect = self._dialect() if sent else ""
+        within = self._within(query, names, dialect, sent, of)
+        if dialect and not within:  # some servers answer nothing to what they do not know
+            plainly = self._within(query, names, "", {}, of) or []
+            lost = [item for item in plainly if holds(item.properties, sent)]
+            if lost:
+                how = "refused" if within is None else "lost"
+                self._warn(f"{how} the condition on items ({len(lost)} of {len(plainly)} meet it)")
+            within = plainly
+        elif dialect and within:
+            wrong = sum(not holds(item.properties, sent) for item in within)
+            if wrong:
+                self._warn(
+                    f"returned {wrong} of {len(within)} items that do not meet the conditions"
+                )
+        meeting = [item for item in within or () if holds(item.properties, conditions)]
+        lacking = {
+            key: sum(key not in item.properties for item in within or ()) for key in conditions
+        }
+        for key, count in lacking.items():
+            if count:
+                self._warn(f"has {count} of {len(within or ())} items without {key!r}")
+        return meeting
+
+    def _warn(self, what: str) -> None:
+        warnings.warn(
+            f"The catalog {self.name} {what}; the conditions were applied here. Look at the items: "
+            "xcloudfree.stac.load([...items], ...) takes a list that you have filtered.",
+            CatalogWarning,
+            stacklevel=6,
+        )
+
+    def _within(
+        self,
+        query: Query,
+        names: list[str] | None,
+        dialect: str,
+        conditions: Conditions,
+        of: str | None,
+    ) -> list[pystac.Item] | None:
+        """Items in area, time and collections; None if the server refuses the conditions."""
+        from pystac_client.exceptions import APIError
+
+        def ask() -> list[pystac.Item] | None:
+            try:
+                return list(self._candidates(query, names, dialect, conditions))
+            except (APIError, NotImplementedError):
+                if not dialect:
+                    raise
+                return None
+
+        found = self._ask(ask)
+        if found is None:
+            return None
+        return [
+            item
+            for item in found
+            if query.holds(item)
+            and (names is None or item.collection_id in names)
+            and (of is None or mission(item) == of)
+        ]
+
+    def _candidates(
+        self, query: Query, names: list[str] | None, dialect: str, conditions: Conditions
+    ) -> Iterator[pystac.Item]:
         if self._items is not None:
             yield from self._items
         elif self._searches:
-            yield from self._root.search(
-                collections=names,
-                bbox=query.bbox,
-                intersects=query.intersects,
-                datetime=query.interval,
-            ).items()
+            extra: dict[str, Any] = {}
+            if dialect == "query":
+                extra = {"query": {key: dict(value) for key, value in conditions.items()}}
+            elif dialect == "cql2":
+                extra = {"filter": cql2(conditions), "filter_lang": "cql2-json"}
+            with warnings.catch_warnings():
+                # what the provider is known to take, it need not declare
+                warnings.filterwarnings("ignore", message=".*does not conform to")
+                yield from self._root.search(
+                    collections=names,
+                    bbox=query.bbox,
+                    intersects=query.intersects,
+                    datetime=query.interval,
+                    **extra,
+                ).items()
         else:
             yield from self._root.get_items(recursive=True)
 
 
-def choose_collections(offered: Sequence[str], *, sar: bool) -> list[str]:
-    """Collections to search where the user names none.
+def _completed(item: pystac.Item) -> pystac.Item:
+    """The item, fit to be read.
 
-    Parameters
-    ----------
-    offered : sequence of str
-        What the catalog has.
-    sar : bool
-        Whether Sentinel-1 is wanted too.
-
-    Returns
-    -------
-    list of str
-        The first known Sentinel-2 collection and, if wanted, the first known Sentinel-1 one.
-
-    Raises
-    ------
-    CatalogError
-        The catalog has none that is known.
-
-    Examples
-    --------
-    >>> choose_collections(["sentinel-1-rtc", "sentinel-2-l2a", "landsat-c2-l2"], sar=True)
-    ['sentinel-2-l2a', 'sentinel-1-rtc']
+    Paths of this machine are told from paths of the server that the item came from, and fields of
+    the projection extension count although the extension is not listed.
     """
-    listing = ", ".join(sorted(offered)[:40]) or "none"
-    optical = next((name for name in S2_COLLECTIONS if name in offered), None)
-    if optical is None:
-        raise CatalogError(
-            f"No known Sentinel-2 collection among those of the catalog ({listing}). "
-            'Name it: load(..., collections=["sentinel-2-l2a", "sentinel-1-rtc"]).'
-        )
-    if not sar:
-        return [optical]
-    backscatter = next((name for name in S1_COLLECTIONS if name in offered), None)
-    if backscatter is None:
-        grd = [name for name in offered if is_sar_collection(name)]
-        only = f" (only {', '.join(grd)}, which is not RTC)" if grd else ""
-        raise CatalogError(
-            "The catalog has no known collection of terrain-corrected (RTC) Sentinel-1 "
-            f"backscatter{only}. Name one, load(..., collections=[{optical!r}, "
-            '"sentinel-1-rtc"]), or leave Sentinel-1 out: load(..., polarisations=()).'
-        )
-    return [optical, backscatter]
+    stated = (item.properties, *(asset.extra_fields for asset in item.assets.values()))
+    projected = any(name.startswith("proj:") for fields in stated for name in fields)
+    listed = any("proj" in str(name) for name in item.stac_extensions)
+    remote = "://" in str(item.get_self_href() or "")
+    local = [k for k, a in item.assets.items() if remote and _on_disk(a.href)]
+    if not local and (listed or not projected):
+        return item
+    item = item.clone()
+    for key in local:
+        # as GDAL reads it: spaces and the like stay what they are
+        item.assets[key].href = f"file:///{Path(item.assets[key].href).as_posix().lstrip('/')}"
+    if projected and not listed:
+        item.stac_extensions.append(PROJECTION)
+    return item
 
 
-def is_sar_collection(name: str) -> bool:
-    """Whether a collection is Sentinel-1, judged by its name.
-
-    Parameters
-    ----------
-    name : str
-        Name of a collection.
-
-    Returns
-    -------
-    bool
-    """
-    return _S1_NAME.search(name) is not None
-
-
-def of_mission(items: Iterable[pystac.Item], name: str) -> list[pystac.Item]:
-    """Items of one mission, ``"S1"`` or ``"S2"``.
-
-    Parameters
-    ----------
-    items : iterable of pystac.Item
-        Items.
-    name : {"S1", "S2"}
-        Mission.
-
-    Returns
-    -------
-    list of pystac.Item
-    """
-    return [item for item in items if mission(item) == name]
+def _on_disk(address: str) -> bool:
+    return os.path.isabs(address) and os.path.exists(address)

@@ -1,4 +1,4 @@
-"""What one STAC item says about its pixels: bands, scale, offset, level, backscatter, pass.
+"""What one Sentinel-2 item says about its pixels: bands, scale, offset, level.
 
 Every rule reads one item and nothing else. Collections mix processing baselines, dates do not tell
 reprocessed from original scenes, so no rule is allowed to look at either first.
@@ -7,31 +7,36 @@ reprocessed from original scenes, so no rule is allowed to look at either first.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from xcloudfree.bands import sar_band
 from xcloudfree.exceptions import UnitsError
-from xcloudfree.stac.assets import agreed, optical_assets, plain, sar_assets
-from xcloudfree.stac.pairing import pass_key
+from xcloudfree.stac.assets import agreed, optical_assets
+from xcloudfree.stac.items import plain
+from xcloudfree.stac.provider_rule import CollectionRule
+from xcloudfree.stac.providers import collection_rule
+from xcloudfree.stac.radar_rule import SarRule, sar_rule
+
+__all__ = [
+    "BASELINE_OFFSET", "SCALE", "OpticalRule", "SarRule", "decibel", "optical_rule",
+    "processing_baseline", "processing_level", "reflectance", "reflectance_offset", "sar_rule",
+]  # fmt: skip
 
 SCALE = 1e-4
-"""Reflectance per digital number of every Sentinel-2 product."""
+"""Reflectance per digital number of ESA's Sentinel-2 products."""
 
 BASELINE_OFFSET = -0.1
 """Reflectance offset since processing baseline 04.00 (-1000 digital numbers)."""
 
 _OFFSET_SINCE = "2022-01-25"
-_APPLIED_FLAGS = ("earthsearch:boa_offset_applied", "sentinel:boa_offset_applied")
 _BASELINES = ("s2:processing_baseline", "processing:version", "sentinel:processing_baseline")
 _PRODUCT_NAMES = ("s2:product_uri", "sentinel:product_id")
 _PRODUCT_TYPES = ("s2:product_type", "product:type")
 _LEVEL = re.compile(r"(?:^|MSI|[-_])(?:L([123])[AC]?|([123])[AC])(?:$|[-_.])")
-_UNIT_STAMP, _QUANTITY_STAMP = "xcloudfree:units", "xcloudfree:quantity"
 
 
 @dataclass(frozen=True)
@@ -49,18 +54,8 @@ class OpticalRule:
     level: str
     data_type: str
     nodata: float
-
-
-@dataclass(frozen=True)
-class SarRule:
-    """What the pixels of one Sentinel-1 item mean, and which pass they belong to."""
-
-    assets: tuple[tuple[str, str], ...]
-    quantity: str
-    units: str
-    nodata: float
-    pass_key: str
-    relative_orbit: int | None
+    classes: str = "SCL"
+    resampling: str = "bilinear"
 
 
 def processing_level(item: Any) -> str:
@@ -82,17 +77,40 @@ def processing_level(item: Any) -> str:
     """
     item = plain(item)
     properties = item.get("properties", {})
-    keys = (*_PRODUCT_TYPES, "processing:level", *_PRODUCT_NAMES)
-    texts = (*(properties.get(key) for key in keys), item.get("id"), item.get("collection"))
-    match = next(filter(None, (_LEVEL.search(str(text or "").upper()) for text in texts)), None)
-    level = "" if match is None else match.group(1) or match.group(2)
-    if level in ("1", "2"):
-        return "TOA" if level == "1" else "BOA"
+    rule = collection_rule(item, "S2")
+    composite = rule.refused or _composite(properties)
+    if composite:
+        raise UnitsError(
+            f"Item {item.get('id')!r} of collection {item.get('collection')!r} is {composite}; it "
+            "is no Sentinel-2 scene of Level-1C or Level-2A. Search scenes instead: "
+            'load(..., collections=["sentinel-2-l2a", "sentinel-1-rtc"]).'
+        )
+    stated = _level_in(properties.get(key) for key in (*_PRODUCT_TYPES, "processing:level"))
+    named = (*(properties.get(key) for key in _PRODUCT_NAMES), item.get("id"))
+    level = stated or rule.level or _level_in((*named, item.get("collection")))
+    if level in ("TOA", "BOA"):
+        return level
     raise UnitsError(
         f"Item {item.get('id')!r} of collection {item.get('collection')!r} is no Sentinel-2 scene "
         "of Level-1C or Level-2A, so its reflectance is undefined. "
         'Search scenes instead: load(..., collections=["sentinel-2-l1c", "sentinel-1-rtc"]).'
     )
+
+
+def _level_in(texts: Iterable[Any]) -> str:
+    """Level in the first text that names one; empty if none does."""
+    match = next(filter(None, (_LEVEL.search(str(text or "").upper()) for text in texts)), None)
+    if match is None:
+        return ""
+    return {"1": "TOA", "2": "BOA"}.get(match.group(1) or match.group(2), "other")
+
+
+def _composite(properties: Mapping[str, Any]) -> str:
+    """Words for an item that spans more than a day, empty for a scene."""
+    start, end = (str(properties.get(f"{edge}_datetime") or "")[:10] for edge in ("start", "end"))
+    if not start or not end or np.datetime64(end) - np.datetime64(start) <= np.timedelta64(1, "D"):
+        return ""
+    return f"a composite from {start} to {end}, no acquisition"
 
 
 def processing_baseline(item: Any) -> float | None:
@@ -114,7 +132,8 @@ def reflectance_offset(item: Any, assets: Iterable[str]) -> tuple[float, str]:
     """Offset that turns the stored numbers of one item into reflectance, and why.
 
     In this order: a flag that the offset is in the pixels already; the offset that the assets
-    declare; the processing baseline; the date, which is a guess and says so.
+    declare; the processing baseline; the date, which is a guess and says so. A collection may
+    leave steps out: see :class:`xcloudfree.stac.CollectionRule`.
 
     Parameters
     ----------
@@ -130,7 +149,7 @@ def reflectance_offset(item: Any, assets: Iterable[str]) -> tuple[float, str]:
     Raises
     ------
     UnitsError
-        Assets of one item that declare different offsets.
+        Assets of one item that declare different offsets, or nothing tells the offset.
 
     Examples
     --------
@@ -138,23 +157,38 @@ def reflectance_offset(item: Any, assets: Iterable[str]) -> tuple[float, str]:
     ...                     "assets": {"B02": {}}}, ["B02"])
     (0.0, 'processing baseline 3.01')
     """
-    item = plain(item)
+    item, assets = plain(item), list(assets)
     properties = item.get("properties", {})
-    for flag in _APPLIED_FLAGS:
-        if properties.get(flag) is True:
-            return 0.0, f"{flag} is true"
-    declared = agreed(item, assets, "offset")
-    if declared is not None:
-        return float(declared), "declared by the assets"
-    baseline = processing_baseline(item)
-    if baseline is not None:
-        offset = BASELINE_OFFSET if baseline >= 4 else 0.0
-        return offset, f"processing baseline {baseline:.2f}"
-    date = str(properties.get("datetime") or properties.get("start_datetime"))
-    return (BASELINE_OFFSET if date >= _OFFSET_SINCE else 0.0), "GUESS from the date"
+    rule = collection_rule(item, "S2")
+    for step in rule.offset:
+        found: tuple[float, str] | None = None
+        if step == "none":
+            found = 0.0, f"{item.get('collection')} has no offset"
+        elif step == "flag":
+            flag = next((f for f in rule.flags if properties.get(f) is True), None)
+            found = None if flag is None else (0.0, f"{flag} is true")
+        elif step == "declared":
+            declared = agreed(item, assets, "offset")
+            found = None if declared is None else (float(declared), "declared by the assets")
+        elif step == "baseline" and (baseline := processing_baseline(item)) is not None:
+            offset = BASELINE_OFFSET if baseline >= 4 else 0.0
+            found = offset, f"processing baseline {baseline:.2f}"
+        elif step == "date":
+            date = str(properties.get("datetime") or properties.get("start_datetime"))
+            found = (BASELINE_OFFSET if date >= _OFFSET_SINCE else 0.0), "GUESS from the date"
+        if found is not None:
+            return found
+    raise UnitsError(
+        f"Item {item.get('id')!r} tells no reflectance offset. Say it: "
+        f"load(..., offsets={{{item.get('id')!r}: -0.1}})."
+    )
 
 
-def optical_rule(item: Any, bands: Iterable[str] | None = None) -> OpticalRule:
+def optical_rule(
+    item: Any,
+    bands: Iterable[str] | None = None,
+    offsets: Mapping[str, float] | float | None = None,
+) -> OpticalRule:
     """Everything needed to read one Sentinel-2 item as reflectance.
 
     Parameters
@@ -163,6 +197,8 @@ def optical_rule(item: Any, bands: Iterable[str] | None = None) -> OpticalRule:
         A Sentinel-2 item.
     bands : iterable of str, optional
         Canonical bands that will be read. Default: all that the item has.
+    offsets : mapping of str to float, or float, optional
+        Offsets that the caller knows better, by the item's id, or one for all.
 
     Returns
     -------
@@ -174,69 +210,32 @@ def optical_rule(item: Any, bands: Iterable[str] | None = None) -> OpticalRule:
         The item does not tell its level, or its bands contradict each other.
     """
     item = plain(item)
+    level = processing_level(item)
+    declared: CollectionRule = collection_rule(item, "S2")
     keys = optical_assets(item)
-    classification = keys.pop("SCL", None)
+    classes = next((name for name in ("SCL", "fmask") if name in keys), "SCL")
+    classification = keys.pop(classes, None)
     wanted = set(keys) if bands is None else set(bands)
     assets = {band: key for band, key in keys.items() if band in wanted}
-    offset, reason = reflectance_offset(item, assets.values())
+    given = offsets.get(str(item.get("id"))) if isinstance(offsets, Mapping) else offsets
+    if given is None:
+        offset, reason = reflectance_offset(item, assets.values())
+    else:
+        offset, reason = float(given), "given by the caller"
     scale = agreed(item, assets.values(), "scale")
     data_type = agreed(item, assets.values(), "data_type")
     nodata = agreed(item, assets.values(), "nodata")
     return OpticalRule(
         assets=tuple(assets.items()),
         classification=classification,
-        scale=SCALE if scale is None else float(scale),
+        scale=declared.scale if scale is None else float(scale),
         offset=offset,
         offset_reason=reason,
-        level=processing_level(item),
-        data_type=str(data_type or "uint16"),
-        nodata=0.0 if nodata is None else float(nodata),
-    )
-
-
-def sar_rule(item: Any) -> SarRule:
-    """What the pixels of one Sentinel-1 item mean.
-
-    Parameters
-    ----------
-    item : pystac.Item or mapping
-        A Sentinel-1 item.
-
-    Returns
-    -------
-    SarRule
-
-    Raises
-    ------
-    UnitsError
-        The item is not radiometrically terrain corrected (RTC): ground range detected (GRD)
-        products hold uncalibrated amplitudes without a map projection.
-    """
-    item = plain(item)
-    properties = item.get("properties", {})
-    assets = sar_assets(item)
-    stamps = [properties, *(item["assets"][key] for key in assets.values())]
-    quantity = next((s[_QUANTITY_STAMP] for s in stamps if _QUANTITY_STAMP in s), None)
-    if quantity is None:
-        product = f"{properties.get('sar:product_type')} {item.get('collection')} {item.get('id')}"
-        named = {band[1] for band in map(sar_band, assets.values()) if band is not None}
-        if "RTC" not in product.upper() and named != {"gamma0"}:
-            raise UnitsError(
-                f"Item {item.get('id')!r} of collection {item.get('collection')!r} is not terrain "
-                "corrected: GRD amplitudes have neither calibration nor a map grid. Take an RTC "
-                'collection, load(..., collections=["sentinel-2-l2a", "sentinel-1-rtc"]), or leave '
-                "Sentinel-1 out: load(..., polarisations=())."
-            )
-        quantity = "gamma0"
-    nodata = agreed(item, assets.values(), "nodata")
-    relative = properties.get("sat:relative_orbit")
-    return SarRule(
-        assets=tuple(sorted(assets.items(), reverse=True)),
-        quantity=str(quantity),
-        units=str(next((s[_UNIT_STAMP] for s in stamps if _UNIT_STAMP in s), "1")),
-        nodata=float("nan") if nodata is None else float(nodata),
-        pass_key=pass_key(item),
-        relative_orbit=None if relative is None else int(relative),
+        level=level,
+        data_type=str(data_type or declared.data_type),
+        nodata=declared.nodata if nodata is None else float(nodata),
+        classes=classes,
+        resampling=declared.resampling,
     )
 
 

@@ -1,176 +1,72 @@
-"""STAC items as lazy mosaics on one pixel grid. The only file that knows odc-stac."""
+"""STAC items as lazy mosaics on one pixel grid."""
 
 from __future__ import annotations
 
-import math
-import os
-from collections import Counter
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from xcloudfree.exceptions import GridError
+import numpy as np
+
+from xcloudfree.exceptions import DataError
 
 if TYPE_CHECKING:
     import pystac
     import xarray as xr
     from odc.geo.geobox import GeoBox
 
-HTTP = {
-    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
-    "GDAL_HTTP_CONNECTTIMEOUT": "10",
-    "GDAL_HTTP_TIMEOUT": "60",
-    "GDAL_HTTP_MAX_RETRY": "3",
-    "GDAL_HTTP_RETRY_DELAY": "0.5",
-}
-"""How long a read over HTTP may take before it fails. The process environment, and a
-``rasterio.Env`` that is open when :func:`xcloudfree.stac.load` is called, go before."""
-
-
-PIXEL_SHARE = 0.01
-"""Share of a pixel by which an area may stick out of its grid, so that rounding adds no row."""
+    from xcloudfree.stac.access import Access
 
 
 @dataclass(frozen=True)
 class Layer:
-    """How one asset is read."""
+    """How one asset is read.
+
+    Parameters
+    ----------
+    asset : str
+        Its key.
+    data_type : str
+        Type of the values.
+    nodata : float
+        Value of no data, also where the file declares none.
+    resampling : str
+        How it comes onto another grid.
+    read : callable, optional
+        Reads in another way than :func:`xcloudfree.stac.reading.read_window`, of which it has the
+        arguments. A function of a module, as it goes to the workers.
+    """
 
     asset: str
     data_type: str
     nodata: float
     resampling: str
+    read: Callable[[Any, GeoBox, Layer], Any] | None = None
 
 
 Layers = tuple[tuple[str, Layer], ...]
 
 
-def _options(layers: Layers) -> dict[str, Any]:
-    assets = {
-        layer.asset: {"data_type": layer.data_type, "nodata": layer.nodata} for _, layer in layers
-    }
-    return {"*": {"assets": assets, "warnings": "ignore"}}
-
-
-def given_grid(like: Any) -> GeoBox:
-    """Grid of an object to be matched.
+@dataclass(frozen=True)
+class Opened:
+    """What a reader noted when it opened mosaics for a load that reports faults.
 
     Parameters
     ----------
-    like : GeoBox, Dataset or DataArray
-        What ``like=`` was given.
-
-    Returns
-    -------
-    GeoBox
-
-    Raises
-    ------
-    GridError
-        The object has no georeference.
+    items : tuple of tuple of Item
+        Items of each mosaic.
+    layers : Layers
+        Variable name and how its asset is read.
+    codes : xarray.Dataset
+        For each variable :func:`xcloudfree.stac.faults.codes`, (time, y, x), lazy.
     """
-    from odc.geo.geobox import GeoBox
 
-    if isinstance(like, GeoBox):
-        return like
-    import odc.geo.xr  # noqa: F401  registers the .odc accessor
-
-    grid = getattr(getattr(like, "odc", None), "geobox", None)
-    if grid is None or grid.crs is None:
-        raise GridError(
-            "like= has no georeferenced grid. Give it one first: "
-            'load(..., like=ds.rio.write_crs("EPSG:32632")).'
-        )
-    return grid
-
-
-def native_grid(
-    items: Sequence[pystac.Item],
-    layers: Sequence[Layers],
-    area: Any = None,
-    *,
-    resolution: Any = None,
-    crs: Any = None,
-) -> GeoBox:
-    """Grid to load on: the commonest finest grid of the items, or the one asked for.
-
-    Parameters
-    ----------
-    items : sequence of pystac.Item
-        Items.
-    layers : sequence of Layers
-        What is read of each item.
-    area : odc.geo.geom.Geometry, optional
-        Area that the grid must hold. Default: all items.
-    resolution, crs : optional
-        Instead of the native ones.
-
-    Returns
-    -------
-    GeoBox
-
-    Raises
-    ------
-    GridError
-        The items do not tell their grid.
-    """
-    from odc.geo import CRS, geom
-    from odc.geo.crs import CRSError
-    from odc.geo.geobox import GeoBox
-    from odc.stac import parse_items
-
-    if crs is not None:
-        try:
-            crs = CRS(crs)
-        except (CRSError, TypeError, ValueError) as error:
-            raise GridError(
-                f'crs={crs!r} is unknown ({error}). Name one: load(..., crs="EPSG:32632", '
-                "resolution=10)."
-            ) from error
-    boxes: list[GeoBox] = []
-    for kind in dict.fromkeys(layers):
-        members = [item for item, own in zip(items, layers, strict=True) if own == kind]
-        names = [layer.asset for _, layer in kind]
-        for parsed in parse_items(members, _options(kind)):
-            boxes += parsed.geoboxes(names)[:1]
-    if boxes:
-        commonest = Counter((box.crs, box.resolution, box.anchor) for box in boxes).most_common(1)
-        native = next(b for b in boxes if (b.crs, b.resolution, b.anchor) == commonest[0][0])
-        if crs is None and resolution is None:
-            if area is None:
-                corners = [box.extent.to_crs(native.crs).boundingbox for box in boxes]
-                area = geom.bbox_union(corners).polygon
-            return _enclosing(native, area)
-        if crs is None or crs == native.crs:
-            crs, resolution = native.crs, resolution or native.resolution
-    if crs is None or resolution is None:
-        raise GridError(
-            "The grid to load on is not known: the items do not declare theirs, or only crs= was "
-            'given. Name both: load(..., crs="EPSG:32632", resolution=10).'
-        )
-    if area is None:
-        area = geom.unary_union(box.extent.to_crs("EPSG:4326") for box in boxes)
-    if area is None:
-        raise GridError(
-            "The area to load is not known: the items do not declare their grid. Name it: "
-            "load(..., bbox=(9.0, 48.0, 9.2, 48.1))."
-        )
-    return GeoBox.from_geopolygon(_dense(area), resolution=resolution, crs=crs)
-
-
-def _dense(area: Any) -> Any:
-    """The same outline with more corners: straight lines of one projection bend in another."""
-    box = area.boundingbox
-    return area.segmented(max(box.span_x, box.span_y) / 64)
-
-
-def _enclosing(native: GeoBox, area: Any) -> GeoBox:
-    """Part (or extension) of a grid that holds an area, pixel on pixel."""
-    from odc.geo.geobox import GeoBox
-
-    left, low, right, high = native.project(_dense(area)).boundingbox.bbox
-    x, y = math.floor(left + PIXEL_SHARE), math.floor(low + PIXEL_SHARE)
-    shape = (math.ceil(high - PIXEL_SHARE) - y, math.ceil(right - PIXEL_SHARE) - x)
-    return GeoBox(shape, native.translate_pix(x, y).affine, native.crs)
+    items: tuple[tuple[pystac.Item, ...], ...]
+    layers: Layers
+    codes: xr.Dataset
 
 
 @dataclass(frozen=True)
@@ -183,13 +79,39 @@ class Reader:
         Grid to load on.
     chunks : mapping
         Chunk size along ``x`` and ``y``.
-    sign : callable, optional
-        Turns an address into one that may be read.
+    access : Access
+        How addresses are opened.
+    loader : {"odc", "stackstac"}
+        Which library builds the graph. Both read by :mod:`xcloudfree.stac.reading`.
+    reporting : bool
+        Whether what cannot be read becomes no data and is noted in `log`; else it is an error.
+    log : list of Opened
+        What was opened, if reporting.
     """
 
     grid: GeoBox
     chunks: Mapping[str, int]
-    sign: Callable[[str], str] | None = None
+    access: Access
+    loader: str = "odc"
+    reporting: bool = False
+    log: list[Opened] = field(default_factory=list)
+
+    def address(self, href: str) -> str:
+        """Address of an asset as it goes into the graph: without a signature, if it gets a new one.
+
+        Parameters
+        ----------
+        href : str
+            Address as the catalog gives it, perhaps signed by a modifier of the search.
+
+        Returns
+        -------
+        str
+        """
+        from xcloudfree.stac.signing import is_signed
+
+        again = self.access.sign is not None and is_signed(href)
+        return href.split("?")[0] if again else href
 
     def open(
         self, items: Sequence[pystac.Item], groups: Sequence[int], layers: Layers
@@ -210,26 +132,89 @@ class Reader:
         -------
         xarray.Dataset
         """
-        import rasterio
-        from odc.stac import load
+        import xarray as xr
 
-        from xcloudfree.stac.odc_driver import KnownNodataDriver
+        from xcloudfree.stac import faults
 
-        theirs = rasterio.env.getenv() if rasterio.env.hasenv() else {}
-        http = {k: v for k, v in HTTP.items() if k not in os.environ and k not in theirs}
-        with rasterio.Env(**http):  # odc-stac hands the environment of this moment to every task
-            out: xr.Dataset = load(
-                items,
-                bands=[layer.asset for _, layer in layers],
-                geobox=self.grid,
-                groupby=lambda item, parsed, position: groups[position],
-                chunks={**self.chunks, "time": 1},
-                resampling={layer.asset: layer.resampling for _, layer in layers},
-                stac_cfg=_options(layers),
-                patch_url=self.sign,
-                driver=KnownNodataDriver(),
+        self._warn_of_tokens(items, layers)
+        members = {group: [n for n, g in enumerate(groups) if g == group] for group in groups}
+        positions = {items[n].id: k for own in members.values() for k, n in enumerate(own)}
+        library = "odc_driver" if self.loader == "odc" else "stackstac_reader"
+        open_items = import_module(f"xcloudfree.stac.{library}").open_items
+        assets = [layer for _, layer in layers]
+        out: xr.Dataset = open_items(self, items, groups, assets, positions)
+        out = out.rename({la.asset: name for name, la in layers if la.asset != name})
+        if not self.reporting:
+            return out
+        mosaics = tuple(tuple(items[n] for n in members[group]) for group in sorted(members))
+        codes = {name: _apply(faults.codes, out[name], "uint8") for name, _ in layers}
+        self.log.append(Opened(mosaics, layers, xr.Dataset(codes)))
+        for name, layer in layers:
+            own = partial(faults.unpack, data_type=layer.data_type, nodata=layer.nodata)
+            out[name] = _apply(own, out[name], layer.data_type).assign_attrs(nodata=layer.nodata)
+        return out
+
+    def _warn_of_tokens(self, items: Sequence[pystac.Item], layers: Layers) -> None:
+        from xcloudfree.stac.signing import is_signed
+
+        hrefs = [item.assets[layer.asset].href for item in items for _, layer in layers]
+        if self.access.sign is None and any(map(is_signed, hrefs)):
+            warnings.warn(
+                "The items' addresses carry tokens, which expire, and which stay in the Dataset "
+                "and what is pickled of it. Search without a modifier, and sign when reading: "
+                "load(..., sign=planetary_computer.sign).",
+                stacklevel=5,
             )
-        return out.rename({layer.asset: name for name, layer in layers if layer.asset != name})
+
+
+def _apply(function: Callable[..., Any], packed: xr.DataArray, data_type: str) -> xr.DataArray:
+    import xarray as xr
+
+    out: xr.DataArray = xr.apply_ufunc(
+        function,
+        packed,
+        dask="parallelized",
+        dask_gufunc_kwargs={"meta": np.empty((0,) * packed.ndim, data_type)},
+    )
+    return out
+
+
+def make_reader(
+    grid: GeoBox,
+    chunks: Mapping[str, int],
+    access: Access,
+    loader: str,
+    on_error: str,
+) -> Reader:
+    """Reader as the user wants it.
+
+    Parameters
+    ----------
+    grid : GeoBox
+        Grid to load on.
+    chunks : mapping
+        Chunk size along ``x`` and ``y``.
+    access : Access
+        How addresses are opened.
+    loader : {"odc", "stackstac"}
+        Which library builds the graph.
+    on_error : {"raise", "report"}
+        What an asset that cannot be read becomes.
+
+    Returns
+    -------
+    Reader
+
+    Raises
+    ------
+    DataError
+        Another `loader` or `on_error`.
+    """
+    if loader not in ("odc", "stackstac"):
+        raise DataError(f'loader={loader!r} is unknown: load(..., loader="odc"|"stackstac").')
+    if on_error not in ("raise", "report"):
+        raise DataError(f'on_error={on_error!r} is unknown: load(..., on_error="raise"|"report").')
+    return Reader(grid, chunks, access, loader, on_error == "report")
 
 
 def join(names: Iterable[str]) -> str:

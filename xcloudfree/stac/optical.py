@@ -1,27 +1,31 @@
-"""Sentinel-2 items as a calibrated series of scenes."""
+"""Which bands of which Sentinel-2 items are read, how, and as part of which scene."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import UTC, timedelta
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
-import xarray as xr
 
 from xcloudfree.bands import S2_BANDS, is_scene_classification, optical_band
 from xcloudfree.exceptions import DataError, MissingBandError, UnitsError
-from xcloudfree.stac.assets import optical_assets
-from xcloudfree.stac.harmonise import OpticalRule, optical_rule, reflectance
-from xcloudfree.stac.mosaic import Layer, Layers, Reader, join
+from xcloudfree.stac.assets import asset_metres, optical_assets
+from xcloudfree.stac.harmonise import OpticalRule, optical_rule, processing_level
+from xcloudfree.stac.mosaic import Layer, Layers
 from xcloudfree.stac.query import item_time
 
 if TYPE_CHECKING:
     import pystac
+    from odc.geo.geobox import GeoBox
+
+COARSER = 1.5
+"""Pixels are averaged onto a grid that is coarser than they by more than this factor."""
+
+METRES_PER_DEGREE = 111_320.0
 
 
-def requested_bands(bands: Sequence[str] | None) -> tuple[list[str] | None, bool | None]:
-    """Canonical bands that the user asked for, and whether the scene classification is too.
+def requested_bands(bands: Sequence[str] | None) -> tuple[list[str] | None, str | None]:
+    """Canonical bands that the user asked for, and which classification.
 
     Parameters
     ----------
@@ -30,8 +34,8 @@ def requested_bands(bands: Sequence[str] | None) -> tuple[list[str] | None, bool
 
     Returns
     -------
-    tuple of (list of str or None, bool or None)
-        None: whatever there is.
+    tuple of (list of str or None, str or None)
+        None: whatever there is; an empty name: no classification.
 
     Raises
     ------
@@ -41,22 +45,28 @@ def requested_bands(bands: Sequence[str] | None) -> tuple[list[str] | None, bool
     Examples
     --------
     >>> requested_bands(["red", "B8A", "SCL"])
-    (['B04', 'B8A'], True)
+    (['B04', 'B8A'], 'SCL')
     """
     if bands is None:
         return None, None
     bands = [bands] if isinstance(bands, str) else list(bands)
-    named = {band: optical_band(band) for band in bands if not is_scene_classification(band)}
+    classes = {band: "SCL" for band in bands if is_scene_classification(band)}
+    classes |= {band: "fmask" for band in bands if str(band).lower() in ("fmask", "oa_fmask")}
+    named = {band: optical_band(band) for band in bands if band not in classes}
     unknown = [band for band, name in named.items() if name is None]
     if unknown or not named:
         raise MissingBandError(
             f"{unknown or bands} names no Sentinel-2 band. Take some of {', '.join(S2_BANDS)}: "
             'load(..., bands=["B02", "B03", "B04"]).'
         )
-    return [b for b in S2_BANDS if b in named.values()], len(named) < len(bands)
+    return [b for b in S2_BANDS if b in named.values()], next(iter(classes.values()), "")
 
 
-def optical_rules(items: Sequence[pystac.Item], bands: Sequence[str] | None) -> list[OpticalRule]:
+def optical_rules(
+    items: Sequence[pystac.Item],
+    bands: Sequence[str] | None,
+    offsets: Mapping[str, float] | float | None = None,
+) -> list[OpticalRule]:
     """Rule of every item, for one set of bands that all have and one level.
 
     Parameters
@@ -65,6 +75,8 @@ def optical_rules(items: Sequence[pystac.Item], bands: Sequence[str] | None) -> 
         Sentinel-2 items.
     bands : sequence of str, optional
         Canonical bands. Default: those that every item has.
+    offsets : mapping of str to float, or float, optional
+        Reflectance offsets that the caller knows better, by item, or one for all.
 
     Returns
     -------
@@ -77,6 +89,8 @@ def optical_rules(items: Sequence[pystac.Item], bands: Sequence[str] | None) -> 
     UnitsError
         Items of both levels.
     """
+    for item in items:
+        processing_level(item)  # a composite is refused before its bands are looked at
     offered = {item.id: optical_assets(item) for item in items}
     common = [b for b in S2_BANDS if all(b in keys for keys in offered.values())]
     for id_, keys in offered.items():
@@ -91,7 +105,7 @@ def optical_rules(items: Sequence[pystac.Item], bands: Sequence[str] | None) -> 
             "The Sentinel-2 items have no band in common. Search one collection: "
             'load(..., collections=["sentinel-2-l2a", "sentinel-1-rtc"]).'
         )
-    rules = [optical_rule(item, common if bands is None else bands) for item in items]
+    rules = [optical_rule(item, common if bands is None else bands, offsets) for item in items]
     levels: dict[str, set[str]] = {}
     for item, rule in zip(items, rules, strict=True):
         levels.setdefault(rule.level, set()).add(str(item.collection_id))
@@ -105,15 +119,16 @@ def optical_rules(items: Sequence[pystac.Item], bands: Sequence[str] | None) -> 
     return rules
 
 
-def optical_layers(rules: Sequence[OpticalRule], *, scl: bool | None) -> list[Layers]:
+def optical_layers(rules: Sequence[OpticalRule], *, classes: str | None) -> list[Layers]:
     """How the assets of every item are read.
 
     Parameters
     ----------
     rules : sequence of OpticalRule
         Rule of each item.
-    scl : bool or None
-        Whether the scene classification is read; None: if every item has one.
+    classes : str or None
+        Which classification is read: ``SCL``, ``fmask``, none if empty; None: the one that every
+        item has, if there is one.
 
     Returns
     -------
@@ -122,23 +137,94 @@ def optical_layers(rules: Sequence[OpticalRule], *, scl: bool | None) -> list[La
     Raises
     ------
     MissingBandError
-        A scene classification is wanted, and an item has none.
+        A classification is wanted, and an item has none.
     """
-    complete = all(rule.classification is not None for rule in rules)
-    if scl and not complete:
+    offered = {rule.classes if rule.classification is not None else "" for rule in rules}
+    if classes is None:
+        classes = offered.pop() if len(offered) == 1 else ""
+    elif classes and offered != {classes}:
+        other = ", ".join(sorted(filter(None, offered - {classes})))
         raise MissingBandError(
-            "Not every item has a scene classification (SCL); only Level-2A has one: "
+            f"Not every item has a classification {classes}"
+            + (f"; there is {other}" if other else "")
+            + ". Only Level-2A has a scene classification (SCL): "
             'load(..., collections=["sentinel-2-l2a", "sentinel-1-rtc"]).'
         )
     out = []
     for rule in rules:
         layers = [
-            (band, Layer(key, rule.data_type, rule.nodata, "bilinear")) for band, key in rule.assets
+            (band, Layer(key, rule.data_type, rule.nodata, rule.resampling))
+            for band, key in rule.assets
         ]
-        if complete and scl is not False and rule.classification is not None:
-            layers.append(("SCL", Layer(rule.classification, "uint8", 0.0, "nearest")))
+        if classes and rule.classification is not None:
+            layers.append((classes, Layer(rule.classification, "uint8", 0.0, "nearest")))
         out.append(tuple(layers))
     return out
+
+
+def grid_metres(grid: GeoBox) -> float:
+    """Pixel size of a grid.
+
+    Parameters
+    ----------
+    grid : GeoBox
+        A grid.
+
+    Returns
+    -------
+    float
+        Metres; of a grid in degrees, along the meridian.
+    """
+    size = float(min(abs(grid.resolution.x), abs(grid.resolution.y)))
+    return size * METRES_PER_DEGREE if grid.crs is not None and grid.crs.geographic else size
+
+
+def centre_longitude(grid: GeoBox) -> float:
+    """Longitude of the centre of a grid, also of one that crosses the 180th meridian.
+
+    Parameters
+    ----------
+    grid : GeoBox
+        A grid.
+
+    Returns
+    -------
+    float
+        Degrees.
+    """
+    from odc.geo import geom
+
+    x, y = grid.transform * (grid.shape[1] / 2, grid.shape[0] / 2)
+    return float(geom.point(x, y, grid.crs).to_crs("EPSG:4326").coords[0][0])
+
+
+def at_resolution(item: pystac.Item, layers: Layers, grid: GeoBox) -> Layers:
+    """The layers of an item, with averages where the grid is coarser than the pixels.
+
+    Parameters
+    ----------
+    item : pystac.Item
+        A STAC item.
+    layers : Layers
+        How its assets are read.
+    grid : GeoBox
+        Grid to load on.
+
+    Returns
+    -------
+    Layers
+    """
+    metres = grid_metres(grid)
+    return tuple(
+        (
+            name,
+            replace(layer, resampling="average")
+            if layer.resampling == "bilinear"
+            and metres > COARSER * asset_metres(item, layer.asset, name)
+            else layer,
+        )
+        for name, layer in layers
+    )
 
 
 def group_scenes(items: Sequence[pystac.Item], by: str, longitude: float) -> list[int]:
@@ -173,118 +259,3 @@ def group_scenes(items: Sequence[pystac.Item], by: str, longitude: float) -> lis
         raise DataError(f'groupby={by!r} is unknown: load(..., groupby="solar_day").')
     order = {key: n for n, key in enumerate(dict.fromkeys(keys))}
     return [order[key] for key in keys]
-
-
-def load_optical(
-    items: Sequence[pystac.Item],
-    rules: Sequence[OpticalRule],
-    layers: Sequence[Layers],
-    reader: Reader,
-    groupby: str,
-) -> xr.Dataset:
-    """Series of scenes as reflectance; items of unequal rule are calibrated before they are merged.
-
-    Parameters
-    ----------
-    items : sequence of pystac.Item
-        Sentinel-2 items, sorted by time.
-    rules : sequence of OpticalRule
-        Rule of each.
-    layers : sequence of Layers
-        How each is read.
-    reader : Reader
-        Opens them on the grid.
-    groupby : str
-        See :func:`group_scenes`.
-
-    Returns
-    -------
-    xarray.Dataset
-    """
-    longitude = reader.grid.geographic_extent.centroid.coords[0][0]
-    scene_of = group_scenes(items, groupby, longitude)
-    kinds: dict[Any, list[int]] = {}
-    for n, (item, rule, kind) in enumerate(zip(items, rules, layers, strict=True)):
-        key = (item.collection_id, kind, rule.scale, rule.offset, rule.nodata)
-        kinds.setdefault(key, []).append(n)
-
-    pieces: dict[int, list[xr.Dataset]] = {}
-    for members in kinds.values():
-        rule = rules[members[0]]
-        opened = reader.open(
-            [items[n] for n in members], [scene_of[n] for n in members], layers[members[0]]
-        )
-        part = _calibrated(opened, rule)
-        for step, scene in enumerate(sorted({scene_of[n] for n in members})):
-            pieces.setdefault(scene, []).append(part.isel(time=[step]))
-    if len(kinds) == 1:
-        pieces = {0: [part]}
-    out = xr.concat(
-        [_fused(pieces[scene]) for scene in sorted(pieces)],
-        dim="time",
-        coords="minimal",
-        compat="override",
-        join="override",
-        combine_attrs="override",
-    )
-    out = out.assign_coords(_coordinates(items, rules, scene_of))
-    for name, variable in out.data_vars.items():
-        if name == "SCL":
-            variable.attrs = {"long_name": "scene classification", "nodata": 0}
-        else:
-            variable.attrs = {"units": "1", "processing_level": rules[0].level}
-    out.attrs = {}
-    return out
-
-
-def _calibrated(opened: xr.Dataset, rule: OpticalRule) -> xr.Dataset:
-    numbers = opened.drop_vars("SCL", errors="ignore")
-    out: xr.Dataset = xr.apply_ufunc(
-        reflectance,
-        numbers,
-        kwargs={"scale": rule.scale, "offset": rule.offset, "nodata": rule.nodata},
-        dask="parallelized",
-        output_dtypes=[np.float32],
-    )
-    return out.assign(SCL=opened["SCL"]) if "SCL" in opened else out
-
-
-def _fused(parts: Sequence[xr.Dataset]) -> xr.Dataset:
-    """The first part, and the others in turn where nothing is there yet."""
-    first, *others = parts
-    for other in others:
-        other = other.drop_vars("time")
-        merged = {}
-        for name, variable in first.data_vars.items():
-            if name in other:
-                empty = variable == 0 if name == "SCL" else variable.isnull()
-                merged[name] = variable.where(~empty, other[name].isel(time=0))
-        first = first.assign(merged)
-    return first
-
-
-def _coordinates(
-    items: Sequence[pystac.Item], rules: Sequence[OpticalRule], scene_of: Sequence[int]
-) -> dict[str, Any]:
-    members: dict[int, list[int]] = {}
-    for n, scene in enumerate(scene_of):
-        members.setdefault(scene, []).append(n)
-    groups = [members[scene] for scene in sorted(members)]
-    platform = [str(i.properties.get("platform") or "unknown").lower() for i in items]
-    offsets = [{rules[n].offset for n in group} for group in groups]
-    times = [item_time(items[group[0]]).astimezone(UTC).replace(tzinfo=None) for group in groups]
-    return {
-        "time": ("time", np.array(times, "datetime64[ns]")),
-        "item_id": ("time", np.array([join(items[n].id for n in g) for g in groups])),
-        "offset": (
-            "time",
-            np.array([o.pop() if len(o) == 1 else np.nan for o in offsets]),
-            {"long_name": "reflectance offset that was applied; NaN where items differ"},
-        ),
-        "offset_reason": (
-            "time",
-            np.array([join(rules[n].offset_reason for n in g) for g in groups]),
-        ),
-        "level": ("time", np.array([rules[g[0]].level for g in groups])),
-        "platform": ("time", np.array([join(platform[n] for n in g) for g in groups])),
-    }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -49,12 +49,14 @@ class Query:
         box = None
         if bbox is not None:
             box = tuple(float(v) for v in bbox)
+            if len(box) == 4 and -180 <= box[2] < box[0] <= 180:
+                raise DataError(_two_calls(box[0], box[1], box[2], box[3]))
             if len(box) != 4 or not (
                 -180 <= box[0] < box[2] <= 180 and -90 <= box[1] < box[3] <= 90
             ):
                 raise DataError(
-                    f"bbox={box} is not west, south, east, north in degrees (an area across the "
-                    "180th meridian takes two calls): load(..., bbox=(9.0, 48.0, 9.2, 48.1))."
+                    f"bbox={box} is not west, south, east, north in degrees: "
+                    "load(..., bbox=(9.0, 48.0, 9.2, 48.1))."
                 )
         if intersects is not None:
             from odc.geo import geom
@@ -67,7 +69,14 @@ class Query:
                     "intersects= is not in degrees. Reproject it first: "
                     'load(..., intersects=frame.to_crs("EPSG:4326")).'
                 )
+            if east - west > 180:
+                raise DataError(_two_calls(*sides(geom.Geometry(intersects, "EPSG:4326"))))
         start, end = _interval(interval)
+        if start is not None and end is not None and end < start:
+            raise DataError(
+                f"datetime={interval!r} ends before it starts: "
+                'load(..., datetime="2025-05/2025-07").'
+            )
         return cls(box, intersects, start, end)  # type: ignore[arg-type]
 
     @property
@@ -80,9 +89,31 @@ class Query:
         )
         return "/".join(ends)
 
+    def within(self, extent: Any) -> Query:
+        """The same time, in the box around an extent.
+
+        Parameters
+        ----------
+        extent : odc.geo.geom.Geometry
+            In degrees.
+
+        Returns
+        -------
+        Query
+
+        Raises
+        ------
+        DataError
+            The extent crosses the 180th meridian.
+        """
+        box = tuple(extent.boundingbox)
+        if box[2] - box[0] > 180:
+            raise DataError(_two_calls(*sides(extent)))
+        return replace(self, bbox=box, intersects=None)
+
     def around(self, times: Sequence[datetime], gap: timedelta) -> Query:
         """The same area, from the first to the last of some times and a gap on either side."""
-        return Query(self.bbox, self.intersects, min(times) - gap, max(times) + gap)
+        return replace(self, start=min(times) - gap, end=max(times) + gap)
 
     def holds(self, item: pystac.Item) -> bool:
         """Whether an item lies in the query, whatever the server thought of it."""
@@ -104,6 +135,40 @@ class Query:
     def __str__(self) -> str:
         area = self.bbox if self.intersects is None else "the given geometry"
         return f"bbox={area}, datetime={self.interval!r}"
+
+
+def sides(shape: Any) -> tuple[float, float, float, float]:
+    """Western and eastern edge, and latitudes, of a shape that lies on both sides of 180 degrees.
+
+    Parameters
+    ----------
+    shape : odc.geo.geom.Geometry
+        In degrees.
+
+    Returns
+    -------
+    tuple of float
+        West (positive), south, east (negative), north.
+    """
+    _, south, _, north = shape.boundingbox
+    longitudes: list[float] = []
+
+    def note(x: Any, y: Any, *_: Any) -> tuple[Any, Any]:
+        longitudes.extend(x)
+        return x, y
+
+    shape.transform(note)  # whatever it is made of
+    west = min((x for x in longitudes if x >= 0), default=180.0)
+    east = max((x for x in longitudes if x < 0), default=-180.0)
+    return west, south, east, north
+
+
+def _two_calls(west: float, south: float, east: float, north: float) -> str:
+    return (
+        "The area crosses the 180th meridian, where map grids of either side do not join. Load "
+        f"each side on its own: load(..., bbox={(west, south, 180.0, north)}) and "
+        f"load(..., bbox={(-180.0, south, east, north)})."
+    )
 
 
 def _interval(interval: Any) -> tuple[datetime | None, datetime | None]:
@@ -156,11 +221,58 @@ def footprint(item: pystac.Item) -> Any:
     Returns
     -------
     odc.geo.geom.Geometry
+        Cut at the 180th meridian if the item crosses it: no scene is half a globe wide.
     """
     from odc.geo import geom
 
-    if item.geometry is not None:
-        return geom.Geometry(item.geometry, "EPSG:4326")
+    stated = dict(item.geometry or {})
+    if stated.get("type") == "MultiPolygon":  # some items have parts without any corner
+        stated["coordinates"] = [part for part in stated["coordinates"] if part]
+    if stated.get("coordinates"):
+        return unwrapped(geom.Geometry(stated, "EPSG:4326"))
     if item.bbox:
-        return geom.box(*item.bbox[:2], *item.bbox[-2:], "EPSG:4326")
+        west, south, east, north = (*item.bbox[:2], *item.bbox[len(item.bbox) // 2 :][:2])
+        if west > east:
+            return geom.unary_union(
+                [
+                    geom.box(west, south, 180, north, "EPSG:4326"),
+                    geom.box(-180, south, east, north, "EPSG:4326"),
+                ]
+            )
+        return unwrapped(geom.box(west, south, east, north, "EPSG:4326"))
     return geom.Geometry({"type": "Polygon", "coordinates": []}, "EPSG:4326")
+
+
+def unwrapped(shape: Any) -> Any:
+    """A footprint, cut in two at the 180th meridian if its outline jumps across it.
+
+    Parameters
+    ----------
+    shape : odc.geo.geom.Geometry
+        In degrees.
+
+    Returns
+    -------
+    odc.geo.geom.Geometry
+
+    Examples
+    --------
+    >>> from odc.geo import geom
+    >>> round(unwrapped(geom.box(-179.5, 10, 179.5, 11, "EPSG:4326")).area, 6)
+    1.0
+    """
+    from odc.geo import geom
+
+    parts = list(shape.geoms) if shape.geom_type.startswith("Multi") else [shape]
+    if not any(part.boundingbox.span_x > 180 for part in parts):
+        return shape
+    out = []
+    for part in parts:
+        if part.boundingbox.span_x <= 180:
+            out.append(part)
+            continue
+        shifted = part.transform(lambda x, y, *_: ([v + 360 * (v < 0) for v in x], y))
+        out.append(shifted & geom.box(0, -90, 180, 90, "EPSG:4326"))
+        beyond = shifted & geom.box(180, -90, 360, 90, "EPSG:4326")
+        out.append(beyond.transform(lambda x, y, *_: ([v - 360 for v in x], y)))
+    return geom.unary_union(out)

@@ -7,40 +7,25 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 from urllib.error import URLError
-from urllib.parse import unquote, urlsplit
 from urllib.request import ProxyHandler, build_opener
 
 from xcloudfree.exceptions import CatalogError
+from xcloudfree.stac.files import FileHandler, Request, serve_files
 from xcloudfree.stac.publish import publish
 
 __all__ = ["LocalCatalog", "Request", "publish", "serve"]
-
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)$")
-
-
-@dataclass(frozen=True)
-class Request:
-    """One request that the file server answered."""
-
-    method: str
-    path: str
-    range: str | None
-    status: int
 
 
 @dataclass
@@ -65,67 +50,16 @@ class LocalCatalog:
     faults: dict[str, int] = field(default_factory=dict)
 
 
-class _FileHandler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    root: Path
-    catalog: LocalCatalog
+class _FileHandler(FileHandler):
+    catalog: ClassVar[LocalCatalog]
 
-    def do_GET(self) -> None:
-        self._answer(body=True)
-
-    def do_HEAD(self) -> None:
-        self._answer(body=False)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Keep the terminal quiet; the log is a list."""
-
-    def _answer(self, *, body: bool) -> None:
-        path = unquote(urlsplit(self.path).path)
-        wanted = self.headers.get("Range")
-        file = (self.root / path.lstrip("/")).resolve()
-        fault = next((s for end, s in self.catalog.faults.items() if path.endswith(end)), None)
-        if fault is not None or not file.is_relative_to(self.root) or not file.is_file():
-            self._reply(fault or 404, path, wanted, b"", {}, 0)
-            return
-        size = file.stat().st_size
-        first, last, status = 0, size - 1, 200
-        match = _RANGE.match(wanted or "")
-        if match and any(match.groups()):
-            start, stop = match.groups()
-            if start:
-                first, last = int(start), min(int(stop or last), size - 1)
-            else:
-                first = max(size - int(stop), 0)
-            status = 206 if first <= last else 416
-        headers = {"Accept-Ranges": "bytes", "Content-Type": "application/octet-stream"}
-        if status == 416:
-            self._reply(416, path, wanted, b"", headers | {"Content-Range": f"bytes */{size}"}, 0)
-            return
-        if status == 206:
-            headers["Content-Range"] = f"bytes {first}-{last}/{size}"
-        length = last - first + 1
-        content = b""
-        if body:
-            with file.open("rb") as source:
-                source.seek(first)
-                content = source.read(length)
-        self._reply(status, path, wanted, content, headers, length)
-
-    def _reply(
-        self,
-        status: int,
-        path: str,
-        wanted: str | None,
-        content: bytes,
-        headers: dict[str, str],
-        length: int,
-    ) -> None:
-        self.catalog.requests.append(Request(self.command, path, wanted, status))
-        self.send_response(status)
-        for key, value in (headers | {"Content-Length": str(length)}).items():
-            self.send_header(key, value)
-        self.end_headers()
-        self.wfile.write(content)
+    def answer(self, *, body: bool) -> None:
+        faults = self.catalog.faults.items()
+        fault = next((status for end, status in faults if self.asked.endswith(end)), None)
+        if fault is None:
+            super().answer(body=body)
+        else:
+            self.reply(fault)
 
 
 @contextmanager
@@ -155,14 +89,10 @@ def serve(folder: str | Path) -> Iterator[LocalCatalog]:
         )
     program = _rustac()
     with ExitStack() as stack:
-        stack.enter_context(_without_proxy())
         catalog = LocalCatalog("", "")
-        handler = type("FileHandler", (_FileHandler,), {"root": folder, "catalog": catalog})
-        files = stack.enter_context(ThreadingHTTPServer(("127.0.0.1", 0), handler))
-        files.daemon_threads = True
-        threading.Thread(target=files.serve_forever, args=(0.05,), daemon=True).start()
-        stack.callback(files.shutdown)
-        catalog.files_url = f"http://127.0.0.1:{files.server_address[1]}"
+        catalog.files_url, catalog.requests = stack.enter_context(
+            serve_files(folder, _FileHandler, catalog=catalog)
+        )
         for feature in features:
             for asset in feature["assets"].values():
                 if asset["href"].startswith("./"):
@@ -185,22 +115,6 @@ def _rustac() -> str:
             "The local STAC API needs the program rustac: pip install 'xcloudfree[demo]'."
         )
     return found
-
-
-@contextmanager
-def _without_proxy() -> Iterator[None]:
-    """Keep requests to the loopback away from any proxy of this process."""
-    before = {key: os.environ.get(key) for key in ("no_proxy", "NO_PROXY")}
-    hosts = [h for h in (before["no_proxy"] or before["NO_PROXY"] or "").split(",") if h]
-    os.environ.update(dict.fromkeys(before, ",".join([*hosts, "127.0.0.1", "localhost"])))
-    try:
-        yield
-    finally:
-        for key, value in before.items():
-            if value is None:
-                os.environ.pop(key, None)
-            else:
-                os.environ[key] = value
 
 
 @contextmanager

@@ -1,0 +1,216 @@
+"""Signed addresses and credentials: used inside the task that reads, left behind nowhere."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import reduce
+from typing import Any, Final
+from weakref import WeakValueDictionary
+
+from xcloudfree.exceptions import CatalogError, DataError
+
+_QUERY = re.compile(r"\?[^\s'\"`<>,)]+")
+_USER = re.compile(r"//[^/@\s'\"]+@")
+_SIGNED = re.compile(r"[?&](?:sig|signature|x-amz-signature|x-goog-signature)=", re.IGNORECASE)
+_CREDENTIALS = re.compile(
+    r"SECRET|TOKEN|PASSWORD|USERPWD|BEARER|HEADERS|COOKIE|SAS|KEY|CONNECTION_STRING|OAUTH|PRIVATE"
+)
+_HERE: Final[WeakValueDictionary[str, Signer]] = WeakValueDictionary()
+
+
+class Signer:
+    """What ``sign=`` was given, pickled by reference so that what it holds stays in this process.
+
+    A function of a module is pickled as its name. Anything else (a closure, a method of an object
+    that holds a token, a function of a notebook) is known to this process only.
+
+    Parameters
+    ----------
+    function : callable
+        Turns an asset address into one that may be read, such as ``planetary_computer.sign``.
+
+    Raises
+    ------
+    DataError
+        It cannot be called.
+    """
+
+    def __init__(self, function: Callable[[str], str]) -> None:
+        if not callable(function):
+            raise DataError(
+                f"sign= takes a function of an address, not {type(function).__name__}: "
+                "load(..., sign=planetary_computer.sign)."
+            )
+        self._function = function
+        self._key = uuid.uuid4().hex
+        _HERE[self._key] = self
+
+    def __call__(self, address: str) -> str:
+        """Sign one address, now."""
+        signed = self._function(address)
+        if not isinstance(signed, str):
+            raise DataError(
+                f"sign= gave {type(signed).__name__} for an address, not text: "
+                "load(..., sign=planetary_computer.sign)."
+            )
+        return signed
+
+    @property
+    def name(self) -> str:
+        """Name of the function; the same in every process, so that a job can be resumed."""
+        kind = self._function if hasattr(self._function, "__qualname__") else type(self._function)
+        return f"{getattr(kind, '__module__', '')}:{getattr(kind, '__qualname__', '')}"
+
+    def __repr__(self) -> str:
+        return f"Signer({self._importable() or 'known to this process only'})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        name = self._importable()
+        return (_by_name, (name,)) if name else (_by_key, (self._key,))
+
+    def __dask_tokenize__(self) -> str:
+        return self.name
+
+    def _importable(self) -> str | None:
+        module, path = self.name.split(":", 1)
+        if not module or not path or module == "__main__" or "<" in path:
+            return None
+        return self.name if _resolve(self.name) is self._function else None
+
+
+def _resolve(name: str) -> Any:
+    module, path = name.split(":")
+    return reduce(lambda o, part: getattr(o, part, None), path.split("."), sys.modules.get(module))
+
+
+def _by_name(name: str) -> Signer:
+    from importlib import import_module
+
+    import_module(name.split(":")[0])
+    return Signer(_resolve(name))
+
+
+def _by_key(key: str) -> Signer:
+    return _HERE.get(key) or Signer(_unknown)
+
+
+def _unknown(address: str) -> str:
+    raise CatalogError(
+        "sign= is known only to the process that called load(), so that no token leaves it. "
+        "Put the function into a module that the workers can import: "
+        "load(..., sign=my_module.sign)."
+    )
+
+
+def is_signed(address: str) -> bool:
+    """Whether an address carries a signature.
+
+    Parameters
+    ----------
+    address : str
+        Address.
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> is_signed("https://host/B02.tif?se=2025&sig=abc"), is_signed("https://host/B02.tif?v=2")
+    (True, False)
+    """
+    return _SIGNED.search(address) is not None
+
+
+def is_credential(option: str) -> bool:
+    """Whether a GDAL option holds a secret, judged by its name.
+
+    Parameters
+    ----------
+    option : str
+        Name of the option.
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> is_credential("GDAL_HTTP_BEARER"), is_credential("GDAL_HTTP_TIMEOUT")
+    (True, False)
+    """
+    return _CREDENTIALS.search(option.upper()) is not None
+
+
+def without_secrets(text: object) -> str:
+    """A message without the queries and passwords of the addresses in it, whatever their names.
+
+    Parameters
+    ----------
+    text : object
+        Anything that prints.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> without_secrets("'/vsicurl/https://me:word@host/B02.tif?se=2025&sig=abc' is no raster")
+    "'/vsicurl/https://***@host/B02.tif?***' is no raster"
+    """
+    return _USER.sub("//***@", _QUERY.sub("?***", str(text)))
+
+
+class _Thread(threading.local):
+    """What the current thread reads, and what GDAL has said about it."""
+
+    signed: str = ""
+    plain: str = ""
+    said: list[str] | None = None
+
+
+_thread = _Thread()
+
+
+@contextmanager
+def listening(signed: str, plain: str) -> Iterator[list[str]]:
+    """Collect what GDAL logs in this thread, and clean it of secrets before anyone sees it.
+
+    Parameters
+    ----------
+    signed, plain : str
+        Address that is being read, and what is shown instead.
+
+    Yields
+    ------
+    list of str
+        Messages so far, clean.
+    """
+    for name in [n for n in logging.root.manager.loggerDict if n.split(".")[0] == "rasterio"]:
+        logger = logging.getLogger(name)
+        if _clean not in logger.filters:
+            logger.addFilter(_clean)
+    before = _thread.signed, _thread.plain, _thread.said
+    said: list[str] = []
+    _thread.signed, _thread.plain, _thread.said = signed, plain, said
+    try:
+        yield said
+    finally:
+        _thread.signed, _thread.plain, _thread.said = before
+
+
+def _clean(record: logging.LogRecord) -> bool:
+    text = record.getMessage()
+    if _thread.signed:
+        text = text.replace(_thread.signed, _thread.plain)
+    record.msg, record.args, record.exc_info = without_secrets(text), None, None
+    if _thread.said is not None:
+        _thread.said.append(record.msg)
+    return True
