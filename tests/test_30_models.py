@@ -172,6 +172,29 @@ def test_a_saved_model_comes_back(tmp_path):
     assert xcf.models.load(str(path)).digest == model.digest
 
 
+def test_loading_leaves_the_random_numbers_of_torch_alone(tmp_path):
+    path = xcf.models.create("carf-tiny").save(tmp_path / "m.safetensors")
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    torch.manual_seed(3)
+    xcf.models.load(path)
+    assert torch.equal(torch.rand(2), expected)
+
+
+def test_a_normalisation_that_the_network_does_not_read_is_refused(tmp_path):
+    for options in (
+        {"scale_by": 1.0},
+        {"normalisation": "uncrtaints"},
+        {"normalisation": "pix2pix"},
+    ):
+        with pytest.raises(ModelError, match=r"does not read.*models\.create\('uncrtaints'\)"):
+            xcf.models.create("uncrtaints", width=16, **options)
+    model = xcf.models.create("uncrtaints-l2", width=16)
+    model.spec = model.spec.replace(normalisation="uncrtaints-10")
+    with pytest.raises(WeightsError, match="contradicts its network in normalisation"):
+        xcf.models.load(model.save(tmp_path / "lie.safetensors"))
+
+
 def test_the_digest_follows_the_weights():
     one, other = (randomised(xcf.models.create("carf-tiny"), seed=s) for s in (1, 2))
     assert one.digest != other.digest
@@ -221,18 +244,32 @@ def test_a_specification_of_the_future_is_refused(tmp_path):
         ModelSpec.from_json(json.dumps(values | {"spec_version": 2}))
     with pytest.raises(WeightsError, match="other fields"):
         ModelSpec.from_json(json.dumps(values | {"surprise": 1}))
+    with pytest.raises(WeightsError, match="other fields"):
+        ModelSpec.from_json(json.dumps(values | {"optical_bands": 13}))
     with pytest.raises(WeightsError, match="no readable"):
         ModelSpec.from_json("{}")
 
 
-@pytest.mark.parametrize(
-    "lie", [{"stride": 2}, {"reach": 8}, {"optical_bands": ("B02",)}, {"normalisation": "none"}]
-)
+@pytest.mark.parametrize("lie", [{"stride": 2}, {"reach": 8}, {"optical_bands": ("B02",)}])
 def test_a_specification_that_contradicts_the_network_is_refused(tmp_path, lie):
     model = xcf.models.create("carf-tiny")
     model.spec = model.spec.replace(**lie)
     with pytest.raises(WeightsError, match="contradicts"):
         xcf.models.load(xcf.models.save(model, tmp_path / "lie.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("normalisation", "none"), ("level", "L1C"), ("sar_quantity", "beta0"),
+        ("polarisations", ("HH", "HV")), ("optical_bands", ("red",) * 13),
+    ],
+)  # fmt: skip
+def test_a_specification_with_unknown_names_is_refused(tmp_path, field, value):
+    model = xcf.models.create("carf-tiny")
+    model.spec = model.spec.replace(**{field: value})
+    with pytest.raises(WeightsError, match=rf"names {field} .*which may hold"):
+        xcf.models.load(model.save(tmp_path / "lie.safetensors"))
 
 
 def test_weights_that_are_no_numbers_are_refused(tmp_path):
@@ -242,6 +279,15 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path):
         xcf.models.load(model.save(tmp_path / "nan.safetensors"))
     with pytest.raises(WeightsError, match="no folder"):
         model.save(tmp_path / "absent" / "m.safetensors")
+    with pytest.raises(WeightsError, match="is a folder"):
+        model.save(tmp_path)
+
+
+def test_statistics_that_are_no_numbers_are_refused(tmp_path):
+    model = xcf.models.create("uncrtaints", width=16, decoder_blocks=1)
+    model.network.decoder[0].norm.running_var[0] = torch.inf
+    with pytest.raises(WeightsError, match="finite"):
+        xcf.models.load(model.save(tmp_path / "nan.safetensors"))
 
 
 def test_weights_of_another_network_are_refused(tmp_path):
@@ -257,6 +303,9 @@ def test_unknown_names_are_refused():
         xcf.models.load("carf-huge")
     with pytest.raises(ModelError, match="do not divide"):
         xcf.models.create("carf-tiny", heads=5)
+    for wrong in ({"window": 0}, {"heads": 0}, {"scale": 0}, {"stages": 0}):
+        with pytest.raises(ModelError, match="cannot be built"):
+            xcf.models.create("carf-tiny", **wrong)
     for wrong in ({"depth": 5}, {"cross": "x"}, {"base": "x"}):
         with pytest.raises(ModelError, match="cannot be built"):
             xcf.models.create("carf-tiny", **wrong)

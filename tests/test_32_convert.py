@@ -1,6 +1,7 @@
 """Published checkpoints become models, and nothing in them is ever executed."""
 
 import hashlib
+import os
 import pickle
 import struct
 
@@ -188,6 +189,21 @@ class Payload:
         return (exec, ("import pathlib; pathlib.Path('executed').touch()",))
 
 
+class Shell:
+    """Of a module that torch refuses with other words."""
+
+    def __reduce__(self):
+        return (os.system, ("touch executed",))
+
+
+def test_a_shell_command_in_a_checkpoint_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"state_dict": dsen2cr_state(), "args": Shell()}, tmp_path / "model.pth")
+    with pytest.raises(WeightsError, match=r"system beside tensors.*nothing was read"):
+        xcf.models.convert(tmp_path / "model.pth", "dsen2cr", **SMALL)
+    assert not (tmp_path / "executed").exists()
+
+
 @pytest.mark.parametrize("kind", ["zip", "legacy", "pickle", "beside"])
 def test_code_in_a_checkpoint_never_runs(tmp_path, monkeypatch, kind):
     monkeypatch.chdir(tmp_path)
@@ -204,6 +220,14 @@ def test_code_in_a_checkpoint_never_runs(tmp_path, monkeypatch, kind):
     assert not (tmp_path / "executed").exists()
     pickle.loads(pickle.dumps(Payload()))
     assert (tmp_path / "executed").exists()  # where it may run, it does
+
+
+@pytest.mark.parametrize("count", [0, 3])
+@pytest.mark.parametrize("name", ["dsen2cr", "simulation-fusion-gan"])
+def test_no_file_and_three_files_are_refused(saved, name, count):
+    paths = [saved(dsen2cr_state())] * count
+    with pytest.raises(WeightsError, match=rf"{count} files were given; call .*path_of_G1"):
+        xcf.models.convert(paths, name)
 
 
 def test_an_old_torch_reads_no_pickle(saved, monkeypatch):
@@ -447,6 +471,16 @@ def test_the_command_converts_one_file_and_two(tmp_path, saved):
     )
     assert run.exit_code == 1
     assert "2 files were given" in run.output
+
+
+def test_the_command_takes_names_with_blanks_between(tmp_path, saved):
+    network = xcf.models.create("carf-tiny", optical_bands=("B02", "B03"), polarisations=("VH",))
+    path, out = saved(network.network.state_dict()), tmp_path / "ours.safetensors"
+    words = ["--architecture", "carf", "--optical-bands", "B02, B03", "--polarisations", " VH"]
+    run = CliRunner().invoke(main, ["models", "convert", str(path), str(out), *words])
+    assert run.exit_code == 0, run.output
+    spec = xcf.models.load(out).spec
+    assert (spec.optical_bands, spec.polarisations) == (("B02", "B03"), ("VH",))
 
 
 @pytest.mark.parametrize("start", [b"\x80", b"<", b"PK"])

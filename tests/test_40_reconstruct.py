@@ -391,11 +391,46 @@ def test_weights_changed_in_place_are_used():
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"blend": "linear"}, {"dilate": 2.5}, {"device": "gpu"}, {"halo": True}, {"halo": "wide"}],
-)
+    [
+        {"blend": "linear"}, {"dilate": 2.5}, {"dilate": True}, {"halo": True}, {"halo": "wide"},
+        {"device": "gpu"}, {"device": "meta"}, {"device": 3.5},
+    ],
+)  # fmt: skip
 def test_wrong_options_are_refused_at_once(wrong):
     with pytest.raises(ModelError, match=r"reconstruct\("):
         make_bands().cloudfree.reconstruct(model=random_model(), **wrong)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "uint16"])
+def test_weights_that_overflow_are_noticed(dtype):
+    """Finite weights, but no pixel may be called reconstructed that has no value."""
+    model = random_model()
+    torch.nn.init.constant_(model.network.restore.weight, 1e38)
+    with pytest.raises(xcf.exceptions.WeightsError, match=r"no numbers.*reconstruct\(model="):
+        make_bands(dtype=dtype).cloudfree.reconstruct(model=model)
+
+
+def test_a_device_may_be_one_of_torch():
+    ds, model = make_bands(dates=1), random_model(base="prior")
+    by_name = ds.cloudfree.reconstruct(model=model, device="cpu")
+    xr.testing.assert_identical(
+        ds.cloudfree.reconstruct(model=model, device=torch.device("cpu")), by_name
+    )
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_one_band_and_one_polarisation_are_enough(lazy):
+    """Variables give what an array with a band dimension of length 1 gives."""
+    ds = make_bands()
+    model = random_model(base="prior", optical_bands=("B04",), polarisations=("VH",))
+    options = {"model": model, "mask": ds.cloudfree.mask()}
+    s2 = ds[["B04"]].to_dataarray("band").assign_attrs(ds.B04.attrs)
+    s1 = ds[["VH"]].to_dataarray("polarisation").assign_attrs(ds.VH.attrs)
+    expected = xr.Dataset({"s2": s2, "s1": s1}).cloudfree.reconstruct(**options).s2[0]
+    alone = ds[["B04", "VH"]]
+    out = (alone.chunk(y=20, x=20) if lazy else alone).cloudfree.reconstruct(**options)
+    np.testing.assert_array_equal(out.B04, expected)
+    assert (out.B04 != ds.B04).any()
 
 
 def test_threads_may_refer_to_one_model_at_once(tmp_path, monkeypatch):

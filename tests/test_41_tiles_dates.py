@@ -154,6 +154,34 @@ def test_too_few_dates_and_no_time_are_refused():
         make_bands(dates=2).isel(time=0, drop=True).cloudfree.reconstruct(model=model)
 
 
+@pytest.mark.parametrize(
+    ("times", "words"),
+    [
+        ([0, 1, 2], r"holds int64 and no dates.*assign_coords\(time="),
+        (["2025-06-01", "2025-06-06", "2025-06-11"], r"no dates.*pandas\.to_datetime"),
+        (np.array(["2025-06-01", "NaT", "2025-06-11"], "datetime64[ns]"), r"1 of 3.*notnull"),
+    ],
+)
+def test_a_time_that_is_no_date_is_refused(times, words):
+    model = xcf.models.create("uncrtaints-t3", **SMALL)
+    with pytest.raises(DataError, match=words):
+        make_bands(dates=3).assign_coords(time=times).cloudfree.reconstruct(model=model)
+
+
+def test_one_band_is_enough_for_a_series():
+    model = xcf.models.create(
+        "uncrtaints-t3", optical_bands=("B04",), polarisations=("VV",), **SMALL
+    )
+    ds = make_bands(dates=3)
+    options = {"model": model, "mask": ds.B04 > 0.3}
+    alone = ds[["B04", "VV"]]
+    s2 = ds[["B04"]].to_dataarray("band").assign_attrs(ds.B04.attrs)
+    s1 = ds[["VV"]].to_dataarray("polarisation").assign_attrs(ds.VV.attrs)
+    expected = xr.Dataset({"s2": s2, "s1": s1}).cloudfree.reconstruct(**options).s2[0]
+    same(alone.cloudfree.reconstruct(**options).B04, expected)
+    same(alone.chunk(time=1, y=20).cloudfree.reconstruct(**options).B04, expected)
+
+
 def test_half_precision_changes_reflectance_by_little():
     ds = stacked(make_bands())
     model = xcf.models.create("carf-tiny", base="prior")

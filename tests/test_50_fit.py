@@ -195,3 +195,45 @@ def test_backscatter_has_a_gradient_during_fitting(patches):
     before, after = (dict(m.network.named_parameters()) for m in (model, fitted))
     moved = [n for n in before if n.startswith("sar.") and not torch.equal(before[n], after[n])]
     assert len(moved) > 10
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("uncrtaints", {"width": 16, "decoder_blocks": 1}),
+        ("simulation-fusion-gan-resnet", {"features": 8, "blocks": 1}),
+        ("diffusion-tiny", {"features": 8, "blocks": 1}),
+        ("sar-opt-cgan", {"features": 8, "levels": 4}),
+        ("dsen2cr-small", {"features": 8, "blocks": 2}),
+        ("glfcr", {"features": 8, "growth": 8, "heads": 2, "layers": 2, "stages": 2}),
+    ],
+)
+def test_every_part_of_every_network_is_fitted(patches, name, options):
+    """All parameters move, but for the last gate of GLF-CR, which leads nowhere as published."""
+    model = xcf.models.create(name, **options)
+    fitted = xcf.fit(patches, model, simulated=0.0, **{**QUICK, "steps": 6})
+    before = dict(model.network.named_parameters())
+    still = {
+        key
+        for key, value in fitted.network.named_parameters()
+        if torch.allclose(value, before[key], atol=1e-7)
+    }
+    assert {k for k in still if not k.startswith("cross.1.to_sar")} == set()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_variance_learns_the_size_of_the_error(patches):
+    model = xcf.models.create("uncrtaints", width=16, decoder_blocks=1)
+    fitted = xcf.fit(
+        patches, model, steps=150, batch=4, crop=48, learning_rate=3e-3, loss="error",
+        simulated=0.0, progress=False,
+    )  # fmt: skip
+    scene = patches.drop_vars("target")
+
+    def likelihood(which):
+        out = scene.cloudfree.reconstruct(model=which, blend=None, uncertainty=True)
+        error, variance = out.s2 - patches.target, out.s2_std**2
+        return float((np.log(variance) + error**2 / variance)[..., 20:].mean())
+
+    assert likelihood(fitted) < likelihood(model) - 1

@@ -9,6 +9,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xcloudfree.exceptions import DataError
+from xcloudfree.layer import Layer
 from xcloudfree.models.spec import ModelSpec
 from xcloudfree.scene import Scene
 
@@ -61,7 +62,7 @@ def neighbours(scene: Scene, spec: ModelSpec) -> list[list[Any]]:
     Raises
     ------
     DataError
-        If there is no time coordinate, or too few dates.
+        If there is no time coordinate of dates, or too few of them.
     """
     if spec.dates == 1:
         return []
@@ -82,23 +83,52 @@ def neighbours(scene: Scene, spec: ModelSpec) -> list[list[Any]]:
     chosen = nearest_dates(days, spec.dates)
     axis = scene.lead.index("time")
     like = xr.ones_like(template, dtype=np.float32)
-    planes = [
+    when = [
         (like * xr.DataArray(days[chosen[:, k]].astype(np.float32), dims="time")).transpose(
             *template.dims
         )
         for k in range(spec.dates)
     ]
-    groups = [[p.data for p in planes]]
+    groups = [[day.data for day in when]]
     for k in range(1, spec.dates):
         for layer in (optical, sar):
-            groups.append([a.isel({a.dims[axis]: chosen[:, k]}).data for a in layer.arrays])
+            groups.append([a[(slice(None),) * axis + (chosen[:, k],)] for a in planes(layer)])
     return groups
+
+
+def planes(layer: Layer) -> list[Any]:
+    """Arrays of a layer, of which a block can tell that they have bands.
+
+    Parameters
+    ----------
+    layer : Layer
+        Bands of one sensor.
+
+    Returns
+    -------
+    list of arrays
+        Several (*lead, y, x), or one (*lead, band, y, x), also where there is only one band.
+    """
+    found = [a.data for a in layer.arrays]
+    alone = len(found) == 1 and not layer.stacked
+    return [found[0][..., None, :, :]] if alone else found
 
 
 def _days(scene: Scene) -> NDArray[np.float64]:
     """Day number of each date: halfway between the two sensors where both times are known."""
-    times = scene.template()["time"].values.astype("datetime64[ns]")
-    days = (times - EPOCH) / np.timedelta64(1, "D")
+    times = scene.template()["time"].values
+    if times.dtype.kind != "M":
+        raise DataError(
+            f"the time coordinate holds {times.dtype} and no dates; convert it with "
+            "ds.assign_coords(time=pandas.to_datetime(...)), or from cftime with "
+            "ds.convert_calendar('standard', use_cftime=False)"
+        )
+    if np.isnat(times).any():
+        raise DataError(
+            f"the time coordinate lacks {np.isnat(times).sum()} of {len(times)} dates; leave these "
+            "images out with ds.sel(time=ds.time.notnull())"
+        )
+    days = (times.astype("datetime64[ns]") - EPOCH) / np.timedelta64(1, "D")
     gap = scene.source.coords.get("time_gap")
     if gap is not None and gap.dims == ("time",):
         half = gap.values.astype("timedelta64[ns]") / np.timedelta64(2, "D")

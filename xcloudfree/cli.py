@@ -100,8 +100,8 @@ def convert_model(
         checkpoint if len(checkpoint) > 1 else checkpoint[0],
         architecture,
         name=name,
-        optical_bands=None if optical_bands is None else optical_bands.split(","),
-        polarisations=None if polarisations is None else polarisations.split(","),
+        optical_bands=_words(optical_bands),
+        polarisations=_words(polarisations),
         level=level,
         sar_quantity=sar_quantity,
     )
@@ -178,6 +178,11 @@ def doctor() -> None:
     devices = ", ".join(torch.cuda.get_device_name(i) for i in range(count)) or "CPU only"
     click.echo(f"devices: {devices}, {torch.get_num_threads()} CPU threads")
     click.echo(f"models: {', '.join(xcf.models.list())}")
+
+
+def _words(text: str | None) -> list[str] | None:
+    """What stands between the commas."""
+    return None if text is None else [word.strip() for word in text.split(",")]
 
 
 def _open(path: str) -> xr.Dataset | xr.DataArray:

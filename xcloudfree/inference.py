@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from xcloudfree.exceptions import DeviceMemoryError
+from xcloudfree.exceptions import DeviceMemoryError, WeightsError
 from xcloudfree.kernels.boxes import boxes
 from xcloudfree.kernels.tiles import Tiles
 from xcloudfree.kernels.windows import Halo, Span
@@ -105,6 +105,13 @@ class Inference:
         Returns
         -------
         list of Prediction
+
+        Raises
+        ------
+        DeviceMemoryError
+            If a single image does not fit into the memory of the device.
+        WeightsError
+            If the network returns values that are no numbers.
         """
         device = resolved(self.device)
         jobs = [_Job(n, y, x) for n, w in enumerate(windows) for y, x in self._cuts(w.wanted)]
@@ -181,9 +188,15 @@ class Inference:
                 f"memory of {device}; use smaller chunks, ds.chunk(y=512, x=512), or call "
                 "reconstruct(device='cpu')"
             ) from error
+        means = place.model.denormalise((out[0] if self.uncertainty else out)[:count])
+        if not np.isfinite(means).all():
+            raise WeightsError(
+                f"model {self.spec.name!r} returned values that are no numbers, so its weights are "
+                "damaged or their fit diverged; fit again with xcloudfree.fit(...), or call "
+                "reconstruct(model=...) with another"
+            )
         if not self.uncertainty:
-            return [Prediction(mean) for mean in place.model.denormalise(out[:count])]
-        means = place.model.denormalise(out[0][:count])
+            return [Prediction(mean) for mean in means]
         deviations = place.model.deviation(out[1][:count])
         return [Prediction(m, d) for m, d in zip(means, deviations, strict=True)]
 

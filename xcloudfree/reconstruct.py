@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import xarray as xr
 
+from xcloudfree import methods
 from xcloudfree._version import __version__
-from xcloudfree.acquisitions import neighbours
+from xcloudfree.acquisitions import neighbours, planes
 from xcloudfree.blocks import Output, map_windows
 from xcloudfree.exceptions import ModelError, SeamWarning, UnitsError
 from xcloudfree.fitness import check_fitness
@@ -20,12 +21,15 @@ from xcloudfree.kernels.composite import Provenance
 from xcloudfree.kernels.tiles import Tiles
 from xcloudfree.kernels.windows import Halo
 from xcloudfree.masks import Mask, plan_mask
+from xcloudfree.methods.apply import apply_method
 from xcloudfree.models.spec import ModelSpec
 from xcloudfree.recognise import read
 from xcloudfree.reconstruction import EDGE, Blend, Reconstruction
 from xcloudfree.scene import Scene
 
 if TYPE_CHECKING:
+    import torch
+
     from xcloudfree.models.model import Model
 
 
@@ -39,7 +43,7 @@ def reconstruct(
     blend: Blend = "feather",
     uncertainty: bool = False,
     precision: Precision = "float32",
-    device: str | None = None,
+    device: str | torch.device | None = None,
 ) -> Any:
     """Reconstruct what clouds hide.
 
@@ -51,7 +55,8 @@ def reconstruct(
     obj : Dataset or DataArray
         Scene in any accepted form, with the bands and polarisations of the model.
     model : str, Path or Model
-        Name of :func:`xcloudfree.models.list`, file, or model.
+        Name of :func:`xcloudfree.models.list`, file, or model; or a classical method by its name
+        in :func:`xcloudfree.methods.names`, which takes neither `precision` nor `device`.
     mask : str, DataArray or callable
         What is occluded, see :func:`xcloudfree.masks.mask`.
     dilate : int
@@ -67,8 +72,9 @@ def reconstruct(
         Whether to return the standard deviation that the network estimates, where it does.
     precision : {"float32", "bfloat16"}
         Arithmetic of the network. ``"bfloat16"`` is for devices with units for it, and leaves an
-        error of about 1e-3 in reflectance (docs/benchmarks.md).
-    device : str, optional
+        error of about 1e-3 in reflectance with the shipped weights (docs/benchmarks.md); with
+        others it may be ten times as large.
+    device : str or torch.device, optional
         Torch device; by default CUDA where the computing process has it, else the CPU.
 
     Returns
@@ -76,10 +82,11 @@ def reconstruct(
     Dataset or DataArray
         Of the form that came in, with ``provenance`` (uint8 flags: nodata, observed,
         reconstructed, unreconstructable) as variable, or as coordinate of a DataArray. Pixels that
-        are occluded and have no backscatter become no data and are flagged unreconstructable;
-        pixels of which a band has no data stay as they are and are flagged nodata. With
-        `uncertainty`, the standard deviation of reflectance for each band (float32, NaN where
-        nothing was reconstructed): variables ``B02_std`` ..., ``s2_std``, or a coordinate ``std``.
+        are occluded (with ``blend=None``: all) and have no backscatter become no data and are
+        flagged unreconstructable; pixels of which a band has no data stay as they are and are
+        flagged nodata. With `uncertainty`, the standard deviation of reflectance for each band
+        (float32, NaN where nothing was reconstructed): variables ``B02_std`` ..., ``s2_std``, or a
+        coordinate ``std``.
 
     Raises
     ------
@@ -112,7 +119,13 @@ def reconstruct(
     """
     from xcloudfree.models.cache import reference
 
-    _check_options(blend, dilate, precision, device)
+    _check_options(blend, dilate, precision)
+    if isinstance(model, str) and methods.known(model):
+        return apply_method(
+            obj, methods.get(model), mask=mask, dilate=dilate, halo=halo, blend=blend,
+            uncertainty=uncertainty,
+        )  # fmt: skip
+    place = _chosen(device)
     scene = read(obj)
     ref, loaded = reference(model)
     spec = loaded.spec
@@ -134,7 +147,7 @@ def reconstruct(
     margin = masked.reach + (EDGE if blend else 0)
     plan = _plan(spec, halo, margin)
     block = Reconstruction(
-        inference=Inference(ref, spec, device or "auto", plan, uncertainty, precision),
+        inference=Inference(ref, spec, place, plan, uncertainty, precision),
         bands=optical.names,
         calibration=scene.calibration(),
         sar_calibration=scene.sar_calibration(),
@@ -146,15 +159,15 @@ def reconstruct(
     results = map_windows(
         block,
         [
-            [a.data for a in optical.arrays],
-            [a.data for a in sar.arrays],
+            planes(optical),
+            planes(sar),
             *(masked.groups if masked.separate else []),
             *neighbours(scene, spec),
         ],
         outputs + [Output(np.dtype("float32"), bands)] * uncertainty,
         lead=len(scene.lead),
         plan=plan if isinstance(plan, Tiles) else _around(plan, margin),
-        resources=_resources(device),
+        resources=_resources(place),
     )
     data, provenance, deviation = (*results, None)[:3]
     return scene.restore(data, _flags(scene, provenance, block), deviation)
@@ -190,7 +203,7 @@ def _around(halo: Halo, margin: int) -> Halo:
     return Halo(halo.pixels + grid, halo.stride)
 
 
-def _resources(device: str | None) -> dict[str, float] | None:
+def _resources(device: str) -> dict[str, float] | None:
     """What tasks ask of the workers: one GPU, where the cluster in use declares them."""
     distributed = sys.modules.get("distributed")
     if device == "cpu" or distributed is None:
@@ -203,23 +216,36 @@ def _resources(device: str | None) -> dict[str, float] | None:
     return {"GPU": 1} if declared else None
 
 
-def _check_options(blend: Any, dilate: Any, precision: Any, device: str | None) -> None:
-    import torch
-
+def _check_options(blend: Any, dilate: Any, precision: Any) -> None:
     if blend not in ("feather", None):
         raise ModelError(f"blend is {blend!r}; call reconstruct(blend='feather') or blend=None")
     if precision not in ("float32", "bfloat16"):
         raise ModelError(
             f"precision is {precision!r}; call reconstruct(precision='float32') or 'bfloat16'"
         )
-    if not isinstance(dilate, (int, np.integer)) or dilate < 0:
+    if isinstance(dilate, bool) or not isinstance(dilate, (int, np.integer)) or dilate < 0:
         raise ModelError(f"dilate is {dilate!r}; call reconstruct(dilate=3) or other whole pixels")
+
+
+def _chosen(device: Any) -> str:
+    """Name of a device that is there, or ``"auto"``."""
+    import torch
+
+    if device is None:
+        return "auto"
     try:
-        cuda = torch.device(device or "cpu").type == "cuda"
-    except RuntimeError as error:
-        raise ModelError(f"unknown device {device!r}; call reconstruct(device='cpu')") from error
-    if cuda and not torch.cuda.is_available():
-        raise ModelError("there is no CUDA device here; call reconstruct(device='cpu')")
+        place = torch.device(device)
+        if place.type == "cuda":  # asked without claiming memory on it in this process
+            there = (place.index or 0) < torch.cuda.device_count()
+        else:
+            there = torch.empty(0, device=place).device.type != "meta"
+    except (RuntimeError, TypeError, NotImplementedError, AssertionError) as error:
+        raise ModelError(
+            f"{device!r} is no device of this torch; call reconstruct(device='cpu')"
+        ) from error
+    if not there:
+        raise ModelError(f"there is no device {device!s} here; call reconstruct(device='cpu')")
+    return str(place)
 
 
 def _flags(scene: Scene, provenance: Any, block: Reconstruction) -> xr.DataArray:

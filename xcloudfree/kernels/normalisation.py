@@ -82,6 +82,27 @@ class Normalisation:
         unit = _unit(backscatter, low[:, None, None], high[:, None, None])
         return _to_scale(unit, self.sar_scale)
 
+    def to_scale(self, reflectance: Values) -> Values:
+        """Undo :meth:`to_reflectance`.
+
+        Parameters
+        ----------
+        reflectance : ndarray or Tensor
+            Reflectance; nothing is clipped, NaN stays.
+
+        Returns
+        -------
+        ndarray or Tensor
+            What the network reads.
+
+        Examples
+        --------
+        >>> PRESETS["pix2pix"].to_scale(np.array([0.0, 0.5, 1.0])).tolist()
+        [-1.0, 0.0, 1.0]
+        """
+        out: Values = (reflectance - self.optical_range[0]) * self.gain + self.optical_scale[0]
+        return out
+
     def to_reflectance(self, scaled: Values) -> Values:
         """Undo :meth:`optical`, except for its clipping.
 

@@ -8,7 +8,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xcloudfree.bands import S2_BANDS
 from xcloudfree.exceptions import ModelError
 from xcloudfree.kernels.normalisation import PRESETS
 from xcloudfree.models.spec import ModelSpec
@@ -178,6 +177,11 @@ def create(name: str = "carf-small", *, seed: int = 0, **options: Any) -> Model:
         torch.manual_seed(seed)
         network = networks.build(family, options)
     config: NetworkConfig = network.config  # type: ignore[assignment]
+    if not config.reads(PRESETS[spec.normalisation]):
+        raise ModelError(
+            f"{family} with {options} does not read what normalisation={spec.normalisation!r} "
+            f"gives; call xcloudfree.models.create({name!r}) without these options, or give both"
+        )
     return Model(spec.replace(options=options, **config.declared()), network)
 
 
@@ -191,18 +195,7 @@ _DESCRIPTION = ("optical_bands", "polarisations", "level", "sar_quantity", "norm
 
 
 def _check_description(spec: ModelSpec) -> None:
-    preset = PRESETS.get(spec.normalisation)
-    choices = {
-        "normalisation": (preset is not None, sorted(PRESETS)),
-        "optical_bands": (set(spec.optical_bands) <= set(S2_BANDS), S2_BANDS),
-        "level": (spec.level in ("TOA", "BOA"), ("TOA", "BOA")),
-        "sar_quantity": (spec.sar_quantity in ("sigma0", "gamma0"), ("sigma0", "gamma0")),
-        "polarisations": (
-            preset is None or set(spec.polarisations) <= set(preset.sar_range),
-            sorted(preset.sar_range if preset else ()),
-        ),
-    }
-    for field, (good, known) in choices.items():
+    for field, (good, known) in spec.choices().items():
         if not good:
             raise ModelError(
                 f"{field} is {getattr(spec, field)!r} and may hold {known}; "

@@ -67,6 +67,10 @@ class CarfConfig(NetworkConfig):
         for field, values in known.items():
             if getattr(self, field) not in values:
                 raise ValueError(f"{field} is {getattr(self, field)!r} and not one of {values}")
+        counts = ("scale", "features", "growth", "layers", "blocks", "stages", "heads", "window")
+        for field in counts:
+            if getattr(self, field) < 1:
+                raise ValueError(f"{field} is {getattr(self, field)}; give 1 or more")
 
     @property
     def stride(self) -> int:

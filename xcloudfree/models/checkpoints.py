@@ -133,7 +133,7 @@ def _unpickled(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         # from None: torch's own words advise to read the file without protection
-        found = re.search(r"GLOBAL (\S+) was not an allowed", str(error))
+        found = re.search(r"GLOBAL (\S+)", str(error))
         if found:
             raise WeightsError(
                 f"{path} holds {found[1]} beside tensors, and to read that can run any code, so "

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from xcloudfree.kernels.normalisation import Normalisation
+
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkConfig:
@@ -48,6 +50,10 @@ class NetworkConfig:
     def needs_mask(self) -> bool:
         """Whether ``forward`` reads ``mask=``."""
         return False
+
+    def reads(self, preset: Normalisation) -> bool:
+        """Whether the arithmetic of the network holds for inputs of this scaling."""
+        return True
 
     def declared(self) -> dict[str, Any]:
         """The fields of a :class:`~xcloudfree.models.spec.ModelSpec` that the network decides."""

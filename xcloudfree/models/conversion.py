@@ -82,7 +82,7 @@ def convert(
     bands = {key: tuple(value) for key, value in given.items() if value is not None}
     described = {"level": level, "sar_quantity": sar_quantity, **bands, **options}
     family, variants = _variants(architecture)
-    files = [read(file) for file in ([path] if isinstance(path, (str, Path)) else path)]
+    files = [read(file) for file in _paths(path, family)]
     states = _candidates(files, family)
     held = fitting.fits(variants, states, described)
     good = [fit for fit in held if fit.good]
@@ -102,6 +102,17 @@ def convert(
         note=f"converted from {labels}{place}",
     )
     return model
+
+
+def _paths(path: str | Path | Sequence[str | Path], family: str) -> list[str | Path]:
+    """The files as a list: one, or two where that is how they are published."""
+    paths: list[str | Path] = [path] if isinstance(path, (str, Path)) else list(path or ())
+    if not 1 <= len(paths) <= 2:
+        raise WeightsError(
+            f"{len(paths)} files were given; call xcloudfree.models.convert(path, {family!r}), "
+            f"or with (path_of_G1, path_of_G2) for {PAIRED[0]!r}"
+        )
+    return paths
 
 
 def _variants(architecture: str) -> tuple[str, list[str]]:

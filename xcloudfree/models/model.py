@@ -132,6 +132,11 @@ class Model:
         -------
         Path
             The file, which :func:`xcloudfree.models.load` reads.
+
+        Raises
+        ------
+        WeightsError
+            If the path is a folder, or lies in none.
         """
         path = Path(path)
         state = {
@@ -139,6 +144,8 @@ class Model:
         }
         if not path.parent.is_dir():
             raise WeightsError(f"there is no folder {path.parent}; make it and call save() again")
+        if path.is_dir():
+            raise WeightsError(f"{path} is a folder; call save() with the name of a file in it")
         partial = path.with_name(f"{path.name}.{uuid4().hex}.partial")
         save_file(state, partial, metadata={"xcloudfree": self.spec.to_json()})
         return partial.replace(path)
@@ -190,7 +197,8 @@ class Model:
                 f"write it with model.save({str(path)!r})"
             )
         spec = ModelSpec.from_json(metadata["xcloudfree"])
-        network = networks.build(spec.architecture, dict(spec.options))
+        with torch.random.fork_rng(devices=[]):  # initial weights that are replaced at once
+            network = networks.build(spec.architecture, dict(spec.options))
         try:
             network.load_state_dict(state)
         except RuntimeError as error:
@@ -204,13 +212,21 @@ class Model:
 
 def _check(path: Path, spec: ModelSpec, network: nn.Module) -> None:
     """The specification must tell the truth about the network, and the weights must be numbers."""
+    for name, (good, known) in spec.choices().items():
+        if not good:
+            raise WeightsError(
+                f"{path} names {name} {getattr(spec, name)!r}, which may hold {known}; set that in "
+                f"model.spec and write it again with model.save({str(path)!r})"
+            )
     config: Any = network.config
+    held = network.state_dict().values()
     claims = {
         **{name: (getattr(spec, name), value) for name, value in config.declared().items()},
         "optical bands": (len(spec.optical_bands), config.optical_bands),
         "polarisations": (len(spec.polarisations), config.sar_bands),
-        "normalisation": (spec.normalisation in PRESETS, True),
-        "finite weights": (all(bool(p.isfinite().all()) for p in network.parameters()), True),
+        "normalisation": (config.reads(PRESETS[spec.normalisation]), True),
+        # buffers as well: a statistic of batch normalisation that is no number spoils all
+        "finite weights": (all(bool(t.isfinite().all()) for t in held), True),
     }
     wrong = [name for name, (said, true) in claims.items() if said != true]
     if wrong:

@@ -157,7 +157,7 @@ def build(name: str, options: Mapping[str, Any]) -> nn.Module:
     family = architecture(name)
     try:
         return family.network(family.config(**options))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
         raise ModelError(
             f"{name} cannot be built with {dict(options)}: {error}; "
             "see the options in help(xcloudfree.models.create)"

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from xcloudfree._version import __version__
 from xcloudfree.bands import S2_BANDS
 from xcloudfree.exceptions import WeightsError
+from xcloudfree.kernels.normalisation import PRESETS
+
+LEVELS = ("TOA", "BOA")
+QUANTITIES = ("sigma0", "gamma0")
 
 SPEC_VERSION = 1
 """Version of the fields below; a file of a newer version is refused."""
@@ -130,15 +134,38 @@ class ModelSpec:
                 f"the weights' specification is of version {version}, this xcloudfree reads up to "
                 f"{SPEC_VERSION}; install a newer one with `pip install --upgrade xcloudfree`"
             )
-        for name in ("optical_bands", "polarisations"):
-            values[name] = tuple(values.get(name) or ())
         try:
+            for name in ("optical_bands", "polarisations"):
+                values[name] = tuple(values.get(name) or ())
             return cls(**values)
         except TypeError as error:
             raise WeightsError(
                 f"the weights' specification has other fields than this version knows ({error}); "
                 "write the file again with model.save(path)"
             ) from error
+
+    def choices(self) -> dict[str, tuple[bool, Sequence[str]]]:
+        """Whether fields hold names that the library knows.
+
+        Returns
+        -------
+        dict of str to tuple of (bool, sequence of str)
+            By field: whether it does, and the names that it may hold.
+
+        Examples
+        --------
+        >>> ModelSpec("a", "carf", {}, stride=16, reach=42, level="L1C").choices()["level"]
+        (False, ('TOA', 'BOA'))
+        """
+        preset = PRESETS.get(self.normalisation)
+        ranges = sorted(preset.sar_range) if preset else sorted(self.polarisations)
+        return {
+            "normalisation": (preset is not None, sorted(PRESETS)),
+            "optical_bands": (set(self.optical_bands) <= set(S2_BANDS), S2_BANDS),
+            "level": (self.level in LEVELS, LEVELS),
+            "sar_quantity": (self.sar_quantity in QUANTITIES, QUANTITIES),
+            "polarisations": (set(self.polarisations) <= set(ranges), ranges),
+        }
 
     def replace(self, **changes: Any) -> ModelSpec:
         """Copy with some fields changed.

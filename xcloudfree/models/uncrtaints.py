@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from xcloudfree.kernels.normalisation import Normalisation
 from xcloudfree.models.config import NetworkConfig
 from xcloudfree.models.inverted_bottleneck import InvertedBottleneck
 from xcloudfree.models.temporal_attention import (
@@ -78,6 +79,10 @@ class UncrtaintsConfig(NetworkConfig):
     def variance(self) -> bool:
         """Whether ``forward(..., variance=True)`` returns a variance as well."""
         return self.uncertainty
+
+    def reads(self, preset: Normalisation) -> bool:
+        """Whether the preset has the factor that the output is given."""
+        return preset.gain == self.scale_by and preset.optical_scale[0] == 0
 
     @property
     def variance_floor(self) -> float:

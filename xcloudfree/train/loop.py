@@ -17,10 +17,19 @@ from torch import Tensor, nn
 from xcloudfree import models
 from xcloudfree.exceptions import DataError, ModelError
 from xcloudfree.kernels.normalisation import PRESETS
+from xcloudfree.models.diffusion import Diffusion
 from xcloudfree.models.model import Model
+from xcloudfree.models.simulation_fusion import SimulationFusion
 from xcloudfree.progress import Progress
 from xcloudfree.scene import Scene
-from xcloudfree.train.losses import LOSSES, Loss, shrink_means
+from xcloudfree.train.losses import (
+    LOSSES,
+    Loss,
+    cloud_weights,
+    gaussian_nll,
+    shrink_means,
+    simulation_loss,
+)
 from xcloudfree.train.samples import Batch, PatchSamples, pair
 
 
@@ -47,6 +56,11 @@ def fit(
     AdamW with warm-up, cosine decay, clipped gradients and an exponential moving average of the
     weights, on random crops turned and mirrored at random. Two runs with one seed on one CPU give
     the same weights.
+
+    Some networks need more than a loss of their output: variances are fitted to the error that is
+    left (Gaussian likelihood), the first generator of ``simulation-fusion-gan`` to the target, and
+    ``diffusion`` by its bridge instead of `loss`. The adversarial networks are fitted without their
+    adversary.
 
     Parameters
     ----------
@@ -238,12 +252,23 @@ class _Objective:
         mask = torch.from_numpy(batch.mask.astype(np.float32)).to(device)
         if self.shrinkage:
             target = shrink_means(target, mask, self.spectrum, self.shrinkage)
-        extra = {"mask": mask} if self.model.spec.needs_mask else {}
+        extra: dict[str, Any] = {"mask": mask} if self.model.spec.needs_mask else {}
         optical = optical.contiguous(memory_format=torch.channels_last)
+        preset, weights = PRESETS[self.model.spec.normalisation], cloud_weights(mask, self.alpha)
+        scaled = preset.to_scale(target)
+        beside: Tensor | float = 0.0
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            prediction = network(optical, sar, **extra)
-        preset = PRESETS[self.model.spec.normalisation]
-        return self.loss(preset.to_reflectance(prediction.float()), target, mask, self.alpha)
+            if isinstance(network, Diffusion):
+                return network.bridge_loss(scaled, optical, sar, weights=weights)
+            if not self.model.spec.variance:
+                prediction = network(optical, sar, **extra)
+            else:
+                prediction, variance = network(optical, sar, variance=True, **extra)
+                beside = gaussian_nll(prediction.detach(), variance, scaled, weights)
+            if isinstance(network, SimulationFusion):
+                beside = simulation_loss(network.simulate(sar), scaled, weights)
+        reflectance = preset.to_reflectance(prediction.float())
+        return self.loss(reflectance, target, mask, self.alpha) + beside
 
 
 def _groups(network: nn.Module) -> Iterator[dict[str, Any]]:

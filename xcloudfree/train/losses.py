@@ -109,6 +109,67 @@ def cloud_aware_loss(
     return (weights * each).sum() / (known.sum() * each.shape[1]).clamp(min=1)
 
 
+def gaussian_nll(mean: Tensor, variance: Tensor, target: Tensor, weights: Tensor) -> Tensor:
+    """Negative log-likelihood of independent Gaussians, without its constant.
+
+    Parameters
+    ----------
+    mean, variance, target : Tensor
+        (n, bands, h, w); NaN in `target` is left out.
+    weights : Tensor
+        Weight of each pixel, (n, 1, h, w).
+
+    Returns
+    -------
+    Tensor
+        Scalar.
+
+    References
+    ----------
+    Ebel et al. (2023), UnCRtainTS, CVPR Workshops.
+
+    Examples
+    --------
+    >>> y, one = torch.zeros(1, 1, 2, 2), torch.ones(1, 1, 2, 2)
+    >>> float(gaussian_nll(y + 2, one, y, one))
+    2.0
+    """
+    known = torch.isfinite(target)
+    error = torch.where(known, target - mean, 0).float()
+    each = 0.5 * (variance.float().log() + error**2 / variance.float())
+    return _weighted_mean(each, weights * known)
+
+
+def simulation_loss(simulated: Tensor, target: Tensor, weights: Tensor) -> Tensor:
+    """Absolute error of the optical image that a generator makes of backscatter alone.
+
+    Parameters
+    ----------
+    simulated, target : Tensor
+        (n, bands, h, w); NaN in `target` is left out.
+    weights : Tensor
+        Weight of each pixel, (n, 1, h, w).
+
+    Returns
+    -------
+    Tensor
+        Scalar.
+
+    References
+    ----------
+    Gao et al. (2020), Remote Sensing 12(1), 191.
+
+    Examples
+    --------
+    >>> y = torch.zeros(1, 1, 2, 2)
+    >>> float(simulation_loss(y + 0.5, y, torch.ones(1, 1, 2, 2)))
+    0.5
+    """
+    known = torch.isfinite(target)
+    error = torch.where(known, target - simulated, 0).float()
+    return _weighted_mean(error.abs(), weights * known)
+
+
 def shrink_means(target: Tensor, mask: Tensor, spectrum: Tensor, amount: float) -> Tensor:
     """Move the mean of each image under its mask towards one spectrum.
 
@@ -157,6 +218,10 @@ LOSSES: dict[str, Loss] = {
     "error": _error,
 }
 """Losses by the name that :func:`xcloudfree.fit` takes."""
+
+
+def _weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
+    return (weights * values).sum() / weights.sum().clamp(min=1e-12)
 
 
 @lru_cache(maxsize=8)
