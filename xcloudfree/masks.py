@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import isqrt
 from typing import Any
 
 import numpy as np
@@ -59,7 +60,7 @@ def score(obj: xr.Dataset | xr.DataArray) -> xr.DataArray:
     layer = scene.need_optical(("B01", "B02", "B03", "B04", "B10"), "the cloud score (eq. 13)")
     function = _Score(layer.names, scene.calibration())
     (data,) = map_windows(
-        function, [_arrays(layer)], [Output(np.dtype("float32"))], lead=len(scene.lead)
+        function, _apart(_arrays(layer)), [Output(np.dtype("float32"))], lead=len(scene.lead)
     )
     return _label(scene, data, "cloud_score", {"long_name": "cloud score S_c, eq. 13"})
 
@@ -113,15 +114,43 @@ def mask(
     """
     scene = read(obj)
     plan = plan_mask(scene, method, threshold, dilate)
+    attrs = {"long_name": "occluded pixels", "method": plan.label, "dilation_pixels": dilate}
+    return where_occluded(scene, plan, "mask", attrs)
+
+
+def where_occluded(
+    scene: Scene,
+    plan: MaskPlan,
+    name: str,
+    attrs: Mapping[str, Any],
+    values: tuple[float, float] | None = None,
+) -> xr.DataArray:
+    """Mask of a scene, or one number where it is False and another where it is True.
+
+    Parameters
+    ----------
+    scene : Scene
+        What was recognised.
+    plan : MaskPlan
+        How to tell, from :func:`plan_mask`.
+    name, attrs
+        Of the array.
+    values : tuple of two floats, optional
+        For clear and for occluded pixels.
+
+    Returns
+    -------
+    DataArray of bool, or of float32 with `values`
+        Dimensions as the bands (..., y, x).
+    """
     (data,) = map_windows(
-        _Apply(plan),
-        plan.groups,
-        [Output(np.dtype(bool))],
+        _Apply(plan, values),
+        _apart(plan.groups[0]),
+        [Output(np.dtype(bool if values is None else np.float32))],
         lead=len(scene.lead),
         plan=Halo(plan.reach),
     )
-    attrs = {"long_name": "occluded pixels", "method": plan.label, "dilation_pixels": dilate}
-    return _label(scene, data, "mask", attrs)
+    return _label(scene, data, name, attrs)
 
 
 @dataclass(frozen=True)
@@ -176,15 +205,15 @@ class MaskPlan:
         """Pixels around a pixel that influence its value."""
         return self.dilation + (0 if self.method is None else self.method.reach)
 
-    def compute(self, window: NDArray[Any]) -> NDArray[np.bool_]:
-        """Mask of one image: (band, y, x) or, for a mask that was given, (y, x)."""
+    def compute(self, window: NDArray[Any] | Sequence[NDArray[Any]]) -> NDArray[np.bool_]:
+        """Mask of one image: planes by band or, for a mask or classes that were given, (y, x)."""
         if self.method is None:
-            out = window.astype(bool)
+            out = np.asarray(window).astype(bool)
         else:
-            bands = {"SCL": window} if self.bands == ("SCL",) else None
+            bands = {"SCL": np.asarray(window)} if self.bands == ("SCL",) else None
             bands = bands or dict(zip(self.bands, window, strict=True))
             if "B02" in bands:
-                self.calibration.decode(bands["B02"][::4, ::4])  # refuses values of another unit
+                _refuse_other_units(bands["B02"], self.calibration)
             out = self.method.kernel(bands, self.calibration, self.threshold)
         return kernel.dilate(out, self.dilation)
 
@@ -235,22 +264,49 @@ class _Score:
     calibration: Calibration
 
     def __call__(
-        self, window: NDArray[Any], core: tuple[slice, slice]
+        self, *windows: NDArray[Any], core: tuple[slice, slice]
     ) -> tuple[NDArray[np.float32]]:
-        reflectance = self.calibration.decode(window[(..., *core)])
-        return (kernel.score(dict(zip(self.bands, np.moveaxis(reflectance, -3, 0), strict=True))),)
+        bands = {
+            name: plane[(..., *core)]
+            for name, plane in zip(self.bands, _planes(windows, len(self.bands)), strict=True)
+        }
+        _refuse_other_units(bands["B02"], self.calibration)
+        return (kernel.score(bands, calibration=self.calibration),)
 
 
 @dataclass(frozen=True)
 class _Apply:
     plan: MaskPlan
+    values: tuple[float, float] | None
 
-    def __call__(self, window: NDArray[Any], core: tuple[slice, slice]) -> tuple[NDArray[np.bool_]]:
-        depth = 2 if self.plan.bands in ((), ("SCL",)) else 3
-        lead = window.shape[: window.ndim - depth]
-        images = window.reshape(-1, *window.shape[len(lead) :])
-        out = np.stack([self.plan.compute(image)[core] for image in images])
-        return (out.reshape(*lead, *out.shape[1:]),)
+    def __call__(self, *windows: NDArray[Any], core: tuple[slice, slice]) -> tuple[NDArray[Any]]:
+        planes = _planes(windows, max(1, len(self.plan.bands)))
+        shape = planes[0][(..., *core)].shape
+        out = np.empty(shape, bool)
+        for place in np.ndindex(shape[:-2]):
+            image = [plane[place] for plane in planes]
+            out[place] = self.plan.compute(image if len(image) > 1 else image[0])[core]
+        if self.values is None:
+            return (out,)
+        return (np.take(np.array(self.values, np.float32), out.view(np.uint8)),)
+
+
+def _apart(arrays: Sequence[Any]) -> list[list[Any]]:
+    """Each array as a window of its own, so that nothing is copied to stack them."""
+    return [[array] for array in arrays]
+
+
+def _planes(windows: Sequence[NDArray[Any]], bands: int) -> list[NDArray[Any]]:
+    """One array (*lead, y, x) for each band, whether they came apart or stacked."""
+    if len(windows) == bands:
+        return list(windows)
+    return list(np.moveaxis(windows[0], -3, 0))
+
+
+def _refuse_other_units(plane: NDArray[Any], calibration: Calibration) -> None:
+    """Decode enough of (..., y, x) to see that the values are what was declared."""
+    step = max(4, isqrt(plane.size // 2**14))
+    calibration.decode(plane[..., ::step, ::step])
 
 
 def _given(scene: Scene, array: Any) -> xr.DataArray:
@@ -289,7 +345,7 @@ def _arrays(layer: Layer) -> list[Any]:
     return [a.data for a in layer.arrays]
 
 
-def _label(scene: Scene, data: Any, name: str, attrs: dict[str, Any]) -> xr.DataArray:
+def _label(scene: Scene, data: Any, name: str, attrs: Mapping[str, Any]) -> xr.DataArray:
     template = scene.template()
     out = xr.DataArray(data, dims=template.dims, coords=template.coords, name=name, attrs=attrs)
     return out.transpose(*scene.dims)

@@ -152,7 +152,7 @@ class Reconstruction:
     def _occluded(self, stored: NDArray[Any], given: Sequence[NDArray[Any]]) -> NDArray[np.bool_]:
         if self.mask.separate:
             return self.mask.compute(given[0])
-        return self.mask.compute(stored[[self.bands.index(b) for b in self.mask.bands]])
+        return self.mask.compute([stored[self.bands.index(b)] for b in self.mask.bands])
 
     def _empty(self, dtype: np.dtype[Any]) -> Any:
         return self.calibration.encode(np.array([np.nan], np.float32), dtype)[0]

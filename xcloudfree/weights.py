@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 import xarray as xr
 
 from xcloudfree.exceptions import CloudFreeError
-from xcloudfree.masks import Mask, mask
+from xcloudfree.masks import Mask, plan_mask, where_occluded
+from xcloudfree.recognise import read
 
 
 def weights(
@@ -49,8 +49,7 @@ def weights(
         raise CloudFreeError(
             f"alpha is {alpha} and must lie between 0 and 1; the paper uses weights(alpha=0.8)"
         )
-    occluded = mask(obj, method, dilate=dilate)
-    share = occluded.astype(np.float32)
-    out = (np.float32(alpha) * share + np.float32(1 - alpha) * (1 - share)).rename("weights")
-    out.attrs = {"long_name": "cloud weights, eq. 17", "alpha": alpha}
-    return out
+    scene = read(obj)
+    plan = plan_mask(scene, method, None, dilate)
+    attrs = {"long_name": "cloud weights, eq. 17", "alpha": alpha}
+    return where_occluded(scene, plan, "weights", attrs, values=(1 - alpha, alpha))

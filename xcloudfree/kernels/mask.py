@@ -4,28 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from fractions import Fraction
-from math import floor
+from functools import partial
+from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from xcloudfree.kernels.mask_compiled import (
+    COMPILED,
+    PIECE,
+    WORTH,
+    compiled,
+    mark_pixels,
+    score_pixels,
+)
+from xcloudfree.kernels.mask_limits import TERMS, stored_limits, stored_nodata
+from xcloudfree.kernels.mask_strips import Planes, in_strips, mark, score_strip
 from xcloudfree.kernels.radiometry import Calibration
 
 Bands = Mapping[str, NDArray[Any]]
-
-TERMS: tuple[tuple[tuple[str, ...], str, str], ...] = (
-    (("B02",), "0.1", "0.5"),
-    (("B01",), "0.1", "0.3"),
-    (("B10", "B01"), "0.15", "0.2"),
-    (("B04", "B03", "B02"), "0.2", "0.8"),
-)
-"""Terms of eq. 13: bands to add, and the sums of reflectance that score 0 and 1."""
-
-SNOW = Fraction("0.6")
-"""NDSI above which a bright pixel is snow, eq. 16."""
 
 OCCLUDED_CLASSES = (3, 8, 9, 10)
 """Scene classification: cloud shadow, cloud medium and high probability, thin cirrus."""
@@ -54,19 +53,24 @@ class MaskMethod:
     threshold: float = 0.2
 
 
-def score(bands: Bands, cirrus: bool = True) -> NDArray[np.float32]:
+def score(
+    bands: Bands, cirrus: bool = True, calibration: Calibration | None = None
+) -> NDArray[np.float32]:
     """Cloud score of eq. 13, not limited above.
 
     Parameters
     ----------
     bands : mapping of str to ndarray
-        Reflectance by band; B10 only with `cirrus`.
+        Stored numbers by band, (..., y, x); B10 only with `cirrus`.
     cirrus : bool
         Whether to use the term with B10, which Level-2A lacks.
+    calibration : Calibration, optional
+        From stored numbers to reflectance, in float32; by default they are reflectance.
 
     Returns
     -------
     ndarray of float32
+        NaN where a band has no data. The same with numba as without.
 
     Examples
     --------
@@ -74,12 +78,22 @@ def score(bands: Bands, cirrus: bool = True) -> NDArray[np.float32]:
     >>> score(bright).round(4).tolist()
     [[0.75]]
     """
-    out = None
-    for names, low, high in _terms(cirrus):
-        total = sum(np.asarray(bands[n], np.float64) for n in names)
-        term = (total - float(low)) / (float(high) - float(low))
-        out = term if out is None else np.minimum(out, term)
-    return np.asarray(out, np.float32)
+    rule = calibration or Calibration()
+    names = ("B01", "B02", "B03", "B04", "B10") if cirrus else ("B01", "B02", "B03", "B04")
+    planes, shape = _planes(bands, names)
+    nodata = stored_nodata(rule, planes[0].dtype)
+    out = np.empty(planes[0].shape, np.float32)
+    loop = compiled(score_pixels) if cirrus and _worth(planes) else None
+    if loop is None:
+        in_strips(
+            partial(score_strip, scale=rule.scale, offset=rule.offset, nodata=nodata), planes, out
+        )
+    else:
+        lows = tuple(float(low) for _, low, _ in TERMS)
+        spans = tuple(float(high) - float(low) for _, low, high in TERMS)
+        rest = (np.float32(rule.scale), np.float32(rule.offset), nodata, lows, spans)
+        in_strips(lambda parts, o: loop(*parts, o, *rest), planes, out, _piece(planes))
+    return out.reshape(shape)
 
 
 def paper_mask(
@@ -87,13 +101,12 @@ def paper_mask(
 ) -> NDArray[np.bool_]:
     """Mask of eq. 14-16: score above the threshold, and not snow.
 
-    A minimum exceeds a threshold where every term does, so each term is compared by itself.
     Integers are compared with the exact rational thresholds and never rounded.
 
     Parameters
     ----------
     bands : mapping of str to ndarray
-        Stored numbers by band: B01 B02 B03 B04 B11, and B10 with `cirrus`.
+        Stored numbers by band, (..., y, x): B01 B02 B03 B04 B11, and B10 with `cirrus`.
     calibration : Calibration
         From stored numbers to reflectance.
     threshold : float
@@ -104,21 +117,22 @@ def paper_mask(
     Returns
     -------
     ndarray of bool
-        True where cloudy; False where a band has no data.
+        True where cloudy; False where a band has no data. The same with numba as without.
     """
-    scale, offset = _exact(calibration.scale), _exact(calibration.offset)
-    limit = _exact(threshold)
-    cloud = None
-    for names, low, high in _terms(cirrus):
-        total = _total(bands, names)
-        edge = Fraction(low) + limit * (Fraction(high) - Fraction(low))
-        stored = (edge - len(names) * offset) / scale
-        above = total > (floor(stored) if total.dtype.kind == "i" else float(stored))
-        cloud = above if cloud is None else cloud & above
-    assert cloud is not None
-    for name in _names(cirrus):
-        cloud &= calibration.valid(bands[name])
-    return np.asarray(cloud & ~_is_snow(bands, offset / scale))
+    # without cirrus B01 stands in for B10, and the limit of that term is always exceeded
+    names = ("B01", "B02", "B03", "B04", "B10" if cirrus else "B01", "B11")
+    planes, shape = _planes(bands, names)
+    limits = stored_limits(calibration, threshold, planes[0].dtype, cirrus)
+    out = np.empty(planes[0].shape, bool)
+    loop = compiled(mark_pixels) if _worth(planes) else None
+    if loop is None:
+        in_strips(partial(mark, limits=limits), planes, out)
+    else:
+        kind, largest = limits.kind, limits.largest
+        edges = tuple(kind(v) for v in (*limits.cloud, *limits.bright, *limits.dark))
+        rest = (kind, edges, kind(limits.nodata), None if largest is None else kind(largest))
+        in_strips(lambda parts, o: loop(*parts, o, *rest), planes, out, _piece(planes))
+    return out.reshape(shape)
 
 
 def code_mask(
@@ -136,7 +150,8 @@ def code_mask(
     ndarray of bool
         True where cloudy; a pixel without data counts as score 0.
     """
-    reflectance = {n: calibration.decode(bands[n]) for n in _names(cirrus)}
+    names = METHODS["reference-code" if cirrus else "l2a"].bands
+    reflectance = {n: calibration.decode(bands[n]) for n in names}
     smooth = np.minimum(score(reflectance, cirrus), 1)
     green, swir = reflectance["B03"], reflectance["B11"]
     total = green + swir
@@ -200,29 +215,19 @@ METHODS: dict[str, MaskMethod] = {
 """Built-in methods by name."""
 
 
-def _terms(cirrus: bool) -> tuple[tuple[tuple[str, ...], str, str], ...]:
-    return TERMS if cirrus else tuple(t for t in TERMS if "B10" not in t[0])
+def _planes(bands: Bands, names: tuple[str, ...]) -> tuple[Planes, tuple[int, ...]]:
+    """Bands of one type as (y, x), and the shape that they had."""
+    arrays = np.broadcast_arrays(*(bands[name] for name in names))
+    kind = np.result_type(*arrays)  # in the machine's byte order
+    shape = arrays[0].shape
+    flat = (prod(shape[:-1]), shape[-1] if shape else 1)
+    return [a.astype(kind, copy=False).reshape(flat) for a in arrays], shape
 
 
-def _names(cirrus: bool) -> tuple[str, ...]:
-    return METHODS["score" if cirrus else "l2a"].bands
+def _worth(planes: Planes) -> bool:
+    return planes[0].size >= WORTH and planes[0].dtype.str[1:] in COMPILED
 
 
-def _exact(value: float) -> Fraction:
-    """The decimal that a person wrote, not the binary float next to it."""
-    return Fraction(str(float(value)))
-
-
-def _total(bands: Bands, names: tuple[str, ...]) -> NDArray[Any]:
-    kind = np.int64 if np.issubdtype(bands[names[0]].dtype, np.integer) else np.float64
-    return np.asarray(sum(bands[n].astype(kind) for n in names))
-
-
-def _is_snow(bands: Bands, offset: Fraction) -> NDArray[np.bool_]:
-    """NDSI above 0.6; an empty sum counts as NDSI 0. `offset` in stored units."""
-    green, swir = _total(bands, ("B03",)), _total(bands, ("B11",))
-    exact = green.dtype.kind == "i" and offset.denominator < 10**9  # else int64 would overflow
-    unit = offset.denominator if exact else 1
-    both = unit * (green + swir) + 2 * (offset.numerator if exact else float(offset))
-    left, right = SNOW.denominator * unit * (green - swir), SNOW.numerator * both
-    return np.asarray(np.where(both > 0, left > right, (both < 0) & (left < right)))
+def _piece(planes: Planes) -> int:
+    """Everything at once where nothing has to be copied."""
+    return planes[0].size if all(p.flags.c_contiguous for p in planes) else PIECE
