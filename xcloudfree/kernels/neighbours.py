@@ -1,0 +1,87 @@
+"""Nearest clear pixels, in an order that does not depend on how the scene is cut."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+TILT: Final = (1e-4, 1e-4 * (5**0.5 - 1) / 2)
+"""Rows and columns by which targets are moved for the search. Pixels lie on a lattice and many are
+equally far; a tree would return any of them. The ratio is irrational, so that no two offsets stay
+equally far, and too small to change the order of others: the answer is the same in every window."""
+
+BATCH: Final = 4096
+"""Targets whose neighbours are held in memory at a time."""
+
+Integers = NDArray[np.int64]
+
+
+class Nearest(NamedTuple):
+    """Neighbours of some targets, nearest first.
+
+    Parameters
+    ----------
+    targets : slice
+        Which of the targets.
+    number : numpy.ndarray
+        Which point it is (target, neighbour); the number of points where there is none.
+    square : numpy.ndarray
+        Squared distance in px^2 (target, neighbour); -1 where there is none.
+    """
+
+    targets: slice
+    number: Integers
+    square: Integers
+
+    @property
+    def found(self) -> NDArray[np.bool_]:
+        """Where a neighbour exists (target, neighbour)."""
+        return self.square >= 0
+
+
+def nearest_points(
+    points: Integers, targets: Integers, count: int, radius: float = np.inf
+) -> Iterator[Nearest]:
+    """The nearest points of each target, batch by batch.
+
+    Parameters
+    ----------
+    points, targets : numpy.ndarray
+        Rows and columns (n, 2), integers.
+    count : int
+        Neighbours of one target.
+    radius : float
+        Largest distance in px.
+
+    Yields
+    ------
+    Nearest
+        With ``min(count, len(points))`` neighbours; `number` is ``len(points)`` and `square` -1
+        where fewer lie within the radius. Among equally distant ones those in the direction of
+        :data:`TILT` come first.
+
+    Examples
+    --------
+    >>> points = np.array([[0, 0], [0, 2], [0, 9]])
+    >>> (batch,) = nearest_points(points, np.array([[0, 1]]), 3, radius=4)
+    >>> batch.number.tolist(), batch.square.tolist()
+    ([[1, 0, 3]], [[1, 1, -1]])
+    """
+    count = min(count, len(points))
+    if count == 0:
+        return
+    tree = cKDTree(points, balanced_tree=False)
+    ranks = np.arange(1, count + 1)
+    limit = radius + 0.01 if np.isfinite(radius) else np.inf
+    for start in range(0, len(targets), BATCH):
+        part = slice(start, min(start + BATCH, len(targets)))
+        _, index = tree.query(targets[part] + TILT, k=ranks, distance_upper_bound=limit)
+        there = index < len(points)
+        offset = points[np.where(there, index, 0)] - targets[part, None]
+        square = (offset**2).sum(axis=-1)
+        there &= square <= radius**2
+        yield Nearest(part, np.where(there, index, len(points)), np.where(there, square, -1))

@@ -1,0 +1,136 @@
+"""Smooth curves through irregular series: the Whittaker smoother, one small system a pixel."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+STRIP: Final = 16384
+"""Pixels that are solved at once."""
+
+Doubles = NDArray[np.float64]
+
+
+def penalty_bands(days: Doubles) -> tuple[Doubles, Doubles, Doubles]:
+    """Roughness of a curve through irregular dates as a symmetric matrix of five diagonals.
+
+    The roughness is the integral of the squared second derivative, by second divided differences.
+
+    Parameters
+    ----------
+    days : ndarray
+        Day numbers, strictly ascending, (time,).
+
+    Returns
+    -------
+    tuple of ndarray
+        Main, first and second diagonal, of lengths n, n - 1 and n - 2.
+
+    Examples
+    --------
+    >>> [d.tolist() for d in penalty_bands(np.array([0.0, 1.0, 2.0]))]
+    [[1.0, 4.0, 1.0], [-2.0, -2.0], [1.0]]
+    """
+    n = len(days)
+    main, first, second = np.zeros(n), np.zeros(max(n - 1, 0)), np.zeros(max(n - 2, 0))
+    for i in range(n - 2):
+        a, b = days[i + 1] - days[i], days[i + 2] - days[i + 1]
+        row = np.array([2 / (a * (a + b)), -2 / (a * b), 2 / (b * (a + b))])
+        row *= np.sqrt((a + b) / 2)
+        main[i : i + 3] += row**2
+        first[i : i + 2] += row[:2] * row[1:]
+        second[i] += row[0] * row[2]
+    return main, first, second
+
+
+def whittaker(
+    reflectance: NDArray[np.float32],
+    clear: NDArray[np.bool_],
+    days: Doubles,
+    smoothness: float,
+) -> NDArray[np.float32]:
+    """Each date on the smooth curve through the other clear dates.
+
+    The curve z makes ``sum over clear dates (y - z)^2 + smoothness * integral z''^2`` least. Of a
+    date that is clear itself the curve through the others follows from its leverage h:
+    ``(z - h y) / (1 - h)``.
+
+    Parameters
+    ----------
+    reflectance : ndarray of float32
+        (time, band, y, x).
+    clear : ndarray of bool
+        Where a date shows the ground, (time, y, x).
+    days : ndarray
+        Day numbers, strictly ascending, (time,).
+    smoothness : float
+        In days^3; more is smoother.
+
+    Returns
+    -------
+    ndarray of float32
+        (time, band, y, x); NaN where fewer than two other dates are clear.
+
+    References
+    ----------
+    Eilers, "A perfect smoother", Analytical Chemistry 75(14), 2003. The inverse between the
+    diagonals: Takahashi, Fagan, Chin, "Formation of a sparse bus impedance matrix", 1973.
+    """
+    times, bands = reflectance.shape[:2]
+    flat, seen = reflectance.reshape(times, bands, -1), clear.reshape(times, -1)
+    out = np.full(flat.shape, np.nan, np.float32)
+    roughness = [smoothness * d for d in penalty_bands(days)]
+    enough = np.flatnonzero(seen.sum(0) >= 2)
+    for start in range(0, enough.size, STRIP):
+        pixels = enough[start : start + STRIP]
+        weight = seen[:, pixels].astype(np.float64)
+        values = np.where(weight[:, None] > 0, flat[..., pixels], 0).astype(np.float64)
+        curve, inverse = _solve(weight, values, *roughness)
+        leverage = np.minimum(weight * inverse, 1)[:, None]
+        rest = 1 - leverage
+        with np.errstate(invalid="ignore", divide="ignore"):
+            alone = (curve - leverage * values) / rest
+        alone[(np.broadcast_to(rest, alone.shape) < 1e-9)] = np.nan
+        others = weight.sum(0) - weight
+        alone[np.broadcast_to((others < 2)[:, None], alone.shape)] = np.nan
+        out[..., pixels] = alone
+    return out.reshape(reflectance.shape)
+
+
+def _solve(
+    weight: Doubles, values: Doubles, main: Doubles, first: Doubles, second: Doubles
+) -> tuple[Doubles, Doubles]:
+    """Solution (time, band, pixel) and main diagonal (time, pixel) of the inverse: L D L'."""
+    n = len(weight)
+    diagonal = np.empty_like(weight)
+    one, two = np.zeros_like(weight), np.zeros_like(weight)  # L[i+1, i] and L[i+2, i]
+    x = values * weight[:, None]
+    for i in range(n):
+        diagonal[i] = weight[i] + main[i]
+        if i > 0:
+            diagonal[i] -= diagonal[i - 1] * one[i - 1] ** 2
+            x[i] -= one[i - 1] * x[i - 1]
+        if i > 1:
+            diagonal[i] -= diagonal[i - 2] * two[i - 2] ** 2
+            x[i] -= two[i - 2] * x[i - 2]
+        if i + 1 < n:
+            coupled = diagonal[i - 1] * two[i - 1] * one[i - 1] if i > 0 else 0.0
+            one[i] = (first[i] - coupled) / diagonal[i]
+        if i + 2 < n:
+            two[i] = second[i] / diagonal[i]
+    inverse = 1 / diagonal
+    beside = np.zeros_like(weight)  # the inverse at [i, i+1]
+    for i in reversed(range(n)):
+        x[i] /= diagonal[i]
+        if i + 1 < n:
+            x[i] -= one[i] * x[i + 1]
+            corner = beside[i + 1] if i + 2 < n else 0.0
+            beside[i] = -one[i] * inverse[i + 1] - two[i] * corner
+            inverse[i] -= one[i] * beside[i]
+        if i + 2 < n:
+            x[i] -= two[i] * x[i + 2]
+            far = -one[i] * beside[i + 1] - two[i] * inverse[i + 2]
+            inverse[i] -= two[i] * far
+    return x, inverse

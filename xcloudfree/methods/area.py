@@ -1,0 +1,100 @@
+"""Regression on the area's own series."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xcloudfree.kernels import area_regression as kernel
+from xcloudfree.methods.method import Area, Doubles, Floats, Method, Prediction, Series
+
+_GAPS = len(kernel.GAPS)
+
+
+@dataclass(frozen=True)
+class AreaRegression(Method):
+    """See :mod:`xcloudfree.kernels.area_regression`."""
+
+    name: str = "area-regression"
+    temporal: bool = True
+    reach: int = max(kernel.WINDOWS) // 2
+    polarisations: tuple[str, ...] = ("VV", "VH")
+    deviation: bool = True
+    planes: int = 2 * len(kernel.WINDOWS)
+
+    def context(self, series: Series) -> Floats:
+        """Local means of backscatter."""
+        assert series.backscatter is not None
+        return kernel.local_means(series.backscatter)
+
+    def passes(self, bands: int) -> tuple[tuple[int, int], ...]:
+        """One: the normal equations of each date and gap, and the coefficients."""
+        width = kernel.predictors(bands)
+        equations = width * width + width * bands + bands + 1
+        return ((_GAPS * equations, _GAPS * (width + 1) * bands),)
+
+    def measure(self, series: Series, known: Sequence[Doubles], core: Area) -> Doubles:
+        """See :meth:`Method.measure`."""
+        order, days = _ordered(series)
+        reflectance, clear, hidden, radar = (
+            np.asarray(a[order][..., *core])
+            for a in (series.reflectance, series.clear, series.hidden, _radar(series))
+        )
+        sums = kernel.sums(reflectance, clear, hidden, radar, days)  # type: ignore[arg-type]
+        found = np.concatenate([s.reshape(len(days), _GAPS, -1) for s in sums], axis=-1)
+        out = np.empty((len(days), found[0].size))
+        out[order] = found.reshape(len(days), -1)
+        return out
+
+    def conclude(self, totals: Doubles, known: Sequence[Doubles]) -> Doubles:
+        """See :meth:`Method.conclude`."""
+        planes = totals.reshape(len(totals), _GAPS, -1)
+        bands = next(b for b in range(1, 99) if self.passes(b)[0][0] == totals.shape[1])
+        width = kernel.predictors(bands)
+        ends = np.cumsum([width * width, width * bands, bands])
+        zz, zy, yy, hidden = np.split(planes, ends, axis=-1)
+        sums = kernel.Sums(
+            zz.reshape(*zz.shape[:2], width, width),
+            zy.reshape(*zy.shape[:2], width, bands),
+            yy,
+            hidden[..., 0],
+        )
+        rule = kernel.learn(sums)
+        joined = np.concatenate([rule.coefficients, rule.deviation[:, :, None]], axis=2)
+        return joined.reshape(len(totals), -1)
+
+    def predict(self, series: Series, known: Sequence[Doubles]) -> Prediction:
+        """See :meth:`Method.predict`."""
+        order, days = _ordered(series)
+        bands = series.reflectance.shape[1]
+        joined = known[0].reshape(len(days), _GAPS, -1, bands)[order]
+        rule = kernel.Rule(joined[:, :, :-1], joined[:, :, -1])
+        found = kernel.predict(
+            series.reflectance[order],
+            series.clear[order],
+            series.wanted[order],
+            _radar(series)[order],
+            days,
+            rule,
+        )
+        mean, deviation = np.empty_like(found[0]), np.empty_like(found[1])
+        mean[order], deviation[order] = found
+        return Prediction(mean, deviation)
+
+
+def _ordered(series: Series) -> tuple[NDArray[np.int64], Doubles]:
+    assert series.days is not None
+    order = np.argsort(series.days, kind="stable")
+    return order, series.days[order]
+
+
+def _radar(series: Series) -> Floats:
+    assert series.context is not None
+    return series.context
+
+
+METHODS: Final[tuple[Method, ...]] = (AreaRegression(),)

@@ -1,0 +1,253 @@
+"""The work on one block, stage by stage: see, measure, predict, join."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from xcloudfree._version import __version__
+from xcloudfree.kernels.composite import Provenance, feather
+from xcloudfree.kernels.radiometry import Calibration, SarCalibration
+from xcloudfree.masks import MaskPlan
+from xcloudfree.methods.method import Area, Method, Prediction, Series
+from xcloudfree.reconstruction import EDGE
+
+HIDDEN, WANTED = 1, 2
+"""Bits of the state of a pixel."""
+
+Arrays = tuple[NDArray[Any], ...]
+
+
+@dataclass(frozen=True)
+class See:
+    """Stored numbers to reflectance and the state of each pixel."""
+
+    bands: tuple[str, ...]
+    calibration: Calibration
+    mask: MaskPlan
+    blend: bool
+
+    def __dask_tokenize__(self) -> Any:
+        return (
+            __version__,
+            self.bands,
+            self.calibration,
+            self.mask.__dask_tokenize__(),
+            self.blend,
+        )
+
+    def __call__(self, stored: NDArray[Any], *given: NDArray[Any], core: Area) -> Arrays:
+        """Reflectance (*lead, band, y, x) and state (*lead, y, x) of the core."""
+        reflectance = self.calibration.decode(stored[..., *core])
+        state = np.zeros((*stored.shape[:-3], *reflectance.shape[-2:]), np.uint8)
+        for image in np.ndindex(stored.shape[:-3]):
+            valid = self.calibration.valid(stored[image]).all(0)
+            hidden = self._occluded(stored[image], given[0][image] if given else None) & valid
+            wanted = ndimage.maximum_filter(hidden, 2 * EDGE + 1) if self.blend else valid
+            state[image] = (HIDDEN * hidden + WANTED * (wanted & valid))[core]
+        return reflectance, state
+
+    def _occluded(self, stored: NDArray[Any], given: NDArray[Any] | None) -> NDArray[np.bool_]:
+        if given is not None:
+            return self.mask.compute(given)
+        return self.mask.compute(stored[[self.bands.index(b) for b in self.mask.bands]])
+
+
+@dataclass(frozen=True)
+class Hear:
+    """Stored backscatter to dB."""
+
+    calibration: SarCalibration
+
+    def __call__(self, stored: NDArray[Any], *, core: Area) -> Arrays:
+        """Backscatter (*lead, polarisation, y, x) of the core."""
+        return (self.calibration.decode(stored[..., *core]),)
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Windows to series, one for each place along the dimensions other than time.
+
+    Parameters
+    ----------
+    time : int or None
+        Which of the leading dimensions is time; None reads all images as one series.
+    days : tuple of float or None
+        Day number of each date.
+    backscatter, context : bool
+        Whether there are windows of them, after those of reflectance and state.
+    """
+
+    time: int | None
+    days: tuple[float, ...] | None
+    backscatter: bool
+    context: bool
+
+    def series(self, windows: Sequence[NDArray[Any]]) -> Iterator[tuple[Series, list[Any]]]:
+        """The series, and the known numbers (time, number) of each."""
+        lead = windows[1].ndim - 2
+        for planes in zip(*(self._split(w, lead) for w in windows), strict=True):
+            rest = list(planes[2:])
+            state = planes[1]
+            series = Series(
+                planes[0],
+                (state & HIDDEN) > 0,
+                (state & WANTED) > 0,
+                rest.pop(0) if self.backscatter else None,
+                None if self.days is None else np.array(self.days),
+                rest.pop(0) if self.context else None,
+            )
+            yield series, [k[:, :, 0, 0] for k in rest]
+
+    def _split(self, window: NDArray[Any], lead: int) -> NDArray[Any]:
+        """(series, time, ...)."""
+        inner = window.shape[lead:]
+        if self.time is None:
+            return window.reshape(1, -1, *inner)
+        moved = np.moveaxis(window, self.time, lead - 1)
+        return moved.reshape(-1, moved.shape[lead - 1], *inner)
+
+    def join(self, results: Sequence[NDArray[Any]], head: tuple[int, ...]) -> NDArray[Any]:
+        """What came of the series, (time, ...) each, with the leading dimensions `head`."""
+        stacked = np.stack(results)
+        inner = stacked.shape[2:]
+        if self.time is None:
+            return stacked.reshape(*head, *inner)
+        others = tuple(n for i, n in enumerate(head) if i != self.time)
+        return np.moveaxis(
+            stacked.reshape(*others, head[self.time], *inner), len(others), self.time
+        )
+
+
+@dataclass(frozen=True)
+class Surround:
+    """What a method wants to know of the pixels around."""
+
+    method: Method
+    reader: Reader
+
+    def __call__(self, *windows: NDArray[Any], core: Area) -> Arrays:
+        """Planes (*lead, plane, y, x) of the core."""
+        found = [self.method.context(s)[..., *core] for s, _ in self.reader.series(windows)]
+        return (self.reader.join(found, windows[1].shape[:-2]),)
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Sums over the core of a block, as planes that hold one number at all pixels."""
+
+    method: Method
+    reader: Reader
+
+    def __call__(self, *windows: NDArray[Any], core: Area) -> Arrays:
+        """Sums (*lead, number, y, x): a view that takes the memory of one pixel."""
+        sums = self.sums(*windows, core=core)
+        size = windows[1][..., *core].shape[-2:]
+        return (np.broadcast_to(sums, (*sums.shape[:-2], *size)),)
+
+    def sums(self, *windows: NDArray[Any], core: Area) -> NDArray[np.float64]:
+        """Sums (*lead, number, 1, 1)."""
+        found = [
+            self.method.measure(s, known, core)[..., None, None]
+            for s, known in self.reader.series(windows)
+        ]
+        return self.reader.join(found, windows[1].shape[:-2])
+
+
+@dataclass(frozen=True)
+class Conclude:
+    """Sums over the scene to what is used of them."""
+
+    method: Method
+    reader: Reader
+
+    def __call__(self, *numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(*lead, number, 1, 1) from totals and what was known before."""
+        lead = numbers[0].ndim - 3
+        found = []
+        for planes in zip(*(self.reader._split(n, lead) for n in numbers), strict=True):
+            totals, *known = (p[:, :, 0, 0] for p in planes)
+            found.append(self.method.conclude(totals, known)[..., None, None])
+        return self.reader.join(found, numbers[0].shape[:lead])
+
+
+@dataclass(frozen=True)
+class Predict:
+    """The prediction of a block."""
+
+    method: Method
+    reader: Reader
+    uncertainty: bool
+
+    def __call__(self, *windows: NDArray[Any], core: Area) -> Arrays:
+        """Mean (*lead, band, y, x) and, if asked for, standard deviation of the core."""
+        guesses = [self._guess(s, known, core) for s, known in self.reader.series(windows)]
+        head = windows[1].shape[:-2]
+        means = self.reader.join([g.mean for g in guesses], head)
+        if not self.uncertainty:
+            return (means,)
+        return means, self.reader.join([g.deviation for g in guesses], head)  # type: ignore[misc]
+
+    def _guess(self, series: Series, known: list[Any], core: Area) -> Prediction:
+        if not series.wanted[..., *core].any():
+            empty = np.full(series.reflectance[..., *core].shape, np.nan, np.float32)
+            return Prediction(empty, empty)
+        guess = self.method.predict(series, known)
+        spread = guess.deviation
+        return Prediction(guess.mean[..., *core], None if spread is None else spread[..., *core])
+
+
+@dataclass(frozen=True)
+class Join:
+    """Prediction and observation to what leaves: stored numbers, provenance, deviation."""
+
+    calibration: Calibration
+    blend: bool
+    uncertainty: bool
+
+    def __call__(self, *windows: NDArray[Any], core: Area) -> Arrays:
+        """Of the core; windows are stored numbers, state, mean and perhaps the deviation."""
+        lead = windows[1].shape[:-2]
+        images = [[w[place] for w in windows] for place in np.ndindex(lead)]
+        parts = [self._image(*image, core=core) for image in images]
+        return tuple(
+            np.stack(part).reshape(*lead, *part[0].shape) for part in zip(*parts, strict=True)
+        )
+
+    def _image(
+        self,
+        stored: NDArray[Any],
+        state: NDArray[np.uint8],
+        mean: NDArray[np.float32],
+        deviation: NDArray[np.float32] | None = None,
+        *,
+        core: Area,
+    ) -> Arrays:
+        hidden, valid = (
+            np.asarray((state & HIDDEN) > 0),
+            np.asarray(self.calibration.valid(stored).all(0)),
+        )
+        wanted = hidden[core] if self.blend else valid[core]
+        known = np.asarray(np.isfinite(mean).all(0))
+        provenance = np.full(wanted.shape, Provenance.OBSERVED, np.uint8)
+        provenance[~valid[core]] = Provenance.NODATA
+        provenance[wanted & ~known[core]] = Provenance.UNRECONSTRUCTABLE
+        filled = wanted & known[core]
+        provenance[filled] = Provenance.RECONSTRUCTED
+        if self.blend and filled.any():
+            seen, clear = self.calibration.decode(stored), valid & ~hidden & known
+            mean = feather(np.where(known, mean, np.float32(0)), seen, clear)
+        out = stored[:, *core].copy()
+        encode: Callable[..., NDArray[Any]] = self.calibration.encode
+        out[:, filled] = encode(mean[:, *core][:, filled], out.dtype)
+        empty = encode(np.array([np.nan], np.float32), out.dtype)[0]
+        out[:, provenance == Provenance.UNRECONSTRUCTABLE] = empty
+        if not self.uncertainty:
+            return out, provenance
+        assert deviation is not None
+        return out, provenance, np.where(filled, deviation[:, *core], np.float32(np.nan))

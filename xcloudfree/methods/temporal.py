@@ -1,0 +1,177 @@
+"""Methods that take a date from the other dates of its series."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xcloudfree.exceptions import DataError
+from xcloudfree.kernels import temporal as kernel
+from xcloudfree.kernels.whittaker import whittaker
+from xcloudfree.methods.method import Area, Booleans, Doubles, Floats, Method, Prediction, Series
+
+WINDOW: Final = 30.0
+"""Days before and after a date from which the medians take values."""
+
+SMOOTHNESS: Final = 3000.0
+"""Of the Whittaker smoother in days^3; for dates 5 days apart the usual lambda is 1/125 of it."""
+
+Kernel = Callable[[Floats, Booleans, Doubles, Booleans], Floats]
+"""(reflectance, clear, days in ascending order, wanted) to predictions (time, band, y, x)."""
+
+
+@dataclass(frozen=True)
+class Temporal(Method):
+    """A function of the clear dates.
+
+    Parameters
+    ----------
+    kernel : Kernel
+        What it computes.
+    """
+
+    temporal: bool = True
+    kernel: Kernel | None = None
+
+    def predict(self, series: Series, known: Sequence[Doubles]) -> Prediction:
+        """See :meth:`Method.predict`."""
+        return Prediction(self.estimate(series, series.wanted))
+
+    def estimate(self, series: Series, wanted: NDArray[np.bool_]) -> Floats:
+        """Each date from the others, (time, band, y, x)."""
+        assert self.kernel is not None
+        assert series.days is not None
+        order = np.argsort(series.days, kind="stable")
+        sorted_ = [a[order] for a in (series.reflectance, series.clear, series.days, wanted)]
+        out = np.empty(series.reflectance.shape, np.float32)
+        out[order] = self.kernel(*sorted_)  # type: ignore[arg-type]
+        return out
+
+
+@dataclass(frozen=True)
+class Offset(Temporal):
+    """The same, with the mean difference on the visible pixels of the date added, band by band.
+
+    Where a date shows nothing, or nothing that the method predicts, nothing is added.
+    """
+
+    def passes(self, bands: int) -> tuple[tuple[int, int], ...]:
+        """One: sums of the differences of each band, and how many there are."""
+        return ((bands + 1, bands),)
+
+    def measure(self, series: Series, known: Sequence[Doubles], core: Area) -> Doubles:
+        """See :meth:`Method.measure`."""
+        clear = series.clear
+        difference = series.reflectance.astype(np.float64) - self.estimate(series, clear)
+        counts = clear & np.isfinite(difference).all(1)
+        difference = np.where(counts[:, None], difference, 0)[..., *core]
+        total = counts[..., *core].sum((-2, -1), dtype=np.float64)
+        return np.concatenate([difference.sum((-2, -1)), total[:, None]], axis=1)
+
+    def conclude(self, totals: Doubles, known: Sequence[Doubles]) -> Doubles:
+        """The mean difference of each band."""
+        return totals[:, :-1] / np.maximum(totals[:, -1:], 1)
+
+    def predict(self, series: Series, known: Sequence[Doubles]) -> Prediction:
+        """See :meth:`Method.predict`."""
+        mean = self.estimate(series, series.wanted)
+        return Prediction(mean + known[0].astype(np.float32)[..., None, None])
+
+
+def _last(reflectance: Floats, clear: Booleans, days: Doubles, wanted: Booleans) -> Floats:
+    return kernel.last_clear(reflectance, clear, days)
+
+
+def _nearest(reflectance: Floats, clear: Booleans, days: Doubles, wanted: Booleans) -> Floats:
+    return kernel.nearest_date(reflectance, clear, days)
+
+
+def _linear(reflectance: Floats, clear: Booleans, days: Doubles, wanted: Booleans) -> Floats:
+    return kernel.linear_time(reflectance, clear, days)
+
+
+@dataclass(frozen=True)
+class Median:
+    """Kernel of a median within some days.
+
+    Parameters
+    ----------
+    window : float
+        Days before and after the date.
+    geometric : bool
+        Whether all bands count together.
+    """
+
+    window: float = WINDOW
+    geometric: bool = False
+
+    def __call__(
+        self, reflectance: Floats, clear: Booleans, days: Doubles, wanted: Booleans
+    ) -> Floats:
+        """See :data:`Kernel`."""
+        function = kernel.window_geomedian if self.geometric else kernel.window_median
+        return function(reflectance, clear, days, wanted, self.window)
+
+
+@dataclass(frozen=True)
+class Whittaker:
+    """Kernel of the Whittaker smoother.
+
+    Parameters
+    ----------
+    smoothness : float
+        In days^3.
+    """
+
+    smoothness: float = SMOOTHNESS
+
+    def __call__(
+        self, reflectance: Floats, clear: Booleans, days: Doubles, wanted: Booleans
+    ) -> Floats:
+        """See :data:`Kernel`."""
+        if (np.diff(days) <= 0).any():
+            raise DataError(
+                "the series has two images of one time, through which no curve leads; "
+                "join them with ds.groupby('time').first()"
+            )
+        return whittaker(reflectance, clear, days, self.smoothness)
+
+
+_PLAIN = (
+    Temporal("nearest-date", kernel=_nearest),
+    Temporal("last-clear", kernel=_last),
+    Temporal("linear-time", kernel=_linear),
+    Temporal("median", kernel=Median()),
+    Temporal("geomedian", kernel=Median(geometric=True)),
+    Temporal("whittaker", kernel=Whittaker()),
+)
+
+METHODS: Final[tuple[Method, ...]] = (
+    *_PLAIN,
+    *(Offset(f"{m.name}+offset", kernel=m.kernel) for m in _PLAIN),
+)
+
+
+def with_window(method: Method, days: float) -> Method:
+    """A median of other dates, for example of 60 days before and after.
+
+    Parameters
+    ----------
+    method : Method
+        ``median`` or ``geomedian``, with or without offset.
+    days : float
+        Days before and after the date, above 0.
+
+    Returns
+    -------
+    Method
+    """
+    assert isinstance(method, Temporal)
+    assert isinstance(method.kernel, Median)
+    base, plus, rest = method.name.partition("+")
+    name = f"{base}-{days:g}d{plus}{rest}"
+    return replace(method, name=name, kernel=replace(method.kernel, window=days))
