@@ -21,7 +21,7 @@ from tests.checks import check_scene
 from xcloudfree import stac
 from xcloudfree.bands import S2_BANDS
 from xcloudfree.exceptions import CatalogError, DataError, GridError, MissingBandError, UnitsError
-from xcloudfree.stac.catalog import choose_collections
+from xcloudfree.stac.choice import choose_collections
 from xcloudfree.stac.serve import publish, serve
 
 pytestmark = [

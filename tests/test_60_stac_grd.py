@@ -271,6 +271,44 @@ def test_a_missing_table_says_so(tmp_path):
         ds["VV"].values  # noqa: B018
 
 
+@pytest.mark.filterwarnings("ignore:Dataset has no geotransform")
+@pytest.mark.parametrize("broken", ["points", "table"])
+def test_a_product_that_cannot_be_calibrated_or_placed_is_reported(tmp_path, broken):
+    place = Swath()
+    item, optical = grd(tmp_path, place, pols=("VV",)), scene(tmp_path, place)
+    if broken == "points":
+        path, _ = swath.write(tmp_path / "bare", place, "VV", points=False)
+        item["assets"]["vv"]["href"] = str(path)
+    else:
+        page = tmp_path / "page.xml"
+        page.write_text("<html>sign in</html>")
+        item["assets"]["schema-calibration-vv"]["href"] = str(page)
+    ds = load([item, optical], polarisations=("VV",), on_error="report").compute()
+    assert np.isnan(ds["VV"]).all()
+    rows = ds.cloudfree.report()
+    assert set(rows.asset) == {"vv"}
+    assert set(rows.item) == {item["id"]}
+    assert set(rows.error) == {"not readable"}
+    if broken == "table":
+        with pytest.raises(UnitsError, match="calibration table") as caught:
+            load([item, optical], polarisations=("VV",)).compute()
+        assert item["id"] in caught.value.__notes__[0]
+
+
+def sign_that_fails(address):
+    if address.endswith(".xml"):
+        raise ValueError("https://host/?sig=SECRET")
+    return address
+
+
+def test_a_sign_that_fails_for_the_table_shows_no_token(tmp_path):
+    place = Swath()
+    items = [grd(tmp_path, place, pols=("VV",)), scene(tmp_path, place)]
+    with pytest.raises(RasterioIOError, match="sign= failed with ValueError") as caught:
+        load(items, polarisations=("VV",), sign=sign_that_fails).compute()
+    assert "SECRET" not in str(caught.value)
+
+
 def signed(address):
     return f"{address}?sig=SECRET"
 

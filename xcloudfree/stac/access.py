@@ -203,6 +203,7 @@ def _attempt(
                 return action(dataset)
         except Exception as error:
             if not isinstance(error, OSError) and "rasterio" not in type(error).__module__:
+                error.add_note(f"While reading asset {asset.name!r} of item {asset.item!r}.")
                 raise
             messages = []
             seen: BaseException | None = error

@@ -226,7 +226,8 @@ def agreed(item: Any, assets: Iterable[str], field: str) -> Any:
     assets : iterable of str
         Asset keys.
     field : str
-        ``scale``, ``offset``, ``nodata`` or ``data_type``.
+        ``scale``, ``offset``, ``nodata`` or ``data_type``. An asset that declares none agrees with
+        any, except for the offset, of which none is another statement.
 
     Returns
     -------
@@ -239,10 +240,20 @@ def agreed(item: Any, assets: Iterable[str], field: str) -> Any:
     """
     item = plain(item)
     declared = [_raster_field(item["assets"][key], field) for key in assets]
-    values = {str(value): value for value in declared}  # NaN is not equal to itself
+    values = {_comparable(value): value for value in declared}
+    if field != "offset":  # one that is not told is that of the collection, and of its neighbours
+        values.pop(None, None)
     if len(values) > 1:
         raise UnitsError(
             f"Item {item.get('id')!r}: its bands declare different {field}s, "
-            f"{sorted(values)}. Load bands of one kind: load(..., bands=[...])."
+            f"{sorted(map(str, values))}. Load bands of one kind: load(..., bands=[...])."
         )
     return next(iter(values.values()), None)
+
+
+def _comparable(value: Any) -> str | None:
+    """The value as text, in which 0 is 0.0 and NaN is equal to itself."""
+    try:
+        return None if value is None else str(float(value))
+    except ValueError:
+        return str(value)

@@ -12,6 +12,7 @@ import xarray as xr
 
 from xcloudfree.bands import sar_band
 from xcloudfree.exceptions import DataError, MissingBandError, UnitsError
+from xcloudfree.stac.choice import RTC_ELSEWHERE
 from xcloudfree.stac.harmonise import decibel
 from xcloudfree.stac.mosaic import Layer, Layers, Reader, join
 from xcloudfree.stac.optical import COARSER, at_resolution, grid_metres
@@ -176,10 +177,15 @@ def load_backscatter(
     pairs = nearest_passes(list(scenes["time"].values), [p.own for p in passes], max_gap)
     alone = [str(t)[:16] for t, p in zip(scenes["time"].values, pairs, strict=True) if p is None]
     if alone and (on_gap == "raise" or (on_gap == "drop" and len(alone) == len(pairs))):
+        mend = (
+            'or go on without: load(..., on_gap="drop") or load(..., on_gap="nan").'
+            if items
+            else f'take Sentinel-1 from another catalog, load(..., sar_catalog="{RTC_ELSEWHERE}"), '
+            "or leave it out: load(..., polarisations=())."
+        )
         raise DataError(
-            f"No Sentinel-1 pass within {max_gap.astype(object)} of {len(alone)} of "
-            f"{len(pairs)} scenes: {', '.join(alone)}. Allow a larger distance, load(..., "
-            'max_gap="6D"), or go on without: load(..., on_gap="drop") or load(..., on_gap="nan").'
+            f"No Sentinel-1 pass within {max_gap.astype(object)} of {len(alone)} of {len(pairs)} "
+            f'scenes: {", ".join(alone)}. Allow a larger distance, load(..., max_gap="6D"), {mend}'
         )
     if on_gap == "drop":
         scenes = scenes.isel(time=[n for n, p in enumerate(pairs) if p is not None])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -12,47 +11,15 @@ from urllib.parse import urlsplit
 
 from xcloudfree.exceptions import CatalogError, CatalogWarning
 from xcloudfree.stac.assets import mission, optical_assets, sar_assets
-from xcloudfree.stac.choice import (
-    S1_COLLECTIONS,
-    S2_COLLECTIONS,
-    choose_collections,
-    is_sar_collection,
-)
 from xcloudfree.stac.filters import Conditions, cql2, holds, portable
 from xcloudfree.stac.providers import provider_at
 from xcloudfree.stac.query import Query, item_time
+from xcloudfree.stac.signing import without_secrets
 
 if TYPE_CHECKING:
     import pystac
 
-__all__ = [
-    "S1_COLLECTIONS", "S2_COLLECTIONS", "Source", "choose_collections", "is_sar_collection",
-    "redact",
-]  # fmt: skip
-
 PROJECTION = "https://stac-extensions.github.io/projection/v2.0.0/schema.json"
-
-_SECRET = re.compile(r"([?&][^=&\s]*(?:sig|token|key|credential|secret)[^=&\s]*=)[^&\s'\"]+", re.I)
-
-
-def redact(text: object) -> str:
-    """A message without the secrets of the URLs in it.
-
-    Parameters
-    ----------
-    text : object
-        Anything that prints.
-
-    Returns
-    -------
-    str
-
-    Examples
-    --------
-    >>> redact("GET https://host/B02.tif?sig=abc&se=2025")
-    'GET https://host/B02.tif?sig=***&se=2025'
-    """
-    return _SECRET.sub(r"\1***", str(text))
 
 
 class Source:
@@ -60,28 +27,39 @@ class Source:
 
     Parameters
     ----------
-    catalog : str, pystac.Catalog, pystac_client.Client or iterable of items
+    catalog : str, path, pystac.Catalog, pystac_client.Client, ItemSearch, item or items
         Where to look.
+
+    Raises
+    ------
+    CatalogError
+        It is none of these, or does not answer.
     """
 
     def __init__(self, catalog: Any) -> None:
         import pystac
-        from pystac_client import Client
+        from pystac_client import Client, ItemSearch
 
+        if isinstance(catalog, os.PathLike):
+            catalog = os.fspath(catalog)
         self.name = type(catalog).__name__
         self._items: list[pystac.Item] | None = None
         self._root: Any = catalog
         if isinstance(catalog, str):
-            self.name = redact(catalog)
+            self.name = without_secrets(catalog)
             self._root = self._ask(lambda: Client.open(catalog, timeout=30))
         elif isinstance(catalog, pystac.Catalog):
-            self.name = redact(catalog.get_self_href() or catalog.id)
+            self.name = without_secrets(catalog.get_self_href() or catalog.id)
         else:
             if isinstance(catalog, Mapping):
                 catalog = catalog.get("features", [catalog])
-            self._items = [
-                pystac.Item.from_dict(dict(i)) if isinstance(i, Mapping) else i for i in catalog
-            ]
+            elif isinstance(catalog, pystac.Item):
+                catalog = [catalog]
+            elif isinstance(catalog, ItemSearch):
+                catalog = self._ask(lambda: list(catalog.items()))
+            if not isinstance(catalog, Iterable):
+                raise CatalogError(_no_catalog(catalog))
+            self._items = [_item(one) for one in catalog]
         self._searches = isinstance(self._root, Client) and self._root.conforms_to("ITEM_SEARCH")
 
     def _dialect(self) -> str:
@@ -104,16 +82,18 @@ class Source:
         except (APIError, RequestException, OSError, ValueError) as error:
             raise CatalogError(
                 f"The catalog {self.name} does not answer ({type(error).__name__}: "
-                f"{redact(error)[:300]}). Check its address and your network, then call again: "
-                'load("https://planetarycomputer.microsoft.com/api/stac/v1", ...).'
+                f"{without_secrets(error)[:300]}). Check its address and your network, then call "
+                'again: load("https://planetarycomputer.microsoft.com/api/stac/v1", ...).'
             ) from None
 
     def collections(self) -> list[str] | None:
-        """Names of the collections on offer; None for a plain list of items."""
+        """Names of the collections on offer; None for items without any."""
         if self._items is not None:
             return None
-        children = self._ask(lambda: list(self._root.get_collections()))
-        return [child.id for child in children]
+        if self._searches:
+            return [child.id for child in self._ask(lambda: list(self._root.get_collections()))]
+        children = self._ask(lambda: list(self._root.get_all_collections()))
+        return [child.id for child in children] or None
 
     def items(
         self,
@@ -252,6 +232,26 @@ class Source:
                 ).items()
         else:
             yield from self._root.get_items(recursive=True)
+
+
+def _item(one: Any) -> pystac.Item:
+    import pystac
+
+    if isinstance(one, pystac.Item):
+        return one
+    try:
+        return pystac.Item.from_dict(dict(one))
+    except Exception as error:  # whatever is missing, pystac says it in its own way
+        name = one.get("id") if isinstance(one, Mapping) else one
+        reason = without_secrets(error)[:200]
+        raise CatalogError(f"{_no_catalog(name, 'STAC item')[:-1]} ({reason}).") from None
+
+
+def _no_catalog(found: Any, what: str = "STAC catalog") -> str:
+    return (
+        f"{without_secrets(repr(found))[:80]} is no {what}. Give an address, a pystac catalog, or "
+        "items: load([pystac.Item.from_file(path)])."
+    )
 
 
 def _completed(item: pystac.Item) -> pystac.Item:

@@ -25,7 +25,7 @@ from rasterio.errors import RasterioIOError
 from rasterio.transform import GCPTransformer
 from rasterio.windows import Window
 
-from xcloudfree.exceptions import UnitsError
+from xcloudfree.exceptions import CloudFreeError, UnitsError
 from xcloudfree.stac.access import Access
 from xcloudfree.stac.calibration_table import CalibrationTable, parse_calibration
 from xcloudfree.stac.mosaic import Layer, Reader
@@ -56,11 +56,16 @@ NOTES: Final = {
 
 @lru_cache(maxsize=8)
 def _table(address: str, access: Access) -> CalibrationTable:
-    signed = address if access.sign is None else access.sign(address)
+    signed = address
     try:
+        signed = address if access.sign is None else access.sign(address)
         return parse_calibration(read_text(signed))
     except RasterioIOError as error:
         failure = str(error).replace(signed, "")
+    except CloudFreeError:
+        raise
+    except Exception as error:  # whatever the user's function raises, its text may hold a token
+        failure = f"sign= failed with {type(error).__name__}"
     # outside of the except clause: the cause may hold a token
     raise RasterioIOError(f"calibration table {without_secrets(address)}: {failure}")
 

@@ -36,13 +36,10 @@ def given_grid(like: Any) -> GeoBox:
     GridError
         The object has no georeference.
     """
+    import odc.geo.xr  # noqa: F401  registers the .odc accessor
     from odc.geo.geobox import GeoBox
 
-    if isinstance(like, GeoBox):
-        return like
-    import odc.geo.xr  # noqa: F401  registers the .odc accessor
-
-    grid = getattr(getattr(like, "odc", None), "geobox", None)
+    grid = like if isinstance(like, GeoBox) else getattr(getattr(like, "odc", None), "geobox", None)
     if grid is None or grid.crs is None:
         raise GridError(
             "like= has no georeferenced grid. Give it one first: "
@@ -81,7 +78,7 @@ def native_grid(
     GridError
         The items do not tell their grid.
     """
-    from odc.geo import CRS, geom
+    from odc.geo import CRS, geom, res_
     from odc.geo.crs import CRSError
     from odc.geo.geobox import GeoBox
 
@@ -93,6 +90,14 @@ def native_grid(
                 f'crs={crs!r} is unknown ({error}). Name one: load(..., crs="EPSG:32632", '
                 "resolution=10)."
             ) from error
+    if resolution is not None:
+        try:
+            resolution = res_(resolution)
+        except ValueError:
+            raise GridError(
+                f"resolution={resolution!r} is no pixel size, in units of the map projection: "
+                'load(..., crs="EPSG:32632", resolution=10).'
+            ) from None
     boxes: list[GeoBox] = []
     for item, own in zip(items, layers, strict=True):
         grids = [declared_grid(item, layer.asset) for _, layer in own]

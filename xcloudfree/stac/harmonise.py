@@ -32,6 +32,9 @@ SCALE = 1e-4
 BASELINE_OFFSET = -0.1
 """Reflectance offset since processing baseline 04.00 (-1000 digital numbers)."""
 
+AGAINST = "against processing baseline"
+"""In the reason of an offset that is declared of a scene that cannot have one."""
+
 _OFFSET_SINCE = "2022-01-25"
 _BASELINES = ("s2:processing_baseline", "processing:version", "sentinel:processing_baseline")
 _PRODUCT_NAMES = ("s2:product_uri", "sentinel:product_id")
@@ -118,9 +121,9 @@ def processing_baseline(item: Any) -> float | None:
     item = plain(item)
     properties = item.get("properties", {})
     for key in _BASELINES:
-        match = re.match(r"\d+(\.\d+)?", str(properties.get(key, "")))
+        match = re.match(r"N?(\d{1,2})(?:\.?(\d{2})|\.(\d))?(?!\d)", str(properties.get(key, "")))
         if match:
-            return float(match.group())
+            return float(f"{match.group(1)}.{match.group(2) or match.group(3) or 0}")
     for name in (*(properties.get(key) for key in _PRODUCT_NAMES), item.get("id")):
         match = re.search(r"_N(\d{2})(\d{2})_", str(name))
         if match:
@@ -165,11 +168,14 @@ def reflectance_offset(item: Any, assets: Iterable[str]) -> tuple[float, str]:
         if step == "none":
             found = 0.0, f"{item.get('collection')} has no offset"
         elif step == "flag":
-            flag = next((f for f in rule.flags if properties.get(f) is True), None)
+            flag = next((f for f in rule.flags if str(properties.get(f)).lower() == "true"), None)
             found = None if flag is None else (0.0, f"{flag} is true")
         elif step == "declared":
             declared = agreed(item, assets, "offset")
             found = None if declared is None else (float(declared), "declared by the assets")
+            baseline = processing_baseline(item)
+            if found and found[0] and baseline is not None and baseline < 4:
+                found = found[0], f"{found[1]}, {AGAINST} {baseline:.2f}"
         elif step == "baseline" and (baseline := processing_baseline(item)) is not None:
             offset = BASELINE_OFFSET if baseline >= 4 else 0.0
             found = offset, f"processing baseline {baseline:.2f}"
@@ -222,6 +228,11 @@ def optical_rule(
         offset, reason = reflectance_offset(item, assets.values())
     else:
         offset, reason = float(given), "given by the caller"
+        if not abs(offset) <= 1:
+            raise UnitsError(
+                f"offsets= gives {offset:g} for item {item.get('id')!r}, and reflectance is meant, "
+                f"not stored numbers: load(..., offsets={{{item.get('id')!r}: {BASELINE_OFFSET}}})."
+            )
     scale = agreed(item, assets.values(), "scale")
     data_type = agreed(item, assets.values(), "data_type")
     nodata = agreed(item, assets.values(), "nodata")

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     import pystac
 
 
+PROJECTIONS = ("proj:code", "proj:epsg", "proj:wkt2", "proj:projjson")
+"""Fields of an item, or of an asset, that name a map projection."""
+
+
 def declares_grid(item: Any) -> bool:
     """Whether an item declares the grid of any of its assets.
 
@@ -34,7 +38,8 @@ def declares_grid(item: Any) -> bool:
     """
     item = plain(item)
     sources = (item.get("properties", {}), *item.get("assets", {}).values())
-    return any(s.get("proj:transform") and s.get("proj:shape") for s in sources)
+    placed = any(s.get(name) for s in sources for name in PROJECTIONS)
+    return placed and any(s.get("proj:transform") and s.get("proj:shape") for s in sources)
 
 
 def with_grids(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -12,6 +11,7 @@ import xarray as xr
 
 from xcloudfree.exceptions import CatalogWarning, DataError, UnitsError
 from xcloudfree.stac.harmonise import BASELINE_OFFSET, SCALE
+from xcloudfree.stac.status import block_slices
 
 DARK: Final = 950
 """Stored numbers below this are reflectance below -0.005 if there is an offset: hardly any."""
@@ -147,15 +147,10 @@ def _scene(scene: xr.Dataset, chunks: int) -> tuple[str, float, int]:
 
 def _blocks(scene: xr.Dataset, count: int) -> list[xr.Dataset]:
     """Some chunks of a scene, evenly spread; all of one that is in memory."""
-    sizes: Any = scene.chunksizes
+    down, across = next(iter(scene.data_vars.values())).dims[-2:]
+    sizes: Any = scene.chunksizes or scene.sizes
     places = [
-        {"y": y, "x": x}
-        for y in _slices(sizes.get("y", (scene.sizes["y"],)))
-        for x in _slices(sizes.get("x", (scene.sizes["x"],)))
+        {down: y, across: x} for y in block_slices(sizes[down]) for x in block_slices(sizes[across])
     ]
     chosen = np.unique(np.linspace(0, len(places) - 1, min(count, len(places))).round().astype(int))
     return [scene.isel(places[n]) for n in chosen]
-
-
-def _slices(sizes: Sequence[int]) -> list[slice]:
-    return [slice(a, b) for a, b in pairwise(np.cumsum([0, *sizes]).tolist())]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from xcloudfree.bands import S2_BANDS, is_scene_classification, optical_band
-from xcloudfree.exceptions import DataError, MissingBandError, UnitsError
+from xcloudfree.exceptions import CatalogWarning, DataError, MissingBandError, UnitsError
 from xcloudfree.stac.assets import asset_metres, optical_assets
-from xcloudfree.stac.harmonise import OpticalRule, optical_rule, processing_level
+from xcloudfree.stac.harmonise import AGAINST, OpticalRule, optical_rule, processing_level
 from xcloudfree.stac.mosaic import Layer, Layers
 from xcloudfree.stac.query import item_time
 
@@ -88,7 +89,20 @@ def optical_rules(
         An item lacks a band.
     UnitsError
         Items of both levels.
+
+    Warns
+    -----
+    CatalogWarning
+        Offsets of items that are not there, or declared against the processing baseline.
     """
+    unknown = set(offsets) - {item.id for item in items} if isinstance(offsets, Mapping) else ()
+    if unknown:
+        warnings.warn(
+            f"offsets= names {', '.join(sorted(map(str, unknown))[:5])}, and the search found no "
+            f"such item. Name those of item_id: load(..., offsets={{{items[0].id!r}: -0.1}}).",
+            CatalogWarning,
+            stacklevel=3,
+        )
     for item in items:
         processing_level(item)  # a composite is refused before its bands are looked at
     offered = {item.id: optical_assets(item) for item in items}
@@ -106,6 +120,15 @@ def optical_rules(
             'load(..., collections=["sentinel-2-l2a", "sentinel-1-rtc"]).'
         )
     rules = [optical_rule(item, common if bands is None else bands, offsets) for item in items]
+    doubtful = [i.id for i, r in zip(items, rules, strict=True) if AGAINST in r.offset_reason]
+    if doubtful:
+        warnings.warn(
+            f"An offset is declared of {', '.join(doubtful[:5])}, but its processing baseline is "
+            "before 04.00, which has none. Look at the pixels, check_offset(ds), or load without: "
+            f"load(..., offsets={dict.fromkeys(doubtful[:5], 0.0)}).",
+            CatalogWarning,
+            stacklevel=3,
+        )
     levels: dict[str, set[str]] = {}
     for item, rule in zip(items, rules, strict=True):
         levels.setdefault(rule.level, set()).add(str(item.collection_id))

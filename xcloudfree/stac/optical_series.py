@@ -70,25 +70,14 @@ def load_optical(
         key = (items[n].collection_id, layers[n], rule.scale, rule.offset, rule.nodata)
         kinds.setdefault(key, []).append(n)
 
-    pieces: dict[int, list[xr.Dataset]] = {}
+    parts: list[tuple[xr.Dataset, list[int]]] = []
     for members in kinds.values():
-        rule = rules[members[0]]
         opened = reader.open(
             [items[n] for n in members], [scene_of[n] for n in members], layers[members[0]]
         )
-        part = _calibrated(opened, rule)
-        for step, scene in enumerate(sorted({scene_of[n] for n in members})):
-            pieces.setdefault(scene, []).append(part.isel(time=[step]))
-    if len(kinds) == 1:
-        pieces = {0: [part]}
-    out = xr.concat(
-        [_fused(pieces[scene]) for scene in sorted(pieces)],
-        dim="time",
-        coords="minimal",
-        compat="override",
-        join="override",
-        combine_attrs="override",
-    )
+        own = sorted({scene_of[n] for n in members})
+        parts.append((_calibrated(opened, rules[members[0]]), own))
+    out = parts[0][0] if len(parts) == 1 else _in_order(parts)
     out = out.assign_coords(_coordinates(items, rules, scene_of))
     for name, variable in out.data_vars.items():
         units = {"units": "1", "processing_level": rules[0].level}
@@ -108,6 +97,23 @@ def _calibrated(opened: xr.Dataset, rule: OpticalRule) -> xr.Dataset:
         output_dtypes=[np.float32],
     )
     return out.assign({name: opened[name] for name in classes})
+
+
+def _in_order(parts: Sequence[tuple[xr.Dataset, Sequence[int]]]) -> xr.Dataset:
+    """One series of several, each with the numbers of its scenes; equal scenes are fused."""
+    pieces: dict[int, list[xr.Dataset]] = {}
+    for part, scenes in parts:
+        for step, scene in enumerate(scenes):
+            # a slice: a list of one makes dask shuffle every chunk
+            pieces.setdefault(scene, []).append(part.isel(time=slice(step, step + 1)))
+    return xr.concat(
+        [_fused(pieces[scene]) for scene in sorted(pieces)],
+        dim="time",
+        coords="minimal",
+        compat="override",
+        join="override",
+        combine_attrs="override",
+    )
 
 
 def _fused(parts: Sequence[xr.Dataset]) -> xr.Dataset:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from xcloudfree.exceptions import DataError
 
@@ -30,10 +33,10 @@ class Query:
         ----------
         bbox : sequence of float, optional
             West, south, east, north in degrees.
-        intersects : GeoJSON mapping, geometry or None
+        intersects : GeoJSON (mapping or text), geometry or None
             Area, instead of `bbox`.
         interval : str, datetime or pair, optional
-            As pystac-client takes it: ``"2025-05/2025-07"``.
+            As pystac-client takes it: ``"2025-05/2025-07"``; dates and slices too.
 
         Returns
         -------
@@ -42,27 +45,26 @@ class Query:
         Raises
         ------
         DataError
-            Both areas at once, or a box that is none.
+            Both areas at once, or an area or interval that is none.
         """
         if bbox is not None and intersects is not None:
             raise DataError("bbox= and intersects= exclude each other: load(..., bbox=...).")
         box = None
         if bbox is not None:
-            box = tuple(float(v) for v in bbox)
+            box = _numbers(bbox)
             if len(box) == 4 and -180 <= box[2] < box[0] <= 180:
                 raise DataError(_two_calls(box[0], box[1], box[2], box[3]))
             if len(box) != 4 or not (
                 -180 <= box[0] < box[2] <= 180 and -90 <= box[1] < box[3] <= 90
             ):
                 raise DataError(
-                    f"bbox={box} is not west, south, east, north in degrees: "
+                    f"bbox={box or bbox!r} is not west, south, east, north in degrees: "
                     "load(..., bbox=(9.0, 48.0, 9.2, 48.1))."
                 )
         if intersects is not None:
             from odc.geo import geom
 
-            shape = getattr(intersects, "__geo_interface__", intersects)
-            intersects = geom.Geometry(shape, "EPSG:4326").json
+            intersects = _geojson(intersects)
             west, south, east, north = geom.Geometry(intersects, "EPSG:4326").boundingbox
             if not (west >= -180 and east <= 180 and south >= -90 and north <= 90):
                 raise DataError(
@@ -171,11 +173,60 @@ def _two_calls(west: float, south: float, east: float, north: float) -> str:
     )
 
 
+def _numbers(bbox: Any) -> tuple[float, ...]:
+    """The numbers of a box; none if they are none."""
+    try:
+        return tuple(float(v) for v in bbox)
+    except (TypeError, ValueError):
+        return ()
+
+
+def _geojson(shape: Any) -> Any:
+    """The geometry of GeoJSON, as text or mapping, or of an object that tells it."""
+    from odc.geo import geom
+
+    try:
+        if isinstance(shape, str):
+            shape = json.loads(shape)
+        out = geom.Geometry(getattr(shape, "__geo_interface__", shape), "EPSG:4326")
+    except Exception as error:  # shapely, odc-geo and json each raise their own
+        raise DataError(
+            f"intersects= is no geometry ({type(error).__name__}). Give GeoJSON or an object of "
+            "shapely or geopandas, in degrees: load(..., intersects=shapely.box(9, 48, 9.2, 48.1))."
+        ) from None
+    out = _valid(out)
+    if out.is_empty or not (out.boundingbox.span_x and out.boundingbox.span_y):
+        raise DataError(
+            "intersects= has no extent, and an area is what is loaded. Widen it: "
+            "load(..., intersects=shape.buffer(0.01))."
+        )
+    return out.json
+
+
+def _text(time: Any) -> Any:
+    """A date of Python or numpy as text, which pystac-client does not take; others as they are."""
+    if isinstance(time, date) and not isinstance(time, datetime):
+        return time.isoformat()
+    return str(time)[:19] if isinstance(time, np.datetime64) else time
+
+
+def _valid(shape: Any) -> Any:
+    """The shape, mended where its outline crosses itself, as that of some items does."""
+    from odc.geo import geom
+    from shapely import make_valid  # type: ignore[import-untyped]
+
+    return shape if shape.is_valid else geom.Geometry(make_valid(shape.geom), shape.crs)
+
+
 def _interval(interval: Any) -> tuple[datetime | None, datetime | None]:
     if interval is None:
         return None, None
     from pystac_client import ItemSearch
 
+    if isinstance(interval, slice):  # as xarray takes it
+        interval = (interval.start, interval.stop)
+    several = isinstance(interval, (list, tuple))
+    interval = [_text(time) for time in interval] if several else _text(interval)
     try:
         text = ItemSearch("http://localhost", method="GET", datetime=interval).get_parameters()
         ends = [
@@ -229,7 +280,7 @@ def footprint(item: pystac.Item) -> Any:
     if stated.get("type") == "MultiPolygon":  # some items have parts without any corner
         stated["coordinates"] = [part for part in stated["coordinates"] if part]
     if stated.get("coordinates"):
-        return unwrapped(geom.Geometry(stated, "EPSG:4326"))
+        return unwrapped(_valid(geom.Geometry(stated, "EPSG:4326")))
     if item.bbox:
         west, south, east, north = (*item.bbox[:2], *item.bbox[len(item.bbox) // 2 :][:2])
         if west > east:

@@ -16,10 +16,12 @@ from odc.geo.geobox import GeoBox
 from odc.geo.overlap import compute_reproject_roi
 from odc.geo.roi import roi_is_empty
 from odc.geo.warp import resampling_s2rio
+from rasterio.errors import RasterioIOError
 from rasterio.windows import Window
 
+from xcloudfree.exceptions import UnitsError
 from xcloudfree.stac.access import Access, Asset, AssetError, use
-from xcloudfree.stac.faults import Failure, failed, pack
+from xcloudfree.stac.faults import Cause, Failure, failed, pack
 from xcloudfree.stac.mosaic import Layer
 
 
@@ -43,7 +45,14 @@ def read_window(dataset: Any, grid: GeoBox, layer: Layer) -> npt.NDArray[np.gene
     -------
     ndarray
         (y, x) of the grid; ``layer.nodata`` where there is nothing.
+
+    Raises
+    ------
+    RasterioIOError
+        The raster lies on no map grid.
     """
+    if dataset.crs is None:
+        raise RasterioIOError("the file has no map projection, so its place is unknown")
     out = np.full(grid.shape, layer.nodata, layer.data_type)
     nearest = layer.resampling == "nearest"
     tolerance = 0.9 if nearest else 0.05
@@ -132,6 +141,8 @@ def read_reporting(
         return pack(read_asset(asset, access, grid, layer), layer.nodata, None, 0)
     except AssetError as error:
         code = failed(error.failure.cause, asset.position)
+    except UnitsError:  # a product without control points, or with a damaged calibration table
+        code = failed(Cause.OTHER, asset.position)
     nothing = np.full(grid.shape, layer.nodata, layer.data_type)
     return pack(nothing, layer.nodata, _covered(grid, asset.footprint), code)
 

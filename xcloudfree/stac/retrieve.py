@@ -66,13 +66,13 @@ def load(
 
     Parameters
     ----------
-    catalog : str, pystac.Catalog, pystac_client.Client or iterable of items
+    catalog : str, path, pystac.Catalog, pystac_client.Client, ItemSearch, item or items
         Where to search.
     bbox : sequence of float, optional
         West, south, east, north in degrees.
     intersects : GeoJSON mapping or geometry, optional
         Area in degrees, instead of `bbox`.
-    datetime : str or pair, optional
+    datetime : str, date, pair or slice, optional
         Interval of the Sentinel-2 scenes, ``"2025-05/2025-07"``. Sentinel-1 is searched `max_gap`
         beyond it.
     bands : sequence of str, optional
@@ -124,10 +124,11 @@ def load(
     -------
     xarray.Dataset
         Reflectance ``B01``..``B12`` (float32), ``SCL`` (uint8) where there is one, backscatter
-        ``VV``, ``VH`` (float32, dB), all (time, y, x), with their units in ``attrs``. NaN is no
-        data. Along ``time``: ``item_id``, ``offset``, ``offset_reason``, ``level``, ``platform``
-        and ``s2_relative_orbit`` of Sentinel-2; ``s1_item_id``, ``time_gap`` (Sentinel-1 minus
-        Sentinel-2), ``relative_orbit`` (-1: unknown) and ``orbit_state`` of Sentinel-1.
+        ``VV``, ``VH`` (float32, dB), all (time, y, x), or (time, latitude, longitude) on a grid in
+        degrees, with their units in ``attrs``. NaN is no data. Along ``time``: ``item_id``,
+        ``offset``, ``offset_reason``, ``level``, ``platform`` and ``s2_relative_orbit`` of
+        Sentinel-2; ``s1_item_id``, ``time_gap`` (Sentinel-1 minus Sentinel-2), ``relative_orbit``
+        (-1: unknown) and ``orbit_state`` of Sentinel-1.
 
     Raises
     ------
@@ -147,6 +148,8 @@ def load(
     """
     if on_gap not in ("raise", "drop", "nan"):
         raise DataError(f'on_gap={on_gap!r} is unknown: load(..., on_gap="raise"|"drop"|"nan").')
+    if not isinstance(chunks or {}, Mapping):
+        raise DataError(f"chunks={chunks!r} is no mapping: load(..., chunks={CHUNKS}).")
     access = Access.of(sign)
     wanted, classes = requested_bands(bands)
     pols = requested_polarisations(polarisations)

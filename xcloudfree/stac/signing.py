@@ -193,7 +193,7 @@ def listening(signed: str, plain: str) -> Iterator[list[str]]:
     list of str
         Messages so far, clean.
     """
-    for name in [n for n in logging.root.manager.loggerDict if n.split(".")[0] == "rasterio"]:
+    for name in [n for n in list(logging.root.manager.loggerDict) if n.split(".")[0] == "rasterio"]:
         logger = logging.getLogger(name)
         if _clean not in logger.filters:
             logger.addFilter(_clean)

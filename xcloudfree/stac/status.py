@@ -74,7 +74,7 @@ def with_status(ds: xr.Dataset, reader: Reader) -> xr.Dataset:
                                 failures.setdefault(layer.asset, failure)
         words.append(_word(failures, sum(map(bool, assets.values()))))
         planes.append(_plane(ds, assets))
-    codes = xr.concat(planes, dim="time").transpose("time", "asset", "y", "x")
+    codes = xr.concat(planes, dim="time").transpose("time", "asset", *reader.grid.dimensions)
     causes = [NO_DATA, READ, *Cause]
     codes.attrs = {
         "long_name": "what became of each pixel of each asset when it was read",
@@ -197,18 +197,36 @@ def report(ds: xr.Dataset) -> pd.DataFrame:
 
 
 def _rows(scene: xr.Dataset) -> Iterator[tuple[Any, ...]]:
-    codes = scene["read_status"].isel(time=0).transpose("asset", "y", "x")
-    blocks = codes.chunksizes or {"y": (codes.sizes["y"],), "x": (codes.sizes["x"],)}
-    for y in _slices(blocks["y"]):
-        for x in _slices(blocks["x"]):
-            block = codes.isel(y=y, x=x).values
+    codes = scene["read_status"].isel(time=0)
+    down, across = (dim for dim in codes.dims if dim != "asset")
+    codes = codes.transpose("asset", down, across)
+    blocks = codes.chunksizes or codes.sizes
+    for y in block_slices(blocks[down]):
+        for x in block_slices(blocks[across]):
+            block = codes.isel({down: y, across: x}).values
             for n, plane in enumerate(block):
                 for code in [int(c) for c in np.unique(plane) if c > READ]:
                     yield _row(scene, n, code, np.nonzero(plane == code), (y.start, x.start))
 
 
-def _slices(sizes: Sequence[int]) -> list[slice]:
-    ends = np.cumsum([0, *sizes]).tolist()
+def block_slices(sizes: int | Sequence[int]) -> list[slice]:
+    """Where the chunks along one dimension lie.
+
+    Parameters
+    ----------
+    sizes : int or sequence of int
+        Size of each, or of the only one.
+
+    Returns
+    -------
+    list of slice
+
+    Examples
+    --------
+    >>> block_slices((2, 3)), block_slices(4)
+    ([slice(0, 2, None), slice(2, 5, None)], [slice(0, 4, None)])
+    """
+    ends = np.cumsum(np.append(0, sizes)).tolist()
     return [slice(a, b) for a, b in pairwise(ends)]
 
 
