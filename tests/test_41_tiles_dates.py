@@ -179,7 +179,8 @@ def test_one_band_is_enough_for_a_series():
     s1 = ds[["VV"]].to_dataarray("polarisation").assign_attrs(ds.VV.attrs)
     expected = xr.Dataset({"s2": s2, "s1": s1}).cloudfree.reconstruct(**options).s2[0]
     same(alone.cloudfree.reconstruct(**options).B04, expected)
-    same(alone.chunk(time=1, y=20).cloudfree.reconstruct(**options).B04, expected)
+    lazy = alone.chunk(time=1, y=20).cloudfree.reconstruct(**options).B04
+    np.testing.assert_allclose(lazy, expected, atol=2e-6)  # sums over a tile, by other threads
 
 
 def test_half_precision_changes_reflectance_by_little():

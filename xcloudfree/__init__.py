@@ -25,6 +25,7 @@ __all__ = [
     "exceptions",
     "fit",
     "io",
+    "methods",
     "models",
     "stac",
 ]
@@ -33,7 +34,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name == "fit":
         return import_module("xcloudfree.train").fit
-    if name in ("datasets", "io", "stac"):
+    if name in ("datasets", "io", "methods", "stac"):
         return import_module(f"xcloudfree.{name}")
     raise AttributeError(f"module 'xcloudfree' has no attribute {name!r}")
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import xarray as xr
 
-from xcloudfree import methods
 from xcloudfree._version import __version__
 from xcloudfree.acquisitions import neighbours, planes
 from xcloudfree.blocks import Output, map_windows
@@ -21,7 +20,6 @@ from xcloudfree.kernels.composite import Provenance
 from xcloudfree.kernels.tiles import Tiles
 from xcloudfree.kernels.windows import Halo
 from xcloudfree.masks import Mask, plan_mask
-from xcloudfree.methods.apply import apply_method
 from xcloudfree.models.spec import ModelSpec
 from xcloudfree.recognise import read
 from xcloudfree.reconstruction import EDGE, Blend, Reconstruction
@@ -117,6 +115,8 @@ def reconstruct(
     >>> out.provenance.attrs["flag_meanings"]
     'nodata observed reconstructed unreconstructable'
     """
+    from xcloudfree import methods
+    from xcloudfree.methods.apply import apply_method
     from xcloudfree.models.cache import reference
 
     _check_options(blend, dilate, precision)
