@@ -14,11 +14,16 @@ import pytest
 import rasterio
 import rioxarray  # noqa: F401
 import xarray as xr
+import zarr
 
+from tests.conftest import as_array, make_bands, stacked
+from xcloudfree.bands import S2_BANDS
 from xcloudfree.exceptions import DataError, GridError
-from xcloudfree.io import open_zarr, to_cog, to_zarr
+from xcloudfree.io import geotiff, open_zarr, to_cog, to_zarr
+from xcloudfree.io.cells import strips
 from xcloudfree.io.ledger import LEDGER
 from xcloudfree.progress import Progress
+from xcloudfree.recognise import read
 
 SHAPE = (3, 40, 28)
 
@@ -70,15 +75,15 @@ class Faulty:
     """Counts the blocks it makes, and fails at one of them the first time."""
 
     def __init__(self, fail_at: int | None = None) -> None:
-        self.calls: list[tuple[int, int]] = []
+        self.calls: list[tuple[int, int, int]] = []
         self.fail_at = fail_at
 
     def __call__(self, block: np.ndarray, block_info: Any = None) -> np.ndarray:
-        time, row, _ = block_info[0]["chunk-location"]
+        time, row, column = map(int, block_info[0]["chunk-location"])
         if len(self.calls) == self.fail_at:
             self.fail_at = None
             raise RuntimeError("the power went")
-        self.calls.append((int(time), int(row)))
+        self.calls.append((time, row, column))
         return block + np.float32(1)
 
     __name__ = "faulty"  # the task graph's name, the same in every process
@@ -134,13 +139,18 @@ def test_irregular_chunks_are_made_regular(tmp_path: Path) -> None:
     assert back.VV.chunksizes["y"] == (20, 20)
 
 
-def test_rows_are_computed_one_after_another_each_once(tmp_path: Path) -> None:
+def test_blocks_are_computed_one_after_another_each_once(tmp_path: Path) -> None:
     faulty = Faulty()
     with dask.config.set(scheduler="sync"):
         to_zarr(faulty.on(scene()), tmp_path / "out.zarr", progress=False)
-    rows = list(dict.fromkeys(faulty.calls))
-    assert rows == [(time, row) for time in range(3) for row in range(3)]
-    assert len(faulty.calls) == 3 * 3 * 2
+    assert faulty.calls == [
+        (t, row, column) for t in range(3) for row in range(3) for column in (0, 1)
+    ]
+
+
+def ledger_of(partial: Path) -> list[str]:
+    _, *lines = (partial / LEDGER).read_text().splitlines()
+    return [json.loads(line) for line in lines]
 
 
 def test_interrupted_write_is_never_taken_for_done_and_goes_on_where_it_stopped(
@@ -156,15 +166,61 @@ def test_interrupted_write_is_never_taken_for_done_and_goes_on_where_it_stopped(
             open_zarr(path)
         with pytest.raises(DataError, match="unfinished"):
             open_zarr(tmp_path / "out.zarr.partial")
-        done = json.loads((tmp_path / "out.zarr.partial" / LEDGER).read_text())["done"]
-        assert done == [f"time=0:1,y={a}:{b}" for a, b in ((0, 16), (16, 32), (32, 40))] + [
-            "time=1:2,y=0:16"
+        done = ledger_of(tmp_path / "out.zarr.partial")
+        rows, columns = ((0, 16), (16, 32), (32, 40)), ((0, 20), (20, 28))
+        assert done[:6] == [f"time=0:1,y={a}:{b},x={c}:{d}" for a, b in rows for c, d in columns]
+        assert done[6:] == [f"time=1:2,y=0:16,x={c}:{d}" for c, d in columns] + [
+            "time=1:2,y=16:32,x=0:20"
         ]
         faulty.calls.clear()
         back = to_zarr(faulty.on(ds), path, progress=False)
-    assert set(faulty.calls) == {(1, 1), (1, 2), (2, 0), (2, 1), (2, 2)}
+    assert faulty.calls == [(1, 1, 1), (1, 2, 0), (1, 2, 1)] + [
+        (2, row, column) for row in range(3) for column in (0, 1)
+    ]
     xr.testing.assert_equal(back.VV, ds.VV + np.float32(1))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out.zarr"]
+
+
+def test_a_torn_line_of_the_ledger_does_not_count(tmp_path: Path) -> None:
+    ds, path = scene(), tmp_path / "out.zarr"
+    partial = tmp_path / "out.zarr.partial"
+    with dask.config.set(scheduler="sync"):
+        with pytest.raises(RuntimeError, match="power"):
+            to_zarr(Faulty(fail_at=3).on(ds), path, progress=False)
+        with (partial / LEDGER).open("a") as file:
+            file.write('"time=0:1,y=16:32,x=20:')
+        faulty = Faulty(fail_at=3)
+        with pytest.raises(RuntimeError, match="power"):
+            to_zarr(faulty.on(ds), path, progress=False)
+        assert faulty.calls == [(0, 1, 1), (0, 2, 0), (0, 2, 1)]
+        assert len(ledger_of(partial)) == 6  # and what follows it is whole
+        back = to_zarr(Faulty().on(ds), path, progress=False)
+    xr.testing.assert_equal(back.VV, ds.VV + np.float32(1))
+
+
+@pytest.mark.parametrize("step", ["rename", "unlink"])
+def test_an_end_while_the_store_takes_its_name_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    ds, path = scene(), tmp_path / "out.zarr"
+    to_zarr(ds[["VV"]], path, progress=False)
+    real = getattr(Path, step)
+
+    def end(self: Path, *args: Any, **options: Any) -> Any:
+        if self.name in ("out.zarr.partial", LEDGER):
+            raise KeyboardInterrupt
+        return real(self, *args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, step, end)
+        with pytest.raises(KeyboardInterrupt):
+            to_zarr(Faulty().on(ds), path, progress=False)
+    again = Faulty()
+    back = to_zarr(again.on(ds), path, progress=False)
+    assert again.calls == []
+    xr.testing.assert_equal(back.VV, ds.VV + np.float32(1))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out.zarr"]
+    assert not (path / LEDGER).exists()
 
 
 def test_a_finished_store_stays_until_its_successor_is_complete(tmp_path: Path) -> None:
@@ -187,8 +243,10 @@ def test_another_object_does_not_resume(tmp_path: Path) -> None:
         to_zarr(ds[["VV", "B02"]], path, progress=False)
     other = Faulty().on(ds)
     other.VV.attrs["units"] = "1"
-    with pytest.raises(DataError, match="VV: other attributes"):
+    with pytest.raises(DataError, match=r"VV: other attributes \(units is '1', was 'dB'\)"):
         to_zarr(other, path, progress=False)
+    with pytest.raises(DataError, match="other chunk_side"):
+        to_zarr(Faulty().on(ds), path, chunks=256, progress=False)
     with pytest.raises(DataError, match=r"VV: other.*chunks"):
         to_zarr(Faulty().on(ds.chunk(y=20)), path, progress=False)
     back = to_zarr(ds[["VV"]], path, mode="overwrite", progress=False)
@@ -252,6 +310,138 @@ def test_refusals(tmp_path: Path) -> None:
         to_zarr(ds, tmp_path / "out.zarr", mode="w-")
     with pytest.raises(DataError, match="There is no Zarr store"):
         open_zarr(tmp_path / "nowhere.zarr")
+
+
+# ------------------------------------------------------------------ layout
+
+
+def test_a_block_is_one_file_of_smaller_chunks(tmp_path: Path) -> None:
+    ds = scene()[["VV"]]
+    back = to_zarr(ds, tmp_path / "out.zarr", chunks=8, progress=False)
+    array = zarr.open_array(tmp_path / "out.zarr/VV", mode="r")
+    assert array.shards == (1, 16, 20)
+    assert array.chunks == (1, 8, 5)  # the largest divisors of the shard up to 8
+    files = [p for p in (tmp_path / "out.zarr/VV/c").rglob("*") if p.is_file()]
+    assert len(files) == 3 * 3 * 2
+    assert back.VV.chunks == ds.VV.chunks
+    xr.testing.assert_equal(back, ds)
+
+
+def test_chunks_hold_one_band_and_one_date(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).random((2, 13, 48, 40))
+    array = xr.DataArray(values, dims=("time", "band", "y", "x")).chunk(time=2, band=-1, y=24)
+    back = to_zarr(array, tmp_path / "out.zarr", chunks=16, progress=False)
+    stored = zarr.open_array(tmp_path / "out.zarr/data", mode="r")
+    assert stored.shards == (2, 13, 24, 40)
+    assert stored.chunks == (1, 1, 12, 10)
+    xr.testing.assert_equal(back, array)
+
+
+def test_metadata_is_in_one_file_too(tmp_path: Path) -> None:
+    to_zarr(scene(), tmp_path / "out.zarr", progress=False)
+    for array in (tmp_path / "out.zarr").glob("*/zarr.json"):
+        array.rename(array.with_suffix(".away"))
+    group = zarr.open_consolidated(tmp_path / "out.zarr")
+    assert group["VV"].attrs["units"] == "dB"
+
+
+def test_strips_are_as_wide_as_memory_allows_and_equally_wide() -> None:
+    assert [len(g) for g in strips((4, 11), width=4, cells=1000)] == [16, 12, 16]
+    assert [len(g) for g in strips((4, 11), width=20, cells=1000)] == [44]
+    tall = list(strips((2, 5, 3), width=3, cells=8))  # two rows of three
+    assert [len(g) for g in tall] == [6, 6, 3, 6, 6, 3]
+    assert tall[3] == [(1, 0, 0), (1, 0, 1), (1, 0, 2), (1, 1, 0), (1, 1, 1), (1, 1, 2)]
+    for counts in ((1, 1), (7, 1), (1, 7), (3, 5, 9)):
+        for width in (1, 2, 3, 10):
+            found = [cell for group in strips(counts, width, 6) for cell in group]
+            assert sorted(found) == list(np.ndindex(counts))
+
+
+def test_data_without_columns_or_without_rows_is_written_too(tmp_path: Path) -> None:
+    ds = xr.Dataset(
+        {"a": ("time", np.arange(7)), "b": (("time", "y"), np.arange(28.0).reshape(7, 4))}
+    ).chunk(time=2, y=3)
+    xr.testing.assert_equal(to_zarr(ds, tmp_path / "out.zarr", progress=False), ds)
+    line = xr.Dataset({"a": ("x", np.arange(9))}).chunk(x=4)
+    xr.testing.assert_equal(to_zarr(line, tmp_path / "line.zarr", progress=False), line)
+
+
+# ------------------------------------------------------------------ reflectance as integers
+
+
+def reflectance() -> xr.Dataset:
+    ds = make_bands().chunk(time=1, y=20, x=20)
+    dark = ds.B01.where(ds.B01 > 0.04) - np.float32(0.09)  # NaN, and below zero
+    return ds.assign(B01=dark.assign_attrs(ds.B01.attrs))
+
+
+@pytest.mark.parametrize(("encoding", "nodata"), [("int16", -32768), ("uint16", 0)])
+def test_integers_decode_to_reflectance_within_half_a_number(
+    tmp_path: Path, encoding: Any, nodata: int
+) -> None:
+    ds = reflectance()
+    back = to_zarr(ds, tmp_path / "out.zarr", encoding=encoding, progress=False)
+    decoded = xr.open_zarr(tmp_path / "out.zarr")
+    assert int(ds.B01.isnull().sum()) > 0
+    assert float(ds.B01.min()) < -0.04
+    for band in S2_BANDS:
+        assert back[band].dtype == encoding
+        np.testing.assert_array_equal(decoded[band].isnull(), ds[band].isnull())
+        assert float(abs(decoded[band].astype(float) - ds[band].astype(float)).max()) <= 5.0001e-5
+        assert int((back[band] == nodata).sum()) == int(ds[band].isnull().sum())
+    np.testing.assert_array_equal(decoded.VV, ds.VV)
+    assert back.VV.dtype == np.float32
+    rule = read(back).calibration()
+    np.testing.assert_allclose(rule.decode(back.B02.values), ds.B02, atol=5.001e-5)
+
+
+def test_two_forms_of_bands_are_encoded_alike(tmp_path: Path) -> None:
+    ds = reflectance()
+    plain = to_zarr(ds, tmp_path / "a.zarr", encoding="uint16", progress=False)
+    both = to_zarr(stacked(ds), tmp_path / "b.zarr", encoding="uint16", progress=False)
+    alone = to_zarr(stacked(ds).s2, tmp_path / "c.zarr", encoding="uint16", progress=False)
+    for i, band in enumerate(S2_BANDS):
+        np.testing.assert_array_equal(both.s2.isel(band=i), plain[band])
+        np.testing.assert_array_equal(alone.isel(band=i), plain[band])
+    assert both.s1.dtype == np.float32
+
+
+def test_stored_numbers_that_are_floating_point_are_decoded_first(tmp_path: Path) -> None:
+    numbers = np.array([[1250.0, -1.0, 3000.0]], np.float32)
+    attrs = {"scale_factor": 1e-4, "add_offset": -0.1, "nodata": -1.0}
+    ds = xr.Dataset({"B02": (("y", "x"), numbers, attrs)})
+    back = to_zarr(ds, tmp_path / "out.zarr", encoding="int16", progress=False)
+    assert back.B02.values.tolist() == [[250, -32768, 2000]]
+
+
+def test_a_value_out_of_range_is_refused_and_not_limited(tmp_path: Path) -> None:
+    ds = reflectance()
+    low = ds.assign(B03=ds.B03.where(ds.B03 < 0.5, -0.11).assign_attrs(ds.B03.attrs))
+    count = int((ds.B03 >= 0.5).isel(time=0, y=slice(20), x=slice(20)).sum())
+    with (
+        dask.config.set(scheduler="sync"),
+        pytest.raises(DataError, match=rf"{count} values of B03 from -0.11 .*'int16', mode=") as e,
+    ):
+        to_zarr(low, tmp_path / "out.zarr", encoding="uint16", progress=False)
+    assert "(-0.0999 to 6.4535)" in str(e.value)
+    to_zarr(low, tmp_path / "out.zarr", encoding="int16", mode="overwrite", progress=False)
+    for value in (np.inf, -3.3, 3.3):
+        wrong = ds.assign(B03=xr.full_like(ds.B03.compute(), value))
+        with pytest.raises(DataError, match="outside of what int16 can hold"):
+            to_zarr(wrong, tmp_path / "other.zarr", encoding="int16", progress=False)
+
+
+def test_what_cannot_be_encoded_is_refused(tmp_path: Path) -> None:
+    ds = reflectance()
+    with pytest.raises(DataError, match=r"no floating-point reflectance.*to_zarr\(obj, path\)\.$"):
+        to_zarr(ds[["VV"]], tmp_path / "out.zarr", encoding="int16", progress=False)
+    with pytest.raises(DataError, match="no floating-point reflectance"):
+        to_zarr(scene()[["B02"]], tmp_path / "out.zarr", encoding="int16", progress=False)
+    with pytest.raises(DataError, match="holds backscatter too"):
+        to_zarr(as_array(ds), tmp_path / "out.zarr", encoding="int16", progress=False)
+    with pytest.raises(DataError, match="Unknown encoding 'int8'"):
+        to_zarr(ds, tmp_path / "out.zarr", encoding="int8", progress=False)  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_progress_speaks_where_it_is_told_and_not_otherwise() -> None:
@@ -329,6 +519,38 @@ def test_cog_of_mixed_types_keeps_values_and_no_data(tmp_path: Path) -> None:
     np.testing.assert_array_equal(planes[1], ds.VV)
     np.testing.assert_array_equal(planes[2], ds.provenance)
     np.testing.assert_array_equal(planes[3], ds.mask)
+
+
+def test_cog_for_each_band_keeps_its_type_and_no_data(tmp_path: Path) -> None:
+    ds = scene().isel(time=[0, 1])[["B02", "VV", "provenance"]]
+    files = to_cog(ds, tmp_path / "out.tif", per="band")
+    assert [f.name for f in files] == [
+        f"out_{date}_{band}.tif"
+        for date in ("20250601T000000", "20250603T101112")
+        for band in ("B02", "VV", "provenance")
+    ]
+    for file, (date, band) in zip(files, np.ndindex(2, 3), strict=True):
+        name = ("B02", "VV", "provenance")[band]
+        with rasterio.open(file) as source:
+            assert source.count == 1
+            assert source.dtypes == (str(ds[name].dtype),)
+            assert source.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+            np.testing.assert_array_equal(source.read(1), ds[name].values[date])
+    with pytest.raises(DataError, match=r"per='band'\)\.$"):
+        to_cog(ds, tmp_path / "out.tif", per="date and band")  # type: ignore[arg-type]
+
+
+def test_cog_is_made_of_windows_of_bounded_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(geotiff, "_WINDOW_BYTES", 16 * 20 * 4 + 1)  # one block
+    faulty = Faulty()
+    ds = faulty.on(scene()).isel(time=[1])
+    with dask.config.set(scheduler="sync"):
+        (file,) = to_cog(ds, tmp_path / "out.tif")
+    assert faulty.calls == [(1, row, column) for row in range(3) for column in range(2)]
+    with rasterio.open(file) as source:
+        np.testing.assert_array_equal(source.read(1), ds.VV.values[0])
 
 
 def test_interrupted_cog_leaves_nothing(tmp_path: Path) -> None:

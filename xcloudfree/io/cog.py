@@ -1,32 +1,35 @@
-"""Cloud-optimised GeoTIFF: one file of all bands for each date."""
+"""Cloud-optimised GeoTIFF: a file for each date, or for each band of each date."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable, Iterator
+import re
+from collections.abc import Hashable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from xcloudfree.exceptions import DataError, GridError
+from xcloudfree.io.cells import BAND_DIMS
+from xcloudfree.io.geotiff import write
 from xcloudfree.recognise import SPATIAL
-
-_BAND_DIMS: Final = ("band", "bands", "polarisation", "polarization")
-_BLOCK: Final = 512
 
 Spatial = xr.Dataset | xr.DataArray
 
 
-def to_cog(obj: Spatial, path: str | os.PathLike[str]) -> list[Path]:
-    """Write cloud-optimised GeoTIFFs, one per date, all bands in each.
+def to_cog(
+    obj: Spatial, path: str | os.PathLike[str], *, per: Literal["date", "band"] = "date"
+) -> list[Path]:
+    """Write cloud-optimised GeoTIFFs, one per date with all bands in it, or one per band.
 
-    Blocks are computed row by row into a temporary file, which is then reorganised with overviews
-    and takes its name when it is complete. Integers stay integers; bands of different types take
-    the smallest type that holds them all, and an integer's no-data value becomes NaN where that is
-    a float. Band names become descriptions, `scale_factor` and `add_offset` the bands' scale.
+    A few blocks at a time go into a temporary file, which is then reorganised with overviews and
+    takes its name when it is complete: memory does not grow with the scene. Write a reconstruction
+    to a store first (:func:`xcloudfree.io.to_zarr`) and this from the store: here, neighbouring
+    blocks do not share what they read. Integers stay integers; bands of different types take the
+    smallest type that holds them all, and an integer's no-data value becomes NaN where that is a
+    float. Band names become descriptions, `scale_factor` and `add_offset` the bands' scale.
 
     Parameters
     ----------
@@ -35,12 +38,14 @@ def to_cog(obj: Spatial, path: str | os.PathLike[str]) -> list[Path]:
         further dimension (time or patch).
     path : str or path-like
         File name, ending in ``.tif``. With several dates each gets its own:
-        ``out.tif`` becomes ``out_20250601T103021.tif``.
+        ``out.tif`` becomes ``out_20250601T103021.tif``, and each band ``..._B02.tif``.
+    per : {"date", "band"}
+        What a file holds; with one file per band, each keeps its own type and no-data value.
 
     Returns
     -------
     list of Path
-        The files, in the order of the dates.
+        The files, in the order of the dates, then of the bands.
 
     Raises
     ------
@@ -64,6 +69,8 @@ def to_cog(obj: Spatial, path: str | os.PathLike[str]) -> list[Path]:
     target = Path(os.fspath(path)).absolute()
     if target.suffix.lower() not in (".tif", ".tiff"):
         raise DataError(f"{target.name} is no GeoTIFF name: xcf.io.to_cog(obj, 'out.tif').")
+    if per not in ("date", "band"):
+        raise DataError(f"per is {per!r}: xcf.io.to_cog(obj, 'out.tif', per='band').")
     bands = _bands(obj)
     first = next(iter(bands.values()))
     lead = list(first.dims[:-2])
@@ -86,13 +93,28 @@ def to_cog(obj: Spatial, path: str | os.PathLike[str]) -> list[Path]:
         "height": grid.sizes["y"],
     }
     target.parent.mkdir(parents=True, exist_ok=True)
-    if not lead:
-        _write(bands, profile, target)
-        return [target]
-    files = [target] if first.sizes[lead[0]] == 1 else _names(first, lead[0], target)
-    for i, file in enumerate(files):
-        _write({n: b.isel({lead[0]: i}) for n, b in bands.items()}, profile, file)
-    return files
+    dates: list[dict[Hashable, int]] = [{}]
+    files = [target]
+    if lead:
+        dates = [{lead[0]: i} for i in range(first.sizes[lead[0]])]
+        files = [target] if len(dates) == 1 else _names(first, lead[0], target)
+    written = []
+    for file, date in zip(files, dates, strict=True):
+        image = {name: band.isel(date) for name, band in bands.items()}
+        if per == "date":
+            write(image, profile, file)
+            written.append(file)
+            continue
+        for name, band in image.items():
+            own = file.with_name(f"{file.stem}_{_word(name)}{file.suffix}")
+            write({name: band}, profile, own)
+            written.append(own)
+    return written
+
+
+def _word(name: str) -> str:
+    """A name as part of a file's name."""
+    return re.sub(r"[^\w.-]+", "-", name)
 
 
 def _bands(obj: Spatial) -> dict[str, xr.DataArray]:
@@ -103,7 +125,7 @@ def _bands(obj: Spatial) -> dict[str, xr.DataArray]:
         spatial = next((pair for pair in SPATIAL if set(pair) <= set(array.dims)), None)
         if spatial is None:
             continue
-        dim = next((d for d in _BAND_DIMS if d in array.dims), None)
+        dim = next((d for d in BAND_DIMS if d in array.dims), None)
         array = array.transpose(..., *spatial)
         if dim is None:
             bands[name or str(array.name or "data")] = array
@@ -159,95 +181,3 @@ def _names(array: xr.DataArray, dim: Hashable, target: Path) -> list[Path]:
         dated = [s.replace("-", "").replace(":", "") for s in stamps]
         labels = dated if len(set(dated)) == count else labels
     return [target.with_name(f"{target.stem}_{label}{target.suffix}") for label in labels]
-
-
-def _write(bands: dict[str, xr.DataArray], profile: dict[str, Any], target: Path) -> None:
-    """One file: rows of blocks into a plain GeoTIFF, then GDAL's COG driver."""
-    import rasterio
-    import rasterio.shutil
-
-    dtype = _common_type(bands)
-    nodata = _common_nodata(bands, dtype)
-    plain = target.with_name(target.name + ".partial.tif")
-    final = target.with_name(target.name + ".complete.tif")
-    options = {"tiled": True, "blockxsize": _BLOCK, "blockysize": _BLOCK, "bigtiff": "IF_SAFER"}
-    try:
-        with rasterio.open(
-            plain, "w", driver="GTiff", count=len(bands), dtype=dtype.name, nodata=nodata,
-            interleave="band", **options, **profile,
-        ) as file:  # fmt: skip
-            for index, (name, array) in enumerate(bands.items(), start=1):
-                file.set_band_description(index, name)
-                units = array.attrs.get("units")
-                if isinstance(units, str):
-                    file.set_band_unit(index, units)
-            if any("scale_factor" in b.attrs for b in bands.values()):
-                file.scales = [float(b.attrs.get("scale_factor", 1)) for b in bands.values()]
-                file.offsets = [float(b.attrs.get("add_offset", 0)) for b in bands.values()]
-            for start, rows in _rows(bands, dtype):
-                height = rows.shape[1]
-                window = rasterio.windows.Window(0, start, profile["width"], height)
-                file.write(rows, window=window)
-        flags = any("flag_values" in b.attrs or b.dtype == np.bool_ for b in bands.values())
-        rasterio.shutil.copy(
-            plain,
-            final,
-            driver="COG",
-            compress="deflate",
-            predictor=3 if dtype.kind == "f" else 2,
-            blocksize=_BLOCK,
-            bigtiff="IF_SAFER",
-            overview_resampling="nearest" if flags else "average",
-        )
-        final.replace(target)
-    finally:
-        plain.unlink(missing_ok=True)
-        final.unlink(missing_ok=True)
-
-
-def _rows(
-    bands: dict[str, xr.DataArray], dtype: np.dtype[Any]
-) -> Iterator[tuple[int, NDArray[Any]]]:
-    """Rows of blocks of all bands, computed together."""
-    first = next(iter(bands.values()))
-    dim = first.dims[-2]
-    chunks = max((a.chunksizes[dim][0] for a in bands.values() if a.chunks is not None), default=0)
-    step = chunks or _BLOCK
-    together = xr.Dataset({f"b{i}": (("y", "x"), a.data) for i, a in enumerate(bands.values())})
-    for start in range(0, first.sizes[dim], step):
-        part = together.isel(y=slice(start, start + step)).compute()
-        planes = [
-            _cast(part[f"b{i}"].values, array, dtype) for i, array in enumerate(bands.values())
-        ]
-        yield start, np.stack(planes)
-
-
-def _cast(values: NDArray[Any], array: xr.DataArray, dtype: np.dtype[Any]) -> NDArray[Any]:
-    nodata = array.attrs.get("nodata", array.encoding.get("_FillValue"))
-    out = values.astype(dtype)
-    if dtype.kind == "f" and values.dtype.kind in "iu" and nodata is not None:
-        out[values == nodata] = np.nan
-    return out
-
-
-def _common_type(bands: dict[str, xr.DataArray]) -> np.dtype[Any]:
-    types = [np.dtype(np.uint8) if b.dtype == np.bool_ else b.dtype for b in bands.values()]
-    return np.result_type(*types)
-
-
-def _common_nodata(bands: dict[str, xr.DataArray], dtype: np.dtype[Any]) -> float | int | None:
-    """No-data value of the file: NaN for floats, for integers what the bands agree on."""
-    if dtype.kind == "f":
-        return float("nan")
-    values = [
-        b.attrs.get("nodata", b.encoding.get("_FillValue"))
-        for b in bands.values()
-        if "flag_values" not in b.attrs and b.dtype != np.bool_
-    ]
-    known = {int(v) for v in values if v is not None and not np.isnan(v)}
-    if len(known) > 1:
-        raise DataError(
-            f"The bands have different no-data values {sorted(known)}: "
-            "xcf.io.to_cog(ds[['B02', ...]], path) for those that agree."
-        )
-    return known.pop() if known else None

@@ -11,24 +11,28 @@ from typing import Any, Final
 import xarray as xr
 from dask.base import tokenize
 
-LEDGER: Final = ".xcloudfree-progress.json"
+LEDGER: Final = ".xcloudfree-progress.jsonl"
+_SHOWN: Final = 60
 
 Identity = dict[str, dict[str, Any]]
 
 
-def identity(ds: xr.Dataset) -> Identity:
+def identity(ds: xr.Dataset, **options: Any) -> Identity:
     """Description of a Dataset by which the same one is known again without computing it.
 
     Parameters
     ----------
     ds : xarray.Dataset
         Lazy or not.
+    **options
+        How it is written, in types of JSON.
 
     Returns
     -------
     dict
-        Per variable its dimensions, shape, dtype, chunks, and hashes of values and attributes.
-        The hash of a lazy array is that of its task graph's name.
+        Per variable its dimensions, shape, dtype, chunks, attributes, and a hash of its values:
+        for a lazy array that of its task graph's name, which stands for its inputs and for all
+        that is done to them.
 
     Examples
     --------
@@ -36,7 +40,7 @@ def identity(ds: xr.Dataset) -> Identity:
     >>> identity(ds) == identity(ds.copy()), identity(ds) == identity(ds + 1)
     (True, False)
     """
-    out: Identity = {"": {"attributes": tokenize(sorted(ds.attrs.items(), key=str))}}
+    out: Identity = {"": {"attributes": _attributes(ds.attrs), **options}}
     for name, variable in ds.variables.items():
         out[str(name)] = {
             "dimensions": [str(d) for d in variable.dims],
@@ -44,14 +48,23 @@ def identity(ds: xr.Dataset) -> Identity:
             "dtype": str(variable.dtype),
             "chunks": None if variable.chunks is None else [list(c) for c in variable.chunks],
             "values": tokenize(variable.data if variable.chunks is not None else variable.values),
-            "attributes": tokenize(sorted(variable.attrs.items(), key=str)),
+            "attributes": _attributes(variable.attrs),
         }
     return out
 
 
+def _attributes(attrs: dict[Any, Any]) -> dict[str, str]:
+    """Attributes as short text: as they are where they are short, else their hash."""
+    texts = {str(key): repr(value) for key, value in attrs.items()}
+    return {
+        key: text if len(text) <= _SHOWN else tokenize(attrs.get(key, text))
+        for key, text in texts.items()
+    }
+
+
 @dataclass
 class Ledger:
-    """List of finished parts beside the data they belong to.
+    """List of finished parts beside the data they belong to, one line each.
 
     Parameters
     ----------
@@ -59,37 +72,54 @@ class Ledger:
         The file.
     identity : dict
         What is being written, from :func:`identity`.
-    done : list of str
+    done : set of str
         Keys of the finished parts.
     """
 
     path: Path
     identity: Identity
-    done: list[str]
+    done: set[str]
 
     @classmethod
     def begin(cls, folder: Path, identity: Identity) -> Ledger:
         """New ledger in a folder."""
-        ledger = cls(folder / LEDGER, identity, [])
-        ledger._save()
+        ledger = cls(folder / LEDGER, identity, set())
+        fresh = ledger.path.with_name(ledger.path.name + ".new")
+        _append(fresh, identity, mode="w")
+        fresh.replace(ledger.path)  # atomic: never a half-written identity
         return ledger
 
     @classmethod
     def read(cls, folder: Path) -> Ledger | None:
         """Ledger of a folder; None if there is none, or none that can be read."""
+        path = folder / LEDGER
         try:
-            content = json.loads((folder / LEDGER).read_text(encoding="utf-8"))
-            return cls(folder / LEDGER, content["identity"], content["done"])
-        except (OSError, ValueError, KeyError, TypeError):
+            first, *lines = path.read_bytes().split(b"\n")
+            ledger = cls(path, json.loads(first), set())
+            whole = lines[:-1]  # what follows the last line end is torn, or nothing
+            ledger.done = {str(json.loads(line)) for line in whole}
+            if lines[-1]:
+                os.truncate(path, path.stat().st_size - len(lines[-1]))
+        except (OSError, ValueError, IndexError, TypeError):
             return None
+        return ledger if isinstance(ledger.identity, dict) else None
 
     def add(self, key: str) -> None:
         """Record a part as finished, on disk before this returns."""
-        self.done.append(key)
-        self._save()
+        if key not in self.done:
+            _append(self.path, key)
+            self.done.add(key)
 
     def differences(self, other: Identity) -> str:
-        """In words, where another identity differs from this one; empty if nowhere."""
+        """In words, where another identity differs from this one; empty if nowhere.
+
+        Examples
+        --------
+        >>> ds = xr.Dataset({"a": ("x", [1], {"model": "carf-tiny"})})
+        >>> now = xr.Dataset({"a": ("x", [2], {"model": "carf-small"})})
+        >>> Ledger(Path("x"), identity(ds), set()).differences(identity(now))
+        "a: other values, attributes (model is 'carf-small', was 'carf-tiny')"
+        """
         found = []
         for name in sorted(set(self.identity) | set(other)):
             label = name or "Dataset"
@@ -98,15 +128,23 @@ class Ledger:
             elif name not in self.identity:
                 found.append(f"{label}: new")
             else:
-                mine, theirs = self.identity[name], other[name]
-                if changed := [key for key in theirs if mine.get(key) != theirs[key]]:
-                    found.append(f"{label}: other {', '.join(changed)}")
+                was, now = dict(self.identity[name]), dict(other[name])
+                old, new = was.pop("attributes", {}), now.pop("attributes", {})
+                changed = [
+                    f"{key} is {new.get(key, 'absent')}, was {old.get(key, 'absent')}"
+                    for key in sorted(set(old) | set(new))
+                    if old.get(key) != new.get(key)
+                ]
+                others = [key for key in now if was.get(key) != now[key]]
+                if changed:
+                    others.append(f"attributes ({', '.join(changed)})")
+                if others:
+                    found.append(f"{label}: other {', '.join(others)}")
         return "; ".join(found)
 
-    def _save(self) -> None:
-        fresh = self.path.with_name(self.path.name + ".new")
-        with fresh.open("w", encoding="utf-8") as file:
-            json.dump({"identity": self.identity, "done": self.done}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(self.path)  # atomic: never a half-written ledger
+
+def _append(path: Path, line: Any, mode: str = "a") -> None:
+    with path.open(mode, encoding="utf-8", newline="\n") as file:
+        file.write(json.dumps(line) + "\n")
+        file.flush()
+        os.fsync(file.fileno())

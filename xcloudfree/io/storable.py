@@ -75,6 +75,40 @@ def storable(ds: xr.Dataset) -> xr.Dataset:
     return out
 
 
+def summary(ds: xr.Dataset) -> dict[str, Any]:
+    """What a store says about itself as a whole: how it was made, and from which items.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        With the variable ``provenance`` of a reconstruction, and item names along time.
+
+    Returns
+    -------
+    dict
+        All attributes of ``provenance`` but those that describe its numbers, and the names of the
+        items of each date; empty for another Dataset.
+
+    Examples
+    --------
+    >>> ds = xr.Dataset({"provenance": ("time", [0], {"model": "carf-tiny", "flag_values": [0]})},
+    ...                 {"item_id": ("time", ["S2A_1"])})
+    >>> summary(ds)
+    {'model': 'carf-tiny', 'item_id': ['S2A_1']}
+    """
+    made = ds.variables.get("provenance")
+    if made is None or "model" not in made.attrs:
+        return {}
+    own = ("long_name", "units", "grid_mapping", "nodata", "_FillValue", "coordinates")
+    out = {
+        str(k): v for k, v in made.attrs.items() if k not in own and not str(k).startswith("flag_")
+    }
+    for name in ("item_id", "s1_item_id"):
+        if name in ds.coords and ds[name].chunks is None:
+            out[name] = np.ravel(ds[name].values).tolist()
+    return {k: v for k, v in out.items() if k not in ds.attrs}
+
+
 def regular_chunks(ds: xr.Dataset) -> xr.Dataset:
     """Dataset whose lazy variables have blocks of one size per dimension, as Zarr needs.
 

@@ -1,47 +1,69 @@
-"""Storage: Zarr in bounded memory, resumable, and cloud-optimised GeoTIFF."""
+"""Storage: Zarr in bounded memory, resumable, on any dask scheduler."""
 
 from __future__ import annotations
 
-import itertools
 import os
 import shutil
+import warnings
 from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-import numpy as np
 import xarray as xr
+from dask.utils import parse_bytes
 
 from xcloudfree.exceptions import DataError
-from xcloudfree.io.ledger import LEDGER, Ledger, identity
-from xcloudfree.io.storable import regular_chunks, restore, storable
+from xcloudfree.io.cells import Index, grid_of
+from xcloudfree.io.encoding import Encoding, encode_reflectance
+from xcloudfree.io.layout import BlockStore, create, is_image, refused, tidy
+from xcloudfree.io.ledger import LEDGER, Identity, Ledger, identity
+from xcloudfree.io.storable import regular_chunks, restore, storable, summary
+from xcloudfree.io.streaming import stream
 from xcloudfree.progress import Progress
-
-_WHOLE: Final = {"band", "bands", "polarisation", "polarization", "x", "longitude", "lon"}
-"""Dimensions that a region always spans: bands share their input, rows are written whole."""
 
 Spatial = xr.Dataset | xr.DataArray
 
 
 def to_zarr(
-    obj: Spatial, path: str | os.PathLike[str], *, mode: str = "w", progress: bool = True
+    obj: Spatial,
+    path: str | os.PathLike[str],
+    *,
+    mode: str = "w",
+    encoding: Encoding | None = None,
+    chunks: int = 512,
+    memory: int | str = "512 MiB",
+    progress: bool = True,
 ) -> Any:
-    """Write to a Zarr store (format 3), one row of blocks after another.
+    """Write to a Zarr store (format 3), block by block.
 
-    Only one row of blocks of one date is in memory at a time. The rows are written to a store
+    Each dask block becomes a shard, one file that holds smaller chunks, and is written whole by
+    whichever thread, process or worker of a cluster has computed it; only a few rows of blocks of
+    a narrow strip are in memory at a time, however large the scene is. The blocks go to a store
     beside the target, ``<path>.partial``, which keeps a list of the finished ones; it takes the
     name `path` when all are there, so that what stands under `path` is always complete. After an
-    interruption the same call with the same object goes on where it stopped.
+    interruption of any kind the same call with the same object goes on where it stopped.
 
     Parameters
     ----------
     obj : xarray.Dataset or xarray.DataArray
-        What to write; dask arrays stay lazy until their row is due.
+        What to write; dask arrays stay lazy until their block is due.
     path : str or path-like
-        Local folder, by custom with the ending ``.zarr``.
+        Local folder, by custom with the ending ``.zarr``; on a cluster one that all workers see.
     mode : {"w", "w-", "overwrite"}
         "w" goes on with an unfinished write of the same object, refuses that of another, and
         replaces a finished store; "w-" refuses to replace one; "overwrite" begins anew.
+    encoding : {"int16", "uint16"}, optional
+        Store floating-point reflectance as integers of 1e-4 that readers decode, within half of
+        that; see :func:`xcloudfree.io.encoding.encode_reflectance`. A value out of their range is
+        an error: it would be lost.
+    chunks : int
+        Pixels, at most, along the sides of a chunk in a shard: 512, or 256 for web maps.
+    memory : int or str
+        How much input each worker may hold so that neighbouring blocks need not read it again.
+        It sets the width of a strip: `w` blocks of `b` bytes take ``2 w b``, and input is read
+        ``(w + 2) / w`` times, or once where the strip is as wide as the scene.
     progress : bool
         Show how far it is on the terminal.
 
@@ -53,16 +75,22 @@ def to_zarr(
     Raises
     ------
     DataError
-        If `path` holds something else, an unfinished write of another object, or is no local path.
+        If `path` holds something else, an unfinished write of another object, or is no local path;
+        if the disk refuses; if a value does not fit the encoding.
 
     Warns
     -----
     UserWarning
         If attributes or coordinates cannot be stored; it names them.
 
+    Notes
+    -----
+    Beside the attributes of the object, a reconstruction's store has those of ``provenance``
+    (model, digest, mask, ...) and the names of the items.
+
     Examples
     --------
-    >>> import tempfile, xarray as xr
+    >>> import tempfile, numpy as np
     >>> ds = xr.Dataset({"B02": (("y", "x"), np.ones((6, 4), "float32"))}).chunk(y=2)
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     back = to_zarr(ds, folder + "/out.zarr", progress=False)
@@ -71,21 +99,25 @@ def to_zarr(
     """
     if mode not in ("w", "w-", "overwrite"):
         raise DataError(f"Unknown mode {mode!r}: xcf.io.to_zarr(obj, path, mode='w').")
+    if isinstance(chunks, bool) or not isinstance(chunks, int) or chunks < 1:
+        raise DataError(f"chunks is {chunks!r}: xcf.io.to_zarr(obj, path, chunks=512).")
     target = _local(path)
     _check_target(target, mode)
     name = "" if isinstance(obj, xr.Dataset) else str(obj.name or "data")
-    ds = regular_chunks(storable(obj if isinstance(obj, xr.Dataset) else obj.to_dataset(name=name)))
+    ds = obj if isinstance(obj, xr.Dataset) else obj.to_dataset(name=name)
+    if encoding is not None:
+        ds = encode_reflectance(ds, encoding)
+    ds = regular_chunks(storable(ds.assign_attrs(summary(ds))))
 
     partial = target.with_name(target.name + ".partial")
-    ledger = _begin(ds, partial, target, anew=mode == "overwrite")
-    regions = list(_regions(ds))
-    bar = Progress(f"writing {target.name}", len(regions), show=progress)
-    for key, where in regions:
-        if key not in ledger.done:
-            _write(ds, partial, where)
-            ledger.add(key)  # only now: the write has returned
-        bar.step()
-    _publish(partial, target)
+    mine = identity(ds, chunk_side=chunks)
+    if not _published(target, mine):
+        with _disk(target):
+            ledger = _begin(ds, partial, target, mine, chunks, anew=mode == "overwrite")
+        _fill(ds, ledger, partial, target, parse_bytes(memory), progress)
+        with _disk(target):
+            tidy(partial)
+            _publish(partial, target)
     back = open_zarr(target)
     return back if not name else back[name].rename(getattr(obj, "name", None))
 
@@ -103,6 +135,7 @@ def open_zarr(path: str | os.PathLike[str]) -> xr.Dataset:
     Returns
     -------
     xarray.Dataset
+        Dask blocks are shards.
 
     Raises
     ------
@@ -124,7 +157,60 @@ def open_zarr(path: str | os.PathLike[str]) -> xr.Dataset:
             f"{target} is an unfinished write; to finish it call again with the same object: "
             f"xcf.io.to_zarr(obj, {str(target.with_suffix(''))!r})."
         )
-    return restore(xr.open_zarr(target, consolidated=False, mask_and_scale=False))
+    return restore(_opened(target))
+
+
+def _opened(target: Path) -> xr.Dataset:
+    """The store with a dask block for each shard."""
+    opened: xr.Dataset = xr.open_zarr(target, consolidated=False, mask_and_scale=False, chunks={})
+    images = [name for name, variable in opened.variables.items() if is_image(variable)]
+    blocks: dict[Hashable, int] = {}
+    for name in images:
+        variable = opened.variables[name]
+        sizes = variable.encoding.get("shards") or variable.encoding["chunks"]
+        blocks |= zip(variable.dims, sizes, strict=True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The specified chunks separate")  # of what is no image
+        wide = xr.open_zarr(target, consolidated=False, mask_and_scale=False, chunks=blocks)
+    coords = {name: wide[name].variable for name in images if name in wide.coords}
+    return opened.assign({n: wide[n].variable for n in images if n not in coords}).assign_coords(
+        coords
+    )
+
+
+def _fill(
+    ds: xr.Dataset, ledger: Ledger, partial: Path, target: Path, memory: int, progress: bool
+) -> None:
+    """Compute and store the cells that the ledger lacks."""
+    grid = grid_of(ds)
+    every = {grid.key(index) for index in product(*map(range, grid.counts)) if index}
+    left = every - ledger.done
+    resumed = f" ({len(every) - len(left)} of {len(every)} blocks are there)"
+    label = f"writing {target.name}{resumed if len(left) < len(every) else ''}"
+    bar = Progress(label, len(left), show=progress)
+
+    def finished(index: Index) -> None:
+        with _disk(target):
+            ledger.add(grid.key(index))  # only now: the write has returned
+        bar.step()
+
+    stream(
+        ds,
+        grid,
+        BlockStore(str(partial), str(target)),
+        memory=memory,
+        skip=lambda index: grid.key(index) in ledger.done,
+        finished=finished,
+    )
+
+
+@contextmanager
+def _disk(target: Path) -> Iterator[None]:
+    """Say what to do when the disk refuses."""
+    try:
+        yield
+    except OSError as error:
+        raise refused(error, str(target)) from error
 
 
 def _local(path: str | os.PathLike[str]) -> Path:
@@ -154,9 +240,10 @@ def _check_target(target: Path, mode: str) -> None:
         raise DataError(f"{target} exists: xcf.io.to_zarr(obj, {str(target)!r}, mode='w').")
 
 
-def _begin(ds: xr.Dataset, partial: Path, target: Path, *, anew: bool) -> Ledger:
+def _begin(
+    ds: xr.Dataset, partial: Path, target: Path, mine: Identity, chunks: int, *, anew: bool
+) -> Ledger:
     """Ledger of the unfinished write of this very object, or of a new one with empty arrays."""
-    mine = identity(ds)
     ledger = None if anew else Ledger.read(partial)
     if ledger is not None:
         if differences := ledger.differences(mine):
@@ -174,57 +261,8 @@ def _begin(ds: xr.Dataset, partial: Path, target: Path, *, anew: bool) -> Ledger
             )
         shutil.rmtree(partial)
     partial.parent.mkdir(parents=True, exist_ok=True)
-    encoding: dict[Hashable, dict[str, Any]] = {}
-    for name, variable in ds.variables.items():
-        options: dict[str, Any] = dict(variable.encoding)  # what is passed replaces it
-        if variable.dtype.kind == "f":  # a row not yet written reads as no data, not as zero
-            options["fill_value"] = variable.dtype.type(np.nan)
-        if variable.chunks is not None:
-            options["chunks"] = tuple(c[0] for c in variable.chunks)
-        if options:
-            encoding[name] = options
-    ds.to_zarr(
-        partial, mode="w", compute=False, zarr_format=3, consolidated=False, encoding=encoding
-    )
+    create(ds, partial, chunks)
     return Ledger.begin(partial, mine)
-
-
-def _regions(ds: xr.Dataset) -> Iterator[tuple[str, dict[Hashable, slice]]]:
-    """Rows of blocks: a key for the ledger and a slice per dimension that is cut."""
-    steps: dict[Hashable, int] = {}
-    for variable in ds.variables.values():
-        if variable.chunks is not None:
-            for dim, chunks in zip(variable.dims, variable.chunks, strict=True):
-                if dim not in _WHOLE:
-                    steps[dim] = max(chunks)
-    order = sorted(steps, key=lambda d: d in ("y", "latitude", "lat"))
-    ranges = [range(0, ds.sizes[d], steps[d]) for d in order]
-    for starts in itertools.product(*ranges):
-        where = {
-            d: slice(start, min(start + steps[d], ds.sizes[d]))
-            for d, start in zip(order, starts, strict=True)
-        }
-        yield ",".join(f"{d}={s.start}:{s.stop}" for d, s in where.items()), where
-
-
-def _write(ds: xr.Dataset, partial: Path, where: dict[Hashable, slice]) -> None:
-    """Compute and store one region of every lazy variable in one go; values go as they are."""
-    import dask.array as da
-    import zarr
-
-    group = zarr.open_group(partial, mode="r+")
-    sources, targets, slices = [], [], []
-    for name, variable in ds.variables.items():
-        if variable.chunks is None:
-            continue
-        if any(s.start > 0 for d, s in where.items() if d not in variable.dims):
-            continue  # an array without time is written with the first date
-        part = tuple(where.get(d, slice(None)) for d in variable.dims)
-        sources.append(variable.data[part])
-        targets.append(group[str(name)])
-        slices.append(part)
-    if sources:
-        da.store(sources, targets, regions=slices, lock=False, compute=True)
 
 
 def _publish(partial: Path, target: Path) -> None:
@@ -238,3 +276,13 @@ def _publish(partial: Path, target: Path) -> None:
     (target / LEDGER).unlink()
     if old.exists():
         shutil.rmtree(old)
+
+
+def _published(target: Path, mine: Identity) -> bool:
+    """Whether this very object was complete, and the process ended while it took its name."""
+    ledger = Ledger.read(target)
+    if ledger is None:
+        return False
+    (target / LEDGER).unlink()
+    shutil.rmtree(target.with_name(target.name + ".replaced"), ignore_errors=True)
+    return not ledger.differences(mine)

@@ -1,0 +1,150 @@
+"""In which order the blocks of a scene are written: narrow strips, so that neighbours share."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise, product
+from typing import Final
+
+import xarray as xr
+
+from xcloudfree.recognise import SPATIAL
+
+BAND_DIMS: Final = ("band", "bands", "polarisation", "polarization", "pol")
+"""Dimensions that a cell always spans: bands share their input."""
+
+Index = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Blocks of a Dataset along the dimensions that are cut.
+
+    Parameters
+    ----------
+    dims : tuple of hashable
+        Names; the last two are rows and columns where the data has them.
+    sizes, steps : tuple of int
+        Length of each dimension and of its blocks.
+    """
+
+    dims: tuple[Hashable, ...]
+    sizes: tuple[int, ...]
+    steps: tuple[int, ...]
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Number of blocks along each dimension."""
+        return tuple(-(-n // step) for n, step in zip(self.sizes, self.steps, strict=True))
+
+    def key(self, index: Index) -> str:
+        """Name of a cell by what it covers.
+
+        Examples
+        --------
+        >>> Grid(("time", "y"), (2, 40), (1, 16)).key((1, 2))
+        'time=1:2,y=32:40'
+        """
+        parts = zip(self.dims, self.sizes, self.steps, index, strict=True)
+        return ",".join(f"{d}={i * s}:{min((i + 1) * s, n)}" for d, n, s, i in parts)
+
+    def strips(self, width: int, cells: int) -> Iterator[list[Index]]:
+        """All cells in the order of writing, in groups for one graph each; see :func:`strips`."""
+        columns = bool(self.dims) and self.dims[-1] in {x for _, x in SPATIAL}
+        counts = self.counts if columns else (*self.counts, 1)
+        before, after = max(0, 2 - len(counts)), len(counts) - (not columns)
+        for group in strips((1,) * before + counts, width, cells):
+            yield [index[before : before + after] for index in group]
+
+
+def grid_of(ds: xr.Dataset) -> Grid:
+    """Grid of the lazy variables, which have blocks of one size per dimension.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        From :func:`xcloudfree.io.storable.regular_chunks`.
+
+    Returns
+    -------
+    Grid
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> ds = xr.Dataset({"a": (("y", "time", "x"), np.zeros((4, 2, 6)))}).chunk(time=1, y=3, x=3)
+    >>> grid_of(ds)
+    Grid(dims=('time', 'y', 'x'), sizes=(2, 4, 6), steps=(1, 3, 3))
+    """
+    steps: dict[Hashable, int] = {}
+    for variable in ds.variables.values():
+        if variable.chunks is not None:
+            for dim, chunks in zip(variable.dims, variable.chunks, strict=True):
+                if dim not in BAND_DIMS:
+                    steps[dim] = max(1, *chunks)
+    last = [dim for pair in zip(*SPATIAL, strict=True) for dim in pair]  # rows, then columns
+    order = sorted(steps, key=lambda d: last.index(str(d)) if d in last else -1)
+    return Grid(tuple(order), tuple(ds.sizes[d] for d in order), tuple(steps[d] for d in order))
+
+
+def strips(counts: Index, width: int, cells: int) -> Iterator[list[Index]]:
+    """Cut a grid of blocks into strips of columns, and long strips into groups of rows.
+
+    Going down a strip row by row, what a block reads of its neighbours is still in memory; only
+    the columns beside a strip are read again for the next one: ``(width + 2) / width`` times.
+
+    Parameters
+    ----------
+    counts : tuple of int
+        Number of blocks along (*lead, rows, columns).
+    width : int
+        Columns that a strip may have; strips come out equally wide.
+    cells : int
+        Blocks that a group may have; a row of a strip is never cut.
+
+    Yields
+    ------
+    list of tuple
+        Indices (*lead, row, column).
+
+    Examples
+    --------
+    >>> for group in strips((2, 3), width=2, cells=3): print(group)
+    [(0, 0), (0, 1)]
+    [(1, 0), (1, 1)]
+    [(0, 2), (1, 2)]
+    """
+    *lead, rows, columns = counts
+    number = -(-columns // max(1, width))
+    edges = [round(columns * k / number) for k in range(number + 1)] if number else []
+    for head in product(*map(range, lead)):
+        for left, right in pairwise(edges):
+            tall = max(1, cells // (right - left))
+            for top in range(0, rows, tall):
+                yield [
+                    (*head, i, j)
+                    for i in range(top, min(top + tall, rows))
+                    for j in range(left, right)
+                ]
+
+
+def cell_bytes(ds: xr.Dataset, grid: Grid) -> int:
+    """Bytes of a whole cell of all lazy variables.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> ds = xr.Dataset({"a": (("band", "y"), np.zeros((3, 8), "u1"))}).chunk(y=2)
+    >>> cell_bytes(ds, grid_of(ds))
+    6
+    """
+    steps: Mapping[Hashable, int] = dict(zip(grid.dims, grid.steps, strict=True))
+    total = 0
+    for variable in ds.variables.values():
+        if variable.chunks is not None:
+            size = variable.dtype.itemsize
+            for dim, length in zip(variable.dims, variable.shape, strict=True):
+                size *= min(steps.get(dim, length), length)
+            total += size
+    return total

@@ -1,0 +1,140 @@
+"""Reflectance as integers with a scale, by the CF conventions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from xcloudfree.exceptions import CloudFreeError, DataError
+from xcloudfree.io.cells import BAND_DIMS
+from xcloudfree.kernels.radiometry import Calibration
+from xcloudfree.recognise import read
+
+Encoding = Literal["int16", "uint16"]
+
+SCALE: Final = 1e-4
+OFFSETS: Final = {"int16": 0.0, "uint16": -0.1}
+EMPTY: Final = {"int16": -32768, "uint16": 0}
+"""Number without a measurement; uint16 is as in Sentinel-2 products since 2022."""
+
+
+def encode_reflectance(ds: xr.Dataset, encoding: Encoding) -> xr.Dataset:
+    """Store reflectance that is floating-point as integers, lazily; all else stays.
+
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        Scene; backscatter, flags and standard deviations stay as they are.
+    encoding : {"int16", "uint16"}
+        ``reflectance = number * 1e-4 + offset`` with offset 0 and no data -32768, or offset -0.1
+        and no data 0. Reflectance from -3.2767 to 3.2767, or from -0.0999 to 6.4535.
+
+    Returns
+    -------
+    xarray.Dataset
+        With `scale_factor`, `add_offset` and `nodata` in the attributes.
+
+    Raises
+    ------
+    DataError
+        If there is no floating-point reflectance, or one array holds backscatter too. On
+        computing: if a value is out of the range, since to limit it would be to lose it.
+
+    Examples
+    --------
+    >>> ds = xr.Dataset({"B02": (("y", "x"), np.array([[0.25, np.nan]], "float32"))})
+    >>> encode_reflectance(ds, "uint16").B02.values.tolist()
+    [[3500, 0]]
+    """
+    if encoding not in OFFSETS:
+        raise DataError(
+            f"Unknown encoding {encoding!r}: xcf.io.to_zarr(obj, path, encoding='int16'), "
+            "'uint16' or None."
+        )
+    try:
+        only = next(iter(ds.values())) if len(ds) == 1 else None
+        scene = read(ds if only is None or not set(BAND_DIMS) & set(only.dims) else only)
+    except CloudFreeError:
+        scene = None
+    names = () if scene is None or scene.optical is None else scene.optical.variables
+    if scene is not None and scene.form == "array":
+        names = tuple(ds.data_vars)  # a DataArray without a name has another one here
+        if scene.sar is not None:
+            raise DataError(
+                "One array holds backscatter too, for which an encoding of reflectance does not "
+                "do; leave it out, or write variables: xcf.io.to_zarr(xr.Dataset({'s2': ..., "
+                "'s1': ...}), path, encoding=...)."
+            )
+    new = {n: _encoded(ds[n], encoding) for n in names if ds[n].dtype.kind == "f"}
+    if not new:
+        raise DataError(
+            f"There is no floating-point reflectance to encode among {', '.join(map(str, ds))}; "
+            "leave the encoding out: xcf.io.to_zarr(obj, path)."
+        )
+    return ds.assign(new)
+
+
+def _encoded(array: xr.DataArray, encoding: Encoding) -> xr.DataArray:
+    scale = array.attrs.get("scale_factor", 1)
+    nodata = array.attrs.get("nodata", array.attrs.get("_FillValue"))
+    if "scale_factor" in array.encoding:
+        nodata = None  # decoded on reading: the declared number was a stored one
+    rule = Calibration(float(scale), float(array.attrs.get("add_offset", 0)), nodata)
+    function = _Encoder(str(array.name), rule, encoding)
+    if array.chunks is None:
+        data = function(array.values)
+    else:
+        meta = np.empty((0,) * array.ndim, encoding)
+        data = array.data.map_blocks(function, dtype=encoding, meta=meta)
+    out = array.copy(data=data)
+    declared = {
+        "scale_factor": SCALE,
+        "add_offset": OFFSETS[encoding],
+        "nodata": EMPTY[encoding],
+    }
+    kept = {k: v for k, v in array.attrs.items() if k not in ("_FillValue", "missing_value")}
+    out.attrs = {"units": "1"} | kept | declared
+    out.encoding = {k: v for k, v in array.encoding.items() if k == "grid_mapping"}
+    return out
+
+
+@dataclass(frozen=True)
+class _Encoder:
+    """Floating-point numbers of a variable to integers."""
+
+    name: str
+    rule: Calibration
+    encoding: Encoding
+
+    def __call__(self, stored: NDArray[Any]) -> NDArray[Any]:
+        out = np.empty(stored.shape, self.encoding)
+        for place in np.ndindex(stored.shape[:-2]):  # one plane at a time is in double precision
+            out[place] = self._plane(stored[place])
+        return out
+
+    def _plane(self, stored: NDArray[Any]) -> NDArray[Any]:
+        reflectance = stored.astype(np.float64)
+        empty = np.isnan(reflectance)
+        if self.rule.nodata is not None:
+            empty |= stored == self.rule.nodata
+        reflectance = reflectance * self.rule.scale + self.rule.offset
+        reflectance[empty] = 0
+        numbers = np.rint((reflectance - OFFSETS[self.encoding]) / SCALE)
+        limits, nodata = np.iinfo(self.encoding), EMPTY[self.encoding]
+        outside = ~((numbers > nodata) & (numbers <= limits.max)) & ~empty
+        if outside.any():
+            values = reflectance[outside]
+            low, high = (n * SCALE + OFFSETS[self.encoding] for n in (nodata + 1, limits.max))
+            other = "encoding='int16'" if self.encoding == "uint16" else "encoding=None"
+            raise DataError(
+                f"{values.size} values of {self.name} from {values.min():g} to {values.max():g} "
+                f"lie outside of what {self.encoding} can hold ({low:g} to {high:g}); begin anew "
+                f"with xcf.io.to_zarr(obj, path, {other}, mode='overwrite')."
+            )
+        whole = numbers.astype(self.encoding)
+        whole[empty] = nodata
+        return whole

@@ -1,0 +1,131 @@
+"""Writing one cloud-optimised GeoTIFF in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from xcloudfree.exceptions import DataError
+
+_BLOCK: Final = 512
+_WINDOW_BYTES: Final = 128 << 20
+_CACHE_BYTES: Final = 128 << 20
+"""Of GDAL's block cache, which would otherwise take a twentieth of the machine's memory."""
+
+
+def write(bands: dict[str, xr.DataArray], profile: dict[str, Any], target: Path) -> None:
+    """Write one file: windows into a plain GeoTIFF beside it, then GDAL's COG driver.
+
+    Parameters
+    ----------
+    bands : dict
+        Arrays (y, x) of one grid by name.
+    profile : dict
+        Coordinate reference system, transform, width and height, as rasterio takes them.
+    target : Path
+        Takes its name when it is complete.
+    """
+    import rasterio
+    import rasterio.shutil
+
+    dtype = _common_type(bands)
+    nodata = _common_nodata(bands, dtype)
+    plain = target.with_name(target.name + ".partial.tif")
+    final = target.with_name(target.name + ".complete.tif")
+    options = {"tiled": True, "blockxsize": _BLOCK, "blockysize": _BLOCK, "bigtiff": "IF_SAFER"}
+    try:
+        with rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES):
+            with rasterio.open(
+                plain, "w", driver="GTiff", count=len(bands), dtype=dtype.name, nodata=nodata,
+                interleave="band", **options, **profile,
+            ) as file:  # fmt: skip
+                _describe(file, bands)
+                for window, planes in _windows(bands, dtype):
+                    file.write(planes, window=window)
+            flags = any("flag_values" in b.attrs or b.dtype == np.bool_ for b in bands.values())
+            rasterio.shutil.copy(
+                plain,
+                final,
+                driver="COG",
+                compress="deflate",
+                predictor=3 if dtype.kind == "f" else 2,
+                blocksize=_BLOCK,
+                bigtiff="IF_SAFER",
+                overview_resampling="nearest" if flags else "average",
+            )
+        final.replace(target)
+    finally:
+        plain.unlink(missing_ok=True)
+        final.unlink(missing_ok=True)
+
+
+def _describe(file: Any, bands: dict[str, xr.DataArray]) -> None:
+    """Names, units and scales of the bands."""
+    for index, (name, array) in enumerate(bands.items(), start=1):
+        file.set_band_description(index, name)
+        units = array.attrs.get("units")
+        if isinstance(units, str):
+            file.set_band_unit(index, units)
+    if any("scale_factor" in b.attrs for b in bands.values()):
+        file.scales = [float(b.attrs.get("scale_factor", 1)) for b in bands.values()]
+        file.offsets = [float(b.attrs.get("add_offset", 0)) for b in bands.values()]
+
+
+def _windows(
+    bands: dict[str, xr.DataArray], dtype: np.dtype[Any]
+) -> Iterator[tuple[Any, NDArray[Any]]]:
+    """Windows of whole blocks with all bands, computed together, as wide as memory allows."""
+    from rasterio.windows import Window
+
+    first = next(iter(bands.values()))
+    lazy = [a for a in bands.values() if a.chunks is not None]
+    height, width = (
+        max((a.chunksizes[dim][0] for a in lazy), default=_BLOCK) for dim in first.dims
+    )
+    block = height * width * sum(a.dtype.itemsize for a in bands.values())
+    width *= max(1, _WINDOW_BYTES // max(1, block))
+    together = xr.Dataset({f"b{i}": (("y", "x"), a.data) for i, a in enumerate(bands.values())})
+    rows, columns = first.shape
+    for top in range(0, rows, height):
+        for left in range(0, columns, width):
+            part = together.isel(y=slice(top, top + height), x=slice(left, left + width)).compute()
+            planes = np.empty((len(bands), *part[["b0"]].sizes.values()), dtype)
+            for i, array in enumerate(bands.values()):
+                planes[i] = _cast(part[f"b{i}"].values, array, dtype)
+            yield Window(left, top, planes.shape[2], planes.shape[1]), planes
+
+
+def _cast(values: NDArray[Any], array: xr.DataArray, dtype: np.dtype[Any]) -> NDArray[Any]:
+    nodata = array.attrs.get("nodata", array.encoding.get("_FillValue"))
+    out = values.astype(dtype)
+    if dtype.kind == "f" and values.dtype.kind in "iu" and nodata is not None:
+        out[values == nodata] = np.nan
+    return out
+
+
+def _common_type(bands: dict[str, xr.DataArray]) -> np.dtype[Any]:
+    types = [np.dtype(np.uint8) if b.dtype == np.bool_ else b.dtype for b in bands.values()]
+    return np.result_type(*types)
+
+
+def _common_nodata(bands: dict[str, xr.DataArray], dtype: np.dtype[Any]) -> float | int | None:
+    """No-data value of the file: NaN for floats, for integers what the bands agree on."""
+    if dtype.kind == "f":
+        return float("nan")
+    values = [
+        b.attrs.get("nodata", b.encoding.get("_FillValue"))
+        for b in bands.values()
+        if "flag_values" not in b.attrs and b.dtype != np.bool_
+    ]
+    known = {int(v) for v in values if v is not None and not np.isnan(v)}
+    if len(known) > 1:
+        raise DataError(
+            f"The bands have different no-data values {sorted(known)}: "
+            "xcf.io.to_cog(ds[['B02', ...]], path) for those that agree."
+        )
+    return known.pop() if known else None
