@@ -116,7 +116,7 @@ def test_second_call_after_a_kill_gives_the_bytes_of_an_undisturbed_run(
     done = finished(store)
     assert 0 < done < BLOCKS
     left = [p for p in store.with_name("out.zarr.partial").rglob("*.partial") if p.is_file()]
-    assert bool(left) == (moment == "inside a file")
+    assert left or moment != "inside a file"  # another thread may have been inside one too
     computed = count_computed(store)
     assert computed == BLOCKS - done
     assert contents(store) == undisturbed
