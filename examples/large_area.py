@@ -67,7 +67,7 @@ under the same path; keys for protected catalogs go into the workers' environmen
 @click.option("--workers", type=int, help="Processes of the cluster started here.")
 @click.option("--threads", default=1, show_default=True, help="Threads of each of them.")
 @click.option(
-    "--memory", default="512 MiB", show_default=True, help="Input that a worker may keep to share."
+    "--memory", default="1 GiB", show_default=True, help="Input that a worker may keep to share."
 )
 @click.option("--anew", is_flag=True, help="Forget what an unfinished run has written.")
 def main(out: Path, **options: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import pairwise, product
+from itertools import product
 from typing import Final
 
 import xarray as xr
@@ -49,12 +49,12 @@ class Grid:
         parts = zip(self.dims, self.sizes, self.steps, index, strict=True)
         return ",".join(f"{d}={i * s}:{min((i + 1) * s, n)}" for d, n, s, i in parts)
 
-    def strips(self, width: int, cells: int) -> Iterator[list[Index]]:
+    def strips(self, held: int, cells: int) -> Iterator[list[Index]]:
         """All cells in the order of writing, in groups for one graph each; see :func:`strips`."""
         columns = bool(self.dims) and self.dims[-1] in {x for _, x in SPATIAL}
         counts = self.counts if columns else (*self.counts, 1)
         before, after = max(0, 2 - len(counts)), len(counts) - (not columns)
-        for group in strips((1,) * before + counts, width, cells):
+        for group in strips((1,) * before + counts, held, cells):
             yield [index[before : before + after] for index in group]
 
 
@@ -88,18 +88,18 @@ def grid_of(ds: xr.Dataset) -> Grid:
     return Grid(tuple(order), tuple(ds.sizes[d] for d in order), tuple(steps[d] for d in order))
 
 
-def strips(counts: Index, width: int, cells: int) -> Iterator[list[Index]]:
+def strips(counts: Index, held: int, cells: int) -> Iterator[list[Index]]:
     """Cut a grid of blocks into strips of columns, and long strips into groups of rows.
 
     Going down a strip row by row, what a block reads of its neighbours is still in memory; only
-    the columns beside a strip are read again for the next one: ``(width + 2) / width`` times.
+    the columns beside a strip are read again for the next one.
 
     Parameters
     ----------
     counts : tuple of int
         Number of blocks along (*lead, rows, columns).
-    width : int
-        Columns that a strip may have; strips come out equally wide.
+    held : int
+        Columns that may be in memory, see :func:`widths`.
     cells : int
         Blocks that a group may have; a row of a strip is never cut.
 
@@ -110,23 +110,52 @@ def strips(counts: Index, width: int, cells: int) -> Iterator[list[Index]]:
 
     Examples
     --------
-    >>> for group in strips((2, 3), width=2, cells=3): print(group)
-    [(0, 0), (0, 1)]
-    [(1, 0), (1, 1)]
-    [(0, 2), (1, 2)]
+    >>> for group in strips((2, 5), held=4, cells=3): print(group)
+    [(0, 0), (0, 1), (0, 2)]
+    [(1, 0), (1, 1), (1, 2)]
+    [(0, 3), (0, 4)]
+    [(1, 3), (1, 4)]
     """
     *lead, rows, columns = counts
-    number = -(-columns // max(1, width))
-    edges = [round(columns * k / number) for k in range(number + 1)] if number else []
     for head in product(*map(range, lead)):
-        for left, right in pairwise(edges):
-            tall = max(1, cells // (right - left))
+        left = 0
+        for width in widths(columns, held):
+            tall = max(1, cells // width)
             for top in range(0, rows, tall):
                 yield [
                     (*head, i, j)
                     for i in range(top, min(top + tall, rows))
-                    for j in range(left, right)
+                    for j in range(left, left + width)
                 ]
+            left += width
+
+
+def widths(columns: int, held: int) -> list[int]:
+    """Widths of strips of which each, with the columns beside it, is about as wide.
+
+    Parameters
+    ----------
+    columns : int
+        Blocks of the scene in a row.
+    held : int
+        Width of the widest strip with its neighbours on both sides, at least 3.
+
+    Returns
+    -------
+    list of int
+
+    Examples
+    --------
+    >>> widths(4, held=4), widths(8, held=4), widths(11, held=4)
+    ([4], [3, 2, 3], [3, 2, 2, 2, 2])
+    """
+    if columns <= held:
+        return [columns] if columns else []
+    held = max(held, 3)
+    count = max(2, 2 + -(-(columns - 2 * (held - 1)) // (held - 2)))
+    total = columns + 2 * (count - 1)
+    shares = [total // count + (n < total % count) for n in range(count)]
+    return [share - (1 if n in (0, count - 1) else 2) for n, share in enumerate(shares)]
 
 
 def cell_bytes(ds: xr.Dataset, grid: Grid) -> int:

@@ -12,7 +12,7 @@ from typing import Any, Final
 import dask
 import dask.array as da
 import xarray as xr
-from dask._task_spec import DataNode, Task, TaskRef, convert_legacy_graph
+from dask._task_spec import Alias, DataNode, Task, TaskRef, convert_legacy_graph
 from dask.base import get_scheduler
 from dask.blockwise import fuse_roots, optimize_blockwise
 from dask.callbacks import Callback
@@ -21,6 +21,9 @@ from dask.system import CPU_COUNT
 from dask.utils import ensure_dict
 
 from xcloudfree.io.cells import Grid, Index, cell_bytes
+
+COLUMNS: Final = 4
+"""Columns of blocks in memory, at least: of two that are written, and one on either side."""
 
 GRAPH_CELLS: Final = 256
 """Cells in one graph, at least: enough to keep workers busy, few enough to build in a second."""
@@ -89,9 +92,9 @@ def stream(
     """Compute every cell of a Dataset and hand its blocks to a function where they are computed.
 
     Cells are taken strip by strip (:func:`xcloudfree.io.cells.strips`), each strip in one graph.
-    What a task of several cells reads is computed once a strip. Tasks without a dependency of
-    their own, which read, wait until all cells but the last few before them are stored: dask by
-    itself reads far ahead and would hold most of the scene.
+    What several cells need is computed once a strip. The work on a cell waits until all cells but
+    the last few before it are stored: dask by itself reads far ahead, and would hold most of the
+    scene.
 
     Parameters
     ----------
@@ -103,7 +106,7 @@ def stream(
         ``store(pieces, index, *blocks)``, with the blocks in the order of the pieces and of
         :meth:`Piece.blocks`; picklable.
     memory : int
-        Bytes of input that a worker may hold for the sake of neighbours; decides the width.
+        Bytes of input that a worker may hold for the sake of neighbours, two rows of a strip.
     skip : callable
         Whether a cell is done already.
     finished : callable
@@ -112,11 +115,11 @@ def stream(
     client = _client()
     workers, threads = _resources(client)
     ahead = threads + threads // 2  # a slow cell must not keep the other threads waiting
-    width = memory * workers // (2 * max(1, cell_bytes(ds, grid)))
+    held = max(COLUMNS, memory * workers // (2 * max(1, cell_bytes(ds, grid))))
     parts = pieces(ds, grid)
     if not parts:
         return
-    for strip in grid.strips(max(1, width), max(GRAPH_CELLS, 4 * ahead)):
+    for strip in grid.strips(held, max(GRAPH_CELLS, 4 * ahead)):
         todo = [index for index in strip if not skip(index)]
         if todo:
             graph, keys = _graph(ds, parts, todo, store)
@@ -168,9 +171,10 @@ def _layered(dsk: dict[Any, Any], asked: dict[Any, dict[str, Any]]) -> HighLevel
 
 
 def _throttled(graph: HighLevelGraph, keys: list[Any], ahead: int) -> HighLevelGraph:
-    """Graph in which the tasks that read wait for the cells before theirs, `ahead` excepted.
+    """Graph in which the work on a cell waits for the cells before it, `ahead` of them excepted.
 
-    Whether all cells up to one are stored is known to its gate, a task without work.
+    Whether all cells up to one are stored is known to its gate, a task without work. What waits
+    for a gate is each task that no earlier cell needs and that needs no such task itself.
     """
     tasks = {key: task for layer in graph.layers.values() for key, task in layer.items()}
     gates = [("gate", *key) for key in keys]
@@ -181,15 +185,12 @@ def _throttled(graph: HighLevelGraph, keys: list[Any], ahead: int) -> HighLevelG
     seen: set[Any] = set()
     waiting = {}
     for n, key in enumerate(keys):
-        stack = [key]
-        while stack:
-            here = stack.pop()
-            if here in seen or here not in tasks:
-                continue
-            seen.add(here)
+        own = _reached(key, tasks, seen)
+        seen |= own
+        working = {k for k in own if isinstance(tasks[k], Task)}
+        for here in working if n >= ahead else ():
             task = tasks[here]
-            stack.extend(task.dependencies)
-            if n >= ahead and not task.dependencies and isinstance(task, Task):
+            if not any(_aliased(d, tasks) in working for d in task.dependencies):
                 waiting[here] = Task(here, _first, task, TaskRef(gates[n - ahead]))
     layers = {
         name: MaterializedLayer(
@@ -200,6 +201,24 @@ def _throttled(graph: HighLevelGraph, keys: list[Any], ahead: int) -> HighLevelG
     }
     layers["gates"] = MaterializedLayer(passed)
     return HighLevelGraph(layers, {n: set(layers) - {n} for n in layers})
+
+
+def _reached(key: Any, tasks: dict[Any, Any], seen: set[Any]) -> set[Any]:
+    """A key and all that it needs, without what was seen before."""
+    found: set[Any] = set()
+    stack = [key]
+    while stack:
+        here = stack.pop()
+        if here not in found and here not in seen and here in tasks:
+            found.add(here)
+            stack.extend(tasks[here].dependencies)
+    return found
+
+
+def _aliased(key: Any, tasks: dict[Any, Any]) -> Any:
+    while isinstance(task := tasks.get(key), Alias):
+        key = task.target
+    return key
 
 
 def _run(

@@ -33,7 +33,7 @@ def to_zarr(
     mode: str = "w",
     encoding: Encoding | None = None,
     chunks: int = 512,
-    memory: int | str = "512 MiB",
+    memory: int | str = "256 MiB",
     progress: bool = True,
 ) -> Any:
     """Write to a Zarr store (format 3), block by block.
@@ -61,9 +61,11 @@ def to_zarr(
     chunks : int
         Pixels, at most, along the sides of a chunk in a shard: 512, or 256 for web maps.
     memory : int or str
-        How much input each worker may hold so that neighbouring blocks need not read it again.
-        It sets the width of a strip: `w` blocks of `b` bytes take ``2 w b``, and input is read
-        ``(w + 2) / w`` times, or once where the strip is as wide as the scene.
+        How much input each worker may hold, beside the few blocks it works on, so that
+        neighbouring blocks need not read it again. It sets the width of a strip: two rows of it,
+        and at least four blocks a row. The columns of blocks beside a strip are read once more;
+        a scene of 11 blocks a row is read 1.7 times with four columns in memory, 1.4 times with
+        six, and once with eleven.
     progress : bool
         Show how far it is on the terminal.
 
