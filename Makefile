@@ -4,7 +4,7 @@ OUT ?= out/demo
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test test-slow lint docs bench weights clean
+.PHONY: demo test test-slow test-lowest test-without-torch lint docs bench weights results clean
 
 demo: $(READY)  ## simulated scene from a local catalog; DATA=<SEN12MS-CR folder> for real patches
 	$(BIN)/xcloudfree demo --out $(OUT) $(if $(DATA),--data $(DATA))
@@ -15,13 +15,38 @@ test: $(READY)  ## all tests but the slow ones
 test-slow: $(READY)  ## exactness of every block of every variant, about an hour on 2 cores
 	$(BIN)/python -m pytest -m slow
 
+TORCH = torch==$$(sed -n 's/^torch==//p' constraints.txt)
+
+test-lowest:  ## with the lowest versions that pyproject.toml allows (of torch: the one of constraints.txt)
+	$(PYTHON) -m venv --clear .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet --constraint constraints.txt uv $(TORCH)
+	.venv-lowest/bin/uv pip compile --quiet --resolution lowest-direct --override tests/without-torch.txt \
+	  --extra demo --extra train --group test --output-file .venv-lowest/lowest.txt pyproject.toml
+	.venv-lowest/bin/python -m pip install --quiet --requirement .venv-lowest/lowest.txt
+	.venv-lowest/bin/python -m pip install --quiet --no-deps --editable .
+	.venv-lowest/bin/python -m pytest -m "not slow" -p no:cacheprovider tests
+
+test-without-torch:  ## PYTHON=python3.13: all that needs no torch, of which a new Python may have no build
+	$(PYTHON) -m venv --clear .venv-without-torch
+	.venv-without-torch/bin/python -m pip install --quiet --constraint constraints.txt uv
+	.venv-without-torch/bin/uv pip install --quiet --python .venv-without-torch/bin/python \
+	  --override tests/without-torch.txt --constraint constraints.txt --editable ".[demo]" --group test
+	.venv-without-torch/bin/python -m pytest -m "not slow" -p no:cacheprovider tests xcloudfree/kernels
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
-docs: $(READY)  ## the pages are Markdown; check that their examples run
-	$(BIN)/python -m pytest -q -p no:cacheprovider --doctest-glob="*.md" docs README.md
+docs: $(READY) .venv/.docs  ## the site in out/docs; every example and notebook is run, no link leads nowhere
+	$(BIN)/python -m pytest -q -p no:cacheprovider --doctest-glob="*.md" README.md docs/*.md docs/guides/*.md
+	$(BIN)/sphinx-build -W --keep-going -n -q -b html -d out/doctrees docs out/docs
+	$(BIN)/python docs/links.py out/docs
+
+.venv/.docs: $(READY)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group docs
+	touch $@
 
 bench: $(READY)
 	$(BIN)/python -m pytest -q tests/benchmarks -m "" --override-ini testpaths=tests/benchmarks
@@ -29,6 +54,10 @@ bench: $(READY)
 weights: $(READY)  ## fit and judge the demonstration weights; needs XCLOUDFREE_DATA
 	$(BIN)/python examples/demo_weights.py fit
 	$(BIN)/python examples/demo_weights.py judge
+
+results: $(READY)  ## every table of docs/results.md and the README; needs XCLOUDFREE_DATA; resumes in out/results
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group examples
+	$(BIN)/python examples/results.py
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -38,4 +67,4 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf .venv out build dist
+	rm -rf .venv .venv-* out build dist docs/generated

@@ -1,7 +1,8 @@
 """Fit and judge the shipped demonstration weights, ``carf-small-demo``.
 
 Needs the folder of real data that the variable XCLOUDFREE_DATA names: SEN12MS-CR triplets and clear
-Level-1C pairs. ``fit`` writes the weights, ``judge`` the tables of the model card and the README.
+Level-1C pairs. ``fit`` writes the weights, ``judge`` the tables of the model card; ``results.py``
+makes those of the README and all others.
 
     python examples/demo_weights.py fit
     python examples/demo_weights.py fit --without-sar
@@ -108,8 +109,7 @@ def judge() -> None:
     model = xcf.models.load(NAME)
     model.spec = model.spec.replace(metrics=figures(result))
     model.save(WEIGHTS / f"{NAME}.safetensors")
-    for page in (REPOSITORY / "README.md", REPOSITORY / "xcloudfree/models/weights/MODEL_CARD.md"):
-        write(page, text)
+    write(REPOSITORY / "xcloudfree/models/weights/MODEL_CARD.md", text)
 
 
 def training_data() -> list[xr.Dataset]:

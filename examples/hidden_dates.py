@@ -2,14 +2,11 @@
 
     python examples/hidden_dates.py FOLDER [FOLDER ...] --methods linear-time area-regression
 
-A folder holds one site as NetCDF files: Sentinel-2 at 10 or 20 m with SCL, and Sentinel-1. A date
-is clear where the scene classification says vegetation, bare, water or unclassified; clear dates
-(less than 2 % of anything else) are hidden in turn under two real cloud masks that cover 20-90 %.
-All dates within the gap around the hidden one are taken away too. Needs h5netcdf.
+A folder holds one site as NetCDF files: Sentinel-2 at 10 or 20 m with SCL, and Sentinel-1. What is
+hidden how: xcloudfree.benchmarking.hidden_dates. Needs h5netcdf.
 """
 
 import argparse
-import time
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +14,6 @@ import xarray as xr
 
 import xcloudfree as xcf
 
-CLEAR = (4, 5, 6, 7)
 HALF_WIDTH = 9.0  # days: backscatter of a date is the triangular mean of the passes around it
 
 
@@ -69,57 +65,6 @@ def _onto(data, grid):
     return data.isel(index).assign_coords(y=grid.y, x=grid.x)
 
 
-def cases(series, count):
-    """(date, mask): clear dates spread over the series, each under two clouds of other dates."""
-    ground = series.SCL.isin(CLEAR).values
-    share = 1 - ground.mean((1, 2))
-    clear = np.flatnonzero(share < 0.02)
-    clouds = np.flatnonzero((share >= 0.2) & (share <= 0.9))
-    chosen = clear[np.unique(np.linspace(0, len(clear) - 1, count).round().astype(int))]
-    rng = np.random.default_rng(0)
-    for date in chosen:
-        for cloud in rng.choice(clouds[clouds != date], 2, replace=False):
-            yield int(date), ~ground[cloud]
-
-
-def hide(series, date, mask, gap):
-    """What a method may see, what is occluded, and which pixels are judged."""
-    days = np.abs(series.time.values - series.time.values[date]) / np.timedelta64(1, "D")
-    keep = (days > gap) | (np.arange(len(days)) == date)
-    seen = series.isel(time=keep)
-    ground = seen.SCL.isin(CLEAR)
-    position = int(np.flatnonzero(np.flatnonzero(keep) == date)[0])
-    here = xr.zeros_like(ground)
-    here[position] = mask
-    hidden = here & ground
-    bands = [n for n in seen.data_vars if n.startswith("B")]
-    for name in bands:  # what is not ground on other dates is no data; the truth is not there
-        attrs = seen[name].attrs
-        seen[name] = (
-            seen[name].where(ground & ~hidden, 0.9 * hidden.where(hidden)).assign_attrs(attrs)
-        )
-    return seen.drop_vars("SCL"), hidden, position
-
-
-def judge(series, method, gap, count):
-    """Mean over the cases of MAE and PSNR in the hidden pixels, and seconds a case."""
-    errors, seconds, missing = [], 0.0, 0.0
-    for date, mask in cases(series, count):
-        seen, hidden, position = hide(series, date, mask, gap)
-        start = time.perf_counter()
-        out = seen.cloudfree.reconstruct(model=method, mask=hidden)
-        seconds += time.perf_counter() - start
-        where = hidden.values[position]
-        names = [n for n in seen.data_vars if n.startswith("B")]
-        guess = np.stack([out[n].values[position][where] for n in names])
-        truth = np.stack([series[n].values[date][where] for n in names])
-        difference = np.clip(guess, 0, 1) - np.clip(truth, 0, 1)
-        missing += np.isnan(difference).mean()
-        errors.append((np.nanmean(np.abs(difference)), -10 * np.log10(np.nanmean(difference**2))))
-    mae, psnr = np.mean(errors, axis=0)
-    return mae, psnr, seconds / len(errors), missing / len(errors)
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folders", nargs="+", type=Path)
@@ -128,24 +73,27 @@ def main():
     )
     parser.add_argument("--gaps", nargs="+", type=float, default=[0, 15, 30])
     parser.add_argument("--dates", type=int, default=22)
+    parser.add_argument("--full", action="store_true", help="hide whole images too")
+    parser.add_argument("--keep", type=Path, help="folder to resume from")
     options = parser.parse_args()
-    print(
-        "| site | method | "
-        + " | ".join(f"gap {g:g} d: MAE / PSNR" for g in options.gaps)
-        + " | s |"
+    kinds = ("partial", "full") if options.full else ("partial",)
+    cases = (
+        case
+        for folder in options.folders
+        for case in xcf.benchmarking.hidden_dates(
+            load(folder), region=folder.name, gaps=options.gaps, kinds=kinds, count=options.dates
+        )
     )
-    for folder in options.folders:
-        series = load(folder)
-        for method in options.methods:
-            rows = [judge(series, method, gap, options.dates) for gap in options.gaps]
-            cells = " | ".join(f"{mae:.4f} / {psnr:.2f}" for mae, psnr, _, _ in rows)
-            lost = max(r[3] for r in rows)
-            note = f" ({lost:.1%} not reconstructed)" if lost else ""
-            seconds = np.mean([r[2] for r in rows])
-            label = f"| {folder.name[-12:]} | {method}{note}"
-            print(f"{label} | {cells} | {seconds:.2f} |", flush=True)
+    result = xcf.benchmark(cases, options.methods, folder=options.keep)
+    for metric in ("psnr", "mae"):
+        print(xcf.benchmarking.NAMES[metric], "of the hidden pixels\n")
+        print(
+            xcf.benchmarking.to_markdown(
+                result, by=("region", "kind", "gap"), metrics=[metric], cost=metric == "psnr"
+            ),
+            end="\n\n",
+        )
 
 
 if __name__ == "__main__":
-    assert xcf.__version__
     main()

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Generator
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +15,43 @@ import rioxarray  # noqa: F401  registers ds.rio
 import xarray as xr
 
 from xcloudfree.bands import S2_BANDS
+
+WITHOUT_TORCH = find_spec("torch") is None
+"""Masks, classical methods, catalogs and storage need none; they are tested without it too."""
+
+NEEDS_TORCH = re.compile(
+    r"^(import|from) (torch|tests\.goldens|xcloudfree\.(demo|inference|models|train))"
+    r"|^from xcloudfree import .*\b(demo|models)\b",
+    re.MULTILINE,
+)
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Leave out the files that import torch where there is none."""
+    if not WITHOUT_TORCH or collection_path.suffix != ".py":
+        return None
+    return bool(NEEDS_TORCH.search(collection_path.read_text())) or None
+
+
+def _skipped_without_torch() -> Generator[None, Any, Any]:
+    try:
+        return (yield)
+    except ModuleNotFoundError as error:
+        if WITHOUT_TORCH and error.name == "torch":
+            pytest.skip("needs torch")
+        raise
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup() -> Generator[None, Any, Any]:
+    """Skip a test whose fixture asks for torch where there is none."""
+    return (yield from _skipped_without_torch())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call() -> Generator[None, Any, Any]:
+    """Skip a test that asks for torch where there is none."""
+    return (yield from _skipped_without_torch())
 
 
 def _folder(variable: str, what: str) -> Path:

@@ -141,7 +141,8 @@ def test_shadows_in_the_scene_are_the_clouds_displaced(azimuth):
         assert rows < 0  # the sun stands in the south
 
         def overlap(dy: int, dx: int, sky: CloudField = sky) -> float:
-            a = sky.opacity[max(0, -dy) : 256 - max(0, dy), max(0, -dx) : 256 - max(0, dx)]
+            taken = 1 - (1 - sky.opacity) ** 2
+            a = taken[max(0, -dy) : 256 - max(0, dy), max(0, -dx) : 256 - max(0, dx)]
             b = sky.shadow[max(0, dy) : 256 + min(0, dy), max(0, dx) : 256 + min(0, dx)]
             return float(np.corrcoef(a.ravel(), b.ravel())[0, 1])
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from xcloudfree.kernels.baselines import moments, sar_features
 from xcloudfree.kernels.kriging import krige, krige_points
+from xcloudfree.kernels.lag_sums import LAGS, variogram_sums
 from xcloudfree.kernels.regression_kriging import (
     FEATURE_REACH,
     Drift,
@@ -17,12 +18,10 @@ from xcloudfree.kernels.regression_kriging import (
     sar_trend,
 )
 from xcloudfree.kernels.variogram import (
-    LAGS,
     Lags,
     Variogram,
     fit_lags,
     fit_variogram,
-    variogram_sums,
 )
 
 MODELS = [

@@ -52,7 +52,9 @@ def test_equation_18_pixel_by_pixel(pair):
     weights = 0.8 * mask.numpy() + 0.2 * (1 - mask.numpy())
     squared = (guess - truth).double().numpy() ** 2
     expected = (weights * (0.5 * squared + 0.5 * (1 - structure))).mean()
-    assert float(LOSSES["paper"](guess, truth, mask, 0.8)) == pytest.approx(expected, rel=1e-5)
+    assert float(LOSSES["paper"](guess, truth, mask, 0.8, guess)) == pytest.approx(
+        expected, rel=1e-5
+    )
 
 
 def test_equation_17():
@@ -91,3 +93,50 @@ def test_shrinking_moves_the_mean_and_keeps_the_texture(pair):
     assert torch.allclose(after, 0.25 * before + 0.75 * spectrum, atol=1e-5)
     assert torch.allclose(shrunk[0].std((1, 2)), truth[0].std((1, 2)), atol=1e-5)
     assert torch.equal(shrink_means(truth, torch.zeros_like(mask), spectrum, 0.75), truth)
+
+
+def test_the_loss_of_the_published_code(pair):
+    guess, truth, mask = pair
+    error = (guess - truth).abs().double().numpy()
+    masked = (mask.numpy() * error).mean()
+    expected = 2 * masked + 0.5 * error.mean() + 0.5 * (1 - numpy_ssim(guess, truth).mean())
+    found = LOSSES["reference-code"](guess, truth, mask, 0.8, guess)
+    assert float(found) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_cloud_adaptive_loss_holds_clear_pixels_to_the_input(pair):
+    guess, truth, mask = pair
+    cloudy = (truth + 0.3).clamp(0, 1)
+    inside = mask.bool().expand_as(guess)
+    wanted = torch.where(inside, truth, cloudy)
+    expected = (guess - wanted).abs().mean() + (guess - truth).abs().mean()
+    assert float(LOSSES["carl"](guess, truth, mask, 0.8, cloudy)) == pytest.approx(float(expected))
+    clear = torch.zeros_like(mask)
+    best = LOSSES["carl"](cloudy, truth, clear, 0.8, cloudy)
+    assert float(best) == pytest.approx(float((cloudy - truth).abs().mean()), rel=1e-6)
+
+
+@pytest.mark.parametrize("name", sorted(LOSSES))
+def test_what_is_unknown_in_the_target_moves_nothing(pair, name):
+    """Neither the value nor the gradient of a loss knows what stands behind a gap."""
+    guess, truth, mask = pair
+    truth = truth.clone()
+    truth[:, 3, :20] = torch.nan
+    found = []
+    for garbage in (0.0, 0.9):
+        free = guess.clone()
+        if name in ("l1", "mse", "carl"):  # no window reaches across
+            free[:, :, :20] = garbage
+        free.requires_grad_()
+        value = LOSSES[name](free, truth, mask, 0.8, truth)
+        value.backward()
+        assert torch.isfinite(free.grad).all()
+        found.append(float(value.detach()))
+    assert found[0] == pytest.approx(found[1])
+
+
+def test_plain_losses(pair):
+    guess, truth, mask = pair
+    for name, power in (("l1", 1), ("mse", 2)):
+        expected = ((guess - truth).abs() ** power).mean()
+        assert float(LOSSES[name](guess, truth, mask, 0.8, guess)) == pytest.approx(float(expected))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import interpolate, optimize
 
-from xcloudfree.kernels import temporal
+from xcloudfree.kernels import medians, temporal
 from xcloudfree.kernels.whittaker import penalty_bands, whittaker
 
 DAYS = np.array([0.0, 4.0, 10.0, 11.0, 30.0, 55.0, 58.0, 90.0])
@@ -64,7 +64,7 @@ def test_a_gap_passes_over_dates_that_are_not_further_away(series):
 
 def test_window_median_equals_numpy(series):
     values, clear = series
-    found = temporal.window_median(values, clear, DAYS, np.ones_like(clear), 30)
+    found = medians.window_median(values, clear, DAYS, np.ones_like(clear), 30)
     for t, y, x in np.ndindex(8, 4, 5):
         use = clear[:, y, x].copy()
         use[t] = False
@@ -77,7 +77,7 @@ def test_window_median_equals_numpy(series):
 
 def test_window_without_a_clear_date_is_widened_until_it_holds_one():
     values, clear = column([0.1, 0.2, 0.9]), flags([1, 1, 0])
-    found = temporal.window_median(values, clear, np.array([0.0, 60.0, 100.0]), ~clear, 30)
+    found = medians.window_median(values, clear, np.array([0.0, 60.0, 100.0]), ~clear, 30)
     np.testing.assert_allclose(found.ravel(), [np.nan, np.nan, 0.2])  # 30, 45: one of them
 
 
@@ -85,7 +85,7 @@ def test_geometric_median_is_the_minimum_that_scipy_finds():
     rng = np.random.default_rng(2)
     spectra = rng.uniform(0, 0.5, (7, 4, 6)).astype("float32")
     spectra[2, 1, 3] = np.nan
-    found = temporal.geometric_median(spectra)
+    found = medians.geometric_median(spectra)
     for pixel in range(6):
         points = spectra[np.isfinite(spectra[..., pixel]).all(1), :, pixel].astype(float)
 
@@ -99,14 +99,14 @@ def test_geometric_median_is_the_minimum_that_scipy_finds():
 
 def test_geometric_median_ignores_a_minority_however_far():
     spectra = np.array([[0.1, 0.1]] * 3 + [[9.0, -9.0]] * 2, np.float32)[..., None]
-    np.testing.assert_allclose(temporal.geometric_median(spectra).ravel(), [0.1, 0.1], atol=1e-6)
+    np.testing.assert_allclose(medians.geometric_median(spectra).ravel(), [0.1, 0.1], atol=1e-6)
 
 
 def test_geometric_median_of_one_two_and_no_spectra():
     pair = np.array([[0.1], [0.3]], np.float32)[:, :, None]
-    np.testing.assert_allclose(temporal.geometric_median(pair).ravel(), [0.2])
-    np.testing.assert_allclose(temporal.geometric_median(pair[:1]).ravel(), [0.1])
-    assert np.isnan(temporal.geometric_median(pair * np.nan)).all()
+    np.testing.assert_allclose(medians.geometric_median(pair).ravel(), [0.2])
+    np.testing.assert_allclose(medians.geometric_median(pair[:1]).ravel(), [0.1])
+    assert np.isnan(medians.geometric_median(pair * np.nan)).all()
 
 
 def roughness(days):
@@ -146,3 +146,32 @@ def test_whittaker_keeps_a_straight_line():
     line = column(0.1 + 0.002 * DAYS)
     found = whittaker(line, flags([1, 1, 0, 1, 1, 0, 1, 1]), DAYS, 1e4)
     np.testing.assert_allclose(found, line, atol=1e-6)
+
+
+def test_geometric_median_equals_geomad():
+    geomad = pytest.importorskip("geomad")
+    rng = np.random.default_rng(5)
+    spectra = rng.uniform(0.01, 0.5, (9, 6, 4, 5)).astype("float32")
+    np.moveaxis(spectra, 1, -1)[rng.random((9, 4, 5)) < 0.3] = np.nan
+    cube = np.moveaxis(spectra, (0, 1), (3, 2)).copy()  # (y, x, band, time)
+    expected = geomad.nangeomedian_pcm(cube, eps=1e-7, maxiters=1000, num_threads=1)
+    found = medians.geometric_median(spectra.reshape(9, 6, -1)).reshape(6, 4, 5)
+    np.testing.assert_allclose(found, np.moveaxis(expected, 2, 0), atol=2e-5)
+
+
+@pytest.mark.parametrize("smoothness", [125.0, 5000.0])
+def test_whittaker_equals_whittaker_eilers(series, smoothness):
+    """Dates five days apart, where the usual lambda is the smoothness over 125."""
+    library = pytest.importorskip("whittaker_eilers")
+    values, clear = series
+    found = whittaker(values, clear, np.arange(8) * 5.0, smoothness)
+    for t, y, x in np.ndindex(8, 4, 5):
+        weight = clear[:, y, x].astype(float)
+        weight[t] = 0
+        if weight.sum() < 2:
+            continue
+        smoother = library.WhittakerSmoother(
+            lmbda=smoothness / 125, order=2, data_length=8, weights=weight.tolist()
+        )
+        expected = smoother.smooth(np.where(weight > 0, values[:, 1, y, x], 0).tolist())
+        np.testing.assert_allclose(found[t, 1, y, x], expected[t], atol=1e-5)

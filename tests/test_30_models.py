@@ -241,7 +241,7 @@ def test_a_specification_of_the_future_is_refused(tmp_path):
     model = xcf.models.create("carf-tiny")
     values = json.loads(model.spec.to_json())
     with pytest.raises(WeightsError, match="pip install --upgrade"):
-        ModelSpec.from_json(json.dumps(values | {"spec_version": 2}))
+        ModelSpec.from_json(json.dumps(values | {"spec_version": 3}))
     with pytest.raises(WeightsError, match="other fields"):
         ModelSpec.from_json(json.dumps(values | {"surprise": 1}))
     with pytest.raises(WeightsError, match="other fields"):

@@ -242,7 +242,7 @@ def test_blocks_without_any_data_pass():
 
 def test_clear_scenes_never_reach_the_network(monkeypatch):
     ds = make_bands()
-    ds["B02"] = ds.B02 * 0 + 0.1
+    ds["B02"] = ds.B02.copy(data=np.full_like(ds.B02, 0.1))
     monkeypatch.setattr("xcloudfree.inference.Inference._forward", None)
     out = ds.cloudfree.reconstruct(model=random_model())
     xr.testing.assert_equal(out[BANDS], ds[BANDS])
@@ -269,7 +269,7 @@ def test_backscatter_changes_the_result_and_clear_pixels_do_not():
     model = random_model(base="prior")
     torch.nn.init.normal_(model.network.prior.spectrum.weight, std=0.1)
     one = ds.cloudfree.reconstruct(model=model)
-    other = ds.assign(VV=ds.VV - 3).cloudfree.reconstruct(model=model)
+    other = ds.assign(VV=ds.VV.copy(data=ds.VV - 3)).cloudfree.reconstruct(model=model)
     mask = ds.cloudfree.mask()
     difference = np.abs(one.B04 - other.B04)
     assert float(difference.where(mask).mean()) > 1e-3

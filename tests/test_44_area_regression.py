@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from xcloudfree.kernels import area_regression as area
+from xcloudfree.kernels.area_predictors import local_means
 
 
 @pytest.fixture
@@ -16,7 +17,7 @@ def scene():
     light = rng.normal(0, 0.02, (24, 3, 1, 1))
     values = ground + 0.01 * (radar[:, :1] + 12) * np.array([1, -1, 2]).reshape(3, 1, 1) + light
     clear = rng.random((24, 20, 22)) > 0.3
-    return values.astype("float32"), clear, area.local_means(radar), days
+    return values.astype("float32"), clear, local_means(radar), days
 
 
 def test_sums_of_parts_are_the_sums_of_the_whole(scene):

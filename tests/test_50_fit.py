@@ -6,38 +6,15 @@ import torch
 import xarray as xr
 
 import xcloudfree as xcf
+from tests.field import QUICK, fields
 from xcloudfree.bands import S2_BANDS
 from xcloudfree.exceptions import DataError, MissingBandError, ModelError
 from xcloudfree.train.samples import PatchSamples, pair
 
-QUICK = {"steps": 3, "batch": 2, "crop": 32, "progress": False}
-
 
 @pytest.fixture(scope="module")
 def patches():
-    """Fields whose reflectance follows from backscatter, half hidden by bright cloud."""
-    rng = np.random.default_rng(0)
-    field = np.kron(rng.integers(0, 2, (3, 6, 6)), np.ones((8, 8)))
-    truth = np.repeat((0.04 + 0.08 * field)[:, None], 13, 1).astype("float32")
-    truth[:, 10] = 0.002
-    radar = np.stack([-18 + 10 * field, -25 + 10 * field], 1).astype("float32")
-    cloudy = truth.copy()
-    cloudy[..., :, 20:] = 0.7
-    cloudy[:, 10, :, 20:], cloudy[:, 11, :, 20:] = 0.1, 0.4
-    attrs = {"units": "1", "processing_level": "TOA"}
-    dims = ("patch", "band", "y", "x")
-    return xr.Dataset(
-        {
-            "s2": (dims, cloudy, attrs),
-            "s1": (
-                ("patch", "polarisation", "y", "x"),
-                radar,
-                {"units": "dB", "quantity": "gamma0"},
-            ),
-            "target": (dims, truth, attrs),
-        },
-        coords={"band": list(S2_BANDS), "polarisation": ["VV", "VH"]},
-    )
+    return fields()
 
 
 def error(model, patches):
@@ -152,8 +129,10 @@ def test_the_target_inherits_the_declaration_of_the_scene(patches):
 
 
 def test_what_cannot_work_is_refused(patches):
-    with pytest.raises(DataError, match=r"fit\(..., target=...\)"):
+    with pytest.raises(DataError, match=r"'time' .* fit\(..., target=...\)"):
         xcf.fit(patches.drop_vars("target"), **QUICK)
+    with pytest.raises(DataError, match=r"one date .* target=ds"):
+        xcf.fit(patches.isel(patch=[0]).rename(patch="time").drop_vars("target"), **QUICK)
     with pytest.raises(DataError, match=r"fit\(..., crop=48\)"):
         xcf.fit(patches, steps=1, crop=64, progress=False)
     with pytest.raises(ModelError, match="loss='paper'"):
@@ -164,6 +143,10 @@ def test_what_cannot_work_is_refused(patches):
         xcf.fit(patches.isel(polarisation=[0]), **QUICK)
     with pytest.raises(DataError, match="no data"):
         xcf.fit([], **QUICK)
+    with pytest.raises(DataError, match=r"batch of 30 .* 24 different .*batch=24"):
+        xcf.fit(patches, "carf-tiny", steps=1, crop=48, batch=30, progress=False)
+    with pytest.raises(DataError, match="validation=0.1"):
+        xcf.fit(patches, "carf-tiny", patience=2, **QUICK)
     for name, value in {"steps": 0, "batch": 0, "alpha": 2, "simulated": 3}.items():
         with pytest.raises(DataError, match=name):
             xcf.fit(patches, **QUICK | {name: value})
@@ -183,9 +166,9 @@ def test_what_cannot_work_is_refused(patches):
 
 
 def test_a_loss_without_meaning_stops_with_the_step(patches, monkeypatch):
-    broken = {"paper": lambda p, y, m, a: p.sum() * torch.nan}
-    monkeypatch.setattr("xcloudfree.train.loop.LOSSES", broken)
-    with pytest.raises(DataError, match="nan at step 0"):
+    broken = {"paper": lambda p, y, m, a, x: p.sum() * torch.nan}
+    monkeypatch.setattr("xcloudfree.train.objective.LOSSES", broken)
+    with pytest.raises(DataError, match=r"nan at step 0, of dataset 0, sample \d, rows \d+:"):
         xcf.fit(patches, "carf-tiny", **QUICK)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+import xcloudfree as xcf
 from xcloudfree.exceptions import CloudFreeError, DataError, MissingBandError
 from xcloudfree.plot import PROVENANCE, percentile_limits, plot, stretch
 
@@ -72,9 +74,9 @@ def test_panels_of_what_is_there() -> None:
         "reconstruction",
         "truth",
     ]
-    assert titles(plot(observed)) == [sar, "Sentinel-2"]
+    assert titles(plot(observed)) == ["Sentinel-2", sar]
     assert titles(plot(truth)) == ["Sentinel-2"]
-    assert titles(plot(truth, mask=np.zeros(SHAPE, bool))) == ["mask", "Sentinel-2"]
+    assert titles(plot(truth, mask=np.zeros(SHAPE, bool))) == ["Sentinel-2", "mask"]
     assert titles(plot(out)) == [sar, "provenance", "reconstruction"]
     assert titles(plot(observed[["VV"]])) == ["Sentinel-1"]
 
@@ -144,10 +146,10 @@ def test_dates_are_chosen_by_time_or_number_and_named() -> None:
     _, _, truth = inputs(times=3)
     truth = (truth * xr.DataArray([1.0, 2.0, 4.0], dims="time")).assign_attrs(units="1")
     by_time = plot(truth, time="2025-06-12")
-    assert by_time.get_suptitle() == "2025-06-11T00:00"
+    assert by_time.get_suptitle() == "2025-06-11"
     by_number = plot(truth, index=1)
     np.testing.assert_array_equal(pixels(by_time, "Sentinel-2"), pixels(by_number, "Sentinel-2"))
-    assert plot(truth).get_suptitle() == "2025-06-01T00:00"
+    assert plot(truth).get_suptitle() == "2025-06-01"
 
 
 def test_large_and_lazy_images_are_thinned_out() -> None:
@@ -181,3 +183,118 @@ def test_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_importing_the_module_does_not_import_matplotlib() -> None:
     code = "import sys, xcloudfree.plot; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_before_is_known_as_long_as_the_input_is_there() -> None:
+    scene = xcf.datasets.simulate_scene((40, 40), dates=2, seed=3)
+    out = scene.cloudfree.reconstruct(model="idw")
+    assert "cloudy input" in titles(out.cloudfree.plot())
+    assert "cloudy input" not in titles(out.copy().cloudfree.plot())
+    del scene
+    gc.collect()
+    assert "cloudy input" not in titles(out.cloudfree.plot())
+
+
+def test_one_date_is_computed_and_only_once() -> None:
+    scene = xcf.datasets.simulate_scene((48, 48), dates=3, chunks={"time": 1, "y": 48, "x": 48})
+    blocks: list[Any] = []
+
+    def count(block: np.ndarray) -> np.ndarray:
+        blocks.append(block.shape)
+        return block
+
+    counted = scene.assign(B02=scene.B02.copy(data=scene.B02.data.map_blocks(count, dtype="f4")))
+    out = counted.cloudfree.reconstruct(model="idw")
+    blocks.clear()
+    plot(out, index=1, observed=counted)
+    assert blocks == [(1, 48, 48)]
+
+
+def test_standard_deviation_has_a_panel_and_a_scale() -> None:
+    _, out, _ = inputs()
+    spread = out.B04 * 0 + 0.05
+    factors = {"B04_std": 1, "B03_std": 2, "B02_std": 3, "B11_std": 9}
+    wide = plot(out.assign({name: spread * factor for name, factor in factors.items()}))
+    np.testing.assert_allclose(pixels(wide, "standard deviation"), 0.1, rtol=1e-6)
+    stack = xr.concat([out[b] for b in ("B02", "B03", "B04")], "band").assign_coords(
+        band=["B02", "B03", "B04"]
+    )
+    array = stack.assign_coords(std=stack * 0 + 0.03, provenance=out.provenance)
+    np.testing.assert_allclose(pixels(plot(array), "standard deviation"), 0.03, rtol=1e-6)
+    with pytest.raises(DataError, match="uncertainty=True"):
+        out.cloudfree.plot.uncertainty()
+
+
+def test_single_pictures_draw_where_they_are_told() -> None:
+    observed, out, _ = inputs(times=3)
+    figure, axes = matplotlib.pyplot.subplots(1, 4)
+    on_earth = observed.rio.write_crs("EPSG:32633")
+    assert on_earth.cloudfree.plot.rgb(index=1, ax=axes[0]) is figure
+    assert out.cloudfree.plot.provenance(time="2025-06-20", ax=axes[1]) is figure
+    hidden = np.zeros(SHAPE, bool)
+    hidden[CLOUD] = True
+    observed.cloudfree.plot.mask(hidden, ax=axes[2])
+    observed.cloudfree.plot.mask(hidden, bands=None, ax=axes[3])
+    assert [a.get_title() for a in axes] == ["2025-06-11", "2025-06-21", "2025-06-01", "2025-06-01"]
+    assert axes[2].get_legend().get_texts()[0].get_text() == f"occluded {hidden.mean():.0%}"
+    np.testing.assert_array_equal(axes[3].images[0].get_array(), hidden)
+    # ten metres a pixel, in kilometres, the first pixel's centre at 0
+    np.testing.assert_allclose(axes[0].images[0].get_extent(), [-0.005, 0.395, -0.005, 0.295])
+    with pytest.raises(DataError, match="returns it"):
+        observed.cloudfree.plot.provenance()
+    with pytest.raises(DataError, match="method=your_array"):
+        observed.cloudfree.plot.mask()
+
+
+def test_rows_that_go_up_are_drawn_with_north_above() -> None:
+    _, _, truth = inputs()
+    up = truth.sortby("y")
+    usual, turned = plot(truth), plot(up)
+    np.testing.assert_array_equal(pixels(usual, "Sentinel-2"), pixels(turned, "Sentinel-2"))
+    assert usual.axes[0].images[0].get_extent() == turned.axes[0].images[0].get_extent()
+
+
+def test_dates_beside_each_other_share_one_stretch() -> None:
+    _, _, truth = inputs(times=3)
+    bright = (truth * xr.DataArray([1.0, 0.5, 0.25], dims="time")).assign_attrs(units="1")
+    figure = bright.cloudfree.plot.rgb(col="time", col_wrap=2)
+    means = [np.asarray(a.images[0].get_array()).mean() for a in figure.axes if a.images]
+    assert len(means) == 3
+    assert means[0] > 1.4 * means[1] > 1.4 * means[2]
+    with pytest.raises(DataError, match="no dimension 'patch'"):
+        bright.cloudfree.plot.rgb(col="patch")
+
+
+def test_limits_that_are_asked_for_are_taken() -> None:
+    _, _, truth = inputs()
+    figure = truth.cloudfree.plot.rgb(vmin=0, vmax=[0.2, 0.4, 0.8])
+    shown = np.asarray(figure.axes[0].images[0].get_array())
+    np.testing.assert_allclose(shown[..., 1], truth.B03 / 0.4, rtol=1e-6)
+    with pytest.raises(DataError, match="vmin and vmax"):
+        truth.cloudfree.plot.rgb(vmin=[0, 1])
+
+
+def test_a_strip_tells_how_much_of_each_date_is_hidden() -> None:
+    observed, out, _ = inputs(times=4)
+    flags = out.provenance.expand_dims(time=4).copy()
+    flags[2] = 1
+    flags[2, :3] = 2
+    flags[3, :15] = 0
+    figure = out.assign(provenance=flags).cloudfree.plot.series(observed=observed, dates=3)
+    assert len(figure.axes) == 7
+    bars = figure.axes[-1]
+    assert [t.get_text() for t in bars.texts] == ["17%", "10%", "0%"]
+    assert figure.axes[0].get_title() == "2025-06-01"
+    with pytest.raises(DataError, match="no time dimension"):
+        out.isel(time=0).cloudfree.plot.series()
+
+
+def test_degrees_are_labelled_as_such() -> None:
+    _, _, truth = inputs()
+    place = truth.rename(y="latitude", x="longitude")
+    place = place.assign_coords(latitude=50 - 1e-4 * np.arange(30), longitude=1e-4 * np.arange(40))
+    axis = plot(place).axes[0]
+    assert (axis.get_xlabel(), axis.get_ylabel()) == ("longitude (°)", "latitude (°)")
+    assert plot(truth.drop_vars(["x", "y"])).axes[0].get_xlabel() == "column"
+    metres = plot(truth.rio.write_crs("EPSG:32633")).axes[0]
+    assert metres.get_xlabel() == "easting (km)"

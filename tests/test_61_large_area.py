@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import dask
 import dask.array as da
@@ -169,6 +169,36 @@ def test_what_tasks_ask_of_workers_reaches_the_cluster(tmp_path: Path) -> None:
             back = xcf.io.to_zarr(ds, tmp_path / f"{name}.zarr", progress=False)
             assert (back.a == 2).all()
             assert (Gauge.top == 1) == (name == "asking")
+
+
+def test_a_network_asks_for_a_gpu_of_the_cluster_and_nothing_else_does(tmp_path: Path) -> None:
+    distributed = pytest.importorskip("distributed")
+
+    class Seen(distributed.diagnostics.plugin.SchedulerPlugin):  # type: ignore[misc]
+        tasks: ClassVar[set[Any]] = set()
+        asking: ClassVar[dict[Any, Any]] = {}
+
+        def update_graph(self, *_: Any, tasks: Any, annotations: Any, **__: Any) -> None:
+            self.tasks.update(tasks)
+            self.asking.update(annotations.get("resources", {}))
+
+    ds = xcf.datasets.simulate_scene((96, 96), seed=2, cover=0.3).chunk(time=1, y=BLOCK, x=BLOCK)
+    with distributed.Client(
+        n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None,
+        resources={"GPU": 1},
+    ) as client:  # fmt: skip
+        client.cluster.scheduler.add_plugin(Seen())
+        back = xcf.io.to_zarr(reconstructed(ds), tmp_path / "out.zarr", progress=False)
+    assert int((back.provenance == 2).sum()) > 1000
+    networks = {key for key in Seen.tasks if is_network(key)}
+    assert len(networks) == 4
+    assert Seen.asking == dict.fromkeys(networks, {"GPU": 1})
+
+
+def is_network(key: Any) -> bool:
+    """Whether a task is the work on a block, and not one of the picks from its result."""
+    name = str(key[0]) if isinstance(key, tuple) else ""
+    return name.startswith("reconstruction-") and name.count("-") == 1
 
 
 # ------------------------------------------------------------------ input is shared

@@ -3,15 +3,15 @@
 import inspect
 import subprocess
 import sys
+from operator import attrgetter
 
 import numpy as np
 import pytest
-import xarray as xr
 from click.testing import CliRunner
 
 import xcloudfree as xcf
-from tests.conftest import make_bands, stacked
-from xcloudfree import masks, radiometry, reconstruct, weights
+from tests.conftest import make_bands
+from xcloudfree import masks, plot, radiometry, reconstruct, weights
 from xcloudfree.cli import main
 
 PAIRS = {
@@ -20,35 +20,22 @@ PAIRS = {
     "weights": weights.weights,
     "calibrate": radiometry.calibrate,
     "reconstruct": reconstruct.reconstruct,
+    "plot": plot.plot,
+    "plot.rgb": plot.rgb,
+    "plot.mask": plot.mask,
+    "plot.provenance": plot.provenance,
+    "plot.uncertainty": plot.uncertainty,
+    "plot.series": plot.series,
 }
 
 
 @pytest.mark.parametrize("name", PAIRS)
 def test_methods_show_the_signature_of_their_function(name):
-    method = inspect.signature(getattr(make_bands().cloudfree, name)).parameters
+    method = inspect.signature(attrgetter(name)(make_bands().cloudfree)).parameters
     function = list(inspect.signature(PAIRS[name]).parameters.values())[1:]
     assert [(p.name, p.default, p.kind) for p in method.values()] == [
         (p.name, p.default, p.kind) for p in function
     ]
-
-
-def test_help_page_tells_what_was_found():
-    text = repr(make_bands(dtype="uint16").chunk(y=16, x=20).cloudfree)
-    for words in ("B8A", "TOA", "x 0.0001 -0.1", "VV VH, dB, sigma0", "EPSG:32633", "16 x 20 px"):
-        assert words in text
-    assert "<table>" in stacked(make_bands()).cloudfree._repr_html_()
-
-
-def test_help_page_tells_what_is_missing():
-    ds = make_bands(dtype="uint16")[["B02", "VV"]]
-    for name in ds.data_vars:
-        ds[name].attrs.clear()
-    text = repr(ds.drop_vars("spatial_ref").cloudfree)
-    for words in ("calibrate(scale=", 'calibrate(sar="dB")', "write_crs", 'calibrate(level="TOA")'):
-        assert words in text
-    nothing = xr.Dataset({"a": ("t", np.zeros(2))}).cloudfree
-    assert "ds.rename" in repr(nothing)
-    assert "ds.rename" in nothing._repr_html_()
 
 
 def test_import_is_quick_and_without_torch():

@@ -11,15 +11,19 @@ from typing import TYPE_CHECKING, Any
 from xcloudfree import accessor, bands, exceptions, models
 from xcloudfree._version import __version__
 from xcloudfree.evaluate import evaluate
+from xcloudfree.versions import show_versions
 
 if TYPE_CHECKING:
-    from xcloudfree import datasets, io, stac
+    from xcloudfree import benchmarking, datasets, io, methods, plot, stac
+    from xcloudfree.benchmarking import benchmark
     from xcloudfree.train import fit
 
 __all__ = [
     "__version__",
     "accessor",
     "bands",
+    "benchmark",
+    "benchmarking",
     "datasets",
     "evaluate",
     "exceptions",
@@ -27,6 +31,8 @@ __all__ = [
     "io",
     "methods",
     "models",
+    "plot",
+    "show_versions",
     "stac",
 ]
 
@@ -34,7 +40,9 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name == "fit":
         return import_module("xcloudfree.train").fit
-    if name in ("datasets", "io", "methods", "stac"):
+    if name == "benchmark":
+        return import_module("xcloudfree.benchmarking").benchmark
+    if name in ("benchmarking", "datasets", "io", "methods", "plot", "stac"):
         return import_module(f"xcloudfree.{name}")
     raise AttributeError(f"module 'xcloudfree' has no attribute {name!r}")
 

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import weakref
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import xarray as xr
 
-from xcloudfree import describe, masks, radiometry
+from xcloudfree import masks, radiometry
 from xcloudfree import reconstruct as reconstruction
 from xcloudfree import weights as cloud_weights
 from xcloudfree.masks import Mask
+from xcloudfree.shadows import Shadow
 
 if TYPE_CHECKING:
     import pandas as pd  # type: ignore[import-untyped]
-    from matplotlib.figure import Figure
 
+    from xcloudfree.methods.method import Method
     from xcloudfree.models.model import Model
+    from xcloudfree.plot.accessor import Plots
 
 
 @xr.register_dataset_accessor("cloudfree")
@@ -30,11 +33,16 @@ class CloudFreeAccessor:
 
     def __init__(self, obj: Any) -> None:
         self._obj = obj
+        self._made_from: Callable[[], Any] = lambda: None
 
     def __repr__(self) -> str:
+        from xcloudfree import describe
+
         return describe.text(self._obj)
 
     def _repr_html_(self) -> str:
+        from xcloudfree import describe
+
         return describe.html(self._obj)
 
     def calibrate(
@@ -47,7 +55,16 @@ class CloudFreeAccessor:
         sar: str | None = None,
         quantity: str | None = None,
     ) -> Any:
-        """Declare units and level, see :func:`xcloudfree.radiometry.calibrate`."""
+        """Declare units and level, see :func:`xcloudfree.radiometry.calibrate`.
+
+        Examples
+        --------
+        >>> import xcloudfree as xcf
+        >>> ds = xcf.datasets.simulate_scene((64, 64), cover=0.4, seed=1)
+        >>> numbers = ds.isel(x=slice(0, 4)).drop_attrs().cloudfree.calibrate(level="TOA", sar="dB")
+        >>> numbers.B02.attrs["processing_level"], numbers.VV.attrs["units"]
+        ('TOA', 'dB')
+        """
         return radiometry.calibrate(
             self._obj,
             scale=scale,
@@ -59,54 +76,129 @@ class CloudFreeAccessor:
         )
 
     def score(self) -> xr.DataArray:
-        """Cloud score S_c of eq. 13, see :func:`xcloudfree.masks.score`."""
+        """Cloud score S_c of eq. 13, see :func:`xcloudfree.masks.score`.
+
+        Examples
+        --------
+        >>> import xcloudfree as xcf
+        >>> ds = xcf.datasets.simulate_scene((64, 64), cover=0.4, seed=1)
+        >>> ds.cloudfree.score().dtype.name
+        'float32'
+        """
         return masks.score(self._obj)
 
     def mask(
-        self, method: Mask = "score", *, threshold: float | None = None, dilate: int = 0
+        self,
+        method: Mask = "score",
+        *,
+        threshold: float | None = None,
+        dilate: int = 0,
+        shadow: Shadow = False,
     ) -> xr.DataArray:
-        """Mask of occluded pixels, True = occluded, see :func:`xcloudfree.masks.mask`."""
-        return masks.mask(self._obj, method, threshold=threshold, dilate=dilate)
+        """Mask of occluded pixels, True = occluded, see :func:`xcloudfree.masks.mask`.
+
+        Examples
+        --------
+        >>> import xcloudfree as xcf
+        >>> ds = xcf.datasets.simulate_scene((64, 64), cover=0.4, seed=1)
+        >>> bool(ds.cloudfree.mask(dilate=2).sum() > ds.cloudfree.mask().sum())
+        True
+        """
+        return masks.mask(self._obj, method, threshold=threshold, dilate=dilate, shadow=shadow)
+
+    def context(self, *, mask: Mask = "score", dilate: int = 0, least: float = 0.0) -> xr.Dataset:
+        """Last and next clear observation and ages, see :func:`xcloudfree.context.context`.
+
+        Examples
+        --------
+        >>> import xcloudfree as xcf
+        >>> ds = xcf.datasets.simulate_scene((32, 32), dates=3, cover=0.2, seed=1)
+        >>> ds.cloudfree.context().before_age.isel(time=1).max().item()
+        5.0
+        """
+        from xcloudfree import context as temporal
+
+        return temporal.context(self._obj, mask=mask, dilate=dilate, least=least)
 
     def weights(
         self, *, alpha: float = 0.8, method: Mask = "score", dilate: int = 0
     ) -> xr.DataArray:
-        """Cloud weights of eq. 17, see :func:`xcloudfree.weights.weights`."""
+        """Cloud weights of eq. 17, see :func:`xcloudfree.weights.weights`.
+
+        Examples
+        --------
+        >>> import xcloudfree as xcf
+        >>> ds = xcf.datasets.simulate_scene((64, 64), cover=0.4, seed=1)
+        >>> sorted({round(float(w), 1) for w in ds.cloudfree.weights(alpha=0.7).values.ravel()})
+        [0.3, 0.7]
+        """
         return cloud_weights.weights(self._obj, alpha=alpha, method=method, dilate=dilate)
 
     def reconstruct(
         self,
         *,
-        model: str | Path | Model = "carf-small-demo",
+        model: str | Path | Model | Method = "carf-small-demo",
         mask: Mask = "score",
         dilate: int = 0,
+        shadow: Shadow = None,
         halo: Literal["exact"] | int = "exact",
         blend: Literal["feather"] | None = "feather",
         uncertainty: bool = False,
         precision: Literal["float32", "bfloat16"] = "float32",
         device: str | None = None,
     ) -> Any:
-        """Reconstruct what clouds hide, see :func:`xcloudfree.reconstruct.reconstruct`."""
-        return reconstruction.reconstruct(
+        """Reconstruct what clouds hide, see :func:`xcloudfree.reconstruct.reconstruct`.
+
+        Examples
+        --------
+        >>> import xcloudfree as xcf
+        >>> ds = xcf.datasets.simulate_scene((64, 64), cover=0.4, seed=1)
+        >>> out = ds.cloudfree.reconstruct(model="idw", dilate=2, shadow=False)
+        >>> bool(((out.provenance > 1) == ds.cloudfree.mask(dilate=2)).all())
+        True
+        """
+        out = reconstruction.reconstruct(
             self._obj,
             model=model,
             mask=mask,
             dilate=dilate,
+            shadow=shadow,
             halo=halo,
             blend=blend,
             uncertainty=uncertainty,
             precision=precision,
             device=device,
         )
+        out.cloudfree._made_from = weakref.ref(self._obj)  # what a picture calls "before"
+        return out
 
     def report(self) -> pd.DataFrame:
-        """List what could not be read of a catalog, see :func:`xcloudfree.stac.status.report`."""
+        """List what could not be read of a catalog, see :func:`xcloudfree.stac.status.report`.
+
+        Examples
+        --------
+        >>> import xcloudfree as xcf
+        >>> ds = xcf.datasets.simulate_scene((32, 32), seed=1)
+        >>> ds.cloudfree.report()
+        Traceback (most recent call last):
+        ...
+        xcloudfree.exceptions.DataError: ...
+        """
         from xcloudfree.stac.status import report
 
         return report(self._obj)
 
-    def plot(self, **options: Any) -> Figure:
-        """Show before, after, mask and backscatter, see :func:`xcloudfree.plot.plot`."""
-        from xcloudfree.plot import plot
+    @property
+    def plot(self) -> Plots:
+        """Pictures: ``plot()``, ``plot.rgb()``, ``plot.series()``, see :mod:`xcloudfree.plot`.
 
-        return plot(self._obj, **options)
+        Examples
+        --------
+        >>> import xcloudfree as xcf
+        >>> ds = xcf.datasets.simulate_scene((32, 32), cover=0.4, seed=1)
+        >>> len(ds.cloudfree.plot().axes) > 1
+        True
+        """
+        from xcloudfree.plot.accessor import Plots
+
+        return Plots(self._obj, self._made_from())

@@ -96,6 +96,49 @@ def neighbours(scene: Scene, spec: ModelSpec) -> list[list[Any]]:
     return groups
 
 
+def dates_of(scene: Scene, why: str, without: str) -> tuple[int, tuple[float, ...]]:
+    """Which leading dimension is time, and when the images of a series were taken.
+
+    Parameters
+    ----------
+    scene : Scene
+        What was recognised.
+    why : str
+        Who reads a series, for messages.
+    without : str
+        A call that needs none.
+
+    Returns
+    -------
+    tuple of (int, tuple of float)
+        Position of the dimension, and the day number of each date since :data:`EPOCH`.
+
+    Raises
+    ------
+    DataError
+        If there is no time coordinate, it holds anything but dates, or only one.
+    """
+    template = scene.template()
+    if "time" not in scene.lead or "time" not in template.coords:
+        raise DataError(
+            f"{why} reads a series and the data has no time coordinate; give it one with "
+            f"ds.expand_dims(time=...) or ds.assign_coords(time=...), or call {without}"
+        )
+    times = template["time"].values
+    if times.dtype.kind != "M" or np.isnat(times).any():
+        raise DataError(
+            f"the time coordinate holds {times.dtype} and not dates throughout; set it with "
+            "ds.assign_coords(time=np.array([...], 'datetime64[ns]'))"
+        )
+    if len(times) < 2:
+        raise DataError(
+            f"{why} reads other dates and the data has one; load a longer interval, or call "
+            f"{without}"
+        )
+    numbers = (times.astype("datetime64[ns]") - EPOCH) / np.timedelta64(1, "D")
+    return scene.lead.index("time"), tuple(numbers.tolist())
+
+
 def planes(layer: Layer) -> list[Any]:
     """Arrays of a layer, of which a block can tell that they have bands.
 

@@ -95,7 +95,8 @@ def _lazy(
     name = f"{type(function).__name__.lower()}-{token}"
     rows, columns = (tuple(plan.spans(c)) for c in chunks[-2:])
     work = _Work(function, tuple(map(len, groups)), (rows, columns), chunks[-2:], lead)
-    graph: dict[Any, Any] = {f"{name}-function": DataNode(f"{name}-function", work)}
+    shared = f"{name}-function"
+    graph: dict[Any, Any] = {}
     touched = [
         [[n for n, _ in work.pieces(axis, k)] for k in range(len(chunks[axis - 2]))]
         for axis in (0, 1)
@@ -110,9 +111,13 @@ def _lazy(
             for n in touched[1][j]
         )
         key = (name, *index)
-        graph[key] = Task(key, _run, TaskRef(f"{name}-function"), i, j, *parts)
+        graph[key] = Task(key, _run, TaskRef(shared), i, j, *parts)
     annotations = {"resources": dict(resources)} if resources else None
-    base = MaterializedLayer(graph, annotations=annotations)
+    whole = HighLevelGraph.from_collections(
+        name, MaterializedLayer(graph, annotations=annotations), dependencies=arrays
+    )
+    layers = {**whole.layers, shared: MaterializedLayer({shared: DataNode(shared, work)})}
+    needs = {**whole.dependencies, name: {*whole.dependencies[name], shared}, shared: set()}
     results = []
     for number, output in enumerate(outputs):
         label = f"{name}-{number}"
@@ -121,13 +126,10 @@ def _lazy(
         for index in product(*(range(len(c)) for c in chunks)):
             key = (label, *index[:lead], *middle, *index[lead:])
             layer[key] = Task(key, getitem, TaskRef((name, *index)), number)
-        collected = HighLevelGraph.from_collections(name, base, dependencies=arrays)
-        layers = {**collected.layers, label: layer}
-        dependencies = {**collected.dependencies, label: {name}}
         bands = () if output.bands is None else ((output.bands,),)
         results.append(
             DaskArray(
-                HighLevelGraph(layers, dependencies),
+                HighLevelGraph({**layers, label: layer}, {**needs, label: {name}}),
                 label,
                 chunks=(*chunks[:lead], *bands, *chunks[lead:]),
                 dtype=output.dtype,

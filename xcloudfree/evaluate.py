@@ -22,7 +22,7 @@ NOTHING: Final = "do nothing"
 PREDICTION: Final = "prediction"
 
 _IMAGE: Final = ("band", "y", "x")
-_COLUMNS: Final = (*METRICS, "count", "left_out")
+COLUMNS: Final = (*METRICS, "count", "left_out")
 _ATTRS: Final[dict[str, dict[str, str]]] = {
     "psnr": {
         "long_name": "peak signal-to-noise ratio",
@@ -141,7 +141,7 @@ def evaluate(
     stacked = xr.concat([rows[name] for name in names], xr.Variable("estimate", names))
     stacked = stacked.transpose("metric", "estimate", "pixels", ...)
 
-    out = xr.Dataset({c: stacked.isel(metric=i) for i, c in enumerate(_COLUMNS)})
+    out = xr.Dataset({c: stacked.isel(metric=i) for i, c in enumerate(COLUMNS)})
     for name, attrs in _ATTRS.items():
         out[name].attrs = dict(attrs)
     for name in ("count", "left_out"):
@@ -255,7 +255,7 @@ def _row(image: xr.DataArray, truth: xr.DataArray, cloudy: xr.DataArray | None) 
 
     def kernel(p: Any, t: Any, m: Any = None) -> NDArray[np.float64]:
         if m is None:
-            rows = np.full((len(PIXELS), len(_COLUMNS)), np.nan)
+            rows = np.full((len(PIXELS), len(COLUMNS)), np.nan)
             rows[:1] = image_metrics(p, t)
             return rows
         return image_metrics(p, t, [None, m, ~m])
@@ -269,6 +269,6 @@ def _row(image: xr.DataArray, truth: xr.DataArray, cloudy: xr.DataArray | None) 
         join="override",
         dask="parallelized",
         output_dtypes=[np.float64],
-        dask_gufunc_kwargs={"output_sizes": {"pixels": len(PIXELS), "metric": len(_COLUMNS)}},
+        dask_gufunc_kwargs={"output_sizes": {"pixels": len(PIXELS), "metric": len(COLUMNS)}},
     )
     return row.assign_coords(pixels=list(PIXELS))

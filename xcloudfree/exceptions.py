@@ -40,6 +40,10 @@ class DataError(CloudFreeError, ValueError):
     """Data that cannot serve the purpose: no samples, no truth, no time within the gap."""
 
 
+class PluginError(CloudFreeError, ImportError):
+    """A mask or model of another package that is missing, broken, or claimed twice."""
+
+
 class UntrainedWarning(UserWarning):
     """A network without fitted weights is about to be used."""
 

@@ -46,6 +46,8 @@ class Window:
         Pixels whose prediction is used, (y, x).
     days : ndarray or None
         Day number of each date.
+    context : ndarray or None
+        What other dates show, (plane, y, x), see :func:`xcloudfree.kernels.context.planes`.
     """
 
     reflectance: NDArray[np.float32]
@@ -53,6 +55,7 @@ class Window:
     hidden: NDArray[np.bool_]
     wanted: NDArray[np.bool_]
     days: NDArray[np.float32] | None = None
+    context: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -169,6 +172,9 @@ class Inference:
         if self.spec.dates > 1:
             days = np.stack([w.days for w in windows if w.days is not None])
             extra["dates"] = torch.from_numpy(days).to(device)
+        if self.spec.context:
+            planes = np.stack([w.context for w in windows if w.context is not None])
+            extra["context"] = place.model.scale_context(planes, device)
         if self.uncertainty:
             extra["variance"] = True
         if x.ndim == 4:
@@ -283,4 +289,5 @@ def _cut(window: Window, area: Area) -> Window:
         window.hidden[area],
         window.wanted[area],
         window.days,
+        None if window.context is None else window.context[..., *area],
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isqrt
 from typing import Any
 
@@ -15,10 +15,13 @@ from xcloudfree.blocks import Output, map_windows
 from xcloudfree.exceptions import CloudFreeError, GridError, MissingBandError
 from xcloudfree.kernels import mask as kernel
 from xcloudfree.kernels.radiometry import Calibration
+from xcloudfree.kernels.tiles import Tiles
 from xcloudfree.kernels.windows import Halo
 from xcloudfree.layer import Layer
+from xcloudfree.plugins.masks import TILE, TiledMask, mask_method, mask_plugin
 from xcloudfree.recognise import read
 from xcloudfree.scene import Scene
+from xcloudfree.shadows import Shadow, with_shadow
 
 Mask = str | xr.DataArray | Callable[[Any], xr.DataArray]
 """Name of a method, a boolean array, or a function from the scene to one."""
@@ -71,6 +74,7 @@ def mask(
     *,
     threshold: float | None = None,
     dilate: int = 0,
+    shadow: Shadow = False,
 ) -> xr.DataArray:
     """Mask of occluded pixels.
 
@@ -81,17 +85,27 @@ def mask(
     method : str, DataArray or callable
         ``"score"``: eq. 13-16 as printed. ``"reference-code"``: as the authors' code computes it
         (closing, box mean, soft snow term). ``"l2a"``: eq. 13-16 without B10. ``"scl"``: cloud,
-        cirrus and shadow of the scene classification. Or a boolean DataArray on the scene's grid,
+        cirrus and shadow of the scene classification. ``"s2cloudless"``, ``"omnicloudmask"``
+        and others of :func:`xcloudfree.plugins.names`, where their package is installed. Or a
+        boolean DataArray on the scene's grid,
         or a function that takes the scene and returns one.
     threshold : float, optional
         Score above which a pixel is cloud; 0.2 by default.
     dilate : int
-        Radius in pixels by which to extend the mask.
+        Radius in pixels by which to extend the mask, with its shadow.
+    shadow : bool, None or tuple
+        Whether to add the shadow of the clouds: what is dark in near and short-wave infrared, and
+        not water, where the sun throws clouds of 200 m to 6 km, 5 km away at most
+        (:mod:`xcloudfree.kernels.shadow`). False: the paper's mask alone. True: shadow, by the
+        coordinates or attributes ``sun_azimuth`` and ``sun_elevation`` (degrees, a number or one
+        for each date). A tuple: these two. None: shadow where they are known, and the grid and
+        the bands too, except for ``"scl"``, which has its own, and for a mask that is given.
 
     Returns
     -------
     DataArray of bool
         True where occluded; dimensions as the bands (..., y, x). False where there is no data.
+        The attribute ``method`` says whether there is shadow, as in ``"score+shadow"``.
 
     Raises
     ------
@@ -99,10 +113,13 @@ def mask(
         If the method needs a band that is absent.
     CloudFreeError
         If the method is unknown, or returns something that is no mask of the scene.
+    DataError, GridError
+        If shadow is asked for, and the position of the sun or the grid is not known.
 
     References
     ----------
-    Cloud-Aware SAR Fusion for Enhanced Optical Sensing in Space Missions, eq. 13-16.
+    Cloud-Aware SAR Fusion for Enhanced Optical Sensing in Space Missions, eq. 13-16. For shadow:
+    Zhu and Woodcock 2012, doi:10.1016/j.rse.2011.10.028.
 
     Examples
     --------
@@ -113,7 +130,7 @@ def mask(
     [[True, True]]
     """
     scene = read(obj)
-    plan = plan_mask(scene, method, threshold, dilate)
+    plan = plan_mask(scene, method, threshold, dilate, shadow=shadow)
     attrs = {"long_name": "occluded pixels", "method": plan.label, "dilation_pixels": dilate}
     return where_occluded(scene, plan, "mask", attrs)
 
@@ -191,7 +208,7 @@ class MaskPlan:
         return {**self.__dict__, "method": self.label, "groups": []}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        method = kernel.METHODS.get(state["label"])
+        method = mask_method(state["label"]) if state["bands"] else None
         for key, value in {**state, "method": method}.items():
             object.__setattr__(self, key, value)
 
@@ -210,28 +227,52 @@ class MaskPlan:
         if self.method is None:
             out = np.asarray(window).astype(bool)
         else:
-            bands = {"SCL": np.asarray(window)} if self.bands == ("SCL",) else None
-            bands = bands or dict(zip(self.bands, window, strict=True))
+            alone = isinstance(window, np.ndarray) and window.ndim == 2
+            bands = dict(zip(self.bands, [window] if alone else window, strict=True))
             if "B02" in bands:
                 _refuse_other_units(bands["B02"], self.calibration)
             out = self.method.kernel(bands, self.calibration, self.threshold)
         return kernel.dilate(out, self.dilation)
 
 
-def plan_mask(scene: Scene, method: Mask, threshold: float | None, dilation: int) -> MaskPlan:
+def plan_mask(
+    scene: Scene,
+    method: Mask,
+    threshold: float | None,
+    dilation: int,
+    *,
+    shadow: Shadow = False,
+) -> MaskPlan:
     """Resolve a method against a scene.
 
     Parameters
     ----------
     scene : Scene
         What was recognised.
-    method, threshold, dilation
+    method, threshold, dilation, shadow
         See :func:`mask`.
 
     Returns
     -------
     MaskPlan
+        With shadow, a plan that reads the finished mask, for which clouds far away count too.
     """
+    plan = _plan_cloud(scene, method, threshold, dilation)
+    own = method == "scl" if isinstance(method, str) else True
+    if shadow is False or (shadow is None and own):
+        return plan
+    if isinstance(method, str) and own:
+        raise CloudFreeError(
+            "the scene classification has cloud shadow of its own; call mask(method='scl') without "
+            "shadow=, or mask(method='l2a', shadow=True)"
+        )
+    found = with_shadow(scene, replace(plan, dilation=0), shadow)
+    if found is None:
+        return plan
+    return MaskPlan(found[1], (), None, Calibration(), 0.0, dilation, [[found[0]]])
+
+
+def _plan_cloud(scene: Scene, method: Mask, threshold: float | None, dilation: int) -> MaskPlan:
     if not isinstance(method, str):
         array: Any = method
         if callable(array) and not isinstance(array, xr.DataArray):
@@ -239,10 +280,7 @@ def plan_mask(scene: Scene, method: Mask, threshold: float | None, dilation: int
         given = _given(scene, array)
         return MaskPlan("given", (), None, Calibration(), 0.0, dilation, [[given.data]])
     if method not in kernel.METHODS:
-        raise CloudFreeError(
-            f"unknown mask method {method!r}; call mask(method=...) with one of "
-            f"{sorted(kernel.METHODS)}, a boolean DataArray or a function"
-        )
+        return _plan_plugin(scene, method, threshold, dilation)
     chosen = kernel.METHODS[method]
     limit = chosen.threshold if threshold is None else threshold
     if chosen.bands == ("SCL",):
@@ -256,6 +294,27 @@ def plan_mask(scene: Scene, method: Mask, threshold: float | None, dilation: int
         layer = scene.need_optical(chosen.bands, _why(scene, method))
         groups, rule = [_arrays(layer)], scene.calibration()
     return MaskPlan(method, chosen.bands, chosen, rule, limit, dilation, groups)
+
+
+def _plan_plugin(scene: Scene, name: str, threshold: float | None, dilation: int) -> MaskPlan:
+    """A mask of another package; one that reads its whole input becomes a mask that is given."""
+    named = mask_plugin(name)
+    chosen, plugin = named.method, named.plugin
+    layer = scene.need_optical(plugin.bands, f"mask method {name!r}")
+    named.check_level(scene.level)
+    rule, limit = scene.calibration(), plugin.threshold if threshold is None else threshold
+    whole = layer.arrays[0]
+    arrays = (
+        [whole.isel(band=i) for i in range(len(layer.names))] if layer.stacked else layer.arrays
+    )
+    planes = [array.data for array in arrays]
+    if plugin.reach is not None:
+        return MaskPlan(name, plugin.bands, chosen, rule, limit, dilation, [planes])
+    tiles = Tiles(TILE, TILE // 4)
+    function = TiledMask(named, rule, limit, tiles)
+    output = [Output(np.dtype(bool))]
+    (data,) = map_windows(function, _apart(planes), output, lead=len(scene.lead), plan=tiles)
+    return MaskPlan(name, (), None, Calibration(), 0.0, dilation, [[data]])
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import xarray as xr
 from xcloudfree._version import __version__
 from xcloudfree.acquisitions import neighbours, planes
 from xcloudfree.blocks import Output, map_windows
+from xcloudfree.context import context_groups
 from xcloudfree.exceptions import ModelError, SeamWarning, UnitsError
 from xcloudfree.fitness import check_fitness
 from xcloudfree.inference import Inference, Precision
@@ -24,19 +25,22 @@ from xcloudfree.models.spec import ModelSpec
 from xcloudfree.recognise import read
 from xcloudfree.reconstruction import EDGE, Blend, Reconstruction
 from xcloudfree.scene import Scene
+from xcloudfree.shadows import Shadow
 
 if TYPE_CHECKING:
     import torch
 
+    from xcloudfree.methods.method import Method
     from xcloudfree.models.model import Model
 
 
 def reconstruct(
     obj: Any,
     *,
-    model: str | Path | Model = "carf-small-demo",
+    model: str | Path | Model | Method = "carf-small-demo",
     mask: Mask = "score",
     dilate: int = 0,
+    shadow: Shadow = None,
     halo: Literal["exact"] | int = "exact",
     blend: Blend = "feather",
     uncertainty: bool = False,
@@ -46,19 +50,26 @@ def reconstruct(
     """Reconstruct what clouds hide.
 
     Each block is read with the halo that the network needs, on the network's grid, so that the
-    result does not depend on the chunks. Pixels that are not occluded leave as they came in.
+    result does not depend on the chunks. Pixels that are not occluded leave as they came in. For
+    a network that reads other dates (``model.spec.context``) all dates of a place are worked on
+    together, so chunks with all their dates must fit into memory.
 
     Parameters
     ----------
     obj : Dataset or DataArray
         Scene in any accepted form, with the bands and polarisations of the model.
-    model : str, Path or Model
+    model : str, Path, Model or Method
         Name of :func:`xcloudfree.models.list`, file, or model; or a classical method by its name
-        in :func:`xcloudfree.methods.names`, which takes neither `precision` nor `device`.
+        in :func:`xcloudfree.methods.names` or with its own settings from
+        :func:`xcloudfree.methods.get`, which takes neither `precision` nor `device`.
     mask : str, DataArray or callable
         What is occluded, see :func:`xcloudfree.masks.mask`.
     dilate : int
         Radius in pixels by which to extend the mask.
+    shadow : bool, None or tuple
+        Whether the shadow of clouds is occluded too, see :func:`xcloudfree.masks.mask`. None:
+        where the position of the sun is known (``xcf.stac.load`` attaches it); attribute ``mask``
+        of ``provenance`` tells. False: the paper's mask alone.
     halo : "exact" or int
         Pixels to read around each block: as many as influence it, or fewer for speed. For a
         network that reads its whole input, pixels that its fixed tiles share with their
@@ -94,6 +105,8 @@ def reconstruct(
         If units or level are undeclared or contradict the model.
     ModelError
         If the model does not exist or cannot run as asked.
+    DataError
+        If the model reads other dates and the data is no series.
 
     Warns
     -----
@@ -117,14 +130,16 @@ def reconstruct(
     """
     from xcloudfree import methods
     from xcloudfree.methods.apply import apply_method
-    from xcloudfree.models.cache import reference
 
     _check_options(blend, dilate, precision)
-    if isinstance(model, str) and methods.known(model):
+    if isinstance(model, methods.Method) or (isinstance(model, str) and methods.known(model)):
+        method = methods.get(model) if isinstance(model, str) else model
         return apply_method(
-            obj, methods.get(model), mask=mask, dilate=dilate, halo=halo, blend=blend,
+            obj, method, mask=mask, dilate=dilate, shadow=shadow, halo=halo, blend=blend,
             uncertainty=uncertainty,
         )  # fmt: skip
+    from xcloudfree.models.cache import reference  # torch is needed from here on
+
     place = _chosen(device)
     scene = read(obj)
     ref, loaded = reference(model)
@@ -143,9 +158,10 @@ def reconstruct(
             f"the reflectance bands differ in type ({sorted(map(str, kinds))}); "
             "make them alike with ds.astype('float32')"
         )
-    masked = plan_mask(scene, mask, None, dilate)
+    masked = plan_mask(scene, mask, None, dilate, shadow=shadow)
     margin = masked.reach + (EDGE if blend else 0)
     plan = _plan(spec, halo, margin)
+    context = context_groups(scene, spec, masked, _seen(plan, margin) if blend else None)
     block = Reconstruction(
         inference=Inference(ref, spec, place, plan, uncertainty, precision),
         bands=optical.names,
@@ -153,6 +169,7 @@ def reconstruct(
         sar_calibration=scene.sar_calibration(),
         mask=masked,
         blend=blend,
+        context=len(context),
     )
     bands = len(optical.names)
     outputs = [Output(kinds.pop(), bands), Output(np.dtype("uint8"))]
@@ -162,6 +179,7 @@ def reconstruct(
             planes(optical),
             planes(sar),
             *(masked.groups if masked.separate else []),
+            *context,
             *neighbours(scene, spec),
         ],
         outputs + [Output(np.dtype("float32"), bands)] * uncertainty,
@@ -201,6 +219,11 @@ def _around(halo: Halo, margin: int) -> Halo:
     """A halo for a block and a margin around it, of which predictions are needed too."""
     grid = -(-margin // halo.stride) * halo.stride
     return Halo(halo.pixels + grid, halo.stride)
+
+
+def _seen(plan: Halo | Tiles, margin: int) -> int:
+    """Pixels around an occluded one that the network may read for it, at most."""
+    return margin + (plan.pixels + plan.stride if isinstance(plan, Halo) else plan.side)
 
 
 def _resources(device: str) -> dict[str, float] | None:

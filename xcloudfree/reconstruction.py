@@ -36,6 +36,8 @@ class Reconstruction:
         How to find occluded pixels.
     blend : "feather" or None
         See :func:`xcloudfree.reconstruct.reconstruct`.
+    context : int
+        Windows with parts of the context.
     """
 
     inference: Inference
@@ -44,12 +46,13 @@ class Reconstruction:
     sar_calibration: SarCalibration
     mask: MaskPlan
     blend: Blend
+    context: int = 0
 
     def __dask_tokenize__(self) -> Any:
         """What decides the result."""
         return (
             __version__, self.inference.__dask_tokenize__(), self.bands, self.calibration,
-            self.sar_calibration, self.mask.__dask_tokenize__(), self.blend,
+            self.sar_calibration, self.mask.__dask_tokenize__(), self.blend, self.context,
         )  # fmt: skip
 
     def __call__(self, *windows: NDArray[Any], core: Core) -> tuple[NDArray[Any], ...]:
@@ -58,9 +61,10 @@ class Reconstruction:
         Parameters
         ----------
         *windows : ndarray
-            Optical, backscatter, the mask where it is read from arrays of its own, and where the
-            network reads several dates their day numbers and the other acquisitions: optical and
-            backscatter of each. All are (*lead, [band,] y, x).
+            Optical, backscatter, the mask where it is read from arrays of its own, the parts of
+            the context where the network reads one, and where it reads several dates their day
+            numbers and the other acquisitions: optical and backscatter of each. All are (*lead,
+            [band,] y, x).
         core : tuple of slice
             Rows and columns to return.
 
@@ -106,14 +110,16 @@ class Reconstruction:
         reads[core] = filled
         if self.blend:
             reads = ndimage.maximum_filter(reads, 2 * EDGE + 1)
-        days, series = None, planes[2 + given :]
+        parts = 2 + given + self.context
+        context = np.concatenate(planes[2 + given : parts]) if self.context else None
+        days, series = None, planes[parts:]
         own = reflectance
         if series:
             days = series[0][:, 0, 0]
             others = [self._physical(*series[i : i + 2]) for i in range(1, len(series), 2)]
             reflectance = np.stack([reflectance, *(o for o, _ in others)])
             sar = np.stack([sar, *(r for _, r in others)])
-        window = Window(reflectance, sar, occluded | ~clear, reads, days)
+        window = Window(reflectance, sar, occluded | ~clear, reads, days, context)
         return _Block(inner, provenance, filled, own, clear & ~occluded, window)
 
     def _physical(

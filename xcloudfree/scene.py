@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -186,19 +186,29 @@ class Scene:
         bare = array.isel(band=0, drop=True) if layer.stacked else array
         return bare.drop_attrs(deep=False).rename(None)
 
-    def restore(self, data: Any, provenance: xr.DataArray, deviation: Any = None) -> Any:
-        """Put new values (*lead, band, y, x) of all optical bands into the form that came in."""
+    def restore(
+        self,
+        data: Any,
+        provenance: xr.DataArray | Mapping[str, xr.DataArray],
+        deviation: Any = None,
+    ) -> Any:
+        """Put new values (*lead, band, y, x) of all optical bands into the form that came in.
+
+        Beside them go the provenance, or other planes by name.
+        """
         assert self.optical is not None
+        planes = provenance if isinstance(provenance, Mapping) else {"provenance": provenance}
         source, variable = self.source, self.optical.variables[0]
         if self.form == "array":
             assert isinstance(source, xr.DataArray)
-            out = self._replaced(source, data).assign_coords(provenance=provenance)
+            out = self._replaced(source, data).assign_coords(planes)
             if deviation is None:
                 return out
             return out.assign_coords(std=self._deviation(source, deviation))
         assert isinstance(source, xr.Dataset)
         if self.form == "stacked":
-            new = {variable: self._replaced(source[variable], data), "provenance": provenance}
+            new: dict[Hashable, xr.DataArray] = {variable: self._replaced(source[variable], data)}
+            new.update(planes)
             if deviation is not None:
                 new[f"{variable}_std"] = self._deviation(source[variable], deviation)
             return source.assign(new)
@@ -208,7 +218,7 @@ class Scene:
             new[v] = _like(source[v], dims, data[..., i, :, :])
             if deviation is not None:
                 new[f"{v}_std"] = _spread(_like(source[v], dims, deviation[..., i, :, :]))
-        return source.assign(new).assign(provenance=provenance)
+        return source.assign(new).assign(planes)
 
     def _deviation(self, array: xr.DataArray, deviation: Any) -> xr.DataArray:
         """Standard deviation of the optical bands of a stacked array."""

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tests.benchmarks.conftest import Record
+from tests.benchmarks.report import spread
 from xcloudfree.models.attention import MASKED
 from xcloudfree.models.carf import Carf, CarfConfig
 from xcloudfree.models.glfcr import Glfcr, GlfcrConfig
@@ -41,13 +43,9 @@ def timed(*forwards: Callable[[], Tensor]) -> list[list[float]]:
     return seconds
 
 
-def report(name: str, one: list[float], other: list[float]) -> float:
-    """Print the median ratio of two forwards, with its spread and what they took."""
-    ratios = [a / b for a, b in zip(one, other, strict=True)]
-    took = f"{statistics.median(one):.3f} s / {statistics.median(other):.3f} s"
-    spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
-    print(f"\nCPU of {name}: median {statistics.median(ratios):.3f} ({spread}; {took})")
-    return statistics.median(ratios)
+def ratios(one: list[float], other: list[float]) -> list[float]:
+    """Of two forwards, round by round."""
+    return [a / b for a, b in zip(one, other, strict=True)]
 
 
 @pytest.fixture(autouse=True)
@@ -74,26 +72,26 @@ def patch() -> tuple[Tensor, Tensor]:
 
 
 def test_reference_takes_at_most_six_tenths_of_its_description(
-    reference: Glfcr, patch: tuple[Tensor, Tensor], capsys: pytest.CaptureFixture[str]
+    reference: Glfcr, patch: tuple[Tensor, Tensor], record: Record
 ) -> None:
     with torch.inference_mode():
         difference = reference(*patch) - straightforward(reference, *patch)
     assert difference.abs().max() <= 1e-5
     ours, plain = timed(lambda: reference(*patch), lambda: straightforward(reference, *patch))
-    with capsys.disabled():
-        ratio = report("carf-reference / as described", ours, plain)
-    assert ratio <= 0.6
+    found = ratios(ours, plain)
+    what = f"`carf-reference` over the same written down plainly, {SIZE} x {SIZE}, CPU-seconds"
+    record("networks", what, spread(found), "at most 0.6", statistics.median(found) <= 0.6)
 
 
 def test_default_network_takes_at_most_a_tenth_of_the_reference(
-    reference: Glfcr, patch: tuple[Tensor, Tensor], capsys: pytest.CaptureFixture[str]
+    reference: Glfcr, patch: tuple[Tensor, Tensor], record: Record
 ) -> None:
     network = Carf(CarfConfig()).eval().to(memory_format=torch.channels_last)
     near = tuple(x.contiguous(memory_format=torch.channels_last) for x in patch)
     small, large = timed(lambda: network(*near), lambda: reference(*patch))
-    with capsys.disabled():
-        ratio = report("carf-small / carf-reference", small, large)
-    assert ratio <= 0.10
+    found = ratios(small, large)
+    what = f"`carf-small` over `carf-reference`, {SIZE} x {SIZE}, CPU-seconds"
+    record("networks", what, spread(found, 3), "at most 0.1", statistics.median(found) <= 0.1)
 
 
 def straightforward(network: Glfcr, optical: Tensor, sar: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Public datasets in their own layouts, and simulated scenes for trying things out."""
 
+from xcloudfree.datasets.overlay import simulate_clouds
 from xcloudfree.datasets.sen12mscr import sen12mscr
 from xcloudfree.datasets.simulate import simulate_scene, simulate_truth
 
-__all__ = ["sen12mscr", "simulate_scene", "simulate_truth"]
+__all__ = ["sen12mscr", "simulate_clouds", "simulate_scene", "simulate_truth"]

@@ -143,6 +143,15 @@ def open_zarr(path: str | os.PathLike[str]) -> xr.Dataset:
     ------
     DataError
         If there is no store, or only an unfinished one.
+
+    Examples
+    --------
+    >>> import tempfile, numpy as np
+    >>> ds = xr.Dataset({"B02": (("y", "x"), np.ones((6, 4), "float32"))}).chunk(y=2)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = to_zarr(ds, folder + "/out.zarr", progress=False)
+    ...     dict(open_zarr(folder + "/out.zarr").sizes)
+    {'y': 6, 'x': 4}
     """
     target = _local(path)
     if not _is_store(target):

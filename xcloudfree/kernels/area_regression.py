@@ -2,29 +2,20 @@
 
 The predictors of a date come from the other dates. Training pixels are the clear ones of every
 date, predicted from dates that are at least as far away as those that a hidden pixel has: one
-regression for each distance (:data:`GAPS`). All that is learned follows from sums over pixels.
+regression for each distance (``area_predictors.GAPS``). All that is learned follows from sums over
+pixels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xcloudfree.kernels.baselines import Moments, local_mean
-from xcloudfree.kernels.temporal import Sides, between, clear_sides
-
-GAPS: Final = (0.0, 15.0, 30.0, 45.0)
-"""Days around a date without anything clear, for each of which there is a regression."""
-
-MEMORIES: Final = (12.0, 40.0)
-"""Days after which the weight of a date in the running means falls to 1/e."""
-
-WINDOWS: Final = (1, 3, 9)
-"""Widths in pixels of the local means of backscatter."""
+from xcloudfree.kernels.area_predictors import GAPS, predictors, strips
+from xcloudfree.kernels.baselines import Moments
 
 PENALTIES: Final = tuple(float(p) for p in 10.0 ** np.arange(-4, 1.1, 0.5))
 """Ridge penalties on standardised predictors to choose from."""
@@ -39,9 +30,6 @@ ENOUGH: Final = 200.0
 
 FOLDS: Final = 4
 """Spans of time that are left out in turn to choose the penalty."""
-
-STRIP: Final = 4096
-"""Pixels that are worked through at once."""
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -68,140 +56,13 @@ class Rule(NamedTuple):
     deviation: Doubles
 
 
-def predictors(bands: int) -> int:
-    """Number of predictors with the constant.
-
-    Parameters
-    ----------
-    bands : int
-        Optical bands.
-
-    Returns
-    -------
-    int
-
-    Examples
-    --------
-    >>> predictors(10)
-    47
-    """
-    return 1 + bands * (1 + len(MEMORIES)) + 4 * len(WINDOWS) + 4
-
-
-def local_means(backscatter: Floats) -> Floats:
-    """Backscatter and its means around each pixel.
-
-    Parameters
-    ----------
-    backscatter : ndarray of float32
-        (time, polarisation, y, x) in dB, NaN is no data.
-
-    Returns
-    -------
-    ndarray of float32
-        (time, polarisation x window, y, x); NaN where a pixel has no data.
-    """
-    times, count, *size = backscatter.shape
-    out = np.empty((times, len(WINDOWS), count, *size), np.float32)
-    for place in np.ndindex(times, count):
-        for k, width in enumerate(WINDOWS):
-            image = backscatter[place]
-            mean = image if width == 1 else local_mean(image, width)
-            out[place[0], k, place[1]] = np.where(np.isnan(image), np.nan, mean)
-    return out.reshape(times, -1, *size)
-
-
-@dataclass(frozen=True)
-class _Strip:
-    """Some pixels of a series, (time, ..., pixel), with running means from both ends."""
-
-    values: Floats
-    clear: Booleans
-    radar: Floats
-    days: Doubles
-
-    def running(self) -> list[tuple[Doubles, Doubles]]:
-        """For each memory the weighted sums of [1, values] up to each date and from it on."""
-        weighted = np.concatenate([np.ones_like(self.values[:, :1]), self.values], axis=1)
-        weighted = np.where(self.clear[:, None], weighted, 0).astype(np.float64)
-        found = []
-        for memory in MEMORIES:
-            fade = np.exp(-np.diff(self.days) / memory)
-            past, future = weighted.copy(), weighted.copy()
-            for i in range(1, len(fade) + 1):
-                past[i] += fade[i - 1] * past[i - 1]
-                future[-i - 1] += fade[-i] * future[-i]
-            found.append((past, future))
-        return found
-
-    def rows(self, running: list[tuple[Doubles, Doubles]], date: int, gap: float) -> Doubles:
-        """Predictors of a date, (1 + predictor, pixel); NaN where one is missing."""
-        days, day = self.days, self.days[date]
-        before = int(np.searchsorted(days, day - gap, "left")) - 1
-        after = int(np.searchsorted(days, day + gap, "right"))
-        sides = self.sides[gap]
-        here = Sides(sides.before[date][None], sides.after[date][None])
-        line = between(self.values[:, :, None], days, date, here)[:, 0]
-        means = []
-        for memory, (past, future) in zip(MEMORIES, running, strict=True):
-            total = np.zeros_like(past[0])
-            if before >= 0:
-                total += np.exp(-(day - days[before]) / memory) * past[before]
-            if after < len(days):
-                total += np.exp(-(days[after] - day) / memory) * future[after]
-            means.append(total[1:] / np.where(total[:1] > 0, total[:1], np.nan))
-        change = self.radar[date] - between(self.radar[:, :, None], days, date, here)[:, 0]
-        none = np.float64(np.inf)
-        waits = [
-            np.where(here.before[0] < 0, none, day - days[here.before[0]]),
-            np.where(here.after[0] < 0, none, days[here.after[0]] - day),
-        ]
-        season = 2 * np.pi * day / 365.25
-        size = line.shape[-1]
-        constants = [np.full((1, size), v) for v in (np.sin(season), np.cos(season))]
-        near = [(1 / (1 + w / MEMORIES[0]))[None] for w in waits]
-        return np.concatenate(
-            [np.ones((1, size)), line, *means, self.radar[date], change, *constants, *near]
-        )
-
-    @property
-    def sides(self) -> dict[float, Sides]:
-        """Clear dates on both sides for each gap."""
-        found = self.__dict__.get("_sides")
-        if found is None:
-            found = {gap: clear_sides(self.clear, self.days, gap) for gap in GAPS}
-            self.__dict__["_sides"] = found
-        return found
-
-    def level(self, date: int) -> NDArray[np.int64]:
-        """Which gap a pixel has, by position in :data:`GAPS`; -1 without a clear date."""
-        before, after = (s[date] for s in self.sides[0.0])
-        day = self.days[date]
-        waits = np.minimum(
-            np.where(before < 0, np.inf, day - self.days[before]),
-            np.where(after < 0, np.inf, self.days[after] - day),
-        )
-        found = np.searchsorted(GAPS, waits, "left") - 1
-        return np.where(np.isfinite(waits), np.maximum(found, 0), -1)
-
-
-def _strips(
-    reflectance: Floats, clear: Booleans, radar: Floats, days: Doubles
-) -> Iterator[tuple[slice, _Strip]]:
-    times = len(days)
-    flat = [a.reshape(times, *a.shape[1:-2], -1) for a in (reflectance, clear, radar)]
-    for start in range(0, flat[1].shape[-1], STRIP):
-        part = slice(start, start + STRIP)
-        cut = [np.ascontiguousarray(a[..., part]) for a in flat]
-        yield part, _Strip(cut[0], cut[1], cut[2], days)  # type: ignore[arg-type]
-
-
 def sums(
     reflectance: Floats,
     clear: Booleans,
     hidden: Booleans,
     radar: Floats,
     days: Doubles,
+    least: Sequence[float] | None = None,
 ) -> Sums:
     """Sums of one block.
 
@@ -212,9 +73,12 @@ def sums(
     clear, hidden : ndarray of bool
         Where a date shows the ground, and where it is to be predicted, (time, y, x).
     radar : ndarray of float32
-        From :func:`local_means`, (time, plane, y, x).
+        From :func:`xcloudfree.kernels.area_predictors.local_means`, (time, plane, y, x).
     days : ndarray
         Day numbers, ascending, (time,).
+    least : sequence of float, optional
+        For each date the days around it of which nothing is to be used for it: one of
+        :data:`GAPS`, by default 0.
 
     Returns
     -------
@@ -225,10 +89,10 @@ def sums(
     zz, zy = np.zeros((times, gaps, width, width)), np.zeros((times, gaps, width, bands))
     yy, count = np.zeros((times, gaps, bands)), np.zeros((times, gaps))
     waiting = hidden.reshape(times, -1)
-    for part, strip in _strips(reflectance, clear, radar, days):
+    for part, strip in strips(reflectance, clear, radar, days):
         running = strip.running()
         for date in range(times):
-            levels = strip.level(date)[waiting[date, part]]
+            levels = strip.level(date, _of(least, date))[waiting[date, part]]
             count[date] += np.bincount(levels[levels >= 0], minlength=gaps)
             if not strip.clear[date].any():
                 continue
@@ -242,7 +106,7 @@ def sums(
     return Sums(zz, zy, yy, count)
 
 
-def learn(total: Sums) -> Rule:
+def learn(total: Sums, days: Doubles | None = None, least: Sequence[float] | None = None) -> Rule:
     """Coefficients for each date: learned on the other dates, and drawn to what the date shows.
 
     What is learned on the other dates is the prior of a second regression on the visible pixels of
@@ -254,6 +118,8 @@ def learn(total: Sums) -> Rule:
     ----------
     total : Sums
         Over the whole area.
+    days, least
+        See :func:`sums`: what is learned for a date leaves out the other dates within `least`.
 
     Returns
     -------
@@ -276,7 +142,7 @@ def learn(total: Sums) -> Rule:
         penalty, error = _penalty(whole, folds)
         for date in np.flatnonzero(total.hidden[:, gap]).tolist():
             own = _moments(total, slice(date, date + 1), gap)
-            seen, others = own.zz[0, 0], whole.plus(own, -1)
+            seen, others = own.zz[0, 0], whole.plus(_near(total, date, gap, days, least), -1)
             if others.zz[0, 0] <= width:
                 continue
             pull = OWN * others.zz[0, 0] / (seen + ENOUGH)
@@ -288,6 +154,20 @@ def learn(total: Sums) -> Rule:
             rest = _squared(own, squares[date], rule)
             deviation[date, gap] = np.sqrt((ENOUGH * error + rest) / (ENOUGH + seen))
     return Rule(coefficients, deviation)
+
+
+def _near(
+    total: Sums, date: int, gap: int, days: Doubles | None, least: Sequence[float] | None
+) -> Moments:
+    """Sums of a date and of those within the days of which nothing is to be used for it."""
+    if days is None or not _of(least, date):
+        return _moments(total, slice(date, date + 1), gap)
+    near = np.flatnonzero(np.abs(days - days[date]) <= _of(least, date))
+    return _moments(total, slice(near[0], near[-1] + 1), gap)
+
+
+def _of(least: Sequence[float] | None, date: int) -> float:
+    return 0.0 if least is None else float(least[date])
 
 
 def _ridge(sums: Moments, penalty: float) -> Doubles:
@@ -343,6 +223,7 @@ def predict(
     radar: Floats,
     days: Doubles,
     rule: Rule,
+    least: Sequence[float] | None = None,
 ) -> tuple[Floats, Floats]:
     """Reflectance and its standard deviation where wanted.
 
@@ -354,6 +235,8 @@ def predict(
         (time, y, x).
     rule : Rule
         From :func:`learn`.
+    least : sequence of float, optional
+        See :func:`sums`.
 
     Returns
     -------
@@ -363,10 +246,11 @@ def predict(
     times, bands = reflectance.shape[:2]
     mean, spread = (np.full((times, bands, clear[0].size), np.nan, np.float32) for _ in range(2))
     asked = wanted.reshape(times, -1)
-    for part, strip in _strips(reflectance, clear, radar, days):
+    for part, strip in strips(reflectance, clear, radar, days):
         running = strip.running() if asked[:, part].any() else []
         for date in np.flatnonzero(asked[:, part].any(1)):
-            levels = np.where(asked[date, part], strip.level(int(date)), -1)
+            levels = strip.level(int(date), _of(least, int(date)))
+            levels = np.where(asked[date, part], levels, -1)
             for k in np.unique(levels[levels >= 0]):
                 use = np.flatnonzero(levels == k)
                 z = strip.rows(running, int(date), GAPS[k])[:, use]

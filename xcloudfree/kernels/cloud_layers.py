@@ -18,6 +18,13 @@ BAND: dict[str, tuple[float, float, float]] = {
 """Wavelength (um), thick low cloud relative to B02, share of the clear signal that shadow takes."""
 
 
+SURFACE: dict[str, float] = {
+    "B01": 0.50, "B02": 0.60, "B03": 0.68, "B04": 0.72, "B05": 0.74, "B06": 0.74, "B07": 0.74,
+    "B08": 0.74, "B8A": 0.75, "B09": 0.75, "B10": 0.15, "B11": 0.84, "B12": 0.85,
+}  # fmt: skip
+"""Share of surface reflectance that shadow takes: without the light of the air, more in the blue.
+From cloud shadow of a Level-2A series against clear dates around it."""
+
 NATIVE: dict[str, float] = {"B01": 60.0, "B09": 60.0, "B10": 60.0} | dict.fromkeys(
     ("B05", "B06", "B07", "B8A", "B11", "B12"), 20.0
 )

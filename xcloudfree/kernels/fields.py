@@ -113,6 +113,14 @@ def block_mean(field: Field, step: int) -> Field:
         return field
     whole = np.pad(field, [(0, -n % step) for n in field.shape], mode="edge")
     rows, columns = (n // step for n in whole.shape)
-    mean = whole.reshape(rows, step, columns, step).mean((1, 3))
+    tall = whole.reshape(rows, step, columns * step)
+    total = tall[:, 0].copy()
+    for k in range(1, step):  # one order of summation, however large the field is
+        total += tall[:, k]
+    flat = total.reshape(rows, columns, step)
+    mean = flat[..., 0].copy()
+    for k in range(1, step):
+        mean += flat[..., k]
+    mean /= np.float32(step * step)
     out: Field = mean.repeat(step, 0).repeat(step, 1)[: field.shape[0], : field.shape[1]]
     return out

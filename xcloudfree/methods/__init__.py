@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from types import MappingProxyType
+from typing import Any
 
 from xcloudfree.exceptions import ModelError
 from xcloudfree.methods import area, fusion, spatial, temporal
@@ -29,6 +30,11 @@ def names() -> list[str]:
     Returns
     -------
     list of str
+
+    Examples
+    --------
+    >>> "area-regression" in names()
+    True
     """
     return list(_METHODS)
 
@@ -53,14 +59,23 @@ def known(name: str) -> bool:
     return _plain(name) in _METHODS
 
 
-def get(name: str) -> Method:
-    """A method by its name.
+def get(name: str, **options: Any) -> Method:
+    """A method by its name, with its own settings; ``reconstruct(model=...)`` takes it as it is.
 
     Parameters
     ----------
     name : str
         One of :func:`names`. The medians take values of 30 days before and after a date; another
         number stands in the name: ``median-45d``, ``geomedian-60d+offset``.
+    **options
+        ``window`` (medians): days before and after a date. ``smoothness`` (whittaker): in days^3;
+        for dates 5 days apart the usual lambda times 125. ``neighbours`` (idw, kriging,
+        regression-kriging): clear pixels that share in a value. ``power`` (idw): of the distance.
+        ``shape`` (kriging, regression-kriging): ``"exponential"`` or ``"spherical"`` variogram.
+        ``pairs`` (starfm): 1 or 2 dates that a value comes from; ``window``: width in px that
+        similar pixels are sought in; ``classes``: kinds of land cover; ``uncertainty``: standard
+        deviation of reflectance of the sensors; ``coarse``: images of a coarse sensor, see
+        :class:`xcloudfree.methods.fusion.Starfm`.
 
     Returns
     -------
@@ -69,20 +84,27 @@ def get(name: str) -> Method:
     Raises
     ------
     ModelError
-        If there is none.
+        If there is none, or it has no such setting.
 
     Examples
     --------
     >>> get("median-45d+offset").name
     'median-45d+offset'
+    >>> get("whittaker", smoothness=1e4).name
+    'whittaker(smoothness=10000.0)'
     """
     plain = _plain(name)
     if plain not in _METHODS:
         raise ModelError(f"unknown method {name!r}; call methods.get() with one of {names()}")
     found = _WINDOWED.fullmatch(name)
     if found is None:
-        return _METHODS[name]
-    return temporal.with_window(_METHODS[plain], float(found["days"]))
+        return _METHODS[name].configured(**options)
+    if "window" in options:
+        raise ModelError(
+            f"method {name!r} has its window in its name; "
+            f"call methods.get({plain!r}, window={options['window']!r})"
+        )
+    return _METHODS[plain].configured(window=float(found["days"]), **options)
 
 
 def _plain(name: str) -> str:

@@ -9,10 +9,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from xcloudfree.kernels import area_predictors
 from xcloudfree.kernels import area_regression as kernel
 from xcloudfree.methods.method import Area, Doubles, Floats, Method, Prediction, Series
 
-_GAPS = len(kernel.GAPS)
+_GAPS = len(area_predictors.GAPS)
 
 
 @dataclass(frozen=True)
@@ -21,40 +22,38 @@ class AreaRegression(Method):
 
     name: str = "area-regression"
     temporal: bool = True
-    reach: int = max(kernel.WINDOWS) // 2
+    reach: int = max(area_predictors.WINDOWS) // 2
     polarisations: tuple[str, ...] = ("VV", "VH")
     deviation: bool = True
-    planes: int = 2 * len(kernel.WINDOWS)
+    planes: int = 2 * len(area_predictors.WINDOWS)
 
     def context(self, series: Series) -> Floats:
         """Local means of backscatter."""
         assert series.backscatter is not None
-        return kernel.local_means(series.backscatter)
+        return area_predictors.local_means(series.backscatter)
 
     def passes(self, bands: int) -> tuple[tuple[int, int], ...]:
         """One: the normal equations of each date and gap, and the coefficients."""
-        width = kernel.predictors(bands)
+        width = area_predictors.predictors(bands)
         equations = width * width + width * bands + bands + 1
         return ((_GAPS * equations, _GAPS * (width + 1) * bands),)
 
     def measure(self, series: Series, known: Sequence[Doubles], core: Area) -> Doubles:
         """See :meth:`Method.measure`."""
         order, days = _ordered(series)
-        reflectance, clear, hidden, radar = (
+        reflectance, clear, wanted, radar = (
             np.asarray(a[order][..., *core])
-            for a in (series.reflectance, series.clear, series.hidden, _radar(series))
+            for a in (series.reflectance, series.clear, series.wanted, _radar(series))
         )
-        sums = kernel.sums(reflectance, clear, hidden, radar, days)  # type: ignore[arg-type]
+        sums = kernel.sums(reflectance, clear, wanted, radar, days)  # type: ignore[arg-type]
         found = np.concatenate([s.reshape(len(days), _GAPS, -1) for s in sums], axis=-1)
-        out = np.empty((len(days), found[0].size))
-        out[order] = found.reshape(len(days), -1)
-        return out
+        return found.reshape(len(days), -1)  # by date, also where the images are not
 
     def conclude(self, totals: Doubles, known: Sequence[Doubles]) -> Doubles:
         """See :meth:`Method.conclude`."""
         planes = totals.reshape(len(totals), _GAPS, -1)
         bands = next(b for b in range(1, 99) if self.passes(b)[0][0] == totals.shape[1])
-        width = kernel.predictors(bands)
+        width = area_predictors.predictors(bands)
         ends = np.cumsum([width * width, width * bands, bands])
         zz, zy, yy, hidden = np.split(planes, ends, axis=-1)
         sums = kernel.Sums(
@@ -71,7 +70,7 @@ class AreaRegression(Method):
         """See :meth:`Method.predict`."""
         order, days = _ordered(series)
         bands = series.reflectance.shape[1]
-        joined = known[0].reshape(len(days), _GAPS, -1, bands)[order]
+        joined = known[0].reshape(len(days), _GAPS, -1, bands)
         rule = kernel.Rule(joined[:, :, :-1], joined[:, :, -1])
         found = kernel.predict(
             series.reflectance[order],

@@ -2,53 +2,127 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import zip_longest
-from typing import Final
+from typing import Any, ClassVar, Final, Self
 
 import numpy as np
+import xarray as xr
 
 from xcloudfree.kernels import coarse, component_substitution, idw, local_regression, wavelets
 from xcloudfree.kernels import starfm as starfm_kernel
 from xcloudfree.kernels.box_sums import fading_sums
-from xcloudfree.methods.method import Area, Booleans, Doubles, Floats, Method, Prediction, Series
+from xcloudfree.methods.method import (
+    Area,
+    Booleans,
+    Doubles,
+    Floats,
+    Method,
+    Prediction,
+    Series,
+)
+from xcloudfree.methods.options import Option, labelled, positive, whole
 
 
 @dataclass(frozen=True)
 class Starfm(Method):
-    """The nearest clear dates, changed by what the date's own clear pixels say changed.
+    """The nearest clear dates, changed by what a coarse sensor says changed.
 
     The nearest date before and the nearest after make two pairs; where only one shows the ground
-    it stands alone, and where neither does the next two serve. Where the date itself shows nothing
-    within reach nothing is predicted.
+    it stands alone, and where neither does the next two serve.
+
+    Without images of a coarse sensor, means of the clear pixels around stand in for it, on the
+    date itself and on the others: then nothing is predicted where the date shows nothing within
+    reach. Images that are given (``methods.get("starfm", coarse=modis)``: MODIS, Sentinel-3) must
+    have the bands, the dates and the grid of the scene, as reflectance; where they have no data on
+    a date nothing is predicted of it.
+
+    Parameters
+    ----------
+    pairs : int
+        Dates that a value comes from, 1 or 2.
+    window : int
+        Width in px that similar pixels are sought in, odd.
+    classes : int
+        Kinds of land cover: pixels within 2 deviations / classes are similar.
+    uncertainty : float
+        Standard deviation of reflectance of either sensor.
     """
+
+    OPTIONS: ClassVar[Mapping[str, Option]] = {
+        "coarse": Option(
+            "a Dataset or DataArray of reflectance",
+            lambda v: isinstance(v, xr.Dataset | xr.DataArray),
+        ),
+        "pairs": whole(1, 2),
+        "window": whole(3, 255, odd=True),
+        "classes": whole(1, 1000),
+        "uncertainty": Option("reflectance above 0, such as 0.005", positive),
+    }
 
     temporal: bool = True
     reach: int = coarse.REACH + starfm_kernel.REACH
+    pairs: int = 2
+    window: int = starfm_kernel.WINDOW
+    classes: int = 4
+    uncertainty: float = 0.005
+
+    def set(self, **options: Any) -> Self:
+        """See :meth:`Method.set`; given images need nothing beyond the window."""
+        name = labelled(self.name, options)
+        images = options.pop("coarse", self.images)
+        found = replace(self, name=name, images=images, **options)
+        around = 0 if images is not None else coarse.REACH
+        return replace(found, reach=around + found.window // 2)
 
     def predict(self, series: Series, known: Sequence[Doubles]) -> Prediction:
         """See :meth:`Method.predict`."""
-        clear = series.clear
-        images = np.where(clear[:, None], series.reflectance, np.float32(np.nan))
-        out = np.full(images.shape, np.nan, np.float32)
+        out = np.full(series.reflectance.shape, np.nan, np.float32)
         for date, wanted in enumerate(series.wanted):
-            seen = fading_sums(clear[date].astype(np.float64)) > 0
-            left = wanted & seen  # without any clear pixel around, the change is not known
-            for dates in _around(series, date):
-                use = [d for d in dates if (clear[d] & left).any()]
-                if not use:
-                    continue
-                pairs = [coarse.coarse_pair(images[d], images[date], clear[date]) for d in use]
-                result = starfm_kernel.starfm(
-                    images[use],
-                    np.stack([p.then for p in pairs]),
-                    np.stack([p.now for p in pairs]),
-                    left,
-                )
-                out[date][:, left] = result[:, left]
-                left &= np.isnan(out[date]).any(axis=0)
+            if wanted.any():
+                area = self._around(wanted)
+                out[date][:, *area] = self._image(series.cut(area), date)
         return Prediction(out)
+
+    def _around(self, wanted: Booleans) -> Area:
+        """The smallest window with all wanted pixels and what influences them."""
+        first = [np.flatnonzero(wanted.any(axis)) for axis in (1, 0)]
+        rows, columns = (slice(max(i[0] - self.reach, 0), i[-1] + 1 + self.reach) for i in first)
+        return rows, columns
+
+    def _image(self, series: Series, date: int) -> Floats:
+        """One date, (band, y, x)."""
+        clear = series.clear
+        if series.coarse is None:
+            seen = np.asarray(fading_sums(clear[date].astype(np.float64)) > 0)
+        else:
+            seen = np.asarray(np.isfinite(series.coarse[date]).all(0))
+        left = series.wanted[date] & seen  # elsewhere the change is not known
+        out = np.full(series.reflectance.shape[1:], np.nan, np.float32)
+        for dates in _nearest(series, date, self.pairs):
+            if not left.any():
+                break
+            use = [d for d in dates if (clear[d] & left).any()]
+            if not use:
+                continue
+            fine = [np.where(clear[d], series.reflectance[d], np.float32(np.nan)) for d in use]
+            then, now = zip(
+                *(self._coarse(series, f, d, date) for f, d in zip(fine, use, strict=True)),
+                strict=True,
+            )
+            found = starfm_kernel.starfm(
+                np.stack(fine), np.stack(then), np.stack(now), left,
+                window=self.window, classes=self.classes, uncertainty=self.uncertainty,
+            )  # fmt: skip
+            out[:, left] = found[:, left]
+            left &= np.isnan(out).any(axis=0)
+        return out
+
+    def _coarse(self, series: Series, fine: Floats, then: int, now: int) -> coarse.CoarsePair:
+        if series.coarse is not None:
+            return coarse.CoarsePair(series.coarse[then], series.coarse[now])
+        return coarse.coarse_pair(fine, series.reflectance[now], series.clear[now])
 
 
 @dataclass(frozen=True)
@@ -158,12 +232,17 @@ class Wavelets(Method):
         return Prediction(np.stack(out))
 
 
-def _around(series: Series, date: int) -> Iterator[list[int]]:
-    """The nearest dates before and after a date, then the next two, and so on."""
+def _nearest(series: Series, date: int, pairs: int) -> Iterator[list[int]]:
+    """The nearest dates before and after a date, then the next two; or one by one."""
     assert series.days is not None
     place = [(float(day), number) for number, day in enumerate(series.days)]
     before = sorted((p for p in place if p < place[date]), reverse=True)
     after = sorted(p for p in place if p > place[date])
+    if pairs == 1:
+        day = place[date][0]
+        for one in sorted(before + after, key=lambda p: (abs(p[0] - day), p)):
+            yield [one[1]]
+        return
     for both in zip_longest(before, after):
         yield [p[1] for p in both if p is not None]
 

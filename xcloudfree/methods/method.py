@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+from xcloudfree.exceptions import ModelError
+from xcloudfree.methods.options import Option, labelled
 
 Area = tuple[slice, slice]
 Floats = NDArray[np.float32]
@@ -31,8 +35,17 @@ class Series:
         (time, polarisation, y, x) in dB, NaN is no data; the polarisations that the method names.
     days : ndarray of float64 or None
         Day number of each date, (time,), in any order; None for a method that is not temporal.
+    coarse : ndarray of float32 or None
+        Coarse images that the method was given, like `reflectance`; NaN is no data.
     context : ndarray of float32 or None
         What :meth:`Method.context` returned for these pixels, (time, plane, y, x).
+
+    Examples
+    --------
+    >>> values = np.full((2, 1, 1, 1), 0.1, np.float32)
+    >>> hidden = np.array([False, True]).reshape(2, 1, 1)
+    >>> Series(values, hidden, hidden).clear.ravel().tolist()
+    [True, False]
     """
 
     reflectance: Floats
@@ -40,12 +53,22 @@ class Series:
     wanted: Booleans
     backscatter: Floats | None = None
     days: Doubles | None = None
+    coarse: Floats | None = None
     context: Floats | None = None
 
     @property
     def clear(self) -> Booleans:
         """Pixels that show the ground in all bands, (time, y, x)."""
         return np.asarray(np.isfinite(self.reflectance).all(1) & ~self.hidden)
+
+    def cut(self, area: Area) -> Series:
+        """Some rows and columns of it, as views."""
+        planes: dict[str, Any] = {
+            name: None if value is None else value[..., *area]
+            for name, value in vars(self).items()
+            if name != "days"
+        }
+        return replace(self, **planes)
 
 
 @dataclass(frozen=True)
@@ -58,6 +81,11 @@ class Prediction:
         (time, band, y, x); NaN where the method cannot tell.
     deviation : ndarray of float32 or None
         Of the same shape.
+
+    Examples
+    --------
+    >>> Prediction(np.zeros((1, 1, 2, 2), np.float32)).deviation is None
+    True
     """
 
     mean: Floats
@@ -84,7 +112,18 @@ class Method:
     planes : int
         Planes that :meth:`context` makes of what is around a pixel. If there are any, `reach` holds
         for them alone, and the method measures and predicts without pixels around.
+    images : Dataset, DataArray or None
+        Coarse images of the dates that the method was given, see :attr:`Series.coarse`.
+
+    Examples
+    --------
+    >>> from xcloudfree import methods
+    >>> method = methods.get("area-regression")
+    >>> method.name, method.temporal, method.deviation
+    ('area-regression', True, True)
     """
+
+    OPTIONS: ClassVar[Mapping[str, Option]] = {}
 
     name: str
     temporal: bool = False
@@ -92,6 +131,66 @@ class Method:
     polarisations: tuple[str, ...] = ()
     deviation: bool = False
     planes: int = 0
+    images: Any = field(default=None, repr=False, compare=False)
+
+    @property
+    def pixelwise(self) -> bool:
+        """Whether it measures and predicts each pixel without others around it."""
+        return self.reach == 0 or self.planes > 0
+
+    def options(self) -> Mapping[str, Option]:
+        """Settings that :meth:`configured` takes, by name."""
+        return self.OPTIONS
+
+    def configured(self, **options: Any) -> Self:
+        """The same method with other settings.
+
+        Parameters
+        ----------
+        **options
+            See :func:`xcloudfree.methods.get`.
+
+        Returns
+        -------
+        Method
+            Its name tells the settings.
+
+        Raises
+        ------
+        ModelError
+            If there is no such setting, or it cannot have the value.
+        """
+        known = self.options()
+        for name, value in options.items():
+            if name not in known:
+                raise ModelError(
+                    f"method {self.name!r} has no option {name!r}; call methods.get({self.name!r}) "
+                    + (f"with {' or '.join(known)}" if known else "without options")
+                )
+            if not known[name].accepts(value):
+                raise ModelError(
+                    f"{name} is {value!r}; call methods.get({self.name!r}, {name}=...) with "
+                    f"{known[name].allowed}"
+                )
+        return self.set(**options) if options else self
+
+    def set(self, **options: Any) -> Self:
+        """As :meth:`configured`, with settings that were checked."""
+        return replace(self, name=labelled(self.name, options), **options)
+
+    def check(self, days: Sequence[float]) -> None:
+        """Refuse dates that the method cannot work on, before any work is done.
+
+        Parameters
+        ----------
+        days : sequence of float
+            Day number of each date.
+
+        Raises
+        ------
+        DataError
+            If they cannot serve.
+        """
 
     def context(self, series: Series) -> Floats:
         """What a method that reads single pixels wants to know of those around them.

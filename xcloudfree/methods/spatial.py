@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import ClassVar, Final
 
 import numpy as np
 
-from xcloudfree.kernels import idw, kriging, regression_kriging, variogram
+from xcloudfree.kernels import idw, kriging, lag_sums, regression_kriging, variogram
 from xcloudfree.kernels.baselines import FEATURES, Moments, moments, sar_features
 from xcloudfree.kernels.kriging import Kriged
-from xcloudfree.methods.method import Area, Doubles, Method, Prediction, Series
+from xcloudfree.methods.method import (
+    Area,
+    Doubles,
+    Method,
+    Prediction,
+    Series,
+)
+from xcloudfree.methods.options import Option, positive, whole
 
 TERMS: Final = 1 + len(FEATURES)
 """Coefficients of a band in the map from backscatter."""
@@ -19,19 +26,31 @@ TERMS: Final = 1 + len(FEATURES)
 
 @dataclass(frozen=True)
 class InverseDistance(Method):
-    """Inverse-distance mean of the nearest clear pixels."""
+    """Inverse-distance mean of the nearest clear pixels.
+
+    Parameters
+    ----------
+    neighbours : int
+        Clear pixels that share in one value.
+    power : float
+        Weight = distance ** -power.
+    """
+
+    OPTIONS: ClassVar[Mapping[str, Option]] = {
+        "neighbours": whole(1, 256),
+        "power": Option("a number above 0", positive),
+    }
 
     reach: int = idw.REACH
+    neighbours: int = 12
+    power: float = 2.0
 
     def predict(self, series: Series, known: Sequence[Doubles]) -> Prediction:
         """See :meth:`Method.predict`; clear pixels keep their values, as with any interpolation."""
+        options = {"neighbours": self.neighbours, "power": self.power}
+        images = zip(series.reflectance, series.clear, series.wanted, strict=True)
         return Prediction(
-            np.stack(
-                [
-                    idw.inverse_distance_weighting(*image)
-                    for image in zip(series.reflectance, series.clear, series.wanted, strict=True)
-                ]
-            )
+            np.stack([idw.inverse_distance_weighting(*i, **options) for i in images])  # type: ignore[arg-type]
         )
 
 
@@ -47,6 +66,11 @@ class Kriging(Method):
         Clear pixels that share in one estimate.
     """
 
+    OPTIONS: ClassVar[Mapping[str, Option]] = {
+        "shape": Option("'exponential' or 'spherical'", ("exponential", "spherical").__contains__),
+        "neighbours": whole(1, 256),
+    }
+
     reach: int = kriging.REACH
     deviation: bool = True
     shape: variogram.Shape = "exponential"
@@ -54,16 +78,16 @@ class Kriging(Method):
 
     def passes(self, bands: int) -> tuple[tuple[int, int], ...]:
         """One: squared differences by distance, from which the variogram follows."""
-        return ((variogram.numbers(bands), 3 + 2 * bands),)
+        return ((lag_sums.numbers(bands), 3 + 2 * bands),)
 
     def measure(self, series: Series, known: Sequence[Doubles], core: Area) -> Doubles:
         """See :meth:`Method.measure`."""
         images = zip(series.reflectance, series.clear, strict=True)
-        return np.stack([variogram.variogram_sums(*image, core) for image in images])
+        return np.stack([lag_sums.variogram_sums(*image, core) for image in images])
 
     def conclude(self, totals: Doubles, known: Sequence[Doubles]) -> Doubles:
         """Nugget, sill, range, and the variance and mean of each band."""
-        lags = len(variogram.LAGS)
+        lags = len(lag_sums.LAGS)
         bands = (totals.shape[1] - 1 - 2 * lags) // (2 + lags)
         models = [variogram.fit_variogram(row, bands, self.shape) for row in totals]
         return np.array([[m.nugget, m.sill, m.reach, *m.variance, *m.mean] for m in models])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,22 +15,27 @@ from xcloudfree.kernels.composite import Provenance, feather
 from xcloudfree.kernels.radiometry import Calibration, SarCalibration
 from xcloudfree.masks import MaskPlan
 from xcloudfree.methods.method import Area, Method, Prediction, Series
-from xcloudfree.reconstruction import EDGE
 
 HIDDEN, WANTED = 1, 2
 """Bits of the state of a pixel."""
+
+VALUES = 1 << 23
+"""Reflectances that a method which needs no pixels around reads at a time: bounds its memory."""
 
 Arrays = tuple[NDArray[Any], ...]
 
 
 @dataclass(frozen=True)
 class See:
-    """Stored numbers to reflectance and the state of each pixel."""
+    """Stored numbers to reflectance and the state of each pixel.
+
+    Clear pixels are wanted within `around` pixels of an occluded one; with None all valid ones are.
+    """
 
     bands: tuple[str, ...]
     calibration: Calibration
     mask: MaskPlan
-    blend: bool
+    around: int | None
 
     def __dask_tokenize__(self) -> Any:
         return (
@@ -38,7 +43,7 @@ class See:
             self.bands,
             self.calibration,
             self.mask.__dask_tokenize__(),
-            self.blend,
+            self.around,
         )
 
     def __call__(self, stored: NDArray[Any], *given: NDArray[Any], core: Area) -> Arrays:
@@ -48,7 +53,9 @@ class See:
         for image in np.ndindex(stored.shape[:-3]):
             valid = self.calibration.valid(stored[image]).all(0)
             hidden = self._occluded(stored[image], given[0][image] if given else None) & valid
-            wanted = ndimage.maximum_filter(hidden, 2 * EDGE + 1) if self.blend else valid
+            wanted = valid
+            if self.around is not None:
+                wanted = ndimage.maximum_filter(hidden, 2 * self.around + 1)
             state[image] = (HIDDEN * hidden + WANTED * (wanted & valid))[core]
         return reflectance, state
 
@@ -60,12 +67,12 @@ class See:
 
 @dataclass(frozen=True)
 class Hear:
-    """Stored backscatter to dB."""
+    """Stored numbers to dB, or to the reflectance of another sensor."""
 
-    calibration: SarCalibration
+    calibration: SarCalibration | Calibration
 
     def __call__(self, stored: NDArray[Any], *, core: Area) -> Arrays:
-        """Backscatter (*lead, polarisation, y, x) of the core."""
+        """Physical values (*lead, polarisation or band, y, x) of the core."""
         return (self.calibration.decode(stored[..., *core]),)
 
 
@@ -79,14 +86,16 @@ class Reader:
         Which of the leading dimensions is time; None reads all images as one series.
     days : tuple of float or None
         Day number of each date.
-    backscatter, context : bool
-        Whether there are windows of them, after those of reflectance and state.
+    backscatter, context, coarse : bool
+        Whether there are windows of them, after those of reflectance and state: backscatter,
+        coarse images, context.
     """
 
     time: int | None
     days: tuple[float, ...] | None
     backscatter: bool
     context: bool
+    coarse: bool = False
 
     def series(self, windows: Sequence[NDArray[Any]]) -> Iterator[tuple[Series, list[Any]]]:
         """The series, and the known numbers (time, number) of each."""
@@ -100,6 +109,7 @@ class Reader:
                 (state & WANTED) > 0,
                 rest.pop(0) if self.backscatter else None,
                 None if self.days is None else np.array(self.days),
+                rest.pop(0) if self.coarse else None,
                 rest.pop(0) if self.context else None,
             )
             yield series, [k[:, :, 0, 0] for k in rest]
@@ -114,7 +124,7 @@ class Reader:
 
     def join(self, results: Sequence[NDArray[Any]], head: tuple[int, ...]) -> NDArray[Any]:
         """What came of the series, (time, ...) each, with the leading dimensions `head`."""
-        stacked = np.stack(results)
+        stacked = results[0][None] if len(results) == 1 else np.stack(results)
         inner = stacked.shape[2:]
         if self.time is None:
             return stacked.reshape(*head, *inner)
@@ -152,10 +162,12 @@ class Measure:
 
     def sums(self, *windows: NDArray[Any], core: Area) -> NDArray[np.float64]:
         """Sums (*lead, number, 1, 1)."""
-        found = [
-            self.method.measure(s, known, core)[..., None, None]
-            for s, known in self.reader.series(windows)
-        ]
+        found = []
+        for series, known in self.reader.series(windows):
+            total: Any = 0.0
+            for area, inner in _parts(self.method, series, core):
+                total = total + self.method.measure(series.cut(area), known, inner)
+            found.append(total[..., None, None])
         return self.reader.join(found, windows[1].shape[:-2])
 
 
@@ -194,12 +206,44 @@ class Predict:
         return means, self.reader.join([g.deviation for g in guesses], head)  # type: ignore[misc]
 
     def _guess(self, series: Series, known: list[Any], core: Area) -> Prediction:
-        if not series.wanted[..., *core].any():
-            empty = np.full(series.reflectance[..., *core].shape, np.nan, np.float32)
-            return Prediction(empty, empty)
-        guess = self.method.predict(series, known)
-        spread = guess.deviation
-        return Prediction(guess.mean[..., *core], None if spread is None else spread[..., *core])
+        wanted = np.zeros_like(series.wanted)
+        wanted[..., *core] = series.wanted[..., *core]
+        series = replace(series, wanted=wanted)
+        mean = np.full(series.reflectance[..., *core].shape, np.nan, np.float32)
+        deviation = np.full(mean.shape, np.nan, np.float32) if self.uncertainty else None
+        top = core[0].indices(wanted.shape[-2])[0]
+        for area, (rows, columns) in _parts(self.method, series, core):
+            part = series.cut(area)
+            if not part.wanted.any():
+                continue
+            start = area[0].start + rows.start - top
+            place = slice(start, start + rows.stop - rows.start)
+            guess = self.method.predict(part, known)
+            mean[..., place, :] = guess.mean[..., rows, columns]
+            if deviation is not None:
+                assert guess.deviation is not None
+                deviation[..., place, :] = guess.deviation[..., rows, columns]
+        return Prediction(mean, deviation)
+
+
+def _parts(method: Method, series: Series, core: Area) -> Iterator[tuple[Area, Area]]:
+    """Windows of a series that are worked on in turn, and the core in each.
+
+    One for a method that looks around; otherwise the core in strips of rows.
+    """
+    rows, columns = (
+        slice(*s.indices(n)[:2]) for s, n in zip(core, series.hidden.shape[-2:], strict=True)
+    )
+    if not method.pixelwise:
+        height, width = series.hidden.shape[-2:]
+        yield (slice(0, height), slice(0, width)), (rows, columns)
+        return
+    times, bands = series.reflectance.shape[:2]
+    side = columns.stop - columns.start
+    step = max(1, VALUES // max(1, times * bands * side))
+    for start in range(rows.start, rows.stop, step):
+        stop = min(start + step, rows.stop)
+        yield (slice(start, stop), columns), (slice(0, stop - start), slice(0, side))
 
 
 @dataclass(frozen=True)

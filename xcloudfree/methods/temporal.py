@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, ClassVar, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xcloudfree.exceptions import DataError
+from xcloudfree.kernels import medians
 from xcloudfree.kernels import temporal as kernel
 from xcloudfree.kernels.whittaker import whittaker
-from xcloudfree.methods.method import Area, Booleans, Doubles, Floats, Method, Prediction, Series
+from xcloudfree.methods.method import (
+    Area,
+    Booleans,
+    Doubles,
+    Floats,
+    Method,
+    Prediction,
+    Series,
+)
+from xcloudfree.methods.options import Option, labelled, positive
 
 WINDOW: Final = 30.0
 """Days before and after a date from which the medians take values."""
+
+STEPS: Final = 2.0**24
+"""Steps per unit of reflectance in which differences are summed: whole numbers add up without
+rounding, so that the mean does not depend on the chunks."""
 
 SMOOTHNESS: Final = 3000.0
 """Of the Whittaker smoother in days^3; for dates 5 days apart the usual lambda is 1/125 of it."""
@@ -36,6 +50,28 @@ class Temporal(Method):
 
     temporal: bool = True
     kernel: Kernel | None = None
+
+    def options(self) -> Mapping[str, Option]:
+        """Those of the kernel."""
+        return getattr(self.kernel, "OPTIONS", {})
+
+    def check(self, days: Sequence[float]) -> None:
+        """See :meth:`Method.check`."""
+        if isinstance(self.kernel, Whittaker) and len(set(days)) < len(days):
+            raise DataError(
+                "the series has two images of one time, through which no curve leads; "
+                "join them with ds.groupby('time').first()"
+            )
+
+    def set(self, **options: Any) -> Self:
+        """See :meth:`Method.set`; a window stands in the name as in ``median-45d``."""
+        kernel = replace(self.kernel, **options)  # type: ignore[type-var]
+        if isinstance(kernel, Median):
+            base, plus, rest = self.name.partition("+")
+            name = f"{base}-{kernel.window:g}d{plus}{rest}"
+        else:
+            name = labelled(self.name, options)
+        return replace(self, name=name, kernel=kernel)
 
     def predict(self, series: Series, known: Sequence[Doubles]) -> Prediction:
         """See :meth:`Method.predict`."""
@@ -69,6 +105,7 @@ class Offset(Temporal):
         difference = series.reflectance.astype(np.float64) - self.estimate(series, clear)
         counts = clear & np.isfinite(difference).all(1)
         difference = np.where(counts[:, None], difference, 0)[..., *core]
+        difference = np.rint(difference * STEPS) / STEPS
         total = counts[..., *core].sum((-2, -1), dtype=np.float64)
         return np.concatenate([difference.sum((-2, -1)), total[:, None]], axis=1)
 
@@ -106,6 +143,10 @@ class Median:
         Whether all bands count together.
     """
 
+    OPTIONS: ClassVar[Mapping[str, Option]] = {
+        "window": Option("days before and after a date, above 0", positive)
+    }
+
     window: float = WINDOW
     geometric: bool = False
 
@@ -113,7 +154,7 @@ class Median:
         self, reflectance: Floats, clear: Booleans, days: Doubles, wanted: Booleans
     ) -> Floats:
         """See :data:`Kernel`."""
-        function = kernel.window_geomedian if self.geometric else kernel.window_median
+        function = medians.window_geomedian if self.geometric else medians.window_median
         return function(reflectance, clear, days, wanted, self.window)
 
 
@@ -127,17 +168,16 @@ class Whittaker:
         In days^3.
     """
 
+    OPTIONS: ClassVar[Mapping[str, Option]] = {
+        "smoothness": Option("days^3 above 0, such as 3000.0", positive)
+    }
+
     smoothness: float = SMOOTHNESS
 
     def __call__(
         self, reflectance: Floats, clear: Booleans, days: Doubles, wanted: Booleans
     ) -> Floats:
         """See :data:`Kernel`."""
-        if (np.diff(days) <= 0).any():
-            raise DataError(
-                "the series has two images of one time, through which no curve leads; "
-                "join them with ds.groupby('time').first()"
-            )
         return whittaker(reflectance, clear, days, self.smoothness)
 
 
@@ -154,24 +194,3 @@ METHODS: Final[tuple[Method, ...]] = (
     *_PLAIN,
     *(Offset(f"{m.name}+offset", kernel=m.kernel) for m in _PLAIN),
 )
-
-
-def with_window(method: Method, days: float) -> Method:
-    """A median of other dates, for example of 60 days before and after.
-
-    Parameters
-    ----------
-    method : Method
-        ``median`` or ``geomedian``, with or without offset.
-    days : float
-        Days before and after the date, above 0.
-
-    Returns
-    -------
-    Method
-    """
-    assert isinstance(method, Temporal)
-    assert isinstance(method.kernel, Median)
-    base, plus, rest = method.name.partition("+")
-    name = f"{base}-{days:g}d{plus}{rest}"
-    return replace(method, name=name, kernel=replace(method.kernel, window=days))

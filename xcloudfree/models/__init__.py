@@ -12,6 +12,7 @@ from xcloudfree.exceptions import ModelError
 from xcloudfree.kernels.normalisation import PRESETS
 from xcloudfree.models.spec import ModelSpec
 from xcloudfree.models.variants import ALIASES, VARIANTS
+from xcloudfree.plugins import registry
 
 if TYPE_CHECKING:
     from xcloudfree.models.config import NetworkConfig
@@ -53,16 +54,18 @@ def list(pattern: str = "*") -> builtins.list[str]:
     Returns
     -------
     list of str
-        Shipped weights and untrained variants, sorted.
+        Shipped weights, untrained variants, and what plug-ins offer
+        (:mod:`xcloudfree.plugins`), sorted.
 
     Examples
     --------
     >>> import xcloudfree as xcf
-    >>> xcf.models.list("carf-t*")
-    ['carf-tiny']
+    >>> xcf.models.list("dsen2cr*")
+    ['dsen2cr', 'dsen2cr-small']
     """
     shipped = [path.stem for path in _SHIPPED.glob("*.safetensors")]
-    return sorted(fnmatch.filter([*VARIANTS, *ALIASES, *shipped], pattern))
+    own = {*VARIANTS, *ALIASES, *shipped}
+    return sorted(fnmatch.filter({*own, *registry.names("models")}, pattern))
 
 
 def load(source: str | Path) -> Model:
@@ -98,7 +101,14 @@ def load(source: str | Path) -> Model:
     if isinstance(source, Path) or path.suffix or path.is_file() or len(path.parts) > 1:
         return Model.read(path)
     shipped = _SHIPPED / f"{source}.safetensors"
-    return Model.read(shipped) if shipped.exists() else create(str(source))
+    if shipped.exists():
+        return Model.read(shipped)
+    if source not in VARIANTS and source not in ALIASES:
+        plugin = registry.find("models", str(source))
+        offered = None if plugin is None else plugin.load()
+        if isinstance(offered, (str, Path)):
+            return Model.read(offered)
+    return create(str(source))
 
 
 def save(model: Model, path: str | Path) -> Path:
@@ -115,6 +125,14 @@ def save(model: Model, path: str | Path) -> Path:
     -------
     Path
         The file, which :func:`load` reads.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import xcloudfree as xcf
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     xcf.models.save(xcf.models.load("carf-tiny"), folder + "/mine.safetensors").name
+    'mine.safetensors'
     """
     return model.save(path)
 
@@ -155,10 +173,13 @@ def create(name: str = "carf-small", *, seed: int = 0, **options: Any) -> Model:
     from xcloudfree.models.model import Model
 
     key = ALIASES.get(name, name)
-    if key not in VARIANTS:
+    if key not in VARIANTS and key not in registry.names("models"):
         raise ModelError(f"there is no model {name!r}; see the names in xcloudfree.models.list()")
-    family, changes = VARIANTS[key]
-    options = {**changes, **options}
+    family, changes = VARIANTS.get(key, (key, {}))
+    options = {
+        key: builtins.list(value) if isinstance(value, tuple) and key == "context" else value
+        for key, value in {**changes, **options}.items()
+    }
     described = {
         "normalisation": networks.architecture(family).normalisation,
         **{field: options.pop(field) for field in _DESCRIPTION if field in options},

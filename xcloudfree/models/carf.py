@@ -14,9 +14,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from xcloudfree.kernels.context import NAMES, SIDES, STEADY, scaled_planes
 from xcloudfree.models.attention import SwinBlock
 from xcloudfree.models.config import NetworkConfig, through_convolutions, through_window
 from xcloudfree.models.parts import CrossGate, DenseBlock, pad_to_multiple
+
+LARGEST = 5.0
+"""Deviations from the base of other dates that are told apart, in its standard deviations."""
+
+SMALLEST = 0.002
+"""Least standard deviation of that base, in scaled reflectance."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,11 +46,23 @@ class CarfConfig(NetworkConfig):
     cross : {"gate", "gate+dfg", "none"}
         Exchange between the branches after each stage: gates; gates on backscatter filtered by a
         predicted 5x5 kernel per pixel; or none, which uses no backscatter at all (for ablation).
-    base : {"input", "prior"}
-        What the residual is added to: the input (eq. 12), or the input where clear and, under the
-        mask, a learned map from backscatter that starts at a constant spectrum.
+    base : {"input", "prior", "context", "regression"}
+        What the residual is added to. ``"input"``: the input (eq. 12). ``"prior"``: the input where
+        clear and, under the mask, a learned map from backscatter that starts at a constant
+        spectrum. ``"context"``: everywhere the straight line in time between the last clear
+        observation and the next, or the one of them that there is. ``"regression"``: everywhere
+        the estimate of the area's own regression, and where it has none as ``"context"``. Where
+        neither exists, the last two are ``"prior"``.
+    context : tuple of str
+        What the network reads of other dates: ``"before"`` and ``"after"``, the last and the next
+        clear observation and their ages; ``"regression"``, that estimate and its deviation. What
+        the base needs is added. The ages are read as 1 / (1 + age / 30 days); a missing side is 0
+        in all planes, and one of them says so.
     mask_input : bool
-        Whether the network sees the mask as one more channel.
+        Whether the network sees the mask as one more channel. With the bases of other dates it
+        always does, and the input then only where it is clear: as difference from the base. That
+        difference and the residual are in units of the deviation that the regression states, and
+        of a tenth where there is none.
     single_residual : bool
         Eq. 6 as printed, see :class:`~xcloudfree.models.attention.SwinBlock`.
     """
@@ -58,15 +77,25 @@ class CarfConfig(NetworkConfig):
     window: int = 8
     mlp_ratio: int = 2
     cross: Literal["gate", "gate+dfg", "none"] = "gate"
-    base: Literal["input", "prior"] = "input"
+    base: Literal["input", "prior", "context", "regression"] = "input"
+    context: tuple[str, ...] = ()
     mask_input: bool = False
     single_residual: bool = False
 
     def __post_init__(self) -> None:
-        known = {"cross": ("gate", "gate+dfg", "none"), "base": ("input", "prior")}
+        known = {
+            "cross": ("gate", "gate+dfg", "none"),
+            "base": ("input", "prior", "context", "regression"),
+        }
         for field, values in known.items():
             if getattr(self, field) not in values:
                 raise ValueError(f"{field} is {getattr(self, field)!r} and not one of {values}")
+        wrong = [name for name in self.context if name not in NAMES]
+        if wrong:
+            raise ValueError(f"context is {self.context!r}; give some of {NAMES} as a tuple")
+        needed = {"context": () if set(self.context) & set(SIDES) else SIDES}
+        chosen = {*self.context, *needed.get(self.base, ())} | ({self.base} & set(NAMES))
+        object.__setattr__(self, "context", tuple(n for n in NAMES if n in chosen))
         counts = ("scale", "features", "growth", "layers", "blocks", "stages", "heads", "window")
         for field in counts:
             if getattr(self, field) < 1:
@@ -96,7 +125,18 @@ class CarfConfig(NetworkConfig):
     @property
     def needs_mask(self) -> bool:
         """Whether ``forward`` reads ``mask=``."""
-        return self.mask_input or self.base == "prior"
+        return self.mask_input or self.base != "input"
+
+    @property
+    def filled(self) -> bool:
+        """Whether the base comes from other dates, so that the input is not read where hidden."""
+        return self.base in ("context", "regression")
+
+    @property
+    def channels(self) -> int:
+        """Planes of the optical branch."""
+        own = self.optical_bands * (1 + self.filled) + (self.mask_input or self.filled)
+        return own + scaled_planes(self.context, self.optical_bands)
 
 
 class Branch(nn.Module):
@@ -151,8 +191,8 @@ class Carf(nn.Module):
 
     Notes
     -----
-    The last convolution starts at zero, so the untrained network returns its base: the input
-    (``base="input"``) or the prior under the mask.
+    The last convolution starts at zero, so the untrained network returns its base, such as the
+    input (``base="input"``) or the estimate of the area's regression (``base="regression"``).
     """
 
     def __init__(self, config: CarfConfig) -> None:
@@ -163,8 +203,8 @@ class Carf(nn.Module):
                 f"{c.heads} heads do not divide {c.features} features; choose heads that do, e.g. "
                 f"CarfConfig(features={c.features}, heads=1)"
             )
-        self.prior = Prior(c.sar_bands, c.optical_bands) if c.base == "prior" else None
-        self.encode_optical = _encoder((c.optical_bands + c.mask_input) * c.scale**2, c.features)
+        self.prior = Prior(c.sar_bands, c.optical_bands) if c.base != "input" else None
+        self.encode_optical = _encoder(c.channels * c.scale**2, c.features)
         self.optical = nn.ModuleList(Branch(c) for _ in range(c.stages))
         self.fused = c.cross != "none"
         if self.fused:
@@ -182,7 +222,14 @@ class Carf(nn.Module):
         nn.init.zeros_(self.restore.weight)
         nn.init.zeros_(self.restore.bias)  # type: ignore[arg-type]
 
-    def forward(self, optical: Tensor, sar: Tensor, *, mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        optical: Tensor,
+        sar: Tensor,
+        *,
+        mask: Tensor | None = None,
+        context: Tensor | None = None,
+    ) -> Tensor:
         """Reconstruct.
 
         Parameters
@@ -192,7 +239,11 @@ class Carf(nn.Module):
         sar : Tensor
             Normalised backscatter, (n, sar_bands, h, w).
         mask : Tensor, optional
-            1 where occluded, (n, 1, h, w). Needed with ``base="prior"`` or ``mask_input``.
+            1 where occluded, (n, 1, h, w). Needed with ``mask_input`` and any base but the input.
+        context : Tensor, optional
+            What other dates show, (n, planes, h, w), scaled by
+            :meth:`xcloudfree.models.model.Model.scale_context`. Needed where the configuration
+            names parts of it.
 
         Returns
         -------
@@ -202,14 +253,27 @@ class Carf(nn.Module):
         c = self.config
         if mask is None and c.needs_mask:
             raise ValueError("this network reads the mask; call network(optical, sar, mask=mask)")
+        if (context is None) == bool(c.context):
+            raise ValueError(f"call network(..., context=) for a context of {c.context or 'none'}")
         if not self.fused:
             sar = torch.zeros_like(sar)
-        base = optical
+        base, size = optical, None
         if self.prior is not None and mask is not None:
             base = torch.where(mask > 0.5, self.prior(sar), optical)
-        seen = torch.cat([base, mask], 1) if c.mask_input and mask is not None else base
-        out = self._residual(pad_to_multiple(seen, c.scale), pad_to_multiple(sar, c.scale))
-        return out[..., : optical.shape[-2], : optical.shape[-1]] + base
+        if c.filled and context is not None:
+            base, size = _estimate(context, c, base)
+        seen = [base]
+        if size is not None and mask is not None:  # what clouds show hints at nothing below them
+            anomaly = torch.where(mask > 0.5, 0, (optical - base) / size)
+            seen.append(anomaly.clamp(-LARGEST, LARGEST))
+        if mask is not None and (c.mask_input or c.filled):
+            seen.append(mask)
+        if context is not None:
+            seen.append(context)
+        planes = torch.cat(seen, 1)
+        out = self._residual(pad_to_multiple(planes, c.scale), pad_to_multiple(sar, c.scale))
+        out = out[..., : optical.shape[-2], : optical.shape[-1]]
+        return (out if size is None else out * size) + base
 
     def _residual(self, optical: Tensor, sar: Tensor) -> Tensor:
         c = self.config
@@ -223,6 +287,32 @@ class Carf(nn.Module):
             stages.append(x)
         x = self.fuse(torch.cat(stages, 1)) + first
         return self.restore(functional.pixel_shuffle(self.expand(x), c.scale))
+
+
+def _estimate(context: Tensor, config: CarfConfig, other: Tensor) -> tuple[Tensor, Tensor]:
+    """What other dates say, or `other` where they say nothing; and how far off it may be."""
+    bands, parts, start = config.optical_bands, {}, 0
+    for name in config.context:
+        stop = start + scaled_planes((name,), bands)
+        parts[name] = context[:, start:stop]
+        start = stop
+    sides = [parts[name] for name in SIDES if name in parts]
+    base, size = other, torch.full_like(other, 1 / STEADY)
+    for side in sides:
+        base = torch.where(side[:, -1:] > 0, side[:, :bands], base)
+    if len(sides) == 2:
+        first, second = (1 / s[:, -2:-1].clamp(min=1e-6) - 1 for s in sides)  # ages
+        share = first / (first + second).clamp(min=1e-12)
+        line = sides[0][:, :bands] + share * (sides[1][:, :bands] - sides[0][:, :bands])
+        both = (sides[0][:, -1:] > 0) & (sides[1][:, -1:] > 0)
+        base = torch.where(both, line, base)
+    if config.base == "regression":
+        found = parts["regression"]
+        known = found[:, -1:] > 0
+        base = torch.where(known, found[:, :bands], base)
+        deviation = found[:, bands : 2 * bands] / STEADY
+        size = torch.where(known, deviation.clamp(min=SMALLEST), size)
+    return base, size
 
 
 def _shift(block: int, window: int) -> int:

@@ -51,13 +51,21 @@ class NetworkConfig:
         """Whether ``forward`` reads ``mask=``."""
         return False
 
+    @property
+    def context(self) -> tuple[str, ...]:
+        """Parts of the temporal context that ``forward`` reads as ``context=``, in their order.
+
+        See :data:`xcloudfree.kernels.context.NAMES`.
+        """
+        return ()
+
     def reads(self, preset: Normalisation) -> bool:
         """Whether the arithmetic of the network holds for inputs of this scaling."""
         return True
 
     def declared(self) -> dict[str, Any]:
         """The fields of a :class:`~xcloudfree.models.spec.ModelSpec` that the network decides."""
-        names = ("stride", "reach", "tile", "dates", "variance", "needs_mask")
+        names = ("stride", "reach", "tile", "dates", "variance", "needs_mask", "context")
         return {name: getattr(self, name) for name in names}
 
 

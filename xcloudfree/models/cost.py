@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from xcloudfree.kernels.context import scaled_planes
 from xcloudfree.models.model import Model
 
 
@@ -52,15 +56,7 @@ def multiply_adds(model: Model, size: int = 256) -> int:
     >>> round(multiply_adds(xcf.models.load("carf-tiny"), size=64) / 1e9, 2)
     0.41
     """
-    spec = model.spec
-    dates = (spec.dates,) if spec.dates > 1 else ()
-    shapes = ((1, *dates, len(b), size, size) for b in (spec.optical_bands, spec.polarisations))
-    optical, sar = (torch.zeros(shape) for shape in shapes)
-    extra: dict[str, Any] = {}
-    if spec.needs_mask:
-        extra["mask"] = torch.zeros((1, 1, size, size))
-    if dates:
-        extra["dates"] = torch.zeros((1, *dates))
+    optical, sar, extra = _inputs(model, size)
     with (
         FlopCounterMode(display=False) as counter,
         sdpa_kernel(SDPBackend.MATH),  # as matrix products, which are counted
@@ -68,3 +64,79 @@ def multiply_adds(model: Model, size: int = 256) -> int:
     ):
         model.network(optical, sar, **extra)
     return counter.get_total_flops() // 2
+
+
+def peak_bytes(model: Model, size: int = 128) -> int:
+    """Most memory that the values between the layers of one image take, counted in a run.
+
+    It grows with the number of pixels. Weights are not in it, nor what the libraries below torch
+    allocate for themselves.
+
+    Parameters
+    ----------
+    model : Model
+        Any model.
+    size : int
+        Side of the image in pixels.
+
+    Returns
+    -------
+    int
+
+    Examples
+    --------
+    >>> import xcloudfree as xcf
+    >>> model = xcf.models.load("carf-tiny")
+    >>> 3.5 < peak_bytes(model, size=128) / peak_bytes(model, size=64) < 4.5
+    True
+    """
+    optical, sar, extra = _inputs(model, size)
+    with _Live() as live, torch.no_grad():
+        model.network(optical, sar, **extra)
+    return live.peak
+
+
+class _Live(TorchDispatchMode):
+    """Counts the bytes of tensors that are alive."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.peak = 0
+        self._known: set[int] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for tensor in out if isinstance(out, (tuple, list)) else (out,):
+            if isinstance(tensor, Tensor):
+                self._watch(tensor.untyped_storage())
+        return out
+
+    def _watch(self, storage: Any) -> None:
+        key, size = storage.data_ptr(), storage.nbytes()
+        if key in self._known or not size:
+            return
+        self._known.add(key)
+        self.now += size
+        self.peak = max(self.peak, self.now)
+        weakref.finalize(storage, self._forget, key, size)
+
+    def _forget(self, key: int, size: int) -> None:
+        self._known.discard(key)
+        self.now -= size
+
+
+def _inputs(model: Model, size: int) -> tuple[Tensor, Tensor, dict[str, Any]]:
+    """Images of nothing, as the network wants them."""
+    spec = model.spec
+    dates = (spec.dates,) if spec.dates > 1 else ()
+    shapes = ((1, *dates, len(b), size, size) for b in (spec.optical_bands, spec.polarisations))
+    optical, sar = (torch.zeros(shape) for shape in shapes)
+    extra: dict[str, Any] = {}
+    if spec.needs_mask:
+        extra["mask"] = torch.zeros((1, 1, size, size))
+    if spec.context:
+        planes = scaled_planes(spec.context, len(spec.optical_bands))
+        extra["context"] = torch.zeros((1, planes, size, size))
+    if dates:
+        extra["dates"] = torch.zeros((1, *dates))
+    return optical, sar, extra

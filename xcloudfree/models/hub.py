@@ -67,6 +67,15 @@ def from_pretrained(source: str | Path) -> Model:
         If there is neither such a folder nor such a repository, or it cannot be reached.
     WeightsError
         If its weights cannot be read.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from xcloudfree import models
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = save_pretrained(models.load("carf-tiny"), folder)
+    ...     from_pretrained(folder).spec.name
+    'carf-tiny'
     """
     folder = Path(source)
     if folder.is_dir():
@@ -164,6 +173,7 @@ def card(spec: ModelSpec, source: str) -> str:
         "Dates per image": spec.dates,
         "Estimates variance": "yes" if spec.variance else "no",
         "Reads the cloud mask": "yes" if spec.needs_mask else "no",
+        "Reads of other dates": ", ".join(spec.context) or "nothing",
         "Training data": spec.training_data if spec.trained else "none: the weights are untrained",
         "Licence": spec.licence,
         "Written by": f"xcloudfree {spec.library_version}",

@@ -12,6 +12,7 @@ from typing import Any
 import pystac
 import torch
 
+from xcloudfree.kernels.context import scaled_planes
 from xcloudfree.kernels.normalisation import PRESETS
 from xcloudfree.models import networks
 from xcloudfree.models.checkpoints import sha256
@@ -149,9 +150,15 @@ def _inputs(spec: ModelSpec) -> list[dict[str, Any]]:
             "resize_type": None,
         },
     ]
+    order = ["batch", "channel", "height", "width"]
     if spec.needs_mask:
-        mask = {"shape": [-1, 1, -1, -1], "dim_order": ["batch", "channel", "height", "width"]}
+        mask = {"shape": [-1, 1, -1, -1], "dim_order": order}
         found.append(_bare("mask", "1 where occluded by clouds, else 0.", mask))
+    if spec.context:
+        planes = scaled_planes(spec.context, len(spec.optical_bands))
+        shape = {"shape": [-1, planes, -1, -1], "dim_order": order}
+        words = f"Other dates of the pixel ({', '.join(spec.context)}), see Model.scale_context."
+        found.append(_bare("context", words, shape))
     if several:
         days = {"shape": [-1, spec.dates], "dim_order": ["batch", "time"]}
         found.append(_bare("dates", "Acquisition days, as numbers of days.", days))

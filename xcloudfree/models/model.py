@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from xcloudfree.exceptions import WeightsError
+from xcloudfree.kernels.context import scale
 from xcloudfree.kernels.normalisation import PRESETS
 from xcloudfree.models import networks
 from xcloudfree.models.spec import ModelSpec
@@ -29,8 +30,8 @@ class Model:
         Bands, units, stride, reach and provenance of the weights.
     network : torch.nn.Module
         ``forward(optical, sar)`` on normalised tensors of shape (n, bands, h, w), or (n, dates,
-        bands, h, w) where ``spec.dates`` is above 1; ``mask=`` and ``dates=`` where the
-        specification asks for them.
+        bands, h, w) where ``spec.dates`` is above 1; ``mask=``, ``dates=`` and ``context=`` where
+        the specification asks for them.
 
     Examples
     --------
@@ -87,6 +88,27 @@ class Model:
         scaled = preset.optical(optical), preset.sar(sar, self.spec.polarisations)
         x, r = (torch.from_numpy(np.ascontiguousarray(a)).to(device) for a in scaled)
         return x, r
+
+    def scale_context(
+        self, context: NDArray[np.float32], device: str | torch.device = "cpu"
+    ) -> Tensor:
+        """Scale what other dates show to the tensor that the network reads.
+
+        Parameters
+        ----------
+        context : ndarray of float32
+            (n, plane, y, x), the parts of ``spec.context`` as in
+            :func:`xcloudfree.kernels.context.planes`; NaN is missing.
+        device : str or torch.device
+            Where the tensor shall live.
+
+        Returns
+        -------
+        Tensor
+            See :func:`xcloudfree.kernels.context.scale`.
+        """
+        preset, bands = PRESETS[self.spec.normalisation], len(self.spec.optical_bands)
+        return torch.from_numpy(scale(context, self.spec.context, bands, preset)).to(device)
 
     def denormalise(self, output: Tensor | NDArray[Any]) -> NDArray[np.float32]:
         """Turn the network's output into reflectance.

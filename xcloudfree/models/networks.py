@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from xcloudfree.exceptions import ModelError
+from xcloudfree.exceptions import ModelError, PluginError
 from xcloudfree.models import (
     carf,
     diffusion,
@@ -19,6 +19,7 @@ from xcloudfree.models import (
     uncrtaints,
 )
 from xcloudfree.models.config import NetworkConfig
+from xcloudfree.plugins import registry
 
 Names = Callable[[str], str | None]
 """Our name of an entry of the authors' checkpoint; None for one that carries no weight."""
@@ -116,7 +117,7 @@ def architecture(name: str) -> Architecture:
     Parameters
     ----------
     name : str
-        Key of :data:`NETWORKS`.
+        Key of :data:`NETWORKS`, or of a plug-in.
 
     Returns
     -------
@@ -128,6 +129,16 @@ def architecture(name: str) -> Architecture:
         If there is none of this name.
     """
     if name not in NETWORKS:
+        plugin = registry.find("models", name)
+        if plugin is not None:
+            offered = plugin.load()
+            if isinstance(offered, Architecture):
+                return offered
+            raise PluginError(
+                f"the plug-in {name!r} of {plugin.distribution} is a {type(offered).__name__} and "
+                "no architecture; if it is a weights file, call xcloudfree.models.load() with its "
+                "name"
+            )
         raise ModelError(
             f"unknown architecture {name!r}; known are {sorted(NETWORKS)}, "
             "and all names in xcloudfree.models.list()"

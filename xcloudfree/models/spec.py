@@ -11,13 +11,15 @@ from typing import Any
 from xcloudfree._version import __version__
 from xcloudfree.bands import S2_BANDS
 from xcloudfree.exceptions import WeightsError
+from xcloudfree.kernels.context import NAMES
 from xcloudfree.kernels.normalisation import PRESETS
 
 LEVELS = ("TOA", "BOA")
 QUANTITIES = ("sigma0", "gamma0")
 
-SPEC_VERSION = 1
-"""Version of the fields below; a file of a newer version is refused."""
+SPEC_VERSION = 2
+"""Version of the fields below; a file of a newer version is refused. Version 2 has `context`, and a
+specification without it is written as version 1, which older releases read."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,9 @@ class ModelSpec:
         Whether the network estimates the variance of its output.
     needs_mask : bool
         Whether the network reads the mask.
+    context : tuple of str
+        Parts of the temporal context that the network reads, in the order of
+        :data:`xcloudfree.kernels.context.NAMES`.
     trained : bool
         Whether the weights were fitted.
     demonstration : bool
@@ -64,6 +69,13 @@ class ModelSpec:
         Figures of the model card.
     library_version : str
         Version of xcloudfree that wrote the file.
+
+    Examples
+    --------
+    >>> from xcloudfree import models
+    >>> spec = models.load("carf-tiny").spec
+    >>> spec.architecture, spec.level, spec.stride, spec.polarisations
+    ('carf', 'TOA', 16, ('VV', 'VH'))
     """
 
     name: str
@@ -80,6 +92,7 @@ class ModelSpec:
     dates: int = 1
     variance: bool = False
     needs_mask: bool = False
+    context: tuple[str, ...] = ()
     trained: bool = False
     demonstration: bool = False
     training_data: str = "none"
@@ -102,7 +115,10 @@ class ModelSpec:
         >>> ModelSpec.from_json(spec.to_json()) == spec
         True
         """
-        return json.dumps({"spec_version": SPEC_VERSION, **dataclasses.asdict(self)})
+        values = dataclasses.asdict(self)
+        if not self.context:
+            del values["context"]
+        return json.dumps({"spec_version": SPEC_VERSION if self.context else 1, **values})
 
     @classmethod
     def from_json(cls, text: str) -> ModelSpec:
@@ -135,7 +151,7 @@ class ModelSpec:
                 f"{SPEC_VERSION}; install a newer one with `pip install --upgrade xcloudfree`"
             )
         try:
-            for name in ("optical_bands", "polarisations"):
+            for name in ("optical_bands", "polarisations", "context"):
                 values[name] = tuple(values.get(name) or ())
             return cls(**values)
         except TypeError as error:
@@ -165,6 +181,7 @@ class ModelSpec:
             "level": (self.level in LEVELS, LEVELS),
             "sar_quantity": (self.sar_quantity in QUANTITIES, QUANTITIES),
             "polarisations": (set(self.polarisations) <= set(ranges), ranges),
+            "context": (set(self.context) <= set(NAMES), NAMES),
         }
 
     def replace(self, **changes: Any) -> ModelSpec:

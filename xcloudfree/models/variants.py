@@ -7,6 +7,17 @@ from typing import Any
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "carf-tiny": ("carf", {"features": 32, "growth": 16, "stages": 2}),
     "carf-small": ("carf", {}),
+    "carf-tiny-regression": (
+        "carf",
+        {
+            "features": 32, "growth": 16, "stages": 2, "base": "regression",
+            "context": ["before", "after", "regression"],
+        },
+    ),
+    "carf-small-context": ("carf", {"base": "context", "context": ["before", "after"]}),
+    "carf-small-regression": (
+        "carf", {"base": "regression", "context": ["before", "after", "regression"]},
+    ),
     "carf-small-f4": ("carf", {"scale": 4, "features": 64, "growth": 32}),
     "carf-base": (
         "carf", {"features": 64, "growth": 32, "layers": 4, "blocks": 3, "stages": 4},

@@ -67,6 +67,18 @@ def check_offset(
     -----
     CatalogWarning
         No offset was applied, and no number of a large scene is below 1000.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import xcloudfree as xcf
+    >>> scene = xcf.datasets.simulate_scene((64, 64), cover=0.0, seed=1)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = xcf.stac.publish(scene, folder)
+    ...     with xcf.stac.serve(folder) as catalog:
+    ...         ds = xcf.stac.load(catalog.url, like=scene)
+    ...         check_offset(ds).verdict.values.tolist()
+    ['agrees']
     """
     bands = [name for name in _BANDS if name in ds.data_vars][:2]
     if "offset" not in ds.coords or "time" not in ds.dims or not bands:

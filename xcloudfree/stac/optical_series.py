@@ -30,6 +30,8 @@ CLASSES: dict[str, dict[str, Any]] = {
 }
 """Attributes of classifications."""
 
+SUN = {"units": "degree", "comment": "mean of the items; NaN: not stated"}
+
 
 def load_optical(
     items: Sequence[pystac.Item],
@@ -140,6 +142,7 @@ def _coordinates(
     platform = [str(i.properties.get("platform") or "unknown").lower() for i in items]
     tracks = [_track(item) for item in items]
     offsets = [{rules[n].offset for n in group} for group in groups]
+    suns = np.array([_sun([items[n] for n in g]) for g in groups])
     times = [item_time(items[group[0]]).astimezone(UTC).replace(tzinfo=None) for group in groups]
     return {
         "time": ("time", np.array(times, "datetime64[ns]")),
@@ -160,7 +163,26 @@ def _coordinates(
             np.array([tracks[g[0]] for g in groups], "int16"),
             {"long_name": "relative orbit of Sentinel-2; -1: unknown"},
         ),
+        "sun_azimuth": ("time", suns[:, 0], SUN | {"standard_name": "solar_azimuth_angle"}),
+        "sun_elevation": ("time", suns[:, 1], SUN | {"standard_name": "solar_elevation_angle"}),
     }
+
+
+def _sun(items: Sequence[pystac.Item]) -> tuple[float, float]:
+    """Mean azimuth and elevation of the sun over the items that state both, in degrees."""
+    found = []
+    for stated in (item.properties for item in items):
+        azimuth = stated.get("view:sun_azimuth", stated.get("s2:mean_solar_azimuth"))
+        elevation, zenith = stated.get("view:sun_elevation"), stated.get("s2:mean_solar_zenith")
+        if elevation is None and zenith is not None:
+            elevation = 90.0 - float(zenith)
+        if azimuth is not None and elevation is not None and float(elevation) > 0:
+            found.append((float(azimuth), float(elevation)))
+    if not found:
+        return np.nan, np.nan
+    azimuths, elevations = np.radians(found).T
+    mean = np.arctan2(np.sin(azimuths).mean(), np.cos(azimuths).mean())
+    return float(np.degrees(mean)) % 360.0, float(np.degrees(elevations.mean()))
 
 
 def _track(item: pystac.Item) -> int:

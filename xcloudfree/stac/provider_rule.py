@@ -58,6 +58,12 @@ class CollectionRule:
         averaged. Classes are always taken from the nearest pixel.
     refused : str
         Why the collection cannot be loaded; empty where it can.
+
+    Examples
+    --------
+    >>> rule = CollectionRule("farm-s2", "S2", {"B04": ("red",)}, level="BOA", offset=("none",))
+    >>> rule.scale, rule.offset
+    (0.0001, ('none',))
     """
 
     collection: str
@@ -95,6 +101,12 @@ class Provider:
         How its API takes property filters although it does not declare it. Empty: only as declared.
     access : str
         What a user must do before pixels can be read.
+
+    Examples
+    --------
+    >>> from xcloudfree.stac.provider_table import PROVIDERS
+    >>> PROVIDERS[0].name, PROVIDERS[0].dialect
+    ('Planetary Computer', 'query')
     """
 
     name: str

@@ -67,6 +67,16 @@ def publish(
         No time, no georeference, or nothing to publish.
     UnitsError
         Undeclared level.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import xcloudfree as xcf
+    >>> scene = xcf.datasets.simulate_scene((32, 32), seed=1)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     collections, items = publish(scene, folder)
+    >>> [collection["id"] for collection in collections]
+    ['sentinel-2-l1c', 'sentinel-1-rtc']
     """
     import odc.geo.xr  # noqa: F401  registers the .odc accessor
 

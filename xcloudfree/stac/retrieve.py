@@ -126,8 +126,8 @@ def load(
         Reflectance ``B01``..``B12`` (float32), ``SCL`` (uint8) where there is one, backscatter
         ``VV``, ``VH`` (float32, dB), all (time, y, x), or (time, latitude, longitude) on a grid in
         degrees, with their units in ``attrs``. NaN is no data. Along ``time``: ``item_id``,
-        ``offset``, ``offset_reason``, ``level``, ``platform`` and ``s2_relative_orbit`` of
-        Sentinel-2; ``s1_item_id``, ``time_gap`` (Sentinel-1 minus Sentinel-2), ``relative_orbit``
+        ``offset``, ``offset_reason``, ``level``, ``platform``, ``s2_relative_orbit``,
+        ``sun_azimuth`` and ``sun_elevation`` of Sentinel-2; ``s1_item_id``, ``time_gap`` (Sentinel-1 minus Sentinel-2), ``relative_orbit``
         (-1: unknown) and ``orbit_state`` of Sentinel-1.
 
     Raises

@@ -79,6 +79,18 @@ def serve(folder: str | Path) -> Iterator[LocalCatalog]:
     ------
     CatalogError
         The folder holds no items, or the STAC server does not start.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import xcloudfree as xcf
+    >>> scene = xcf.datasets.simulate_scene((32, 32), seed=1)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = publish(scene, folder)
+    ...     with serve(folder) as catalog:
+    ...         ds = xcf.stac.load(catalog.url, like=scene).compute()
+    >>> bool(abs(ds.B04 - scene.B04.values).max() < 1e-4)
+    True
     """
     folder = Path(folder).resolve()
     collections = sorted((folder / "collections").glob("*.json"))

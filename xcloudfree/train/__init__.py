@@ -1,5 +1,8 @@
 """Fitting a model from the same arrays that it will reconstruct."""
 
-from xcloudfree.train.loop import fit
+from xcloudfree.train.fitting import fit
+from xcloudfree.train.partition import Split, check_apart, split
+from xcloudfree.train.recipe import Recipe
+from xcloudfree.train.splits import split_series
 
-__all__ = ["fit"]
+__all__ = ["Recipe", "Split", "check_apart", "fit", "split", "split_series"]

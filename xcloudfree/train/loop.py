@@ -1,294 +1,325 @@
-"""The training loop."""
+"""The loop, on Lightning, which only this file imports."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
-from copy import deepcopy
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import xarray as xr
+from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
 
-from xcloudfree import models
-from xcloudfree.exceptions import DataError, ModelError
-from xcloudfree.kernels.normalisation import PRESETS
-from xcloudfree.models.diffusion import Diffusion
-from xcloudfree.models.model import Model
-from xcloudfree.models.simulation_fusion import SimulationFusion
+from xcloudfree.exceptions import DataError
 from xcloudfree.progress import Progress
-from xcloudfree.scene import Scene
-from xcloudfree.train.losses import (
-    LOSSES,
-    Loss,
-    cloud_weights,
-    gaussian_nll,
-    shrink_means,
-    simulation_loss,
-)
-from xcloudfree.train.samples import Batch, PatchSamples, pair
-
-
-def fit(
-    data: xr.Dataset | Sequence[xr.Dataset],
-    model: str | Path | Model = "carf-small",
-    *,
-    target: str | xr.Dataset | Sequence[xr.Dataset] = "target",
-    steps: int = 2000,
-    batch: int = 8,
-    crop: int = 128,
-    learning_rate: float = 2e-4,
-    loss: str = "paper",
-    alpha: float = 0.8,
-    simulated: float = 0.5,
-    shrinkage: float = 0.0,
-    mask: str = "score",
-    seed: int = 0,
-    device: str | None = None,
-    progress: bool = True,
-) -> Model:
-    """Fit a model on paired patches.
-
-    AdamW with warm-up, cosine decay, clipped gradients and an exponential moving average of the
-    weights, on random crops turned and mirrored at random. Two runs with one seed on one CPU give
-    the same weights.
-
-    Some networks need more than a loss of their output: variances are fitted to the error that is
-    left (Gaussian likelihood), the first generator of ``simulation-fusion-gan`` to the target, and
-    ``diffusion`` by its bridge instead of `loss`. The adversarial networks are fitted without their
-    adversary.
-
-    Parameters
-    ----------
-    data : Dataset or sequence of Dataset
-        Cloudy Sentinel-2 with Sentinel-1 in any accepted form, lazy or in memory; for example what
-        :func:`xcloudfree.datasets.sen12mscr` or :func:`xcloudfree.stac.load` return. Of several,
-        each is drawn equally often.
-    model : str, Path or Model
-        A name of :func:`xcloudfree.models.list`, a file, or a model from
-        :func:`xcloudfree.models.create` or an earlier fit, which is left unchanged.
-    target : str, Dataset or sequence of Dataset
-        Cloud-free reflectance: the variable of `data` that holds it, or a Dataset for each of
-        `data`, on the same grid and dates. A clear scene may be its own target: it gets simulated
-        clouds.
-    steps, batch, crop : int
-        Optimiser steps, samples per step, side of a crop in pixels.
-    learning_rate : float
-        Highest learning rate.
-    loss : {"paper", "l1-ssim", "error"}
-        Eq. 18 as printed; absolute error + 0.1 (1 - SSIM); or squared error + 0.01 (1 - SSIM); all
-        with the weights of eq. 17.
-    alpha : float
-        Weight of cloudy pixels in eq. 17.
-    simulated : float
-        Share of samples with simulated clouds over the target, 0 to 1.
-    shrinkage : float
-        For data from few regions: how far to move the mean of each target under its mask towards
-        the mean spectrum of all, 0 to 1.
-    mask : {"score", "reference-code", "l2a"}
-        Mask method for eq. 17 and for networks that read the mask.
-    seed : int
-        Of samples and clouds.
-    device : str, optional
-        Torch device; by default CUDA if there is one, else the CPU.
-    progress : bool
-        Whether to show a line with the loss while fitting.
-
-    Returns
-    -------
-    Model
-        Fitted copy; its specification tells level, quantity and this recipe.
-
-    Raises
-    ------
-    DataError
-        If the target is missing, patches are smaller than the crop, the level is undeclared, a
-        number is out of range, or the loss is not finite.
-    ModelError
-        If the loss or model is unknown.
-    MissingBandError, UnitsError
-        If the model or the mask needs what the data lacks, or units are undeclared.
-
-    References
-    ----------
-    Cloud-Aware SAR Fusion for Enhanced Optical Sensing in Space Missions, eq. 17-18.
-
-    Examples
-    --------
-    >>> import numpy as np, xarray as xr, xcloudfree as xcf
-    >>> dims = ("patch", "band", "y", "x")
-    >>> s2 = xr.DataArray(np.full((1, 13, 32, 32), 0.2, "float32"), dims=dims)
-    >>> s2 = s2.assign_coords(band=list(xcf.bands.S2_BANDS)).assign_attrs(processing_level="TOA")
-    >>> s1 = xr.DataArray(np.full((1, 2, 32, 32), -12.0, "float32"), attrs={"units": "dB"},
-    ...     dims=("patch", "polarisation", "y", "x"), coords={"polarisation": ["VV", "VH"]})
-    >>> patches = xr.Dataset({"s2": s2, "s1": s1, "target": s2})
-    >>> model = xcf.fit(patches, "carf-tiny", steps=1, batch=1, crop=32, progress=False)
-    >>> model.spec.trained
-    True
-    """
-    if loss not in LOSSES:
-        raise ModelError(
-            f"unknown loss {loss!r}, known are {sorted(LOSSES)}; "
-            "for eq. 18 call fit(..., loss='paper')"
-        )
-    _check_numbers(steps, batch, crop, alpha, simulated, shrinkage)
-    pairs = _pairs(data, target)
-    start = model if isinstance(model, Model) else models.load(model)
-    if start.spec.dates > 1:
-        raise ModelError(
-            f"{start.spec.name} reads {start.spec.dates} dates and fit() makes samples of one; "
-            'fit a network of one date, such as fit(..., model="uncrtaints")'
-        )
-    fitted = _copy(start, [scene for scene, _ in pairs])
-    samples = PatchSamples(pairs, spec=fitted.spec, crop=crop, simulated=simulated, mask=mask)
-    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    network = fitted.network.train().to(place, memory_format=torch.channels_last)
-    spectrum = torch.from_numpy(samples.mean_spectrum()).clamp(0, 1)
-    prior = getattr(network, "prior", None)
-    if prior is not None and not fitted.spec.trained:
-        with torch.no_grad():
-            prior.spectrum.bias.copy_(spectrum)
-    objective = _Objective(fitted, LOSSES[loss], alpha, shrinkage, spectrum.to(place))
-    optimiser = torch.optim.AdamW(_groups(network), lr=learning_rate, betas=(0.9, 0.99))
-    average = torch.optim.swa_utils.AveragedModel(
-        network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(_decay(steps))
-    )
-    bar = Progress("fit", steps, show=progress)
-    for step in range(steps):
-        drawn = samples.draw(np.random.default_rng([seed, step]), batch)
-        for group in optimiser.param_groups:
-            group["lr"] = learning_rate * _schedule(step, steps)
-        value = objective(network, drawn, place)
-        if not torch.isfinite(value):
-            raise DataError(
-                f"the loss is {value.item()} at step {step}; look for values without meaning in "
-                f"the data, or call fit(..., learning_rate={learning_rate / 10:g})"
-            )
-        optimiser.zero_grad(set_to_none=True)
-        value.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimiser.step()
-        average.update_parameters(network)
-        bar.step(f"loss {value.item():.4f}")
-    with torch.no_grad():  # the running statistics of the network itself stay
-        for own, mean in zip(network.parameters(), average.module.parameters(), strict=True):
-            own.copy_(mean)
-    recipe = (
-        f"{steps} steps of {batch} x {crop} px, learning rate {learning_rate:g}, loss {loss!r}, "
-        f"alpha {alpha:g}, simulated {simulated:g}, shrinkage {shrinkage:g}, seed {seed}, {place}"
-    )
-    spec = fitted.spec.replace(trained=True, note=recipe)
-    return Model(spec, network.to("cpu", memory_format=torch.contiguous_format))
-
-
-def _check_numbers(
-    steps: int, batch: int, crop: int, alpha: float, simulated: float, shrinkage: float
-) -> None:
-    for name, whole in (("steps", steps), ("batch", batch), ("crop", crop)):
-        if whole < 1:
-            raise DataError(f"{name} is {whole}; call fit(..., {name}=8) or another number above 0")
-    shares = {"alpha": alpha, "simulated": simulated, "shrinkage": shrinkage}
-    for name, share in shares.items():
-        if not 0 <= share <= 1:
-            raise DataError(f"{name} is {share}; call fit(..., {name}=0.5) or another from 0 to 1")
-
-
-def _pairs(
-    data: xr.Dataset | Sequence[xr.Dataset], target: str | xr.Dataset | Sequence[xr.Dataset]
-) -> list[tuple[Scene, Scene]]:
-    datasets = [data] if isinstance(data, xr.Dataset) else list(data)
-    if not datasets:
-        raise DataError("there is no data to fit on; call fit(dataset, ...)")
-    if isinstance(target, str):
-        return [pair(ds, target) for ds in datasets]
-    truths = [target] if isinstance(target, xr.Dataset) else list(target)
-    if len(truths) != len(datasets):
-        raise DataError(
-            f"there are {len(datasets)} datasets and {len(truths)} targets; "
-            "call fit(..., target=[one for each])"
-        )
-    return [pair(ds, truth) for ds, truth in zip(datasets, truths, strict=True)]
-
-
-def _copy(model: Model, scenes: Sequence[Scene]) -> Model:
-    """Copy to fit, with the level and the quantity that the data declares."""
-    levels = {s.level for s in scenes}
-    if len(levels) > 1 or None in levels:
-        raise DataError(
-            f"the data mixes levels or does not declare them ({levels}); declare what it is with "
-            'ds.cloudfree.calibrate(level="TOA"), or fit on one level'
-        )
-    changes: dict[str, Any] = {"level": levels.pop()}
-    quantities = {s.quantity for s in scenes} - {None}
-    if len(quantities) == 1:
-        changes["sar_quantity"] = quantities.pop()
-    if model.spec.trained:
-        changes.pop("sar_quantity", None)
-        if changes.pop("level", model.spec.level) != model.spec.level:
-            raise ModelError(
-                f"{model.spec.name} was fitted on {model.spec.level} and the data is not; "
-                "start from an untrained model with xcloudfree.models.create(...)"
-            )
-    return Model(model.spec.replace(**changes), deepcopy(model.network))
+from xcloudfree.train import checkpoints
+from xcloudfree.train.adversary import opponent
+from xcloudfree.train.drawn import Drawn
+from xcloudfree.train.journal import Journal
+from xcloudfree.train.objective import Objective, masked_error
+from xcloudfree.train.recipe import Recipe, halving_rate
+from xcloudfree.train.samples import Batch, Samples
 
 
 @dataclass(frozen=True)
-class _Objective:
-    """Value of the loss for a batch."""
+class Plan:
+    """All that a fit is given beside model and data.
 
-    model: Model
-    loss: Loss
-    alpha: float
-    shrinkage: float
-    spectrum: Tensor
+    Parameters
+    ----------
+    steps, batch : int
+        Optimiser steps and samples per step.
+    learning_rate : float
+        Highest one.
+    seed : int
+        Of everything random.
+    patience : int or None
+        Validations without improvement after which it stops.
+    recipe : Recipe
+        The rest.
+    identity : dict
+        What a checkpoint must share to be continued.
+    checkpoints, log : Path or None
+        Folders.
+    progress : bool
+        Whether to show a line.
+    """
 
-    def __call__(self, network: nn.Module, batch: Batch, device: torch.device) -> Tensor:
-        optical, sar = self.model.normalise(batch.cloudy, batch.sar, device)
-        target = torch.from_numpy(np.clip(batch.target, 0, 1)).to(device)
-        mask = torch.from_numpy(batch.mask.astype(np.float32)).to(device)
-        if self.shrinkage:
-            target = shrink_means(target, mask, self.spectrum, self.shrinkage)
-        extra: dict[str, Any] = {"mask": mask} if self.model.spec.needs_mask else {}
-        optical = optical.contiguous(memory_format=torch.channels_last)
-        preset, weights = PRESETS[self.model.spec.normalisation], cloud_weights(mask, self.alpha)
-        scaled = preset.to_scale(target)
-        beside: Tensor | float = 0.0
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            if isinstance(network, Diffusion):
-                return network.bridge_loss(scaled, optical, sar, weights=weights)
-            if not self.model.spec.variance:
-                prediction = network(optical, sar, **extra)
+    steps: int
+    batch: int
+    learning_rate: float
+    seed: int
+    patience: int | None
+    recipe: Recipe
+    identity: dict[str, Any]
+    checkpoints: Path | None
+    log: Path | None
+    progress: bool
+
+
+class Loop(LightningModule):
+    """Fit a network step by step; everything that the next step depends on can be written down.
+
+    Parameters
+    ----------
+    objective : Objective
+        The loss, with its model.
+    plan : Plan
+        Numbers.
+    held_out : list of Batch
+        For validation; may be empty.
+    shown : Batch or None
+        For pictures.
+    """
+
+    def __init__(
+        self, objective: Objective, plan: Plan, held_out: list[Batch], shown: Batch | None
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.objective, self.plan, self.held_out, self.shown = objective, plan, held_out, shown
+        self.network = objective.model.network.train()
+        self.average = torch.optim.swa_utils.AveragedModel(
+            self.network,
+            multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(plan.recipe.decay(plan.steps)),
+        ).requires_grad_(False)
+        self.opponent: nn.Module | None = None
+        if objective.loss == "adversarial":
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(plan.seed)
+                built = opponent(objective.model.spec.architecture, self.network)
+            self.opponent = built.train()
+        self.done, self.best, self.waited = 0, float("inf"), 0
+        self.best_state: dict[str, Tensor] = {}
+        self.restored: checkpoints.Tensors = {}
+        self.stopped = False
+        if plan.checkpoints is not None:
+            self._restore(plan.checkpoints)
+        self.journal = Journal(None)
+        self.bar = Progress("fit", plan.steps, show=plan.progress)
+        self.bar.count = self.done
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        """AdamW; for adversaries Adam as published."""
+        rate, recipe = self.plan.learning_rate, self.plan.recipe
+        made: list[torch.optim.Optimizer]
+        if self.opponent is None:
+            made = [torch.optim.AdamW(recipe.groups(self.network), lr=rate, betas=(0.9, 0.99))]
+        else:
+            made = [
+                torch.optim.Adam(m.parameters(), lr=rate, betas=(0.5, 0.999))
+                for m in (self.network, self.opponent)
+            ]
+        for number, optimiser in enumerate(made):
+            checkpoints.restore_optimiser(f"optimiser{number}", optimiser, self.restored)
+        return made
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, index: int) -> Any:
+        """Batches are arrays, which the objective moves."""
+        return batch
+
+    def training_step(self, item: tuple[int, Batch], index: int) -> None:
+        """One step."""
+        step, batch = item
+        share = halving_rate if self.opponent is not None else self.plan.recipe.rate
+        rate = self.plan.learning_rate * share(step, self.plan.steps)
+        optimisers = self._optimisers()
+        for optimiser in optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+        with self._seeded(step):
+            given = self.objective.tensors(batch, self.device)
+            if self.opponent is None:
+                value = self.objective.value(self.network, given)
+                self._finite(value, step, batch)
+                self._descend(optimisers[0], value, clip=self.plan.recipe.clip)
             else:
-                prediction, variance = network(optical, sar, variance=True, **extra)
-                beside = gaussian_nll(prediction.detach(), variance, scaled, weights)
-            if isinstance(network, SimulationFusion):
-                beside = simulation_loss(network.simulate(sar), scaled, weights)
-        reflectance = preset.to_reflectance(prediction.float())
-        return self.loss(reflectance, target, mask, self.alpha) + beside
+                met = self.objective.round(self.network, given)
+                judging = met.opponent_loss(self.opponent)  # type: ignore[arg-type]
+                self._descend(optimisers[1], judging)
+                value = met.generator_loss(self.opponent, self.network)  # type: ignore[arg-type]
+                self._finite(value, step, batch)
+                self._descend(optimisers[0], value)
+        self.average.update_parameters(self.network)
+        self.done = step + 1
+        self._note(step, value.item(), rate)
+
+    def fitted(self) -> dict[str, Tensor]:
+        """Weights to return: the best ones by validation, or the last; of the moving average."""
+        if self.best_state:
+            return self.best_state
+        if not self.done:
+            return self.network.state_dict()
+        return self.average.module.state_dict()
+
+    def _note(self, step: int, value: float, rate: float) -> None:
+        """Tell, validate, write down."""
+        values = {"loss": value, "learning_rate": rate}
+        text = f"loss {value:.4f}"
+        interval, last = self.plan.recipe.interval(self.plan.steps), self.plan.steps - 1
+        due = (step + 1) % interval == 0 or step == last
+        if due and self.held_out:
+            error = self._validate()
+            values["validation_error"] = error
+            text += f", validation error {error:.4f}"
+        self.bar.step(text)
+        self.journal.write(step, **values)
+        if not due:
+            return
+        if self.shown is not None:
+            self._show(step, self.shown)
+        self.journal.flush()
+        if self.plan.checkpoints is not None and self.trainer.is_global_zero:
+            self._write(self.plan.checkpoints)
+        if self.stopped:
+            self.trainer.should_stop = True
+
+    def _validate(self) -> float:
+        """Mean absolute error of the moving average under the masks of the held-out samples."""
+        network, total, count = self.average.module.eval(), 0.0, 0
+        for batch in self.held_out:
+            given = self.objective.tensors(batch, self.device)
+            error, number = masked_error(
+                self.objective.predict(network, given), given.target, given.mask
+            )
+            total, count = total + error, count + number
+        if not count:
+            raise DataError(
+                "the mask hides no valid pixel of the validation samples; call "
+                "fit(..., validation=...) with cloudy data, or simulated=1"
+            )
+        error = total / count
+        if error < self.best:
+            self.best, self.waited = error, 0
+            self.best_state = {k: v.clone() for k, v in network.state_dict().items()}
+        else:
+            self.waited += 1
+            stop = self.plan.patience is not None and self.waited >= self.plan.patience
+            self.stopped = self.trainer.strategy.reduce_boolean_decision(stop, all=False)
+        return error
+
+    def _show(self, step: int, batch: Batch) -> None:
+        given = self.objective.tensors(batch, self.device)
+        made = self.objective.predict(self.average.module.eval(), given)
+        columns = [batch.cloudy, made.cpu().numpy(), batch.target]
+        self.journal.picture(step, columns, self.objective.model.spec.optical_bands)
+
+    def _optimisers(self) -> list[torch.optim.Optimizer]:
+        found = self.optimizers(use_pl_optimizer=False)
+        return found if isinstance(found, list) else [found]
+
+    def _descend(
+        self, optimiser: torch.optim.Optimizer, value: Tensor, clip: float | None = None
+    ) -> None:
+        optimiser.zero_grad(set_to_none=True)
+        self.manual_backward(value)
+        if clip is not None:
+            nn.utils.clip_grad_norm_(self.network.parameters(), clip)
+        optimiser.step()
+
+    def _finite(self, value: Tensor, step: int, batch: Batch) -> None:
+        if torch.isfinite(value):
+            return
+        raise DataError(
+            f"the loss is {value.item()} at step {step}, of {'; '.join(batch.origins) or 'a batch'}"
+            "; look there for values without meaning, or call "
+            f"fit(..., learning_rate={self.plan.learning_rate / 10:g})"
+        )
+
+    @contextmanager
+    def _seeded(self, step: int) -> Iterator[None]:
+        """What layers draw depends on the seed and the step alone, and leaves no trace."""
+        key = np.random.SeedSequence([self.plan.seed, step, self.global_rank])
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(int(key.generate_state(1)[0]))
+            yield
+
+    def _write(self, folder: Path) -> None:
+        parts = {"network": self.network, "average": self.average}
+        if self.opponent is not None:
+            parts["opponent"] = self.opponent
+        tensors = {f"{p}.{k}": v for p, m in parts.items() for k, v in m.state_dict().items()}
+        tensors |= {f"best.{k}": v for k, v in self.best_state.items()}
+        for number, optimiser in enumerate(self._optimisers()):
+            tensors |= checkpoints.optimiser_tensors(f"optimiser{number}", optimiser)
+        state = {"step": self.done, "waited": self.waited, "stopped": self.stopped}
+        best = self.best if self.best_state else None
+        checkpoints.write(folder, tensors, {"identity": self.plan.identity, "best": best, **state})
+
+    def _restore(self, folder: Path) -> None:
+        found = checkpoints.read(folder, self.plan.identity)
+        if found is None:
+            return
+        self.restored, about = found
+        self.network.load_state_dict(checkpoints.chosen("network.", self.restored))
+        self.average.load_state_dict(checkpoints.chosen("average.", self.restored))
+        if self.opponent is not None:
+            self.opponent.load_state_dict(checkpoints.chosen("opponent.", self.restored))
+        self.best_state = checkpoints.chosen("best.", self.restored)
+        self.done, self.waited, self.stopped = about["step"], about["waited"], about["stopped"]
+        self.best = float("inf") if about["best"] is None else about["best"]
 
 
-def _groups(network: nn.Module) -> Iterator[dict[str, Any]]:
-    """Weight decay for matrices and kernels only."""
-    named = list(network.named_parameters())
-    heavy = [p for n, p in named if p.ndim > 1 and "relative_bias" not in n]
-    light = [p for n, p in named if p.ndim <= 1 or "relative_bias" in n]
-    yield {"params": heavy, "weight_decay": 1e-4}
-    yield {"params": light, "weight_decay": 0.0}
+def run(loop: Loop, samples: Samples, device: torch.device) -> None:
+    """Do the steps that are left.
+
+    Parameters
+    ----------
+    loop : Loop
+        Perhaps restored from a checkpoint.
+    samples : Samples
+        To draw from.
+    device : torch.device
+        Where to.
+    """
+    plan = loop.plan
+    if loop.stopped or loop.done >= plan.steps:
+        return
+    loop.network.to(memory_format=torch.channels_last)
+    several = plan.recipe.devices > 1
+    accelerator = {"cuda": "gpu"}.get(device.type, device.type)
+    which: Any = plan.recipe.devices
+    if device.type == "cuda" and not several:
+        which = [device.index or 0]
+    quiet = logging.getLogger("lightning.pytorch")
+    level, filters = quiet.level, warnings.catch_warnings()
+    quiet.setLevel(logging.ERROR)
+    with filters:
+        warnings.filterwarnings("ignore", module=r"lightning\\..*")
+        try:
+            trainer = Trainer(
+                accelerator=accelerator,
+                devices=which,
+                strategy="ddp_find_unused_parameters_true" if several else "auto",
+                max_epochs=1,
+                logger=False,
+                enable_checkpointing=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                use_distributed_sampler=False,
+            )
+            rank = trainer.global_rank if several else None
+            loop.bar.show = loop.bar.show and trainer.is_global_zero
+            drawn = Drawn(
+                samples, plan.batch, plan.seed, loop.done, plan.steps, _threads(plan, device), rank
+            )
+            with Journal(plan.log if trainer.is_global_zero else None, loop.done) as loop.journal:
+                trainer.fit(loop, drawn)
+        except SystemExit as error:  # what Lightning makes of Ctrl-C
+            raise KeyboardInterrupt from error
+        finally:
+            quiet.setLevel(level)
 
 
-def _schedule(step: int, steps: int) -> float:
-    """Linear warm-up, then a cosine to 1/200."""
-    warm = min(500, max(1, steps // 10))
-    if step < warm:
-        return (step + 1) / warm
-    done = (step - warm) / max(1, steps - warm)
-    return 0.005 + 0.995 * 0.5 * (1 + math.cos(math.pi * done))
+def _threads(plan: Plan, device: torch.device) -> int:
+    import os
 
-
-def _decay(steps: int) -> float:
-    """Moving average over about a tenth of the run, at most 1000 steps."""
-    return min(0.999, 1 - 10 / max(steps, 20))
+    if plan.recipe.threads is not None:
+        return plan.recipe.threads
+    return 1 if device.type == "cpu" else min(8, os.cpu_count() or 1)

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-Loss = Callable[[Tensor, Tensor, Tensor, float], Tensor]
-"""``loss(prediction, target, mask, alpha)``; a NaN in the target counts for nothing."""
+Loss = Callable[[Tensor, Tensor, Tensor, float, Tensor], Tensor]
+"""``loss(prediction, target, mask, alpha, cloudy)``; a NaN in the target counts for nothing."""
 
 
 def cloud_weights(mask: Tensor, alpha: float) -> Tensor:
@@ -109,6 +109,76 @@ def cloud_aware_loss(
     return (weights * each).sum() / (known.sum() * each.shape[1]).clamp(min=1)
 
 
+def reference_code_loss(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """Loss of the authors' published code, which is not eq. 18.
+
+    Parameters
+    ----------
+    prediction, target : Tensor
+        Reflectance, (n, bands, h, w); NaN in `target` is left out.
+    mask : Tensor
+        1 where cloudy, (n, 1, h, w).
+
+    Returns
+    -------
+    Tensor
+        ``2 mean(M |e|) + 0.5 mean |e| + 0.5 (1 - mean SSIM)``, all means over all pixels, so that
+        cloudy pixels weigh 2.5 and clear ones 0.5.
+
+    Examples
+    --------
+    >>> y = torch.full((1, 1, 32, 32), 0.25)
+    >>> round(float(reference_code_loss(y, y, torch.ones(1, 1, 32, 32))), 6)
+    0.0
+    """
+    known = torch.isfinite(target).all(1, keepdim=True)
+    target = torch.where(known, target, prediction.detach())
+    error = (prediction - target).abs()
+    structure = 1 - ssim_map(prediction, target)
+    each = (2 * mask + 0.5) * error + 0.5 * structure
+    return _known_mean(each, known)
+
+
+def carl(
+    prediction: Tensor, target: Tensor, mask: Tensor, cloudy: Tensor, *, weight: float = 1.0
+) -> Tensor:
+    """Cloud-adaptive regularised loss of DSen2-CR.
+
+    What is clear in the input shall stay as it is, so that the season of the target's date is not
+    learned there.
+
+    Parameters
+    ----------
+    prediction, target, cloudy : Tensor
+        Reflectance, (n, bands, h, w); NaN in `target` is left out, NaN in `cloudy` is the target's.
+    mask : Tensor
+        1 where clouds or shadows are, (n, 1, h, w).
+    weight : float
+        Lambda, of the error against the target everywhere.
+
+    Returns
+    -------
+    Tensor
+        ``mean |M (p - y) + (1 - M) (p - x)| + lambda mean |p - y|``.
+
+    References
+    ----------
+    Meraner et al. (2020), ISPRS Journal of Photogrammetry and Remote Sensing 166, eq. 5.
+
+    Examples
+    --------
+    >>> p, y, x = (torch.full((1, 1, 1, 2), v) for v in (0.0, 0.1, 0.4))
+    >>> round(float(carl(p, y, torch.tensor([[[[1.0, 0.0]]]]), x)), 3)
+    0.35
+    """
+    known = torch.isfinite(target).all(1, keepdim=True)
+    target = torch.where(known, target, prediction.detach())
+    cloudy = torch.where(torch.isfinite(cloudy), cloudy, target)
+    wanted = mask * target + (1 - mask) * cloudy
+    each = (prediction - wanted).abs() + weight * (prediction - target).abs()
+    return _known_mean(each, known)
+
+
 def gaussian_nll(mean: Tensor, variance: Tensor, target: Tensor, weights: Tensor) -> Tensor:
     """Negative log-likelihood of independent Gaussians, without its constant.
 
@@ -204,20 +274,28 @@ def shrink_means(target: Tensor, mask: Tensor, spectrum: Tensor, amount: float) 
     return target - amount * (mean - spectrum[:, None, None]) * (count > 0)
 
 
-def _l1_ssim(prediction: Tensor, target: Tensor, mask: Tensor, alpha: float) -> Tensor:
-    return cloud_aware_loss(prediction, target, mask, alpha, pixel=1.0, structure=0.1, error="l1")
-
-
-def _error(prediction: Tensor, target: Tensor, mask: Tensor, alpha: float) -> Tensor:
-    return cloud_aware_loss(prediction, target, mask, alpha, pixel=1.0, structure=0.01)
+def _plain(prediction: Tensor, target: Tensor, power: int) -> Tensor:
+    known = torch.isfinite(target).all(1, keepdim=True)
+    error = torch.where(known, target - prediction, 0)
+    return _known_mean(error.abs() ** power, known)
 
 
 LOSSES: dict[str, Loss] = {
-    "paper": cloud_aware_loss,
-    "l1-ssim": _l1_ssim,
-    "error": _error,
+    "paper": lambda p, y, m, a, x: cloud_aware_loss(p, y, m, a),
+    "reference-code": lambda p, y, m, a, x: reference_code_loss(p, y, m),
+    "carl": lambda p, y, m, a, x: carl(p, y, m, x),
+    "l1-ssim": lambda p, y, m, a, x: cloud_aware_loss(
+        p, y, m, a, pixel=1.0, structure=0.1, error="l1"
+    ),
+    "error": lambda p, y, m, a, x: cloud_aware_loss(p, y, m, a, pixel=1.0, structure=0.01),
+    "l1": lambda p, y, m, a, x: _plain(p, y, 1),
+    "mse": lambda p, y, m, a, x: _plain(p, y, 2),
 }
 """Losses by the name that :func:`xcloudfree.fit` takes."""
+
+
+def _known_mean(each: Tensor, known: Tensor) -> Tensor:
+    return (each * known).sum() / (known.sum() * each.shape[1]).clamp(min=1)
 
 
 def _weighted_mean(values: Tensor, weights: Tensor) -> Tensor:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import xarray as xr
@@ -17,11 +18,15 @@ from xcloudfree.kernels.radiometry import Calibration
 from xcloudfree.models.spec import ModelSpec
 from xcloudfree.recognise import read
 from xcloudfree.scene import Scene
+from xcloudfree.train.reading import Kept, Planes, cached, planes
 
 Array = NDArray[np.float32]
 
 ENOUGH_CLOUD = 0.1
 """Share of a crop that must be occluded for its own clouds to be worth learning from."""
+
+LOOKED_AT = 256
+"""Samples of a dataset, evenly spaced, from which its mean and its faults are found."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +41,38 @@ class Batch:
         Backscatter in dB, (n, polarisation, y, x).
     mask : ndarray of bool
         True where occluded, (n, 1, y, x).
+    context : ndarray, optional
+        What other dates say, (n, planes, y, x), for networks that read it.
+    origins : tuple of str
+        Where each sample comes from, for messages.
     """
 
     cloudy: Array
     target: Array
     sar: Array
     mask: NDArray[np.bool_]
+    context: Array | None = None
+    origins: tuple[str, ...] = ()
+
+
+class Samples(Protocol):
+    """What the loop draws from; all that is random comes from the generator that it is given."""
+
+    def draw(self, rng: np.random.Generator, size: int) -> Batch:
+        """Draw a batch of `size` samples."""
+
+    def mean_spectrum(self) -> Array:
+        """Mean reflectance of the target in each band that the network reads."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Arrays of one dataset, each (sample, band, y, x), and the names of its samples."""
+
+    cloudy: Planes
+    target: Planes
+    sar: Planes
+    names: tuple[str, ...]
 
 
 class PatchSamples:
@@ -49,7 +80,7 @@ class PatchSamples:
 
     Each dataset is drawn equally often, so one dataset a region weighs regions alike. A crop with
     hardly any cloud gets simulated ones: the few pixels that a mask takes there are bright ground,
-    and would teach that what clouds hide is bright.
+    and would teach that what clouds hide is bright. A pixel without backscatter asks for nothing.
 
     Parameters
     ----------
@@ -63,11 +94,16 @@ class PatchSamples:
         Share of samples in which simulated clouds over the target replace the cloudy image.
     mask : {"score", "reference-code", "l2a"}
         Method of the mask, see :func:`xcloudfree.masks.mask`.
+    cache : Path, optional
+        Folder for a copy of the decoded arrays in chunks of about a crop.
+    cloudy_targets : {"refuse", "omit", "keep"}
+        What to do where the mask finds clouds in the target: refuse targets that are mostly under
+        cloud, ask nothing of those pixels, or take them for ground.
 
     Raises
     ------
     DataError
-        If a patch is smaller than the crop, or no target is clear.
+        If a patch is smaller than the crop, or a target is under cloud, or there is no backscatter.
     MissingBandError
         If the model or the mask needs what the data lacks.
     """
@@ -80,6 +116,8 @@ class PatchSamples:
         crop: int,
         simulated: float,
         mask: str,
+        cache: Path | None = None,
+        cloudy_targets: Literal["refuse", "omit", "keep"] = "refuse",
     ) -> None:
         if mask not in METHODS or METHODS[mask].bands == ("SCL",):
             raise DataError(
@@ -88,18 +126,43 @@ class PatchSamples:
             )
         self.spec, self.crop, self.simulated, self.method = spec, crop, simulated, METHODS[mask]
         self.bands = tuple(dict.fromkeys((*spec.optical_bands, *self.method.bands)))
-        self.sources = [self._arrays(scene, truth, mask) for scene, truth in data]
-        for cloudy, _, _ in self.sources:
-            if min(cloudy.shape[-2:]) < crop:
+        self.omit, kept = cloudy_targets == "omit", Kept()
+        self.sources = []
+        for number, (scene, truth) in enumerate(data):
+            arrays = self._arrays(scene, truth, mask)
+            height, width = arrays[0].shape[-2:]
+            if min(height, width) < crop:
                 raise DataError(
-                    f"patches of {cloudy.shape[-2]}x{cloudy.shape[-1]} px are smaller than the "
-                    f"crop; call fit(..., crop={min(cloudy.shape[-2:])})"
+                    f"patches of {height}x{width} px are smaller than the "
+                    f"crop; call fit(..., crop={min(height, width)})"
                 )
+            names = _names(scene, arrays[0].shape[0])
+            if cache is None:
+                cloudy, target, sar = (planes(a, kept) for a in arrays)
+            else:
+                cloudy, target, sar = cached(cache / str(number), arrays, names, crop)
+            self.sources.append(Source(cloudy, target, sar, names))
+        for number, source in enumerate(self.sources):
+            self._examine(number, source, refuse=cloudy_targets == "refuse")
+
+    @property
+    def crops(self) -> int:
+        """Number of distinct crops, each turned and mirrored in eight ways."""
+        sizes = [s.cloudy.shape for s in self.sources]
+        return 8 * sum(n * (h - self.crop + 1) * (w - self.crop + 1) for n, _, h, w in sizes)
 
     def mean_spectrum(self) -> Array:
         """Mean of the target in each band, each dataset weighing alike: the best constant guess."""
-        means = [t.mean(dim=["sample", "y", "x"], dtype="float64") for _, t, _ in self.sources]
-        spectrum = np.mean([m.values for m in means], axis=0)[: len(self.spec.optical_bands)]
+        count, means = len(self.spec.optical_bands), []
+        for source in self.sources:
+            total, known = np.zeros(count), np.zeros(count)
+            for sample in _looked_at(source):
+                target = np.asarray(source.target[sample, :count, :, :], np.float64)
+                total += np.nansum(target, (1, 2))
+                known += np.isfinite(target).sum((1, 2))
+            with np.errstate(invalid="ignore"):
+                means.append(total / known)
+        spectrum = np.mean(means, axis=0)
         if not np.isfinite(spectrum).all():
             raise DataError(
                 "a dataset has no valid target pixel in some band; "
@@ -122,31 +185,61 @@ class PatchSamples:
         Batch
         """
         samples = [self._one(rng) for _ in range(size)]
-        cloudy, target, sar, mask = (np.stack(parts) for parts in zip(*samples, strict=True))
-        return Batch(cloudy, target, sar, mask)
+        *arrays, origins = zip(*samples, strict=True)
+        cloudy, target, sar, mask = (np.stack(parts) for parts in arrays)
+        return Batch(cloudy, target, sar, mask, origins=origins)
 
-    def _one(self, rng: np.random.Generator) -> tuple[Array, Array, Array, NDArray[np.bool_]]:
-        source = self.sources[rng.integers(len(self.sources))]
-        sample = int(rng.integers(source[0].shape[0]))
-        height, width = source[0].shape[-2:]
+    def _one(self, rng: np.random.Generator) -> tuple[Array, Array, Array, NDArray[np.bool_], str]:
+        number = int(rng.integers(len(self.sources)))
+        source = self.sources[number]
+        sample = int(rng.integers(source.cloudy.shape[0]))
+        height, width = source.cloudy.shape[-2:]
         y, x = (int(rng.integers(n - self.crop + 1)) for n in (height, width))
-        window = (sample, slice(None), slice(y, y + self.crop), slice(x, x + self.crop))
-        cloudy, target, sar = (np.asarray(a[window].values) for a in source)
+        rows, columns = slice(y, y + self.crop), slice(x, x + self.crop)
+        window = (sample, slice(None), rows, columns)
+        cloudy, target, sar = source.cloudy[window], source.target[window], source.sar[window]
+        if self.omit:
+            target = np.where(self._mask(target), np.float32(np.nan), target)
         mask = self._mask(cloudy)
         if rng.random() < self.simulated or mask.mean() < ENOUGH_CLOUD:
             cover = rng.uniform(0.2, 0.9)
             sky = simulate_clouds(target, rng=rng, cover=cover, bands=self.bands)
             cloudy, mask = sky.cloudy, self._mask(sky.cloudy)
-        flip, turns = bool(rng.integers(2)), int(rng.integers(4))
         count = len(self.spec.optical_bands)
-        planes = (cloudy[:count], target[:count], sar)
-        cloudy, target, sar = (_symmetry(a, flip, turns) for a in planes)
+        heard = np.isfinite(sar).all(0)
+        if not heard.all():
+            target = np.where(heard, target, np.float32(np.nan))
+        flip, turns = bool(rng.integers(2)), int(rng.integers(4))
+        images = (cloudy[:count], target[:count], sar)
+        cloudy, target, sar = (_symmetry(a, flip, turns) for a in images)
         hidden = _symmetry(mask, flip, turns) | ~np.isfinite(cloudy).all(0)
-        return cloudy, target, sar, hidden[None]
+        where = f"rows {y}:{rows.stop}, columns {x}:{columns.stop}"
+        origin = f"dataset {number}, {source.names[sample]}, {where}"
+        return cloudy, target, sar, hidden[None], origin
 
     def _mask(self, cloudy: Array) -> NDArray[np.bool_]:
         bands = dict(zip(self.bands, cloudy, strict=True))
         return self.method.kernel(bands, Calibration(), self.method.threshold)
+
+    def _examine(self, number: int, source: Source, *, refuse: bool) -> None:
+        """Refuse what nothing can be learned from."""
+        hidden, heard = [], False
+        for sample in _looked_at(source):
+            whole = (sample, slice(None), slice(None), slice(None))
+            heard = heard or bool(np.isfinite(source.sar[whole]).all(0).any())
+            if refuse and self._mask(source.target[whole]).mean() > 0.5:
+                hidden.append(source.names[sample])
+        if not heard:
+            raise DataError(
+                f"dataset {number} has no valid backscatter; load the passes nearest in time, as "
+                "xcloudfree.stac.load(...) does, or leave it out"
+            )
+        if hidden:
+            raise DataError(
+                f"of dataset {number} {len(hidden)} targets lie mostly under cloud by the mask: "
+                f"{', '.join(hidden[:8])}; leave them out, or where the ground is that bright call "
+                "fit(..., recipe=Recipe(cloudy_targets='keep'))"
+            )
 
     def _arrays(
         self, scene: Scene, truth: Scene, mask: str
@@ -209,6 +302,20 @@ def _samples(array: xr.DataArray, lead: list[Any]) -> xr.DataArray:
         return bare.rename({lead[0]: "sample"})
     bare = bare.expand_dims("sample") if not lead else bare.stack(sample=lead, create_index=False)
     return bare.transpose("sample", "band", ...)
+
+
+def _names(scene: Scene, count: int) -> tuple[str, ...]:
+    """What the samples are called along the dimension before the spatial ones."""
+    coordinates = scene.source.coords
+    if len(scene.lead) == 1 and scene.lead[0] in coordinates:
+        return tuple(f"{scene.lead[0]} {v}" for v in coordinates[scene.lead[0]].values)
+    return tuple(f"sample {i}" for i in range(count))
+
+
+def _looked_at(source: Source) -> range:
+    """Samples that stand for the dataset: all, or evenly spaced ones of many."""
+    count = source.cloudy.shape[0]
+    return range(0, count, -(-count // LOOKED_AT))
 
 
 def _symmetry(array: NDArray[Any], flip: bool, turns: int) -> NDArray[Any]:

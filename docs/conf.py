@@ -1,0 +1,72 @@
+"""The documentation site: ``make docs``."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from pathlib import Path
+
+import sphinx_autosummary_accessors
+
+import xcloudfree
+
+DOCS = Path(__file__).parent
+sys.path.insert(0, str(DOCS))
+
+project = "xcloudfree"
+author = "The xcloudfree developers"
+copyright = "The xcloudfree developers, Apache-2.0"
+version = release = xcloudfree.__version__
+
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.mathjax",
+    "numpydoc",
+    "sphinx_autosummary_accessors",
+    "myst_nb",
+    "references",
+]
+templates_path = ["_templates", sphinx_autosummary_accessors.templates_path]
+exclude_patterns = ["_build", "**/.ipynb_checkpoints", "examples/*.py"]
+
+# API reference. Types stand in the docstrings; in signatures they hide the names.
+autosummary_generate = True
+autodoc_typehints = "none"
+autodoc_default_options = {"exclude-members": "__init__, __new__"}
+numpydoc_show_class_members = False
+numpydoc_xref_param_type = False
+add_module_names = False
+nitpicky = True
+nitpick_ignore_regex = [("py:class", r".*"), ("py:data", r".*"), ("py:func", r".*kernels.*")]
+"""Types are words for readers; constants and kernels are not in the reference."""
+
+# Pages and notebooks are executed from nothing; an exception ends the build.
+myst_enable_extensions = ["colon_fence", "dollarmath"]
+myst_heading_anchors = 3
+nb_execution_mode = os.environ.get("XCLOUDFREE_NOTEBOOKS", "force")
+nb_execution_in_temp = True
+nb_execution_timeout = 300
+nb_execution_raise_on_error = True
+nb_merge_streams = True
+os.environ["PYTHONPATH"] = str(DOCS.parent)
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
+warnings.filterwarnings("ignore", category=DeprecationWarning)
+
+html_theme = "pydata_sphinx_theme"
+html_title = "xcloudfree"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_show_sourcelink = False
+html_theme_options = {
+    "navigation_with_keys": False,
+    "show_toc_level": 2,
+    "header_links_before_dropdown": 6,
+    "secondary_sidebar_items": ["page-toc"],
+    "article_footer_items": [],
+    "footer_start": ["copyright"],
+    "footer_end": [],
+}
+html_sidebars = {"index": [], "start": [], "concepts": []}

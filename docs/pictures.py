@@ -1,0 +1,82 @@
+"""Draw the pictures of docs/concepts.md: ``python docs/pictures.py``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+
+import xcloudfree as xcf
+from xcloudfree.kernels.windows import Span, span
+
+IMAGES = Path(__file__).parent / "images"
+SIDE = 320
+BLOCK = (112, 208)
+SEED = 5
+
+
+def halo(path: Path) -> None:
+    """What is read for a block, and what comes out if less is read or from elsewhere."""
+    model = xcf.models.load("carf-small-demo")
+    stride, reach = model.spec.stride, model.spec.reach
+    assert reach is not None
+    right = span(*BLOCK, SIDE, halo=reach, stride=stride)
+    shifted = Span(*BLOCK, right.read_start + 2, right.read_stop + 2)
+    none = span(*BLOCK, SIDE, halo=0, stride=stride)
+
+    figure, axes = plt.subplots(1, 4, figsize=(11, 3.3), layout="constrained")
+    _plan(axes[0], right, stride)
+    whole = _output(model, slice(0, SIDE))[:, slice(*BLOCK), slice(*BLOCK)]
+    cases = (
+        ("reach, on the grid", right),
+        ("no halo", none),
+        ("reach, 2 px off the grid", shifted),
+    )
+    for ax, (title, read) in zip(axes[1:], cases, strict=True):
+        out = _output(model, slice(read.read_start, read.read_stop))[:, read.core, read.core]
+        wrong = np.abs(out - whole).max(0) / whole.std()
+        shown = ax.imshow(wrong, cmap="magma", vmin=0, vmax=0.5)
+        share = np.mean(wrong > 0)
+        ax.set_title(f"{title}\n{share:.0%} of the pixels differ", fontsize=10)
+        ax.set_xticks([])
+        ax.set_yticks([])
+    bar = figure.colorbar(shown, ax=axes[1:], shrink=0.8, extend="max")
+    bar.set_label("difference to the whole,\nby its standard deviation")
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def _plan(ax: Axes, read: Span, stride: int) -> None:
+    for line in range(0, SIDE + 1, stride):
+        ax.axhline(line, color="0.85", lw=0.6)
+        ax.axvline(line, color="0.85", lw=0.6)
+    squares = (
+        (read.read_start, read.read_stop, "#4477aa", "read"),
+        (read.start, read.stop, "#ddaa33", "written"),
+    )
+    for low, high, colour, name in squares:
+        side = high - low
+        ax.add_patch(Rectangle((low, low), side, side, color=colour, alpha=0.6, lw=0))
+        ax.text(low + 4, low + 4, name, va="top", fontsize=10)
+    ax.set(xlim=(0, SIDE), ylim=(SIDE, 0), aspect="equal", xticks=[], yticks=[])
+    ax.set_title(f"one block on the scene\nlines: grid of {stride} px", fontsize=10)
+
+
+def _output(model: xcf.models.model.Model, window: slice) -> np.ndarray:
+    scene = xcf.datasets.simulate_scene((SIDE, SIDE), seed=SEED, cover=0.4).isel(time=0)
+    cut = scene.isel(y=window, x=window)
+    optical = cut[list(xcf.bands.S2_BANDS)].to_dataarray().values[None]
+    sar = cut[["VV", "VH"]].to_dataarray().values[None]
+    with torch.inference_mode():
+        mask = torch.from_numpy(cut.cloudfree.mask().values[None, None].astype("float32"))
+        images = model.normalise(optical, sar, torch.device("cpu"))
+        out = model.network(*images, mask=mask)
+    return out[0].numpy()
+
+
+if __name__ == "__main__":
+    halo(IMAGES / "halo.png")

@@ -1,0 +1,47 @@
+"""Links to objects by any path under which they can be imported, for the site's build."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.util.nodes import make_refnode
+
+
+def setup(app: Sphinx) -> None:
+    """Register the extension."""
+    app.connect("missing-reference", resolve)
+
+
+def resolve(app: Sphinx, env: Any, node: Any, content: nodes.Element) -> nodes.Element | None:
+    """Where a docstring names an object otherwise than the reference does, link it all the same."""
+    if node.get("refdomain") != "py":
+        return None
+    target, objects = node["reftarget"], env.get_domain("py").objects
+    prefixes = ("", f"{node.get('py:module')}.{node.get('py:class')}.", f"{node.get('py:module')}.")
+    wanted = [found for prefix in prefixes for found in _imported(prefix + target)]
+    same = [n for n in objects if any(a is b for a in _imported(n) for b in wanted)]
+    same = same or [n for n in objects if n.split(".")[-1] == target]
+    if not same:
+        return None
+    entry = objects[same[0]]
+    return make_refnode(app.builder, node["refdoc"], entry.docname, entry.node_id, content, same[0])
+
+
+@cache
+def _imported(path: str) -> tuple[Any, ...]:
+    """What a dotted path may mean: a package may hold a module and a function of one name."""
+    parts = path.split(".")
+    out = []
+    for cut in range(1, len(parts) + 1):
+        try:
+            found = import_module(".".join(parts[:cut]))
+        except ImportError:
+            break
+        for part in parts[cut:]:
+            found = getattr(found, part, None)
+        out += [] if found is None else [found]
+    return tuple(out)

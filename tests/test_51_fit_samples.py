@@ -1,0 +1,130 @@
+"""Samples: read once, cached, without what is hidden in targets or silent in radar."""
+
+import numpy as np
+import pytest
+
+import xcloudfree as xcf
+from tests.field import QUICK, fields
+from xcloudfree.exceptions import DataError
+from xcloudfree.train import Recipe
+from xcloudfree.train.reading import Chunks, Kept
+from xcloudfree.train.samples import PatchSamples, pair
+
+
+def drawn(ds, size=6, **options):
+    spec = xcf.models.load("carf-tiny").spec
+    settings = {"crop": 32, "simulated": 0.5, "mask": "score"} | options
+    samples = PatchSamples([pair(ds, "target")], spec=spec, **settings)
+    return samples.draw(np.random.default_rng(3), size)
+
+
+def assert_same(one, other):
+    for name in ("cloudy", "target", "sar", "mask"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+
+
+@pytest.mark.parametrize("chunks", [{"patch": 2}, {"y": 17, "x": 9}, {"patch": 1, "y": 48, "x": 5}])
+def test_chunks_do_not_matter(chunks):
+    assert_same(drawn(fields()), drawn(fields().chunk(chunks)))
+
+
+def test_a_chunk_is_read_once():
+    reads = []
+
+    def count(block):
+        reads.append(block.shape)
+        return block
+
+    ds = fields().chunk(patch=1, y=24, x=24)
+    array = ds.s2.copy(data=ds.s2.data.map_blocks(count, meta=ds.s2.data._meta))
+    array = array.rename(patch="sample")
+    planes, rng = Chunks(array, Kept()), np.random.default_rng(0)
+    for _ in range(50):
+        y, x = rng.integers(0, 16, 2)
+        window = (int(rng.integers(3)), slice(None), slice(y, y + 32), slice(x, x + 32))
+        np.testing.assert_array_equal(planes[window], fields().s2.values[window])
+    assert len(reads) == 3 * 2 * 2
+
+
+def test_what_is_kept_has_a_limit():
+    array = fields().s2.rename(patch="sample").chunk(sample=1)
+    kept = Kept(limit=array.nbytes // 3)
+    planes = Chunks(array, kept)
+    for sample in (0, 1, 2, 1, 0):
+        planes[sample, slice(None), slice(0, 4), slice(0, 4)]
+        assert len(kept.chunks) == 1
+
+
+def test_the_cache_gives_the_same_and_knows_its_data(tmp_path):
+    folder = tmp_path / "cache"
+    plain, first = drawn(fields()), drawn(fields(), cache=folder)
+    (folder / "0" / "about.json").stat()
+    assert_same(plain, first)
+    assert_same(plain, drawn(fields(), cache=folder))
+    with pytest.raises(DataError, match="other data"):
+        drawn(fields(seed=7), cache=folder)
+    (tmp_path / "mine/0").mkdir(parents=True)
+    (tmp_path / "mine/0/notes.txt").write_text("something")
+    with pytest.raises(DataError, match="something else"):
+        drawn(fields(), cache=tmp_path / "mine")
+
+
+def test_a_fit_from_the_cache_is_the_same(tmp_path):
+    plain = xcf.fit(fields(), "carf-tiny", **QUICK)
+    assert xcf.fit(fields().chunk(patch=1), "carf-tiny", cache=tmp_path / "c", **QUICK).digest == (
+        plain.digest
+    )
+
+
+def under_cloud(ds, rows):
+    target = ds.target.copy()
+    target[0, :, :rows] = 0.8
+    target[0, 10, :rows], target[0, 11, :rows] = 0.1, 0.4
+    return ds.assign(target=target)
+
+
+def test_targets_under_cloud_are_refused_left_out_or_kept():
+    cloudy = under_cloud(fields(), rows=30)
+    with pytest.raises(DataError, match=r"1 targets lie mostly under cloud.*sample 0.*'keep'"):
+        drawn(cloudy)
+    omitted = drawn(cloudy, 30, cloudy_targets="omit", simulated=0.0)
+    assert np.isnan(omitted.target).any()
+    assert np.nanmax(omitted.target) < 0.5
+    kept = drawn(cloudy, 30, cloudy_targets="keep", simulated=0.0)
+    assert kept.target.max() > 0.5
+    fitted = xcf.fit(cloudy, "carf-tiny", recipe=Recipe(cloudy_targets="omit"), **QUICK)
+    assert all(p.isfinite().all() for p in fitted.network.parameters())
+
+
+def test_a_mask_that_hides_everything_is_refused():
+    """Reflectance that is ten times too high, as of a forgotten scale."""
+    ds = fields()
+    bright = ds.assign(
+        s2=ds.s2.copy(data=ds.s2.values * 10), target=ds.target.copy(data=ds.target.values * 10)
+    )
+    bright.target[:, 11] = 0.1
+    with pytest.raises(DataError, match="3 targets lie mostly under cloud"):
+        xcf.fit(bright, "carf-tiny", **QUICK)
+
+
+def test_pixels_without_radar_ask_for_nothing():
+    ds = fields()
+    ds.s1[:, 1, :, 30:] = np.nan
+    batch = drawn(ds, 20)
+    silent = ~np.isfinite(batch.sar).all(1)
+    assert silent.any()
+    assert np.isnan(np.moveaxis(batch.target, 1, -1)[silent]).all()
+    assert np.isfinite(np.moveaxis(batch.target, 1, -1)[~silent]).all()
+    ds.s1[:] = np.nan
+    with pytest.raises(DataError, match="no valid backscatter"):
+        drawn(ds)
+
+
+def test_samples_say_where_they_come_from():
+    ds = fields().assign_coords(patch=["north", "south", "west"])
+    batch = drawn(ds, 8)
+    for target, origin in zip(batch.target, batch.origins, strict=True):
+        _, name, rows, columns = origin.split(", ")
+        (y0, y1), (x0, x1) = (map(int, part.split()[1].split(":")) for part in (rows, columns))
+        there = ds.target.sel(patch=name.split()[1]).values[:, y0:y1, x0:x1]
+        np.testing.assert_allclose(np.sort(target.ravel()), np.sort(there.ravel()))

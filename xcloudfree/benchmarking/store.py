@@ -1,0 +1,110 @@
+"""Figures of finished pairs of method and case: a small file each, in a folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import asdict, dataclass, field
+from hashlib import blake2b
+from pathlib import Path
+from uuid import uuid4
+
+_FORM = 1
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is known of one method on one case.
+
+    Parameters
+    ----------
+    rows : list of lists of float
+        Metrics and counts by selection of pixels; empty if it failed.
+    cpu, wall, memory, fit_cpu : float
+        Seconds, seconds, bytes, and CPU-seconds of the fit before.
+    failure : str
+        Message of the error; empty if there was none.
+    """
+
+    rows: list[list[float]] = field(default_factory=list)
+    cpu: float = float("nan")
+    wall: float = float("nan")
+    memory: float = float("nan")
+    fit_cpu: float = float("nan")
+    failure: str = ""
+
+
+@dataclass(frozen=True)
+class Store:
+    """A folder of records; several processes may use it at once.
+
+    Parameters
+    ----------
+    folder : Path or None
+        None keeps nothing.
+    """
+
+    folder: Path | None
+
+    def path(self, method: str, case: str, *identity: str) -> Path | None:
+        """File of a pair: names for people, a hash of all that decides the figures for us.
+
+        Parameters
+        ----------
+        method, case : str
+            Names.
+        *identity : str
+            Fingerprints of both and the version.
+
+        Returns
+        -------
+        Path or None
+        """
+        if self.folder is None:
+            return None
+        digest = blake2b("\n".join((str(_FORM), *identity)).encode(), digest_size=8).hexdigest()
+        return self.folder / _slug(method) / f"{_slug(case)}-{digest}.json"
+
+    def read(self, path: Path | None) -> Record | None:
+        """What was written, if anything.
+
+        Parameters
+        ----------
+        path : Path or None
+            From :meth:`path`.
+
+        Returns
+        -------
+        Record or None
+            None also where the file is damaged: it is made again.
+        """
+        if path is None:
+            return None
+        try:
+            return Record(**json.loads(path.read_text())["record"])
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
+
+    def write(self, path: Path | None, record: Record, **about: str) -> None:
+        """Write a record so that it is there whole or not at all.
+
+        Parameters
+        ----------
+        path : Path or None
+            From :meth:`path`.
+        record : Record
+        **about : str
+            For people who look into the file.
+        """
+        if path is None:
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f"{path.name}.{uuid4().hex}.partial")
+        partial.write_text(json.dumps({**about, "record": asdict(record)}, indent=1))
+        os.replace(partial, path)
+
+
+def _slug(name: str) -> str:
+    """Name of a file; unlike names may share one, their hashes differ."""
+    return re.sub(r"[^A-Za-z0-9.+-]+", "_", name).strip("._")[:60] or "_"

@@ -1,0 +1,260 @@
+"""Simulated clouds over any clear scene, lazily, with the truth about them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from threading import Lock
+from typing import Any, get_args
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from xcloudfree._version import __version__
+from xcloudfree.acquisitions import planes
+from xcloudfree.blocks import Output, map_windows
+from xcloudfree.exceptions import DataError, GridError, MissingBandError, UnitsError
+from xcloudfree.kernels.radiometry import Calibration
+from xcloudfree.kernels.sky import CloudField, CloudKind, Ground, Sky, draw_sky, lay
+from xcloudfree.recognise import read
+from xcloudfree.scene import Scene
+from xcloudfree.shadows import Shadow, ground, spread, suns
+
+SUN = (150.0, 50.0)
+"""Azimuth and elevation in degrees where neither the data nor the caller tell them."""
+
+_CALL = "xcf.datasets.simulate_clouds(ds, cover=0.4, seed=0)"
+
+
+def simulate_clouds(
+    ds: xr.Dataset | xr.DataArray,
+    *,
+    cover: float | Sequence[float] = 0.4,
+    seed: int = 0,
+    kind: CloudKind = "mixed",
+    sun: tuple[Any, Any] | None = None,
+) -> Any:
+    """Lay simulated clouds and their shadow over a clear scene.
+
+    Reflectance, transmission and shadow of the clouds depend on the band as in
+    :mod:`xcloudfree.kernels.sky`. The clouds depend on the seed, the size of the scene and the date
+    (the position in the series where there is no time), and not on the chunks nor on which other
+    dates there are. In scenes of more than 2048 px they repeat themselves.
+
+    Parameters
+    ----------
+    ds : Dataset or DataArray
+        Clear scene in any accepted form.
+    cover : float or sequence of float
+        Share of cloudy pixels, 0 to 1; one for all images or one for each date.
+    seed : int
+        Seed of all chance.
+    kind : {"mixed", "thick", "thin"}
+        Thick clouds (low and middle), thin ones (cirrus and haze), or one to three layers of any.
+    sun : tuple, optional
+        Azimuth and elevation of the sun in degrees, numbers or arrays along time; by default those
+        of the data (``sun_azimuth``, ``sun_elevation``) or, where it has none, 150 and 50.
+
+    Returns
+    -------
+    Dataset or DataArray
+        Of the form that came in. Pixels without cloud and shadow are what they were, and so are
+        those without data. Beside the bands, as variables or as coordinates of a DataArray:
+        ``cloud_opacity``, the share of the ground's light that the clouds take away at 0.5 um, and
+        ``cloud_shadow``, the share of direct sunlight that they take from the ground (float32).
+
+    Raises
+    ------
+    DataError
+        Unusable cover, seed, kind or sun.
+    MissingBandError
+        If there are no optical bands.
+    UnitsError
+        If the reflectance cannot be read without guessing.
+
+    See Also
+    --------
+    simulate_scene : a whole scene out of nothing.
+
+    Examples
+    --------
+    >>> import xcloudfree as xcf
+    >>> from xcloudfree.datasets.simulate import simulate_truth
+    >>> sky = simulate_clouds(simulate_truth((64, 64)), cover=0.25, seed=1)
+    >>> float((sky.cloud_opacity > 0).mean())
+    0.25
+    """
+    scene = read(ds)
+    optical = scene.optical
+    if optical is None:
+        raise MissingBandError(
+            f"clouds are laid over reflectance and the data has none; load some, as in {_CALL}"
+        )
+    kinds = {a.dtype for a in optical.arrays}
+    if len(kinds) > 1:
+        raise UnitsError(
+            f"the reflectance bands differ in type ({sorted(map(str, kinds))}); "
+            "make them alike with ds.astype('float32')"
+        )
+    template = scene.template()
+    head = tuple(template.sizes[d] for d in scene.lead)
+    axes, metres = _grid(scene)
+    work = _Clouds(
+        optical.names, scene.calibration(), scene.shape, _images(scene, cover, seed, sun, head),
+        _known(kind), axes, metres, scene.level == "BOA",
+    )  # fmt: skip
+    stored = planes(optical)
+    like = next((a for a in stored if not isinstance(a, np.ndarray)), stored[0])
+    like = like if like.ndim == len(head) + 2 else like[..., 0, :, :]
+    numbers = np.arange(int(np.prod(head))).reshape(head)
+    data, opacity, shadow = map_windows(
+        work,
+        [stored, *([spread(n, like)] for n in (*_places(scene), numbers[..., None, None]))],
+        [Output(kinds.pop(), len(optical.names)), *[Output(np.dtype("float32"))] * 2],
+        lead=len(head),
+    )
+    attrs = {"units": "1", "seed": seed, "kind": kind}
+    truth = {
+        name: xr.DataArray(
+            values, dims=template.dims, coords=template.coords, attrs=attrs | {"long_name": words}
+        ).transpose(*scene.dims)
+        for name, values, words in (
+            ("cloud_opacity", opacity, "opacity of simulated clouds at 0.5 um"),
+            ("cloud_shadow", shadow, "share of direct sunlight that simulated clouds take away"),
+        )
+    }
+    return scene.restore(data, truth)
+
+
+def _places(scene: Scene) -> list[NDArray[np.int64]]:
+    """Rows, and columns, to be spread over the scene."""
+    rows, columns = (np.arange(n) for n in scene.shape)
+    return [rows[:, None], columns[None, :]]
+
+
+def _known(kind: Any) -> CloudKind:
+    if kind not in get_args(CloudKind):
+        raise DataError(f"kind={kind!r} is none of {get_args(CloudKind)}; leave it out: {_CALL}")
+    return kind  # type: ignore[no-any-return]
+
+
+def _grid(scene: Scene) -> tuple[Ground, float]:
+    """Metres on the grid; without coordinates, pixels of 10 m with north above."""
+    try:
+        east, north, metres = ground(scene)
+    except GridError:
+        return ((0.0, 0.1), (-0.1, 0.0)), 10.0
+    return (east, north), metres
+
+
+def _images(
+    scene: Scene, cover: Any, seed: Any, sun: Shadow, head: tuple[int, ...]
+) -> tuple[_Image, ...]:
+    """What is drawn for each image, in order of the leading dimensions."""
+    shares = np.atleast_1d(np.asarray(cover, float))
+    axis = scene.lead.index("time") if "time" in scene.lead else None
+    along = int(np.prod(head)) if axis is None else head[axis]
+    usable = shares.shape in ((1,), (along,)) and bool(((shares >= 0) & (shares <= 1)).all())
+    if not usable or not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise DataError(
+            f"cover={cover!r} must be a share of 0 to 1, or one for each of {along} dates, and "
+            f"seed={seed!r} a whole number of at least 0; for example {_CALL}"
+        )
+    try:
+        angles = suns(scene, sun)
+    except DataError:
+        if sun is not None:
+            raise
+        angles = np.broadcast_to(np.array(SUN), (*head, 2))
+    angles = np.where(np.isfinite(angles), angles, SUN)
+    stamps, coords = np.arange(along), scene.template().coords
+    if axis is not None and "time" in coords and coords["time"].dtype.kind == "M":
+        stamps = coords["time"].values.astype("datetime64[s]").astype(np.int64)
+    out = []
+    for flat, place in enumerate(np.ndindex(head)):
+        step = flat if axis is None else place[axis]
+        others = () if axis is None else place[:axis] + place[axis + 1 :]
+        azimuth, elevation = angles[place].tolist()
+        key = (int(seed), 5, int(stamps[step]) % 2**63, *others)
+        out.append(_Image(key, float(shares[step % shares.size]), (azimuth, elevation)))
+    return tuple(out)
+
+
+@dataclass(frozen=True)
+class _Image:
+    """One sky: the numbers that seed it, its cover, and the position of the sun."""
+
+    key: tuple[int, ...]
+    cover: float
+    sun: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class _Clouds:
+    """Clouds over one block."""
+
+    bands: tuple[str, ...]
+    calibration: Calibration
+    shape: tuple[int, int]
+    images: tuple[_Image, ...]
+    kind: CloudKind
+    axes: Ground
+    metres: float
+    surface: bool
+
+    def __dask_tokenize__(self) -> Any:
+        return (
+            __version__, self.bands, self.calibration, self.shape, repr(self.images), self.kind,
+            self.axes, self.metres, self.surface,
+        )  # fmt: skip
+
+    def __call__(
+        self,
+        stored: NDArray[Any],
+        rows: NDArray[np.int64],
+        columns: NDArray[np.int64],
+        numbers: NDArray[np.int64],
+        *,
+        core: tuple[slice, slice],
+    ) -> tuple[NDArray[Any], ...]:
+        """Stored numbers (*lead, band, y, x), opacity and shadow (*lead, y, x) of a block."""
+        out = stored.copy()
+        opacity, shadow = (np.zeros(numbers.shape, np.float32) for _ in range(2))
+        for place in np.ndindex(numbers.shape[:-2]):
+            image = self.images[int(numbers[place][0, 0])]
+            origin = int(rows[place][0, 0]), int(columns[place][0, 0])
+            clear = self.calibration.decode(stored[place])
+            if image.cover == 0:
+                continue
+            field = self._laid(image, clear, origin)
+            changed = (field.opacity > 0) | (field.shadow > 0)
+            encoded = self.calibration.encode(field.cloudy, out.dtype)
+            use = changed & np.isfinite(clear)
+            out[place] = np.where(use, encoded, stored[place])
+            opacity[place], shadow[place] = field.opacity, field.shadow
+        return out, opacity, shadow
+
+    def _laid(
+        self, image: _Image, clear: NDArray[np.float32], origin: tuple[int, int]
+    ) -> CloudField:
+        with _ONE_AT_A_TIME:  # blocks of one date that run at once draw its sky once
+            sky = _sky(image, self.shape, self.kind, self.axes, self.metres)
+        return lay(
+            sky, clear, self.bands, origin=origin, resolution=self.metres, surface=self.surface
+        )
+
+
+_ONE_AT_A_TIME = Lock()
+
+
+@lru_cache(maxsize=2)
+def _sky(
+    image: _Image, shape: tuple[int, int], kind: CloudKind, axes: Ground, metres: float
+) -> Sky:
+    """The sky of one image, kept for the next block."""
+    rng = np.random.default_rng(list(image.key))
+    return draw_sky(
+        rng, shape, cover=image.cover, kind=kind, sun=image.sun, axes=axes, resolution=metres
+    )

@@ -1,0 +1,39 @@
+"""What the halo costs: pixels read for each pixel written."""
+
+from __future__ import annotations
+
+from xcloudfree.kernels.windows import Halo
+from xcloudfree.models.shipped import shipped
+
+DEFAULT_MODEL = "carf-small-demo"
+
+
+def reading_cost(
+    chunks: tuple[tuple[int, ...], tuple[int, ...]], model: str = DEFAULT_MODEL
+) -> tuple[float, int, int]:
+    """How many pixels the windows of a shipped network hold for each pixel of the scene.
+
+    Parameters
+    ----------
+    chunks : tuple of two tuples of int
+        Lengths of the blocks along y and x.
+    model : str
+        Name of shipped weights.
+
+    Returns
+    -------
+    tuple of (float, int, int)
+        Factor, stride and reach of the network.
+
+    Examples
+    --------
+    >>> factor, stride, reach = reading_cost(((1024, 1024), (1024, 1024)))
+    >>> round(factor, 2), stride, reach
+    (1.13, 16, 58)
+    """
+    spec = shipped()[model]
+    plan, factor = Halo(spec.reach or 0, spec.stride), 1.0
+    for lengths in chunks:
+        read = sum(s.read_stop - s.read_start for s in plan.spans(lengths))
+        factor *= read / max(1, sum(lengths))
+    return factor, spec.stride, spec.reach or 0

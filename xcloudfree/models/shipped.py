@@ -1,0 +1,56 @@
+"""What is known of the weights that come with the library, without torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from safetensors import safe_open
+
+from xcloudfree.exceptions import WeightsError
+from xcloudfree.models.spec import ModelSpec
+
+FOLDER = Path(__file__).parent / "weights"
+"""Where shipped weights lie."""
+
+
+def read_spec(path: Path) -> ModelSpec:
+    """Specification in a weights file; reads no tensor.
+
+    Parameters
+    ----------
+    path : Path
+        A safetensors file that ``model.save`` wrote.
+
+    Returns
+    -------
+    ModelSpec
+
+    Raises
+    ------
+    WeightsError
+        If the file cannot be read or carries no specification.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+    except Exception as error:  # of its own kind for a broken file, OSError for none
+        raise WeightsError(
+            f"{path} is no readable weights file ({error}); write one with model.save(path)"
+        ) from error
+    return ModelSpec.from_json(metadata.get("xcloudfree", ""))
+
+
+def shipped() -> dict[str, ModelSpec]:
+    """Specifications of the weights that come with the library.
+
+    Returns
+    -------
+    dict of str to ModelSpec
+        By name, sorted.
+
+    Examples
+    --------
+    >>> shipped()["carf-small-demo"].level
+    'TOA'
+    """
+    return {path.stem: read_spec(path) for path in sorted(FOLDER.glob("*.safetensors"))}

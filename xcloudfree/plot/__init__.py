@@ -1,0 +1,24 @@
+"""Pictures: before and after, masks, provenance, uncertainty, series. Matplotlib comes when drawn.
+
+``ds.cloudfree.plot()`` shows everything at a glance; ``ds.cloudfree.plot.rgb()``, ``.mask()``,
+``.provenance()``, ``.uncertainty()`` and ``.series()`` one thing each.
+"""
+
+from xcloudfree.plot.colours import COMPOSITES, MASK, PROVENANCE, percentile_limits, stretch
+from xcloudfree.plot.overview import plot
+from xcloudfree.plot.single import mask, provenance, rgb, uncertainty
+from xcloudfree.plot.strip import series
+
+__all__ = [
+    "COMPOSITES",
+    "MASK",
+    "PROVENANCE",
+    "mask",
+    "percentile_limits",
+    "plot",
+    "provenance",
+    "rgb",
+    "series",
+    "stretch",
+    "uncertainty",
+]

@@ -1,0 +1,235 @@
+"""Drawing: images with axes on the ground, outlines of masks, legends of flags."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from xcloudfree.exceptions import CloudFreeError
+from xcloudfree.plot.view import Frame, Legend
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+OUTLINE = "#ffe24d"
+BELOW = 16
+"""Points between an image and the legend under it: the numbers at the axis stand there."""
+
+
+def pyplot() -> ModuleType:
+    """Matplotlib, imported when first needed.
+
+    Returns
+    -------
+    module
+
+    Raises
+    ------
+    CloudFreeError
+        If it is not installed.
+    """
+    try:
+        from matplotlib import pyplot as module
+    except ImportError as error:
+        raise CloudFreeError("Pictures need matplotlib: pip install 'xcloudfree[plot]'.") from error
+    return module  # type: ignore[no-any-return]
+
+
+def grid_of_axes(
+    count: int, columns: int, figsize: tuple[float, float] | None, shape: tuple[int, int]
+) -> tuple[Figure, list[Axes]]:
+    """A figure with as many axes as there are panels.
+
+    Parameters
+    ----------
+    count, columns : int
+        Panels, and how many of them stand in a row.
+    figsize : tuple of float, optional
+        Inches; by default 3.2 a column, and as high as the images are.
+    shape : tuple of int
+        Rows and columns of an image.
+
+    Returns
+    -------
+    tuple of (Figure, list of Axes)
+    """
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    tall = min(max(shape[0] / max(1, shape[1]), 0.4), 2.5)
+    size = figsize or (3.2 * columns + 0.4, (3.1 * tall + 0.55) * rows + 0.55)
+    figure, axes = pyplot().subplots(
+        rows, columns, figsize=size, squeeze=False, layout="constrained", sharex=True, sharey=True
+    )
+    for axis in axes.ravel()[count:]:
+        axis.set_visible(False)
+    return figure, list(axes.ravel()[:count])
+
+
+def draw_image(axis: Axes, image: NDArray[Any], place: Frame, **options: Any) -> Any:
+    """Draw (y, x) or (y, x, colour) where it lies.
+
+    Parameters
+    ----------
+    axis : Axes
+        Where to.
+    image : ndarray
+        Numbers or colours.
+    place : Frame
+        Borders and labels.
+    **options
+        Of ``imshow``.
+
+    Returns
+    -------
+    AxesImage
+    """
+    shown = image[::-1] if place.flip else image
+    return axis.imshow(shown, extent=place.extent, interpolation="nearest", **options)
+
+
+def draw_flags(axis: Axes, flags: NDArray[Any], legend: Legend, place: Frame) -> Any:
+    """Draw flags in their colours, with a legend of the shares.
+
+    Parameters
+    ----------
+    axis : Axes
+        Where to.
+    flags : ndarray
+        (y, x).
+    legend : dict
+        Name and colour by flag.
+    place : Frame
+        Borders and labels.
+
+    Returns
+    -------
+    AxesImage
+    """
+    from matplotlib.colors import ListedColormap
+
+    colours = ListedColormap([colour for _, colour in legend.values()])
+    top = len(legend) - 0.5
+    image = draw_image(axis, flags, place, cmap=colours, vmin=-0.5, vmax=top)
+    explain(axis, flags, legend)
+    return image
+
+
+def explain(axis: Axes, flags: NDArray[Any], legend: Legend) -> None:
+    """Legend of flags, with the share of each, below the axes.
+
+    Parameters
+    ----------
+    axis : Axes
+        Where to.
+    flags : ndarray
+        (y, x).
+    legend : dict
+        Name and colour by flag.
+    """
+    from matplotlib.patches import Patch
+    from matplotlib.transforms import ScaledTranslation
+
+    patches = [
+        Patch(color=colour, label=f"{label} {_share(flags == flag)}")
+        for flag, (label, colour) in legend.items()
+        if (flags == flag).any()
+    ]
+    below = ScaledTranslation(0, -BELOW / 72, axis.figure.dpi_scale_trans)
+    axis.legend(
+        handles=patches, loc="upper left", bbox_to_anchor=(0, 0), ncols=2, fontsize=7,
+        bbox_transform=axis.transAxes + below, frameon=False, borderaxespad=0, borderpad=0,
+        handlelength=1, handleheight=1, columnspacing=1,
+    )  # fmt: skip
+
+
+def draw_outline(
+    axis: Axes, mask: NDArray[np.bool_], place: Frame, colour: str = OUTLINE, width: float = 0.8
+) -> None:
+    """Border of what is masked, without specks that would hide the picture.
+
+    Parameters
+    ----------
+    axis : Axes
+        Where to.
+    mask : ndarray of bool
+        (y, x).
+    place : Frame
+        Borders and labels.
+    colour : str
+        Of the line.
+    width : float
+        Of the line in points.
+    """
+    labels, count = ndimage.label(mask)
+    if not count:
+        return
+    sizes = np.bincount(labels.ravel())
+    least = max(4, mask.size // 2500)
+    kept = np.pad((sizes >= least)[labels] & mask, 1).astype(float)
+    left, right, bottom, top = place.extent
+    wide, high = (right - left) / mask.shape[1], (top - bottom) / mask.shape[0]
+    x = left + wide * (np.arange(kept.shape[1]) - 0.5)
+    y = top - high * (np.arange(kept.shape[0]) - 0.5)
+    shown = np.pad(kept[1:-1, 1:-1][::-1], 1) if place.flip else kept
+    limits = axis.get_xlim(), axis.get_ylim()
+    for line, thick in (("#00000090", width * 2.2), (colour, width)):
+        axis.contour(x, y, shown, levels=[0.5], colors=line, linewidths=thick)
+    axis.set_xlim(limits[0])
+    axis.set_ylim(limits[1])
+
+
+def label_axes(axes: list[Axes], place: Frame, columns: int) -> None:
+    """Few ticks; names at the left and at the bottom only.
+
+    Parameters
+    ----------
+    axes : list of Axes
+        In rows.
+    place : Frame
+        Borders and labels.
+    columns : int
+        Axes in a row.
+    """
+    from matplotlib.ticker import MaxNLocator, ScalarFormatter
+
+    for number, axis in enumerate(axes):
+        for side in (axis.xaxis, axis.yaxis):
+            side.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+            side.set_major_formatter(ScalarFormatter(useOffset=False))
+        axis.tick_params(labelsize=7, length=2.5, color="#999999")
+        for spine in axis.spines.values():
+            spine.set_color("#999999")
+        axis.label_outer()
+        if number % columns == 0:
+            axis.set_ylabel(place.labels[1], fontsize=8)
+        if number + columns >= len(axes) and axis.get_legend() is None:
+            axis.set_xlabel(place.labels[0], fontsize=8)
+
+
+def finish(figure: Figure) -> Figure:
+    """Hand over a figure; a notebook shows what is returned, and not twice.
+
+    Parameters
+    ----------
+    figure : Figure
+        Complete.
+
+    Returns
+    -------
+    Figure
+    """
+    import matplotlib
+
+    if "inline" in matplotlib.get_backend().lower():
+        pyplot().close(figure)
+    return figure
+
+
+def _share(where: NDArray[np.bool_]) -> str:
+    share = float(where.mean())
+    return f"{share:.0%}" if share >= 0.005 else "< 1%"

@@ -1,0 +1,208 @@
+"""Everything at a glance: before, radar, mask, after, uncertainty, truth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from xcloudfree.bands import RGB
+from xcloudfree.exceptions import DataError
+from xcloudfree.plot import canvas
+from xcloudfree.plot.colours import (
+    MASK,
+    PROVENANCE,
+    Floats,
+    Limit,
+    chosen_limits,
+    composite,
+    percentile_limits,
+    stretch,
+)
+from xcloudfree.plot.deviation import draw_deviation, mean_deviation
+from xcloudfree.plot.view import (
+    Legend,
+    Spatial,
+    carried_provenance,
+    frame,
+    occlusion,
+    title,
+    together,
+    view,
+)
+from xcloudfree.recognise import read
+from xcloudfree.scene import Scene
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def plot(
+    obj: Spatial,
+    *,
+    observed: Spatial | None = None,
+    truth: Spatial | None = None,
+    mask: Any = "auto",
+    time: Any = None,
+    index: int = 0,
+    bands: str | Sequence[str] = RGB,
+    vmin: Limit = None,
+    vmax: Limit = None,
+    outline: bool = True,
+    col_wrap: int | None = None,
+    figsize: tuple[float, float] | None = None,
+    max_size: int = 1024,
+) -> Figure:
+    """Panels of what there is: cloudy, backscatter, mask, reconstruction, uncertainty, truth.
+
+    All optical panels share one stretch per band, 2 to 98 % of the truth and of the clear pixels:
+    the clouds have no say. Backscatter is shown as VV, VH and VV - VH in dB, each
+    from 2 to 98 %. Pixels without data are light grey. One date is read, every so many pixels of
+    it, and all panels are computed together.
+
+    Parameters
+    ----------
+    obj : xarray.Dataset or xarray.DataArray
+        A reconstruction, or any input.
+    observed : xarray.Dataset or xarray.DataArray, optional
+        The cloudy input that `obj` was made from. ``out.cloudfree.plot()`` knows it as long as
+        `out` is what ``ds.cloudfree.reconstruct()`` returned and `ds` is still there.
+    truth : xarray.Dataset or xarray.DataArray, optional
+        A clear image of the same place.
+    mask : str, xarray.DataArray, array, callable or None
+        Boolean, True = occluded, or the name of a method; ``"auto"``: the `provenance` that `obj`
+        carries, else a mask by the bands that are there; None shows none.
+    time : datetime-like, optional
+        Which date; the nearest is taken and named in the title.
+    index : int
+        Which date or patch by number, without `time`.
+    bands : str or sequence of str
+        Three bands for red, green and blue, or ``"true"``, ``"infrared"``, ``"shortwave"``.
+    vmin, vmax : float or sequence of float, optional
+        Reflectance that is black and that is full colour, one or three; percentiles by default.
+    outline : bool
+        Whether to draw the border of the mask over the optical panels.
+    col_wrap : int, optional
+        Panels in a row; all by default.
+    figsize : tuple of float, optional
+        Width and height in inches.
+    max_size : int
+        Larger images are thinned out to at most this many rows and columns.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    DataError
+        If `bands` are not three.
+    MissingBandError
+        If one of the bands is absent.
+    CloudFreeError
+        If matplotlib is not installed.
+
+    Examples
+    --------
+    >>> import xcloudfree as xcf
+    >>> scene = xcf.datasets.simulate_scene((48, 48), seed=1)
+    >>> figure = scene.cloudfree.plot(bands="infrared")
+    >>> [axis.get_title() for axis in figure.axes]
+    ['Sentinel-2', 'Sentinel-1: VV, VH, VV-VH', 'mask']
+    """
+    names = composite(bands)
+    whole = read(obj)
+    seen = view(whole, time, index, max_size)
+    small = seen(obj)
+    scene = read(small)
+    before = None if observed is None else read(seen(observed))
+    flags, legend = occlusion(obj, small, seen, mask)
+    reconstructed = observed is not None or carried_provenance(small) is not None
+
+    lazy: dict[str, xr.DataArray] = {}
+    if before is not None:
+        lazy["cloudy input"] = _optical(before, names)
+    if scene.optical is not None:
+        lazy["reconstruction" if reconstructed else "Sentinel-2"] = _optical(scene, names)
+    if truth is not None:
+        lazy["truth"] = _optical(read(seen(truth)), names)
+    coloured = list(lazy)
+    radar = next((s for s in (scene, before) if s and s.sar), None)
+    if radar is not None:
+        lazy["Sentinel-1"] = radar.backscatter(("VV", "VH") if _dual(radar) else None)
+    if flags is not None:
+        lazy["flags"] = flags
+    spread = mean_deviation(small, names)
+    if spread is not None:
+        lazy["deviation"] = spread
+    if not lazy:
+        raise DataError("There is nothing to show: plot(ds[['B04', 'B03', 'B02']]).")
+    values = together(lazy)
+
+    shown = values.get("flags")
+    clear = None if shown is None else np.isin(shown, _clear_flags(legend))
+    first = ("cloudy input", "Sentinel-2")
+    panels: list[tuple[str, str]] = [(n, "colour") for n in coloured if n in first]
+    if radar is not None:
+        panels.append(("Sentinel-1: VV, VH, VV-VH" if _dual(radar) else "Sentinel-1", "radar"))
+    if shown is not None:
+        panels.append(("provenance" if legend is PROVENANCE else "mask", "flags"))
+    panels += [(n, "colour") for n in coloured if n == "reconstruction"]
+    panels += [("standard deviation", "deviation")] * (spread is not None)
+    panels += [(n, "colour") for n in coloured if n == "truth"]
+
+    place = frame(small, seen.dims)
+    columns = col_wrap or len(panels)
+    figure, axes = canvas.grid_of_axes(len(panels), columns, figsize, scene.shape)
+    limits = None
+    if coloured:
+        limits = chosen_limits(_reference({n: values[n] for n in coloured}, clear), vmin, vmax)
+    for axis, (name, kind) in zip(axes, panels, strict=True):
+        axis.set_title(name, fontsize=10)
+        if kind == "flags":
+            assert shown is not None
+            canvas.draw_flags(axis, shown, legend, place)
+        elif kind == "deviation":
+            draw_deviation(axis, values["deviation"], place)
+        elif kind == "radar":
+            canvas.draw_image(axis, _radar(values["Sentinel-1"]), place)
+        else:
+            assert limits is not None
+            canvas.draw_image(axis, stretch(values[name], limits), place)
+            if outline and clear is not None and shown is not None and name != "truth":
+                canvas.draw_outline(axis, ~clear & (shown > 0), place)
+    canvas.label_axes(axes, place, columns)
+    if text := title(whole, seen.index):
+        figure.suptitle(text, fontsize=10)
+    return canvas.finish(figure)
+
+
+def _optical(scene: Scene, names: Sequence[str]) -> xr.DataArray:
+    scene.need_optical(names, "the picture")
+    return scene.reflectance(names)
+
+
+def _radar(planes: Floats) -> Floats:
+    """Colours of VV, VH and their ratio, or grey of one polarisation."""
+    planes = np.stack([*planes, planes[0] - planes[1]]) if len(planes) == 2 else planes[:1]
+    limits = percentile_limits(planes.reshape(len(planes), -1))
+    return stretch(np.resize(planes, (3, *planes.shape[1:])), np.resize(limits, (3, 2)))
+
+
+def _dual(scene: Scene) -> bool:
+    return scene.sar is not None and {"VV", "VH"} <= set(scene.sar.names)
+
+
+def _clear_flags(legend: Legend) -> list[int]:
+    return [1] if legend is PROVENANCE else [next(iter(MASK))]
+
+
+def _reference(images: dict[str, Floats], clear: NDArray[np.bool_] | None) -> Floats:
+    """Values (band, pixel) that set the stretch: truth and clear pixels; without both, all."""
+    parts = [images["truth"].reshape(3, -1)] if "truth" in images else []
+    if clear is not None and clear.any():
+        parts.append(next(iter(images.values()))[:, clear])
+    return np.concatenate(parts or [list(images.values())[-1].reshape(3, -1)], axis=1)

@@ -1,0 +1,359 @@
+"""Single pictures: colours, mask, provenance, uncertainty."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from xcloudfree.bands import RGB
+from xcloudfree.exceptions import DataError
+from xcloudfree.plot import canvas
+from xcloudfree.plot.colours import (
+    MASK,
+    PROVENANCE,
+    Limit,
+    chosen_limits,
+    composite,
+    stretch,
+)
+from xcloudfree.plot.deviation import draw_deviation, mean_deviation
+from xcloudfree.plot.view import (
+    Spatial,
+    carried_provenance,
+    frame,
+    occlusion,
+    title,
+    together,
+    view,
+)
+from xcloudfree.recognise import read
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def rgb(
+    obj: Spatial,
+    bands: str | Sequence[str] = RGB,
+    *,
+    time: Any = None,
+    index: int = 0,
+    mask: Any = "auto",
+    outline: bool = False,
+    col: str | None = None,
+    col_wrap: int = 4,
+    ax: Axes | None = None,
+    figsize: tuple[float, float] | None = None,
+    vmin: Limit = None,
+    vmax: Limit = None,
+    max_size: int = 1024,
+) -> Figure:
+    """Draw true or false colours.
+
+    Parameters
+    ----------
+    obj : Dataset or DataArray
+        A scene.
+    bands : str or sequence of str
+        Three bands for red, green and blue, or ``"true"``, ``"infrared"`` (vegetation red),
+        ``"shortwave"`` (SWIR, NIR, red: clouds stand out less).
+    time, index
+        Which date, by time (the nearest) or number.
+    mask : str, DataArray, array, callable or None
+        Whose clear pixels set the stretch, and whose border is drawn; see
+        :func:`xcloudfree.plot.plot`.
+    outline : bool
+        Whether to draw the border of the mask.
+    col : str, optional
+        Dimension along which there is a picture each, ``"time"``; all share one stretch.
+    col_wrap : int
+        Pictures in a row, with `col`.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw, without `col`.
+    figsize : tuple of float, optional
+        Width and height in inches.
+    vmin, vmax : float or sequence of float, optional
+        Reflectance that is black and that is full colour, one or three; by default the 2nd and
+        98th percentile of each band over clear pixels.
+    max_size : int
+        Larger images are thinned out to at most this many rows and columns.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    DataError
+        If `bands` are not three, or there is no dimension `col`.
+    MissingBandError
+        If one of the bands is absent.
+    CloudFreeError
+        If matplotlib is not installed.
+
+    Examples
+    --------
+    >>> import xcloudfree as xcf
+    >>> scene = xcf.datasets.simulate_scene((48, 48), dates=3)
+    >>> figure = scene.cloudfree.plot.rgb("shortwave", col="time")
+    >>> len(figure.axes)
+    3
+    """
+    names, whole = composite(bands), read(obj)
+    if col is not None and col not in whole.lead:
+        have = list(map(str, whole.lead))
+        raise DataError(f"there is no dimension {col!r} among {have}: plot.rgb(col='time').")
+    if col is not None and ax is not None:
+        raise DataError("ax holds one picture and col asks for several: plot.rgb(col='time').")
+    indices = [index] if col is None else list(range(whole.source.sizes[col]))
+    views = [view(whole, time if col is None else None, i, max_size) for i in indices]
+    lazy: dict[str, xr.DataArray] = {}
+    for number, seen in enumerate(views):
+        small = seen(obj)
+        scene = read(small)
+        scene.need_optical(names, "the picture")
+        lazy[f"colour {number}"] = scene.reflectance(names)
+        flags, legend = occlusion(obj, small, seen, mask)
+        if flags is not None:
+            lazy[f"hidden {number}"] = flags != (1 if legend is PROVENANCE else 0)
+    values = together(lazy)
+    images = [values[f"colour {n}"] for n in range(len(views))]
+    hidden = [values.get(f"hidden {n}") for n in range(len(views))]
+    parts = [i[:, ~h] for i, h in zip(images, hidden, strict=True) if h is not None and not h.all()]
+    limits = chosen_limits(
+        np.concatenate(parts or [i.reshape(3, -1) for i in images], axis=1), vmin, vmax
+    )
+    small = views[0](obj)
+    place = frame(small, views[0].dims)
+    figure, axes = _figure(len(views), col_wrap, ax, figsize, images[0].shape[-2:])
+    for number, axis in enumerate(axes):
+        canvas.draw_image(axis, stretch(images[number], limits), place)
+        border = hidden[number]
+        if outline and border is not None:
+            canvas.draw_outline(axis, border, place)
+        axis.set_title(title(whole, views[number].index), fontsize=9)
+    canvas.label_axes(axes, place, min(col_wrap, len(views)))
+    return canvas.finish(figure)
+
+
+def mask(
+    obj: Spatial,
+    method: Any = "auto",
+    *,
+    time: Any = None,
+    index: int = 0,
+    bands: str | Sequence[str] | None = RGB,
+    ax: Axes | None = None,
+    figsize: tuple[float, float] | None = None,
+    vmin: Limit = None,
+    vmax: Limit = None,
+    max_size: int = 1024,
+) -> Figure:
+    """Draw a mask: its border over the colours, the rest of the picture toned down.
+
+    Parameters
+    ----------
+    obj : Dataset or DataArray
+        A scene.
+    method : str, DataArray, array or callable
+        See :func:`xcloudfree.masks.mask`; ``"auto"`` as in :func:`xcloudfree.plot.plot`.
+    time, index
+        Which date, by time (the nearest) or number.
+    bands : str, sequence of str or None
+        What to show beneath, see :func:`rgb`; None draws the mask alone.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw.
+    figsize, vmin, vmax, max_size
+        See :func:`rgb`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    DataError
+        If there is no mask to show.
+
+    Examples
+    --------
+    >>> import xcloudfree as xcf
+    >>> scene = xcf.datasets.simulate_scene((48, 48), seed=1)
+    >>> scene.cloudfree.plot.mask("score").axes[0].get_title()
+    '2025-06-10 10:06'
+    """
+    whole = read(obj)
+    seen = view(whole, time, index, max_size)
+    small = seen(obj)
+    flags, legend = occlusion(obj, small, seen, method)
+    if flags is None:
+        raise DataError("no built-in mask finds its bands here: plot.mask(method=your_array).")
+    lazy = {"hidden": flags != (1 if legend is PROVENANCE else 0)}
+    names = None if bands is None else composite(bands)
+    scene = read(small)
+    if names is not None and scene.optical is not None and set(names) <= set(scene.optical.names):
+        lazy["colour"] = scene.reflectance(names)
+    values = together(lazy)
+    hidden, place = values["hidden"], frame(small, seen.dims)
+    figure, (axis,) = _figure(1, 1, ax, figsize, hidden.shape)
+    if "colour" not in values:
+        canvas.draw_flags(axis, hidden.astype(np.uint8), MASK, place)
+    else:
+        image = values["colour"]
+        clear = image[:, ~hidden] if not hidden.all() else image.reshape(3, -1)
+        colours = stretch(image, chosen_limits(clear, vmin, vmax))
+        canvas.draw_image(axis, colours, place)
+        tint = np.zeros((*hidden.shape, 4))
+        tint[hidden] = (*_rgb(MASK[1][1]), 0.45)
+        canvas.draw_image(axis, tint, place)
+        canvas.draw_outline(axis, hidden, place, colour=MASK[1][1])
+        canvas.explain(axis, hidden.astype(np.uint8), {1: MASK[1]})
+    axis.set_title(title(whole, seen.index), fontsize=9)
+    canvas.label_axes([axis], place, 1)
+    return canvas.finish(figure)
+
+
+def provenance(
+    obj: Spatial,
+    *,
+    time: Any = None,
+    index: int = 0,
+    ax: Axes | None = None,
+    figsize: tuple[float, float] | None = None,
+    max_size: int = 1024,
+) -> Figure:
+    """Draw where each pixel of a reconstruction comes from, with a legend of the shares.
+
+    Parameters
+    ----------
+    obj : Dataset or DataArray
+        A reconstruction.
+    time, index
+        Which date, by time (the nearest) or number.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw.
+    figsize, max_size
+        See :func:`rgb`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    DataError
+        If `obj` carries none.
+
+    Examples
+    --------
+    >>> import xcloudfree as xcf
+    >>> scene = xcf.datasets.simulate_scene((48, 48), cover=0.4)
+    >>> figure = scene.cloudfree.reconstruct(model="idw").cloudfree.plot.provenance()
+    >>> len(figure.axes) > 0
+    True
+    """
+    if carried_provenance(obj) is None:
+        raise DataError("there is no provenance here: ds.cloudfree.reconstruct() returns it.")
+    whole = read(obj)
+    seen = view(whole, time, index, max_size)
+    small = seen(obj)
+    flags = carried_provenance(small)
+    assert flags is not None
+    values = together({"flags": flags})["flags"]
+    place = frame(small, seen.dims)
+    figure, (axis,) = _figure(1, 1, ax, figsize, values.shape)
+    canvas.draw_flags(axis, values, PROVENANCE, place)
+    axis.set_title(title(whole, seen.index), fontsize=9)
+    canvas.label_axes([axis], place, 1)
+    return canvas.finish(figure)
+
+
+def uncertainty(
+    obj: Spatial,
+    bands: str | Sequence[str] = RGB,
+    *,
+    time: Any = None,
+    index: int = 0,
+    ax: Axes | None = None,
+    figsize: tuple[float, float] | None = None,
+    vmin: float | None = None,
+    vmax: float | None = None,
+    cmap: str = "magma",
+    max_size: int = 1024,
+) -> Figure:
+    """Draw the standard deviation of what was reconstructed, the mean of some bands.
+
+    Parameters
+    ----------
+    obj : Dataset or DataArray
+        What ``reconstruct(uncertainty=True)`` returned.
+    bands : str or sequence of str
+        Three bands, see :func:`rgb`.
+    time, index
+        Which date, by time (the nearest) or number.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw.
+    vmin, vmax : float, optional
+        Ends of the scale, reflectance; 0 and the 98th percentile by default.
+    cmap : str
+        Colours.
+    figsize, max_size
+        See :func:`rgb`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    DataError
+        If `obj` carries none.
+
+    Examples
+    --------
+    >>> import xcloudfree as xcf
+    >>> scene = xcf.datasets.simulate_scene((48, 48), cover=0.4)
+    >>> out = scene.cloudfree.reconstruct(model="kriging", uncertainty=True)
+    >>> figure = out.cloudfree.plot.uncertainty()
+    >>> len(figure.axes) > 0
+    True
+    """
+    whole = read(obj)
+    seen = view(whole, time, index, max_size)
+    small = seen(obj)
+    found = mean_deviation(small, composite(bands))
+    if found is None:
+        raise DataError(
+            "there is no standard deviation here: ds.cloudfree.reconstruct(uncertainty=True) with "
+            'a model that estimates it, such as model="uncrtaints".'
+        )
+    values, place = together({"deviation": found})["deviation"], frame(small, seen.dims)
+    figure, (axis,) = _figure(1, 1, ax, figsize, values.shape)
+    draw_deviation(axis, values, place, vmin, vmax, cmap)
+    axis.set_title(title(whole, seen.index), fontsize=9)
+    canvas.label_axes([axis], place, 1)
+    return canvas.finish(figure)
+
+
+def _figure(
+    count: int,
+    columns: int,
+    ax: Axes | None,
+    figsize: tuple[float, float] | None,
+    shape: tuple[int, ...],
+) -> tuple[Figure, list[Axes]]:
+    if ax is not None:
+        figure: Figure = ax.figure  # type: ignore[assignment]  # a subfigure draws as well
+        return figure, [ax]
+    size = figsize or ((4.6, 4.6) if count == 1 else None)
+    return canvas.grid_of_axes(count, columns, size, (shape[-2], shape[-1]))
+
+
+def _rgb(colour: str) -> tuple[float, ...]:
+    from matplotlib.colors import to_rgb
+
+    return tuple(to_rgb(colour))

@@ -1,0 +1,186 @@
+"""A time series at a glance: each date, how much of it is hidden, and what was reconstructed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from xcloudfree.bands import RGB
+from xcloudfree.exceptions import DataError
+from xcloudfree.plot import canvas
+from xcloudfree.plot.colours import MASK, PROVENANCE, Limit, chosen_limits, composite, stretch
+from xcloudfree.plot.view import Spatial, View, carried_provenance, occlusion, together, view
+from xcloudfree.recognise import read
+from xcloudfree.scene import Scene
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def series(
+    obj: Spatial,
+    *,
+    observed: Spatial | None = None,
+    mask: Any = "auto",
+    bands: str | Sequence[str] = RGB,
+    dates: int | Sequence[Any] = 10,
+    figsize: tuple[float, float] | None = None,
+    vmin: Limit = None,
+    vmax: Limit = None,
+    max_size: int = 256,
+) -> Figure:
+    """Draw a strip of dates: cloudy input, share of hidden pixels, reconstruction.
+
+    Parameters
+    ----------
+    obj : Dataset or DataArray
+        A reconstruction, or any input, with a ``time`` dimension.
+    observed : Dataset or DataArray, optional
+        The cloudy input that `obj` was made from, see :func:`xcloudfree.plot.plot`.
+    mask : str, DataArray, callable or None
+        See :func:`xcloudfree.plot.plot`.
+    bands : str or sequence of str
+        See :func:`xcloudfree.plot.rgb`.
+    dates : int or sequence of datetime-like
+        How many dates at most, evenly chosen, the first and the last among them; or which.
+    figsize : tuple of float, optional
+        Width and height in inches.
+    vmin, vmax : float or sequence of float, optional
+        Reflectance that is black and that is full colour; percentiles of clear pixels by default.
+    max_size : int
+        Rows and columns of each image at most.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    DataError
+        If there is no ``time`` dimension.
+    MissingBandError
+        If one of the bands is absent.
+    CloudFreeError
+        If matplotlib is not installed.
+
+    Examples
+    --------
+    >>> import xcloudfree as xcf
+    >>> scene = xcf.datasets.simulate_scene((32, 32), dates=4, cover=[0.1, 0.4, 0.7, 0.3])
+    >>> figure = scene.cloudfree.plot.series()
+    >>> len(figure.axes)
+    5
+    """
+    names, whole = composite(bands), read(obj)
+    if "time" not in whole.lead:
+        raise DataError("there is no time dimension: plot.series() of xcf.stac.load(...).")
+    views = [view(whole, None, i, max_size) for i in _indices(whole, dates)]
+    made = carried_provenance(obj) is not None or observed is not None
+    rows: list[tuple[str, Spatial]] = []
+    if observed is not None:
+        rows.append(("observed", observed))
+    rows.append(("reconstructed" if made else "observed", obj))
+    hidden, colours = _pixels(obj, rows, views, names, mask)
+    images = {row: [colours[row, n] for n in range(len(views))] for row, _ in rows}
+    first = images[rows[0][0]]
+    clear = [
+        i[:, h == 0] for i, h in zip(first, hidden, strict=True) if h is not None and (h == 0).any()
+    ]
+    reference = np.concatenate(clear or [i.reshape(3, -1) for i in first], axis=1)
+    limits = chosen_limits(reference, vmin, vmax)
+    return _draw(whole, views, images, hidden, limits, figsize)
+
+
+def _pixels(
+    obj: Spatial,
+    rows: list[tuple[str, Spatial]],
+    views: list[View],
+    names: list[str],
+    mask: Any,
+) -> tuple[list[NDArray[Any] | None], dict[tuple[str, int], NDArray[Any]]]:
+    """For each date: 0 clear, 1 hidden, 2 no data; and the images by row and date."""
+    lazy: dict[str, xr.DataArray] = {}
+    for number, seen in enumerate(views):
+        for row, source in rows:
+            scene = read(seen(source))
+            scene.need_optical(names, "the picture")
+            lazy[f"{row} {number}"] = scene.reflectance(names)
+        flags, legend = occlusion(obj, seen(obj), seen, mask)
+        if flags is not None:
+            lost = xr.where(flags == 0, 2, 1).where(flags != 1, 0)
+            lazy[f"flags {number}"] = lost if legend is PROVENANCE else flags
+    values = together(lazy)
+    hidden = [values.get(f"flags {n}") for n in range(len(views))]
+    found = {(row, n): values[f"{row} {n}"] for row, _ in rows for n in range(len(views))}
+    return hidden, found
+
+
+def _indices(scene: Scene, dates: int | Sequence[Any]) -> list[int]:
+    size = scene.source.sizes["time"]
+    if isinstance(dates, int):
+        return sorted({round(i) for i in np.linspace(0, size - 1, max(1, min(dates, size)))})
+    index = scene.source.coords["time"].to_index()
+    return [int(i) for i in index.get_indexer(list(dates), method="nearest")]
+
+
+def _draw(
+    whole: Scene,
+    views: list[View],
+    images: dict[str, list[NDArray[Any]]],
+    hidden: list[NDArray[Any] | None],
+    limits: NDArray[Any],
+    figsize: tuple[float, float] | None,
+) -> Figure:
+    count, height = len(views), len(images)
+    tall = min(max(whole.shape[0] / whole.shape[1], 0.4), 2.5)
+    size = figsize or (1.35 * count + 0.9, 1.3 * tall * height + 1.15)
+    figure = canvas.pyplot().figure(figsize=size, layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.02)
+    grid = figure.add_gridspec(height + 1, count, height_ratios=[tall] * height + [0.42])
+    for r, (row, pictures) in enumerate(images.items()):
+        for c, picture in enumerate(pictures):
+            axis = figure.add_subplot(grid[r, c])
+            axis.imshow(stretch(picture, limits), interpolation="nearest")
+            axis.set_xticks([])
+            axis.set_yticks([])
+            for spine in axis.spines.values():
+                spine.set_color("#bbbbbb")
+            if c == 0:
+                axis.set_ylabel(row, fontsize=8)
+            if r == 0:
+                axis.set_title(_date(whole, views[c].index), fontsize=8)
+    _bars(figure.add_subplot(grid[height, :]), hidden)
+    return canvas.finish(figure)
+
+
+def _bars(axis: Axes, hidden: list[NDArray[Any] | None]) -> None:
+    """How much of each date is hidden, and how much has no data."""
+    known = [(n, h) for n, h in enumerate(hidden) if h is not None]
+    axis.set_xlim(-0.5, len(hidden) - 0.5)
+    axis.set_ylim(0, 1)
+    axis.set_xticks([])
+    axis.set_yticks([0, 1], ["0", "100 %"], fontsize=7)
+    axis.set_ylabel("hidden", fontsize=8)
+    for side in ("top", "right", "bottom"):
+        axis.spines[side].set_visible(False)
+    axis.bar(range(len(hidden)), 1, width=0.62, color="#7f7f7f22")
+    for number, flags in known:
+        cloud, lost = float((flags == 1).mean()), float((flags == 2).mean())
+        axis.bar(number, cloud, width=0.62, color=MASK[1][1])
+        axis.bar(number, lost, bottom=cloud, width=0.62, color=PROVENANCE[0][1])
+        axis.text(
+            number, min(cloud + lost, 0.72) + 0.06, f"{cloud:.0%}", ha="center", va="bottom",
+            fontsize=7, color="#555555",
+        )  # fmt: skip
+
+
+def _date(scene: Scene, index: int) -> str:
+    coordinate = scene.source.coords.get("time")
+    if coordinate is None or coordinate.dtype.kind != "M":
+        return str(index)
+    return str(np.datetime_as_string(coordinate.values[index], "D"))

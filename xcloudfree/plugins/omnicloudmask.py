@@ -1,0 +1,49 @@
+"""OmniCloudMask: cloud and shadow by a network of any sensor with red, green and near infrared."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xcloudfree.exceptions import PluginError
+
+
+class OmniCloudMask:
+    """Mask of the package omnicloudmask: thick cloud, thin cloud and shadow, for both levels.
+
+    Its network normalises each image by its own mean and deviation, so that there is no reach: it
+    is given fixed tiles of the scene. It downloads its weights when it is used first.
+
+    References
+    ----------
+    Wright et al., Training sensor-agnostic deep learning models for remote sensing, Remote Sensing
+    of Environment 322 (2025).
+    """
+
+    bands = ("B04", "B03", "B8A")
+    level = None
+    reach = None
+    threshold = 0.5
+    """Not used: it returns classes."""
+
+    def __call__(self, reflectance: NDArray[np.float32], threshold: float) -> NDArray[np.bool_]:
+        """Mask (y, x) of reflectance (band, y, x)."""
+        from omnicloudmask import predict_from_array
+
+        images = np.ascontiguousarray(np.nan_to_num(reflectance))
+        side = max(images.shape[1:])
+        try:
+            classes = predict_from_array(
+                images, patch_size=side, patch_overlap=min(300, side // 2), no_data_value=0
+            )
+        except Exception as error:  # of whatever library failed to fetch the weights
+            raise PluginError(
+                f"OmniCloudMask failed, {type(error).__name__}: {error}; it downloads its weights "
+                "when it is used first: run it once where the network reaches the Hugging Face "
+                "Hub, then copy the folder that omnicloudmask.download_models.get_models() fills "
+                'to this machine, or call mask("l2a")'
+            ) from error
+        return np.asarray(np.asarray(classes)[0] > 0)
+
+
+MASK = OmniCloudMask()

@@ -1,0 +1,323 @@
+"""Shadow of the clouds of a labelled scene: where the sun stands, and stages over its blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from xcloudfree._version import __version__
+from xcloudfree.blocks import Output, map_windows
+from xcloudfree.exceptions import CloudFreeError, DataError, GridError
+from xcloudfree.kernels import shadow as kernel
+from xcloudfree.kernels.radiometry import Calibration
+from xcloudfree.kernels.windows import Halo
+from xcloudfree.layer import Layer
+from xcloudfree.recognise import coordinate_system
+from xcloudfree.scene import Scene
+
+if TYPE_CHECKING:
+    from xcloudfree.masks import MaskPlan
+
+Shadow = bool | None | tuple[Any, Any]
+"""Whether to look for shadow, None where it can be found, or azimuth and elevation of the sun."""
+
+INFRARED = ("B08", "B8A")
+"""Near infrared, the first of them that the data has."""
+
+OTHERS = ("B11", "B03")
+
+_KNOWN = "sun_azimuth", "sun_elevation"
+_CALL = "mask(shadow=(azimuth, elevation))"
+
+
+def with_shadow(scene: Scene, plan: MaskPlan, shadow: Shadow) -> tuple[Any, str] | None:
+    """Mask of clouds and of their shadow.
+
+    Parameters
+    ----------
+    scene : Scene
+        What was recognised.
+    plan : MaskPlan
+        How to find clouds, without dilation.
+    shadow : bool, None or tuple
+        True: look for shadow. None: look for it where the position of the sun, the grid and the
+        bands are known. A tuple: azimuth and elevation of the sun in degrees, as numbers or as
+        arrays along the leading dimensions.
+
+    Returns
+    -------
+    tuple of (array of bool, str), or None
+        Mask (*lead, y, x), lazy where the scene is, and the label of the method; None if `shadow`
+        is None and something is not known.
+
+    Raises
+    ------
+    CloudFreeError
+        If something is not known that is needed, with the call that gives it.
+    """
+    try:
+        angles = suns(scene, shadow)
+        east, north, metres = ground(scene)
+        layer = scene.need_optical((_infrared(scene), *OTHERS), "shadow of clouds")
+    except CloudFreeError:
+        if shadow is None:
+            return None
+        raise
+    rule = _Rule(plan, layer.names, scene.calibration(), max(1, round(kernel.AROUND / metres)))
+    (state,) = map_windows(
+        rule,
+        [[a] for a in (*plan.groups[0], *_each(layer))],
+        [Output(np.dtype("uint8"))],
+        lead=len(scene.lead),
+        plan=Halo(plan.reach + rule.radius),
+    )
+    known = np.isfinite(angles).all(-1)
+    table, places = np.unique(angles.reshape(-1, 2), axis=0, return_inverse=True)
+    offsets = tuple(
+        kernel.displacements((azimuth, elevation), east, north) if azimuth == azimuth else ()
+        for azimuth, elevation in table.tolist()
+    )
+    cast = _Cast(offsets, max(1, round(kernel.STEP / metres)))
+    numbers = places.reshape((*angles.shape[:-1], 1, 1)).astype(np.uint16)
+    (mask,) = map_windows(
+        cast,
+        [[state], *([[spread(numbers, state)]] if len(table) > 1 else [])],
+        [Output(np.dtype(bool))],
+        lead=len(scene.lead),
+        plan=Halo(cast.reach),
+    )
+    some = "" if known.all() else f" on {known.sum()} of {known.size}"
+    return mask, f"{plan.label}+shadow{some}"
+
+
+def ground(scene: Scene) -> tuple[tuple[float, float], tuple[float, float], float]:
+    """How a metre on the ground lies on the grid, at the centre of the scene.
+
+    Parameters
+    ----------
+    scene : Scene
+        With coordinates and a coordinate reference system, projected or geographic.
+
+    Returns
+    -------
+    tuple
+        Rows and columns to a metre eastwards, the same northwards, and the size of a pixel in
+        metres (the root of its area).
+
+    Raises
+    ------
+    GridError
+        If the grid is not known.
+    """
+    from pyproj import Geod, Transformer
+
+    array = (scene.optical or scene.sar).arrays[0]  # type: ignore[union-attr]
+    steps, centre = [], []
+    for dim in scene.spatial:
+        if dim not in array.coords or array.sizes[dim] < 2:
+            raise GridError(
+                f"shadow of clouds needs the size of a pixel and there are no coordinates along "
+                f"{dim!r}; give them with ds.assign_coords(y=..., x=...), or leave it out: "
+                "mask(shadow=False)"
+            )
+        values = array[dim].values[[0, -1]].astype(float)
+        steps.append((values[1] - values[0]) / (array.sizes[dim] - 1))
+        centre.append(values.mean())
+    system = coordinate_system(scene.source, array)
+    if system is None:
+        raise GridError(
+            "shadow of clouds needs to know where north is and the grid declares no coordinate "
+            'reference system; declare it with ds.rio.write_crs("EPSG:..."), or call '
+            "mask(shadow=False)"
+        )
+    there = Transformer.from_crs(system, "EPSG:4326", always_xy=True)
+    back = Transformer.from_crs("EPSG:4326", system, always_xy=True)
+    longitude, latitude = there.transform(centre[1], centre[0])
+    directions = []
+    for azimuth in (90.0, 0.0):
+        far = Geod(ellps="WGS84").fwd(longitude, latitude, azimuth, 100.0)
+        x, y = back.transform(far[0], far[1])
+        directions.append(((y - centre[0]) / steps[0] / 100.0, (x - centre[1]) / steps[1] / 100.0))
+    east, north = directions
+    if not np.isfinite([*east, *north]).all():
+        raise GridError(
+            f"the centre of the scene lies outside of {system}; correct the coordinates, or call "
+            "mask(shadow=False)"
+        )
+    return east, north, abs(east[0] * north[1] - east[1] * north[0]) ** -0.5
+
+
+def _infrared(scene: Scene) -> str:
+    have = () if scene.optical is None else scene.optical.names
+    return next((name for name in INFRARED if name in have), INFRARED[0])
+
+
+def _each(layer: Layer) -> list[Any]:
+    """One array (*lead, y, x) for each band."""
+    if not layer.stacked:
+        return [a.data for a in layer.arrays]
+    return [layer.arrays[0].isel(band=i).data for i in range(len(layer.names))]
+
+
+def suns(scene: Scene, shadow: Shadow) -> NDArray[np.float64]:
+    """Position of the sun for each image.
+
+    Parameters
+    ----------
+    scene : Scene
+        With coordinates or attributes ``sun_azimuth`` and ``sun_elevation``.
+    shadow : bool, None or tuple
+        See :func:`with_shadow`; a tuple goes before what the scene has.
+
+    Returns
+    -------
+    ndarray of float64
+        Azimuth and elevation in degrees, (*lead, 2); NaN where they are not known.
+
+    Raises
+    ------
+    DataError
+        If they are not known on any image or, unless `shadow` is None, on some.
+    """
+    given = shadow if isinstance(shadow, tuple) else None
+    if shadow not in (True, None) and (given is None or len(given) != 2):
+        raise CloudFreeError(
+            f"shadow is {shadow!r}; call mask(shadow=True), False, or {_CALL} in degrees"
+        )
+    source, template = scene.source, scene.template()
+    angles = []
+    for number, name in enumerate(_KNOWN):
+        found = source.coords.get(name, source.attrs.get(name)) if given is None else given[number]
+        if found is None:
+            raise DataError(
+                f"shadow of clouds needs the position of the sun and the data has no {name!r}; "
+                f"give it as {_CALL} in degrees, or with ds.assign_coords(sun_azimuth=('time', "
+                "[...]), sun_elevation=('time', [...]))"
+            )
+        angles.append(_along(found, name, scene, template))
+    out = np.stack(angles, -1)
+    out[~np.isfinite(out).all(-1)] = np.nan
+    missing = np.isnan(out[..., 0])
+    if missing.all() or (shadow is not None and missing.any()):
+        raise DataError(
+            f"the position of the sun is not known on {missing.sum()} of {missing.size} images; "
+            f"give it as {_CALL} in degrees, or leave them out with ds.sel(time=...)"
+        )
+    height = out[..., 1][~missing]
+    if (height <= 0).any() or (height > 90).any():
+        raise DataError(
+            f"the sun's elevation is {height.min():g} to {height.max():g} degrees and must lie "
+            f"between 0 and 90; correct it, as in {_CALL}"
+        )
+    return out
+
+
+def _along(found: Any, name: str, scene: Scene, template: xr.DataArray) -> NDArray[np.float64]:
+    """An angle as an array over the leading dimensions."""
+    sizes = {d: template.sizes[d] for d in scene.lead}
+    if not isinstance(found, xr.DataArray):
+        values = np.asarray(found, float)
+        found = xr.DataArray(values, dims=scene.lead[: values.ndim]) if values.ndim < 2 else found
+    extra = set(getattr(found, "dims", scene.spatial)) - set(sizes)
+    if extra or any(found.sizes[d] != sizes[d] for d in found.dims):
+        raise DataError(
+            f"{name!r} must be one number for each image and varies along "
+            f"{sorted(map(str, extra)) or dict(found.sizes)}; average it first, with "
+            f"ds.assign_coords({name}=ds.{name}.mean(['y', 'x']))"
+        )
+    bare = xr.Variable(found.dims, _numbers(found))
+    missing = {d: n for d, n in sizes.items() if d not in bare.dims}
+    whole = bare.set_dims({**missing, **bare.sizes}).transpose(*scene.lead)
+    return np.array(whole.values, np.float64)
+
+
+def _numbers(angles: xr.DataArray) -> NDArray[np.float64]:
+    """Values of a coordinate; one that ``ds.chunk()`` made lazy is read here, in this thread."""
+    if angles.chunks is not None:
+        try:
+            return np.asarray(angles.data.compute(scheduler="synchronous"), np.float64)
+        except TypeError:  # kept on the workers of a cluster
+            pass
+    return np.asarray(angles.values, np.float64)
+
+
+def spread(numbers: NDArray[Any], like: Any) -> Any:
+    """Numbers at each pixel of a scene, as views that take no memory.
+
+    Parameters
+    ----------
+    numbers : ndarray
+        With the dimensions of `like` or its last ones, or 1 instead of their length.
+    like : array
+        (*lead, y, x), numpy or dask.
+
+    Returns
+    -------
+    array
+        In the shape and the chunks of `like`.
+    """
+    if isinstance(like, np.ndarray):
+        return np.broadcast_to(numbers, like.shape)
+    import dask.array as da
+
+    chunks = tuple(
+        c if n > 1 else 1
+        for n, c in zip(numbers.shape, like.chunks[like.ndim - numbers.ndim :], strict=True)
+    )
+    return da.broadcast_to(da.from_array(numbers, chunks=chunks), like.shape, chunks=like.chunks)
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """First stage: clouds, and what is dark around them."""
+
+    plan: MaskPlan
+    bands: tuple[str, ...]
+    calibration: Calibration
+    radius: int
+
+    def __dask_tokenize__(self) -> Any:
+        return (
+            __version__, self.plan.__dask_tokenize__(), self.bands, self.calibration, self.radius,
+        )  # fmt: skip
+
+    def __call__(
+        self, *windows: NDArray[Any], core: tuple[slice, slice]
+    ) -> tuple[NDArray[np.uint8]]:
+        """States (*lead, y, x) of the core; windows are those of the plan, then the bands."""
+        count = len(windows) - len(self.bands)
+        out = np.empty(windows[-1][..., *core].shape, np.uint8)
+        for place in np.ndindex(out.shape[:-2]):
+            image: Sequence[NDArray[Any]] = [w[place] for w in windows[:count]]
+            cloud = self.plan.compute(image if count > 1 else image[0])
+            nir, swir, green = (self.calibration.decode(w[place]) for w in windows[count:])
+            out[place] = kernel.states(cloud, nir, swir, green, self.radius)[core]
+        return (out,)
+
+
+@dataclass(frozen=True)
+class _Cast:
+    """Second stage: the shadow of the clouds, added to them."""
+
+    offsets: tuple[tuple[kernel.Offset, ...], ...]
+    radius: int
+
+    @property
+    def reach(self) -> int:
+        """Pixels around a pixel that influence its value."""
+        return max(kernel.reach(offsets, self.radius) for offsets in self.offsets)
+
+    def __call__(
+        self, state: NDArray[np.uint8], *numbers: NDArray[np.uint16], core: tuple[slice, slice]
+    ) -> tuple[NDArray[np.bool_]]:
+        """Mask (*lead, y, x) of the core; windows are states and the numbers of their suns."""
+        out = (state[..., *core] & kernel.CLOUD) > 0
+        for place in np.ndindex(state.shape[:-2]):
+            offsets = self.offsets[int(numbers[0][place][0, 0]) if numbers else 0]
+            out[place] |= kernel.shadowed(state[place], offsets, self.radius, core)
+        return (out,)

@@ -1,0 +1,142 @@
+"""The opponents of the two adversarial networks, and what the generators are asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from xcloudfree.models import sar_opt_cgan, simulation_fusion
+from xcloudfree.models.pix2pix import PatchDiscriminator
+from xcloudfree.models.simulation_fusion import SimulationFusion
+
+
+@dataclass(frozen=True)
+class Game:
+    """Weights of a generator's losses, all on values from -1 to 1.
+
+    Parameters
+    ----------
+    sees_clouds : bool
+        Whether the opponent judges beside backscatter and cloudy image, or backscatter alone.
+    deceive, pixel, hidden : float
+        Weights of the opponent's judgement, the absolute error, and that under the mask.
+    """
+
+    sees_clouds: bool
+    deceive: float
+    pixel: float
+    hidden: float = 0.0
+
+
+GAMES = {
+    "sar-opt-cgan": Game(sees_clouds=True, deceive=1.0, pixel=100.0),
+    "simulation-fusion-gan": Game(sees_clouds=False, deceive=1e-4, pixel=10.0, hidden=10.0),
+}
+"""By architecture. The features of VGG-16, weight 0.8 with Gao et al., need three bands and weights
+fitted on photographs, and are left out."""
+
+
+def opponent(architecture: str, network: nn.Module) -> PatchDiscriminator:
+    """Build the discriminator of a network.
+
+    Parameters
+    ----------
+    architecture : str
+        Key of :data:`GAMES`.
+    network : torch.nn.Module
+        The generator.
+
+    Returns
+    -------
+    PatchDiscriminator
+    """
+    config: Any = network.config
+    if architecture == "sar-opt-cgan":
+        return sar_opt_cgan.discriminator(config)
+    return simulation_fusion.discriminator(config)
+
+
+@dataclass(frozen=True)
+class Round:
+    """One meeting of a generator and its opponent.
+
+    Parameters
+    ----------
+    game : Game
+        Weights of the losses.
+    prediction, target, optical, sar : Tensor
+        Scaled to -1 to 1, (n, bands, h, w); NaN in `target` asks for nothing.
+    mask : Tensor
+        1 where cloudy, (n, 1, h, w).
+
+    References
+    ----------
+    Isola et al. (2017), CVPR; Grohnfeldt et al. (2018), IGARSS; Gao et al. (2020), Remote Sensing
+    12(1), 191.
+    """
+
+    game: Game
+    prediction: Tensor
+    target: Tensor
+    optical: Tensor
+    sar: Tensor
+    mask: Tensor
+
+    def generator_loss(self, opponent: PatchDiscriminator, network: nn.Module) -> Tensor:
+        """What the generator, or both of them, shall make small.
+
+        Parameters
+        ----------
+        opponent : PatchDiscriminator
+            As it stands.
+        network : torch.nn.Module
+            The generator; of two, the first learns the target from backscatter alone.
+
+        Returns
+        -------
+        Tensor
+            Scalar.
+        """
+        known = torch.isfinite(self.target)
+        error = torch.where(known, self.target - self.prediction, 0).abs()
+        total = known.sum().clamp(min=1)
+        judged = opponent.logits(self._condition(), self.prediction)
+        value = self.game.deceive * _judgement(judged, real=True)
+        value = value + self.game.pixel * error.sum() / total
+        value = value + self.game.hidden * (self.mask * error).sum() / total
+        if isinstance(network, SimulationFusion):
+            guess = network.simulate(self.sar)
+            value = value + torch.where(known, self.target - guess, 0).abs().sum() / total
+        return value
+
+    def opponent_loss(self, opponent: PatchDiscriminator) -> Tensor:
+        """What the opponent shall make small.
+
+        Parameters
+        ----------
+        opponent : PatchDiscriminator
+            To fit.
+
+        Returns
+        -------
+        Tensor
+            Scalar: mean of its errors on real and on made images.
+        """
+        made = self.prediction.detach()
+        real = torch.where(torch.isfinite(self.target), self.target, made)
+        judged = (opponent.logits(self._condition(), image) for image in (real, made))
+        return 0.5 * sum(  # type: ignore[return-value]
+            _judgement(j, real=r) for j, r in zip(judged, (True, False), strict=True)
+        )
+
+    def _condition(self) -> Tensor:
+        return torch.cat([self.sar, self.optical], 1) if self.game.sees_clouds else self.sar
+
+
+def _judgement(logits: Tensor, *, real: bool) -> Tensor:
+    wanted = torch.full_like(logits, float(real))
+    return functional.binary_cross_entropy_with_logits(logits.float(), wanted.float())

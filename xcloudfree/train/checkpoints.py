@@ -1,0 +1,158 @@
+"""Checkpoints of a fit: one safetensors file that holds all that the next step depends on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from xcloudfree.exceptions import DataError, WeightsError
+
+NAME = "checkpoint.safetensors"
+"""File in the folder that the user names."""
+
+Tensors = dict[str, Tensor]
+
+
+def write(folder: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> Path:
+    """Replace the checkpoint in a folder; a kill leaves the old one or the new one.
+
+    Parameters
+    ----------
+    folder : Path
+        Made where absent.
+    tensors : mapping of str to Tensor
+        Weights, moving average and state of the optimisers.
+    about : mapping
+        Step, state of early stopping, and the identity of the fit; JSON.
+
+    Returns
+    -------
+    Path
+        The file.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f"{NAME}.{uuid4().hex}.partial"
+    whole = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
+    save_file(whole, partial, metadata={"fit": json.dumps(about)})
+    for left in folder.glob(f"{NAME}.*.partial"):  # of a run that was killed while writing
+        if left != partial:
+            left.unlink(missing_ok=True)
+    return partial.replace(folder / NAME)
+
+
+def read(folder: Path, identity: Mapping[str, Any]) -> tuple[Tensors, dict[str, Any]] | None:
+    """Read the checkpoint of this very fit; nothing is unpickled.
+
+    Parameters
+    ----------
+    folder : Path
+        As given to :func:`write`.
+    identity : mapping
+        Model, data and recipe of the fit, JSON.
+
+    Returns
+    -------
+    tuple of (dict, dict) or None
+        Tensors and what is told about them; None if there is no checkpoint.
+
+    Raises
+    ------
+    DataError
+        If the checkpoint is of another fit.
+    WeightsError
+        If the file cannot be read.
+    """
+    path = folder / NAME
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = json.loads((file.metadata() or {})["fit"])
+            tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise WeightsError(
+            f"{path} is no readable checkpoint ({error}); remove it, or call "
+            "fit(..., checkpoints=...) with another folder"
+        ) from error
+    there = about["identity"]
+    differs = [
+        f"{name} ({there.get(name)!r} there, {value!r} here)"
+        for name, value in json.loads(json.dumps(identity)).items()
+        if there.get(name) != value
+    ]
+    if differs:
+        raise DataError(
+            f"{path} belongs to another fit, which differs in {', '.join(differs)}; continue that "
+            "one with what it was called with, or call fit(..., checkpoints=...) with another "
+            "folder"
+        )
+    return tensors, about
+
+
+def optimiser_tensors(prefix: str, optimiser: torch.optim.Optimizer) -> Tensors:
+    """State of an optimiser as named tensors.
+
+    Parameters
+    ----------
+    prefix : str
+        Of the names.
+    optimiser : torch.optim.Optimizer
+        Adam or a relative: its state is tensors.
+
+    Returns
+    -------
+    dict of str to Tensor
+    """
+    state: Mapping[int, Mapping[str, Tensor]] = optimiser.state_dict()["state"]
+    return {f"{prefix}.{i}.{key}": v for i, held in state.items() for key, v in held.items()}
+
+
+def restore_optimiser(prefix: str, optimiser: torch.optim.Optimizer, tensors: Tensors) -> None:
+    """Undo :func:`optimiser_tensors`.
+
+    Parameters
+    ----------
+    prefix : str
+        Of the names.
+    optimiser : torch.optim.Optimizer
+        Freshly made for the same parameters.
+    tensors : dict of str to Tensor
+        That may hold others as well.
+    """
+    for i, parameter in enumerate(p for g in optimiser.param_groups for p in g["params"]):
+        lead = f"{prefix}.{i}."
+        for name in [k for k in tensors if k.startswith(lead)]:
+            key, value = name.removeprefix(lead), tensors[name]
+            if value.shape == parameter.shape:  # in its layout in memory: sums keep their order
+                value = torch.empty_like(parameter).copy_(value)
+            optimiser.state[parameter][key] = value
+
+
+def chosen(prefix: str, tensors: Tensors) -> Tensors:
+    """The tensors below a prefix, named without it.
+
+    Parameters
+    ----------
+    prefix : str
+        Such as ``"network."``.
+    tensors : dict of str to Tensor
+        All of a checkpoint.
+
+    Returns
+    -------
+    dict of str to Tensor
+
+    Examples
+    --------
+    >>> sorted(chosen("a.", {"a.x": torch.zeros(1), "b.x": torch.zeros(1)}))
+    ['x']
+    """
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

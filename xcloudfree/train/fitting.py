@@ -1,0 +1,253 @@
+"""Fitting a model: what the user calls."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+import xarray as xr
+
+from xcloudfree import models
+from xcloudfree.exceptions import DataError
+from xcloudfree.models.model import Model
+from xcloudfree.train.drawn import Drawn, held_out
+from xcloudfree.train.inputs import (
+    Sampling,
+    Target,
+    copy_to_fit,
+    datasets,
+    fingerprint,
+    held_out_data,
+    recognised,
+    samples_of,
+)
+from xcloudfree.train.objective import Objective, choose_loss
+from xcloudfree.train.recipe import Recipe
+from xcloudfree.train.samples import PatchSamples
+
+_USUAL = Recipe()
+
+
+def fit(
+    data: xr.Dataset | Sequence[xr.Dataset],
+    model: str | Path | Model = "carf-small",
+    *,
+    target: Target = None,
+    steps: int = 2000,
+    batch: int = 8,
+    crop: int = 128,
+    learning_rate: float = 2e-4,
+    loss: str | None = None,
+    alpha: float = 0.8,
+    simulated: float = 0.5,
+    shrinkage: float = 0.0,
+    mask: str = "score",
+    validation: float | xr.Dataset | Sequence[xr.Dataset] | None = None,
+    patience: int | None = None,
+    checkpoints: str | Path | None = None,
+    log: str | Path | None = None,
+    cache: str | Path | None = None,
+    recipe: Recipe = _USUAL,
+    seed: int = 0,
+    device: str | None = None,
+    progress: bool = True,
+) -> Model:
+    """Fit a model on paired patches, or on the clear pixels of a series.
+
+    AdamW with warm-up, cosine decay, clipped gradients and a moving average of the weights, on
+    random crops turned and mirrored at random. Two runs with one seed on one CPU give the same
+    weights, and so does a run that was killed and called again with the same `checkpoints`.
+
+    Runs on Lightning: ``pip install "xcloudfree[train]"``.
+
+    Parameters
+    ----------
+    data : Dataset or sequence of Dataset
+        Cloudy Sentinel-2 with Sentinel-1 in any accepted form, lazy or in memory; for example what
+        :func:`xcloudfree.datasets.sen12mscr` or :func:`xcloudfree.stac.load` return. Of several,
+        each is drawn equally often.
+    model : str, Path or Model
+        A name of :func:`xcloudfree.models.list`, a file, or a model from
+        :func:`xcloudfree.models.create` or an earlier fit, which is left unchanged.
+    target : str, Dataset or sequence of Dataset, optional
+        Cloud-free reflectance: the variable of `data` that holds it, or a Dataset for each of
+        `data`, on the same grid and dates. A clear scene may be its own target: it gets simulated
+        clouds. By default the variable ``"target"``; a series with ``time`` that has none is
+        fitted on its own clear pixels.
+    steps, batch, crop : int
+        Optimiser steps, samples per step, side of a crop in pixels.
+    learning_rate : float
+        Highest learning rate.
+    loss : str, optional
+        ``"paper"``: eq. 18 as printed. ``"reference-code"``: that of the paper's published code.
+        ``"carl"``: DSen2-CR's. ``"l1-ssim"``: absolute error + 0.1 (1 - SSIM), and ``"error"``:
+        squared error + 0.01 (1 - SSIM), both with the weights of eq. 17. ``"l1"``, ``"mse"``:
+        plain. ``"nll"``: Gaussian likelihood, for networks with variance. ``"adversarial"``:
+        against an opponent, for the two adversarial networks. ``"bridge"``: for ``diffusion``. By
+        default that of the network's publication. With another loss than ``"nll"``, a network's
+        variance is fitted to the error that is left.
+    alpha : float
+        Weight of cloudy pixels in eq. 17.
+    simulated : float
+        Share of samples with simulated clouds over the target, 0 to 1.
+    shrinkage : float
+        For data from few regions: how far to move the mean of each target under its mask towards
+        the mean spectrum of all, 0 to 1.
+    mask : {"score", "reference-code", "l2a"}
+        Mask method for eq. 17 and for networks that read the mask.
+    validation : float, Dataset or sequence of Dataset, optional
+        Share of regions, of datasets or of the latest dates to hold out, or other data on other
+        ground. The weights with the least mean absolute error under its masks are returned.
+    patience : int, optional
+        Validations without improvement after which to stop.
+    checkpoints : str or Path, optional
+        Folder in which the state is kept; called again with the same, the fit goes on from there.
+    log : str or Path, optional
+        Folder for ``metrics.csv``, TensorBoard's file where that is installed, and pictures of
+        samples.
+    cache : str or Path, optional
+        Folder for a copy of the decoded patches, in chunks of about a crop: for slow or large data.
+    recipe : Recipe
+        Rarely changed numbers, see :class:`xcloudfree.train.Recipe`.
+    seed : int
+        Of samples, clouds and layers that draw.
+    device : str, optional
+        Torch device; by default CUDA if there is one, else the CPU.
+    progress : bool
+        Whether to show a line with the loss while fitting.
+
+    Returns
+    -------
+    Model
+        Fitted copy; its specification tells level, quantity and this recipe.
+
+    Raises
+    ------
+    DataError
+        If the target is missing or under cloud, patches are smaller than the crop, the level is
+        undeclared, a number is out of range, training and validation share ground, a checkpoint is
+        of another fit, the loss is not finite, or Lightning is not installed.
+    ModelError
+        If the loss or model is unknown, or they do not fit each other.
+    MissingBandError, UnitsError
+        If the model or the mask needs what the data lacks, or units are undeclared.
+
+    References
+    ----------
+    Cloud-Aware SAR Fusion for Enhanced Optical Sensing in Space Missions, eq. 17-18.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr, xcloudfree as xcf
+    >>> dims = ("patch", "band", "y", "x")
+    >>> s2 = xr.DataArray(np.full((1, 13, 32, 32), 0.1, "float32"), dims=dims)
+    >>> s2 = s2.assign_coords(band=list(xcf.bands.S2_BANDS)).assign_attrs(processing_level="TOA")
+    >>> s1 = xr.DataArray(np.full((1, 2, 32, 32), -12.0, "float32"), attrs={"units": "dB"},
+    ...     dims=("patch", "polarisation", "y", "x"), coords={"polarisation": ["VV", "VH"]})
+    >>> patches = xr.Dataset({"s2": s2, "s1": s1, "target": s2})
+    >>> model = xcf.fit(patches, "carf-tiny", steps=1, batch=1, crop=32, progress=False)
+    >>> model.spec.trained
+    True
+    """
+    _check_numbers(steps, batch, crop, alpha, simulated, shrinkage, patience)
+    given = datasets(data)
+    start = model if isinstance(model, Model) else models.load(model)
+    loss = choose_loss(loss, start.spec, crop)
+    if recipe.devices > 1 and loss == "adversarial":
+        raise DataError("adversarial fitting uses one device; call fit(..., recipe=Recipe())")
+    outside = None
+    if validation is not None:
+        given, outside = held_out_data(given, validation, seed)
+        if target is not None and not isinstance(target, str):
+            raise DataError(
+                "with validation the target is a variable of the data; call "
+                "fit(ds.assign(target=...), validation=...)"
+            )
+    elif patience is not None:
+        raise DataError("patience needs data to judge by; call fit(..., validation=0.1)")
+    scenes = recognised(given, target)
+    judged = [] if outside is None else recognised(outside, target)
+    fitted = copy_to_fit(start, [scene for scene, _ in (*scenes, *judged)])
+    how = Sampling(crop, simulated, mask, seed, recipe, None if cache is None else Path(cache))
+    samples = samples_of(scenes, fitted.spec, how)
+    if isinstance(samples, PatchSamples) and batch > samples.crops:
+        raise DataError(
+            f"a batch of {batch} is larger than the data, which has {samples.crops} different "
+            f"crops of {crop} px, turned and mirrored; call fit(..., batch={samples.crops}) or "
+            "with a smaller crop"
+        )
+    identity = {
+        "model": start.digest,
+        "data": fingerprint(samples, seed),
+        "steps": steps,
+        "batch": batch,
+        "crop": crop,
+        "learning_rate": learning_rate,
+        "loss": loss,
+        "alpha": alpha,
+        "simulated": simulated,
+        "shrinkage": shrinkage,
+        "mask": mask,
+        "patience": patience,
+        "seed": seed,
+        "recipe": {k: v for k, v in asdict(recipe).items() if k != "threads"},
+    }
+    batches = []
+    if judged:
+        other = samples_of(judged, fitted.spec, Sampling(crop, simulated, mask, seed, recipe))
+        batches = held_out(other, batch, seed, recipe.held_out)
+        identity["validation"] = fingerprint(other, seed)
+    shown = None
+    if log is not None:
+        shown = batches[0] if batches else Drawn(samples, min(batch, 4), seed, 0, 0).draw(0)
+    spectrum = torch.from_numpy(samples.mean_spectrum()).clamp(0, 1)
+    prior = getattr(fitted.network, "prior", None)
+    if prior is not None and not fitted.spec.trained:
+        with torch.no_grad():
+            prior.spectrum.bias.copy_(spectrum)
+    objective = Objective(fitted, loss, alpha, shrinkage, spectrum, recipe.precision)
+    try:
+        from xcloudfree.train.loop import Loop, Plan, run
+    except ModuleNotFoundError as error:
+        if error.name != "lightning":
+            raise
+        raise DataError(
+            'fitting needs Lightning; install it with `pip install "xcloudfree[train]"`'
+        ) from error
+    kept, told = (None if f is None else Path(f) for f in (checkpoints, log))
+    plan = Plan(steps, batch, learning_rate, seed, patience, recipe, identity, kept, told, progress)
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    loop = Loop(objective, plan, batches, shown)
+    run(loop, samples, place)
+    weights = {k: v.detach().cpu().clone() for k, v in loop.fitted().items()}
+    network = fitted.network.to("cpu", memory_format=torch.contiguous_format)
+    network.load_state_dict(weights)
+    text = (
+        f"{loop.done} steps of {batch} x {crop} px, learning rate {learning_rate:g}, "
+        f"loss {loss!r}, alpha {alpha:g}, simulated {simulated:g}, shrinkage {shrinkage:g}, "
+        f"seed {seed}, {place}"
+    )
+    if batches:
+        text += f"; best of the validations, mean absolute error under the mask {loop.best:.4f}"
+    return Model(fitted.spec.replace(trained=True, note=text), network)
+
+
+def _check_numbers(
+    steps: int,
+    batch: int,
+    crop: int,
+    alpha: float,
+    simulated: float,
+    shrinkage: float,
+    patience: int | None,
+) -> None:
+    wholes = {"steps": steps, "batch": batch, "crop": crop, "patience": patience or 1}
+    for name, whole in wholes.items():
+        if whole < 1:
+            raise DataError(f"{name} is {whole}; call fit(..., {name}=8) or another number above 0")
+    shares = {"alpha": alpha, "simulated": simulated, "shrinkage": shrinkage}
+    for name, share in shares.items():
+        if not 0 <= share <= 1:
+            raise DataError(f"{name} is {share}; call fit(..., {name}=0.5) or another from 0 to 1")

@@ -1,0 +1,302 @@
+"""From what the user gives to samples: pairs, series, and what is held out."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from xcloudfree.exceptions import DataError, ModelError
+from xcloudfree.models.model import Model
+from xcloudfree.models.spec import ModelSpec
+from xcloudfree.recognise import read
+from xcloudfree.scene import Scene
+from xcloudfree.train.partition import check_apart, regions, split
+from xcloudfree.train.recipe import Recipe
+from xcloudfree.train.samples import Array, Batch, PatchSamples, Samples, pair
+
+Target = str | xr.Dataset | Sequence[xr.Dataset] | None
+Given = tuple[Scene, Scene | None]
+"""A scene and its truth; no truth for a series that is fitted on its own clear pixels."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How samples are made, see :func:`xcloudfree.fit` and :class:`Recipe`."""
+
+    crop: int
+    simulated: float
+    mask: str
+    seed: int
+    recipe: Recipe
+    cache: Path | None = None
+
+
+class Several:
+    """Samples of several kinds or series, each drawn equally often.
+
+    Parameters
+    ----------
+    parts : sequence of Samples
+        At least one.
+    """
+
+    def __init__(self, parts: Sequence[Samples]) -> None:
+        self.parts = parts
+
+    def draw(self, rng: np.random.Generator, size: int) -> Batch:
+        """Draw a batch, a sample at a time."""
+        drawn = [self.parts[int(rng.integers(len(self.parts)))].draw(rng, 1) for _ in range(size)]
+        names = ("cloudy", "target", "sar", "mask")
+        arrays = {n: np.concatenate([getattr(b, n) for b in drawn]) for n in names}
+        contexts = [b.context for b in drawn]
+        known = [c for c in contexts if c is not None]
+        context = np.concatenate(known) if len(known) == len(drawn) else None
+        origins = tuple(o for b in drawn for o in b.origins)
+        return Batch(**arrays, context=context, origins=origins)
+
+    def mean_spectrum(self) -> Array:
+        """Mean of the parts' means."""
+        return np.mean([p.mean_spectrum() for p in self.parts], axis=0, dtype=np.float32)
+
+
+def datasets(data: xr.Dataset | Sequence[xr.Dataset]) -> list[xr.Dataset]:
+    """What was given, as a list.
+
+    Parameters
+    ----------
+    data : Dataset or sequence of Dataset
+        Of the user.
+
+    Returns
+    -------
+    list of Dataset
+
+    Raises
+    ------
+    DataError
+        If there is none.
+    """
+    found = [data] if isinstance(data, xr.Dataset) else list(data)
+    if not found:
+        raise DataError("there is no data to fit on; call fit(dataset, ...)")
+    return found
+
+
+def recognised(data: Sequence[xr.Dataset], target: Target) -> list[Given]:
+    """Scenes with their truth, or series without.
+
+    Parameters
+    ----------
+    data : sequence of Dataset
+        Cloudy Sentinel-2 with Sentinel-1.
+    target : str, Dataset, sequence of Dataset or None
+        See :func:`xcloudfree.fit`.
+
+    Returns
+    -------
+    list of (Scene, Scene or None)
+
+    Raises
+    ------
+    DataError
+        If there is no target and no series, or targets are not as many as datasets.
+    """
+    if target is None:
+        return [_own(ds) for ds in data]
+    if isinstance(target, str):
+        return [pair(ds, target) for ds in data]
+    truths = [target] if isinstance(target, xr.Dataset) else list(target)
+    if len(truths) != len(data):
+        raise DataError(
+            f"there are {len(data)} datasets and {len(truths)} targets; "
+            "call fit(..., target=[one for each])"
+        )
+    return [pair(ds, truth) for ds, truth in zip(data, truths, strict=True)]
+
+
+def held_out_data(
+    data: list[xr.Dataset], validation: float | xr.Dataset | Sequence[xr.Dataset], seed: int
+) -> tuple[list[xr.Dataset], list[xr.Dataset]]:
+    """Data to fit on and data to validate on, apart from each other.
+
+    Parameters
+    ----------
+    data : list of Dataset
+        All that was given.
+    validation : float, Dataset or sequence of Dataset
+        Share of regions, of datasets or of the dates of one series; or other data.
+    seed : int
+        Of the draw of regions.
+
+    Returns
+    -------
+    tuple of (list of Dataset, list of Dataset)
+
+    Raises
+    ------
+    DataError
+        If they share ground, or nothing tells what does.
+    """
+    if not isinstance(validation, (int, float)):
+        others = datasets(validation)
+        for one in data:
+            for other in others:
+                check_apart(one, other)
+        return data, others
+    share = float(validation)
+    if not 0 < share < 1:
+        raise DataError(
+            f"validation is {share}; call fit(..., validation=0.1) or another share below 1"
+        )
+    if len(data) > 1:
+        count = min(max(1, round(share * len(data))), len(data) - 1)
+        out = set(np.random.default_rng(seed).permutation(len(data))[:count].tolist())
+        kept = [ds for i, ds in enumerate(data) if i not in out]
+        return kept, [data[i] for i in sorted(out)]
+    (ds,) = data
+    if "time" in ds.dims and "target" not in ds:
+        parts = split(ds, "date", shares=(1 - share, share, 0))
+    else:
+        regions(ds)
+        parts = split(ds, "region", shares=(1 - share, share, 0), seed=seed)
+    return [parts.train], [parts.validation]
+
+
+def samples_of(given: Sequence[Given], spec: ModelSpec, how: Sampling) -> Samples:
+    """Samples of scenes with truths and of series.
+
+    Parameters
+    ----------
+    given : sequence of (Scene, Scene or None)
+        See :func:`recognised`.
+    spec : ModelSpec
+        Of the model.
+    how : Sampling
+        Crop, clouds, mask.
+
+    Returns
+    -------
+    Samples
+    """
+    pairs = [(scene, truth) for scene, truth in given if truth is not None]
+    parts: list[Samples] = []
+    if pairs:
+        parts.append(
+            PatchSamples(
+                pairs,
+                spec=spec,
+                crop=how.crop,
+                simulated=how.simulated,
+                mask=how.mask,
+                cache=how.cache,
+                cloudy_targets=how.recipe.cloudy_targets,
+            )
+        )
+    series = [scene for scene, truth in given if truth is None]
+    if series:
+        from xcloudfree.train.series_samples import SeriesSamples
+
+        parts.append(
+            SeriesSamples(
+                series,
+                spec=spec,
+                crop=how.crop,
+                mask=how.mask,
+                seed=how.seed,
+                simulated=how.simulated,
+                gaps=how.recipe.gaps,
+                cache=None if how.cache is None else how.cache / "series",
+            )
+        )
+    return parts[0] if len(parts) == 1 else Several(parts)
+
+
+def copy_to_fit(model: Model, scenes: Sequence[Scene]) -> Model:
+    """Copy of a model with the level and the quantity that the data declares.
+
+    Parameters
+    ----------
+    model : Model
+        Left as it is.
+    scenes : sequence of Scene
+        To fit and to validate on.
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    DataError
+        If the data mixes levels or does not declare them.
+    ModelError
+        If the model was fitted on another level, or reads several dates.
+    """
+    if model.spec.dates > 1:
+        raise ModelError(
+            f"{model.spec.name} reads {model.spec.dates} dates and fit() makes samples of one; "
+            'fit a network of one date, such as fit(..., model="uncrtaints")'
+        )
+    levels = {s.level for s in scenes}
+    if len(levels) > 1 or None in levels:
+        raise DataError(
+            f"the data mixes levels or does not declare them ({levels}); declare what it is with "
+            'ds.cloudfree.calibrate(level="TOA"), or fit on one level'
+        )
+    changes: dict[str, Any] = {"level": levels.pop()}
+    quantities = {s.quantity for s in scenes} - {None}
+    if len(quantities) == 1:
+        changes["sar_quantity"] = quantities.pop()
+    if model.spec.trained:
+        changes.pop("sar_quantity", None)
+        if changes.pop("level", model.spec.level) != model.spec.level:
+            raise ModelError(
+                f"{model.spec.name} was fitted on {model.spec.level} and the data is not; "
+                "start from an untrained model with xcloudfree.models.create(...)"
+            )
+    return Model(model.spec.replace(**changes), deepcopy(model.network))
+
+
+def fingerprint(samples: Samples, seed: int) -> str:
+    """Hash by which a checkpoint knows its data: the mean, and the first sample.
+
+    Parameters
+    ----------
+    samples : Samples
+        To draw from.
+    seed : int
+        Of the fit.
+
+    Returns
+    -------
+    str
+    """
+    batch = samples.draw(np.random.default_rng([seed, 0]), 1)
+    sha = hashlib.blake2b(digest_size=8)
+    for array in (samples.mean_spectrum(), batch.cloudy, batch.target, batch.sar, batch.mask):
+        sha.update(np.ascontiguousarray(array).tobytes())
+    return sha.hexdigest()
+
+
+def _own(ds: xr.Dataset) -> Given:
+    if "target" in ds:
+        return pair(ds, "target")
+    if "time" not in ds.dims:
+        raise DataError(
+            "the data has no variable 'target' with the cloud-free reflectance, and no dimension "
+            f"'time' whose clear pixels could be one, but {list(map(str, ds.data_vars))}; call "
+            "fit(..., target=...) with its name or a Dataset"
+        )
+    if ds.sizes["time"] < 2:
+        raise DataError(
+            "there is one date only, so no other one shows what clouds hide; load a longer series, "
+            "or where it is clear call fit(ds, target=ds), which puts simulated clouds over it"
+        )
+    return read(ds), None

@@ -1,0 +1,147 @@
+"""What a fit leaves to look at: a table, TensorBoard where it is installed, and pictures."""
+
+from __future__ import annotations
+
+import csv
+import warnings
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+COLUMNS = ("step", "loss", "learning_rate", "validation_error")
+
+
+class Journal:
+    """Append to ``metrics.csv`` and to TensorBoard's own file in one folder.
+
+    Parameters
+    ----------
+    folder : Path or None
+        Made where absent; None keeps no journal.
+    first : int
+        Step from which it is written; rows of that step and later ones, from a run that was killed,
+        are removed.
+    """
+
+    def __init__(self, folder: Path | None, first: int = 0) -> None:
+        self.folder, self.table = folder, None
+        self.board: Any = None
+        if folder is None:
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / "metrics.csv"
+        rows = []
+        if first and path.is_file():
+            with path.open(newline="") as file:
+                rows = [row for row in csv.DictReader(file) if int(row["step"]) < first]
+        self.table = path.open("w", newline="")
+        self.writer = csv.DictWriter(self.table, COLUMNS)
+        self.writer.writeheader()
+        self.writer.writerows(rows)
+        if find_spec("tensorboard") is not None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.board = SummaryWriter(str(folder), purge_step=first)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self.table is not None:
+            self.table.close()
+        if self.board is not None:
+            self.board.close()
+
+    def write(self, step: int, **values: float) -> None:
+        """One row.
+
+        Parameters
+        ----------
+        step : int
+            From 0.
+        **values
+            Some of the other columns.
+        """
+        if self.table is None:
+            return
+        self.writer.writerow({"step": step, **{k: f"{v:.6g}" for k, v in values.items()}})
+        if self.board is not None:
+            for name, value in values.items():
+                self.board.add_scalar(name, value, step)
+
+    def flush(self) -> None:
+        """Bring rows to disk."""
+        if self.table is not None:
+            self.table.flush()
+
+    def picture(self, step: int, rows: Sequence[NDArray[np.float32]], bands: Sequence[str]) -> None:
+        """Write samples as ``samples-<step>.png``: cloudy, predicted and target side by side.
+
+        Parameters
+        ----------
+        step : int
+            From 0.
+        rows : sequence of ndarray
+            Cloudy, prediction and target, each reflectance (n, band, y, x); one image a sample
+            below the other.
+        bands : sequence of str
+            Names of the bands.
+        """
+        if self.folder is None:
+            return
+        image = contact_sheet(rows, bands)
+        _write_png(self.folder / f"samples-{step:06d}.png", image)
+        if self.board is not None:
+            self.board.add_image("samples", image, step)
+
+
+def contact_sheet(
+    columns: Sequence[NDArray[np.float32]], bands: Sequence[str]
+) -> NDArray[np.uint8]:
+    """Images in rows and columns, in natural colours where the bands allow it.
+
+    Parameters
+    ----------
+    columns : sequence of ndarray
+        Each (n, band, y, x), reflectance; NaN is black.
+    bands : sequence of str
+        Names of the bands.
+
+    Returns
+    -------
+    ndarray of uint8
+        (3, n * y, columns * x); reflectance 0 to 0.3 over the whole range.
+
+    Examples
+    --------
+    >>> image = np.full((2, 3, 4, 4), 0.3, np.float32)
+    >>> contact_sheet([image, image], ("B02", "B03", "B04")).shape
+    (3, 8, 8)
+    """
+    wanted = ("B04", "B03", "B02")
+    names = wanted if set(wanted) <= set(bands) else (bands[0],) * 3
+    chosen = [list(bands).index(name) for name in names]
+    grid = np.concatenate([np.moveaxis(c[:, chosen], 1, 0) for c in columns], axis=-1)
+    sheet = grid.reshape(3, -1, grid.shape[-1])
+    return np.asarray(255 * np.clip(np.nan_to_num(sheet) / 0.3, 0, 1), np.uint8)
+
+
+def _write_png(path: Path, image: NDArray[np.uint8]) -> None:
+    import rasterio
+
+    _, height, width = image.shape
+    shape: dict[str, Any] = {"count": 3, "height": height, "width": width, "dtype": "uint8"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+        with rasterio.open(path, "w", driver="PNG", **shape) as file:
+            file.write(image)

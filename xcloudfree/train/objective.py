@@ -1,0 +1,288 @@
+"""From a batch of physical arrays to the value of a loss."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from xcloudfree.exceptions import DataError, ModelError
+from xcloudfree.kernels.context import scale
+from xcloudfree.kernels.normalisation import PRESETS
+from xcloudfree.models.diffusion import Diffusion
+from xcloudfree.models.model import Model
+from xcloudfree.models.pix2pix import SMALLEST
+from xcloudfree.models.simulation_fusion import SimulationFusion
+from xcloudfree.models.spec import ModelSpec
+from xcloudfree.train.adversary import GAMES, Round
+from xcloudfree.train.losses import (
+    LOSSES,
+    cloud_weights,
+    gaussian_nll,
+    shrink_means,
+    simulation_loss,
+)
+from xcloudfree.train.samples import Batch
+
+PUBLISHED = {
+    "carf": "paper",
+    "glfcr": "l1",
+    "dsen2cr": "carl",
+    "uncrtaints": "nll",
+    "sar-opt-cgan": "adversarial",
+    "simulation-fusion-gan": "adversarial",
+    "diffusion": "bridge",
+}
+"""Loss with which each architecture was published."""
+
+NAMES = (*LOSSES, "nll", "adversarial", "bridge")
+"""Losses by the name that :func:`xcloudfree.fit` takes."""
+
+
+def choose_loss(name: str | None, spec: ModelSpec, crop: int) -> str:
+    """The loss of a fit, by default that of the network's publication.
+
+    Parameters
+    ----------
+    name : str, optional
+        As the user gave it.
+    spec : ModelSpec
+        Of the network.
+    crop : int
+        Side of a crop in pixels.
+
+    Returns
+    -------
+    str
+        One of :data:`NAMES`.
+
+    Raises
+    ------
+    ModelError
+        If there is no such loss, or it does not fit the network.
+    DataError
+        If crops are too small for an opponent.
+    """
+    if name is None:
+        name = PUBLISHED.get(spec.architecture, "paper")
+        name = "mse" if name == "nll" and not spec.variance else name
+    if name not in NAMES:
+        raise ModelError(
+            f"unknown loss {name!r}, known are {sorted(NAMES)}; "
+            "for eq. 18 call fit(..., loss='paper')"
+        )
+    fits = {
+        "nll": (spec.variance, "estimates no variance"),
+        "adversarial": (spec.architecture in GAMES, "has no opponent"),
+        "bridge": (spec.architecture == "diffusion", "is no diffusion bridge"),
+    }
+    good, why = fits.get(name, (spec.architecture != "diffusion", "is fitted by its bridge alone"))
+    if not good:
+        raise ModelError(
+            f"{spec.name} {why}, so loss={name!r} does not fit it; call fit(...) without loss for "
+            "that of its publication"
+        )
+    if name == "adversarial" and crop < SMALLEST:
+        raise DataError(
+            f"the opponent of {spec.name} cannot judge crops of {crop} px; "
+            f"call fit(..., crop={SMALLEST}) or more"
+        )
+    return name
+
+
+@dataclass(frozen=True)
+class Tensors:
+    """A batch on its device.
+
+    Parameters
+    ----------
+    optical, sar, scaled : Tensor
+        Cloudy reflectance, backscatter and target as the network reads and writes them.
+    cloudy, target : Tensor
+        Reflectance, (n, bands, h, w); NaN is no data.
+    mask : Tensor
+        1 where occluded, (n, 1, h, w).
+    extra : dict
+        Further inputs of the network.
+    """
+
+    optical: Tensor
+    sar: Tensor
+    scaled: Tensor
+    cloudy: Tensor
+    target: Tensor
+    mask: Tensor
+    extra: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """Value of the loss for a batch.
+
+    Parameters
+    ----------
+    model : Model
+        Whose network is fitted.
+    loss : str
+        One of :data:`NAMES`.
+    alpha, shrinkage : float
+        See :func:`xcloudfree.fit`.
+    spectrum : Tensor
+        Mean of the targets, (bands,).
+    precision : str
+        See :class:`~xcloudfree.train.recipe.Recipe`.
+    """
+
+    model: Model
+    loss: str
+    alpha: float
+    shrinkage: float
+    spectrum: Tensor
+    precision: str = "auto"
+
+    def tensors(self, batch: Batch, device: torch.device) -> Tensors:
+        """Move a batch to a device and scale it.
+
+        Parameters
+        ----------
+        batch : Batch
+            Physical arrays.
+        device : torch.device
+            Of the network.
+
+        Returns
+        -------
+        Tensors
+        """
+        spec = self.model.spec
+        optical, sar = self.model.normalise(batch.cloudy, batch.sar, device)
+        cloudy, target = (
+            torch.from_numpy(np.clip(a, 0, 1)).to(device) for a in (batch.cloudy, batch.target)
+        )
+        mask = torch.from_numpy(batch.mask.astype(np.float32)).to(device)
+        if self.shrinkage:
+            spectrum = self.spectrum.to(device)
+            target = shrink_means(target, mask, spectrum, self.shrinkage)
+        extra: dict[str, Any] = {"mask": mask} if spec.needs_mask else {}
+        if spec.context:
+            if batch.context is None:
+                raise ModelError(
+                    f"{spec.name} reads other dates and these samples have none; fit it on a "
+                    "series, with fit(series, ..., target=None)"
+                )
+            bands, preset = len(spec.optical_bands), PRESETS[spec.normalisation]
+            known = scale(batch.context, spec.context, bands, preset)
+            extra["context"] = torch.from_numpy(known).to(device)
+        optical = optical.contiguous(memory_format=torch.channels_last)
+        scaled = PRESETS[spec.normalisation].to_scale(target)
+        return Tensors(optical, sar, scaled, cloudy, target, mask, extra)
+
+    def value(self, network: nn.Module, given: Tensors) -> Tensor:
+        """The loss, for all but adversarial fitting.
+
+        Parameters
+        ----------
+        network : torch.nn.Module
+            To fit.
+        given : Tensors
+            See :meth:`tensors`.
+
+        Returns
+        -------
+        Tensor
+            Scalar.
+        """
+        weights = cloud_weights(given.mask, self.alpha)
+        beside: Tensor | float = 0.0
+        with self._autocast(given.optical.device):
+            if isinstance(network, Diffusion):
+                return network.bridge_loss(given.scaled, given.optical, given.sar, weights=weights)
+            if not self.model.spec.variance:
+                prediction = network(given.optical, given.sar, **given.extra)
+            else:
+                prediction, variance = network(
+                    given.optical, given.sar, variance=True, **given.extra
+                )
+                if self.loss == "nll":
+                    return gaussian_nll(
+                        prediction.float(), variance, given.scaled, torch.ones_like(given.mask)
+                    )
+                beside = gaussian_nll(prediction.detach(), variance, given.scaled, weights)
+            if isinstance(network, SimulationFusion):
+                beside = simulation_loss(network.simulate(given.sar), given.scaled, weights)
+        reflectance = self._reflectance(prediction)
+        loss = LOSSES[self.loss]
+        return loss(reflectance, given.target, given.mask, self.alpha, given.cloudy) + beside
+
+    def round(self, network: nn.Module, given: Tensors) -> Round:
+        """One round of adversarial fitting.
+
+        Parameters
+        ----------
+        network : torch.nn.Module
+            The generator.
+        given : Tensors
+            See :meth:`tensors`.
+
+        Returns
+        -------
+        Round
+        """
+        with self._autocast(given.optical.device):
+            prediction = network(given.optical, given.sar, **given.extra)
+        game = GAMES[self.model.spec.architecture]
+        return Round(game, prediction.float(), given.scaled, given.optical, given.sar, given.mask)
+
+    def predict(self, network: nn.Module, given: Tensors) -> Tensor:
+        """Reflectance that the network makes of a batch.
+
+        Parameters
+        ----------
+        network : torch.nn.Module
+            In evaluation mode.
+        given : Tensors
+            See :meth:`tensors`.
+
+        Returns
+        -------
+        Tensor
+            (n, bands, h, w).
+        """
+        with torch.inference_mode(), self._autocast(given.optical.device):
+            return self._reflectance(network(given.optical, given.sar, **given.extra))
+
+    def _reflectance(self, prediction: Tensor) -> Tensor:
+        return PRESETS[self.model.spec.normalisation].to_reflectance(prediction.float())
+
+    def _autocast(self, device: torch.device) -> torch.autocast:
+        half = self.precision == "bfloat16" or (self.precision == "auto" and device.type == "cuda")
+        return torch.autocast(device.type, torch.bfloat16, enabled=half)
+
+
+def masked_error(prediction: Tensor, target: Tensor, mask: Tensor) -> tuple[float, int]:
+    """Sum of absolute errors under the mask, and the number of values.
+
+    Parameters
+    ----------
+    prediction, target : Tensor
+        Reflectance, (n, bands, h, w); NaN in `target` is left out.
+    mask : Tensor
+        1 where occluded, (n, 1, h, w).
+
+    Returns
+    -------
+    tuple of (float, int)
+
+    Examples
+    --------
+    >>> y = torch.tensor([[[[0.1, 0.2]]]])
+    >>> total, count = masked_error(y + 0.5, y, torch.tensor([[[[1.0, 0.0]]]]))
+    >>> round(total, 3), count
+    (0.5, 1)
+    """
+    counted = torch.isfinite(target) & (mask > 0)
+    error = torch.where(counted, target - prediction, 0).abs()
+    return float(error.double().sum()), int(counted.sum())

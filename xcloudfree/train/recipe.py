@@ -1,0 +1,179 @@
+"""How the optimiser goes about it: what is rarely changed, and schedules."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import nn
+
+from xcloudfree.exceptions import DataError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What :func:`xcloudfree.fit` needs to know and hardly anybody changes.
+
+    Parameters
+    ----------
+    warm_up : int, optional
+        Steps until the highest learning rate; by default a tenth of all, at most 500.
+    weight_decay : float
+        Of matrices and kernels.
+    clip : float
+        Largest norm of the gradient; losses of adversaries are not clipped.
+    average : float, optional
+        Decay of the moving average of the weights that is returned; by default over a tenth of
+        all steps, at most 1000.
+    every : int, optional
+        Steps from one validation and checkpoint to the next; by default a twentieth of all.
+    held_out : int
+        Batches of the validation, always the same ones.
+    precision : {"auto", "float32", "bfloat16"}
+        Of the network while fitting; "auto" is bfloat16 on CUDA, where losses stay in float32.
+    devices : int
+        Accelerators, or processes on a CPU. Each draws `batch` samples of its own. With more than
+        one, call from a script: it is started once more for each.
+    threads : int, optional
+        That draw samples ahead; by default one on a CPU and up to eight beside an accelerator. What
+        is drawn does not depend on it.
+    gaps : tuple of int
+        Days around a date of which nothing may be known, for fitting on a series.
+    cloudy_targets : {"refuse", "omit", "keep"}
+        Where the mask finds clouds in the target: refuse targets that lie mostly under cloud, ask
+        nothing of those pixels, or take them for ground.
+
+    Raises
+    ------
+    DataError
+        If a number is out of range.
+
+    Examples
+    --------
+    >>> Recipe(average=2.0)
+    Traceback (most recent call last):
+    ...
+    xcloudfree.exceptions.DataError: average is 2.0; call Recipe(average=...) with ...
+    """
+
+    warm_up: int | None = None
+    weight_decay: float = 1e-4
+    clip: float = 1.0
+    average: float | None = None
+    every: int | None = None
+    held_out: int = 4
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    devices: int = 1
+    threads: int | None = None
+    gaps: tuple[int, ...] = (0, 15, 30, 45)
+    cloudy_targets: Literal["refuse", "omit", "keep"] = "refuse"
+
+    def __post_init__(self) -> None:
+        rules = {
+            "warm_up": (self.warm_up is None or self.warm_up >= 1, "1 or more"),
+            "weight_decay": (self.weight_decay >= 0, "0 or more"),
+            "clip": (self.clip > 0, "a number above 0"),
+            "average": (self.average is None or 0 <= self.average < 1, "0 or more, below 1"),
+            "every": (self.every is None or self.every >= 1, "1 or more"),
+            "held_out": (self.held_out >= 1, "1 or more"),
+            "precision": (self.precision in ("auto", "float32", "bfloat16"), "'auto'"),
+            "devices": (self.devices >= 1, "1 or more"),
+            "threads": (self.threads is None or self.threads >= 0, "0 or more"),
+            "cloudy_targets": (self.cloudy_targets in ("refuse", "omit", "keep"), "'refuse'"),
+        }
+        for name, (good, rule) in rules.items():
+            if not good:
+                raise DataError(
+                    f"{name} is {getattr(self, name)!r}; call Recipe({name}=...) with {rule}"
+                )
+
+    def rate(self, step: int, steps: int) -> float:
+        """Share of the highest learning rate: linear warm-up, then a cosine to 1/200.
+
+        Parameters
+        ----------
+        step, steps : int
+            Step, from 0, of how many.
+
+        Returns
+        -------
+        float
+        """
+        warm = self.warm_up or min(500, max(1, steps // 10))
+        if step < warm:
+            return (step + 1) / warm
+        done = (step - warm) / max(1, steps - warm)
+        return 0.005 + 0.995 * 0.5 * (1 + math.cos(math.pi * done))
+
+    def decay(self, steps: int) -> float:
+        """Decay of the moving average of the weights.
+
+        Parameters
+        ----------
+        steps : int
+            Of the whole fit.
+
+        Returns
+        -------
+        float
+        """
+        return min(0.999, 1 - 10 / max(steps, 20)) if self.average is None else self.average
+
+    def interval(self, steps: int) -> int:
+        """Steps from one validation and checkpoint to the next.
+
+        Parameters
+        ----------
+        steps : int
+            Of the whole fit.
+
+        Returns
+        -------
+        int
+        """
+        return self.every or max(1, steps // 20)
+
+    def groups(self, network: nn.Module) -> Iterator[dict[str, Any]]:
+        """Parameters with their weight decay: of matrices and kernels only.
+
+        Parameters
+        ----------
+        network : torch.nn.Module
+            To fit.
+
+        Yields
+        ------
+        dict
+            As torch's optimisers take it.
+        """
+        named = list(network.named_parameters())
+        heavy = [p for n, p in named if p.ndim > 1 and "relative_bias" not in n]
+        light = [p for n, p in named if p.ndim <= 1 or "relative_bias" in n]
+        yield {"params": heavy, "weight_decay": self.weight_decay}
+        yield {"params": light, "weight_decay": 0.0}
+
+
+def halving_rate(step: int, steps: int) -> float:
+    """Share of the learning rate in adversarial fitting: constant, then linear to 0.
+
+    Parameters
+    ----------
+    step, steps : int
+        Step, from 0, of how many.
+
+    Returns
+    -------
+    float
+
+    References
+    ----------
+    Isola et al. (2017), Image-to-Image Translation with Conditional Adversarial Networks, CVPR.
+
+    Examples
+    --------
+    >>> halving_rate(0, 100), halving_rate(50, 100), halving_rate(75, 100)
+    (1.0, 1.0, 0.5)
+    """
+    return min(1.0, 2 * (1 - step / steps))

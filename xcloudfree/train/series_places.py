@@ -1,0 +1,189 @@
+"""A series as places that fit into memory with all their dates."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from itertools import pairwise, product
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from xcloudfree.acquisitions import dates_of
+from xcloudfree.exceptions import DataError, UnitsError
+from xcloudfree.kernels.area_predictors import local_means
+from xcloudfree.kernels.leave_out import Place
+from xcloudfree.masks import Mask, plan_mask
+from xcloudfree.methods.apply import observe
+from xcloudfree.methods.stages import HIDDEN
+from xcloudfree.models.spec import ModelSpec
+from xcloudfree.recognise import read
+from xcloudfree.scene import Scene
+
+AT_A_TIME = 2
+"""Places that are kept in memory."""
+
+RADAR = ("VV", "VH")
+"""Polarisations of the area's regression."""
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """A series of one network's bands; dates in order of time.
+
+    Parameters
+    ----------
+    reflectance, state, backscatter : arrays
+        (time, [band,] y, x), lazy where the data is, in the order of the data.
+    times : ndarray of datetime64
+        In order of time.
+    order : ndarray of int
+        Positions of these in the data.
+    windows : list of tuple of slice
+        Rows and columns of the places.
+    polarisations : int
+        How many of the first backscatter planes the network reads; the regression's own follow.
+    """
+
+    reflectance: Any
+    state: Any
+    backscatter: Any
+    times: NDArray[np.datetime64]
+    order: NDArray[np.int64]
+    days: NDArray[np.float64]
+    windows: list[tuple[slice, slice]]
+    polarisations: int
+    kept: OrderedDict[int, Place] = field(default_factory=OrderedDict)
+
+    @classmethod
+    def read(
+        cls, data: xr.Dataset | Scene, spec: ModelSpec, mask: Mask, side: int, crop: int
+    ) -> Series:
+        """Recognise a series.
+
+        Parameters
+        ----------
+        data : Dataset or Scene
+            With ``time``.
+        spec : ModelSpec
+            What the network reads.
+        mask : str, DataArray or callable
+            What is occluded.
+        side, crop : int
+            Sides in pixels of a place and of a crop.
+
+        Returns
+        -------
+        Series
+
+        Raises
+        ------
+        DataError
+            If it is no series of dates of one place, or smaller than the crop.
+        UnitsError
+            If the level is undeclared or not that of the network.
+        """
+        scene = data if isinstance(data, Scene) else read(data)
+        why = f"fitting {spec.name!r} on a series"
+        scene.need_optical(spec.optical_bands, why)
+        scene.need_sar(spec.polarisations, why)
+        _, days = dates_of(scene, why, "fit(..., target=...) with cloud-free images")
+        if scene.lead != ("time",):
+            raise DataError(
+                f"{why} takes one place and the data has {scene.lead} before y and x; give a list, "
+                "fit([ds.isel(...), ...])"
+            )
+        _check_level(scene, spec)
+        height, width = scene.shape
+        if min(height, width) < crop:
+            raise DataError(
+                f"the series of {height} x {width} px is smaller than the crop; call fit(..., "
+                f"crop={min(height, width)})"
+            )
+        masked = plan_mask(scene, mask, None, 0)
+        beside = () if masked.separate else masked.bands
+        names = tuple(dict.fromkeys((*spec.optical_bands, *beside)))
+        reflectance, state = observe(scene, scene.need_optical(names, why), masked, None)
+        wanted = dict.fromkeys(spec.polarisations)
+        if "regression" in spec.context:
+            scene.need_sar(RADAR, why)
+            wanted |= dict.fromkeys(RADAR)
+        order = np.argsort(days, kind="stable")
+        return cls(
+            reflectance[:, : len(spec.optical_bands)],
+            state,
+            scene.backscatter(tuple(wanted)).data,
+            scene.template()["time"].values[order],
+            order,
+            np.asarray(days)[order],
+            list(product(_cuts(height, side), _cuts(width, side))),
+            len(spec.polarisations),
+        )
+
+    def place(self, index: int) -> Place:
+        """A place in memory, of views or other numbers taken in turn.
+
+        Parameters
+        ----------
+        index : int
+            Any whole number.
+
+        Returns
+        -------
+        Place
+
+        Raises
+        ------
+        DataError
+            If no date shows the ground, or none has backscatter.
+        """
+        number = index % len(self.windows)
+        if number in self.kept:
+            self.kept.move_to_end(number)
+            return self.kept[number]
+        window = self.windows[number]
+        reflectance, state, radar = (
+            np.asarray(a[..., *window])[self.order]
+            for a in (self.reflectance, self.state, self.backscatter)
+        )
+        clear = np.isfinite(reflectance).all(1) & ((state & HIDDEN) == 0)
+        heard = np.isfinite(radar).all(1)
+        if (clear.any((1, 2))).sum() < 2:
+            raise DataError(
+                f"{clear.any((1, 2)).sum()} of {len(clear)} dates show the ground under this mask, "
+                "and 2 are needed; look at ds.cloudfree.mask(...), choose another method with "
+                "fit(..., mask=...), or load a longer interval"
+            )
+        if not (clear & heard).any():
+            raise DataError(
+                "no date that shows the ground has backscatter; load Sentinel-1 of the same days, "
+                "or leave out where it is missing with ds.sel(time=...)"
+            )
+        means = local_means(radar[:, -len(RADAR) :])
+        found = Place(reflectance, clear, radar[:, : self.polarisations], means, self.days)
+        self.kept[number] = found
+        while len(self.kept) > AT_A_TIME:
+            self.kept.popitem(last=False)
+        return found
+
+
+def _cuts(size: int, side: int) -> list[slice]:
+    """Equal parts of at most this side; all but whole places would be too small for a crop."""
+    count = max(1, size // side)
+    edges = np.linspace(0, size, count + 1).round().astype(int)
+    return [slice(int(a), int(b)) for a, b in pairwise(edges)]
+
+
+def _check_level(scene: Scene, spec: ModelSpec) -> None:
+    if scene.level is None:
+        raise UnitsError(
+            "the level of the series is not declared; declare it with "
+            f"ds.cloudfree.calibrate(level={spec.level!r}) if that is what it is"
+        )
+    if scene.level != spec.level:
+        raise UnitsError(
+            f"{spec.name!r} is made for {spec.level} reflectance and the series is {scene.level}; "
+            f"call xcloudfree.models.create(..., level={scene.level!r}), or load the other level"
+        )

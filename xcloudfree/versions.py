@@ -1,0 +1,85 @@
+"""What is installed here, for reports of problems."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import sys
+from typing import TextIO
+
+from xcloudfree._version import __version__
+
+PACKAGES: dict[str, tuple[str, ...]] = {
+    "arrays": ("numpy", "xarray", "dask", "distributed", "scipy", "numba"),
+    "grids and files": ("odc-geo", "rioxarray", "rasterio", "pyproj", "zarr"),
+    "catalogs": ("pystac", "pystac-client", "odc-stac", "stackstac", "rustac"),
+    "networks": ("torch", "safetensors", "h5py", "huggingface_hub"),
+    "masks": ("s2cloudless", "omnicloudmask"),
+    "pictures": ("matplotlib",),
+}
+"""Distributions that are used, by what for."""
+
+_EXTRAS = {
+    "numba": "fast",
+    "stackstac": "stackstac",
+    "rustac": "demo",
+    "h5py": "convert",
+    "huggingface_hub": "hub",
+    "s2cloudless": "masks",
+    "omnicloudmask": "masks",
+    "matplotlib": "plot",
+}
+
+
+def versions() -> dict[str, dict[str, str]]:
+    """Versions of what is used.
+
+    Returns
+    -------
+    dict of str to dict of str to str
+        By topic and distribution; what is not installed is named with the call that installs it.
+
+    Examples
+    --------
+    >>> sorted(versions())[:3]
+    ['arrays', 'catalogs', 'grids and files']
+    """
+    return {topic: {name: _version(name) for name in names} for topic, names in PACKAGES.items()}
+
+
+def show_versions(file: TextIO | None = None) -> None:
+    """Print the versions of xcloudfree, of what it uses, of Python and of the system.
+
+    Paste it into reports of problems. Torch is not imported: ``xcloudfree doctor`` also tells the
+    devices that it sees.
+
+    Parameters
+    ----------
+    file : text file, optional
+        Where to; standard output by default.
+
+    Examples
+    --------
+    >>> import xcloudfree as xcf
+    >>> xcf.show_versions()
+    xcloudfree ...
+    """
+    out = sys.stdout if file is None else file
+    system = f"{platform.system()} {platform.release()} {platform.machine()}"
+    lines = [
+        f"xcloudfree {__version__}",
+        f"Python {platform.python_version()}, {system}, {os.cpu_count()} processors",
+    ]
+    for topic, found in versions().items():
+        lines += ["", topic]
+        lines += [f"  {name:<16}{version}" for name, version in found.items()]
+    print("\n".join(lines), file=out)
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        extra = _EXTRAS.get(name)
+        return f"not installed: pip install 'xcloudfree[{extra}]'" if extra else "not installed"
