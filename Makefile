@@ -48,8 +48,9 @@ docs: $(READY) .venv/.docs  ## the site in out/docs; every example and notebook 
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group docs
 	touch $@
 
-bench: $(READY)
-	$(BIN)/python -m pytest -q tests/benchmarks -m "" --override-ini testpaths=tests/benchmarks
+bench: $(READY)  ## figures of docs/benchmarks.md, half an hour; PARTS="graph or clouds", BENCH=quick
+	$(BIN)/python -m pytest -q tests/benchmarks -m "" -p no:cacheprovider -o tmp_path_retention_policy=none \
+	  $(if $(PARTS),-k "$(PARTS)")
 
 weights: $(READY)  ## fit and judge the demonstration weights; needs XCLOUDFREE_DATA
 	$(BIN)/python examples/demo_weights.py fit
@@ -67,4 +68,4 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf .venv .venv-* out build dist docs/generated
+	rm -rf .venv .venv-* out build dist docs/examples docs/generated

@@ -8,6 +8,7 @@ import warnings
 from pathlib import Path
 
 import sphinx_autosummary_accessors
+from sphinx.ext import autosummary
 
 import xcloudfree
 
@@ -33,25 +34,29 @@ exclude_patterns = ["_build", "**/.ipynb_checkpoints", "examples/*.py"]
 
 # API reference. Types stand in the docstrings; in signatures they hide the names.
 autosummary_generate = True
+autosummary.WELL_KNOWN_ABBREVIATIONS += ("eq.",)  # which end no sentence
 autodoc_typehints = "none"
 autodoc_default_options = {"exclude-members": "__init__, __new__"}
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
 add_module_names = False
 nitpicky = True
-nitpick_ignore_regex = [("py:class", r".*"), ("py:data", r".*"), ("py:func", r".*kernels.*")]
-"""Types are words for readers; constants and kernels are not in the reference."""
+# Types are words for readers; constants, modules and what is behind the scenes are not listed.
+nitpick_ignore_regex = [
+    ("py:(class|data|mod|attr)", r".*"),
+    ("py:func", r".*(kernels|plugins|cost).*"),
+]
 
 # Pages and notebooks are executed from nothing; an exception ends the build.
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
 nb_execution_mode = os.environ.get("XCLOUDFREE_NOTEBOOKS", "force")
 nb_execution_in_temp = True
-nb_execution_timeout = 300
+nb_execution_timeout = 900  # busy machines
 nb_execution_raise_on_error = True
 nb_merge_streams = True
 os.environ["PYTHONPATH"] = str(DOCS.parent)
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
 warnings.filterwarnings("ignore", category=DeprecationWarning)
 
@@ -63,10 +68,13 @@ html_show_sourcelink = False
 html_theme_options = {
     "navigation_with_keys": False,
     "show_toc_level": 2,
+    "show_prev_next": False,
     "header_links_before_dropdown": 6,
     "secondary_sidebar_items": ["page-toc"],
     "article_footer_items": [],
     "footer_start": ["copyright"],
     "footer_end": [],
 }
-html_sidebars = {"index": [], "start": [], "concepts": []}
+html_sidebars = {
+    page: [] for page in ("index", "start", "concepts", "comparison", "models", "results")
+}

@@ -39,7 +39,11 @@ def dead(site: Path) -> list[str]:
     list of str
         ``page: link``, sorted.
     """
-    pages = {path.resolve(): Page(path) for path in sorted(site.rglob("*.html"))}
+    pages = {
+        path.resolve(): Page(path)
+        for path in sorted(site.rglob("*.html"))
+        if "_static" not in path.parts
+    }
     out = []
     for path, page in pages.items():
         for link in page.links:

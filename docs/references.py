@@ -1,9 +1,11 @@
-"""Links to objects by any path under which they can be imported, for the site's build."""
+"""For the site's build: notebooks from beside docs/, and links to objects by any of their paths."""
 
 from __future__ import annotations
 
+import shutil
 from functools import cache
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from docutils import nodes
@@ -13,7 +15,28 @@ from sphinx.util.nodes import make_refnode
 
 def setup(app: Sphinx) -> None:
     """Register the extension."""
+    app.connect("builder-inited", bring_notebooks)
     app.connect("missing-reference", resolve)
+    app.connect("source-read", moved)
+
+
+def bring_notebooks(app: Sphinx) -> None:
+    """Copy the notebooks of the repository into the site's sources."""
+    target = Path(app.srcdir) / "examples"
+    target.mkdir(exist_ok=True)
+    for old in target.glob("*.ipynb"):
+        old.unlink()
+    for notebook in sorted(Path(app.srcdir).parent.glob("examples/*.ipynb")):
+        shutil.copy(notebook, target)
+
+
+def moved(app: Sphinx, name: str, source: list[str]) -> None:
+    """Notebooks lie beside docs/ in the repository, and in it on the site."""
+    if name.startswith("examples/"):
+        source[0] = source[0].replace("](../docs/", "](../")
+    else:
+        up = "../" * name.count("/")
+        source[0] = source[0].replace(f"](../{up}examples/", f"]({up}examples/")
 
 
 def resolve(app: Sphinx, env: Any, node: Any, content: nodes.Element) -> nodes.Element | None:

@@ -22,6 +22,7 @@ import xarray as xr
 
 import xcloudfree as xcf
 from xcloudfree.bands import S2_BANDS
+from xcloudfree.kernels.context import scaled_planes
 from xcloudfree.models.cost import multiply_adds, parameters
 from xcloudfree.models.model import Model
 from xcloudfree.models.networks import NETWORKS
@@ -109,7 +110,12 @@ def random_inputs(model: Model) -> tuple[list[torch.Tensor], dict[str, torch.Ten
     dates = (spec.dates,) if spec.dates > 1 else ()
     counts = len(spec.optical_bands), len(spec.polarisations)
     inputs = [torch.rand(1, *dates, n, SIDE, SIDE) for n in counts]
-    return inputs, {"dates": torch.arange(float(spec.dates))[None]} if dates else {}
+    extra = {"dates": torch.arange(float(spec.dates))[None]} if dates else {}
+    if spec.needs_mask:
+        extra["mask"] = torch.ones(1, 1, SIDE, SIDE)
+    if spec.context:
+        extra["context"] = torch.rand(1, scaled_planes(spec.context, counts[0]), SIDE, SIDE)
+    return inputs, extra
 
 
 def open_scene() -> xr.Dataset:

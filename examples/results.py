@@ -113,15 +113,13 @@ def left_out():
 
 
 def series(gaps, dates):
-    """The three series."""
-    for folder, site in SITES.items():
-        yield from bench.hidden_dates(
-            load(DATA / "series" / folder),
-            region=site,
-            gaps=gaps,
-            kinds=("partial", "full"),
-            count=dates,
-        )
+    """The three series, gap by gap."""
+    sites = {site: load(DATA / "series" / folder) for folder, site in SITES.items()}
+    for gap in gaps:
+        for site, images in sites.items():
+            yield from bench.hidden_dates(
+                images, region=site, gaps=[gap], kinds=("partial", "full"), count=dates
+            )
 
 
 def _development():
@@ -180,7 +178,7 @@ def tables_of_regions(result):
 
 
 def tables_of_series(result):
-    parts = []
+    result, parts = result.sortby(["region", "gap"]), []
     for kind, text in (
         ("partial", "Hidden under clouds of other dates (20 to 90 % of the image)"),
         ("full", "Hidden wholly"),
@@ -201,7 +199,8 @@ def tables_of_series(result):
 
 
 def _upsets(result, methods, by):
-    lines = bench.upsets(result, methods, by=by, pixels=["cloudy"])
+    rivals = [str(m) for m in result.method.values if m not in (*methods, *NETWORKS)]
+    lines = bench.upsets(result, methods, by=by, pixels=["cloudy"], rivals=rivals)
     head = f"Every place where something simpler or classical beats {' or '.join(methods)}"
     return "\n".join([f"{head} ({len(lines)}):", "", *(f"* {line}" for line in lines or ["none"])])
 

@@ -32,3 +32,17 @@ def fields(count=3, seed=0):
         },
         coords={"band": list(S2_BANDS), "polarisation": ["VV", "VH"]},
     )
+
+
+def series(dates=6, seed=0):
+    """One field through time; a cloud covers the right half on every other date."""
+    one = fields(1, seed).isel(patch=0)
+    truth, cloudy = one.target, one.s2
+    images = [cloudy if i % 2 else truth + 0.002 * i for i in range(dates)]
+    days = np.datetime64("2024-06-01", "ns") + 5 * np.arange(dates) * np.timedelta64(1, "D")
+    coords = {"time": days, "y": 10.0 * np.arange(48)[::-1], "x": 10.0 * np.arange(48)}
+    s2 = xr.concat(images, "time").transpose("time", "band", "y", "x")
+    s1 = xr.concat([one.s1] * dates, "time")
+    out = xr.Dataset({"s2": s2.astype("float32"), "s1": s1}).assign_coords(coords)
+    out.s2.attrs, out.s1.attrs = one.s2.attrs, one.s1.attrs
+    return out

@@ -259,3 +259,35 @@ def test_spectra_are_those_of_real_clouds(data_root):
     assert b.mean(1)[INDEX["B09"]] == pytest.approx(a.mean(1)[INDEX["B09"]], rel=0.35)
     assert b.mean(1)[INDEX["B10"]] == pytest.approx(a.mean(1)[INDEX["B10"]], abs=0.012)
     assert set(BAND) == set(S2_BANDS)
+
+
+def _shaded(cloudy: np.ndarray, clear: np.ndarray) -> np.ndarray:
+    """Medians of cloudy / clear in deep shadow on land, band by band, against clear ground."""
+    from scipy import ndimage
+
+    ratio = cloudy / np.maximum(clear, 1e-3)
+    cloud = cloudy[INDEX["B02"]] > 0.16
+    land = (clear[INDEX["B08"]] > 0.15) & ~ndimage.binary_dilation(cloud, iterations=3)
+    deep = land & (ratio[INDEX["B08"]] < 0.55) & (ratio[INDEX["B11"]] < 0.55)
+    free = land & (ratio[INDEX["B08"]] > 0.8)
+    return np.median(ratio[:, deep], 1) / np.median(ratio[:, free], 1)
+
+
+def test_shadow_is_as_deep_and_as_coloured_as_that_of_real_clouds(data_root):
+    """Four training patches of which half is free; the clear date is another one."""
+    rasterio = pytest.importorskip("rasterio")
+    real, simulated = [], []
+    for patch in (4287, 5254, 5278, 5349):
+        pair = []
+        for name in ("s2_cloudy.tif", "s2_cloudfree.tif"):
+            with rasterio.open(data_root / "triplets" / str(patch) / name) as source:
+                pair.append(source.read().astype(np.float32) / 1e4)
+        real.append(_shaded(*pair))
+        for seed in range(3):
+            sky = simulate_clouds(
+                pair[1], rng=np.random.default_rng(seed), cover=0.3, kind="thick", sun=(150, 40)
+            )
+            simulated.append(_shaded(sky.cloudy, pair[1]))
+    a, b = np.nanmedian(real, 0), np.nanmedian(simulated, 0)
+    bands = [INDEX[n] for n in S2_BANDS if n != "B10"]
+    np.testing.assert_allclose(b[bands], a[bands], atol=0.15)

@@ -129,7 +129,7 @@ def test_penalty_is_the_second_derivative_of_parabolas_through_three_dates():
 @pytest.mark.parametrize("smoothness", [10.0, 3000.0])
 def test_whittaker_equals_dense_solves_without_the_date_itself(series, smoothness):
     values, clear = series
-    found = whittaker(values, clear, DAYS, smoothness)
+    found = whittaker(values, clear, DAYS, smoothness).mean
     penalty = smoothness * roughness(DAYS)
     for t, y, x in np.ndindex(8, 4, 5):
         weight = clear[:, y, x].astype(float)
@@ -144,7 +144,7 @@ def test_whittaker_equals_dense_solves_without_the_date_itself(series, smoothnes
 
 def test_whittaker_keeps_a_straight_line():
     line = column(0.1 + 0.002 * DAYS)
-    found = whittaker(line, flags([1, 1, 0, 1, 1, 0, 1, 1]), DAYS, 1e4)
+    found = whittaker(line, flags([1, 1, 0, 1, 1, 0, 1, 1]), DAYS, 1e4).mean
     np.testing.assert_allclose(found, line, atol=1e-6)
 
 
@@ -164,7 +164,7 @@ def test_whittaker_equals_whittaker_eilers(series, smoothness):
     """Dates five days apart, where the usual lambda is the smoothness over 125."""
     library = pytest.importorskip("whittaker_eilers")
     values, clear = series
-    found = whittaker(values, clear, np.arange(8) * 5.0, smoothness)
+    found = whittaker(values, clear, np.arange(8) * 5.0, smoothness).mean
     for t, y, x in np.ndindex(8, 4, 5):
         weight = clear[:, y, x].astype(float)
         weight[t] = 0
@@ -175,3 +175,38 @@ def test_whittaker_equals_whittaker_eilers(series, smoothness):
         )
         expected = smoother.smooth(np.where(weight > 0, values[:, 1, y, x], 0).tolist())
         np.testing.assert_allclose(found[t, 1, y, x], expected[t], atol=1e-5)
+
+
+def test_the_deviation_of_the_curve_is_that_of_dense_solves(series):
+    values, clear = series
+    found = whittaker(values, clear, DAYS, 300.0).deviation
+    penalty = 300.0 * roughness(DAYS)
+    for t, y, x in np.ndindex(8, 4, 5):
+        use = clear[:, y, x]
+        others = [i for i in np.flatnonzero(use) if i != t]
+        if len(others) < 3:
+            assert np.isnan(found[t, :, y, x]).all()
+            continue
+
+        def curve(left, use=use, y=y, x=x):
+            weight = use.astype(float)
+            weight[left] = 0
+            system = np.linalg.inv(np.diag(weight) + penalty)
+            return (system @ (weight * values[:, 0, y, x]))[left], system[left, left]
+
+        squares = [(values[i, 0, y, x] - curve(i)[0]) ** 2 / (1 + curve(i)[1]) for i in others]
+        expected = np.sqrt(np.mean(squares) * (1 + curve(t)[1]))
+        np.testing.assert_allclose(found[t, 0, y, x], expected, rtol=1e-4)
+
+
+def test_the_deviation_of_the_curve_holds_for_what_it_assumes():
+    """A random walk of slopes seen through noise: two of three errors within one deviation."""
+    rng, days = np.random.default_rng(8), np.arange(40) * 5.0
+    noise, smoothness = 0.01, 2000.0
+    slope = np.cumsum(rng.normal(0, noise * np.sqrt(5 / smoothness), (40, 1, 60, 60)), axis=0)
+    truth = 0.3 + 5 * np.cumsum(slope, axis=0)
+    seen = (truth + rng.normal(0, noise, truth.shape)).astype("float32")
+    clear = rng.random((40, 60, 60)) < 0.5
+    found = whittaker(seen, clear, days, smoothness)
+    score = ((found.mean - seen) / found.deviation)[5:-5][~clear[5:-5, None]]
+    assert 0.6 < np.nanmean(np.abs(score) < 1) < 0.72

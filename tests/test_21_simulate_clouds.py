@@ -52,7 +52,7 @@ def test_any_form_comes_back_with_the_truth_beside_it(form, lazy):
     truth = simulate_clouds(expected, cover=0.4, seed=2)
     np.testing.assert_array_equal(opacity.transpose(*truth.B02.dims), truth.cloud_opacity)
     np.testing.assert_array_equal(shadow.transpose(*truth.B02.dims), truth.cloud_shadow)
-    assert (opacity > 0).mean(["y", "x"]) == pytest.approx(0.4, abs=1e-3)
+    np.testing.assert_allclose((opacity > 0).mean(["y", "x"]), 0.4, atol=1e-3)
     assert float(shadow.max()) > 0
 
 
@@ -60,11 +60,11 @@ WHOLE = clear(size=(130, 145))
 SKY = simulate_clouds(WHOLE, cover=0.45, seed=9, kind="mixed", sun=(130.0, 40.0))
 
 
-@settings(deadline=None, max_examples=15)
-@given(st.integers(5, 130), st.integers(5, 145), st.integers(1, 2))
+@settings(deadline=None, max_examples=10)
+@given(st.integers(23, 130), st.integers(23, 145), st.integers(1, 2))
 def test_clouds_do_not_depend_on_chunks_to_the_last_bit(y, x, time):
     lazy = WHOLE.chunk(y=y, x=x, time=time)
-    out = simulate_clouds(lazy, cover=0.45, seed=9, kind="mixed", sun=(130.0, 40.0))
+    out = simulate_clouds(lazy, cover=0.45, seed=9, kind="mixed", sun=(130.0, 40.0)).compute()
     for name in (*S2_BANDS, "cloud_opacity", "cloud_shadow"):
         np.testing.assert_array_equal(out[name].values, SKY[name].values, err_msg=name)
 
@@ -86,8 +86,10 @@ def test_pixels_without_cloud_or_data_are_what_they_were():
 
 def test_integers_are_the_rounded_reflectance():
     out = simulate_clouds(clear("uint16"), cover=0.5, seed=1)
-    decoded = clear("uint16").map(lambda a: a if a.dtype != "uint16" else (a * 1e-4 - 0.1))
-    decoded = decoded.astype("float32").map(lambda a: a.drop_attrs(deep=False), keep_attrs=False)
+    decoded = clear("uint16")
+    for name in S2_BANDS:
+        values = (decoded[name].values * 1e-4 - 0.1).astype("float32")
+        decoded[name] = (decoded[name].dims, values, {"processing_level": "TOA"})
     exact = simulate_clouds(decoded, cover=0.5, seed=1)
     for name in S2_BANDS:
         np.testing.assert_allclose(out[name] * 1e-4 - 0.1, exact[name], atol=5.2e-5)
@@ -113,15 +115,23 @@ def test_the_sun_of_the_data_throws_the_shadow():
     known = source.assign_coords(sun_azimuth=("time", [90.0]), sun_elevation=("time", [60.0]))
     out = simulate_clouds(known, kind="thick", seed=3)
     np.testing.assert_array_equal(out.cloud_shadow, given_sun.cloud_shadow)
-    turned = source.isel(y=slice(None, None, -1))  # rows run north
-    south = simulate_clouds(turned, kind="thick", seed=3, sun=(180.0, 60.0))
-    drawn = kernel.draw_sky(
-        np.random.default_rng([3, 5, int(source.time.values[0].astype("M8[s]").astype(int))]),
-        (200, 200), cover=0.4, kind="thick", sun=(180.0, 60.0),
-        axes=((0.0, 0.1), (0.1, 0.0)), resolution=10.0,
-    )  # fmt: skip
-    assert all(rows < 0 for rows, _ in drawn.offsets)  # towards lower rows is southwards: no
-    assert float(south.cloud_shadow.max()) > 0
+
+
+def test_shadow_falls_north_on_rows_that_run_north():
+    """The sun stands in the south; the displacement that fits best, by correlation."""
+    source = clear(dates=1, size=(200, 200)).isel(y=slice(None, None, -1), time=0)
+    out = simulate_clouds(source, kind="thick", seed=8, cover=0.3, sun=(180.0, 75.0))
+    taken, shade = 1 - (1 - out.cloud_opacity.values) ** 2, out.cloud_shadow.values
+    fits = {
+        rows: np.corrcoef(
+            taken[max(0, -rows) : 200 - max(0, rows)].ravel(),
+            shade[max(0, rows) : 200 + min(0, rows)].ravel(),
+        )[0, 1]
+        for rows in range(-60, 61)
+    }
+    best = max(fits, key=fits.get)
+    assert best > 0
+    assert fits[best] > 0.9
 
 
 def test_sunny_sides_are_the_bright_ones():
@@ -141,7 +151,9 @@ def test_sunny_sides_are_the_bright_ones():
 
 def test_surface_reflectance_loses_more_of_the_blue_in_shadow():
     top = clear(dates=1).drop_vars("B10")
-    bottom = top.map(lambda a: a.assign_attrs(a.attrs | {"processing_level": "BOA"}))
+    bottom = top.copy()
+    for name in top.data_vars:
+        bottom[name] = top[name].assign_attrs(processing_level="BOA")
     shade = {}
     for name, source in (("top", top), ("bottom", bottom)):
         out = simulate_clouds(source, kind="thick", seed=3, cover=0.3)

@@ -3,8 +3,6 @@
 import numpy as np
 import pytest
 import xarray as xr
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from tests.checks import check_kept, check_plane, no_computes
 from tests.conftest import as_array, make_bands, stacked
@@ -17,11 +15,8 @@ from xcloudfree.exceptions import (
     ModelError,
     UnitsError,
 )
-from xcloudfree.reconstruct import reconstruct
 
 DATES, HEIGHT, WIDTH = 7, 40, 33
-FEW = ["B02", "B8A", "VV", "VH"]
-SOME = ["nearest-date", "geomedian", "median+offset", "whittaker+offset", "area-regression"]
 PLAIN = ["nearest-date", "last-clear", "linear-time", "median", "geomedian", "whittaker"]
 
 
@@ -44,27 +39,8 @@ def series():
     return make_series()
 
 
-@pytest.fixture(scope="module")
-def whole(series):
-    return {
-        name: reconstruct(series[FEW], model=name, mask=blobs()).to_dataarray().values
-        for name in SOME
-    }
-
-
 def test_every_temporal_method_comes_with_an_offset_and_without():
     assert {*PLAIN, *(f"{n}+offset" for n in PLAIN), "area-regression"} <= set(methods.names())
-
-
-@pytest.mark.parametrize("name", SOME)
-@settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
-@given(data=st.data())
-def test_any_chunks_give_what_one_chunk_gives(series, whole, name, data):
-    sizes = {d: data.draw(st.integers(1, n)) for d, n in (("time", 7), ("y", 40), ("x", 33))}
-    sizes = {d: max(n, 9 if d != "time" else 1) for d, n in sizes.items()}
-    out = series[FEW].chunk(sizes).cloudfree.reconstruct(model=name, mask=blobs())
-    result = out.compute(scheduler="sync").to_dataarray().values
-    np.testing.assert_allclose(result, whole[name], atol=2e-6)
 
 
 @pytest.mark.parametrize("name", ["linear-time", "median+offset", "area-regression"])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import xcloudfree as xcf
 from tests.checks import no_computes
 from tests.conftest import as_array, stacked
-from tests.test_44_methods import FEW, blobs, make_series
+from tests.series import FEW, blobs, make_series
 from xcloudfree.exceptions import DataError, MissingBandError, ModelError, WeightsError
 from xcloudfree.kernels import context as kernel
 from xcloudfree.kernels.normalisation import PRESETS

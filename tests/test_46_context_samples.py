@@ -6,7 +6,7 @@ import xarray as xr
 
 import xcloudfree as xcf
 from tests.checks import no_computes
-from tests.test_44_methods import blobs, make_series
+from tests.series import blobs, make_series
 from xcloudfree.exceptions import DataError, MissingBandError, UnitsError
 from xcloudfree.kernels.area_predictors import local_means
 from xcloudfree.kernels.leave_out import Place, without
@@ -186,3 +186,13 @@ def test_a_date_without_backscatter_is_never_asked_for(series, mask):
     assert dates
     assert 2 not in dates
     assert 4 not in dates
+
+
+def test_a_place_that_is_always_cloudy_gives_way_to_others(series, mask):
+    more = mask.copy()
+    more[:, :20, :16] = True
+    samples = SeriesSamples(series, mask=more, spec=SPEC, crop=16, views=4, place=16)
+    assert len(samples.series[0].windows) == 4
+    batch = samples.draw(np.random.default_rng(0), 4)
+    assert np.isfinite(batch.target).any((1, 2, 3)).all()
+    assert np.isfinite(samples.mean_spectrum()).all()

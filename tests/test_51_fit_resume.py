@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ import rasterio
 
 import xcloudfree as xcf
 from tests.field import QUICK, fields
-from xcloudfree.exceptions import DataError, WeightsError
+from xcloudfree.exceptions import CloudFreeError, DataError, WeightsError
 from xcloudfree.train import Recipe
 from xcloudfree.train.samples import PatchSamples
 
@@ -130,6 +131,53 @@ def test_the_journal_survives_a_kill(tmp_path, monkeypatch):
         assert target.max() == int(255 * 0.12 / 0.3)
 
 
+def test_lightning_is_named_where_it_is_missing_and_imported_by_nothing_else(monkeypatch):
+    for name in [n for n in sys.modules if n.startswith("xcloudfree.train.loop")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delattr("xcloudfree.train.loop", raising=False)
+    for name in [n for n in sys.modules if n.partition(".")[0] == "lightning"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "lightning", None)
+    with pytest.raises(CloudFreeError, match=r"pip install 'xcloudfree\[train\]'"):
+        xcf.fit(fields(), "carf-tiny", **QUICK)
+    code = "import sys, xcloudfree.train; sys.exit('lightning' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+SEVERAL = """
+import os, sys, time
+from pathlib import Path
+sys.path.insert(0, {here!r})
+import xcloudfree as xcf
+from tests.field import fields
+from xcloudfree.train import Recipe
+if __name__ == "__main__":
+    model = xcf.fit(
+        fields(), "carf-tiny", steps=2, batch=2, crop=32, device="cpu",
+        recipe=Recipe(devices={devices}), progress=False,
+    )
+    Path({folder!r}, "rank" + os.environ.get("LOCAL_RANK", "0")).write_text(model.digest)
+    while len(list(Path({folder!r}).iterdir())) < {devices}:
+        time.sleep(0.1)
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_end_with_the_same_weights(tmp_path):
+    found = []
+    for devices in (2, 1):
+        script, folder = tmp_path / f"several{devices}.py", tmp_path / str(devices)
+        folder.mkdir()
+        here = str(Path(__file__).parents[1])
+        script.write_text(SEVERAL.format(here=here, devices=devices, folder=str(folder)))
+        subprocess.run([sys.executable, str(script)], check=True, timeout=600)
+        digests = [p.read_text() for p in sorted(folder.iterdir())]
+        assert len(digests) == devices
+        found.append(set(digests))
+    assert len(found[0]) == 1
+    assert found[0] != found[1]  # each process draws its own samples
+
+
 SCRIPT = """
 import sys
 sys.path.insert(0, {here!r})
@@ -148,7 +196,7 @@ print(model.digest)
 @pytest.mark.parametrize("steps", [200])
 def test_carf_small_killed_by_the_system_and_resumed(tmp_path, steps):
     """Killed wherever it is, then equal to the undisturbed one; and so is a second run."""
-    here = str(__import__("pathlib").Path(__file__).parents[1])
+    here = str(Path(__file__).parents[1])
 
     def command(folder):
         code = textwrap.dedent(SCRIPT).format(here=here, steps=steps, folder=str(tmp_path / folder))

@@ -60,10 +60,13 @@ def test_the_official_regions_of_sen12mscr():
 
 def test_dates_are_split_in_order_and_days_stay_together():
     days = np.array(["2020-01-05", "2020-01-01", "2020-01-09", "2020-01-09", "2020-01-07"])
-    ds = xr.Dataset({"v": ("time", range(5))}, coords={"time": days.astype("datetime64[ns]")})
+    ds = georeferenced(500_000).expand_dims(time=days.astype("datetime64[ns]"))
+    ds = ds.assign_coords(v=("time", range(5)))
     parts = split(ds, "date", shares=(0.5, 0.25, 0.25))
     assert [p.v.values.tolist() for p in parts] == [[0, 1], [4], [2, 3]]
     check_apart(parts.train, parts.test)
+    with pytest.raises(DataError, match="same pixels"):
+        check_apart(ds, parts.test)
     with pytest.raises(DataError, match="'time'"):
         split(patches("abc"), "date")
 
@@ -114,7 +117,7 @@ def test_the_best_weights_are_returned_and_patience_ends_it(tmp_path):
         train,
         "carf-tiny",
         steps=40,
-        learning_rate=1.0,
+        learning_rate=0.05,
         patience=2,
         recipe=recipe,
         log=log,

@@ -192,7 +192,7 @@ def test_a_network_asks_for_a_gpu_of_the_cluster_and_nothing_else_does(tmp_path:
     assert int((back.provenance == 2).sum()) > 1000
     networks = {key for key in Seen.tasks if is_network(key)}
     assert len(networks) == 4
-    assert Seen.asking == dict.fromkeys(networks, {"GPU": 1})
+    assert Seen.asking == {key: {"GPU": 1} for key in networks}
 
 
 def is_network(key: Any) -> bool:

@@ -20,7 +20,7 @@ import pytest
 import xarray as xr
 
 from xcloudfree.exceptions import DataError
-from xcloudfree.io import layout, open_zarr, to_zarr
+from xcloudfree.io import layout, open_zarr, streaming, to_zarr, zarr_store
 from xcloudfree.io.ledger import LEDGER, Ledger
 
 ROOT = Path(__file__).parent.parent
@@ -137,6 +137,31 @@ def count_computed(store: Path) -> int:
         to_zarr(scene(), store, progress=False)
     assert before + len(seen) == BLOCKS
     return len(seen)
+
+
+def test_a_straggler_of_an_earlier_write_changes_nothing(
+    tmp_path: Path, undisturbed: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread or worker that is still at its block when another write begins."""
+    store, real, found = tmp_path / "out.zarr", zarr_store.stream, []
+
+    def interrupted(ds: xr.Dataset, grid: Any, write: Any, **_: Any) -> None:
+        found.append((write, streaming.pieces(ds, grid)))
+        raise KeyboardInterrupt
+
+    def overtaken(*arguments: Any, **options: Any) -> None:
+        real(*arguments, **options)
+        write, parts = found[0]
+        with pytest.raises(DataError, match="Another write of .* has begun"):
+            write(parts, (0, 0), *(np.zeros((32, 32), np.float32) for _ in parts))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(zarr_store, "stream", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            to_zarr(scene(), store, progress=False)
+        patch.setattr(zarr_store, "stream", overtaken)
+        to_zarr(scene(), store, mode="overwrite", progress=False)
+    assert contents(store) == undisturbed
 
 
 # ------------------------------------------------------------------ a worker is killed

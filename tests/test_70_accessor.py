@@ -40,8 +40,8 @@ def test_methods_show_the_signature_of_their_function(name):
 
 def test_import_is_quick_and_without_torch():
     code = (
-        "import sys, time; t = time.perf_counter(); import xarray, dask.array; "
-        "a = time.perf_counter(); import xcloudfree; b = time.perf_counter(); "
+        "import sys; from time import process_time as now; t = now(); import xarray, dask.array; "
+        "a = now(); import xcloudfree; b = now(); "
         "heavy = {'torch', 'odc.stac', 'matplotlib', 'pystac_client'} & set(sys.modules); "
         "print(b - t, heavy)"
     )
@@ -51,7 +51,7 @@ def test_import_is_quick_and_without_torch():
     ]
     seconds, heavy = zip(*(r.stdout.split(maxsplit=1) for r in results), strict=True)
     assert {h.strip() for h in heavy} == {"set()"}
-    assert min(map(float, seconds)) < 3  # under 1 s on an idle machine; this one may be busy
+    assert min(map(float, seconds)) < 1  # of this process, however busy the machine is
 
 
 def test_public_names_exist():

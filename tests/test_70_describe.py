@@ -47,6 +47,11 @@ def test_page_tells_what_was_found() -> None:
         assert row(other, "backscatter")[0].startswith("VV VH, dB")
 
 
+def test_offsets_that_a_catalog_applied_are_told() -> None:
+    ds = make_bands(3).assign_coords(offset=("time", [-0.1, 0.0, -0.1]))
+    assert row(ds, "reflectance")[0].endswith("; offset -0.1, +0 applied on loading")
+
+
 def test_page_tells_what_is_missing_and_the_calls_it_names_mend_it() -> None:
     ds = bare(make_bands(dtype="uint16").drop_vars("B10"))
     told = page(ds)

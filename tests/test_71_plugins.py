@@ -20,6 +20,8 @@ import xcloudfree as xcf
 from tests.conftest import as_array, make_bands, stacked
 from xcloudfree import masks
 from xcloudfree.exceptions import CloudFreeError, MissingBandError, PluginError, UnitsError
+from xcloudfree.kernels.radiometry import Calibration
+from xcloudfree.kernels.tiles import Tiles
 from xcloudfree.plugins import masks as plugged
 from xcloudfree.plugins import names, problems
 
@@ -98,6 +100,13 @@ def test_a_mask_of_whole_images_gets_fixed_tiles_of_the_scene(
     for chunks in (9, 16, 38):
         tiled = ds.chunk(y=chunks, x=chunks).cloudfree.mask("whole-image")
         np.testing.assert_array_equal(tiled.compute(scheduler="synchronous"), whole)
+    function = plugged.TiledMask(
+        plugged.mask_plugin("whole-image"), Calibration(), 0.3, Tiles(16, 4)
+    )
+    again = pickle.loads(pickle.dumps(function))
+    core = slice(3, 30), slice(5, 20)
+    planes = ds.B02.values[0][None]
+    np.testing.assert_array_equal(again(planes, core=core)[0], function(planes, core=core)[0])
     monkeypatch.setattr(masks, "TILE", 1000)
     np.testing.assert_array_equal(ds.cloudfree.mask("whole-image"), ds.B02.mean() < ds.B02)
     assert (whole != ds.cloudfree.mask("whole-image")).any()

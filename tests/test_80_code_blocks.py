@@ -10,7 +10,6 @@ import inspect
 import sys
 import types
 from contextlib import contextmanager
-from functools import partial
 
 import distributed
 import pytest
@@ -164,7 +163,12 @@ def _sen12mscr(folder, monkeypatch):
 def _stored(folder, monkeypatch):
     scene = xcf.datasets.simulate_scene((96, 96), cover=0.3, seed=2)
     xcf.io.to_zarr(scene.chunk(y=64, x=64), folder / "scene.zarr", progress=False)
-    monkeypatch.setattr(distributed, "Client", partial(distributed.Client, processes=False))
+
+    class Client(distributed.Client):
+        def __init__(self, **options):
+            super().__init__(**options, processes=False)
+
+    monkeypatch.setattr(distributed, "Client", Client)
     yield {}
 
 

@@ -14,7 +14,7 @@ from xcloudfree.evaluate import evaluate
 from xcloudfree.versions import show_versions
 
 if TYPE_CHECKING:
-    from xcloudfree import benchmarking, datasets, io, methods, plot, stac
+    from xcloudfree import benchmarking, datasets, io, methods, plot, stac, train
     from xcloudfree.benchmarking import benchmark
     from xcloudfree.train import fit
 
@@ -34,6 +34,7 @@ __all__ = [
     "plot",
     "show_versions",
     "stac",
+    "train",
 ]
 
 
@@ -42,7 +43,7 @@ def __getattr__(name: str) -> Any:
         return import_module("xcloudfree.train").fit
     if name == "benchmark":
         return import_module("xcloudfree.benchmarking").benchmark
-    if name in ("benchmarking", "datasets", "io", "methods", "plot", "stac"):
+    if name in ("benchmarking", "datasets", "io", "methods", "plot", "stac", "train"):
         return import_module(f"xcloudfree.{name}")
     raise AttributeError(f"module 'xcloudfree' has no attribute {name!r}")
 

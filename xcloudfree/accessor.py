@@ -94,6 +94,7 @@ class CloudFreeAccessor:
         threshold: float | None = None,
         dilate: int = 0,
         shadow: Shadow = False,
+        haze: float | None = None,
     ) -> xr.DataArray:
         """Mask of occluded pixels, True = occluded, see :func:`xcloudfree.masks.mask`.
 
@@ -104,7 +105,9 @@ class CloudFreeAccessor:
         >>> bool(ds.cloudfree.mask(dilate=2).sum() > ds.cloudfree.mask().sum())
         True
         """
-        return masks.mask(self._obj, method, threshold=threshold, dilate=dilate, shadow=shadow)
+        return masks.mask(
+            self._obj, method, threshold=threshold, dilate=dilate, shadow=shadow, haze=haze
+        )
 
     def context(self, *, mask: Mask = "score", dilate: int = 0, least: float = 0.0) -> xr.Dataset:
         """Last and next clear observation and ages, see :func:`xcloudfree.context.context`.

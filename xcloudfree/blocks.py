@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from operator import getitem
@@ -81,6 +81,33 @@ def map_windows(
     return _lazy(function, groups, outputs, chunks, lead, plan, resources)
 
 
+def spread(numbers: NDArray[Any], like: Any) -> Any:
+    """Numbers at each pixel of a scene, as views that take no memory.
+
+    Parameters
+    ----------
+    numbers : ndarray
+        With the dimensions of `like` or its last ones, or 1 instead of their length.
+    like : array
+        (*lead, y, x), numpy or dask.
+
+    Returns
+    -------
+    array
+        In the shape and the chunks of `like`.
+    """
+    import dask.array as da
+
+    if isinstance(like, np.ndarray):
+        return np.broadcast_to(numbers, like.shape)
+
+    chunks = tuple(
+        c if n > 1 else 1
+        for n, c in zip(numbers.shape, like.chunks[like.ndim - numbers.ndim :], strict=True)
+    )
+    return da.broadcast_to(da.from_array(numbers, chunks=chunks), like.shape, chunks=like.chunks)
+
+
 def _lazy(
     function: Function,
     groups: Sequence[Sequence[DaskArray]],
@@ -101,17 +128,16 @@ def _lazy(
         [[n for n, _ in work.pieces(axis, k)] for k in range(len(chunks[axis - 2]))]
         for axis in (0, 1)
     ]
-    names = [(a.name, (0,) * (a.ndim - lead - 2)) for a in arrays]
-    for index in product(*(range(len(c)) for c in chunks)):
+    # each reference is made once and shared, or a large graph would take twice the bytes
+    common = TaskRef(shared)
+    sources = [_references(a, chunks, lead) for a in arrays]
+    made = {index: TaskRef((name, *index)) for index in _indices(chunks)}
+    for index, own in made.items():
         *head, i, j = index
         parts = (
-            TaskRef((source, *head, *middle, m, n))
-            for source, middle in names
-            for m in touched[0][i]
-            for n in touched[1][j]
+            source[*head, m, n] for source in sources for m in touched[0][i] for n in touched[1][j]
         )
-        key = (name, *index)
-        graph[key] = Task(key, _run, TaskRef(shared), i, j, *parts)
+        graph[own.key] = Task(own.key, _run, common, i, j, *parts)
     annotations = {"resources": dict(resources)} if resources else None
     whole = HighLevelGraph.from_collections(
         name, MaterializedLayer(graph, annotations=annotations), dependencies=arrays
@@ -123,9 +149,9 @@ def _lazy(
         label = f"{name}-{number}"
         middle = () if output.bands is None else (0,)
         layer = {}
-        for index in product(*(range(len(c)) for c in chunks)):
+        for index, own in made.items():
             key = (label, *index[:lead], *middle, *index[lead:])
-            layer[key] = Task(key, getitem, TaskRef((name, *index)), number)
+            layer[key] = Task(key, getitem, own, number)
         bands = () if output.bands is None else ((output.bands,),)
         results.append(
             DaskArray(
@@ -136,6 +162,20 @@ def _lazy(
             )
         )
     return tuple(results)
+
+
+def _indices(chunks: tuple[tuple[int, ...], ...]) -> Iterator[tuple[int, ...]]:
+    return product(*(range(len(c)) for c in chunks))
+
+
+def _references(
+    array: DaskArray, chunks: tuple[tuple[int, ...], ...], lead: int
+) -> dict[tuple[int, ...], TaskRef]:
+    """References to the chunks of an array, which is one chunk along dimensions between."""
+    name, middle = array.name, (0,) * (array.ndim - lead - 2)
+    return {
+        index: TaskRef((name, *index[:lead], *middle, *index[lead:])) for index in _indices(chunks)
+    }
 
 
 @dataclass(frozen=True)

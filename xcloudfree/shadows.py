@@ -11,7 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xcloudfree._version import __version__
-from xcloudfree.blocks import Output, map_windows
+from xcloudfree.blocks import Output, map_windows, spread
 from xcloudfree.exceptions import CloudFreeError, DataError, GridError
 from xcloudfree.kernels import shadow as kernel
 from xcloudfree.kernels.radiometry import Calibration
@@ -244,32 +244,6 @@ def _numbers(angles: xr.DataArray) -> NDArray[np.float64]:
         except TypeError:  # kept on the workers of a cluster
             pass
     return np.asarray(angles.values, np.float64)
-
-
-def spread(numbers: NDArray[Any], like: Any) -> Any:
-    """Numbers at each pixel of a scene, as views that take no memory.
-
-    Parameters
-    ----------
-    numbers : ndarray
-        With the dimensions of `like` or its last ones, or 1 instead of their length.
-    like : array
-        (*lead, y, x), numpy or dask.
-
-    Returns
-    -------
-    array
-        In the shape and the chunks of `like`.
-    """
-    if isinstance(like, np.ndarray):
-        return np.broadcast_to(numbers, like.shape)
-    import dask.array as da
-
-    chunks = tuple(
-        c if n > 1 else 1
-        for n, c in zip(numbers.shape, like.chunks[like.ndim - numbers.ndim :], strict=True)
-    )
-    return da.broadcast_to(da.from_array(numbers, chunks=chunks), like.shape, chunks=like.chunks)
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ ATTRS = {
         "units": "1", "processing_level": "TOA", "scale_factor": 1e-4, "add_offset": -0.1,
         "nodata": 0,
     },
-    "s1": {"units": "dB", "polarization_calibration": "sigma0"},
+    "s1": {"units": "dB", "quantity": "sigma0"},
 }  # fmt: skip
 _TEXTURE = 509
 

@@ -53,21 +53,26 @@ def plot(
     gaps = np.unique(result.gap.values[~np.isnan(result.gap.values)])
     lines = len(gaps) > 1
     means = summary(result, [*by, "gap"] if lines else list(by))
-    panels = summary(result, list(by)).group.values.tolist() if lines else [""]
-    figure = Figure(figsize=(1.5 + 3.2 * len(panels), 1.2 + 0.24 * result.sizes["method"]))
-    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-    for panel, axis in zip(panels, axes, strict=True):
+    panels = summary(result, list(by)) if lines else summary(result, ())
+    count = panels.sizes["group"]
+    figure = Figure(figsize=(1.5 + 3.2 * count, 1.2 + 0.24 * result.sizes["method"]))
+    axes = figure.subplots(1, count, sharey=True, squeeze=False)[0]
+    for number, axis in enumerate(axes):
+        own = np.ones(means.sizes["group"], bool)
+        for key in by if lines else ():
+            own &= means[key].values == panels[key].values[number]
+        part = means.isel(group=own)
         for row, method in enumerate(means.method.values):
-            at = means.sel({"method": method, "pixels": pixels})
-            values, ranked = at.value.sel(metric=metric).values, at.ranked.values
+            at = part.sel({"method": method, "pixels": pixels})
+            values, whole = at.value.sel(metric=metric).values, at.ranked.values
+            places = at.gap.values if lines else values
+            heights = values if lines else np.full(len(values), -row)
+            colour = f"C{row % 10}" if lines else "C0"
             if lines:
-                own = [g.startswith(panel) for g in at.group.values.tolist()]
-                places, shown = at.gap.values[own], values[own]
-                axis.plot(places, shown, "o-", ms=3, lw=1, label=str(method))
-            else:
-                for value, whole in zip(values, ranked, strict=True):
-                    axis.plot(value, -row, "o", ms=4, color="C0", mfc="C0" if whole else "none")
-        axis.set_title(panel, fontsize=9)
+                axis.plot(places, heights, lw=1, color=colour, label=str(method))
+            axis.plot(places[whole], heights[whole], "o", ms=4, color=colour)
+            axis.plot(places[~whole], heights[~whole], "o", ms=4, color=colour, mfc="white")
+        axis.set_title(str(panels.group.values[number]), fontsize=9)
         axis.grid(alpha=0.3)
     what = f"{NAMES[metric]}, {pixels} pixels"
     if lines:

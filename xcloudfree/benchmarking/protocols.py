@@ -174,9 +174,9 @@ def hidden_dates(
     >>> import xcloudfree as xcf
     >>> cover = [0, 0.6, 0, 0.6, 0]
     >>> series = xcf.datasets.simulate_scene((64, 64), dates=5, cover=cover, level="BOA")
-    >>> cases = list(hidden_dates(series, clear="l2a", gaps=(0, 15), clouds=1))
+    >>> cases = list(hidden_dates(series, clear="l2a", gaps=(0, 7), clouds=1))
     >>> sorted({case.gap for case in cases})
-    [0.0, 15.0]
+    [0.0, 7.0]
     """
     scene = read(series)
     if scene.lead != ("time",) or "time" not in series.coords:

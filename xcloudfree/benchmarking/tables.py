@@ -87,7 +87,7 @@ def to_latex(
     mean: bool = False,
     notes: bool = True,
 ) -> str:
-    """The table of :func:`to_markdown` as LaTeX (a ``tabular`` with the rules of booktabs).
+    r"""The table of :func:`to_markdown` as LaTeX (a ``tabular`` with the rules of booktabs).
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ def to_latex(
     >>> case = Case("eye", truth.where(~hidden, 0.5), hidden, truth, region="A")
     >>> result = benchmark([case], ["do nothing", "clear mean"])
     >>> print(to_latex(result).splitlines()[0])
-    \\begin{tabular}{lr}
+    \begin{tabular}{lr}
     """
     table = _table(result, by, metrics, pixels, cost, mean)
     columns = "l" + "r" * (len(table.head) - 1)

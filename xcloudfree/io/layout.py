@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from xcloudfree.exceptions import DataError
 from xcloudfree.io.cells import Index, grid_of
+from xcloudfree.io.ledger import current_run
 from xcloudfree.io.streaming import Piece
 from xcloudfree.recognise import SPATIAL
 
@@ -128,10 +129,13 @@ class BlockStore:
         The store.
     target : str
         Name that it is to have, for error messages.
+    run : str
+        Name of the write, see :class:`xcloudfree.io.ledger.Ledger`.
     """
 
     folder: str
     target: str
+    run: str
 
     def __call__(self, parts: Sequence[Piece], index: Index, *blocks: NDArray[Any]) -> None:
         """Write blocks, each of which is a shard or chunk of its own, through to the disk.
@@ -148,10 +152,16 @@ class BlockStore:
         Raises
         ------
         DataError
-            If the disk refuses.
+            If the disk refuses, or another write has begun there: threads and workers of one
+            that was interrupted finish what they are at.
         """
         import zarr
 
+        if current_run(Path(self.folder)) != self.run:
+            raise DataError(
+                f"Another write of {self.target} has begun, or this one is over; begin it again: "
+                f"xcf.io.to_zarr(obj, {self.target!r}, mode='overwrite')."
+            )
         queue = iter(blocks)
         for part in parts:
             wanted = part.blocks(index)
@@ -166,10 +176,16 @@ class BlockStore:
 
 
 def flush(path: Path) -> None:
-    """Wait until a file, if it exists, is on the disk and not only in the system's memory."""
+    """Wait until a file, if it exists, and its name are on the disk, not in memory only."""
     if path.is_file():
         with path.open("r+b") as file:
             os.fsync(file.fileno())
+        if os.name == "posix":
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
 
 
 def refused(error: OSError, target: str) -> DataError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -82,10 +83,11 @@ class Ledger:
 
     @classmethod
     def begin(cls, folder: Path, identity: Identity) -> Ledger:
-        """New ledger in a folder."""
-        ledger = cls(folder / LEDGER, identity, set())
+        """New ledger in a folder, with a name of its own for this beginning."""
+        started = {**identity, "": {**identity.get("", {}), "run": uuid.uuid4().hex}}
+        ledger = cls(folder / LEDGER, started, set())
         fresh = ledger.path.with_name(ledger.path.name + ".new")
-        _append(fresh, identity, mode="w")
+        _append(fresh, started, mode="w")
         fresh.replace(ledger.path)  # atomic: never a half-written identity
         return ledger
 
@@ -103,6 +105,11 @@ class Ledger:
         except (OSError, ValueError, IndexError, TypeError):
             return None
         return ledger if isinstance(ledger.identity, dict) else None
+
+    @property
+    def run(self) -> str:
+        """Name of the beginning; a resumed write keeps it."""
+        return str(self.identity.get("", {}).get("run", ""))
 
     def add(self, key: str) -> None:
         """Record a part as finished, on disk before this returns."""
@@ -141,6 +148,15 @@ class Ledger:
                 if others:
                     found.append(f"{label}: other {', '.join(others)}")
         return "; ".join(found)
+
+
+def current_run(folder: Path) -> str | None:
+    """Name of the write that a folder belongs to now; None if there is none."""
+    try:
+        with (folder / LEDGER).open("rb") as file:
+            return str(json.loads(file.readline())[""].get("run", ""))
+    except (OSError, ValueError, KeyError, AttributeError):
+        return None
 
 
 def _append(path: Path, line: Any, mode: str = "a") -> None:

@@ -208,7 +208,7 @@ def _fill(
     stream(
         ds,
         grid,
-        BlockStore(str(partial), str(target)),
+        BlockStore(str(partial), str(target), ledger.run),
         memory=memory,
         skip=lambda index: grid.key(index) in ledger.done,
         finished=finished,

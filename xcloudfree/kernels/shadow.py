@@ -38,8 +38,8 @@ AROUND = 2000.0
 SHARE = 0.5
 """Share of a displaced cloud that must be dark, within the box, for it to be the shadow."""
 
-DARKNESS = 85
-"""Per cent of the mean around, in near and short-wave infrared, below which a pixel is dark."""
+DARKNESS = 0.85
+"""Share of the mean around, in near and short-wave infrared, below which a pixel is dark."""
 
 Area = tuple[slice, slice]
 Offset = tuple[int, int]
@@ -84,15 +84,15 @@ def states(
     land &= ~((green > nir) & (nir < 0.15))
     if not land.any():
         return out
-    count = box_sums(land.astype(np.int64), radius)
-    dim, dark = land.copy(), land
+    kind: np.dtype[Any] = np.dtype("u4" if 20000 * (2 * radius + 1) ** 2 < 2**32 else "u8")
+    count = box_sums(land.astype(kind), radius)
+    dim, dark = land.copy(), land.copy()
     for plane in (nir, swir):
-        steps = np.where(land, np.clip(plane, 0, 2) * 1e4, 0)
-        number = np.rint(steps).astype(np.int64)
-        total = box_sums(np.where(land, number, 0), radius)
+        number = np.rint(np.where(land, np.clip(plane, 0, 2) * 1e4, 0)).astype(kind)
+        total = box_sums(number, radius)
         number *= count
         dim &= number < total
-        dark = dark & (100 * number < DARKNESS * total)
+        dark &= number < total * np.float64(DARKNESS)
     out[dim] |= DIM
     out[dark] |= DARK
     return out
@@ -220,8 +220,8 @@ def _edge(radius: int) -> int:
 
 
 def box_sums(
-    numbers: NDArray[np.signedinteger[Any]], radius: int, core: Area | None = None
-) -> NDArray[np.signedinteger[Any]]:
+    numbers: NDArray[np.integer[Any]], radius: int, core: Area | None = None
+) -> NDArray[np.integer[Any]]:
     """Sums over the box around each pixel, cut off at the border.
 
     Running sums may wrap around, their differences do not.
@@ -249,11 +249,17 @@ def box_sums(
     for axis in (0, 1):
         size = numbers.shape[axis]
         area = slice(0, size) if core is None else core[axis]
-        total = np.zeros((*out.shape[:axis], size + 1, *out.shape[axis + 1 :]), out.dtype)
-        np.cumsum(out, axis, out=total[(slice(None),) * axis + (slice(1, None),)])
-        place = np.arange(area.start, area.stop)
-        upper = np.take(total, np.minimum(place + radius + 1, size), axis)
-        out = np.subtract(upper, np.take(total, np.maximum(place - radius, 0), axis), out=upper)
+        running = np.zeros((*out.shape[:axis], size + 1, *out.shape[axis + 1 :]), out.dtype)
+        before: tuple[slice, ...] = (slice(None),) * axis
+        np.cumsum(out, axis, dtype=out.dtype, out=running[(*before, slice(1, None))])
+        first, count = area.start + radius + 1, area.stop - area.start
+        inside = min(max(size + 1 - first, 0), count)  # boxes that end before the border
+        out = np.empty((*out.shape[:axis], count, *out.shape[axis + 1 :]), out.dtype)
+        out[(*before, slice(0, inside))] = running[(*before, slice(first, first + inside))]
+        out[(*before, slice(inside, None))] = running[(*before, slice(size, None))]
+        begun = min(max(radius - area.start, 0), count)  # boxes that the border cuts off
+        low = slice(area.start + begun - radius, area.stop - radius)
+        out[(*before, slice(begun, None))] -= running[(*before, low)]
     return out
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-STRIP: Final = 16384
+STRIP: Final = 4096
 """Pixels that are solved at once."""
 
 Doubles = NDArray[np.float64]
@@ -45,17 +45,29 @@ def penalty_bands(days: Doubles) -> tuple[Doubles, Doubles, Doubles]:
     return main, first, second
 
 
+class Smooth(NamedTuple):
+    """Values on a curve and their standard deviations, (time, band, y, x) each."""
+
+    mean: NDArray[np.float32]
+    deviation: NDArray[np.float32]
+
+
 def whittaker(
     reflectance: NDArray[np.float32],
     clear: NDArray[np.bool_],
     days: Doubles,
     smoothness: float,
-) -> NDArray[np.float32]:
+) -> Smooth:
     """Each date on the smooth curve through the other clear dates.
 
     The curve z makes ``sum over clear dates (y - z)^2 + smoothness * integral z''^2`` least. Of a
     date that is clear itself the curve through the others follows from its leverage h:
     ``(z - h y) / (1 - h)``.
+
+    The curve is the mean of a random walk of slopes seen through noise. The variance of that noise,
+    s^2, is the mean of ``(y - z)^2 / (1 - h)`` over the clear dates of a pixel and band; what a
+    hidden date would show varies by s^2 (1 + its element of the inverse of the system), the more
+    the further the clear dates are away.
 
     Parameters
     ----------
@@ -70,17 +82,20 @@ def whittaker(
 
     Returns
     -------
-    ndarray of float32
-        (time, band, y, x); NaN where fewer than two other dates are clear.
+    Smooth
+        Mean NaN where fewer than two other dates are clear; deviation NaN where fewer than three
+        are, which tell no noise.
 
     References
     ----------
-    Eilers, "A perfect smoother", Analytical Chemistry 75(14), 2003. The inverse between the
-    diagonals: Takahashi, Fagan, Chin, "Formation of a sparse bus impedance matrix", 1973.
+    Wahba, "Bayesian confidence intervals for the cross-validated smoothing spline", Journal of the
+    Royal Statistical Society B 45(1), 1983 (the variance). Eilers, "A perfect smoother",
+    Analytical Chemistry 75(14), 2003. The inverse between the diagonals: Takahashi, Fagan, Chin,
+    "Formation of a sparse bus impedance matrix", 1973.
     """
     times, bands = reflectance.shape[:2]
     flat, seen = reflectance.reshape(times, bands, -1), clear.reshape(times, -1)
-    out = np.full(flat.shape, np.nan, np.float32)
+    out, spread = (np.full(flat.shape, np.nan, np.float32) for _ in range(2))
     roughness = [smoothness * d for d in penalty_bands(days)]
     enough = np.flatnonzero(seen.sum(0) >= 2)
     for start in range(0, enough.size, STRIP):
@@ -96,7 +111,12 @@ def whittaker(
         others = weight.sum(0) - weight
         alone[np.broadcast_to((others < 2)[:, None], alone.shape)] = np.nan
         out[..., pixels] = alone
-    return out.reshape(reflectance.shape)
+        squares = np.nan_to_num((values - alone) ** 2 * rest) * weight[:, None]
+        noise = np.full(values.shape, np.nan)  # a date tells nothing of its own error
+        np.divide(squares.sum(0) - squares, others[:, None], out=noise, where=(others > 2)[:, None])
+        there = np.where(weight > 0, 1 / np.maximum(1 - inverse, 1e-9), 1 + inverse)
+        spread[..., pixels] = np.sqrt(np.maximum(noise, 0) * there[:, None])
+    return Smooth(out.reshape(reflectance.shape), spread.reshape(reflectance.shape))
 
 
 def _solve(

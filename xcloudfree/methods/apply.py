@@ -44,6 +44,13 @@ def apply_method(
     The methods take any optical bands of any level. What they need to know of the whole scene they
     sum up block by block in passes of their own, so that the result does not depend on the chunks.
 
+    A temporal method works on all dates of a place together. A block costs about four times its
+    reflectance as float32, 16 bytes x dates x bands x pixels, and blocks are made so small that
+    this stays near 1 GiB (:data:`xcloudfree.methods.work.BYTES`), whatever the chunks; STARFM
+    without coarse images reads 207 px around and costs more. What comes in chunks of one date has
+    to wait in memory until all dates of these chunks are there: chunk long series small in space,
+    for example ``ds.chunk(time=-1, y=256, x=256)`` or ``xcf.stac.load(..., chunks=...)``.
+
     Parameters
     ----------
     obj : Dataset or DataArray

@@ -19,7 +19,7 @@ from xcloudfree.methods.method import Area, Method, Prediction, Series
 HIDDEN, WANTED = 1, 2
 """Bits of the state of a pixel."""
 
-VALUES = 1 << 23
+VALUES = 1 << 22
 """Reflectances that a method which needs no pixels around reads at a time: bounds its memory."""
 
 Arrays = tuple[NDArray[Any], ...]

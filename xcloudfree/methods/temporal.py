@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from xcloudfree.exceptions import DataError
 from xcloudfree.kernels import medians
 from xcloudfree.kernels import temporal as kernel
-from xcloudfree.kernels.whittaker import whittaker
+from xcloudfree.kernels.whittaker import Smooth, whittaker
 from xcloudfree.methods.method import (
     Area,
     Booleans,
@@ -34,8 +34,9 @@ rounding, so that the mean does not depend on the chunks."""
 SMOOTHNESS: Final = 3000.0
 """Of the Whittaker smoother in days^3; for dates 5 days apart the usual lambda is 1/125 of it."""
 
-Kernel = Callable[[Floats, Booleans, Doubles, Booleans], Floats]
-"""(reflectance, clear, days in ascending order, wanted) to predictions (time, band, y, x)."""
+Kernel = Callable[[Floats, Booleans, Doubles, Booleans], Floats | Smooth]
+"""(reflectance, clear, days in ascending order, wanted) to predictions (time, band, y, x), or to
+these and their standard deviations."""
 
 
 @dataclass(frozen=True)
@@ -75,17 +76,18 @@ class Temporal(Method):
 
     def predict(self, series: Series, known: Sequence[Doubles]) -> Prediction:
         """See :meth:`Method.predict`."""
-        return Prediction(self.estimate(series, series.wanted))
+        return self.estimate(series, series.wanted)
 
-    def estimate(self, series: Series, wanted: NDArray[np.bool_]) -> Floats:
-        """Each date from the others, (time, band, y, x)."""
+    def estimate(self, series: Series, wanted: NDArray[np.bool_]) -> Prediction:
+        """Each date from the others."""
         assert self.kernel is not None
         assert series.days is not None
         order = np.argsort(series.days, kind="stable")
         sorted_ = [a[order] for a in (series.reflectance, series.clear, series.days, wanted)]
-        out = np.empty(series.reflectance.shape, np.float32)
-        out[order] = self.kernel(*sorted_)  # type: ignore[arg-type]
-        return out
+        found = self.kernel(*sorted_)  # type: ignore[arg-type]
+        mean, deviation = found if isinstance(found, tuple) else (found, None)
+        back = np.argsort(order)
+        return Prediction(mean[back], None if deviation is None else deviation[back])
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ class Offset(Temporal):
     def measure(self, series: Series, known: Sequence[Doubles], core: Area) -> Doubles:
         """See :meth:`Method.measure`."""
         clear = series.clear
-        difference = series.reflectance.astype(np.float64) - self.estimate(series, clear)
+        difference = series.reflectance.astype(np.float64) - self.estimate(series, clear).mean
         counts = clear & np.isfinite(difference).all(1)
         difference = np.where(counts[:, None], difference, 0)[..., *core]
         difference = np.rint(difference * STEPS) / STEPS
@@ -115,7 +117,7 @@ class Offset(Temporal):
 
     def predict(self, series: Series, known: Sequence[Doubles]) -> Prediction:
         """See :meth:`Method.predict`."""
-        mean = self.estimate(series, series.wanted)
+        mean = self.estimate(series, series.wanted).mean
         return Prediction(mean + known[0].astype(np.float32)[..., None, None])
 
 
@@ -176,7 +178,7 @@ class Whittaker:
 
     def __call__(
         self, reflectance: Floats, clear: Booleans, days: Doubles, wanted: Booleans
-    ) -> Floats:
+    ) -> Smooth:
         """See :data:`Kernel`."""
         return whittaker(reflectance, clear, days, self.smoothness)
 
@@ -187,7 +189,7 @@ _PLAIN = (
     Temporal("linear-time", kernel=_linear),
     Temporal("median", kernel=Median()),
     Temporal("geomedian", kernel=Median(geometric=True)),
-    Temporal("whittaker", kernel=Whittaker()),
+    Temporal("whittaker", deviation=True, kernel=Whittaker()),
 )
 
 METHODS: Final[tuple[Method, ...]] = (

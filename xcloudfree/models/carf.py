@@ -17,13 +17,8 @@ from torch.nn import functional
 from xcloudfree.kernels.context import NAMES, SIDES, STEADY, scaled_planes
 from xcloudfree.models.attention import SwinBlock
 from xcloudfree.models.config import NetworkConfig, through_convolutions, through_window
+from xcloudfree.models.other_dates import LARGEST, WIDTHS, around, estimate, spread
 from xcloudfree.models.parts import CrossGate, DenseBlock, pad_to_multiple
-
-LARGEST = 5.0
-"""Deviations from the base of other dates that are told apart, in its standard deviations."""
-
-SMALLEST = 0.002
-"""Least standard deviation of that base, in scaled reflectance."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +56,8 @@ class CarfConfig(NetworkConfig):
     mask_input : bool
         Whether the network sees the mask as one more channel. With the bases of other dates it
         always does, and the input then only where it is clear: as difference from the base. That
-        difference and the residual are in units of the deviation that the regression states, and
-        of a tenth where there is none.
+        difference, its means over the visible pixels nearby, and the residual are in units of the
+        deviation that the regression states, and of a tenth where there is none.
     single_residual : bool
         Eq. 6 as printed, see :class:`~xcloudfree.models.attention.SwinBlock`.
     """
@@ -120,7 +115,7 @@ class CarfConfig(NetworkConfig):
                 if block < self.blocks:
                     cells = through_window(cells, self.window, _shift(block, self.window))
                 cells = through_convolutions(cells, self.layers)
-        return self.scale * through_convolutions(cells, 2)
+        return self.scale * through_convolutions(cells, 2) + (around() if self.filled else 0)
 
     @property
     def needs_mask(self) -> bool:
@@ -135,8 +130,9 @@ class CarfConfig(NetworkConfig):
     @property
     def channels(self) -> int:
         """Planes of the optical branch."""
-        own = self.optical_bands * (1 + self.filled) + (self.mask_input or self.filled)
-        return own + scaled_planes(self.context, self.optical_bands)
+        own = self.optical_bands + (self.mask_input or self.filled)
+        visible = self.filled * (self.optical_bands + len(WIDTHS) * (self.optical_bands + 1))
+        return own + visible + scaled_planes(self.context, self.optical_bands)
 
 
 class Branch(nn.Module):
@@ -219,6 +215,8 @@ class Carf(nn.Module):
         )
         self.expand = nn.Conv2d(c.features, 64 * c.scale**2, 3, padding=1)
         self.restore = nn.Conv2d(64, c.optical_bands, 3, padding=1)
+        if c.filled:  # shares of what is visible nearby that hold for what is hidden, at first none
+            self.nearby = nn.Parameter(torch.zeros(len(WIDTHS), c.optical_bands))
         nn.init.zeros_(self.restore.weight)
         nn.init.zeros_(self.restore.bias)  # type: ignore[arg-type]
 
@@ -257,15 +255,19 @@ class Carf(nn.Module):
             raise ValueError(f"call network(..., context=) for a context of {c.context or 'none'}")
         if not self.fused:
             sar = torch.zeros_like(sar)
-        base, size = optical, None
+        base, size, beside = optical, None, torch.zeros(())
         if self.prior is not None and mask is not None:
             base = torch.where(mask > 0.5, self.prior(sar), optical)
         if c.filled and context is not None:
-            base, size = _estimate(context, c, base)
+            base, size = estimate(context, c.context, c.base, base)
         seen = [base]
         if size is not None and mask is not None:  # what clouds show hints at nothing below them
-            anomaly = torch.where(mask > 0.5, 0, (optical - base) / size)
-            seen.append(anomaly.clamp(-LARGEST, LARGEST))
+            shown = (mask <= 0.5).to(optical.dtype)
+            anomaly = shown * ((optical - base) / size).clamp(-LARGEST, LARGEST)
+            nearby = [spread(anomaly, shown, width) for width in WIDTHS]
+            seen += [anomaly, *(plane for pair in nearby for plane in pair)]
+            share = torch.stack([mean for mean, _ in nearby])
+            beside = (STEADY * self.nearby[:, None, :, None, None] * share).sum(0)
         if mask is not None and (c.mask_input or c.filled):
             seen.append(mask)
         if context is not None:
@@ -273,7 +275,7 @@ class Carf(nn.Module):
         planes = torch.cat(seen, 1)
         out = self._residual(pad_to_multiple(planes, c.scale), pad_to_multiple(sar, c.scale))
         out = out[..., : optical.shape[-2], : optical.shape[-1]]
-        return (out if size is None else out * size) + base
+        return out + base if size is None else (out + beside) * size + base
 
     def _residual(self, optical: Tensor, sar: Tensor) -> Tensor:
         c = self.config
@@ -287,32 +289,6 @@ class Carf(nn.Module):
             stages.append(x)
         x = self.fuse(torch.cat(stages, 1)) + first
         return self.restore(functional.pixel_shuffle(self.expand(x), c.scale))
-
-
-def _estimate(context: Tensor, config: CarfConfig, other: Tensor) -> tuple[Tensor, Tensor]:
-    """What other dates say, or `other` where they say nothing; and how far off it may be."""
-    bands, parts, start = config.optical_bands, {}, 0
-    for name in config.context:
-        stop = start + scaled_planes((name,), bands)
-        parts[name] = context[:, start:stop]
-        start = stop
-    sides = [parts[name] for name in SIDES if name in parts]
-    base, size = other, torch.full_like(other, 1 / STEADY)
-    for side in sides:
-        base = torch.where(side[:, -1:] > 0, side[:, :bands], base)
-    if len(sides) == 2:
-        first, second = (1 / s[:, -2:-1].clamp(min=1e-6) - 1 for s in sides)  # ages
-        share = first / (first + second).clamp(min=1e-12)
-        line = sides[0][:, :bands] + share * (sides[1][:, :bands] - sides[0][:, :bands])
-        both = (sides[0][:, -1:] > 0) & (sides[1][:, -1:] > 0)
-        base = torch.where(both, line, base)
-    if config.base == "regression":
-        found = parts["regression"]
-        known = found[:, -1:] > 0
-        base = torch.where(known, found[:, :bands], base)
-        deviation = found[:, bands : 2 * bands] / STEADY
-        size = torch.where(known, deviation.clamp(min=SMALLEST), size)
-    return base, size
 
 
 def _shift(block: int, window: int) -> int:

@@ -6,7 +6,8 @@
 
 from xcloudfree.plot.colours import COMPOSITES, MASK, PROVENANCE, percentile_limits, stretch
 from xcloudfree.plot.overview import plot
-from xcloudfree.plot.single import mask, provenance, rgb, uncertainty
+from xcloudfree.plot.quality import provenance, uncertainty
+from xcloudfree.plot.single import mask, rgb
 from xcloudfree.plot.strip import series
 
 __all__ = [

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from xcloudfree.bands import RGB
-from xcloudfree.plot import overview, single, strip
+from xcloudfree.plot import overview, quality, single, strip
 from xcloudfree.plot.colours import Limit
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ class Plots:
         max_size: int = 1024,
     ) -> Figure:
         """Draw where each pixel comes from, see :func:`xcloudfree.plot.provenance`."""
-        return single.provenance(
+        return quality.provenance(
             self._obj, time=time, index=index, ax=ax, figsize=figsize, max_size=max_size
         )
 
@@ -158,7 +158,7 @@ class Plots:
         max_size: int = 1024,
     ) -> Figure:
         """Draw the standard deviation, see :func:`xcloudfree.plot.uncertainty`."""
-        return single.uncertainty(
+        return quality.uncertainty(
             self._obj,
             bands,
             time=time,

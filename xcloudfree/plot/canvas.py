@@ -70,6 +70,37 @@ def grid_of_axes(
     return figure, list(axes.ravel()[:count])
 
 
+def axes_for(
+    count: int,
+    columns: int,
+    ax: Axes | None,
+    figsize: tuple[float, float] | None,
+    shape: tuple[int, ...],
+) -> tuple[Figure, list[Axes]]:
+    """The axes that were given, or a figure of new ones.
+
+    Parameters
+    ----------
+    count, columns : int
+        Pictures, and how many of them stand in a row.
+    ax : Axes or None
+        Where to draw a single one.
+    figsize : tuple of float or None
+        Inches.
+    shape : tuple of int
+        Of an image; rows and columns last.
+
+    Returns
+    -------
+    tuple of (Figure, list of Axes)
+    """
+    if ax is not None:
+        figure: Figure = ax.figure  # type: ignore[assignment]  # a subfigure draws as well
+        return figure, [ax]
+    size = figsize or ((4.6, 4.6) if count == 1 else None)
+    return grid_of_axes(count, columns, size, (shape[-2], shape[-1]))
+
+
 def draw_image(axis: Axes, image: NDArray[Any], place: Frame, **options: Any) -> Any:
     """Draw (y, x) or (y, x, colour) where it lies.
 

@@ -10,7 +10,7 @@ import torch
 import xarray as xr
 
 from xcloudfree import models
-from xcloudfree.exceptions import DataError
+from xcloudfree.exceptions import CloudFreeError, DataError
 from xcloudfree.models.model import Model
 from xcloudfree.train.drawn import Drawn, held_out
 from xcloudfree.train.inputs import (
@@ -128,7 +128,9 @@ def fit(
     DataError
         If the target is missing or under cloud, patches are smaller than the crop, the level is
         undeclared, a number is out of range, training and validation share ground, a checkpoint is
-        of another fit, the loss is not finite, or Lightning is not installed.
+        of another fit, or the loss is not finite.
+    CloudFreeError
+        If Lightning is not installed.
     ModelError
         If the loss or model is unknown, or they do not fit each other.
     MissingBandError, UnitsError
@@ -152,6 +154,12 @@ def fit(
     True
     """
     _check_numbers(steps, batch, crop, alpha, simulated, shrinkage, patience)
+    try:
+        from xcloudfree.train.loop import Loop, Plan, run
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "lightning":
+            raise
+        raise CloudFreeError("Fitting needs Lightning: pip install 'xcloudfree[train]'.") from error
     given = datasets(data)
     start = model if isinstance(model, Model) else models.load(model)
     loss = choose_loss(loss, start.spec, crop)
@@ -208,14 +216,6 @@ def fit(
         with torch.no_grad():
             prior.spectrum.bias.copy_(spectrum)
     objective = Objective(fitted, loss, alpha, shrinkage, spectrum, recipe.precision)
-    try:
-        from xcloudfree.train.loop import Loop, Plan, run
-    except ModuleNotFoundError as error:
-        if error.name != "lightning":
-            raise
-        raise DataError(
-            'fitting needs Lightning; install it with `pip install "xcloudfree[train]"`'
-        ) from error
     kept, told = (None if f is None else Path(f) for f in (checkpoints, log))
     plan = Plan(steps, batch, learning_rate, seed, patience, recipe, identity, kept, told, progress)
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))

@@ -133,7 +133,7 @@ def contact_sheet(
     chosen = [list(bands).index(name) for name in names]
     grid = np.concatenate([np.moveaxis(c[:, chosen], 1, 0) for c in columns], axis=-1)
     sheet = grid.reshape(3, -1, grid.shape[-1])
-    return np.asarray(255 * np.clip(np.nan_to_num(sheet) / 0.3, 0, 1), np.uint8)
+    return np.asarray(np.rint(255 * np.clip(np.nan_to_num(sheet) / 0.3, 0, 1)), np.uint8)
 
 
 def _write_png(path: Path, image: NDArray[np.uint8]) -> None:

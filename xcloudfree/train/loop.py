@@ -291,7 +291,7 @@ def run(loop: Loop, samples: Samples, device: torch.device) -> None:
     level, filters = quiet.level, warnings.catch_warnings()
     quiet.setLevel(logging.ERROR)
     with filters:
-        warnings.filterwarnings("ignore", module=r"lightning\\..*")
+        warnings.filterwarnings("ignore", module=r"lightning\..*")
         try:
             trainer = Trainer(
                 accelerator=accelerator,

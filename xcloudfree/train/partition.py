@@ -30,7 +30,19 @@ OFFICIAL: dict[str, dict[str, tuple[int, ...]]] = {
 
 
 class Split(NamedTuple):
-    """Three parts of a dataset; a part is empty where its share is 0."""
+    """Three parts of a dataset; a part is empty where its share is 0.
+
+    Parameters
+    ----------
+    train, validation, test : Dataset
+        To fit on, to choose by, to judge by.
+
+    Examples
+    --------
+    >>> ds = xr.Dataset(coords={"patch": range(3), "region": ("patch", list("abc"))})
+    >>> Split(ds, ds, ds).test.sizes["patch"]
+    3
+    """
 
     train: xr.Dataset
     validation: xr.Dataset
@@ -78,7 +90,7 @@ def split(
     --------
     >>> ds = xr.Dataset(coords={"patch": range(5), "region": ("patch", list("aabbc"))})
     >>> [sorted(set(part.region.values.tolist())) for part in split(ds, seed=1)]
-    [['b'], ['a'], ['c']]
+    [['a'], ['b'], ['c']]
     """
     if by == "paper":
         by, shares = "region", (0.8, 0.1, 0.1)

@@ -56,6 +56,7 @@ class Series:
     windows: list[tuple[slice, slice]]
     polarisations: int
     kept: OrderedDict[int, Place] = field(default_factory=OrderedDict)
+    barren: dict[int, str] = field(default_factory=dict)
 
     @classmethod
     def read(
@@ -125,6 +126,9 @@ class Series:
     def place(self, index: int) -> Place:
         """A place in memory, of views or other numbers taken in turn.
 
+        A place without anything to learn from, such as one that is always under cloud, gives way to
+        the next.
+
         Parameters
         ----------
         index : int
@@ -137,36 +141,55 @@ class Series:
         Raises
         ------
         DataError
-            If no date shows the ground, or none has backscatter.
+            If on no place two dates show the ground, or none of them has backscatter.
         """
-        number = index % len(self.windows)
-        if number in self.kept:
-            self.kept.move_to_end(number)
-            return self.kept[number]
+        reasons = []
+        for step in range(len(self.windows)):
+            number = (index + step) % len(self.windows)
+            if number in self.barren:
+                reasons.append(self.barren[number])
+                continue
+            if number in self.kept:
+                self.kept.move_to_end(number)
+                return self.kept[number]
+            found = self._load(number)
+            reason = _barren(found)
+            if reason:
+                self.barren[number] = reason
+                reasons.append(reason)
+                continue
+            self.kept[number] = found
+            while len(self.kept) > AT_A_TIME:
+                self.kept.popitem(last=False)
+            return found
+        raise DataError(reasons[0])
+
+    def _load(self, number: int) -> Place:
         window = self.windows[number]
         reflectance, state, radar = (
             np.asarray(a[..., *window])[self.order]
             for a in (self.reflectance, self.state, self.backscatter)
         )
         clear = np.isfinite(reflectance).all(1) & ((state & HIDDEN) == 0)
-        heard = np.isfinite(radar).all(1)
-        if (clear.any((1, 2))).sum() < 2:
-            raise DataError(
-                f"{clear.any((1, 2)).sum()} of {len(clear)} dates show the ground under this mask, "
-                "and 2 are needed; look at ds.cloudfree.mask(...), choose another method with "
-                "fit(..., mask=...), or load a longer interval"
-            )
-        if not (clear & heard).any():
-            raise DataError(
-                "no date that shows the ground has backscatter; load Sentinel-1 of the same days, "
-                "or leave out where it is missing with ds.sel(time=...)"
-            )
         means = local_means(radar[:, -len(RADAR) :])
-        found = Place(reflectance, clear, radar[:, : self.polarisations], means, self.days)
-        self.kept[number] = found
-        while len(self.kept) > AT_A_TIME:
-            self.kept.popitem(last=False)
-        return found
+        return Place(reflectance, clear, radar[:, : self.polarisations], means, self.days)
+
+
+def _barren(place: Place) -> str:
+    """Why nothing can be learnt from a place; empty if something can."""
+    clear, heard = place.clear, np.isfinite(place.backscatter).all(1)
+    if clear.any((1, 2)).sum() < 2:
+        return (
+            f"{clear.any((1, 2)).sum()} of {len(clear)} dates show the ground under this mask, and "
+            "2 are needed; look at ds.cloudfree.mask(...), choose another method with "
+            "fit(..., mask=...), or load a longer interval"
+        )
+    if not (clear & heard).any():
+        return (
+            "no date that shows the ground has backscatter; load Sentinel-1 of the same days, or "
+            "leave out where it is missing with ds.sel(time=...)"
+        )
+    return ""
 
 
 def _cuts(size: int, side: int) -> list[slice]:

@@ -1,0 +1,88 @@
+"""Fitting on an area's own series, from the same call."""
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import xcloudfree as xcf
+from tests.field import QUICK, fields, series
+from xcloudfree.cli import main
+from xcloudfree.exceptions import CloudFreeError, DataError
+from xcloudfree.train import Recipe, split_series
+
+FEW = QUICK | {"recipe": Recipe(gaps=(0, 15), every=1, held_out=1)}
+
+
+def test_a_series_is_fitted_on_its_own_clear_pixels(tmp_path):
+    one, again = (xcf.fit(series(), "carf-tiny", **FEW) for _ in range(2))
+    assert one.digest == again.digest
+    lazy = xcf.fit(series().chunk(time=2), "carf-tiny", checkpoints=tmp_path, **FEW)
+    assert lazy.digest == one.digest
+
+
+def test_a_network_with_context_is_fitted_on_it():
+    model = xcf.models.create("carf-tiny", context=("before", "after"))
+    fitted = xcf.fit(series(), model, **FEW)
+    assert fitted.digest != model.digest
+    out = series().cloudfree.reconstruct(model=fitted)
+    assert np.isfinite(out.s2.isel(time=1)).all()
+    with pytest.raises(CloudFreeError, match="series"):
+        xcf.fit(fields(), model, **QUICK)
+
+
+def test_the_latest_dates_or_another_series_are_held_out():
+    fitted = xcf.fit(series(8), "carf-tiny", validation=0.4, **FEW)
+    assert "mean absolute error under the mask" in fitted.spec.note
+    early, late = split_series(series(8), before="2024-06-20")
+    assert xcf.fit(early, "carf-tiny", validation=late, **FEW).spec.trained
+    with pytest.raises(DataError, match="same pixels"):
+        xcf.fit(series(8), "carf-tiny", validation=late, **FEW)
+
+
+def test_pairs_and_series_together():
+    fitted = xcf.fit([fields(), series(), series(seed=2)], "carf-tiny", **FEW)
+    assert fitted.spec.trained
+
+
+def test_a_series_without_a_clear_date_is_refused():
+    ds = series()
+    ds.s2[:] = ds.s2.values[1, :, 30, 30][None, :, None, None]
+    with pytest.raises(DataError, match="0 of 6 dates show the ground"):
+        xcf.fit(ds, "carf-tiny", **FEW)
+
+
+def test_one_date_and_no_radar_are_refused():
+    with pytest.raises(DataError, match="one date"):
+        xcf.fit(series().isel(time=[0]), "carf-tiny", **FEW)
+    silent = series()
+    silent.s1[:] = np.nan
+    with pytest.raises(DataError, match="backscatter"):
+        xcf.fit(silent, "carf-tiny", **FEW)
+
+
+def test_radar_on_some_dates_only_is_enough():
+    gap = series()
+    gap.s1[2:4] = np.nan
+    fitted = xcf.fit(gap, "carf-tiny", **FEW)
+    assert all(p.isfinite().all() for p in fitted.network.parameters())
+
+
+def test_levels_that_differ_are_refused():
+    surface = series(seed=3)
+    surface["s2"] = surface.s2.assign_attrs(processing_level="BOA")
+    with pytest.raises(DataError, match="mixes levels"):
+        xcf.fit([series(), surface], "carf-tiny", **FEW)
+
+
+def test_the_command_line(tmp_path):
+    xcf.io.to_zarr(series(), tmp_path / "series.zarr", progress=False)
+    words = [
+        "fit", str(tmp_path / "series.zarr"), str(tmp_path / "mine.safetensors"), "--model",
+        "carf-tiny", "--steps", "2", "--batch", "2", "--crop", "32", "--quiet", "--validation",
+        "0.4", "--checkpoints", str(tmp_path / "kept"), "--log", str(tmp_path / "log"),
+    ]  # fmt: skip
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 0, done.output
+    assert xcf.models.load(tmp_path / "mine.safetensors").spec.note.startswith("2 steps of 2 x 32")
+    assert (tmp_path / "kept/checkpoint.safetensors").is_file()
+    assert (tmp_path / "log/metrics.csv").is_file()

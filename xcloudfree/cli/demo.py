@@ -1,0 +1,28 @@
+"""``xcloudfree demo``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from xcloudfree.cli.group import examples
+
+
+@click.command(
+    "demo",
+    short_help="Run everything once, offline, with pictures.",
+    epilog=examples("xcloudfree demo", "xcloudfree demo --data SEN12MS-CR/ --out out/real"),
+)
+@click.option("--out", type=click.Path(path_type=Path), default="out/demo", show_default=True)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Folder in the layout of SEN12MS-CR, instead of a simulated scene.",
+)
+@click.option("--model", default="carf-small-demo", show_default=True)
+def demo_command(out: Path, data: Path | None, model: str) -> None:
+    """Run the whole path offline and leave pictures, Zarr, COG and a table in a folder."""
+    from xcloudfree import demo as demonstration
+
+    demonstration.run(out, data=data, model=model, say=click.echo)

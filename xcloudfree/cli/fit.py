@@ -1,0 +1,70 @@
+"""``xcloudfree fit``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+import xarray as xr
+
+from xcloudfree.cli.group import examples
+from xcloudfree.cli.scene import SceneWords, open_scene, scene_options
+
+_EXAMPLES = examples(
+    "xcloudfree fit SEN12MS-CR/ mine.safetensors --split official --checkpoints kept --log log",
+    "xcloudfree fit series.zarr mine.safetensors --mask scl --crop 64 --validation 0.2",
+    "xcloudfree reconstruct scene.zarr out.zarr --model mine.safetensors",
+)
+
+
+@click.command("fit", epilog=_EXAMPLES, short_help="Fit a model on your data.")
+@click.argument("data", nargs=-1, required=True, metavar="DATA...")
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--model", default="carf-small", show_default=True)
+@click.option("--steps", default=2000, show_default=True)
+@click.option("--batch", default=8, show_default=True, help="Samples of a step.")
+@click.option("--crop", default=128, show_default=True, help="Side of a sample in pixels.")
+@click.option("--learning-rate", default=2e-4, show_default=True)
+@click.option("--loss", help="By default that of the network's publication.")
+@click.option("--mask", default="score", show_default=True, help="Method of the mask.")
+@click.option(
+    "--split",
+    type=click.Choice(["official", "paper", "region"]),
+    help="Of SEN12MS-CR: fit on its training part, validate on its validation part.",
+)
+@click.option("--validation", type=float, help="Share of regions or of the latest dates.")
+@click.option("--patience", type=int, help="Validations without improvement until it stops.")
+@click.option("--checkpoints", type=click.Path(), help="Folder; run again to resume.")
+@click.option("--log", type=click.Path(), help="Folder for metrics.csv, TensorBoard, pictures.")
+@click.option("--cache", type=click.Path(), help="Folder for a copy of the decoded patches.")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--device", help="Torch device.")
+@click.option("--quiet", is_flag=True, help="No progress bar.")
+@scene_options
+def fit_command(
+    data: tuple[str, ...],
+    out: Path,
+    split: Any,
+    validation: float | xr.Dataset | None,
+    quiet: bool,
+    **options: Any,
+) -> None:
+    """Fit a model on DATA and save it as OUT (.safetensors).
+
+    DATA is a folder in the layout of SEN12MS-CR, or a series: a Zarr store, GeoTIFFs on one grid
+    or a STAC address.
+    """
+    import xcloudfree as xcf
+    from xcloudfree import train
+
+    said = SceneWords.taken(options)
+    if len(data) == 1 and any(Path(data[0]).glob("ROIs*")):
+        scene = xcf.datasets.sen12mscr(data[0])
+    else:
+        found = open_scene(data, said)
+        scene = found.to_dataset(name="s2") if isinstance(found, xr.DataArray) else found
+    if split is not None:
+        scene, held_out, _ = train.split(scene, split, seed=options["seed"])
+        validation = held_out if held_out.sizes["patch"] else None
+    train.fit(scene, validation=validation, progress=not quiet, **options).save(out)

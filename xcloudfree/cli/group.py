@@ -1,0 +1,125 @@
+"""How commands fail and how their help looks."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from xcloudfree.exceptions import CloudFreeError
+
+
+class Commands(click.Group):
+    """Errors that we raise on purpose are one line and exit code 1; wrong words are exit code 2."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command."""
+        try:
+            with warnings.catch_warnings():
+                warnings.showwarning = _Once()
+                return super().invoke(ctx)
+        except CloudFreeError as error:
+            raise click.ClickException(as_options(" ".join(str(error).split()))) from error
+        except (OSError, MemoryError) as error:
+            text = " ".join(str(error).split()) or type(error).__name__
+            raise click.ClickException(f"{text} ({type(error).__name__})") from error
+
+
+class _Once:
+    """A warning in one line and once, without the place in the code, if it is meant for users."""
+
+    def __init__(self) -> None:
+        self._said: set[str] = set()
+
+    def __call__(
+        self, message: Warning | str, category: type[Warning], *place: Any, **more: Any
+    ) -> None:
+        text = " ".join(str(message).split())
+        if issubclass(category, UserWarning) and text not in self._said:
+            self._said.add(text)
+            click.echo(f"Warning: {text}", err=True)
+
+
+def as_options(text: str) -> str:
+    """The call that mends a scene, in the words of the command line.
+
+    Parameters
+    ----------
+    text : str
+        Message of an error.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> as_options("declare it with ds.cloudfree.calibrate(scale=1e-4, offset=-0.1)")
+    'declare it with --scale 1e-4 --offset -0.1'
+    """
+
+    def spoken(call: re.Match[str]) -> str:
+        pairs = (pair.partition("=") for pair in call[1].split(","))
+        return " ".join(f"--{k.strip()} {v.strip(chr(39) + chr(34) + ' ')}" for k, _, v in pairs)
+
+    return re.sub(r"(?:ds\.cloudfree\.)?calibrate\(([^()]+)\)", spoken, text)
+
+
+def examples(*lines: str) -> str:
+    """Epilog of a help page: lines that can be copied.
+
+    Parameters
+    ----------
+    *lines : str
+        One command each, indented where it goes on.
+
+    Returns
+    -------
+    str
+    """
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def add_options(*options: Callable[..., Any]) -> Callable[[Any], Any]:
+    """Several options at once, in the order of the help page.
+
+    Parameters
+    ----------
+    *options : callable
+        What ``click.option`` returns.
+
+    Returns
+    -------
+    callable
+        A decorator.
+    """
+
+    def decorate(function: Any) -> Any:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+def words(text: str | None) -> list[str] | None:
+    """What stands between the commas.
+
+    Parameters
+    ----------
+    text : str or None
+        As typed.
+
+    Returns
+    -------
+    list of str or None
+
+    Examples
+    --------
+    >>> words("B02, B03"), words(None)
+    (['B02', 'B03'], None)
+    """
+    return None if text is None else [word.strip() for word in text.split(",") if word.strip()]

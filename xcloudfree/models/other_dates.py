@@ -1,0 +1,128 @@
+"""For networks that start from what other dates say: that, and what is visible around a pixel."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from xcloudfree.kernels.context import SIDES, STEADY, scaled_planes
+
+LARGEST = 5.0
+"""Deviations from the base of other dates that are told apart, in its standard deviations."""
+
+WIDTHS = (1.5, 4.0)
+"""Standard deviations in pixels of the Gaussian means of what is visible around a pixel."""
+
+SPARSE = 0.02
+"""Visible share from which such a mean is believed by half."""
+
+SMALLEST = 0.002
+"""Least standard deviation of that base, in scaled reflectance."""
+
+
+def around() -> int:
+    """Pixels around a pixel that enter the means of what is visible there.
+
+    Returns
+    -------
+    int
+
+    Examples
+    --------
+    >>> around()
+    12
+    """
+    return max(math.ceil(3 * width) for width in WIDTHS)
+
+
+def spread(values: Tensor, shown: Tensor, width: float) -> tuple[Tensor, Tensor]:
+    """Gaussian mean of the values around each pixel, drawn to 0 where few are known.
+
+    Parameters
+    ----------
+    values : Tensor
+        (n, bands, h, w), 0 where not known.
+    shown : Tensor
+        1 where known, (n, 1, h, w).
+    width : float
+        Standard deviation in pixels; cut off at three of them.
+
+    Returns
+    -------
+    tuple of Tensor
+        The mean (n, bands, h, w), and the known share (n, 1, h, w).
+
+    Examples
+    --------
+    >>> one = torch.zeros(1, 1, 9, 9)
+    >>> one[..., 4, 4] = 1
+    >>> mean, share = spread(2 * one, one, 1.5)
+    >>> round(float(mean[0, 0, 4, 4] / share[0, 0, 4, 4] * (share[0, 0, 4, 4] + 0.02)), 4)
+    2.0
+    """
+    radius, count = math.ceil(3 * width), values.shape[1] + 1
+    steps = torch.arange(-radius, radius + 1, device=values.device, dtype=values.dtype)
+    weights = torch.exp(-0.5 * (steps / width) ** 2)
+    kernel = (weights / weights.sum()).expand(count, 1, 1, -1)
+    planes = torch.cat([values, shown], 1)
+    planes = functional.conv2d(planes, kernel, padding=(0, radius), groups=count)
+    planes = functional.conv2d(planes, kernel.mT, padding=(radius, 0), groups=count)
+    mean, share = planes[:, :-1], planes[:, -1:]
+    return mean / (share + SPARSE), share
+
+
+def estimate(
+    context: Tensor, names: Sequence[str], base: str, other: Tensor
+) -> tuple[Tensor, Tensor]:
+    """What other dates say of each pixel, and how far off that may be.
+
+    Parameters
+    ----------
+    context : Tensor
+        (n, planes, h, w), from :func:`xcloudfree.kernels.context.scale`.
+    names : sequence of str
+        Its parts.
+    base : {"context", "regression"}
+        See :class:`~xcloudfree.models.carf.CarfConfig`.
+    other : Tensor
+        What stands where they say nothing, (n, bands, h, w).
+
+    Returns
+    -------
+    tuple of Tensor
+        Estimate and its standard deviation, (n, bands, h, w), scaled as `other`; the latter is a
+        tenth where none is stated.
+
+    Examples
+    --------
+    >>> sides = torch.tensor([0.2, 0.5, 1.0, 0.5, 0.5, 1.0]).reshape(1, 6, 1, 1)
+    >>> line, _ = estimate(sides, ("before", "after"), "context", torch.zeros(1, 1, 1, 1))
+    >>> round(float(line), 3)
+    0.35
+    """
+    bands, parts, start = other.shape[1], {}, 0
+    for name in names:
+        stop = start + scaled_planes((name,), bands)
+        parts[name] = context[:, start:stop]
+        start = stop
+    sides = [parts[name] for name in SIDES if name in parts]
+    mean, size = other, torch.full_like(other, 1 / STEADY)
+    for side in sides:
+        mean = torch.where(side[:, -1:] > 0, side[:, :bands], mean)
+    if len(sides) == 2:
+        first, second = (1 / s[:, -2:-1].clamp(min=1e-6) - 1 for s in sides)  # ages
+        share = first / (first + second).clamp(min=1e-12)
+        line = sides[0][:, :bands] + share * (sides[1][:, :bands] - sides[0][:, :bands])
+        both = (sides[0][:, -1:] > 0) & (sides[1][:, -1:] > 0)
+        mean = torch.where(both, line, mean)
+    if base == "regression":
+        found = parts["regression"]
+        known = found[:, -1:] > 0
+        mean = torch.where(known, found[:, :bands], mean)
+        deviation = found[:, bands : 2 * bands] / STEADY
+        size = torch.where(known, deviation.clamp(min=SMALLEST), size)
+    return mean, size
