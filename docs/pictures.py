@@ -19,35 +19,42 @@ BLOCK = (112, 208)
 SEED = 5
 
 
+def differences() -> dict[str, np.ndarray]:
+    """Largest difference over bands between a block and the whole, by what is read for it."""
+    model = xcf.models.load("carf-small-demo")
+    read = _window()
+    ways = {
+        "reach, on the grid": read,
+        "no halo": span(*BLOCK, SIDE, halo=0, stride=model.spec.stride),
+        "reach, 2 px off the grid": Span(*BLOCK, read.read_start + 2, read.read_stop + 2),
+    }
+    whole = _output(model, slice(0, SIDE))[:, slice(*BLOCK), slice(*BLOCK)]
+    out = {}
+    for name, way in ways.items():
+        block = _output(model, slice(way.read_start, way.read_stop))[:, way.core, way.core]
+        out[name] = np.abs(block - whole).max(0) / whole.std()
+    return out
+
+
 def halo(path: Path) -> None:
     """What is read for a block, and what comes out if less is read or from elsewhere."""
-    model = xcf.models.load("carf-small-demo")
-    stride, reach = model.spec.stride, model.spec.reach
-    assert reach is not None
-    right = span(*BLOCK, SIDE, halo=reach, stride=stride)
-    shifted = Span(*BLOCK, right.read_start + 2, right.read_stop + 2)
-    none = span(*BLOCK, SIDE, halo=0, stride=stride)
-
     figure, axes = plt.subplots(1, 4, figsize=(11, 3.3), layout="constrained")
-    _plan(axes[0], right, stride)
-    whole = _output(model, slice(0, SIDE))[:, slice(*BLOCK), slice(*BLOCK)]
-    cases = (
-        ("reach, on the grid", right),
-        ("no halo", none),
-        ("reach, 2 px off the grid", shifted),
-    )
-    for ax, (title, read) in zip(axes[1:], cases, strict=True):
-        out = _output(model, slice(read.read_start, read.read_stop))[:, read.core, read.core]
-        wrong = np.abs(out - whole).max(0) / whole.std()
+    _plan(axes[0], _window(), xcf.models.load("carf-small-demo").spec.stride)
+    for ax, (title, wrong) in zip(axes[1:], differences().items(), strict=True):
         shown = ax.imshow(wrong, cmap="magma", vmin=0, vmax=0.5)
-        share = np.mean(wrong > 0)
-        ax.set_title(f"{title}\n{share:.0%} of the pixels differ", fontsize=10)
+        ax.set_title(f"{title}\n{np.mean(wrong > 0):.0%} of the pixels differ", fontsize=10)
         ax.set_xticks([])
         ax.set_yticks([])
     bar = figure.colorbar(shown, ax=axes[1:], shrink=0.8, extend="max")
     bar.set_label("difference to the whole,\nby its standard deviation")
     figure.savefig(path, dpi=110)
     plt.close(figure)
+
+
+def _window() -> Span:
+    spec = xcf.models.load("carf-small-demo").spec
+    assert spec.reach is not None
+    return span(*BLOCK, SIDE, halo=spec.reach, stride=spec.stride)
 
 
 def _plan(ax: Axes, read: Span, stride: int) -> None:

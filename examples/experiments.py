@@ -180,10 +180,12 @@ def section(name: str, experiment: dict, file: Path, rows: Path) -> str:
             found.append({k: v for patches in read for k, v in patches.items()})
         columns[label] = found
     body = by_patch(columns) if experiment.get("show") == "patches" else by_seed(columns)
+    if not any(f for found in columns.values() for f in found):
+        body = ""
     notes = [experiment["note"].strip()] if experiment["note"].strip() else []
     if missing:
         notes.append(f"{missing} fits are not done yet; the table holds what is there.")
-    return "\n\n".join([f"### {experiment['title']}", *notes, body])
+    return "\n\n".join([f"### {experiment['title']}", *notes, body]).rstrip()
 
 
 def by_patch(columns: dict[str, list[dict]]) -> str:
@@ -213,6 +215,8 @@ def by_seed(columns: dict[str, list[dict]]) -> str:
     first = None
     for label, found in columns.items():
         each = {s: average(list(f.values())) for s, f in enumerate(found) if f}
+        if not each:
+            continue
         first = each if first is None else first
         cells = []
         for metric, (_, digits) in METRICS.items():

@@ -19,7 +19,7 @@ from xcloudfree.datasets.simulate import simulate_layers, simulate_scene
 from xcloudfree.exceptions import CloudFreeError, DataError, GridError, MissingBandError
 from xcloudfree.kernels import shadow as kernel
 from xcloudfree.kernels.mask import METHODS
-from xcloudfree.masks import plan_mask
+from xcloudfree.occlusion import plan_mask
 from xcloudfree.recognise import read
 from xcloudfree.shadows import ground
 from xcloudfree.stac.optical_series import _sun

@@ -69,7 +69,6 @@ def test_it_reaches_what_the_prototype_did(data_root, gap, least):
 @pytest.mark.parametrize("gap", [0, 15])
 def test_at_short_gaps_it_never_falls_behind_the_median_with_offset(data_root, site, gap):
     ours, median = judged(data_root, site, ["area-regression", "median-30d+offset"], gap)
-    print(site, gap, round(ours, 2), round(median, 2))
     assert ours >= median
 
 

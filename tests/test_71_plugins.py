@@ -18,7 +18,7 @@ import xarray as xr
 
 import xcloudfree as xcf
 from tests.conftest import as_array, make_bands, stacked
-from xcloudfree import masks
+from xcloudfree import masks, occlusion
 from xcloudfree.exceptions import CloudFreeError, MissingBandError, PluginError, UnitsError
 from xcloudfree.kernels.radiometry import Calibration
 from xcloudfree.kernels.tiles import Tiles
@@ -94,7 +94,7 @@ def test_a_mask_with_reach_does_not_depend_on_the_chunks(example: Path) -> None:
 def test_a_mask_of_whole_images_gets_fixed_tiles_of_the_scene(
     example: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(masks, "TILE", 16)
+    monkeypatch.setattr(occlusion, "TILE", 16)
     ds = make_bands(1)
     whole = ds.cloudfree.mask("whole-image")
     for chunks in (9, 16, 38):

@@ -12,7 +12,7 @@ import xarray as xr
 from xcloudfree import masks, radiometry
 from xcloudfree import reconstruct as reconstruction
 from xcloudfree import weights as cloud_weights
-from xcloudfree.masks import Mask
+from xcloudfree.occlusion import Mask
 from xcloudfree.shadows import Shadow
 
 if TYPE_CHECKING:

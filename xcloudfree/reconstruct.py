@@ -20,8 +20,8 @@ from xcloudfree.inference import Inference, Precision
 from xcloudfree.kernels.composite import Provenance
 from xcloudfree.kernels.tiles import Tiles
 from xcloudfree.kernels.windows import Halo
-from xcloudfree.masks import Mask, plan_mask
 from xcloudfree.models.spec import ModelSpec
+from xcloudfree.occlusion import Mask, plan_mask
 from xcloudfree.recognise import read
 from xcloudfree.reconstruction import EDGE, Blend, Reconstruction
 from xcloudfree.scene import Scene

@@ -14,7 +14,7 @@ from xcloudfree._version import __version__
 from xcloudfree.inference import Inference, Prediction, Window
 from xcloudfree.kernels.composite import MARGIN, RADIUS, Provenance, feather
 from xcloudfree.kernels.radiometry import Calibration, SarCalibration
-from xcloudfree.masks import MaskPlan
+from xcloudfree.mask_plan import MaskPlan
 
 Blend = Literal["feather"] | None
 Core = tuple[slice, slice]
@@ -136,7 +136,8 @@ class Reconstruction:
         self, block: _Block, guess: Prediction | None, core: Core
     ) -> tuple[NDArray[Any], ...]:
         picked, out = self._picked(), block.stored.copy()
-        deviation = np.full(out.shape, np.nan, np.float32)
+        spread = self.inference.uncertainty
+        deviation = np.full(out.shape if spread else 0, np.nan, np.float32)
         if guess is not None:
             filled, values = block.filled, guess.mean
             if self.blend:
@@ -151,9 +152,7 @@ class Reconstruction:
                 for band, plane in zip(picked, guess.deviation[:, *core], strict=True):
                     deviation[band][filled] = plane[filled]
         out[:, block.provenance == Provenance.UNRECONSTRUCTABLE] = self._empty(out.dtype)
-        if self.inference.uncertainty:
-            return out, block.provenance, deviation
-        return out, block.provenance
+        return (out, block.provenance, deviation) if spread else (out, block.provenance)
 
     def _occluded(self, stored: NDArray[Any], given: Sequence[NDArray[Any]]) -> NDArray[np.bool_]:
         if self.mask.separate:

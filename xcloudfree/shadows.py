@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -17,11 +17,9 @@ from xcloudfree.kernels import shadow as kernel
 from xcloudfree.kernels.radiometry import Calibration
 from xcloudfree.kernels.windows import Halo
 from xcloudfree.layer import Layer
+from xcloudfree.mask_plan import MaskPlan
 from xcloudfree.recognise import coordinate_system
 from xcloudfree.scene import Scene
-
-if TYPE_CHECKING:
-    from xcloudfree.masks import MaskPlan
 
 Shadow = bool | None | tuple[Any, Any]
 """Whether to look for shadow, None where it can be found, or azimuth and elevation of the sun."""

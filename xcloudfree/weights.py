@@ -5,7 +5,8 @@ from __future__ import annotations
 import xarray as xr
 
 from xcloudfree.exceptions import CloudFreeError
-from xcloudfree.masks import Mask, plan_mask, where_occluded
+from xcloudfree.masks import where_occluded
+from xcloudfree.occlusion import Mask, plan_mask
 from xcloudfree.recognise import read
 
 

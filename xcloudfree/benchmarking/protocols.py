@@ -14,7 +14,7 @@ from xcloudfree.benchmarking.case import Case
 from xcloudfree.benchmarking.splits import Part, Split, sen12mscr_split
 from xcloudfree.datasets.sen12mscr import sen12mscr as read_sen12mscr
 from xcloudfree.exceptions import DataError
-from xcloudfree.masks import Mask
+from xcloudfree.occlusion import Mask
 from xcloudfree.recognise import read
 
 GROUND: Final = (4, 5, 6, 7)

@@ -10,7 +10,7 @@ import xarray as xr
 from xcloudfree import describe
 from xcloudfree.fitness import check_fitness
 from xcloudfree.kernels.windows import Halo
-from xcloudfree.masks import plan_mask
+from xcloudfree.occlusion import plan_mask
 from xcloudfree.recognise import read
 from xcloudfree.reconstruction import EDGE
 from xcloudfree.scene import Scene

@@ -15,11 +15,12 @@ from xcloudfree.exceptions import MissingBandError, ModelError, UnitsError
 from xcloudfree.kernels.composite import Provenance
 from xcloudfree.kernels.windows import Halo
 from xcloudfree.layer import Layer
-from xcloudfree.masks import Mask, MaskPlan, plan_mask
+from xcloudfree.mask_plan import MaskPlan
 from xcloudfree.methods.given import coarse_images
 from xcloudfree.methods.method import Method
 from xcloudfree.methods.stages import Hear, Join, Reader, See
 from xcloudfree.methods.work import Work, side_of, whole_series
+from xcloudfree.occlusion import Mask, plan_mask
 from xcloudfree.recognise import read
 from xcloudfree.reconstruction import EDGE, Blend
 from xcloudfree.scene import Scene

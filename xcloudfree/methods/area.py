@@ -18,7 +18,11 @@ _GAPS = len(area_predictors.GAPS)
 
 @dataclass(frozen=True)
 class AreaRegression(Method):
-    """See :mod:`xcloudfree.kernels.area_regression`."""
+    """See :mod:`xcloudfree.kernels.area_regression`.
+
+    Its deviation is a little too large: on three hidden dates of two real series each, 76 to 86 %
+    of the errors lay within one deviation (68 % would, were they normal), at gaps of 0 and 15 days.
+    """
 
     name: str = "area-regression"
     temporal: bool = True

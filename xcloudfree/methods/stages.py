@@ -13,7 +13,7 @@ from scipy import ndimage
 from xcloudfree._version import __version__
 from xcloudfree.kernels.composite import Provenance, feather
 from xcloudfree.kernels.radiometry import Calibration, SarCalibration
-from xcloudfree.masks import MaskPlan
+from xcloudfree.mask_plan import MaskPlan
 from xcloudfree.methods.method import Area, Method, Prediction, Series
 
 HIDDEN, WANTED = 1, 2

@@ -14,7 +14,7 @@ from xcloudfree import masks
 from xcloudfree.describe.suitability import judge_masks
 from xcloudfree.exceptions import CloudFreeError, DataError
 from xcloudfree.kernels.mask import METHODS
-from xcloudfree.masks import Mask
+from xcloudfree.occlusion import Mask
 from xcloudfree.plot.colours import MASK, PROVENANCE
 from xcloudfree.recognise import SPATIAL, coordinate_system, read
 from xcloudfree.scene import Scene

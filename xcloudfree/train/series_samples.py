@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from xcloudfree.exceptions import DataError
 from xcloudfree.kernels.area_predictors import GAPS
 from xcloudfree.kernels.leave_out import Place, without
-from xcloudfree.masks import Mask
 from xcloudfree.models.spec import ModelSpec
+from xcloudfree.occlusion import Mask
 from xcloudfree.scene import Scene
 from xcloudfree.train.samples import Batch
 from xcloudfree.train.series_clouds import Skies, Sky

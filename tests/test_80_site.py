@@ -1,0 +1,44 @@
+"""The checks of the site themselves, and the picture that a script draws."""
+
+import importlib.util
+
+import numpy as np
+import pytest
+
+from tests.fences import ROOT
+
+
+def script(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / f"docs/{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def site(tmp_path):
+    (tmp_path / "guides").mkdir()
+    (tmp_path / "index.html").write_text(
+        '<a href="guides/a.html#there">a</a><a href="https://x.y">'
+    )
+    (tmp_path / "guides/a.html").write_text('<h1 id="there">a</h1><a href="../index.html">up</a>')
+    return tmp_path
+
+
+def test_a_site_without_dead_links_passes(site):
+    assert script("links").dead(site) == []
+
+
+@pytest.mark.parametrize("link", ["b.html", "a.html#nowhere", "#nowhere", "../images/none.png"])
+def test_a_dead_link_is_found(site, link):
+    (site / "guides/c.html").write_text(f'<a href="{link}">c</a>')
+    assert script("links").dead(site) == [f"guides/c.html: {link}"]
+
+
+def test_the_picture_of_halos_shows_what_is_said_of_it(tmp_path):
+    pytest.importorskip("matplotlib")
+    pictures = script("pictures")
+    wrong = pictures.differences()
+    assert [np.any(w > 0) for w in wrong.values()] == [False, True, True]
+    pictures.halo(tmp_path / "halo.png")
+    assert (tmp_path / "halo.png").stat().st_size > 10_000
