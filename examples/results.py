@@ -274,7 +274,6 @@ def main(
             (series(days, dates), SERIES),
         )
     ]
-    start = datetime.now(UTC)
     if share:
         index, count = map(int, share.split("/"))
         for cases, methods in parts:
@@ -296,12 +295,12 @@ def main(
     for name, result in zip(("patches", "regions", "series"), results, strict=True):
         result.to_netcdf(folder / f"{name}.nc", engine="h5netcdf")
     readme, page = tables_of_patches(results[0])
-    seconds = (datetime.now(UTC) - start).total_seconds()
+    cpu = sum(float(r.cpu_seconds.sum() + r.fit_cpu_seconds.sum()) for r in results)
     stamp = (
-        f"Made by `make results`, {start:%Y-%m-%d}, commit {commit or _commit()}, "
+        f"Made by `make results`, {datetime.now(UTC):%Y-%m-%d}, commit {commit or _commit()}, "
         f"{platform.machine()} with {os.cpu_count()} cores and no GPU, one thread a process, "
-        f"{jobs} processes, other jobs running, {seconds / 60:.0f} minutes "
-        f"(what was kept of earlier calls not counted). Series: {dates} hidden dates each."
+        f"other jobs running; the methods took {cpu / 60:.0f} minutes of CPU in all. "
+        f"Series: {dates} hidden dates each, gaps of {gaps} days."
         + (f" Left out: {without}." if without else "")
     )
     put(README, "judge", readme)

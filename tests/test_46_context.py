@@ -152,6 +152,8 @@ def randomised(name, **options):
     model = xcf.models.create(name, **options)
     torch.manual_seed(3)
     torch.nn.init.normal_(model.network.restore.weight, std=0.02)
+    if hasattr(model.network, "nearby"):
+        torch.nn.init.normal_(model.network.nearby, std=0.05)
     return model
 
 
@@ -236,3 +238,27 @@ def test_what_cannot_work_is_refused_with_the_call_that_mends_it(series):
         series.drop_vars(["VV", "VH"]).cloudfree.reconstruct(model=model, mask=mask)
     with pytest.raises(ModelError, match="before"):
         xcf.models.create("carf-tiny", context=("yesterday",))
+
+
+def test_what_is_visible_nearby_can_be_laid_over_what_is_hidden():
+    model = xcf.models.create("carf-tiny", base="context")
+    planes = np.full((1, 28, 32, 32), 0.2, np.float32)
+    planes[:, [13, 27]] = 10
+    optical = torch.full((1, 13, 32, 32), 0.22)
+    mask = torch.zeros(1, 1, 32, 32)
+    mask[..., 15:18, 15:18] = 1
+    optical[..., 15:18, 15:18] = 0.9
+    inputs = {"mask": mask, "context": model.scale_context(planes)}
+    with torch.no_grad():
+        before = model.network(optical, torch.rand(1, 2, 32, 32), **inputs)
+        model.network.nearby[0] = 0.1
+        after = model.network(optical, torch.rand(1, 2, 32, 32), **inputs)
+    np.testing.assert_allclose(before[..., 16, 16], 0.2, atol=1e-6)
+    np.testing.assert_allclose(after[..., 16, 16], 0.22, atol=2e-3)
+    far = mask.clone()
+    far[..., 3:30, 3:30] = 1
+    with torch.no_grad():
+        alone = model.network(
+            optical, torch.rand(1, 2, 32, 32), mask=far, context=inputs["context"]
+        )
+    np.testing.assert_allclose(alone[..., 16, 16], 0.2, atol=1e-6)

@@ -18,12 +18,13 @@ import xarray as xr
 
 import xcloudfree as xcf
 from tests.conftest import as_array, make_bands, stacked
-from xcloudfree import masks, occlusion
+from xcloudfree import occlusion
 from xcloudfree.exceptions import CloudFreeError, MissingBandError, PluginError, UnitsError
 from xcloudfree.kernels.radiometry import Calibration
 from xcloudfree.kernels.tiles import Tiles
 from xcloudfree.plugins import masks as plugged
 from xcloudfree.plugins import names, problems
+from xcloudfree.recognise import read
 
 EXAMPLE = Path(__file__).parent / "plugin_example"
 
@@ -84,7 +85,7 @@ def test_a_mask_with_reach_does_not_depend_on_the_chunks(example: Path) -> None:
     assert (whole != ds.cloudfree.mask("bright-blue", dilate=2)).any()
     tiled = ds.chunk(y=11, x=7).cloudfree.mask("smoothed-blue", dilate=2)
     np.testing.assert_array_equal(tiled, whole)
-    plan = masks.plan_mask(xcf.accessor.masks.read(ds), "smoothed-blue", None, 0)
+    plan = occlusion.plan_mask(read(ds), "smoothed-blue", None, 0)
     window = [ds.B02.values[0]]
     np.testing.assert_array_equal(
         pickle.loads(pickle.dumps(plan)).compute(window[0:1]), plan.compute(window[0:1])
@@ -107,7 +108,7 @@ def test_a_mask_of_whole_images_gets_fixed_tiles_of_the_scene(
     core = slice(3, 30), slice(5, 20)
     planes = ds.B02.values[0][None]
     np.testing.assert_array_equal(again(planes, core=core)[0], function(planes, core=core)[0])
-    monkeypatch.setattr(masks, "TILE", 1000)
+    monkeypatch.setattr(occlusion, "TILE", 1000)
     np.testing.assert_array_equal(ds.cloudfree.mask("whole-image"), ds.B02.mean() < ds.B02)
     assert (whole != ds.cloudfree.mask("whole-image")).any()
 

@@ -14,7 +14,7 @@ PACKAGES: dict[str, tuple[str, ...]] = {
     "arrays": ("numpy", "xarray", "dask", "distributed", "scipy", "numba"),
     "grids and files": ("odc-geo", "rioxarray", "rasterio", "pyproj", "zarr"),
     "catalogs": ("pystac", "pystac-client", "odc-stac", "stackstac", "rustac"),
-    "networks": ("torch", "safetensors", "h5py", "huggingface_hub"),
+    "networks": ("torch", "safetensors", "lightning", "h5py", "huggingface_hub"),
     "masks": ("s2cloudless", "omnicloudmask"),
     "pictures": ("matplotlib",),
 }
@@ -26,6 +26,7 @@ _EXTRAS = {
     "rustac": "demo",
     "h5py": "convert",
     "huggingface_hub": "hub",
+    "lightning": "train",
     "s2cloudless": "masks",
     "omnicloudmask": "masks",
     "matplotlib": "plot",

@@ -24,6 +24,7 @@ from xcloudfree.train.inputs import (
     samples_of,
 )
 from xcloudfree.train.objective import Objective, choose_loss
+from xcloudfree.train.plan import Plan
 from xcloudfree.train.recipe import Recipe
 from xcloudfree.train.samples import PatchSamples
 
@@ -155,7 +156,8 @@ def fit(
     """
     _check_numbers(steps, batch, crop, alpha, simulated, shrinkage, patience)
     try:
-        from xcloudfree.train.loop import Loop, Plan, run
+        from xcloudfree.train.loop import Loop
+        from xcloudfree.train.running import run
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "lightning":
             raise

@@ -1,65 +1,26 @@
-"""The loop, on Lightning, which only this file imports."""
+"""The loop as a module of Lightning, which only fitting imports."""
 
 from __future__ import annotations
 
-import logging
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from xcloudfree.exceptions import DataError
 from xcloudfree.progress import Progress
 from xcloudfree.train import checkpoints
 from xcloudfree.train.adversary import opponent
-from xcloudfree.train.drawn import Drawn
 from xcloudfree.train.journal import Journal
 from xcloudfree.train.objective import Objective, masked_error
-from xcloudfree.train.recipe import Recipe, halving_rate
-from xcloudfree.train.samples import Batch, Samples
-
-
-@dataclass(frozen=True)
-class Plan:
-    """All that a fit is given beside model and data.
-
-    Parameters
-    ----------
-    steps, batch : int
-        Optimiser steps and samples per step.
-    learning_rate : float
-        Highest one.
-    seed : int
-        Of everything random.
-    patience : int or None
-        Validations without improvement after which it stops.
-    recipe : Recipe
-        The rest.
-    identity : dict
-        What a checkpoint must share to be continued.
-    checkpoints, log : Path or None
-        Folders.
-    progress : bool
-        Whether to show a line.
-    """
-
-    steps: int
-    batch: int
-    learning_rate: float
-    seed: int
-    patience: int | None
-    recipe: Recipe
-    identity: dict[str, Any]
-    checkpoints: Path | None
-    log: Path | None
-    progress: bool
+from xcloudfree.train.plan import Plan
+from xcloudfree.train.recipe import halving_rate
+from xcloudfree.train.samples import Batch
 
 
 class Loop(LightningModule):
@@ -264,62 +225,3 @@ class Loop(LightningModule):
         self.best_state = checkpoints.chosen("best.", self.restored)
         self.done, self.waited, self.stopped = about["step"], about["waited"], about["stopped"]
         self.best = float("inf") if about["best"] is None else about["best"]
-
-
-def run(loop: Loop, samples: Samples, device: torch.device) -> None:
-    """Do the steps that are left.
-
-    Parameters
-    ----------
-    loop : Loop
-        Perhaps restored from a checkpoint.
-    samples : Samples
-        To draw from.
-    device : torch.device
-        Where to.
-    """
-    plan = loop.plan
-    if loop.stopped or loop.done >= plan.steps:
-        return
-    loop.network.to(memory_format=torch.channels_last)
-    several = plan.recipe.devices > 1
-    accelerator = {"cuda": "gpu"}.get(device.type, device.type)
-    which: Any = plan.recipe.devices
-    if device.type == "cuda" and not several:
-        which = [device.index or 0]
-    quiet = logging.getLogger("lightning.pytorch")
-    level, filters = quiet.level, warnings.catch_warnings()
-    quiet.setLevel(logging.ERROR)
-    with filters:
-        warnings.filterwarnings("ignore", module=r"lightning\..*")
-        try:
-            trainer = Trainer(
-                accelerator=accelerator,
-                devices=which,
-                strategy="ddp_find_unused_parameters_true" if several else "auto",
-                max_epochs=1,
-                logger=False,
-                enable_checkpointing=False,
-                enable_progress_bar=False,
-                enable_model_summary=False,
-                use_distributed_sampler=False,
-            )
-            rank = trainer.global_rank if several else None
-            loop.bar.show = loop.bar.show and trainer.is_global_zero
-            drawn = Drawn(
-                samples, plan.batch, plan.seed, loop.done, plan.steps, _threads(plan, device), rank
-            )
-            with Journal(plan.log if trainer.is_global_zero else None, loop.done) as loop.journal:
-                trainer.fit(loop, drawn)
-        except SystemExit as error:  # what Lightning makes of Ctrl-C
-            raise KeyboardInterrupt from error
-        finally:
-            quiet.setLevel(level)
-
-
-def _threads(plan: Plan, device: torch.device) -> int:
-    import os
-
-    if plan.recipe.threads is not None:
-        return plan.recipe.threads
-    return 1 if device.type == "cpu" else min(8, os.cpu_count() or 1)
