@@ -92,7 +92,7 @@ def main():
     parser.add_argument("folder", type=Path)
     parser.add_argument("--before", type=np.datetime64, required=True)
     parser.add_argument("--keep", type=Path, default=Path("out/own-area"))
-    parser.add_argument("--steps", type=int, default=800)
+    parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--dates", type=int, default=22)
     parser.add_argument("--gaps", nargs="+", type=float, default=[0, 15, 30, 45])
