@@ -196,7 +196,7 @@ def test_a_unet_declares_no_reach_and_fixed_tiles():
     for config in (SarOptCganConfig(), SimulationFusionConfig(generator="unet")):
         assert config.declared() == {
             "stride": 1, "reach": None, "tile": 256,
-            "dates": 1, "variance": False, "needs_mask": False,
+            "dates": 1, "variance": False, "needs_mask": False, "context": (),
         }  # fmt: skip
 
 

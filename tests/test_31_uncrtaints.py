@@ -244,6 +244,7 @@ def test_the_configuration_declares_itself():
     declared = UncrtaintsConfig(acquisitions=3).declared()
     assert declared == {
         "stride": 1, "reach": None, "tile": 256, "dates": 3, "variance": True, "needs_mask": False,
+        "context": (),
     }  # fmt: skip
     assert UncrtaintsConfig(uncertainty=False).declared()["variance"] is False
     for wrong in (

@@ -1,12 +1,14 @@
 """The accessor, its help page, the import, the command line."""
 
 import inspect
+import pickle
 import subprocess
 import sys
 from operator import attrgetter
 
 import numpy as np
 import pytest
+import xarray as xr
 from click.testing import CliRunner
 
 import xcloudfree as xcf
@@ -85,3 +87,13 @@ def test_command_line_from_scene_to_table(tmp_path):
     wrong = call("models", "show", "carf-huge")
     assert wrong.exit_code == 1
     assert wrong.output.startswith("Error: there is no model 'carf-huge'")
+
+
+def test_a_dataset_and_its_reconstruction_still_pickle_after_they_were_shown() -> None:
+    ds = make_bands()
+    out = ds.cloudfree.reconstruct(model="idw")
+    for obj in (ds, out):
+        repr(obj.cloudfree)
+        again = pickle.loads(pickle.dumps(obj))
+        xr.testing.assert_identical(again, obj)
+        assert repr(again.cloudfree) == repr(obj.cloudfree)

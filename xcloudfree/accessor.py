@@ -33,7 +33,10 @@ class CloudFreeAccessor:
 
     def __init__(self, obj: Any) -> None:
         self._obj = obj
-        self._made_from: Callable[[], Any] = lambda: None
+        self._made_from: Callable[[], Any] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_obj": self._obj, "_made_from": None}  # weak references cannot travel
 
     def __repr__(self) -> str:
         from xcloudfree import describe
@@ -204,4 +207,4 @@ class CloudFreeAccessor:
         """
         from xcloudfree.plot.accessor import Plots
 
-        return Plots(self._obj, self._made_from())
+        return Plots(self._obj, self._made_from() if self._made_from else None)
