@@ -39,7 +39,7 @@ def ground_only(series):
 
 def network(series, options, name):
     """The network fitted on a series, or what was kept of an earlier call."""
-    path = options.keep / f"{name}-{options.steps}.safetensors"
+    path = options.keep / f"{name}-{options.steps}-{options.learning_rate:g}.safetensors"
     if path.is_file():
         return xcf.models.load(path)
     bands = [n for n in series.data_vars if n.startswith("B")]
@@ -104,7 +104,7 @@ def main():
     series = load(options.folder)
     seen = ground_only(series)
     early, _ = xcf.train.split_series(seen, before=options.before)
-    model = network(early, options, "before")
+    model = network(early, options, f"before-{options.before}")
     show(
         f"Fitted before {options.before}, judged after",
         judged(series, options, model, lambda day: day >= options.before),

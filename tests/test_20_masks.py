@@ -125,3 +125,9 @@ def test_no_data_scores_nothing():
     ds["B02"] = ds.B02.where(ds.x > ds.x[5])
     assert ds.cloudfree.score().isel(x=slice(0, 6)).isnull().all()
     assert not ds.cloudfree.mask().isel(x=slice(0, 6)).any()
+
+
+@pytest.mark.parametrize("dilate", [-1, 1.5, True, "a"])
+def test_dilation_is_in_whole_pixels(bands, dilate):
+    with pytest.raises(CloudFreeError, match=r"mask\(dilate=3\)"):
+        bands.cloudfree.mask(dilate=dilate)

@@ -348,3 +348,29 @@ def test_haze_counts_next_to_cloud_only():
     for method, haze in (("score", 0.3), (cloud, 0.1)):
         with pytest.raises(CloudFreeError, match=r"haze=0.15\)"):
             ds.cloudfree.mask(method, haze=haze)
+
+
+def test_a_sun_that_cannot_be_is_an_unknown_one_unless_it_is_asked_for():
+    ds = scene(dates=2).assign_coords(sun_elevation=("time", [-3.0, 40.0]))
+    out = ds.cloudfree.reconstruct(model="idw")
+    assert out.provenance.attrs["mask"] == "score+shadow on 1 of 2"
+    with pytest.raises(DataError, match="between 0 and 90"):
+        ds.cloudfree.mask(shadow=True)
+
+
+def test_suns_of_other_dates_are_refused():
+    ds = scene(dates=2)
+    with pytest.raises(DataError, match="other values of 'time'"):
+        ds.cloudfree.mask(shadow=(ds.sun_azimuth[::-1], 40.0))
+    with pytest.raises(DataError, match="one number in degrees"):
+        ds.cloudfree.mask(shadow=("north", 40.0))
+
+
+def test_a_grid_that_lies_nowhere_leaves_shadow_out_or_says_why():
+    ds = scene(dates=1)
+    local = ds.drop_vars("spatial_ref").assign_coords(
+        spatial_ref=xr.Variable((), 0, {"crs_wkt": 'LOCAL_CS["x",UNIT["metre",1]]'})
+    )
+    assert local.cloudfree.reconstruct(model="idw").provenance.attrs["mask"] == "score"
+    with pytest.raises(GridError, match=r"write_crs|shadow=False"):
+        local.cloudfree.mask(shadow=True)

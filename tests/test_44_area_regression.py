@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+import xarray as xr
 
+from xcloudfree.datasets import simulate_scene
 from xcloudfree.kernels import area_regression as area
 from xcloudfree.kernels.area_predictors import local_means
 
@@ -107,3 +109,23 @@ def test_without_any_clear_date_or_backscatter_nothing_is_told(scene):
     assert np.isnan(mean[:, :, 2, 3]).all()
     assert np.isnan(mean[:, :, 5, 5]).all()
     assert np.isnan(deviation[:, :, 5, 5]).all()
+
+
+def test_with_all_examples_in_one_span_the_error_is_still_told():
+    days = np.datetime64("2020-01-01", "ns") + 50 * np.arange(8) * np.timedelta64(1, "D")
+    ds = simulate_scene((24, 24), dates=list(days), seed=2, cover=0.3)
+    hidden = xr.ones_like(ds.B02, dtype=bool)
+    hidden[:2] = False
+    out = ds.cloudfree.reconstruct(model="area-regression", mask=hidden, uncertainty=True)
+    filled = out.provenance == 2
+    assert filled.any()
+    assert np.isfinite(out.B04_std.values[filled.values]).all()
+
+
+def test_backscatter_may_be_lazy_where_reflectance_is_not():
+    ds = simulate_scene((24, 24), dates=4, seed=2, cover=0.3)
+    mixed = ds.assign(VV=ds.VV.chunk(y=10), VH=ds.VH.chunk(y=10))
+    whole = ds.cloudfree.reconstruct(model="area-regression")
+    np.testing.assert_allclose(
+        mixed.cloudfree.reconstruct(model="area-regression").B04, whole.B04, atol=1e-5
+    )

@@ -112,7 +112,14 @@ class CloudFreeAccessor:
             self._obj, method, threshold=threshold, dilate=dilate, shadow=shadow, haze=haze
         )
 
-    def context(self, *, mask: Mask = "score", dilate: int = 0, least: float = 0.0) -> xr.Dataset:
+    def context(
+        self,
+        *,
+        mask: Mask = "score",
+        dilate: int = 0,
+        shadow: Shadow = None,
+        least: float = 0.0,
+    ) -> xr.Dataset:
         """Last and next clear observation and ages, see :func:`xcloudfree.context.context`.
 
         Examples
@@ -124,7 +131,7 @@ class CloudFreeAccessor:
         """
         from xcloudfree import context as temporal
 
-        return temporal.context(self._obj, mask=mask, dilate=dilate, least=least)
+        return temporal.context(self._obj, mask=mask, dilate=dilate, shadow=shadow, least=least)
 
     def weights(
         self, *, alpha: float = 0.8, method: Mask = "score", dilate: int = 0

@@ -25,10 +25,16 @@ from xcloudfree.models.spec import ModelSpec
 from xcloudfree.occlusion import Mask, plan_mask
 from xcloudfree.recognise import read
 from xcloudfree.scene import Scene
+from xcloudfree.shadows import Shadow
 
 
 def context(
-    obj: xr.Dataset | xr.DataArray, *, mask: Mask = "score", dilate: int = 0, least: float = 0.0
+    obj: xr.Dataset | xr.DataArray,
+    *,
+    mask: Mask = "score",
+    dilate: int = 0,
+    shadow: Shadow = None,
+    least: float = 0.0,
 ) -> xr.Dataset:
     """The last clear observation of each pixel before each date, and the next one after it.
 
@@ -40,8 +46,8 @@ def context(
     ----------
     obj : Dataset or DataArray
         Series in any accepted form, with ``time``.
-    mask, dilate
-        What is occluded, see :func:`xcloudfree.masks.mask`.
+    mask, dilate, shadow
+        What is occluded, see :func:`xcloudfree.reconstruct.reconstruct`.
     least : float
         Days around a date within which nothing is used, for example to learn what a gap does.
 
@@ -70,7 +76,8 @@ def context(
     >>> around.before.values[1].ravel().round(2).tolist(), around.after_age.values.ravel().tolist()
     ([0.10000000149011612], [10.0, 4.0, nan])
     """
-    if isinstance(least, bool) or not np.isfinite(least) or least < 0:
+    number = isinstance(least, (int, float, np.number)) and not isinstance(least, bool)
+    if not number or not np.isfinite(least) or least < 0:
         raise DataError(f"least is {least!r}; call context(least=15) or another number of days")
     scene = read(obj)
     optical = scene.optical
@@ -80,7 +87,9 @@ def context(
             "xcf.stac.load(...)"
         )
     axis, days = dates_of(scene, "context()", 'reconstruct(model="idw")')
-    reflectance, state = observe(scene, optical, plan_mask(scene, mask, None, dilate), None)
+    reflectance, state = observe(
+        scene, optical, plan_mask(scene, mask, None, dilate, shadow=shadow), None
+    )
     reader = Reader(axis, days, backscatter=False, context=False)
     stack = _observations(reader, reflectance, state, kernel.SIDES, float(least), len(scene.lead))
     return _labelled(scene, optical.names, stack)
@@ -122,7 +131,7 @@ def context_groups(
     beside = () if masked.separate else masked.bands
     names = tuple(dict.fromkeys((*spec.optical_bands, *beside)))
     optical, bands = scene.need_optical(names, why), len(spec.optical_bands)
-    reflectance, state = observe(scene, optical, masked, around)
+    reflectance, state = observe(scene, optical, masked, around, bands)
     if len(names) > bands:
         reflectance = reflectance[..., :bands, :, :]
     found = []

@@ -47,10 +47,13 @@ def plan_mask(
     MaskPlan
         With shadow, a plan that reads the finished mask, for which clouds far away count too.
     """
+    if isinstance(dilation, bool) or not isinstance(dilation, (int, np.integer)) or dilation < 0:
+        raise CloudFreeError(f"dilate is {dilation!r}; call mask(dilate=3) or other whole pixels")
     plan = _plan_cloud(scene, method, threshold, dilation)
     scored = isinstance(method, str) and method in kernel.METHODS and method != "scl"
     if haze is not None:
-        if not scored or not haze < plan.threshold:
+        number = isinstance(haze, (int, float, np.number)) and not isinstance(haze, bool)
+        if not scored or not number or not haze < plan.threshold:
             raise CloudFreeError(
                 f"haze={haze!r} is a score below that of cloud, and mask method {plan.label!r} "
                 f"{f'takes {plan.threshold:g} for cloud' if scored else 'has no score'}; "

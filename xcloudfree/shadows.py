@@ -113,6 +113,7 @@ def ground(scene: Scene) -> tuple[tuple[float, float], tuple[float, float], floa
         If the grid is not known.
     """
     from pyproj import Geod, Transformer
+    from pyproj.exceptions import ProjError
 
     array = (scene.optical or scene.sar).arrays[0]  # type: ignore[union-attr]
     steps, centre = [], []
@@ -126,15 +127,24 @@ def ground(scene: Scene) -> tuple[tuple[float, float], tuple[float, float], floa
         values = array[dim].values[[0, -1]].astype(float)
         steps.append((values[1] - values[0]) / (array.sizes[dim] - 1))
         centre.append(values.mean())
-    system = coordinate_system(scene.source, array)
+    try:
+        system = coordinate_system(scene.source, array)
+    except ProjError:
+        system = None
     if system is None:
         raise GridError(
             "shadow of clouds needs to know where north is and the grid declares no coordinate "
             'reference system; declare it with ds.rio.write_crs("EPSG:..."), or call '
             "mask(shadow=False)"
         )
-    there = Transformer.from_crs(system, "EPSG:4326", always_xy=True)
-    back = Transformer.from_crs("EPSG:4326", system, always_xy=True)
+    try:
+        there = Transformer.from_crs(system, "EPSG:4326", always_xy=True)
+        back = Transformer.from_crs("EPSG:4326", system, always_xy=True)
+    except ProjError as error:
+        raise GridError(
+            f"{system} does not tell where on earth the grid lies; declare another with "
+            'ds.rio.write_crs("EPSG:..."), or call mask(shadow=False)'
+        ) from error
     longitude, latitude = there.transform(centre[1], centre[0])
     directions = []
     for azimuth in (90.0, 0.0):
@@ -200,6 +210,8 @@ def suns(scene: Scene, shadow: Shadow) -> NDArray[np.float64]:
         angles.append(_along(found, name, scene, template))
     out = np.stack(angles, -1)
     out[~np.isfinite(out).all(-1)] = np.nan
+    if shadow is None:
+        out[~((out[..., 1] > 0) & (out[..., 1] <= 90))] = np.nan
     missing = np.isnan(out[..., 0])
     if missing.all() or (shadow is not None and missing.any()):
         raise DataError(
@@ -219,8 +231,16 @@ def _along(found: Any, name: str, scene: Scene, template: xr.DataArray) -> NDArr
     """An angle as an array over the leading dimensions."""
     sizes = {d: template.sizes[d] for d in scene.lead}
     if not isinstance(found, xr.DataArray):
-        values = np.asarray(found, float)
-        found = xr.DataArray(values, dims=scene.lead[: values.ndim]) if values.ndim < 2 else found
+        try:
+            values = np.asarray(found, float)
+        except (TypeError, ValueError):
+            values = np.empty((0,) * (len(scene.lead) + 1))
+        if values.ndim > min(1, len(scene.lead)):
+            raise DataError(
+                f"{name!r} is {found!r}; give one number in degrees, or one for each image along "
+                f"{scene.lead[0] if scene.lead else 'time'!r} as a DataArray: {_CALL}"
+            )
+        found = xr.DataArray(values, dims=scene.lead[: values.ndim])
     extra = set(getattr(found, "dims", scene.spatial)) - set(sizes)
     if extra or any(found.sizes[d] != sizes[d] for d in found.dims):
         raise DataError(
@@ -228,6 +248,14 @@ def _along(found: Any, name: str, scene: Scene, template: xr.DataArray) -> NDArr
             f"{sorted(map(str, extra)) or dict(found.sizes)}; average it first, with "
             f"ds.assign_coords({name}=ds.{name}.mean(['y', 'x']))"
         )
+    for dim in found.dims:
+        if {dim} <= set(found.coords) & set(template.coords) and not found[dim].equals(
+            template[dim]
+        ):
+            raise DataError(
+                f"{name!r} has other values of {dim!r} than the data; take those of the data with "
+                f"{name}.sel({dim}=ds.{dim})"
+            )
     bare = xr.Variable(found.dims, _numbers(found))
     missing = {d: n for d, n in sizes.items() if d not in bare.dims}
     whole = bare.set_dims({**missing, **bare.sizes}).transpose(*scene.lead)

@@ -207,6 +207,8 @@ def judge(case: Case, guess: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
 
 
 def _named(methods: Sequence[Any] | Mapping[str, Any]) -> dict[str, Any]:
+    if not methods:
+        raise DataError("there is no method; call benchmark(cases, ['do nothing', 'idw'])")
     if isinstance(methods, Mapping):
         return dict(methods)
     if isinstance(methods, str):
@@ -217,8 +219,6 @@ def _named(methods: Sequence[Any] | Mapping[str, Any]) -> dict[str, Any]:
             f"two methods are called {sorted(doubled)[0]!r}; name them with "
             "benchmark(cases, {'one name': method, 'another': method})"
         )
-    if not names:
-        raise DataError("there is no method; call benchmark(cases, ['do nothing', 'idw'])")
     return dict(zip(names, methods, strict=True))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, Literal
 
-import numpy as np
+import xarray as xr
 
 from xcloudfree.exceptions import DataError
 
@@ -37,13 +37,13 @@ def sen12mscr_split(
     Parameters
     ----------
     regions : iterable of (str, int)
-        Season and region of interest.
+        Season and region of interest of each patch.
     split : {"official", "paper"}
         ``"official"``: the list that goes with UnCRtainTS, 10 regions for validation and 10 for
         test, whole names compared (the published loader looks for the name of a training region
         *within* a path, so that region 1 also brings in region 106 of the test). ``"paper"``:
-        80, 10 and 10 % of the regions that there are, drawn with `seed`, since the paper gives
-        no list; no region is in two parts.
+        80, 10 and 10 % of the patches, by whole regions drawn with `seed` since the paper gives no
+        list: the parts of ``xcloudfree.train.split(ds, "paper", seed=seed)``.
     seed : int
         Of the draw.
 
@@ -67,18 +67,26 @@ def sen12mscr_split(
     >>> sen12mscr_split([("fall", 139), ("spring", 1), ("winter", 22)])
     {('fall', 139): 'test', ('spring', 1): 'train', ('winter', 22): 'val'}
     """
-    found = sorted(set(regions))
+    given = list(regions)
+    found = sorted(set(given))
     if split == "official":
         return {region: _official(*region) for region in found}
     if split != "paper":
         raise DataError(f"split is {split!r}; call sen12mscr(split='official') or 'paper'")
-    order = np.random.default_rng(seed).permutation(len(found))
-    tenth = round(len(found) / 10)
-    parts: dict[tuple[str, int], Part] = {}
-    for place, index in enumerate(order):
-        part: Part = "test" if place < tenth else "val" if place < 2 * tenth else "train"
-        parts[found[index]] = part
-    return dict(sorted(parts.items()))
+    return _paper(given, seed)
+
+
+def _paper(given: list[tuple[str, int]], seed: int) -> dict[tuple[str, int], Part]:
+    """The very split that ``xcloudfree.train.split`` fits on: shares are of patches."""
+    from xcloudfree.train.partition import split
+
+    named = {f"{season} {roi}": (season, roi) for season, roi in given}
+    labels = [f"{season} {roi}" for season, roi in given]
+    patches = xr.Dataset(coords={"patch": range(len(labels)), "region": ("patch", labels)})
+    names: tuple[Part, ...] = ("train", "val", "test")
+    parts = zip(names, split(patches, "paper", seed=seed), strict=True)
+    found = {named[str(r)]: name for name, part in parts for r in part.region.values}
+    return dict(sorted(found.items()))
 
 
 def _official(season: str, roi: int) -> Part:

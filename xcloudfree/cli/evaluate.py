@@ -47,7 +47,14 @@ def evaluate_command(
     cloudy = None if observed is None else open_scene([observed], words)
     hidden: Any = None
     if mask is not None and Path(mask).exists():
-        hidden = xcf.io.open_zarr(mask)["mask"].astype(bool)
+        if Path(mask).is_file():
+            raise DataError(f"{mask} is no Zarr store; write one: xcloudfree mask SCENE mask.zarr")
+        store = xcf.io.open_zarr(mask)
+        if "mask" not in store:
+            raise DataError(
+                f"{mask} holds no variable 'mask'; write one with: xcloudfree mask SCENE mask.zarr"
+            )
+        hidden = store["mask"].astype(bool)
     elif mask is not None and cloudy is None:
         raise DataError(f"--mask {mask} is computed from the cloudy input; give --observed too")
     elif mask is not None and cloudy is not None:

@@ -13,7 +13,7 @@ from xcloudfree.cli.scene import SceneWords, open_scene, scene_options
 
 _EXAMPLES = examples(
     "xcloudfree fit SEN12MS-CR/ mine.safetensors --split official --checkpoints kept --log log",
-    "xcloudfree fit series.zarr mine.safetensors --mask scl --crop 64 --validation 0.2",
+    "xcloudfree fit series.zarr mine.safetensors --crop 64 --validation 0.2",
     "xcloudfree reconstruct scene.zarr out.zarr --model mine.safetensors",
 )
 
@@ -57,7 +57,14 @@ def fit_command(
     """
     import xcloudfree as xcf
     from xcloudfree import train
+    from xcloudfree.exceptions import DataError
 
+    if out.suffix != ".safetensors" or not out.parent.is_dir():
+        raise DataError(
+            f"{out} cannot be written; name a .safetensors file in a folder that exists"
+        )
+    if split is not None and validation is not None:
+        raise DataError("--split names what to validate on; leave out --validation")
     said = SceneWords.taken(options)
     if len(data) == 1 and any(Path(data[0]).glob("ROIs*")):
         scene = xcf.datasets.sen12mscr(data[0])

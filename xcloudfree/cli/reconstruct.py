@@ -11,6 +11,7 @@ from xcloudfree.cli.group import examples
 from xcloudfree.cli.output import check_output, write
 from xcloudfree.cli.plan import plan_text
 from xcloudfree.cli.scene import SceneWords, open_scene, scene_argument, scene_options
+from xcloudfree.exceptions import DataError
 
 _EXAMPLES = examples(
     "xcloudfree reconstruct scene.zarr out.zarr",
@@ -72,6 +73,10 @@ def reconstruct_command(
     (run again to resume) or .tif. Clear pixels leave as they came in.
     """
     check_output(out)
+    if encoding is not None and not out.rstrip("/").lower().endswith(".zarr"):
+        raise DataError(
+            f"--encoding is for Zarr and {out} is a GeoTIFF; name OUT .zarr, or leave it out"
+        )
     opened = open_scene(scene, SceneWords.taken(said))
     if dry_run:
         click.echo(plan_text(opened, model, out, mask=mask, dilate=dilate, shadow=shadow))

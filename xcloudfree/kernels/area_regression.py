@@ -211,7 +211,13 @@ def _penalty(whole: Moments, folds: Sequence[tuple[Moments, Doubles]]) -> tuple[
             if rest.zz[0, 0] > width and fold.zz[0, 0] > 0:
                 error += _squared(fold, squares, _ridge(rest, penalty))
                 count += fold.zz[0, 0]
-        errors[penalty] = error / count if count else np.full(bands, np.nan)
+        if (
+            not count
+        ):  # one span of time holds nearly all examples: their own error, firmly penalised
+            firm = PENALTIES[-1]
+            own = [_squared(f, squares, _ridge(whole, firm)) for f, squares in folds]
+            return firm, np.asarray(np.sum(own, 0) / whole.zz[0, 0])
+        errors[penalty] = error / count
     best = min(PENALTIES, key=lambda p: float(errors[p].sum()))
     return best, errors[best]
 

@@ -166,6 +166,7 @@ def scale(
         values, beside = context[:, start : start + bands], context[:, start + bands : stop]
         known = np.asarray(np.isfinite(values).all(1, keepdims=True))
         if name == "regression":
+            known &= np.isfinite(beside).all(1, keepdims=True)
             beside = beside * np.float32(STEADY * normalisation.gain)
         else:
             beside = np.float32(1) / (1 + beside / np.float32(MONTH))

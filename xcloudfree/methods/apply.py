@@ -114,7 +114,9 @@ def apply_method(
     return scene.restore(data, _flags(scene, provenance, attrs), spread)
 
 
-def observe(scene: Scene, optical: Layer, masked: MaskPlan, around: int | None) -> list[Any]:
+def observe(
+    scene: Scene, optical: Layer, masked: MaskPlan, around: int | None, read: int | None = None
+) -> list[Any]:
     """What is seen of a scene.
 
     Parameters
@@ -127,6 +129,8 @@ def observe(scene: Scene, optical: Layer, masked: MaskPlan, around: int | None) 
         How to find occluded pixels.
     around : int or None
         Pixels around occluded ones within which clear ones are wanted too; None wants all.
+    read : int, optional
+        Bands, from the first, that a pixel must have; all by default. The others serve the mask.
 
     Returns
     -------
@@ -136,7 +140,7 @@ def observe(scene: Scene, optical: Layer, masked: MaskPlan, around: int | None) 
     """
     return list(
         map_windows(
-            See(optical.names, scene.calibration(), masked, around),
+            See(optical.names, scene.calibration(), masked, around, read),
             [planes(optical), *(masked.groups if masked.separate else [])],
             [Output(FLOAT, len(optical.names)), Output(BYTE)],
             lead=len(scene.lead),

@@ -30,12 +30,14 @@ class See:
     """Stored numbers to reflectance and the state of each pixel.
 
     Clear pixels are wanted within `around` pixels of an occluded one; with None all valid ones are.
+    Of the bands the first `read` must have data; those after them are there for the mask alone.
     """
 
     bands: tuple[str, ...]
     calibration: Calibration
     mask: MaskPlan
     around: int | None
+    read: int | None = None
 
     def __dask_tokenize__(self) -> Any:
         return (
@@ -44,6 +46,7 @@ class See:
             self.calibration,
             self.mask.__dask_tokenize__(),
             self.around,
+            self.read,
         )
 
     def __call__(self, stored: NDArray[Any], *given: NDArray[Any], core: Area) -> Arrays:
@@ -51,7 +54,7 @@ class See:
         reflectance = self.calibration.decode(stored[..., *core])
         state = np.zeros((*stored.shape[:-3], *reflectance.shape[-2:]), np.uint8)
         for image in np.ndindex(stored.shape[:-3]):
-            valid = self.calibration.valid(stored[image]).all(0)
+            valid = self.calibration.valid(stored[image][: self.read]).all(0)
             hidden = self._occluded(stored[image], given[0][image] if given else None) & valid
             wanted = valid
             if self.around is not None:

@@ -75,7 +75,7 @@ class Work:
 
     def _spread(self, known: Any) -> Any:
         """Numbers (*lead, number, 1, 1) at every pixel, as views of one."""
-        like = self.windows[0]
+        like = next((w for w in self.windows if not isinstance(w, np.ndarray)), self.windows[0])
         shape = (*known.shape[:-2], *like.shape[-2:])
         if isinstance(known, np.ndarray):
             return np.broadcast_to(known, shape)

@@ -49,10 +49,10 @@ def mean_deviation(obj: Spatial, names: Sequence[str]) -> xr.DataArray | None:
     return total / len(found)
 
 
-def _over(stacked: xr.DataArray, names: Sequence[str]) -> xr.DataArray:
+def _over(stacked: xr.DataArray, names: Sequence[str]) -> xr.DataArray | None:
     dim = next(str(d) for d in stacked.dims if "band" in str(d))
     where = [i for i, name in enumerate(stacked[dim].values) if optical_band(name) in names]
-    return stacked.isel({dim: where or slice(None)}).mean(dim)
+    return stacked.isel({dim: where}).mean(dim) if where else None
 
 
 def draw_deviation(

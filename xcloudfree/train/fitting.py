@@ -245,7 +245,12 @@ def _check_numbers(
     shrinkage: float,
     patience: int | None,
 ) -> None:
-    wholes = {"steps": steps, "batch": batch, "crop": crop, "patience": patience or 1}
+    wholes = {
+        "steps": steps,
+        "batch": batch,
+        "crop": crop,
+        "patience": 1 if patience is None else patience,
+    }
     for name, whole in wholes.items():
         if whole < 1:
             raise DataError(f"{name} is {whole}; call fit(..., {name}=8) or another number above 0")

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -159,10 +160,18 @@ def held_out_data(
         count = min(max(1, round(share * len(data))), len(data) - 1)
         out = set(np.random.default_rng(seed).permutation(len(data))[:count].tolist())
         kept = [ds for i, ds in enumerate(data) if i not in out]
-        return kept, [data[i] for i in sorted(out)]
+        held = [data[i] for i in sorted(out)]
+        for one, other in product(kept, held):
+            check_apart(one, other)
+        return kept, held
     (ds,) = data
     if "time" in ds.dims and "target" not in ds:
         parts = split(ds, "date", shares=(1 - share, share, 0))
+        if min(parts.train.sizes["time"], parts.validation.sizes["time"]) < 2:
+            raise DataError(
+                f"validation={share} of {ds.sizes['time']} dates leaves a part with less than two; "
+                "call fit(..., validation=0.5), or load a longer series"
+            )
     else:
         regions(ds)
         parts = split(ds, "region", shares=(1 - share, share, 0), seed=seed)

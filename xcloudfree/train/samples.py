@@ -260,6 +260,15 @@ class PatchSamples:
                 f"scene, target and backscatter differ in shape ({sizes}); "
                 "bring them on one grid and the same dates, with truth.reindex_like(ds)"
             )
+        for dim in scene.spatial:
+            here, there = (part.template().coords.get(dim) for part in (scene, truth))
+            if here is None or there is None:
+                continue
+            if here.dtype.kind in "fiu" and not np.allclose(here.values, there.values, rtol=1e-9):
+                raise DataError(
+                    f"scene and target lie on other ground: coordinates along {dim!r} differ; "
+                    "bring them on one grid, with truth.reindex_like(ds)"
+                )
         return tuple(_samples(a, list(scene.lead)) for a in arrays)  # type: ignore[return-value]
 
 

@@ -103,17 +103,18 @@ class Series:
                 f"the series of {height} x {width} px is smaller than the crop; call fit(..., "
                 f"crop={min(height, width)})"
             )
-        masked = plan_mask(scene, mask, None, 0)
+        masked = plan_mask(scene, mask, None, 0, shadow=None)
+        bands = len(spec.optical_bands)
         beside = () if masked.separate else masked.bands
         names = tuple(dict.fromkeys((*spec.optical_bands, *beside)))
-        reflectance, state = observe(scene, scene.need_optical(names, why), masked, None)
+        reflectance, state = observe(scene, scene.need_optical(names, why), masked, None, bands)
         wanted = dict.fromkeys(spec.polarisations)
         if "regression" in spec.context:
             scene.need_sar(RADAR, why)
             wanted |= dict.fromkeys(RADAR)
         order = np.argsort(days, kind="stable")
         return cls(
-            reflectance[:, : len(spec.optical_bands)],
+            reflectance[:, :bands],
             state,
             scene.backscatter(tuple(wanted)).data,
             scene.template()["time"].values[order],
