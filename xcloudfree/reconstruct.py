@@ -8,23 +8,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import xarray as xr
 
-from xcloudfree._version import __version__
 from xcloudfree.acquisitions import neighbours, planes
 from xcloudfree.blocks import Output, map_windows
 from xcloudfree.context import context_groups
 from xcloudfree.exceptions import ModelError, SeamWarning, UnitsError
 from xcloudfree.fitness import check_fitness
 from xcloudfree.inference import Inference, Precision
-from xcloudfree.kernels.composite import Provenance
 from xcloudfree.kernels.tiles import Tiles
 from xcloudfree.kernels.windows import Halo
 from xcloudfree.models.spec import ModelSpec
 from xcloudfree.occlusion import Mask, plan_mask
+from xcloudfree.provenance import label_provenance
 from xcloudfree.recognise import read
 from xcloudfree.reconstruction import EDGE, Blend, Reconstruction
-from xcloudfree.scene import Scene
 from xcloudfree.shadows import Shadow
 
 if TYPE_CHECKING:
@@ -188,7 +185,7 @@ def reconstruct(
         resources=_resources(place),
     )
     data, provenance, deviation = (*results, None)[:3]
-    return scene.restore(data, _flags(scene, provenance, block), deviation)
+    return scene.restore(data, label_provenance(scene, provenance, _made_by(block)), deviation)
 
 
 def _plan(spec: ModelSpec, halo: Literal["exact"] | int, margin: int) -> Halo | Tiles:
@@ -271,22 +268,12 @@ def _chosen(device: Any) -> str:
     return str(place)
 
 
-def _flags(scene: Scene, provenance: Any, block: Reconstruction) -> xr.DataArray:
-    template, inference = scene.template(), block.inference
-    return xr.DataArray(
-        provenance,
-        dims=template.dims,
-        coords=template.coords,
-        name="provenance",
-        attrs={
-            "long_name": "provenance of the pixel",
-            "flag_values": np.array([p.value for p in Provenance], np.uint8),
-            "flag_meanings": " ".join(p.name.lower() for p in Provenance),
-            "model": inference.spec.name,
-            "model_digest": inference.reference.digest,
-            "mask": block.mask.label,
-            "blend": block.blend or "none",
-            "precision": inference.precision,
-            "xcloudfree_version": __version__,
-        },
-    ).transpose(*scene.dims)
+def _made_by(block: Reconstruction) -> dict[str, str]:
+    inference = block.inference
+    return {
+        "model": inference.spec.name,
+        "model_digest": inference.reference.digest,
+        "mask": block.mask.label,
+        "blend": block.blend or "none",
+        "precision": inference.precision,
+    }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final, Literal
+from typing import Literal
 
 import xarray as xr
 
@@ -11,22 +11,6 @@ from xcloudfree.exceptions import DataError
 
 Part = Literal["train", "val", "test"]
 Split = Literal["official", "paper"]
-
-OFFICIAL: Final[dict[str, dict[str, tuple[int, ...]]]] = {
-    "val": {
-        "spring": (17,),
-        "summer": (17, 19, 80, 127),
-        "fall": (65,),
-        "winter": (22, 84, 107, 130),
-    },
-    "test": {
-        "spring": (31, 44, 106, 123, 140),
-        "summer": (73, 119),
-        "fall": (139,),
-        "winter": (63, 108),
-    },
-}
-"""Regions by season that the dataset's authors hold back; all others are for training."""
 
 
 def sen12mscr_split(
@@ -67,29 +51,23 @@ def sen12mscr_split(
     >>> sen12mscr_split([("fall", 139), ("spring", 1), ("winter", 22)])
     {('fall', 139): 'test', ('spring', 1): 'train', ('winter', 22): 'val'}
     """
-    given = list(regions)
-    found = sorted(set(given))
-    if split == "official":
-        return {region: _official(*region) for region in found}
-    if split != "paper":
+    if split not in ("official", "paper"):
         raise DataError(f"split is {split!r}; call sen12mscr(split='official') or 'paper'")
-    return _paper(given, seed)
+    from xcloudfree.train.partition import split as divide
 
-
-def _paper(given: list[tuple[str, int]], seed: int) -> dict[tuple[str, int], Part]:
-    """The very split that ``xcloudfree.train.split`` fits on: shares are of patches."""
-    from xcloudfree.train.partition import split
-
-    named = {f"{season} {roi}": (season, roi) for season, roi in given}
-    labels = [f"{season} {roi}" for season, roi in given]
-    patches = xr.Dataset(coords={"patch": range(len(labels)), "region": ("patch", labels)})
+    given = list(regions)
+    patches = xr.Dataset(
+        coords={
+            "patch": range(len(given)),
+            "season": ("patch", [season for season, _ in given]),
+            "roi": ("patch", [roi for _, roi in given]),
+        }
+    )
     names: tuple[Part, ...] = ("train", "val", "test")
-    parts = zip(names, split(patches, "paper", seed=seed), strict=True)
-    found = {named[str(r)]: name for name, part in parts for r in part.region.values}
+    parts = zip(names, divide(patches, split, seed=seed), strict=True)
+    found = {pair: name for name, part in parts for pair in _pairs(part)}
     return dict(sorted(found.items()))
 
 
-def _official(season: str, roi: int) -> Part:
-    if roi in OFFICIAL["test"].get(season, ()):
-        return "test"
-    return "val" if roi in OFFICIAL["val"].get(season, ()) else "train"
+def _pairs(part: xr.Dataset) -> list[tuple[str, int]]:
+    return list(zip(part.season.values.tolist(), part.roi.values.tolist(), strict=True))

@@ -6,13 +6,10 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import xarray as xr
 
-from xcloudfree._version import __version__
 from xcloudfree.acquisitions import dates_of, planes
 from xcloudfree.blocks import Output, map_windows
 from xcloudfree.exceptions import MissingBandError, ModelError, UnitsError
-from xcloudfree.kernels.composite import Provenance
 from xcloudfree.kernels.windows import Halo
 from xcloudfree.layer import Layer
 from xcloudfree.mask_plan import MaskPlan
@@ -21,6 +18,7 @@ from xcloudfree.methods.method import Method
 from xcloudfree.methods.stages import Hear, Join, Reader, See
 from xcloudfree.methods.work import Work, side_of, whole_series
 from xcloudfree.occlusion import Mask, plan_mask
+from xcloudfree.provenance import label_provenance
 from xcloudfree.recognise import read
 from xcloudfree.reconstruction import EDGE, Blend
 from xcloudfree.scene import Scene
@@ -111,7 +109,7 @@ def apply_method(
     )
     attrs = {"model": method.name, "mask": masked.label, "blend": blend or "none"}
     data, provenance, spread = (*results, None)[:3]
-    return scene.restore(data, _flags(scene, provenance, attrs), spread)
+    return scene.restore(data, label_provenance(scene, provenance, attrs), spread)
 
 
 def observe(
@@ -211,20 +209,3 @@ def _check_options(method: Method, halo: Any, uncertainty: bool) -> None:
             f"method {method.name!r} estimates no uncertainty; choose one that does, such as "
             'reconstruct(model="kriging", uncertainty=True)'
         )
-
-
-def _flags(scene: Scene, provenance: Any, attrs: dict[str, str]) -> xr.DataArray:
-    template = scene.template()
-    return xr.DataArray(
-        provenance,
-        dims=template.dims,
-        coords=template.coords,
-        name="provenance",
-        attrs={
-            "long_name": "provenance of the pixel",
-            "flag_values": np.array([p.value for p in Provenance], np.uint8),
-            "flag_meanings": " ".join(p.name.lower() for p in Provenance),
-            **attrs,
-            "xcloudfree_version": __version__,
-        },
-    ).transpose(*scene.dims)
