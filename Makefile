@@ -17,21 +17,24 @@ test-slow: $(READY)  ## exactness of every block of every variant, about an hour
 
 TORCH = torch==$$(sed -n 's/^torch==//p' constraints.txt)
 
+TESTS ?= tests  # of test-lowest and test-without-torch
+
 test-lowest:  ## with the lowest versions that pyproject.toml allows (of torch: the one of constraints.txt)
 	$(PYTHON) -m venv --clear .venv-lowest
 	.venv-lowest/bin/python -m pip install --quiet --constraint constraints.txt uv $(TORCH)
 	.venv-lowest/bin/uv pip compile --quiet --resolution lowest-direct --override tests/without-torch.txt \
-	  --extra demo --extra train --group test --output-file .venv-lowest/lowest.txt pyproject.toml
+	  --constraint tests/lowest.txt --extra demo --extra train --group test \
+	  --output-file .venv-lowest/lowest.txt pyproject.toml
 	.venv-lowest/bin/python -m pip install --quiet --requirement .venv-lowest/lowest.txt
 	.venv-lowest/bin/python -m pip install --quiet --no-deps --editable .
-	.venv-lowest/bin/python -m pytest -m "not slow" -p no:cacheprovider tests
+	.venv-lowest/bin/python -m pytest -m "not slow" -p no:cacheprovider $(TESTS)
 
 test-without-torch:  ## PYTHON=python3.13: all that needs no torch, of which a new Python may have no build
 	$(PYTHON) -m venv --clear .venv-without-torch
 	.venv-without-torch/bin/python -m pip install --quiet --constraint constraints.txt uv
 	.venv-without-torch/bin/uv pip install --quiet --python .venv-without-torch/bin/python \
 	  --override tests/without-torch.txt --constraint constraints.txt --editable ".[demo]" --group test
-	.venv-without-torch/bin/python -m pytest -m "not slow" -p no:cacheprovider tests xcloudfree/kernels
+	.venv-without-torch/bin/python -m pytest -m "not slow" -p no:cacheprovider $(TESTS) xcloudfree/kernels
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -55,6 +58,8 @@ bench: $(READY)  ## figures of docs/benchmarks.md, half an hour; PARTS="graph or
 weights: $(READY)  ## fit and judge the demonstration weights; needs XCLOUDFREE_DATA
 	$(BIN)/python examples/demo_weights.py fit
 	$(BIN)/python examples/demo_weights.py judge
+	$(BIN)/python examples/context_weights.py fit
+	$(BIN)/python examples/context_weights.py judge
 
 results: $(READY)  ## every table of docs/results.md and the README; needs XCLOUDFREE_DATA; resumes in out/results
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group examples

@@ -76,5 +76,15 @@ html_theme_options = {
     "footer_end": [],
 }
 html_sidebars = {
-    page: [] for page in ("index", "start", "concepts", "comparison", "models", "results")
+    page: []
+    for page in (
+        "index",
+        "start",
+        "concepts",
+        "comparison",
+        "models",
+        "results",
+        "api",
+        "generated/*",
+    )
 }

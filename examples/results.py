@@ -11,16 +11,20 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 import subprocess
 import sys
+import time
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import click
 import rasterio
+import results_pages as pages
 import xarray as xr
 from demo_weights import CLEAR, DATA, NAME, REGIONS, UNSEEN, WITHOUT, clear_pair, triplets
 from hidden_dates import load
@@ -37,8 +41,6 @@ SITES = {
     "worldcereal_000028085BF08E7E": "Belgium 20 m",
     "worldcereal_2021_TZA_COPERNI": "Tanzania 20 m",
 }
-
-METRICS = ("psnr", "ssim", "mae", "rmse", "sam")
 
 
 @dataclass(frozen=True)
@@ -58,21 +60,6 @@ class Hard:
         return f"hard {bench.Reconstruct(self.model).fingerprint()}"
 
 
-@dataclass(frozen=True)
-class Alone:
-    """A method of single images: it sees only the dates on which something is hidden."""
-
-    method: str
-
-    def __call__(self, data, hidden):
-        dates = hidden.any([d for d in hidden.dims if d != "time"])
-        some = {"time": dates.values}
-        return data.isel(some).cloudfree.reconstruct(model=self.method, mask=hidden.isel(some))
-
-    def fingerprint(self):
-        return f"alone {self.method}"
-
-
 SPATIAL = ["idw", "kriging", "regression-kriging"]
 FUSION = ["pixel-fusion", "pixel-fusion-ihs", "pixel-fusion-pca", "pixel-fusion-wavelet"]
 TRIVIAL = ["do nothing", "clear mean"]
@@ -87,10 +74,10 @@ NETWORKS = {
 }
 SERIES = {
     **{m: m for m in [*TRIVIAL, *TEMPORAL, *(f"{m}+offset" for m in TEMPORAL)]},
-    **{m: Alone(m) for m in [*SPATIAL, *FUSION]},
+    **{m: bench.Alone(m) for m in [*SPATIAL, *FUSION]},
     "starfm": "starfm",
     "area-regression": "area-regression",
-    NAME: Alone(NAME),
+    NAME: bench.Alone(NAME),
 }
 
 
@@ -139,115 +126,12 @@ def _nothing(scene):
     return xr.zeros_like(scene.s2.isel(band=0, drop=True), dtype=bool)
 
 
-def tables_of_patches(result):
-    cloudy = {"metrics": ["psnr"], "by": ["case"], "mean": True}
-    share = result["count"].sel(pixels="cloudy").max("method") / result["count"].sel(
-        pixels="all"
-    ).max("method")
-    named = [
-        f"{c} ({100 * float(s):.0f} % cloud)"
-        for c, s in zip(result.case.values, share, strict=True)
-    ]
-    shown = result.assign_coords(case=named)
-    readme = [
-        "PSNR in dB of the cloudy pixels (mask of eq. 13-16); the best of each column is bold:",
-        bench.to_markdown(shown, **cloudy, notes=False),
-    ]
-    page = [
-        *readme,
-        "Mean over the patches, cloudy pixels:",
-        bench.to_markdown(result, by=[], metrics=METRICS, cost=True, notes=False),
-        "PSNR in dB of whole images, clear pixels as observed (not on the date of the truth):",
-        bench.to_markdown(shown, **cloudy, pixels=["all"]),
-        _compared(result, NAME),
-        _upsets(shown, [NAME], ["case"]),
-    ]
-    return "\n\n".join(readme), "\n\n".join(page)
-
-
-def tables_of_regions(result):
-    return "\n\n".join(
-        [
-            "Mean over the patches, cloudy pixels:",
-            bench.to_markdown(result, by=[], metrics=METRICS, cost=True),
-            "PSNR in dB of the cloudy pixels by region:",
-            bench.to_markdown(result, by=["region"], notes=False),
-            _compared(result, "constant of training regions"),
-        ]
-    )
-
-
-def tables_of_series(result):
-    result, parts = result.sortby(["region", "gap"]), []
-    for kind, text in (
-        ("partial", "Hidden under clouds of other dates (20 to 90 % of the image)"),
-        ("full", "Hidden wholly"),
-    ):
-        chosen = result.isel(case=result.kind.values == kind)
-        parts += [
-            f"{text}: PSNR in dB of the hidden pixels.",
-            bench.to_markdown(chosen, by=["region", "gap"], notes=False),
-            f"{text}: mean over the three series.",
-            bench.to_markdown(
-                chosen, by=["gap"], metrics=["psnr", "mae", "ssim", "sam"], notes=False, cost=True
-            ),
-        ]
-        parts.append(_upsets(chosen, ["area-regression"], ["region", "gap"]))
-    parts.append("\n".join(f"* {note}" for note in bench.failures(result)))
-    parts.append(_compared(result.isel(case=result.kind.values == "partial"), "area-regression"))
-    return "\n\n".join(parts)
-
-
-def _upsets(result, methods, by):
-    rivals = [str(m) for m in result.method.values if m not in (*methods, *NETWORKS)]
-    lines = bench.upsets(result, methods, by=by, pixels=["cloudy"], rivals=rivals)
-    head = f"Every place where something simpler or classical beats {' or '.join(methods)}"
-    return "\n".join([f"{head} ({len(lines)}):", "", *(f"* {line}" for line in lines or ["none"])])
-
-
-def _compared(result, reference):
-    found = bench.compare(result, reference)
-    lines = [
-        f"Difference in PSNR of the hidden pixels to {reference}, mean over regions, with the 95 % "
-        f"interval of a bootstrap over regions. {found.attrs['statement']}",
-        "",
-        "| method | difference, dB | interval | ahead in |",
-        "|---|---|---|---|",
-    ]
-    for name in found.method.values:
-        one = found.sel({"method": name})
-        if name == reference or not int(one.regions):
-            continue
-        interval = f"{float(one.low):+.2f} to {float(one.high):+.2f}"
-        ahead = f"{int(one.regions_ahead)} of {int(one.regions)} regions"
-        lines.append(f"| {name} | {float(one.difference):+.2f} | {interval} | {ahead} |")
-    return "\n".join(lines)
-
-
-def put(page: Path, mark: str, text: str) -> None:
-    """Replace what stands between the markers of a page."""
-    old = page.read_text()
-    marked = re.compile(rf"(<!-- {mark} -->\n).*?(<!-- /{mark} -->)", re.DOTALL)
-    new, count = marked.subn(lambda m: f"{m[1]}\n{text}\n\n{m[2]}", old)
-    if count != 1:
-        raise SystemExit(f"{page} has no markers <!-- {mark} --> ... <!-- /{mark} -->")
-    page.write_text(new)
-
-
-def shared(cases, share):
-    """Every so manieth case."""
-    index, count = share
-    number = 0
-    for item in cases:
-        if isinstance(item, bench.Fold):
-            mine = [c for n, c in enumerate(item.test, number) if n % count == index]
-            number += len(item.test)
-            if mine:
-                yield bench.Fold(item.train, mine, item.name)
-        else:
-            if number % count == index:
-                yield item
-            number += 1
+def claimed(cases, claims):
+    """Those cases that no other process has begun; a fold is one piece of work."""
+    for number, item in enumerate(cases):
+        with suppress(FileExistsError):
+            (claims / str(number)).touch(exist_ok=False)
+            yield item
 
 
 @click.command()
@@ -256,58 +140,61 @@ def shared(cases, share):
 @click.option("--dates", default=22, show_default=True, help="Hidden dates of each series.")
 @click.option("--gaps", default="0,15,30,45", show_default=True, help="Days.")
 @click.option("--without", default="", help="Methods to leave out, with commas between.")
-@click.option("--share", default="", hidden=True)
+@click.option("--claims", type=Path, hidden=True)
 @click.option("--commit", default="", help="Of the code, where it is not a git checkout.")
 def main(
-    folder: Path, jobs: int, dates: int, gaps: str, without: str, share: str, commit: str
+    folder: Path, jobs: int, dates: int, gaps: str, without: str, claims: Path, commit: str
 ) -> None:
     """Judge everything and write the tables."""
+    start, fresh = time.monotonic(), not folder.exists()
     warnings.simplefilter("ignore")
     warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
     days = [float(g) for g in gaps.split(",")]
-    single = SINGLE | NETWORKS
-    parts = [
-        (cases, {name: m for name, m in methods.items() if name not in without.split(",")})
-        for cases, methods in (
-            (patches(), single),
-            (left_out(), SINGLE),
-            (series(days, dates), SERIES),
-        )
-    ]
-    if share:
-        index, count = map(int, share.split("/"))
-        for cases, methods in parts:
-            xcf.benchmark(shared(cases, (index, count)), methods, folder=folder)
+    parts = {
+        "patches": (patches(), SINGLE | NETWORKS),
+        "regions": (left_out(), SINGLE),
+        "series": (series(days, dates), SERIES),
+    }
+    for name, (cases, methods) in parts.items():
+        chosen = {n: m for n, m in methods.items() if n not in without.split(",")}
+        parts[name] = cases, chosen
+        if claims:
+            (claims / name).mkdir(exist_ok=True)
+            mine = claimed(cases, claims / name)
+            for first in mine:  # unless the others have begun them all
+                xcf.benchmark(chain([first], mine), chosen, folder=folder)
+    if claims:
         return
-    command = [sys.executable, __file__, "--folder", str(folder), "--dates", str(dates)]
-    one = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL", "NUMBA")}
-    others = [
-        subprocess.Popen(
-            [*command, "--gaps", gaps, "--without", without, "--share", f"{i}/{jobs}"],
-            env={**os.environ, **one},
-        )
-        for i in range(jobs)
-    ]
-    if any(process.wait() for process in others):
-        raise SystemExit("a process failed; what is done is kept, call again")
-    results = [xcf.benchmark(cases, methods, folder=folder) for cases, methods in parts]
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, result in zip(("patches", "regions", "series"), results, strict=True):
+    _together(jobs, folder, [f"--dates={dates}", f"--gaps={gaps}", f"--without={without}"])
+    results = {n: xcf.benchmark(cases, m, folder=folder) for n, (cases, m) in parts.items()}
+    for name, result in results.items():
         result.to_netcdf(folder / f"{name}.nc", engine="h5netcdf")
-    readme, page = tables_of_patches(results[0])
-    cpu = sum(float(r.cpu_seconds.sum() + r.fit_cpu_seconds.sum()) for r in results)
+    readme, page = pages.patches(results["patches"], NAME, NETWORKS)
+    cpu = sum(float(r.cpu_seconds.sum() + r.fit_cpu_seconds.sum()) for r in results.values())
     stamp = (
         f"Made by `make results`, {datetime.now(UTC):%Y-%m-%d}, commit {commit or _commit()}, "
-        f"{platform.machine()} with {os.cpu_count()} cores and no GPU, one thread a process, "
-        f"other jobs running; the methods took {cpu / 60:.0f} minutes of CPU in all. "
-        f"Series: {dates} hidden dates each, gaps of {gaps} days."
+        f"{platform.machine()} with {os.cpu_count()} cores and no GPU, {jobs} processes of one "
+        f"thread; the methods took {cpu / 60:.0f} minutes of CPU in all"
+        + (f", everything {(time.monotonic() - start) / 60:.0f} by the clock" if fresh else "")
+        + f". Series: {dates} hidden dates each, gaps of {gaps} days."
         + (f" Left out: {without}." if without else "")
     )
-    put(README, "judge", readme)
-    put(PAGE, "stamp", stamp)
-    put(PAGE, "patches", page)
-    put(PAGE, "regions", tables_of_regions(results[1]))
-    put(PAGE, "series", tables_of_series(results[2]))
+    pages.put(README, "judge", readme)
+    pages.put(PAGE, "stamp", stamp)
+    pages.put(PAGE, "patches", page)
+    pages.put(PAGE, "regions", pages.regions(results["regions"]))
+    pages.put(PAGE, "series", pages.series(results["series"]))
+
+
+def _together(jobs: int, folder: Path, options: list[str]) -> None:
+    """Processes that take case after case until none is left; what they find is in the folder."""
+    one = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL", "NUMBA")}
+    with TemporaryDirectory() as claims:
+        command = [sys.executable, __file__, f"--folder={folder}", f"--claims={claims}", *options]
+        others = [subprocess.Popen(command, env={**os.environ, **one}) for _ in range(jobs)]
+        codes = [process.wait() for process in others]
+    if any(codes):
+        raise SystemExit("a process failed; what is done is kept, call again")
 
 
 def _commit() -> str:

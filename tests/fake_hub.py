@@ -105,6 +105,8 @@ def _handler(hub: FakeHub) -> type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             hub.requests.append((self.command, self.path))
             parts = self.path.split("?")[0].strip("/").split("/")
+            if parts[:2] == ["api", "models"] and parts[4:5] == ["revision"]:
+                return self.json({"id": "/".join(parts[2:4]), "xetEnabled": False})
             if parts[2:3] != ["resolve"]:
                 return self.answer(404)
             owner, name, _, revision, *path = parts

@@ -17,11 +17,11 @@ from tests.checks import check_plane, no_computes
 from tests.conftest import as_array, make_bands, stacked
 from xcloudfree.datasets.simulate import simulate_layers, simulate_scene
 from xcloudfree.exceptions import CloudFreeError, DataError, GridError, MissingBandError
+from xcloudfree.ground import ground
 from xcloudfree.kernels import shadow as kernel
 from xcloudfree.kernels.mask import METHODS
 from xcloudfree.occlusion import plan_mask
 from xcloudfree.recognise import read
-from xcloudfree.shadows import ground
 from xcloudfree.stac.optical_series import _sun
 
 

@@ -325,11 +325,13 @@ def test_a_folder_does_not_hide_a_name(tmp_path, monkeypatch):
 
 def test_shipped_weights_are_small_and_describe_themselves():
     names = [n for n in xcf.models.list() if n not in (*VARIANTS, "carf")]
-    assert names == ["carf-small-demo"]
-    model = xcf.models.load("carf-small-demo")
-    assert model.spec.trained
-    assert model.spec.demonstration
-    assert model.spec.training_data != "none"
-    assert all(torch.isfinite(p).all() for p in model.network.parameters())
-    assert np.isfinite(list(model.spec.metrics.values())).all()
-    assert model.spec.metrics
+    assert names == ["carf-series-l2a-demo", "carf-small-demo"]
+    for name in names:
+        model = xcf.models.load(name)
+        assert model.spec.name == name
+        assert model.spec.trained
+        assert model.spec.demonstration
+        assert model.spec.training_data != "none"
+        assert all(torch.isfinite(p).all() for p in model.network.parameters())
+        assert np.isfinite(list(model.spec.metrics.values())).all()
+        assert model.spec.metrics

@@ -116,6 +116,18 @@ def test_the_offset_is_the_mean_difference_over_the_whole_scene(series):
     np.testing.assert_allclose((out.B05 - plain.B05).std(("y", "x")), 0, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", [f"{n}+offset" for n in PLAIN])
+@pytest.mark.parametrize("blend", ["feather", None])
+def test_one_date_out_of_a_series_is_as_if_all_were_asked_for(series, name, blend):
+    """In memory dates of which nothing is wanted are passed over; from chunks they are measured."""
+    one = blobs() & (xr.DataArray(np.arange(series.sizes["time"]), dims="time") == 3)
+    options = {"model": name, "mask": one, "blend": blend}
+    here = series.cloudfree.reconstruct(**options)
+    chunked = series.chunk(time=-1, y=20, x=15).cloudfree.reconstruct(**options).compute()
+    xr.testing.assert_identical(here, chunked)
+    assert (here.provenance.isel(time=3) == 2).any()
+
+
 def test_a_brighter_date_is_met_with_its_offset(series):
     mask = blobs()
     factor = xr.ones_like(series.time, float)

@@ -112,11 +112,11 @@ def test_hidden_values_have_no_influence(series):
 def test_scaled_planes_tell_age_and_absence():
     raw = np.full((1, kernel.planes(kernel.NAMES, 2), 1, 2), np.nan, np.float32)
     raw[0, :3, 0, 0] = [0.2, 0.4, 60.0]
-    raw[0, 6:, 0, 1] = [0.1, 0.3, 0.02, 0.03]
+    raw[0, 6:, 0, 1] = [0.1, 0.3, 0.02, 0.03, 0.2, 0.5]
     out = kernel.scale(raw, kernel.NAMES, 2, PRESETS["dsen2cr"])[0, :, 0]
     assert out.shape[0] == kernel.scaled_planes(kernel.NAMES, 2)
-    np.testing.assert_allclose(out[:, 0], [0.2, 0.4, 1 / 3, 1, *8 * [0], 0], atol=1e-6)
-    np.testing.assert_allclose(out[:, 1], [*8 * [0], 0.1, 0.3, 0.2, 0.3, 1], atol=1e-6)
+    np.testing.assert_allclose(out[:, 0], [0.2, 0.4, 1 / 3, 1, *12 * [0]], atol=1e-6)
+    np.testing.assert_allclose(out[:, 1], [*8 * [0], 0.1, 0.3, 0.2, 0.3, 1, 0.2, 0.5, 1], atol=1e-6)
 
 
 BASES = [

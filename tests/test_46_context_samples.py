@@ -160,7 +160,8 @@ def test_data_that_cannot_teach_is_refused_with_the_call_that_mends_it(series, m
         SeriesSamples(series.isel(time=[0]), mask=mask[:1], **QUICK)
     with pytest.raises(DataError, match="crop=33"):
         SeriesSamples(series, mask=mask, spec=SPEC, crop=64)
-    gone = SeriesSamples(series.assign(VV=series.VV * np.nan), mask=mask, **QUICK)
+    lost = series.assign(VV=series.VV.where(False))
+    gone = SeriesSamples(lost, mask=mask, **QUICK)
     with pytest.raises(DataError, match="backscatter"):
         gone.draw(np.random.default_rng(0), 1)
     with pytest.raises(MissingBandError, match="Sentinel-1"):

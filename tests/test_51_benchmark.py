@@ -73,6 +73,48 @@ def test_one_date_of_a_series_is_judged():
     np.testing.assert_allclose(found.values.ravel(), 0.1, rtol=1e-6)
 
 
+def test_pixels_that_the_truth_lacks_are_no_fault_of_a_method():
+    case = make_case()
+    gone = np.zeros((20, 24), bool)
+    gone[:5, :6] = True
+    truth = case.truth.copy()
+    truth["B03"] = truth.B03.where(~xr.DataArray(gone, dims=("y", "x"))).assign_attrs(units="1")
+    lacking = bench.Case("lacking", case.data, case.hidden, truth, region="A")
+    result = xcf.benchmark([lacking], {"half": half, "gaps": gaps_in_what_is_hidden})
+    hidden = case.hidden.values
+    assert int(result.left_out.sel({"method": "half"}).sum()) == 0
+    counts = result["count"].sel({"method": "half", "case": "lacking"}).values.tolist()
+    assert counts == [(chosen & ~gone).sum() for chosen in (gone == gone, hidden, ~hidden)]
+    left = result.left_out.sel({"method": "gaps", "pixels": "cloudy"}).item()
+    assert left == (hidden[10:] & ~gone[10:]).sum()
+    share = bench.summary(result).reconstructed.sel(pixels="cloudy").values.ravel()
+    np.testing.assert_allclose(share, [1, 1 - left / (hidden & ~gone).sum()])
+
+
+def gaps_in_what_is_hidden(data, hidden):
+    lost = hidden & (xr.DataArray(np.arange(20), dims="y") >= 10)
+    return data.map(lambda a: a.where(~hidden, 0.5).where(~lost).assign_attrs(a.attrs))
+
+
+def test_a_method_of_single_images_runs_once_for_all_gaps(series, tmp_path):
+    cases = list(bench.hidden_dates(series, clear="scl", gaps=(0, 10), count=2, clouds=1))
+    method = Counting(0.5)
+    found = xcf.benchmark(cases, {"alone": bench.Alone(method), "idw": "idw"})
+    assert method.calls == len(cases) / 2
+    kept = xcf.benchmark(cases, {"alone": bench.Alone(method)}, folder=tmp_path)
+    assert method.calls == len(cases)  # in a folder it is looked for there
+    assert len(list(tmp_path.rglob("*.json"))) == len(cases) / 2
+    again = xcf.benchmark(cases, {"alone": bench.Alone(method)}, folder=tmp_path)
+    assert method.calls == len(cases)
+    xr.testing.assert_identical(kept, again)
+    xr.testing.assert_identical(found.value.sel({"method": "alone"}), kept.value[0])
+    alone = xcf.benchmark(cases, {"idw": bench.Alone("idw")})
+    xr.testing.assert_identical(alone.value, found.value.sel({"method": ["idw"]}))
+    fit = bench.Alone(bench.Fit(lambda train: half))
+    with pytest.raises(ModelError, match="fitted"):
+        fit(cases[0].data, cases[0].hidden)
+
+
 def test_a_method_that_fails_is_recorded_and_the_others_go_on(tmp_path):
     def broken(data, hidden):
         raise ValueError("no idea, call again")

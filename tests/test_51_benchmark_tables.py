@@ -70,7 +70,7 @@ def test_the_bootstrap_of_many_regions_agrees_with_scipy_and_is_seeded():
     gain = np.random.default_rng(1).normal(0.3, 1, 30)
     table = result([np.zeros(30), gain], [f"r{i}" for i in range(30)])
     found = bench.compare(table, "m_0", seed=5).sel({"method": "m_1"})
-    theirs = stats.bootstrap((gain,), np.mean, method="percentile", n_resamples=20_000, rng=0)
+    theirs = stats.bootstrap((gain,), np.mean, method="percentile", n_resamples=20_000)
     assert float(found.low) == pytest.approx(theirs.confidence_interval.low, abs=0.03)
     assert float(found.high) == pytest.approx(theirs.confidence_interval.high, abs=0.03)
     xr.testing.assert_identical(found, bench.compare(table, "m_0", seed=5).sel({"method": "m_1"}))
@@ -87,6 +87,15 @@ def test_less_error_is_better_and_infinite_or_missing_pairs_do_not_count():
     assert float(mae.better) == pytest.approx(1.0)
     with pytest.raises(DataError, match=r"\['m_0', 'm_1'\]"):
         bench.compare(table, "nobody")
+
+
+def test_the_statement_names_methods_that_have_fewer_regions():
+    table = result([[20] * 4, [21] * 4, [22, np.nan, np.nan, 21]], "ABCD")
+    words = bench.compare(table, "m_0").attrs["statement"]
+    assert words.startswith("4 regions are too few")
+    assert words.endswith("Not compared in all of them: m_2 in 2.")
+    assert "Not compared" not in bench.compare(table, "m_2").attrs["statement"]
+    assert bench.compare(table, "m_2").attrs["statement"].startswith("2 regions")
 
 
 @pytest.mark.parametrize(

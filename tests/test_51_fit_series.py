@@ -86,3 +86,28 @@ def test_the_command_line(tmp_path):
     assert xcf.models.load(tmp_path / "mine.safetensors").spec.note.startswith("2 steps of 2 x 32")
     assert (tmp_path / "kept/checkpoint.safetensors").is_file()
     assert (tmp_path / "log/metrics.csv").is_file()
+
+
+def test_the_command_line_fits_other_bands_than_those_of_level_1c(tmp_path):
+    surface = series().drop_sel(band=["B09", "B10"])
+    surface["s2"] = surface.s2.assign_attrs(processing_level="BOA")
+    xcf.io.to_zarr(surface, tmp_path / "l2a.zarr", progress=False)
+    out = tmp_path / "mine.safetensors"
+    words = [
+        "fit", str(tmp_path / "l2a.zarr"), str(out), "--model", "carf-tiny", "--steps", "2",
+        "--batch", "2", "--crop", "32", "--quiet",
+    ]  # fmt: skip
+    refused = CliRunner().invoke(main, words)
+    assert refused.exit_code == 1
+    assert "--optical-bands" in refused.output
+    assert not out.exists()
+    more = ["--optical-bands", "B02,B04,B8A", "--mask", "l2a", "--simulated", "0"]
+    done = CliRunner().invoke(main, [*words, *more])
+    assert done.exit_code == 0, done.output
+    fitted = xcf.models.load(out)
+    assert fitted.spec.optical_bands == ("B02", "B04", "B8A")
+    assert fitted.spec.level == "BOA"
+    assert "simulated 0," in fitted.spec.note
+    trained = CliRunner().invoke(main, [*words, "--model", str(out), "--optical-bands", "B02"])
+    assert trained.exit_code == 1
+    assert "belong to its bands" in trained.output

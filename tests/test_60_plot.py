@@ -152,6 +152,54 @@ def test_dates_are_chosen_by_time_or_number_and_named() -> None:
     assert plot(truth).get_suptitle() == "2025-06-01"
 
 
+def test_what_stands_beside_a_reconstruction_is_of_the_same_date() -> None:
+    observed, out, _ = inputs(times=4)
+    series = (observed * xr.DataArray([1.0, 0.9, 0.8, 0.7], dims="time")).assign_attrs(units="1")
+    limits: dict[str, Any] = {"vmin": 0, "vmax": 1, "mask": None}
+
+    def beside(of: xr.Dataset, name: str, other: xr.Dataset, **options: Any) -> np.ndarray:
+        figure = plot(of, **{name: other}, **limits, **options)
+        return pixels(figure, "cloudy input" if name == "observed" else name)
+
+    expected = series.B04.isel(time=2)
+    later = out.isel(time=slice(2, None))  # begins at another date than its input
+    np.testing.assert_allclose(beside(later, "observed", series)[..., 0], expected, rtol=1e-6)
+    alone = out.isel(time=2)  # has the date as a mere label
+    np.testing.assert_allclose(beside(alone, "observed", series)[..., 0], expected, rtol=1e-6)
+    backwards = series.isel(time=slice(None, None, -1))
+    found = beside(out, "truth", backwards, time="2025-06-21")
+    np.testing.assert_allclose(found[..., 0], expected, rtol=1e-6)
+    hours = series.assign_coords(time=series.time + np.timedelta64(10, "h"))  # of the same days
+    np.testing.assert_allclose(beside(alone, "observed", hours)[..., 0], expected, rtol=1e-6)
+    strip = later.cloudfree.plot.series(observed=series, **limits)
+    shown = np.asarray(strip.axes[0].images[0].get_array())
+    np.testing.assert_allclose(shown[..., 0], expected, rtol=1e-6)
+    hidden = xr.zeros_like(series.B04, dtype=bool).drop_attrs()
+    hidden[2] = True
+    panel = pixels(plot(later, mask=hidden), "mask")
+    assert panel.all()
+    assert not pixels(plot(later, mask=hidden, index=1), "mask").any()
+
+
+def test_a_date_or_a_grid_that_is_not_there_is_refused() -> None:
+    observed, out, truth = inputs(times=4)
+    few = observed.isel(time=slice(0, 2))
+    with pytest.raises(DataError, match="observed has nothing of 2025-06-21 among its 2 from"):
+        plot(out, observed=few, index=2)
+    with pytest.raises(DataError, match="truth has nothing of 2025-07-01"):
+        plot(out, truth=truth.isel(time=slice(0, 2)), index=3)
+    # one clear image of another date is a truth, but never the input
+    assert "truth" in titles(plot(out, truth=truth.isel(time=[0]), index=2))
+    with pytest.raises(DataError, match="observed has nothing"):
+        plot(out, observed=observed.isel(time=[0]), index=2)
+    with pytest.raises(DataError, match="4 images without times"):
+        plot(out.isel(time=2, drop=True), observed=observed.drop_vars("time"))
+    with pytest.raises(DataError, match="observed has 20 x 40 pixels"):
+        plot(out, observed=observed.isel(y=slice(20)))
+    with pytest.raises(DataError, match="a mask of shape"):
+        plot(out, mask=np.zeros((3, 3), bool))
+
+
 def test_large_and_lazy_images_are_thinned_out() -> None:
     _, out, _ = inputs()
     figure = plot(out.chunk(x=7), max_size=16)

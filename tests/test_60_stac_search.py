@@ -27,9 +27,10 @@ from xcloudfree.exceptions import (
 from xcloudfree.stac.catalog import Source
 from xcloudfree.stac.choice import choose_collections
 from xcloudfree.stac.filters import checked_conditions, cql2, holds
+from xcloudfree.stac.footprints import footprint
 from xcloudfree.stac.provider_rule import Provider
 from xcloudfree.stac.providers import register, unregister
-from xcloudfree.stac.query import Query, footprint
+from xcloudfree.stac.query import Query
 
 N = 64
 CLEAR = {"eo:cloud_cover": {"lt": 20}}

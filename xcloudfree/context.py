@@ -141,6 +141,8 @@ def context_groups(
         found.append(_observations(reader, reflectance, state, sides, 0.0, len(scene.lead)))
     if "regression" in spec.context:
         found += estimate(scene, get("area-regression"), reflectance, state, True)
+    if "median" in spec.context:
+        found += estimate(scene, get("median"), reflectance, state, False)
     return [[array] for array in found]
 
 

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xcloudfree.exceptions import UnitsError
+from xcloudfree.exceptions import MissingBandError, UnitsError
+
+_BAND_DIMS = ("band", "polarisation", "polarization", "pol", "bands")
 
 _CALLS = {
     "scale_factor": "scale=1e-4, offset=...",
@@ -98,3 +100,14 @@ def _plain(value: Any) -> Any:
     elif isinstance(value, np.generic):
         value = value.item()
     return np.nan if isinstance(value, float) and value != value else value
+
+
+def band_dim(array: xr.DataArray) -> str:
+    """Name of the dimension that holds the bands."""
+    for dim in _BAND_DIMS:
+        if dim in array.dims:
+            return dim
+    raise MissingBandError(
+        f"{array.name!r} has dimensions {array.dims} and none of them is 'band'; "
+        "rename the one that holds the bands with array.rename({...: 'band'})"
+    )

@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from xcloudfree._version import __version__
 from xcloudfree.blocks import Output, map_windows
 from xcloudfree.kernels import mask as kernel
 from xcloudfree.kernels.radiometry import Calibration
@@ -176,6 +177,9 @@ class _Score:
     bands: tuple[str, ...]
     calibration: Calibration
 
+    def __dask_tokenize__(self) -> Any:
+        return __version__, self.bands, self.calibration
+
     def __call__(
         self, *windows: NDArray[Any], core: tuple[slice, slice]
     ) -> tuple[NDArray[np.float32]]:
@@ -191,6 +195,9 @@ class _Score:
 class _Apply:
     plan: MaskPlan
     values: tuple[float, float] | None
+
+    def __dask_tokenize__(self) -> Any:
+        return __version__, self.plan.__dask_tokenize__(), self.values
 
     def __call__(self, *windows: NDArray[Any], core: tuple[slice, slice]) -> tuple[NDArray[Any]]:
         planes = _planes(windows, max(1, len(self.plan.bands)))

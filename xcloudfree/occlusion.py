@@ -48,7 +48,10 @@ def plan_mask(
         With shadow, a plan that reads the finished mask, for which clouds far away count too.
     """
     if isinstance(dilation, bool) or not isinstance(dilation, (int, np.integer)) or dilation < 0:
-        raise CloudFreeError(f"dilate is {dilation!r}; call mask(dilate=3) or other whole pixels")
+        raise CloudFreeError(
+            f"dilate is {dilation!r}; call reconstruct(dilate=3) or mask(dilate=3), or with other "
+            "whole pixels"
+        )
     plan = _plan_cloud(scene, method, threshold, dilation)
     scored = isinstance(method, str) and method in kernel.METHODS and method != "scl"
     if haze is not None:
@@ -92,7 +95,7 @@ def _plan_cloud(scene: Scene, method: Mask, threshold: float | None, dilation: i
             )
         groups, rule = [[scene.classes.data]], Calibration()
     else:
-        layer = scene.need_optical(chosen.bands, _why(scene, method))
+        layer = scene.need_optical(chosen.bands, f"mask method {method!r}")
         groups, rule = [arrays_of(layer)], scene.calibration()
     return MaskPlan(method, chosen.bands, chosen, rule, limit, dilation, groups)
 
@@ -173,9 +176,3 @@ def _given(scene: Scene, array: Any) -> xr.DataArray:
         )
     missing = {d: n for d, n in template.sizes.items() if d not in aligned.dims}
     return aligned.expand_dims(missing).transpose(*template.dims)
-
-
-def _why(scene: Scene, method: str) -> str:
-    lacks_cirrus = scene.optical is not None and "B10" not in scene.optical.names
-    hint = ' (Level-2A has no B10: call mask(method="l2a"))' if lacks_cirrus else ""
-    return f"mask method {method!r}{hint}"

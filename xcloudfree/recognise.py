@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,8 @@ from xcloudfree.bands import (
     sar_band,
 )
 from xcloudfree.exceptions import CloudFreeError, GridError, MissingBandError
-from xcloudfree.layer import Layer
-from xcloudfree.scene import Scene, band_dim, listed
+from xcloudfree.layer import Layer, band_dim
+from xcloudfree.scene import Scene, listed
 
 SPATIAL = (("y", "x"), ("latitude", "longitude"), ("lat", "lon"))
 
@@ -87,22 +87,22 @@ def _assemble(
     lead = tuple(
         dict.fromkeys(d for a in layer.arrays for d in a.dims if d != "band" and d not in spatial)
     )
-    template = xr.broadcast(*(a.isel(band=0) if "band" in a.dims else a for a in layer.arrays))[0]
+    sizes = {d: n for a in layer.arrays for d, n in a.sizes.items()}
 
     def canonical(part: Layer | None) -> Layer | None:
         if part is None:
             return None
-        arrays = tuple(_canonical(a, template, lead, spatial) for a in part.arrays)
+        arrays = tuple(_canonical(a, sizes, lead, spatial) for a in part.arrays)
         return Layer(part.names, arrays, part.variables)
 
     if classes is not None:
-        classes = _canonical(classes, template, lead, spatial)
+        classes = _canonical(classes, sizes, lead, spatial)
     return Scene(source, form, canonical(optical), canonical(sar), classes, lead, spatial)
 
 
 def _canonical(
     array: xr.DataArray,
-    template: xr.DataArray,
+    sizes: Mapping[Hashable, int],
     lead: tuple[Hashable, ...],
     spatial: tuple[Hashable, Hashable],
 ) -> xr.DataArray:
@@ -113,7 +113,7 @@ def _canonical(
             f"{array.name!r} has dimension {extra[0]!r} that the Sentinel-2 bands lack; "
             f"select along it with ds.isel({extra[0]}=0)"
         )
-    missing = {d: template.sizes[d] for d in lead if d not in array.dims}
+    missing = {d: sizes[d] for d in lead if d not in array.dims}
     out = array.expand_dims(missing) if missing else array
     band = ("band",) if "band" in out.dims else ()
     out = out.transpose(*lead, *band, *spatial)

@@ -128,7 +128,7 @@ def reconstruct(
     from xcloudfree import methods
     from xcloudfree.methods.apply import apply_method
 
-    _check_options(blend, dilate, precision)
+    _check_options(blend, precision)
     if isinstance(model, methods.Method) or (isinstance(model, str) and methods.known(model)):
         method = methods.get(model) if isinstance(model, str) else model
         return apply_method(
@@ -236,15 +236,13 @@ def _resources(device: str) -> dict[str, float] | None:
     return {"GPU": 1} if declared else None
 
 
-def _check_options(blend: Any, dilate: Any, precision: Any) -> None:
+def _check_options(blend: Any, precision: Any) -> None:
     if blend not in ("feather", None):
         raise ModelError(f"blend is {blend!r}; call reconstruct(blend='feather') or blend=None")
     if precision not in ("float32", "bfloat16"):
         raise ModelError(
             f"precision is {precision!r}; call reconstruct(precision='float32') or 'bfloat16'"
         )
-    if isinstance(dilate, bool) or not isinstance(dilate, (int, np.integer)) or dilate < 0:
-        raise ModelError(f"dilate is {dilate!r}; call reconstruct(dilate=3) or other whole pixels")
 
 
 def _chosen(device: Any) -> str:

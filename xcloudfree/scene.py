@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xcloudfree.bands import optical_band, sar_band
+from xcloudfree.bands import sar_band
 from xcloudfree.exceptions import MissingBandError, UnitsError
 from xcloudfree.kernels.radiometry import Calibration, SarCalibration
-from xcloudfree.layer import Layer
-
-_BAND_DIMS = ("band", "polarisation", "polarization", "pol", "bands")
+from xcloudfree.layer import Layer, band_dim
+from xcloudfree.restore import restored
 
 
 @dataclass(frozen=True)
@@ -95,6 +94,12 @@ class Scene:
         """
         have = () if self.optical is None else self.optical.names
         missing = [n for n in names if n not in have]
+        if missing == ["B10"] and len(have) > 1:
+            raise MissingBandError(
+                f"{why} needs B10, which Level-1C has and Level-2A has not; load Level-1C, or call "
+                'what needs none: mask("l2a"), reconstruct(model="area-regression", mask="l2a") '
+                'for a series, model="idw" for one date'
+            )
         if missing or self.optical is None:
             raise MissingBandError(
                 f"{why} needs {listed(missing)}, but the data has {listed(have)}; load what is "
@@ -196,65 +201,8 @@ class Scene:
 
         Beside them go the provenance, or other planes by name.
         """
-        assert self.optical is not None
         planes = provenance if isinstance(provenance, Mapping) else {"provenance": provenance}
-        source, variable = self.source, self.optical.variables[0]
-        if self.form == "array":
-            assert isinstance(source, xr.DataArray)
-            out = self._replaced(source, data).assign_coords(planes)
-            if deviation is None:
-                return out
-            return out.assign_coords(std=self._deviation(source, deviation))
-        assert isinstance(source, xr.Dataset)
-        if self.form == "stacked":
-            new: dict[Hashable, xr.DataArray] = {variable: self._replaced(source[variable], data)}
-            new.update(planes)
-            if deviation is not None:
-                new[f"{variable}_std"] = self._deviation(source[variable], deviation)
-            return source.assign(new)
-        dims = self.optical.arrays[0].dims
-        new = {}
-        for i, v in enumerate(self.optical.variables):
-            new[v] = _like(source[v], dims, data[..., i, :, :])
-            if deviation is not None:
-                new[f"{v}_std"] = _spread(_like(source[v], dims, deviation[..., i, :, :]))
-        return source.assign(new).assign(planes)
-
-    def _deviation(self, array: xr.DataArray, deviation: Any) -> xr.DataArray:
-        """Standard deviation of the optical bands of a stacked array."""
-        assert self.optical is not None
-        dim = band_dim(array)
-        names = [n for n in array[dim].values if optical_band(n) is not None]
-        ordered = sorted(names, key=lambda n: self.optical.names.index(optical_band(n)))  # type: ignore[union-attr]
-        coords = {k: v for k, v in array.coords.items() if dim not in v.dims}
-        out = xr.DataArray(
-            deviation, dims=(*self.lead, dim, *self.spatial), coords={**coords, dim: ordered}
-        )
-        if len(names) < array.sizes[dim]:  # a coordinate has the bands of its array
-            out = out.reindex({dim: array[dim].values})
-        return _spread(out.transpose(*array.dims))
-
-    def _replaced(self, array: xr.DataArray, data: Any) -> xr.DataArray:
-        """A stacked array with new optical bands; others along its band dimension stay."""
-        assert self.optical is not None
-        dim, lead = band_dim(array), len(self.lead)
-        layout = (*self.lead, dim, *self.spatial)
-        if array.sizes[dim] == len(self.optical.names):
-            whole = xr.Variable(layout, data)
-        else:
-            ordered = array.transpose(*layout)
-            names = [optical_band(n) for n in array[dim].values]
-            where = [None if n is None else self.optical.names.index(n) for n in names]
-            planes = [
-                ordered.isel({dim: i}).data if j is None else data[..., j, :, :]
-                for i, j in enumerate(where)
-            ]
-            whole = xr.Variable(layout, _stack(planes, lead))
-        if array.chunks is not None:
-            whole = whole.chunk({dim: array.variable.chunksizes[dim]})
-        out = array.copy(data=whole.transpose(*array.dims).data)
-        out.encoding = dict(array.encoding)
-        return out
+        return restored(self, data, planes, deviation)
 
     def _optical_names(self) -> tuple[str, ...]:
         return ("B02",) if self.optical is None else self.optical.names
@@ -275,48 +223,11 @@ class Scene:
         )
 
 
-def _stack(planes: list[Any], axis: int) -> Any:
-    if all(isinstance(p, np.ndarray) for p in planes):
-        return np.stack(planes, axis)
-    dims = [f"d{i}" for i in range(planes[0].ndim)]
-    whole = xr.concat([xr.DataArray(p, dims=dims) for p in planes], dim="band")
-    return whole.transpose(*dims[:axis], "band", *dims[axis:]).data
-
-
-def _like(array: xr.DataArray, dims: tuple[Hashable, ...], data: Any) -> xr.DataArray:
-    """New values in the place of a variable: same dims, coords, attrs, encoding."""
-    if set(array.dims) == set(dims):
-        values = xr.Variable(dims, data).transpose(*array.dims).data
-        out = array.copy(data=values)
-    else:
-        out = xr.DataArray(data, dims=dims, coords=array.coords, attrs=array.attrs)
-    out.encoding = dict(array.encoding)
-    return out
-
-
-def _spread(array: xr.DataArray) -> xr.DataArray:
-    """The attributes of a standard deviation; those of what it belongs to do not hold for it."""
-    array.attrs = {"long_name": "standard deviation of the reconstructed reflectance", "units": "1"}
-    array.encoding = {}
-    return array
-
-
 def _apply(array: xr.DataArray, function: Callable[[Any], Any]) -> xr.DataArray:
     out = xr.apply_ufunc(
         function, array, dask="parallelized", output_dtypes=[np.float32], keep_attrs=True
     )
     return xr.DataArray(out)
-
-
-def band_dim(array: xr.DataArray) -> str:
-    """Name of the dimension that holds the bands."""
-    for dim in _BAND_DIMS:
-        if dim in array.dims:
-            return dim
-    raise MissingBandError(
-        f"{array.name!r} has dimensions {array.dims} and none of them is 'band'; "
-        "rename the one that holds the bands with array.rename({...: 'band'})"
-    )
 
 
 def listed(names: Any) -> str:

@@ -7,7 +7,7 @@ plain functions turn its Dataset into means, tables, pictures and paired compari
 from __future__ import annotations
 
 from xcloudfree.benchmarking.case import Case, Fold, leave_one_region_out
-from xcloudfree.benchmarking.estimators import Fit, Reconstruct
+from xcloudfree.benchmarking.estimators import Alone, Fit, Reconstruct
 from xcloudfree.benchmarking.figure import plot
 from xcloudfree.benchmarking.protocols import hidden_dates, patch_case, sen12mscr
 from xcloudfree.benchmarking.run import benchmark, judge
@@ -20,6 +20,7 @@ from xcloudfree.benchmarking.trivial import TRIVIAL
 __all__ = [
     "NAMES",
     "TRIVIAL",
+    "Alone",
     "Case",
     "Fit",
     "Fold",

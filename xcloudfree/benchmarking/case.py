@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 
 from xcloudfree.exceptions import DataError
+from xcloudfree.recognise import SPATIAL, read
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,8 +91,12 @@ class Case:
     @property
     def occluded(self) -> xr.DataArray:
         """Occluded pixels of the judged image, (y, x)."""
-        out: xr.DataArray = self.at_date(self.hidden)
-        return out
+        return on_yx(self.at_date(self.hidden)).transpose("y", "x")
+
+    @cached_property
+    def reference(self) -> xr.DataArray:
+        """Reflectance of the truth, (band, y, x), read once for all methods."""
+        return reflectance_of(self.truth.drop_vars("time", errors="ignore"))
 
     def fingerprint(self) -> str:
         """Hash of all that decides the figures: values, coordinates, attributes, not the name.
@@ -145,6 +150,44 @@ class Fold:
     def training(self) -> str:
         """Fingerprint of the training cases and their regions."""
         return " ".join(f"{c.region}:{c.load().fingerprint()}" for c in self.train)
+
+
+def reflectance_of(obj: xr.Dataset | xr.DataArray) -> xr.DataArray:
+    """Reflectance of an accepted input in memory, with the attributes that declare it.
+
+    Parameters
+    ----------
+    obj : Dataset or DataArray
+        Scene in any accepted form.
+
+    Returns
+    -------
+    DataArray
+        (..., band, y, x).
+    """
+    scene = read(obj)
+    array = scene.reflectance().rename(dict(zip(scene.spatial, ("y", "x"), strict=True)))
+    array = array.drop_attrs().drop_encoding().compute()
+    return array.assign_attrs(
+        units="1", **({"processing_level": scene.level} if scene.level else {})
+    )
+
+
+def on_yx(hidden: xr.DataArray) -> xr.DataArray:
+    """A mask with the names of its spatial dimensions that reflectance gets.
+
+    Parameters
+    ----------
+    hidden : DataArray of bool
+
+    Returns
+    -------
+    DataArray
+    """
+    for pair in SPATIAL[1:]:
+        if set(pair) <= set(hidden.dims):
+            hidden = hidden.rename(dict(zip(pair, ("y", "x"), strict=True)))
+    return hidden
 
 
 def leave_one_region_out(cases: Iterable[Case]) -> Iterator[Fold]:

@@ -58,6 +58,49 @@ class Reconstruct:
 
 
 @dataclass(frozen=True)
+class Alone:
+    """A method that gets the dates on which something is hidden, and no other.
+
+    Spares methods of single images the rest of a series. Cases that differ in other dates only, as
+    those of :func:`xcloudfree.benchmarking.hidden_dates` that differ in the gap, are one case for
+    it: the benchmark runs it once, and tells figures and cost of that run for each of them.
+
+    Parameters
+    ----------
+    method : str, Path, Model or callable
+        See :func:`xcloudfree.benchmarking.benchmark`; not one that must be fitted.
+
+    Examples
+    --------
+    >>> label(Alone("idw"))
+    'idw'
+    """
+
+    method: Any
+
+    def view(self, data: xr.Dataset, hidden: xr.DataArray) -> tuple[xr.Dataset, xr.DataArray]:
+        """What the method gets of a case."""
+        if "time" not in hidden.dims:
+            return data, hidden
+        dates = hidden.any([d for d in hidden.dims if d != "time"]).values
+        return data.isel(time=dates), hidden.isel(time=dates)
+
+    def __call__(self, data: xr.Dataset, hidden: xr.DataArray) -> Any:
+        """Reconstruct these dates."""
+        return self._estimate()(*self.view(data, hidden))
+
+    def fingerprint(self) -> str:
+        """Of the method."""
+        return f"alone {identify(self._estimate())}"
+
+    def _estimate(self) -> Estimate:
+        found = resolve(self.method)
+        if isinstance(found, Fit):
+            raise ModelError("a method that must be fitted cannot be Alone; call Fit(function)")
+        return found
+
+
+@dataclass(frozen=True)
 class Fit:
     """A method that is fitted on the training cases of a fold before it is judged.
 
@@ -150,6 +193,8 @@ def label(method: Any) -> str:
         return Path(method).stem if method.endswith(".safetensors") else method
     if isinstance(method, Reconstruct):
         return ", ".join([label(method.model), *(f"{k}={v}" for k, v in method.options.items())])
+    if isinstance(method, Alone):
+        return label(method.method)
     if isinstance(method, Fit):
         return label(method.function)
     if hasattr(method, "spec"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,8 +12,8 @@ import xarray as xr
 
 from xcloudfree._version import __version__
 from xcloudfree.benchmarking.case import Case, Fold
-from xcloudfree.benchmarking.cost import measure
-from xcloudfree.benchmarking.estimators import Estimate, Fit, identify, label, resolve
+from xcloudfree.benchmarking.cost import measure, sparing
+from xcloudfree.benchmarking.estimators import Alone, Estimate, Fit, identify, label, resolve
 from xcloudfree.benchmarking.result import assemble
 from xcloudfree.benchmarking.store import Record, Store
 from xcloudfree.evaluate import COLUMNS, PREDICTION, evaluate
@@ -45,7 +45,8 @@ def benchmark(
     methods : sequence, or mapping from labels
         Names of classical methods (:func:`xcloudfree.methods.names`), of trivial rows
         (:data:`xcloudfree.benchmarking.TRIVIAL`) and of models; files of models; models; functions
-        of (data, hidden) that return a reconstruction; :class:`xcloudfree.benchmarking.Fit`.
+        of (data, hidden) that return a reconstruction; :class:`xcloudfree.benchmarking.Alone`;
+        :class:`xcloudfree.benchmarking.Fit`.
     folder : str or Path, optional
         Where each pair of method and case is kept as soon as it is done, so that a second call goes
         on where the first one stopped. Known again by the values of the case, the method (its
@@ -60,7 +61,8 @@ def benchmark(
     -------
     xarray.Dataset
         ``value`` (method, case, metric, pixels), ``count`` and ``left_out`` (method, case, pixels:
-        pixels compared, and pixels that the method left without data), ``cpu_seconds``,
+        pixels compared, and pixels that the truth has and the method left without data; where
+        the truth has none they are in neither), ``cpu_seconds``,
         ``wall_seconds``, ``peak_memory`` (MB above what the process held before; see
         :func:`xcloudfree.benchmarking.cost.measure`), ``fit_cpu_seconds`` and ``failure`` (method,
         case). Coordinates of case: ``region``, ``gap``, ``protocol``, ``kind``. Where a method
@@ -94,18 +96,21 @@ def benchmark(
     seen: list[Case] = []
     records: list[list[Record]] = []
     names: set[str] = set()
-    for number, (case, fold) in enumerate(_flat(cases)):
-        if case.name in names:
-            raise DataError(
-                f"two cases are called {case.name!r}; give Case(name=...) another name for one"
-            )
-        names.add(case.name)
-        loaded = case.load()
-        inputs = loaded.fingerprint() if store.folder else ""
-        records.append([r.run(loaded, inputs, fold, store, retry) for r in runners])
-        seen.append(_light(case))
-        if number < total:
-            bar.step(case.name)
+    with sparing() as spare:
+        for number, (case, fold) in enumerate(_flat(cases)):
+            if case.name in names:
+                raise DataError(
+                    f"two cases are called {case.name!r}; give Case(name=...) another name for one"
+                )
+            names.add(case.name)
+            if number < 2:  # the first case has brought in what methods import
+                spare()
+            loaded = case.load()
+            inputs = loaded.fingerprint() if store.folder else ""
+            records.append([r.run(loaded, inputs, fold, store, retry) for r in runners])
+            seen.append(_light(case))
+            if number < total:
+                bar.step(case.name)
     if not seen:
         raise DataError("there is no case; call benchmark(cases, methods) with at least one")
     return assemble(list(named), seen, records)
@@ -122,23 +127,30 @@ class _Runner:
     fitted: Estimate | None = None
     failure: str = ""
     fit_cpu: float = float("nan")
+    shared: dict[str, Record] = field(default_factory=dict)
 
     def run(
         self, case: Case, fingerprint: str, fold: Fold | None, store: Store, retry: bool
     ) -> Record:
         """Figures of a case, from the store if they are there."""
-        path = None
+        path, about = None, case.name
+        if isinstance(self.method, Alone):
+            data, hidden = self.method.view(case.data, case.hidden)
+            case = replace(case, data=data, hidden=hidden)
+            fingerprint, about = case.fingerprint(), f"{case.region} alone {_day(case)}"
         if store.folder is not None:
             self.identity = self.identity or identify(self.method)
             parts = (self.identity, fingerprint, __version__)
             fitted = isinstance(self.method, Fit) and fold is not None
             trained = fold.training if fitted else ""  # type: ignore[union-attr]
-            path = store.path(self.name, case.name, *parts, trained)
-        known = store.read(path)
+            path = store.path(self.name, about, *parts, trained)
+        known = store.read(path) or self.shared.get(fingerprint)
         if known is not None and not (retry and known.failure):
             return known
         record = self._judge(case, fold)
-        store.write(path, record, method=self.name, case=case.name, version=__version__)
+        store.write(path, record, method=self.name, case=about, version=__version__)
+        if isinstance(self.method, Alone):
+            self.shared[fingerprint] = record
         return record
 
     def _judge(self, case: Case, fold: Fold | None) -> Record:
@@ -187,7 +199,7 @@ def judge(case: Case, guess: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
     -------
     ndarray of float64
         (pixels, metric), all, cloudy and clear pixels; metrics and the two counts in the order of
-        :data:`xcloudfree.evaluate.COLUMNS`.
+        :data:`xcloudfree.evaluate.COLUMNS`, of the pixels that the truth has.
 
     Examples
     --------
@@ -199,11 +211,16 @@ def judge(case: Case, guess: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
     >>> judge(case, truth).shape[0]
     3
     """
-    truth = case.truth.drop_vars("time", errors="ignore")
-    found = evaluate(case.at_date(guess), truth, mask=case.occluded)
+    hidden = case.occluded
+    found = evaluate(case.at_date(guess), case.reference, mask=hidden)
     row = found.sel(estimate=PREDICTION)
     table = np.stack([np.asarray(row[name], np.float64) for name in COLUMNS], axis=-1)
-    return table.reshape(-1, len(COLUMNS))
+    table = table.reshape(-1, len(COLUMNS))
+    lacking = case.reference.isnull().any("band").values
+    place = COLUMNS.index("left_out")
+    for number, chosen in enumerate((True, hidden.values, ~hidden.values)):
+        table[number, place] -= np.count_nonzero(lacking & chosen)
+    return table
 
 
 def _named(methods: Sequence[Any] | Mapping[str, Any]) -> dict[str, Any]:
@@ -238,6 +255,10 @@ def _estimate(found: Any) -> Estimate:
 
 def _computed(guess: Any) -> Any:
     return guess.compute() if hasattr(guess, "compute") else guess
+
+
+def _day(case: Case) -> str:
+    return "" if case.date is None else str(np.datetime_as_string(case.date, "D"))
 
 
 def _light(case: Case) -> Case:

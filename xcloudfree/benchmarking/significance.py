@@ -56,7 +56,8 @@ def compare(
         By method: ``difference`` (mean over regions of method minus reference, in units of the
         metric), ``low`` and ``high``, ``better`` (share of resamples in which the method is ahead,
         ties half), ``regions_ahead`` (regions in which it is ahead), ``regions`` and ``cases`` that
-        count. The attribute ``statement`` says what may be concluded at all.
+        count. The attribute ``statement`` says what may be concluded at all, and which methods have
+        fewer regions than others.
 
     Raises
     ------
@@ -100,9 +101,20 @@ def compare(
     out.attrs = {
         "title": f"{metric}, {pixels} pixels, minus {reference}",
         "method": f"percentile bootstrap over regions, {100 * level:g} %",
-        "statement": statement(len(set(regions.tolist()))),
+        "statement": _statement(out, reference),
     }
     return out
+
+
+def _statement(found: xr.Dataset, reference: str) -> str:
+    """For the regions that most of the methods have, and which have fewer."""
+    counts = {
+        str(m): int(n) for m, n in zip(found.method.values, found.regions.values, strict=True)
+    }
+    most = max((n for m, n in counts.items() if m != reference), default=counts[reference])
+    fewer = [f"{m} in {n}" for m, n in counts.items() if 0 < n < most]
+    rest = f" Not compared in all of them: {', '.join(fewer)}." if fewer else ""
+    return statement(most) + rest
 
 
 def statement(regions: int) -> str:

@@ -10,7 +10,7 @@ from hashlib import blake2b
 from pathlib import Path
 from uuid import uuid4
 
-_FORM = 1
+_FORM = 2
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xcloudfree.baselines import Ridge, TrainingImage, fit_constant, fit_ridge
-from xcloudfree.benchmarking.case import Case
+from xcloudfree.benchmarking.case import Case, on_yx, reflectance_of
 from xcloudfree.benchmarking.estimators import Estimate, Fit
 from xcloudfree.exceptions import DataError, MissingBandError
-from xcloudfree.recognise import SPATIAL, read
+from xcloudfree.recognise import read
 
 
 def do_nothing(data: xr.Dataset, hidden: xr.DataArray) -> xr.DataArray:
@@ -33,7 +33,7 @@ def do_nothing(data: xr.Dataset, hidden: xr.DataArray) -> xr.DataArray:
     DataArray
         Reflectance (..., band, y, x).
     """
-    return _reflectance(data)
+    return reflectance_of(data)
 
 
 def clear_mean(data: xr.Dataset, hidden: xr.DataArray) -> xr.DataArray:
@@ -51,14 +51,14 @@ def clear_mean(data: xr.Dataset, hidden: xr.DataArray) -> xr.DataArray:
     DataArray
         Reflectance (..., band, y, x); without any clear pixel no data.
     """
-    image = _reflectance(data)
-    clear = (~_hidden(hidden) & image.notnull().all("band")).transpose(*image.dims[:-3], "y", "x")
+    image = reflectance_of(data)
+    clear = (~on_yx(hidden) & image.notnull().all("band")).transpose(*image.dims[:-3], "y", "x")
     pixels = np.moveaxis(image.values, -3, -1)[np.broadcast_to(clear, image.isel(band=0).shape)]
     spectrum = np.full(image.sizes["band"], np.nan, np.float32)
     if len(pixels):
         spectrum = pixels.mean(axis=0, dtype=np.float64).astype(np.float32)
     fill = xr.DataArray(spectrum, coords={"band": image.band})
-    return image.where(~_hidden(hidden), fill).assign_attrs(image.attrs)
+    return image.where(~on_yx(hidden), fill).assign_attrs(image.attrs)
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,11 +75,11 @@ class Spectrum:
 
     def __call__(self, data: xr.Dataset, hidden: xr.DataArray) -> xr.DataArray:
         """Fill what is hidden."""
-        image = _reflectance(data)
+        image = reflectance_of(data)
         _need(image, self.values)
         values = np.array([self.values[str(b)] for b in image.band.values], "float32")
         spectrum = xr.DataArray(values, coords={"band": image.band})
-        return image.where(~_hidden(hidden), spectrum).assign_attrs(image.attrs)
+        return image.where(~on_yx(hidden), spectrum).assign_attrs(image.attrs)
 
     def fingerprint(self) -> str:
         """The numbers."""
@@ -139,14 +139,14 @@ class RadarMap:
 
     def __call__(self, data: xr.Dataset, hidden: xr.DataArray) -> xr.DataArray:
         """Fill what is hidden."""
-        image, radar = _reflectance(data), read(data).backscatter(("VV", "VH"))
+        image, radar = reflectance_of(data), read(data).backscatter(("VV", "VH"))
         _need(image, self.bands)
         out = image.sel(band=list(self.bands)).copy()
         size, head = out.shape[-2:], out.shape[:-3]
         planes = zip(
             out.values.reshape(-1, len(self.bands), *size),
             np.broadcast_to(radar.values, (*head, 2, *size)).reshape(-1, 2, *size),
-            np.broadcast_to(_hidden(hidden).values, (*head, *size)).reshape(-1, *size),
+            np.broadcast_to(on_yx(hidden).values, (*head, *size)).reshape(-1, *size),
             strict=True,
         )
         for plane, backscatter, where in planes:
@@ -200,11 +200,11 @@ def _bands(train: Sequence[Case]) -> tuple[str, ...]:
         raise DataError(
             "there are no cases to fit on; call benchmark([Fold(train, test)], methods)"
         )
-    return tuple(str(b) for b in _reflectance(train[0].truth).band.values)
+    return tuple(str(b) for b in reflectance_of(train[0].truth).band.values)
 
 
 def _truth(case: Case, bands: Sequence[str]) -> NDArray[np.float32]:
-    values: NDArray[np.float32] = _reflectance(case.truth).sel(band=list(bands)).values
+    values: NDArray[np.float32] = reflectance_of(case.truth).sel(band=list(bands)).values
     return values
 
 
@@ -215,20 +215,3 @@ def _need(image: xr.DataArray, bands: Iterable[str]) -> None:
             f"the data has {sorted(have - fitted)}, on which nothing was fitted; call "
             "benchmark([Fold(train, test)], methods) with cases of the same bands"
         )
-
-
-def _reflectance(obj: xr.Dataset) -> xr.DataArray:
-    """Reflectance (..., band, y, x) that says so."""
-    scene = read(obj)
-    array = scene.reflectance().rename(dict(zip(scene.spatial, ("y", "x"), strict=True)))
-    array = array.drop_attrs().drop_encoding().compute()
-    return array.assign_attrs(
-        units="1", **({"processing_level": scene.level} if scene.level else {})
-    )
-
-
-def _hidden(hidden: xr.DataArray) -> xr.DataArray:
-    for pair in SPATIAL[1:]:
-        if set(pair) <= set(hidden.dims):
-            hidden = hidden.rename(dict(zip(pair, ("y", "x"), strict=True)))
-    return hidden

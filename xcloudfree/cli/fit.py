@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import xarray as xr
 
-from xcloudfree.cli.group import examples
+from xcloudfree.cli.group import examples, words
 from xcloudfree.cli.scene import SceneWords, open_scene, scene_options
+
+if TYPE_CHECKING:
+    from xcloudfree.models.model import Model
 
 _EXAMPLES = examples(
     "xcloudfree fit SEN12MS-CR/ mine.safetensors --split official --checkpoints kept --log log",
     "xcloudfree fit series.zarr mine.safetensors --crop 64 --validation 0.2",
+    "xcloudfree fit l2a.zarr mine.safetensors --optical-bands B02,B03,B04,B08 --mask scl",
     "xcloudfree reconstruct scene.zarr out.zarr --model mine.safetensors",
 )
 
@@ -22,12 +27,22 @@ _EXAMPLES = examples(
 @click.argument("data", nargs=-1, required=True, metavar="DATA...")
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--model", default="carf-small", show_default=True)
+@click.option(
+    "--optical-bands",
+    help="Of the network, comma-separated, where not the 13 of Level-1C: "
+    "B02,B03,B04,B05,B06,B07,B08,B8A,B11,B12 for Level-2A at 10 and 20 m.",
+)
 @click.option("--steps", default=2000, show_default=True)
 @click.option("--batch", default=8, show_default=True, help="Samples of a step.")
 @click.option("--crop", default=128, show_default=True, help="Side of a sample in pixels.")
 @click.option("--learning-rate", default=2e-4, show_default=True)
 @click.option("--loss", help="By default that of the network's publication.")
-@click.option("--mask", default="score", show_default=True, help="Method of the mask.")
+@click.option(
+    "--mask", default="score", show_default=True, help="Of clouds; for Level-2A l2a or scl."
+)
+@click.option(
+    "--simulated", default=0.5, show_default=True, help="Share of samples under simulated clouds."
+)
 @click.option(
     "--split",
     type=click.Choice(["official", "paper", "region"]),
@@ -45,6 +60,8 @@ _EXAMPLES = examples(
 def fit_command(
     data: tuple[str, ...],
     out: Path,
+    model: str,
+    optical_bands: str | None,
     split: Any,
     validation: float | xr.Dataset | None,
     quiet: bool,
@@ -53,11 +70,12 @@ def fit_command(
     """Fit a model on DATA and save it as OUT (.safetensors).
 
     DATA is a folder in the layout of SEN12MS-CR, or a series: a Zarr store, GeoTIFFs on one grid
-    or a STAC address.
+    or a STAC address. The model takes over the level of the data; where that is not known, say it
+    with --level.
     """
     import xcloudfree as xcf
     from xcloudfree import train
-    from xcloudfree.exceptions import DataError
+    from xcloudfree.exceptions import DataError, MissingBandError
 
     if out.suffix != ".safetensors" or not out.parent.is_dir():
         raise DataError(
@@ -74,4 +92,24 @@ def fit_command(
     if split is not None:
         scene, held_out, _ = train.split(scene, split, seed=options["seed"])
         validation = held_out if held_out.sizes["patch"] else None
-    train.fit(scene, validation=validation, progress=not quiet, **options).save(out)
+    start = _start(model, words(optical_bands))
+    try:
+        fitted = train.fit(scene, start, validation=validation, progress=not quiet, **options)
+    except MissingBandError as error:
+        raise MissingBandError(
+            f"{error}. A network of other bands: --optical-bands, and for a mask without B10 "
+            "--mask l2a or scl"
+        ) from error
+    fitted.save(out)
+
+
+def _start(name: str, bands: Sequence[str] | None) -> Model:
+    """The model to begin with, for the bands that were named."""
+    from xcloudfree import models
+
+    found = models.load(name)
+    if not bands:
+        return found
+    if found.spec.trained:
+        return found.for_bands(bands)
+    return models.create(name, optical_bands=bands)

@@ -47,5 +47,5 @@ def write(result: xr.Dataset, out: str, *, progress: bool, encoding: Any = None)
         xcf.io.to_zarr(result, out, progress=progress, encoding=encoding)
         click.echo(f"written: {out}")
         return
-    for path in xcf.io.to_cog(result, out):
+    for path in xcf.io.to_cog(result, out, progress=progress):
         click.echo(f"written: {path}")

@@ -16,11 +16,12 @@ from xcloudfree._version import __version__
 from xcloudfree.acquisitions import planes
 from xcloudfree.blocks import Output, map_windows, spread
 from xcloudfree.exceptions import DataError, GridError, MissingBandError, UnitsError
+from xcloudfree.ground import ground
 from xcloudfree.kernels.radiometry import Calibration
 from xcloudfree.kernels.sky import CloudField, CloudKind, Ground, Sky, draw_sky, lay
 from xcloudfree.recognise import read
 from xcloudfree.scene import Scene
-from xcloudfree.shadows import Shadow, ground, suns
+from xcloudfree.shadows import Shadow, suns
 
 SUN = (150.0, 50.0)
 """Azimuth and elevation in degrees where neither the data nor the caller tell them."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from xcloudfree.describe.findings import Finding, findings, refusal
+from xcloudfree.describe.reading import DEFAULT_MODEL
 from xcloudfree.describe.suitability import Verdict, judge_masks, judge_methods, judge_models
 from xcloudfree.exceptions import CloudFreeError
 from xcloudfree.recognise import read
@@ -107,7 +108,9 @@ def _calls(
     fitting = {m.name for m in methods if m.fits}
     method = next((name for name in WELL_KNOWN if name in fitting), None)
     if ready and network:
-        calls.append((f"ds.cloudfree.reconstruct({named})", f"by {network}{lazy}"))
+        model = "" if network == DEFAULT_MODEL else f"model={network!r}"
+        words = ", ".join(filter(None, (model, named)))
+        calls.append((f"ds.cloudfree.reconstruct({words})", f"by {network}{lazy}"))
     if ready and method:
         words = ", ".join(filter(None, (f"model={method!r}", named)))
         calls.append((f"ds.cloudfree.reconstruct({words})", f"without weights{lazy}"))

@@ -21,7 +21,7 @@ _STYLE = """
 .xcf summary::before{content:"\\25B8";display:inline-block;width:14px;opacity:.6}
 .xcf details[open]>summary::before{content:"\\25BE"}
 .xcf summary span{font-weight:400;opacity:.65}
-.xcf dl{display:grid;grid-template-columns:max-content minmax(0,1fr);margin:2px 0 6px 14px;
+.xcf dl{display:grid;grid-template-columns:fit-content(60%) minmax(0,1fr);margin:2px 0 6px 14px;
 padding:0;gap:0 16px}
 .xcf dt,.xcf dd{margin:0!important;padding:2px 0;float:none!important;width:auto!important;
 text-align:left;font-weight:400;overflow-wrap:anywhere;white-space:normal}

@@ -104,6 +104,11 @@ def _judge(scene: Scene, name: str, spec: ModelSpec) -> Verdict:
             check_fitness(scene, spec)
             scene.calibration()
             scene.sar_calibration()
+            if (spec.context or spec.dates > 1) and scene.source.sizes.get("time", 1) < 2:
+                raise DataError(
+                    f"model {name!r} reads several dates and the data has one; load more with "
+                    'xcloudfree.stac.load(..., datetime="2025-05/2025-07")'
+                )
         except CloudFreeError as error:
             return Verdict(name, str(error))
     return Verdict(name, remarks=tuple(str(w.message) for w in caught))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 from typing import Final
@@ -49,13 +49,60 @@ class Grid:
         parts = zip(self.dims, self.sizes, self.steps, index, strict=True)
         return ",".join(f"{d}={i * s}:{min((i + 1) * s, n)}" for d, n, s, i in parts)
 
-    def strips(self, held: int, cells: int) -> Iterator[list[Index]]:
-        """All cells in the order of writing, in groups for one graph each; see :func:`strips`."""
+    @property
+    def lead(self) -> int:
+        """Number of dimensions before rows and columns."""
+        return max(0, len(self._padded[0]) - 2)
+
+    @property
+    def places(self) -> tuple[int, int]:
+        """Number of rows and of columns of cells."""
+        rows, columns = self._padded[0][-2:]
+        return rows, columns
+
+    def cell(self, head: Index, row: int, column: int) -> Index:
+        """Index of a cell from that along the leading dimensions, its row and its column."""
+        return (*head, row, column)[self._padded[1]]
+
+    def strips(
+        self, held: int, places: int, together: Collection[int] = ()
+    ) -> Iterator[tuple[Index, list[list[Index]]]]:
+        """All cells in the order of writing, in groups for one graph each; see :func:`strips`.
+
+        Parameters
+        ----------
+        held : int
+            Columns that may be in memory.
+        places : int
+            Places in a group.
+        together : collection of int
+            Leading dimensions whose cells belong to one place.
+
+        Yields
+        ------
+        tuple of (tuple of int, list of list of tuple of int)
+            Index along the leading dimensions, 0 along those of `together`; and for each place its
+            cells.
+
+        Examples
+        --------
+        >>> grid = Grid(("time", "y", "x"), (2, 16, 32), (1, 16, 16))
+        >>> for head, group in grid.strips(4, 9, together=[0]): print(head, group)
+        (0,) [[(0, 0, 0), (1, 0, 0)], [(0, 0, 1), (1, 0, 1)]]
+        """
+        lead = self.counts[: self.lead]
+        for head in product(*(range(1 if k in together else n) for k, n in enumerate(lead))):
+            inner = [range(n) if k in together else [head[k]] for k, n in enumerate(lead)]
+            for group in strips(self.places, held, places):
+                yield head, [[self.cell(h, i, j) for h in product(*inner)] for i, j in group]
+
+    @property
+    def _padded(self) -> tuple[tuple[int, ...], slice]:
+        """Counts with rows and columns, and which of them are dimensions of the data."""
         columns = bool(self.dims) and self.dims[-1] in {x for _, x in SPATIAL}
         counts = self.counts if columns else (*self.counts, 1)
-        before, after = max(0, 2 - len(counts)), len(counts) - (not columns)
-        for group in strips((1,) * before + counts, held, cells):
-            yield [index[before : before + after] for index in group]
+        before = max(0, 2 - len(counts))
+        return (1,) * before + counts, slice(before, before + len(self.counts))
 
 
 def grid_of(ds: xr.Dataset) -> Grid:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
+import warnings
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any, Literal
@@ -13,21 +15,31 @@ import xarray as xr
 
 from xcloudfree.exceptions import DataError, GridError
 from xcloudfree.io.cells import BAND_DIMS
-from xcloudfree.io.geotiff import write
+from xcloudfree.io.geotiff import count, write
+from xcloudfree.io.storable import regular_chunks
+from xcloudfree.io.streaming import blocks_share_work
+from xcloudfree.io.zarr_store import to_zarr
+from xcloudfree.progress import Progress
 from xcloudfree.recognise import SPATIAL
 
 Spatial = xr.Dataset | xr.DataArray
 
 
 def to_cog(
-    obj: Spatial, path: str | os.PathLike[str], *, per: Literal["date", "band"] = "date"
+    obj: Spatial,
+    path: str | os.PathLike[str],
+    *,
+    per: Literal["date", "band"] = "date",
+    progress: bool = True,
 ) -> list[Path]:
     """Write cloud-optimised GeoTIFFs, one per date with all bands in it, or one per band.
 
     A few blocks at a time go into a temporary file, which is then reorganised with overviews and
-    takes its name when it is complete: memory does not grow with the scene. Write a reconstruction
-    to a store first (:func:`xcloudfree.io.to_zarr`) and this from the store: here, neighbouring
-    blocks do not share what they read. Integers stay integers; bands of different types take the
+    takes its name when it is complete: memory does not grow with the scene. Where blocks share
+    work, as those of a reconstruction do, they first go to a store beside the target
+    (:func:`xcloudfree.io.to_zarr`), which is removed at the end and needs room on the disk; an
+    interrupted write does not go on. For a scene that takes long write a store yourself and this
+    from it. Integers stay integers; bands of different types take the
     smallest type that holds them all, and an integer's no-data value becomes NaN where that is a
     float. Band names become descriptions, `scale_factor` and `add_offset` the bands' scale.
 
@@ -41,6 +53,8 @@ def to_cog(
         ``out.tif`` becomes ``out_20250601T103021.tif``, and each band ``..._B02.tif``.
     per : {"date", "band"}
         What a file holds; with one file per band, each keeps its own type and no-data value.
+    progress : bool
+        Show how far it is on the terminal.
 
     Returns
     -------
@@ -60,7 +74,7 @@ def to_cog(
     >>> ds = xr.Dataset({"B02": (("y", "x"), np.ones((6, 4), "uint16"))},
     ...                 coords={"y": 10.0 * np.arange(6)[::-1], "x": 10.0 * np.arange(4)})
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     files = to_cog(ds.rio.write_crs(32631), folder + "/out.tif")
+    ...     files = to_cog(ds.rio.write_crs(32631), folder + "/out.tif", progress=False)
     ...     print([f.name for f in files])
     ['out.tif']
     """
@@ -98,18 +112,34 @@ def to_cog(
     if lead:
         dates = [{lead[0]: i} for i in range(first.sizes[lead[0]])]
         files = [target] if len(dates) == 1 else _names(first, lead[0], target)
-    written = []
+    jobs = []
     for file, date in zip(files, dates, strict=True):
         image = {name: band.isel(date) for name, band in bands.items()}
         if per == "date":
-            write(image, profile, file)
-            written.append(file)
+            jobs.append((file, image))
             continue
         for name, band in image.items():
             own = file.with_name(f"{file.stem}_{_word(name)}{file.suffix}")
-            write({name: band}, profile, own)
-            written.append(own)
-    return written
+            jobs.append((own, {name: band}))
+    windows = sum(count(image) for _, image in jobs)
+    together = {name: (band.dims, band.data) for name, band in bands.items()}
+    if windows > 1 and blocks_share_work(regular_chunks(xr.Dataset(together))):
+        return _through_a_store(obj, target, per, progress)
+    bar = Progress(f"writing {target.name}", windows, show=progress)
+    for file, image in jobs:
+        write(image, profile, file, bar.step)
+    return [file for file, _ in jobs]
+
+
+def _through_a_store(
+    obj: Spatial, target: Path, per: Literal["date", "band"], progress: bool
+) -> list[Path]:
+    """The files, from a store that is there for as long as they are written."""
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.stem}-") as folder:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Not stored")  # nor in a GeoTIFF
+            stored = to_zarr(obj, Path(folder, target.stem + ".zarr"), progress=progress)
+        return to_cog(stored, target, per=per, progress=progress)
 
 
 def _word(name: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,7 +18,12 @@ _CACHE_BYTES: Final = 128 << 20
 """Of GDAL's block cache, which would otherwise take a twentieth of the machine's memory."""
 
 
-def write(bands: dict[str, xr.DataArray], profile: dict[str, Any], target: Path) -> None:
+def write(
+    bands: dict[str, xr.DataArray],
+    profile: dict[str, Any],
+    target: Path,
+    step: Callable[[], None],
+) -> None:
     """Write one file: windows into a plain GeoTIFF beside it, then GDAL's COG driver.
 
     Parameters
@@ -29,6 +34,8 @@ def write(bands: dict[str, xr.DataArray], profile: dict[str, Any], target: Path)
         Coordinate reference system, transform, width and height, as rasterio takes them.
     target : Path
         Takes its name when it is complete.
+    step : callable
+        Told after each of :func:`count` windows.
     """
     import rasterio
     import rasterio.shutil
@@ -47,6 +54,7 @@ def write(bands: dict[str, xr.DataArray], profile: dict[str, Any], target: Path)
                 _describe(file, bands)
                 for window, planes in _windows(bands, dtype):
                     file.write(planes, window=window)
+                    step()
             flags = any("flag_values" in b.attrs or b.dtype == np.bool_ for b in bands.values())
             rasterio.shutil.copy(
                 plain,
@@ -83,14 +91,9 @@ def _windows(
     from rasterio.windows import Window
 
     first = next(iter(bands.values()))
-    lazy = [a for a in bands.values() if a.chunks is not None]
-    height, width = (
-        max((a.chunksizes[dim][0] for a in lazy), default=_BLOCK) for dim in first.dims
-    )
-    block = height * width * sum(a.dtype.itemsize for a in bands.values())
-    width *= max(1, _WINDOW_BYTES // max(1, block))
     together = xr.Dataset({f"b{i}": (("y", "x"), a.data) for i, a in enumerate(bands.values())})
     rows, columns = first.shape
+    height, width = _size(bands)
     for top in range(0, rows, height):
         for left in range(0, columns, width):
             part = together.isel(y=slice(top, top + height), x=slice(left, left + width)).compute()
@@ -98,6 +101,24 @@ def _windows(
             for i, array in enumerate(bands.values()):
                 planes[i] = _cast(part[f"b{i}"].values, array, dtype)
             yield Window(left, top, planes.shape[2], planes.shape[1]), planes
+
+
+def count(bands: dict[str, xr.DataArray]) -> int:
+    """Number of windows in which :func:`write` computes a file."""
+    shape = next(iter(bands.values())).shape
+    height, width = _size(bands)
+    return int(-(-shape[0] // height) * -(-shape[1] // width))
+
+
+def _size(bands: dict[str, xr.DataArray]) -> tuple[int, int]:
+    """Rows and columns of a window: whole blocks, as wide as memory allows."""
+    first = next(iter(bands.values()))
+    lazy = [a for a in bands.values() if a.chunks is not None]
+    height, width = (
+        max((a.chunksizes[dim][0] for a in lazy), default=_BLOCK) for dim in first.dims
+    )
+    block = height * width * sum(a.dtype.itemsize for a in bands.values())
+    return height, width * max(1, _WINDOW_BYTES // max(1, block))
 
 
 def _cast(values: NDArray[Any], array: xr.DataArray, dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-import sys
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from itertools import product
+from math import prod
 from typing import Any, Final
 
-import dask
-import dask.array as da
 import xarray as xr
-from dask._task_spec import Alias, DataNode, Task, TaskRef, convert_legacy_graph
-from dask.base import get_scheduler
-from dask.blockwise import fuse_roots, optimize_blockwise
-from dask.callbacks import Callback
-from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
-from dask.system import CPU_COUNT
-from dask.utils import ensure_dict
+from dask._task_spec import DataNode, Task, TaskRef
+from dask.highlevelgraph import HighLevelGraph
 
-from xcloudfree.io.cells import Grid, Index, cell_bytes
+from xcloudfree.io.cells import Grid, Index, cell_bytes, grid_of, strips
+from xcloudfree.io.graphs import Tasks, merged, tasks_of, throttled, with_layer, with_values
+from xcloudfree.io.schedulers import capacity, cluster, run
+from xcloudfree.io.sharing import paths, scene_wide, share_work, without
+from xcloudfree.io.survey import survey
 
 COLUMNS: Final = 4
 """Columns of blocks in memory, at least: of two that are written, and one on either side."""
 
 GRAPH_CELLS: Final = 256
 """Cells in one graph, at least: enough to keep workers busy, few enough to build in a second."""
+
+GRAPH_PLACES: Final = 64
+"""Places in one graph, at least, where the dates of a place are computed together: what two graphs
+both read is read twice, and a strip of four columns is cut every 16 rows."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,7 @@ def stream(
     memory: int,
     skip: Callable[[Index], bool],
     finished: Callable[[Index], None],
+    surveying: Callable[[int], Callable[[], None]] | None = None,
 ) -> None:
     """Compute every cell of a Dataset and hand its blocks to a function where they are computed.
 
@@ -95,6 +97,11 @@ def stream(
     What several cells need is computed once a strip. The work on a cell waits until all cells but
     the last few before it are stored: dask by itself reads far ahead, and would hold most of the
     scene.
+
+    Where cells of several dates at one place share most of their work, as those of a temporal
+    method do, a place with all its dates takes the part of a cell. Sums over the whole scene that
+    cells need are computed once, before them (:mod:`xcloudfree.io.survey`). Both is read from the
+    task graph, whatever made it.
 
     Parameters
     ----------
@@ -111,177 +118,145 @@ def stream(
         Whether a cell is done already.
     finished : callable
         Told each cell after its blocks are stored, here, in no certain order.
+    surveying : callable, optional
+        Told the number of parts before sums over the whole scene are computed; returns what is
+        called after each.
     """
-    client = _client()
-    workers, threads = _resources(client)
-    ahead = threads + threads // 2  # a slow cell must not keep the other threads waiting
-    held = max(COLUMNS, memory * workers // (2 * max(1, cell_bytes(ds, grid))))
     parts = pieces(ds, grid)
-    if not parts:
+    if not parts or all(skip(index) for index in product(*map(range, grid.counts))):
         return
-    for strip in grid.strips(held, max(GRAPH_CELLS, 4 * ahead)):
-        todo = [index for index in strip if not skip(index)]
-        if todo:
-            graph, keys = _graph(ds, parts, todo, store)
-            _run(_throttled(graph, list(keys), ahead), keys, finished, client)
+    client = cluster()
+    workers, threads = capacity(client)
+    ahead = threads + threads // 2  # a slow cell must not keep the other threads waiting
+    scene = _Scene(ds, grid, parts, ahead, client)
+    together, sums = scene.shared()
+    dates = prod(grid.counts[k] for k in together)
+    held = max(COLUMNS, memory * workers // (2 * max(1, dates * cell_bytes(ds, grid))))
+    least = GRAPH_CELLS if dates == 1 else max(GRAPH_CELLS // dates, GRAPH_PLACES)
+    size = max(least, 4 * ahead)
+    before = None
+    for head, strip in grid.strips(held, size, together):
+        places = [[index for index in place if not skip(index)] for place in strip]
+        todo = [place for place in places if place]
+        if not todo:
+            continue
+        if sums and head != before:
+            scene.survey(head, list(strips(grid.places, held, size)), surveying)
+            before = head
+        graph, keys = scene.graph([index for place in todo for index in place], store)
+        key_of = {index: key for key, index in keys.items()}
+        groups = [[key_of[index] for index in place] for place in todo]
+        run(throttled(graph, groups, ahead), keys, finished, client)
 
 
-def _graph(
-    ds: xr.Dataset, parts: Sequence[Piece], cells: Sequence[Index], store: Callable[..., None]
-) -> tuple[HighLevelGraph, dict[Any, Index]]:
-    """Graph of the given cells alone, optimised; and the key of each."""
-    arrays = {part.name: ds.variables[part.name].data for part in parts}
-    token = uuid.uuid4().hex  # a cluster remembers keys, and what is stored must be stored again
-    shared, name = f"store-into-{token}", f"store-{token}"
-    layer: dict[Any, Any] = {shared: DataNode(shared, tuple(parts))}
-    keys = {(name, *index): index for index in cells}
-    for key, index in keys.items():
-        blocks = (TaskRef((arrays[p.name].name, *b)) for p in parts for b in p.blocks(index))
-        layer[key] = Task(key, store, TaskRef(shared), index, *blocks)
-    whole = HighLevelGraph.from_collections(name, layer, dependencies=list(arrays.values()))
-    fused = fuse_roots(optimize_blockwise(whole, keys=list(keys)), keys=list(keys))
-    culled = fused.cull(set(keys))
-    asked = _annotations(culled)
-    # once more as one layer, for fusion: a culled graph does not know the order of its layers
-    dsk = convert_legacy_graph(ensure_dict(da.optimize(ensure_dict(culled), [*keys, *asked])))
-    return _layered(dsk, asked), keys
+def blocks_share_work(ds: xr.Dataset) -> bool:
+    """Whether blocks share most of their work with others, as the task graph tells.
 
+    Parameters
+    ----------
+    ds : xarray.Dataset
+        Lazy or not, with blocks of one size per dimension.
 
-def _annotations(graph: HighLevelGraph) -> dict[Any, dict[str, Any]]:
-    """What layers ask of the workers of a cluster, for each task; optimisation forgets it."""
-    return {
-        key: {kind: value(key) if callable(value) else value for kind, value in asked.items()}
-        for layer in graph.layers.values()
-        if (asked := layer.annotations)
-        for key in layer
-    }
+    Returns
+    -------
+    bool
+        False for what is only read, block by block.
 
-
-def _layered(dsk: dict[Any, Any], asked: dict[Any, dict[str, Any]]) -> HighLevelGraph:
-    """The graph with a layer for each kind of request."""
-    layers: dict[str, Any] = {}
-    requests: dict[str, Any] = {}
-    for key, task in dsk.items():
-        request = asked.get(key)
-        name = "plain" if request is None else f"asking-{sorted(request.items(), key=str)}"
-        layers.setdefault(name, {})[key] = task
-        requests[name] = request
-    made = {n: MaterializedLayer(layer, requests[n]) for n, layer in layers.items()}
-    return HighLevelGraph(made, {n: set(made) - {n} for n in made})
-
-
-def _throttled(graph: HighLevelGraph, keys: list[Any], ahead: int) -> HighLevelGraph:
-    """Graph in which the work on a cell waits for the cells before it, `ahead` of them excepted.
-
-    Whether all cells up to one are stored is known to its gate, a task without work. What waits
-    for a gate is each task that no earlier cell needs and that needs no such task itself.
+    Examples
+    --------
+    >>> import numpy as np
+    >>> ds = xr.Dataset({"B02": (("y", "x"), np.arange(16.0).reshape(4, 4))}).chunk(y=2, x=2)
+    >>> blocks_share_work(ds + 1), blocks_share_work(ds - ds.B02.rolling(y=2).mean())
+    (False, True)
     """
-    tasks = {key: task for layer in graph.layers.values() for key, task in layer.items()}
-    gates = [("gate", *key) for key in keys]
-    passed = {
-        gate: Task(gate, _nothing, TaskRef(key), *(TaskRef(before) for before in gates[:n][-1:]))
-        for n, (gate, key) in enumerate(zip(gates, keys, strict=True))
-    }
-    seen: set[Any] = set()
-    waiting = {}
-    for n, key in enumerate(keys):
-        own = _reached(key, tasks, seen)
-        seen |= own
-        working = {k for k in own if isinstance(tasks[k], Task)}
-        for here in working if n >= ahead else ():
-            task = tasks[here]
-            if not any(_aliased(d, tasks) in working for d in task.dependencies):
-                waiting[here] = Task(here, _first, task, TaskRef(gates[n - ahead]))
-    layers = {
-        name: MaterializedLayer(
-            {key: waiting.get(key, task) for key, task in layer.items() if key in seen},
-            layer.annotations,
-        )
-        for name, layer in graph.layers.items()
-    }
-    layers["gates"] = MaterializedLayer(passed)
-    return HighLevelGraph(layers, {n: set(layers) - {n} for n in layers})
+    grid = grid_of(ds)
+    parts = pieces(ds, grid)
+    return bool(parts) and _Scene(ds, grid, parts, 1, None).any_shared()
 
 
-def _reached(key: Any, tasks: dict[Any, Any], seen: set[Any]) -> set[Any]:
-    """A key and all that it needs, without what was seen before."""
-    found: set[Any] = set()
-    stack = [key]
-    while stack:
-        here = stack.pop()
-        if here not in found and here not in seen and here in tasks:
-            found.add(here)
-            stack.extend(tasks[here].dependencies)
-    return found
+@dataclass
+class _Scene:
+    """The graph of a Dataset, with the sums over the scene that are known."""
+
+    ds: xr.Dataset
+    grid: Grid
+    parts: Sequence[Piece]
+    ahead: int
+    client: Any | None
+
+    def __post_init__(self) -> None:
+        self.names = {part.name: self.ds.variables[part.name].data.name for part in self.parts}
+        self.whole = merged(self.ds.variables[part.name].data for part in self.parts)
+
+    def blocks(self, index: Index) -> list[Any]:
+        """Keys of the blocks of a cell."""
+        return [(self.names[p.name], *b) for p in self.parts for b in p.blocks(index)]
+
+    def graph(
+        self, cells: Sequence[Index], store: Callable[..., None]
+    ) -> tuple[HighLevelGraph, dict[Any, Index]]:
+        """Graph of the given cells alone, optimised; and the key of each."""
+        token = uuid.uuid4().hex  # a cluster remembers keys, and all must be stored again
+        shared, name = f"store-into-{token}", f"store-{token}"
+        layer: Tasks = {shared: DataNode(shared, tuple(self.parts))}
+        keys = {(name, *index): index for index in cells}
+        for key, index in keys.items():
+            layer[key] = Task(key, store, TaskRef(shared), index, *map(TaskRef, self.blocks(index)))
+        return with_layer(self.whole, name, layer, set(self.names.values())), keys
+
+    def shared(self) -> tuple[tuple[int, ...], bool]:
+        """Leading dimensions along which cells share work, and whether there are sums."""
+        counts = self.grid.counts
+        head = (0,) * self.grid.lead
+        ends = self._ends(head)
+        beside = {
+            k: self.blocks(self.grid.cell((*head[:k], 1, *head[k + 1 :]), 0, 0))
+            for k in range(self.grid.lead)
+            if counts[k] > 1
+        }
+        tasks, _ = tasks_of(self.whole, set().union(*ends, *beside.values()))
+        levels = scene_wide(*ends, tasks)
+        known = set().union(*levels)
+        together = [k for k, other in beside.items() if share_work(ends[0], other, tasks, known)]
+        return tuple(together), bool(levels)
+
+    def any_shared(self) -> bool:
+        """Whether the first cell shares work with one beside it, or needs sums over the scene."""
+        together, sums = self.shared()
+        rows, columns = self.grid.places
+        head = (0,) * self.grid.lead
+        first = self.blocks(self.grid.cell(head, 0, 0))
+        beside = [(i, j) for i, j in ((0, 1), (1, 0)) if i < rows and j < columns]
+        near = [self.blocks(self.grid.cell(head, *place)) for place in beside]
+        tasks, _ = tasks_of(self.whole, set(first).union(*near))
+        return sums or bool(together) or any(share_work(first, n, tasks, ()) for n in near)
+
+    def survey(
+        self,
+        head: Index,
+        order: Sequence[Sequence[Index]],
+        surveying: Callable[[int], Callable[[], None]] | None,
+    ) -> None:
+        """Compute the sums over the scene that cells need, and put them into the graph."""
+        ends = self._ends(head)
+        tasks, requests = tasks_of(self.whole, set().union(*ends))
+        levels = scene_wide(*ends, tasks)
+        hollow = without(tasks, set().union(*levels))
+        cell = sum(paths(ends[0], hollow)[key] for key in ends[0])
+        step = surveying(len(levels) * len(order)) if surveying else _nothing
+        for sums in levels:
+            found = survey(tasks, requests, sums, cell, order, self.ahead, self.client, step)
+            if not found:
+                return
+            tasks |= {key: DataNode(key, value) for key, value in found.items()}
+            self.whole = with_values(self.whole, found)
+
+    def _ends(self, head: Index) -> tuple[Collection[Any], Collection[Any]]:
+        """Blocks of the first and of the last cell."""
+        rows, columns = self.grid.places
+        last = self.grid.cell(head, rows - 1, columns - 1)
+        return self.blocks(self.grid.cell(head, 0, 0)), self.blocks(last)
 
 
-def _aliased(key: Any, tasks: dict[Any, Any]) -> Any:
-    while isinstance(task := tasks.get(key), Alias):
-        key = task.target
-    return key
-
-
-def _run(
-    graph: HighLevelGraph,
-    keys: dict[Any, Index],
-    finished: Callable[[Index], None],
-    client: Any | None,
-) -> None:
-    """Compute the keys and tell each as soon as it is there."""
-    if client is not None:
-        _run_on(client, graph, keys, finished)
-        return
-    told: set[Any] = set()
-
-    def tell(key: Any, *_: Any) -> None:
-        if key in keys and key not in told:
-            told.add(key)
-            finished(keys[key])
-
-    scheduler = get_scheduler() or dask.threaded.get
-    with Callback(posttask=tell):
-        scheduler(ensure_dict(graph), list(keys))
-    for key in keys:  # a scheduler of the user's own may know no callbacks
-        tell(key)
-
-
-def _run_on(
-    client: Any, graph: HighLevelGraph, keys: dict[Any, Index], finished: Callable[[Index], None]
-) -> None:
-    from distributed import as_completed
-
-    futures = client.get(graph, list(keys), sync=False)
-    try:
-        for future in as_completed(futures):
-            future.result()
-            finished(keys[future.key])
-    finally:
-        for future in futures:
-            future.release()
-
-
-def _client() -> Any | None:
-    """The cluster's client, if a cluster is what computes."""
-    distributed = sys.modules.get("distributed")
-    owner = getattr(get_scheduler(), "__self__", None)
-    return owner if distributed is not None and isinstance(owner, distributed.Client) else None
-
-
-def _resources(client: Any | None) -> tuple[int, int]:
-    """Number of processes that hold blocks, and of threads that work on them in all."""
-    if client is not None:
-        threads = client.nthreads()
-        return max(1, len(threads)), max(4, sum(threads.values()))
-    if get_scheduler() is dask.local.get_sync:
-        return 1, 1
-    pool = dask.config.get("pool", None)
-    declared = getattr(pool, "_max_workers", None) or dask.config.get("num_workers", None)
-    return 1, int(declared or CPU_COUNT)
-
-
-def _nothing(*_: Any) -> None:
-    """End of a gate."""
-
-
-def _first(value: Any, *_: Any) -> Any:
-    return value
+def _nothing() -> None:
+    """Nobody is told."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 import warnings
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
@@ -40,7 +41,9 @@ def to_zarr(
 
     Each dask block becomes a shard, one file that holds smaller chunks, and is written whole by
     whichever thread, process or worker of a cluster has computed it; only a few rows of blocks of
-    a narrow strip are in memory at a time, however large the scene is. The blocks go to a store
+    a narrow strip are in memory at a time, however large the scene is. Where the dates of a place
+    share their work, as with temporal methods, they are written together; what a method sums up
+    of the whole scene is computed once, before the first block. The blocks go to a store
     beside the target, ``<path>.partial``, which keeps a list of the finished ones; it takes the
     name `path` when all are there, so that what stands under `path` is always complete. After an
     interruption of any kind the same call with the same object goes on where it stopped.
@@ -205,6 +208,16 @@ def _fill(
             ledger.add(grid.key(index))  # only now: the write has returned
         bar.step()
 
+    def surveying(count: int) -> Callable[[], None]:
+        first = Progress("summing up the scene", count, show=progress)
+
+        def step() -> None:
+            first.step()
+            if not bar.count:
+                bar.start = time.monotonic()  # what is left to write is told from writing alone
+
+        return step
+
     stream(
         ds,
         grid,
@@ -212,6 +225,7 @@ def _fill(
         memory=memory,
         skip=lambda index: grid.key(index) in ledger.done,
         finished=finished,
+        surveying=surveying,
     )
 
 

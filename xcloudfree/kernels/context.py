@@ -18,8 +18,9 @@ from xcloudfree.kernels.temporal import clear_sides, pick
 SIDES: Final = ("before", "after")
 """The last clear observation, and the next."""
 
-NAMES: Final = (*SIDES, "regression")
-"""Parts of a context in their order; the last is the estimate of the area's own regression."""
+NAMES: Final = (*SIDES, "regression", "median")
+"""Parts of a context in their order; the third is the estimate of the area's own regression, the
+last the median of the clear dates within 30 days."""
 
 MONTH: Final = 30.0
 """Days at which the freshness of an observation has fallen to one half."""
@@ -44,14 +45,15 @@ def planes(names: Sequence[str], bands: int) -> int:
     -------
     int
         For each side the bands and the age in days; for the regression the bands, and the standard
-        deviation of each.
+        deviation of each; for the median the bands.
 
     Examples
     --------
     >>> planes(("before", "after"), 10), planes(("regression",), 10)
     (22, 20)
     """
-    return sum(2 * bands if name == "regression" else bands + 1 for name in names)
+    beside = {"regression": bands, "median": 0}
+    return sum(bands + beside.get(name, 1) for name in names)
 
 
 def scaled_planes(names: Sequence[str], bands: int) -> int:
@@ -146,7 +148,8 @@ def scale(
     ndarray of float32
         For each side the scaled bands, the freshness 1 / (1 + age / 30 days), and 1 where there is
         such an observation; for the regression the scaled bands, ten times the scaled standard
-        deviation of each, and 1 where there is an estimate.
+        deviation of each, and 1 where there is an estimate; for the median the scaled bands, and 1
+        where there is one.
 
     Examples
     --------

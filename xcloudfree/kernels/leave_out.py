@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from xcloudfree.kernels import area_regression
 from xcloudfree.kernels.context import SIDES, observations, planes
+from xcloudfree.kernels.medians import window_median
 
 Floats = NDArray[np.float32]
 Booleans = NDArray[np.bool_]
@@ -40,7 +41,9 @@ def without(
 
     The hidden pixels of all these dates are taken away at once, from all that is computed. In
     addition, for each of the dates by itself, all dates within its gap are left out: they are
-    no side of it, no predictor of its regression, and no example from which that is learned.
+    no side of it, no predictor of its regression, and no example from which that is learned. Two
+    things are still of the whole series, without the hidden pixels: which of eleven penalties the
+    regression has, and the error that its deviation starts from.
 
     Parameters
     ----------
@@ -81,5 +84,13 @@ def without(
         rule = area_regression.learn(total, place.days, least.tolist())
         mean, deviation = area_regression.predict(*seen, rule, least=least.tolist())
         out[:, width : width + bands] = mean[list(dates)]
-        out[:, width + bands :] = deviation[list(dates)]
+        out[:, width + bands : width + 2 * bands] = deviation[list(dates)]
+    if "median" in names:
+        for n, (date, gap) in enumerate(zip(dates, gaps, strict=True)):
+            distance = np.abs(place.days - place.days[date])
+            kept = np.flatnonzero((distance > gap) | (np.arange(times) == date))
+            asked = np.zeros((len(kept), *clear.shape[1:]), bool)
+            asked[kept == date] = True
+            found = window_median(place.reflectance[kept], clear[kept], place.days[kept], asked)
+            out[n, -bands:] = found[kept == date][0]
     return out

@@ -78,7 +78,9 @@ def pick(reflectance: Floats, positions: Positions) -> Floats:
     return np.where(positions < 0, np.float32(np.nan), found)
 
 
-def last_clear(reflectance: Floats, clear: Booleans, days: Doubles) -> Floats:
+def last_clear(
+    reflectance: Floats, clear: Booleans, days: Doubles, wanted: Booleans | None = None
+) -> Floats:
     """The last clear date before each date.
 
     Parameters
@@ -89,6 +91,8 @@ def last_clear(reflectance: Floats, clear: Booleans, days: Doubles) -> Floats:
         (time, y, x).
     days : ndarray
         Day numbers, ascending, (time,).
+    wanted : ndarray of bool, optional
+        Where a prediction is wanted, (time, y, x): dates without any stay NaN.
 
     Returns
     -------
@@ -96,10 +100,15 @@ def last_clear(reflectance: Floats, clear: Booleans, days: Doubles) -> Floats:
         (time, band, y, x); NaN before the first clear date.
     """
     before = clear_sides(clear, days).before
-    return np.stack([pick(reflectance, b) for b in before])
+    out = np.full(reflectance.shape, np.nan, np.float32)
+    for i in _dates(wanted, len(days)):
+        out[i] = pick(reflectance, before[i])
+    return out
 
 
-def nearest_date(reflectance: Floats, clear: Booleans, days: Doubles) -> Floats:
+def nearest_date(
+    reflectance: Floats, clear: Booleans, days: Doubles, wanted: Booleans | None = None
+) -> Floats:
     """The clear date nearest to each date; of two at one distance the earlier.
 
     Parameters and return value are those of :func:`last_clear`; NaN without a clear date.
@@ -113,14 +122,20 @@ def nearest_date(reflectance: Floats, clear: Booleans, days: Doubles) -> Floats:
     [0.3, 0.3, 0.1]
     """
     sides = clear_sides(clear, days)
-    out = np.empty(reflectance.shape, np.float32)
-    for i, day in enumerate(days):
-        share, either = _share(days, day, Sides(sides.before[i], sides.after[i]))
+    out = np.full(reflectance.shape, np.nan, np.float32)
+    for i in _dates(wanted, len(days)):
+        share, either = _share(days, days[i], Sides(sides.before[i], sides.after[i]))
         out[i] = pick(reflectance, np.where(share <= 0.5, either.before, either.after))
     return out
 
 
-def linear_time(reflectance: Floats, clear: Booleans, days: Doubles, gap: float = 0.0) -> Floats:
+def linear_time(
+    reflectance: Floats,
+    clear: Booleans,
+    days: Doubles,
+    gap: float = 0.0,
+    wanted: Booleans | None = None,
+) -> Floats:
     """On the straight line between the last clear date and the next.
 
     Before the first and after the last clear date the value is held.
@@ -135,6 +150,8 @@ def linear_time(reflectance: Floats, clear: Booleans, days: Doubles, gap: float 
         Day numbers, ascending, (time,).
     gap : float
         Days around each date of which nothing is used.
+    wanted : ndarray of bool, optional
+        See :func:`last_clear`.
 
     Returns
     -------
@@ -150,8 +167,8 @@ def linear_time(reflectance: Floats, clear: Booleans, days: Doubles, gap: float 
     [0.3, 0.15, 0.1]
     """
     sides = clear_sides(clear, days, gap)
-    out = np.empty(reflectance.shape, np.float32)
-    for i in range(len(days)):
+    out = np.full(reflectance.shape, np.nan, np.float32)
+    for i in _dates(wanted, len(days)):
         out[i] = between(reflectance, days, i, Sides(sides.before[i], sides.after[i]))
     return out
 
@@ -178,6 +195,14 @@ def between(values: Floats, days: Doubles, date: int, sides: Sides) -> Floats:
     share, either = _share(days, days[date], sides)
     first, second = pick(values, either.before), pick(values, either.after)
     return np.asarray(first + share.astype(np.float32) * (second - first), np.float32)
+
+
+def _dates(wanted: Booleans | None, count: int) -> list[int]:
+    """Positions of the dates of which anything is wanted."""
+    if wanted is None:
+        return list(range(count))
+    found: list[int] = np.flatnonzero(wanted.reshape(count, -1).any(1)).tolist()
+    return found
 
 
 def _share(days: Doubles, day: float, sides: Sides) -> tuple[Doubles, Sides]:

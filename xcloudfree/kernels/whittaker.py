@@ -57,6 +57,7 @@ def whittaker(
     clear: NDArray[np.bool_],
     days: Doubles,
     smoothness: float,
+    wanted: NDArray[np.bool_] | None = None,
 ) -> Smooth:
     """Each date on the smooth curve through the other clear dates.
 
@@ -79,6 +80,8 @@ def whittaker(
         Day numbers, strictly ascending, (time,).
     smoothness : float
         In days^3; more is smoother.
+    wanted : ndarray of bool, optional
+        Where a prediction is wanted, (time, y, x): dates and pixels without any stay NaN.
 
     Returns
     -------
@@ -97,7 +100,9 @@ def whittaker(
     flat, seen = reflectance.reshape(times, bands, -1), clear.reshape(times, -1)
     out, spread = (np.full(flat.shape, np.nan, np.float32) for _ in range(2))
     roughness = [smoothness * d for d in penalty_bands(days)]
-    enough = np.flatnonzero(seen.sum(0) >= 2)
+    asked = np.ones_like(seen) if wanted is None else wanted.reshape(times, -1)
+    enough = np.flatnonzero((seen.sum(0) >= 2) & asked.any(0))
+    dates = np.flatnonzero(asked.any(1))
     for start in range(0, enough.size, STRIP):
         pixels = enough[start : start + STRIP]
         weight = seen[:, pixels].astype(np.float64)
@@ -110,12 +115,15 @@ def whittaker(
         alone[(np.broadcast_to(rest, alone.shape) < 1e-9)] = np.nan
         others = weight.sum(0) - weight
         alone[np.broadcast_to((others < 2)[:, None], alone.shape)] = np.nan
-        out[..., pixels] = alone
+        out[np.ix_(dates, np.arange(bands), pixels)] = alone[dates]
         squares = np.nan_to_num((values - alone) ** 2 * rest) * weight[:, None]
-        noise = np.full(values.shape, np.nan)  # a date tells nothing of its own error
-        np.divide(squares.sum(0) - squares, others[:, None], out=noise, where=(others > 2)[:, None])
-        there = np.where(weight > 0, 1 / np.maximum(1 - inverse, 1e-9), 1 + inverse)
-        spread[..., pixels] = np.sqrt(np.maximum(noise, 0) * there[:, None])
+        there = np.where(weight > 0, 1 / np.maximum(1 - inverse, 1e-9), 1 + inverse)[dates]
+        total, others = squares.sum(0), others[dates][:, None]
+        noise = np.full((len(dates), *total.shape), np.nan)
+        # a date tells nothing of its own error
+        np.divide(total - squares[dates], others, out=noise, where=others > 2)
+        deviation = np.sqrt(np.maximum(noise, 0) * there[:, None])
+        spread[np.ix_(dates, np.arange(bands), pixels)] = deviation
     return Smooth(out.reshape(reflectance.shape), spread.reshape(reflectance.shape))
 
 

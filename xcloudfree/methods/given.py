@@ -11,7 +11,7 @@ from xcloudfree.exceptions import DataError, GridError, MissingBandError, UnitsE
 from xcloudfree.kernels.radiometry import Calibration
 from xcloudfree.layer import Layer
 from xcloudfree.methods.method import Method
-from xcloudfree.recognise import read
+from xcloudfree.recognise import coordinate_system, read
 from xcloudfree.scene import Scene, listed
 
 
@@ -95,7 +95,7 @@ def _check_grid(scene: Scene, coarse: Scene) -> None:
         if same and len(axis) > 1:
             step = abs(float(axis[1] - axis[0]))
             same = bool((np.abs(axis - theirs[name]) < 0.01 * step).all())
-    systems = [s.source.rio.crs if hasattr(s.source, "rio") else None for s in (scene, coarse)]
+    systems = [coordinate_system(s.source, s.template()) for s in (scene, coarse)]
     if None not in systems and systems[0] != systems[1]:
         same = False
     if not same:

@@ -39,6 +39,9 @@ class Series:
         Coarse images that the method was given, like `reflectance`; NaN is no data.
     context : ndarray of float32 or None
         What :meth:`Method.context` returned for these pixels, (time, plane, y, x).
+    asked : ndarray of bool or None
+        Dates of which anything is wanted anywhere in the scene, (time,); None where that is not
+        known.
 
     Examples
     --------
@@ -55,6 +58,7 @@ class Series:
     days: Doubles | None = None
     coarse: Floats | None = None
     context: Floats | None = None
+    asked: Booleans | None = None
 
     @property
     def clear(self) -> Booleans:
@@ -66,7 +70,7 @@ class Series:
         planes: dict[str, Any] = {
             name: None if value is None else value[..., *area]
             for name, value in vars(self).items()
-            if name != "days"
+            if name not in ("days", "asked")
         }
         return replace(self, **planes)
 
@@ -237,7 +241,8 @@ class Method:
         Returns
         -------
         ndarray of float64
-            (time, numbers).
+            (time, numbers); anything for dates that are not :attr:`Series.asked`, if the method
+            uses no other date's sums.
         """
         raise NotImplementedError
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -100,10 +101,14 @@ class Reader:
     context: bool
     coarse: bool = False
 
-    def series(self, windows: Sequence[NDArray[Any]]) -> Iterator[tuple[Series, list[Any]]]:
-        """The series, and the known numbers (time, number) of each."""
+    def series(
+        self, windows: Sequence[NDArray[Any]], asked: NDArray[np.bool_] | None = None
+    ) -> Iterator[tuple[Series, list[Any]]]:
+        """The series, and the known numbers (time, number) of each; `asked` is (*lead)."""
         lead = windows[1].ndim - 2
-        for planes in zip(*(self._split(w, lead) for w in windows), strict=True):
+        all_asked = repeat(None) if asked is None else self._split(asked, lead)
+        split = zip(*(self._split(w, lead) for w in windows), strict=True)
+        for planes, dates in zip(split, all_asked, strict=False):
             rest = list(planes[2:])
             state = planes[1]
             series = Series(
@@ -114,6 +119,7 @@ class Reader:
                 None if self.days is None else np.array(self.days),
                 rest.pop(0) if self.coarse else None,
                 rest.pop(0) if self.context else None,
+                dates,
             )
             yield series, [k[:, :, 0, 0] for k in rest]
 
@@ -163,10 +169,12 @@ class Measure:
         size = windows[1][..., *core].shape[-2:]
         return (np.broadcast_to(sums, (*sums.shape[:-2], *size)),)
 
-    def sums(self, *windows: NDArray[Any], core: Area) -> NDArray[np.float64]:
+    def sums(
+        self, *windows: NDArray[Any], core: Area, asked: NDArray[np.bool_] | None = None
+    ) -> NDArray[np.float64]:
         """Sums (*lead, number, 1, 1)."""
         found = []
-        for series, known in self.reader.series(windows):
+        for series, known in self.reader.series(windows, asked):
             total: Any = 0.0
             for area, inner in _parts(self.method, series, core):
                 total = total + self.method.measure(series.cut(area), known, inner)

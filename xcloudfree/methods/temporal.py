@@ -103,13 +103,19 @@ class Offset(Temporal):
 
     def measure(self, series: Series, known: Sequence[Doubles], core: Area) -> Doubles:
         """See :meth:`Method.measure`."""
-        clear = series.clear
-        difference = series.reflectance.astype(np.float64) - self.estimate(series, clear).mean
-        counts = clear & np.isfinite(difference).all(1)
+        clear, asked = series.clear, series.asked
+        dates = np.flatnonzero(np.ones(len(clear), bool) if asked is None else asked)
+        visible = np.zeros_like(clear)
+        visible[dates] = clear[dates]
+        guess = self.estimate(series, visible).mean[dates]
+        difference = series.reflectance[dates].astype(np.float64) - guess
+        counts = clear[dates] & np.isfinite(difference).all(1)
         difference = np.where(counts[:, None], difference, 0)[..., *core]
         difference = np.rint(difference * STEPS) / STEPS
-        total = counts[..., *core].sum((-2, -1), dtype=np.float64)
-        return np.concatenate([difference.sum((-2, -1)), total[:, None]], axis=1)
+        out = np.zeros((len(clear), difference.shape[1] + 1))
+        out[dates, :-1] = difference.sum((-2, -1))
+        out[dates, -1] = counts[..., *core].sum((-2, -1))
+        return out
 
     def conclude(self, totals: Doubles, known: Sequence[Doubles]) -> Doubles:
         """The mean difference of each band."""
@@ -122,15 +128,15 @@ class Offset(Temporal):
 
 
 def _last(reflectance: Floats, clear: Booleans, days: Doubles, wanted: Booleans) -> Floats:
-    return kernel.last_clear(reflectance, clear, days)
+    return kernel.last_clear(reflectance, clear, days, wanted)
 
 
 def _nearest(reflectance: Floats, clear: Booleans, days: Doubles, wanted: Booleans) -> Floats:
-    return kernel.nearest_date(reflectance, clear, days)
+    return kernel.nearest_date(reflectance, clear, days, wanted)
 
 
 def _linear(reflectance: Floats, clear: Booleans, days: Doubles, wanted: Booleans) -> Floats:
-    return kernel.linear_time(reflectance, clear, days)
+    return kernel.linear_time(reflectance, clear, days, wanted=wanted)
 
 
 @dataclass(frozen=True)
@@ -182,7 +188,7 @@ class Whittaker:
         self, reflectance: Floats, clear: Booleans, days: Doubles, wanted: Booleans
     ) -> Smooth:
         """See :data:`Kernel`."""
-        return whittaker(reflectance, clear, days, self.smoothness)
+        return whittaker(reflectance, clear, days, self.smoothness, wanted)
 
 
 _PLAIN = (

@@ -13,7 +13,7 @@ import numpy as np
 from xcloudfree.blocks import BLOCK, Output, map_windows
 from xcloudfree.kernels.windows import Halo, Span
 from xcloudfree.methods.method import Area, Method
-from xcloudfree.methods.stages import Conclude, Measure, Predict, Reader, Surround
+from xcloudfree.methods.stages import WANTED, Conclude, Measure, Predict, Reader, Surround
 
 FLOAT, DOUBLE = (np.dtype(t) for t in ("float32", "float64"))
 
@@ -64,9 +64,10 @@ class Work:
         windows = [*self.windows, *map(self._spread, known)]
         if all(isinstance(w, np.ndarray) for w in windows):
             total: Any = 0.0
+            asked = ((windows[1] & WANTED) > 0).any((-2, -1))
             for rows, columns in _blocks(windows[0].shape[-2:], plan, self.side):
                 parts = (w[..., *_read(rows, columns)] for w in windows)
-                total = total + function.sums(*parts, core=_core(rows, columns))
+                total = total + function.sums(*parts, core=_core(rows, columns), asked=asked)
             return total
         (parts,) = self._map(function, windows, [Output(DOUBLE, numbers)], plan)
         ones = [(1,) * len(c) for c in parts.chunks[-2:]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import fnmatch
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,13 +69,15 @@ def list(pattern: str = "*") -> builtins.list[str]:
     return sorted(fnmatch.filter({*own, *registry.names("models")}, pattern))
 
 
-def load(source: str | Path) -> Model:
+def load(source: str | Path, *, optical_bands: Sequence[str] | None = None) -> Model:
     """Load a model by name or from a file.
 
     Parameters
     ----------
     source : str or Path
         A name of :func:`list`, or a file that ``model.save`` wrote.
+    optical_bands : sequence of str, optional
+        Other bands than those of the weights, for networks that take each band by itself.
 
     Returns
     -------
@@ -85,7 +88,7 @@ def load(source: str | Path) -> Model:
     Raises
     ------
     ModelError
-        If there is no such name.
+        If there is no such name, or its weights belong to other bands.
     WeightsError
         If the file cannot be read.
 
@@ -95,6 +98,11 @@ def load(source: str | Path) -> Model:
     >>> xcf.models.load("carf-tiny").spec.trained
     False
     """
+    found = _found(source)
+    return found if optical_bands is None else found.for_bands(optical_bands)
+
+
+def _found(source: str | Path) -> Model:
     from xcloudfree.models.model import Model
 
     path = Path(source)

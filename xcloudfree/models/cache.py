@@ -12,6 +12,7 @@ from xcloudfree import models
 from xcloudfree.exceptions import ModelError, WeightsError
 from xcloudfree.models.admission import Admission
 from xcloudfree.models.model import Model
+from xcloudfree.models.shipped import read_spec
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def reference(model: str | Path | Model) -> tuple[Reference, Model]:
             "or what xcloudfree.models.load(...) returns"
         )
     path = _folder() / f"{model.digest}.safetensors"
-    if not path.exists():
+    if not _whole(path, model):
         model.save(path)
     return Reference(str(path), model.digest), model
 
@@ -110,6 +111,14 @@ def slot(ref: Reference, device: str) -> Slot:
             for old in list(_SLOTS)[:-KEPT]:
                 del _SLOTS[old]
         return _SLOTS[key]
+
+
+def _whole(path: Path, model: Model) -> bool:
+    """Whether a copy is there and nothing of it is missing, which its header tells."""
+    try:
+        return read_spec(path) == model.spec
+    except WeightsError:
+        return False
 
 
 def _folder() -> Path:

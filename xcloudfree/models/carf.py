@@ -50,9 +50,10 @@ class CarfConfig(NetworkConfig):
         neither exists, the last two are ``"prior"``.
     context : tuple of str
         What the network reads of other dates: ``"before"`` and ``"after"``, the last and the next
-        clear observation and their ages; ``"regression"``, that estimate and its deviation. What
-        the base needs is added. The ages are read as 1 / (1 + age / 30 days); a missing side is 0
-        in all planes, and one of them says so.
+        clear observation and their ages; ``"regression"``, that estimate and its deviation;
+        ``"median"``, that of the clear dates within 30 days. What the base needs is added. The ages
+        are read as 1 / (1 + age / 30 days); a missing side is 0 in all planes, and one of them says
+        so.
     mask_input : bool
         Whether the network sees the mask as one more channel. With the bases of other dates it
         always does, and the input then only where it is clear: as difference from the base. That
@@ -134,6 +135,11 @@ class CarfConfig(NetworkConfig):
         visible = self.filled * (self.optical_bands + len(WIDTHS) * (self.optical_bands + 1))
         return own + visible + scaled_planes(self.context, self.optical_bands)
 
+    @property
+    def outputs(self) -> int:
+        """Planes that come out of the last convolution."""
+        return self.optical_bands
+
 
 class Branch(nn.Module):
     """One modality in one stage: dense and transformer blocks in turn, joined (eq. 6-8)."""
@@ -214,7 +220,7 @@ class Carf(nn.Module):
             nn.Conv2d(c.features, c.features, 3, padding=1),
         )
         self.expand = nn.Conv2d(c.features, 64 * c.scale**2, 3, padding=1)
-        self.restore = nn.Conv2d(64, c.optical_bands, 3, padding=1)
+        self.restore = nn.Conv2d(64, c.outputs, 3, padding=1)
         if c.filled:  # shares of what is visible nearby that hold for what is hidden, at first none
             self.nearby = nn.Parameter(torch.zeros(len(WIDTHS), c.optical_bands))
         nn.init.zeros_(self.restore.weight)

@@ -59,6 +59,11 @@ class NetworkConfig:
         """
         return ()
 
+    @property
+    def any_bands(self) -> bool:
+        """Whether no weight belongs to a band, so that the same ones hold for other bands."""
+        return False
+
     def reads(self, preset: Normalisation) -> bool:
         """Whether the arithmetic of the network holds for inputs of this scaling."""
         return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -14,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from xcloudfree.exceptions import WeightsError
+from xcloudfree.exceptions import ModelError, WeightsError
 from xcloudfree.kernels.context import scale
 from xcloudfree.kernels.normalisation import PRESETS
 from xcloudfree.models import networks
@@ -141,6 +142,52 @@ class Model:
         """
         values = variance.detach().float().sqrt().cpu().numpy()
         return np.asarray(values / np.float32(PRESETS[self.spec.normalisation].gain), np.float32)
+
+    def for_bands(self, optical_bands: Sequence[str]) -> Model:
+        """The same weights for other optical bands.
+
+        Parameters
+        ----------
+        optical_bands : sequence of str
+            Canonical names, in any order.
+
+        Returns
+        -------
+        Model
+
+        Raises
+        ------
+        ModelError
+            If the weights belong to the bands that they were fitted on, or there is no such band.
+
+        Examples
+        --------
+        >>> import xcloudfree as xcf
+        >>> model = xcf.models.create("carf-bandwise", optical_bands=["B05", "B11"], level="BOA")
+        >>> model.for_bands(["B02", "B03", "B04"]).spec.optical_bands
+        ('B02', 'B03', 'B04')
+        """
+        config: Any = self.network.config
+        if not config.any_bands:
+            raise ModelError(
+                f"the weights of {self.spec.name!r} belong to its bands, "
+                f"{', '.join(self.spec.optical_bands)}; load these, or take a network "
+                "of each band by itself, such as "
+                'xcloudfree.models.load("carf-bandwise")'
+            )
+        spec = self.spec.replace(
+            optical_bands=tuple(optical_bands),
+            options={**self.spec.options, "optical_bands": len(optical_bands)},
+        )
+        good, known = spec.choices()["optical_bands"]
+        if not good or not optical_bands or len(set(optical_bands)) < len(optical_bands):
+            raise ModelError(
+                f"the bands are {tuple(optical_bands)}; call for_bands([...]) with some of {known}"
+            )
+        with torch.random.fork_rng(devices=[]):
+            network = networks.build(spec.architecture, dict(spec.options))
+        network.load_state_dict(self.network.state_dict())
+        return Model(spec, network)
 
     def save(self, path: str | Path) -> Path:
         """Write weights and specification as one safetensors file.

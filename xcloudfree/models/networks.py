@@ -11,6 +11,7 @@ from torch import nn
 from xcloudfree.exceptions import ModelError, PluginError
 from xcloudfree.models import (
     carf,
+    carf_bandwise,
     diffusion,
     dsen2cr,
     glfcr,
@@ -61,6 +62,11 @@ NETWORKS: dict[str, Architecture] = {
         carf.CarfConfig,
         carf.Carf,
         "Cloud-Aware SAR Fusion for Enhanced Optical Sensing in Space Missions (2025)",
+    ),
+    "carf-bandwise": Architecture(
+        carf_bandwise.BandwiseConfig,
+        carf_bandwise.CarfBandwise,
+        "ours: the blocks of CARF on one band at a time, for series",
     ),
     "glfcr": Architecture(
         glfcr.GlfcrConfig,

@@ -18,6 +18,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "carf-small-regression": (
         "carf", {"base": "regression", "context": ["before", "after", "regression"]},
     ),
+    "carf-bandwise": ("carf-bandwise", {}),
     "carf-small-f4": ("carf", {"scale": 4, "features": 64, "growth": 32}),
     "carf-base": (
         "carf", {"features": 64, "growth": 32, "layers": 4, "blocks": 3, "stages": 4},

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from xcloudfree.exceptions import CloudFreeError
-from xcloudfree.plot.view import Frame, Legend
+from xcloudfree.plot.flags import Legend
+from xcloudfree.plot.frame import Frame
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,7 +10,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xcloudfree.bands import optical_band
-from xcloudfree.plot.view import Frame, Spatial
+from xcloudfree.plot.frame import Frame
+from xcloudfree.plot.view import Spatial
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -23,16 +23,9 @@ from xcloudfree.plot.colours import (
     stretch,
 )
 from xcloudfree.plot.deviation import draw_deviation, mean_deviation
-from xcloudfree.plot.view import (
-    Legend,
-    Spatial,
-    carried_provenance,
-    frame,
-    occlusion,
-    title,
-    together,
-    view,
-)
+from xcloudfree.plot.flags import Legend, carried_provenance, occlusion
+from xcloudfree.plot.frame import frame
+from xcloudfree.plot.view import Spatial, title, together, view
 from xcloudfree.recognise import read
 from xcloudfree.scene import Scene
 
@@ -68,10 +61,12 @@ def plot(
     obj : xarray.Dataset or xarray.DataArray
         A reconstruction, or any input.
     observed : xarray.Dataset or xarray.DataArray, optional
-        The cloudy input that `obj` was made from. ``out.cloudfree.plot()`` knows it as long as
+        The cloudy input that `obj` was made from, of the same date: found by its time, or its day
+        if the hours differ. ``out.cloudfree.plot()`` knows it as long as
         `out` is what ``ds.cloudfree.reconstruct()`` returned and `ds` is still there.
     truth : xarray.Dataset or xarray.DataArray, optional
-        A clear image of the same place.
+        Clear images of the same place, of which the one of the date is taken; a single one stands
+        for any date.
     mask : str, xarray.DataArray, array, callable or None
         Boolean, True = occluded, or the name of a method; ``"auto"``: the `provenance` that `obj`
         carries, else a mask by the bands that are there; None shows none.
@@ -99,7 +94,7 @@ def plot(
     Raises
     ------
     DataError
-        If `bands` are not three.
+        If `bands` are not three, or `observed` has nothing of the date or other pixels.
     MissingBandError
         If one of the bands is absent.
     CloudFreeError
@@ -118,7 +113,7 @@ def plot(
     seen = view(whole, time, index, max_size)
     small = seen(obj)
     scene = read(small)
-    before = None if observed is None else read(seen(observed))
+    before = None if observed is None else read(seen.of_other(observed, "observed"))
     flags, legend = occlusion(obj, small, seen, mask)
     reconstructed = observed is not None or carried_provenance(small) is not None
 
@@ -128,7 +123,7 @@ def plot(
     if scene.optical is not None:
         lazy["reconstruction" if reconstructed else "Sentinel-2"] = _optical(scene, names)
     if truth is not None:
-        lazy["truth"] = _optical(read(seen(truth)), names)
+        lazy["truth"] = _optical(read(seen.of_other(truth, "truth", any_date=True)), names)
     coloured = list(lazy)
     radar = next((s for s in (scene, before) if s and s.sar), None)
     if radar is not None:

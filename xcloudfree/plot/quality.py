@@ -10,7 +10,9 @@ from xcloudfree.exceptions import DataError
 from xcloudfree.plot import canvas
 from xcloudfree.plot.colours import PROVENANCE, composite
 from xcloudfree.plot.deviation import draw_deviation, mean_deviation
-from xcloudfree.plot.view import Spatial, carried_provenance, frame, title, together, view
+from xcloudfree.plot.flags import carried_provenance
+from xcloudfree.plot.frame import frame
+from xcloudfree.plot.view import Spatial, title, together, view
 from xcloudfree.recognise import read
 
 if TYPE_CHECKING:

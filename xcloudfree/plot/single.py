@@ -19,14 +19,9 @@ from xcloudfree.plot.colours import (
     composite,
     stretch,
 )
-from xcloudfree.plot.view import (
-    Spatial,
-    frame,
-    occlusion,
-    title,
-    together,
-    view,
-)
+from xcloudfree.plot.flags import occlusion
+from xcloudfree.plot.frame import frame
+from xcloudfree.plot.view import Spatial, title, together, view
 from xcloudfree.recognise import read
 
 if TYPE_CHECKING:

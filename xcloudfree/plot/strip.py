@@ -13,7 +13,8 @@ from xcloudfree.bands import RGB
 from xcloudfree.exceptions import DataError
 from xcloudfree.plot import canvas
 from xcloudfree.plot.colours import MASK, PROVENANCE, Limit, chosen_limits, composite, stretch
-from xcloudfree.plot.view import Spatial, View, carried_provenance, occlusion, together, view
+from xcloudfree.plot.flags import carried_provenance, occlusion
+from xcloudfree.plot.view import Spatial, View, together, view
 from xcloudfree.recognise import read
 from xcloudfree.scene import Scene
 
@@ -107,7 +108,7 @@ def _pixels(
     lazy: dict[str, xr.DataArray] = {}
     for number, seen in enumerate(views):
         for row, source in rows:
-            scene = read(seen(source))
+            scene = read(seen(source) if source is obj else seen.of_other(source, row))
             scene.need_optical(names, "the picture")
             lazy[f"{row} {number}"] = scene.reflectance(names)
         flags, legend = occlusion(obj, seen(obj), seen, mask)

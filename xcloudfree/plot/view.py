@@ -10,17 +10,11 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xcloudfree import masks
-from xcloudfree.describe.suitability import judge_masks
-from xcloudfree.exceptions import CloudFreeError, DataError
-from xcloudfree.kernels.mask import METHODS
-from xcloudfree.occlusion import Mask
-from xcloudfree.plot.colours import MASK, PROVENANCE
-from xcloudfree.recognise import SPATIAL, coordinate_system, read
+from xcloudfree.exceptions import DataError
+from xcloudfree.recognise import SPATIAL, read
 from xcloudfree.scene import Scene
 
 Spatial = xr.Dataset | xr.DataArray
-Legend = dict[int, tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -33,33 +27,124 @@ class View:
         Names of the y and x dimensions.
     lead : tuple of str
         Dimensions before them.
+    shape : tuple of int
+        Rows and columns of the whole.
     index : int
         Number of the date or patch.
+    count : int
+        Of how many.
+    label : datetime64, str or None
+        Time or name of the date or patch, where it has one.
     step : int
         Every how many pixels.
     """
 
     dims: tuple[str, str]
     lead: tuple[str, ...]
+    shape: tuple[int, int]
     index: int
+    count: int
+    label: Any
     step: int
 
     def __call__(self, obj: Any) -> Any:
-        """The same part of a Dataset or array; what has no dates serves for every one."""
+        """The same part of what has the scene's own dates; what has none serves for each."""
         dims = [d for d in obj.dims if d in self.lead]
         where: dict[Any, Any] = {d: self.index if obj.sizes[d] > 1 else 0 for d in dims}
-        where |= {d: slice(None, None, self.step) for d in self.dims if d in obj.dims}
-        return obj.isel(where)
+        return obj.isel(where | self._thinned(self.dims, obj.dims))
+
+    def of_other(self, other: Spatial, name: str, *, any_date: bool = False) -> Any:
+        """The same date and pixels of another object, found by its own coordinates.
+
+        Parameters
+        ----------
+        other : Dataset or DataArray
+            What stands beside the scene: cloudy input, truth.
+        name : str
+            Of the argument, for messages.
+        any_date : bool
+            Whether a single image of another date will do.
+
+        Returns
+        -------
+        Dataset or DataArray
+
+        Raises
+        ------
+        DataError
+            If the date is not among its dates, or its pixels are others.
+        """
+        scene = read(other)
+        if scene.shape != self.shape:
+            raise DataError(
+                f"{name} has {_pixels(scene.shape)} and what it is shown beside "
+                f"{_pixels(self.shape)}: plot({name}={name}.odc.reproject(out.odc.geobox))."
+            )
+        where = {
+            d: self._number(other.coords.get(d), other.sizes[d], name, any_date) for d in scene.lead
+        }
+        return other.isel(where | self._thinned(tuple(map(str, scene.spatial)), other.dims))
 
     def of_array(self, mask: Any) -> xr.DataArray:
         """A mask that the user brought, labelled or not."""
         if not isinstance(mask, xr.DataArray):
             values = np.asarray(mask)
-            names = ("lead", *self.dims)[-values.ndim :]
-            mask = xr.DataArray(values, dims=names)
-            if "lead" in names:
-                mask = mask.isel(lead=self.index if mask.sizes["lead"] > 1 else 0)
-        return self(mask)  # type: ignore[no-any-return]
+            if values.ndim not in (2, 3) or values.shape[-2:] != self.shape:
+                raise DataError(
+                    f"a mask of shape {values.shape} does not lie on {_pixels(self.shape)}: "
+                    f"plot(mask=array of shape {self.shape})."
+                )
+            mask = xr.DataArray(values, dims=("lead", *self.dims)[-values.ndim :])
+        where = {
+            d: self._number(mask.coords.get(d), mask.sizes[d], "mask", True)
+            for d in mask.dims
+            if d not in self.dims
+        }
+        part: xr.DataArray = mask.isel(where | self._thinned(self.dims, mask.dims))
+        return part
+
+    def _thinned(self, spatial: tuple[str, ...], dims: Any) -> dict[Any, Any]:
+        return {d: slice(None, None, self.step) for d in spatial if d in dims}
+
+    def _number(self, labels: xr.DataArray | None, size: int, name: str, any_date: bool) -> int:
+        """Which of another object's dates or patches is the one shown."""
+        if labels is not None and self.label is not None and labels.dtype.kind == _kind(self.label):
+            found = np.flatnonzero(labels.values == self.label)
+            if not found.size and _kind(self.label) == "M":
+                found = np.flatnonzero(_day(labels.values) == _day(self.label))
+            if found.size:
+                return int(found[0])
+            if any_date and size == 1:
+                return 0
+            raise DataError(
+                f"{name} has nothing of {_plain(self.label)} among its {size} from "
+                f"{_plain(labels.values.min())} to {_plain(labels.values.max())}: choose what both "
+                f"have, plot({name}=..., time=...)."
+            )
+        if size == 1:
+            return 0
+        if size != self.count:
+            raise DataError(
+                f"{name} has {size} images without times to tell which belongs to the one of "
+                f"{self.count} shown: plot({name}=one of them)."
+            )
+        return self.index
+
+
+def _pixels(shape: tuple[int, int]) -> str:
+    return f"{shape[0]} x {shape[1]} pixels"
+
+
+def _kind(label: Any) -> str:
+    return str(np.asarray(label).dtype.kind)
+
+
+def _day(times: Any) -> Any:
+    return times.astype("M8[D]")
+
+
+def _plain(label: Any) -> str:
+    return str(_day(label) if _kind(label) == "M" else label)
 
 
 def view(scene: Scene, time: Any, index: int, max_size: int) -> View:
@@ -89,14 +174,18 @@ def view(scene: Scene, time: Any, index: int, max_size: int) -> View:
     coordinate = scene.source.coords.get("time")
     if time is not None and coordinate is not None and coordinate.ndim:
         index = int(coordinate.to_index().get_indexer([time], method="nearest")[0])
+    count = 1
     for dim in scene.lead:
-        size = scene.source.sizes[dim]
-        if not -size <= index < size:
+        count = scene.source.sizes[dim]
+        if not -count <= index < count:
             raise DataError(
-                f"there are {size} along {dim}, counted from 0: plot(index={size - 1})."
+                f"there are {count} along {dim}, counted from 0: plot(index={count - 1})."
             )
+    label = scene.source.coords.get(scene.lead[0] if scene.lead else "time")
+    known = None if label is None else label.values[index] if label.ndim else label.values[()]
     rows, columns = map(str, scene.spatial)
-    return View((rows, columns), tuple(map(str, scene.lead)), index, step)
+    lead = tuple(map(str, scene.lead))
+    return View((rows, columns), lead, scene.shape, index % count, count, known, step)
 
 
 def title(scene: Scene, index: int) -> str:
@@ -146,126 +235,3 @@ def together(arrays: Mapping[str, xr.DataArray]) -> dict[str, NDArray[Any]]:
         bare[key] = xr.Variable([f"{key} {d}" for d in plain.dims], plain.data)
     computed = xr.Dataset(bare).compute()
     return {key: np.asarray(computed[key].values) for key in arrays}
-
-
-def occlusion(
-    obj: Spatial, small: Spatial, seen: View, mask: Mask | Any | None
-) -> tuple[xr.DataArray | None, Legend]:
-    """Flags of the pixels, lazy, and what they mean.
-
-    Parameters
-    ----------
-    obj, small : Dataset or DataArray
-        The object, and the part of it that is shown.
-    seen : View
-        Which part.
-    mask : str, DataArray, array, callable or None
-        ``"auto"``: the provenance that the object carries, else the first built-in mask that reads
-        single pixels and finds its bands.
-
-    Returns
-    -------
-    tuple of (DataArray or None, dict)
-    """
-    if mask is None:
-        return None, MASK
-    if not isinstance(mask, str):
-        made = mask(obj) if callable(mask) and not isinstance(mask, xr.DataArray) else mask
-        return seen.of_array(made).astype(np.uint8), MASK
-    if mask != "auto":
-        if mask in METHODS and not METHODS[mask].reach:
-            return masks.mask(small, mask).astype(np.uint8), MASK
-        return seen(masks.mask(obj, mask)).astype(np.uint8), MASK
-    carried = carried_provenance(small)
-    if carried is not None:
-        return carried, PROVENANCE
-    scene = read(small)
-    fitting = (v.name for v in judge_masks(scene) if v.fits)
-    ready = next((n for n in fitting if n in METHODS and not METHODS[n].reach), None)
-    if ready is None:
-        return None, MASK
-    try:
-        return masks.mask(small, ready).astype(np.uint8), MASK
-    except CloudFreeError:  # nobody asked for it
-        return None, MASK
-
-
-def carried_provenance(obj: Spatial) -> xr.DataArray | None:
-    """Provenance flags, where an object has them.
-
-    Parameters
-    ----------
-    obj : Dataset or DataArray
-        Anything.
-
-    Returns
-    -------
-    DataArray or None
-    """
-    return (obj if isinstance(obj, xr.Dataset) else obj.coords).get("provenance")
-
-
-@dataclass(frozen=True)
-class Frame:
-    """Where a picture lies on the ground.
-
-    Parameters
-    ----------
-    extent : tuple of float
-        Left, right, bottom, top, as matplotlib wants it.
-    labels : tuple of str
-        Of the x and y axis.
-    flip : bool
-        Whether the rows go up.
-    """
-
-    extent: tuple[float, float, float, float]
-    labels: tuple[str, str]
-    flip: bool = False
-
-
-def frame(small: Spatial, dims: tuple[str, str]) -> Frame:
-    """Borders and labels of the axes: kilometres, degrees, or pixels without coordinates.
-
-    Parameters
-    ----------
-    small : Dataset or DataArray
-        What is shown.
-    dims : tuple of str
-        Names of the y and x dimensions.
-
-    Returns
-    -------
-    Frame
-    """
-    rows, columns = (small.sizes[d] for d in dims)
-    if any(d not in small.coords or small.sizes[d] < 2 for d in dims):
-        return Frame((-0.5, columns - 0.5, rows - 0.5, -0.5), ("column", "row"))
-    layer = next(iter(small.data_vars.values())) if isinstance(small, xr.Dataset) else small
-    system = coordinate_system(small, layer)
-    geographic = dims[0] != "y"
-    unit = "km"
-    if system is not None and not geographic:
-        from pyproj import CRS
-
-        geographic = CRS.from_user_input(system).is_geographic
-    elif system is None and not geographic:
-        unit = ""
-    scale = 1e-3 if unit == "km" and not geographic else 1.0
-    left, right = _edges(small[dims[1]], scale)
-    top, bottom = _edges(small[dims[0]], scale)
-    if geographic:
-        names = ("longitude (°)", "latitude (°)")
-    elif unit:
-        names = ("easting (km)", "northing (km)")
-    else:
-        names = (dims[1], dims[0])
-    low, high = min(top, bottom), max(top, bottom)
-    return Frame((left, right, low, high), names, flip=bottom > top)
-
-
-def _edges(coordinate: xr.DataArray, scale: float) -> tuple[float, float]:
-    """Outer borders of the first and the last pixel."""
-    first, last = (float(coordinate.values[i]) * scale for i in (0, -1))
-    half = (last - first) / (coordinate.size - 1) / 2
-    return first - half, last + half

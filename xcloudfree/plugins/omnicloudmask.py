@@ -7,6 +7,9 @@ from numpy.typing import NDArray
 
 from xcloudfree.exceptions import PluginError
 
+LEAST = 50
+"""Rows and columns that its network wants at least; smaller images get a border without data."""
+
 
 class OmniCloudMask:
     """Mask of the package omnicloudmask: thick cloud, thin cloud and shadow, for both levels.
@@ -30,8 +33,10 @@ class OmniCloudMask:
         """Mask (y, x) of reflectance (band, y, x)."""
         from omnicloudmask import predict_from_array
 
-        images = np.ascontiguousarray(np.nan_to_num(reflectance))
-        side = max(images.shape[1:])
+        rows, columns = reflectance.shape[1:]
+        around = [(0, 0), (0, max(0, LEAST - rows)), (0, max(0, LEAST - columns))]
+        images = np.ascontiguousarray(np.pad(np.nan_to_num(reflectance), around))
+        side = min(images.shape[1:])
         try:
             classes = predict_from_array(
                 images, patch_size=side, patch_overlap=min(300, side // 2), no_data_value=0
@@ -43,7 +48,7 @@ class OmniCloudMask:
                 "Hub, then copy the folder that omnicloudmask.download_models.get_models() fills "
                 'to this machine, or call mask("l2a")'
             ) from error
-        return np.asarray(np.asarray(classes)[0] > 0)
+        return np.asarray(np.asarray(classes)[0, :rows, :columns] > 0)
 
 
 MASK = OmniCloudMask()

@@ -13,11 +13,12 @@ import xarray as xr
 from xcloudfree.bands import sar_band
 from xcloudfree.exceptions import DataError, MissingBandError, UnitsError
 from xcloudfree.stac.choice import RTC_ELSEWHERE
+from xcloudfree.stac.footprints import footprint
 from xcloudfree.stac.harmonise import decibel
 from xcloudfree.stac.mosaic import Layer, Layers, Reader, join
 from xcloudfree.stac.optical import COARSER, at_resolution, grid_metres
 from xcloudfree.stac.pairing import Pass, nearest_passes
-from xcloudfree.stac.query import footprint, item_time
+from xcloudfree.stac.query import item_time
 from xcloudfree.stac.radar_rule import SarRule, sar_rule
 
 if TYPE_CHECKING:

@@ -28,8 +28,8 @@ from rasterio.windows import Window
 from xcloudfree.exceptions import CloudFreeError, UnitsError
 from xcloudfree.stac.access import Access
 from xcloudfree.stac.calibration_table import CalibrationTable, parse_calibration
+from xcloudfree.stac.footprints import footprint
 from xcloudfree.stac.mosaic import Layer, Reader
-from xcloudfree.stac.query import footprint
 from xcloudfree.stac.radar_rule import SarRule
 from xcloudfree.stac.signing import without_secrets
 from xcloudfree.stac.text_file import read_text

@@ -106,8 +106,7 @@ def open_items(
     """
     members = [[n for n, g in enumerate(groups) if g == group] for group in sorted(set(groups))]
     times = [item_time(items[own[0]]).astimezone(UTC).replace(tzinfo=None) for own in members]
-    coordinates = {**xr_coords(reader.grid), "time": np.array(times, "datetime64[ns]")}
-    out = xr.Dataset(coords=coordinates)
+    out = xr.Dataset(coords={"time": np.array(times, "datetime64[ns]")})
     for kind, assets in _kinds(layers):
         stack = _stack(reader, items, kind, assets, positions)
         nodata = 0 if reader.reporting else kind.nodata
@@ -117,7 +116,8 @@ def open_items(
             out[asset] = xr.concat(steps, dim="time")
             out[asset].attrs = {"nodata": nodata}
             out[asset].encoding = {"grid_mapping": "spatial_ref"}
-    return out[[layer.asset for layer in layers]]
+    # last, because joining drops their attributes
+    return out[[layer.asset for layer in layers]].assign_coords(xr_coords(reader.grid))
 
 
 def _kinds(layers: Sequence[Layer]) -> Iterable[tuple[Layer, list[str]]]:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from xcloudfree.exceptions import GridWarning
+from xcloudfree.stac.footprints import footprint
 from xcloudfree.stac.items import plain
-from xcloudfree.stac.query import footprint
 
 if TYPE_CHECKING:
     import pystac

@@ -85,19 +85,24 @@ def fit(
         ``"paper"``: eq. 18 as printed. ``"reference-code"``: that of the paper's published code.
         ``"carl"``: DSen2-CR's. ``"l1-ssim"``: absolute error + 0.1 (1 - SSIM), and ``"error"``:
         squared error + 0.01 (1 - SSIM), both with the weights of eq. 17. ``"l1"``, ``"mse"``:
-        plain. ``"nll"``: Gaussian likelihood, for networks with variance. ``"adversarial"``:
-        against an opponent, for the two adversarial networks. ``"bridge"``: for ``diffusion``. By
-        default that of the network's publication. With another loss than ``"nll"``, a network's
-        variance is fitted to the error that is left.
+        plain, and ``"l1-cloud"``: absolute error with the weights of eq. 17. ``"nll"``: Gaussian
+        likelihood, for networks with variance. ``"adversarial"``: against an opponent, for the two
+        adversarial networks. ``"bridge"``: for ``diffusion``. By default that of the network's
+        publication. With another loss than ``"nll"``, a network's variance is fitted to the error
+        that is left.
     alpha : float
         Weight of cloudy pixels in eq. 17.
     simulated : float
-        Share of samples with simulated clouds over the target, 0 to 1.
+        Share of samples with simulated clouds over the target, 0 to 1. With 0 pairs keep their own
+        clouds, and the dates of a series get the real ones of its other dates; only crops of pairs
+        with next to no cloud get simulated ones all the same.
     shrinkage : float
         For data from few regions: how far to move the mean of each target under its mask towards
         the mean spectrum of all, 0 to 1.
-    mask : {"score", "reference-code", "l2a"}
-        Mask method for eq. 17 and for networks that read the mask.
+    mask : {"score", "reference-code", "l2a", "scl"}
+        Mask method for eq. 17 and for networks that read the mask. ``"score"`` and
+        ``"reference-code"`` need B10, which Level-2A lacks. ``"scl"``, the scene classification, is
+        for series alone: it cannot mask the simulated clouds over a pair.
     validation : float, Dataset or sequence of Dataset, optional
         Share of regions, of datasets or of the latest dates to hold out, or other data on other
         ground. The weights with the least mean absolute error under its masks are returned.

@@ -288,6 +288,9 @@ LOSSES: dict[str, Loss] = {
         p, y, m, a, pixel=1.0, structure=0.1, error="l1"
     ),
     "error": lambda p, y, m, a, x: cloud_aware_loss(p, y, m, a, pixel=1.0, structure=0.01),
+    "l1-cloud": lambda p, y, m, a, x: cloud_aware_loss(
+        p, y, m, a, pixel=1.0, structure=0.0, error="l1"
+    ),
     "l1": lambda p, y, m, a, x: _plain(p, y, 1),
     "mse": lambda p, y, m, a, x: _plain(p, y, 2),
 }

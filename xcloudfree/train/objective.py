@@ -29,6 +29,7 @@ from xcloudfree.train.samples import Batch
 
 PUBLISHED = {
     "carf": "paper",
+    "carf-bandwise": "l1-cloud",
     "glfcr": "l1",
     "dsen2cr": "carl",
     "uncrtaints": "nll",

@@ -1,0 +1,124 @@
+"""Which dask scheduler computes, with how many threads; and computing on it, told key by key."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import dask
+from dask.base import get_scheduler
+from dask.callbacks import Callback
+from dask.highlevelgraph import HighLevelGraph
+from dask.system import CPU_COUNT
+from dask.utils import ensure_dict
+
+from xcloudfree.io.cells import Index
+
+
+def cluster() -> Any | None:
+    """The cluster's client, if a cluster is what computes."""
+    distributed = sys.modules.get("distributed")
+    owner = getattr(get_scheduler(), "__self__", None)
+    return owner if distributed is not None and isinstance(owner, distributed.Client) else None
+
+
+def capacity(client: Any | None) -> tuple[int, int]:
+    """How much is computed at once.
+
+    Parameters
+    ----------
+    client : distributed.Client or None
+        From :func:`cluster`.
+
+    Returns
+    -------
+    tuple of int
+        Processes that hold blocks, and threads that work on them in all.
+    """
+    if client is not None:
+        threads = client.nthreads()
+        return max(1, len(threads)), max(4, sum(threads.values()))
+    if get_scheduler() is dask.local.get_sync:
+        return 1, 1
+    pool = dask.config.get("pool", None)
+    declared = getattr(pool, "_max_workers", None) or dask.config.get("num_workers", None)
+    return 1, int(declared or CPU_COUNT)
+
+
+def run(
+    graph: HighLevelGraph,
+    keys: Mapping[Any, Index],
+    finished: Callable[[Index], None],
+    client: Any | None,
+) -> None:
+    """Compute keys and tell the cell of each as soon as it is there.
+
+    Parameters
+    ----------
+    graph : HighLevelGraph
+        With the keys.
+    keys : mapping
+        Cell of each key.
+    finished : callable
+        Told each cell, here, in no certain order.
+    client : distributed.Client or None
+        From :func:`cluster`.
+    """
+    if client is not None:
+        _run_on(client, graph, keys, finished)
+        return
+    told: set[Any] = set()
+
+    def tell(key: Any, *_: Any) -> None:
+        if key in keys and key not in told:
+            told.add(key)
+            finished(keys[key])
+
+    with Callback(posttask=tell):
+        _scheduler()(ensure_dict(graph), list(keys))
+    for key in keys:  # a scheduler of the user's own may know no callbacks
+        tell(key)
+
+
+def values_of(graph: HighLevelGraph, keys: Sequence[Any], client: Any | None) -> list[Any]:
+    """Compute keys and return their values.
+
+    Parameters
+    ----------
+    graph : HighLevelGraph
+        With the keys.
+    keys : sequence of keys
+        Of small values.
+    client : distributed.Client or None
+        From :func:`cluster`.
+
+    Returns
+    -------
+    list
+    """
+    if client is not None:
+        return list(client.get(graph, list(keys)))
+    return list(_scheduler()(ensure_dict(graph), list(keys)))
+
+
+def _scheduler() -> Callable[..., Any]:
+    return get_scheduler() or dask.threaded.get  # type: ignore[no-any-return]
+
+
+def _run_on(
+    client: Any,
+    graph: HighLevelGraph,
+    keys: Mapping[Any, Index],
+    finished: Callable[[Index], None],
+) -> None:
+    from distributed import as_completed
+
+    futures = client.get(graph, list(keys), sync=False)
+    try:
+        for future in as_completed(futures):
+            future.result()
+            finished(keys[future.key])
+    finally:
+        for future in futures:
+            future.release()

@@ -1,0 +1,150 @@
+"""CARF for other dates, on one band at a time: its weights hold for any bands of any place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from xcloudfree.kernels.context import NAMES, SIDES, STEADY, scaled_planes
+from xcloudfree.models.carf import Carf, CarfConfig
+from xcloudfree.models.other_dates import LARGEST, WIDTHS, estimate, spread
+from xcloudfree.models.parts import pad_to_multiple
+
+UNKNOWN = 0.1
+"""Reflectance, scaled, with which the network starts where no other date shows anything."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BandwiseConfig(CarfConfig):
+    """Hyper-parameters of :class:`CarfBandwise`.
+
+    Those of :class:`~xcloudfree.models.carf.CarfConfig` with other defaults. The base is of other
+    dates, and the mask is always read.
+
+    Parameters
+    ----------
+    cross : {"none", "gate", "gate+dfg"}
+        Exchange with the branch of backscatter. With ``"none"`` backscatter enters through the
+        regression alone, which uses that of all dates.
+    base : {"regression", "context"}
+        Where the network starts.
+    context : tuple of str
+        What it reads of other dates.
+    """
+
+    features: int = 24
+    growth: int = 12
+    stages: int = 2
+    cross: str = "none"  # type: ignore[assignment]
+    base: str = "regression"  # type: ignore[assignment]
+    context: tuple[str, ...] = NAMES
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.filled:
+            raise ValueError(f"base is {self.base!r}; give 'regression' or 'context'")
+
+    @property
+    def any_bands(self) -> bool:
+        """See :attr:`NetworkConfig.any_bands`."""
+        return True
+
+    @property
+    def rivals(self) -> tuple[str, ...]:
+        """What may be mixed into the base."""
+        return tuple(name for name in self.context if name != "regression")
+
+    @property
+    def channels(self) -> int:
+        """Planes of the optical branch, for one band."""
+        sides = len([name for name in self.context if name in SIDES])
+        own = 3 + len(WIDTHS) + len(self.rivals)  # base, deviation, difference of the input
+        shared = len(WIDTHS) + len(self.rivals)
+        return own + shared + len(WIDTHS) + 1 + sides + len(self.context)
+
+    @property
+    def outputs(self) -> int:
+        """Planes that come out of the last convolution, for one band."""
+        return 1 + len(self.rivals)
+
+
+class CarfBandwise(Carf):
+    """Correct what other dates say of each band, with the same weights for all bands.
+
+    Each band is an image of its own to the network, which reads how much the other estimates differ
+    from the base there and on the mean over all bands, in units of the deviation that the
+    regression states. It answers with shares of these differences and a residual in that unit:
+
+    ``base + deviation x (residual + sum of share x difference)``
+
+    Parameters
+    ----------
+    config : BandwiseConfig
+        Hyper-parameters.
+
+    Notes
+    -----
+    The last convolution and all shares start at zero, so the untrained network returns its base. No
+    weight belongs to a band: see :func:`xcloudfree.models.load` for other bands.
+    """
+
+    def __init__(self, config: BandwiseConfig) -> None:
+        super().__init__(config)
+        self.prior = None
+        self.unknown = nn.Parameter(torch.tensor(UNKNOWN))
+        self.nearby = nn.Parameter(torch.zeros(len(WIDTHS)))
+        self.shares = nn.Parameter(torch.zeros(len(config.rivals)))
+
+    def forward(
+        self,
+        optical: Tensor,
+        sar: Tensor,
+        *,
+        mask: Tensor | None = None,
+        context: Tensor | None = None,
+    ) -> Tensor:
+        """Reconstruct, see :meth:`xcloudfree.models.carf.Carf.forward`."""
+        c: BandwiseConfig = self.config  # type: ignore[assignment]
+        if mask is None or context is None:
+            raise ValueError("this network reads both: network(optical, sar, mask=, context=)")
+        n, bands, height, width = optical.shape
+        base, size = estimate(context, c.context, c.base, self.unknown.expand_as(optical))
+        shown = (mask <= 0.5).to(optical.dtype)
+        anomaly = shown * ((optical - base) / size).clamp(-LARGEST, LARGEST)
+        around = [spread(anomaly, shown, sigma) for sigma in WIDTHS]
+        near = torch.stack([mean for mean, _ in around])
+        different, beside = _differences(context, c.context, base, size)
+        alone = torch.stack([base, STEADY * size, anomaly, *near, *different], 2)
+        together = torch.cat([x.mean(1, keepdim=True) for x in (*near, *different)], 1)
+        common = torch.cat([together, *(share for _, share in around), mask, *beside], 1)
+        common = common[:, None].expand(n, bands, *common.shape[1:])
+        planes = torch.cat([alone, common], 2).flatten(0, 1)
+        if self.fused:
+            sar = sar[:, None].expand(n, bands, *sar.shape[1:]).flatten(0, 1)
+        out = self._residual(pad_to_multiple(planes, c.scale), pad_to_multiple(sar, c.scale))
+        out = out[..., :height, :width].reshape(n, bands, -1, height, width)
+        mixed = (STEADY * self.nearby[:, None, None, None, None] * near).sum(0)
+        for k, difference in enumerate(different):
+            mixed = mixed + (STEADY * self.shares[k] + out[:, :, 1 + k]) * difference
+        return base + size * (out[:, :, 0] + mixed)
+
+
+def _differences(
+    context: Tensor, names: tuple[str, ...], base: Tensor, size: Tensor
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Differences from the base (n, bands, h, w), 0 where unknown; what is known, and ages."""
+    bands, start = base.shape[1], 0
+    different, beside = [], []
+    for name in names:
+        stop = start + scaled_planes((name,), bands)
+        part = context[:, start:stop]
+        known = part[:, -1:]
+        beside.append(known)
+        if name != "regression":
+            beside += [part[:, bands : bands + 1]] * (name in SIDES)
+            apart = ((part[:, :bands] - base) / size).clamp(-LARGEST, LARGEST)
+            different.append(torch.where(known > 0, apart, 0))
+        start = stop
+    return different, beside

@@ -1,0 +1,76 @@
+"""Which pixels of a picture are hidden, and where those of a reconstruction come from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from xcloudfree import masks
+from xcloudfree.describe.suitability import judge_masks
+from xcloudfree.exceptions import CloudFreeError
+from xcloudfree.kernels.mask import METHODS
+from xcloudfree.occlusion import Mask
+from xcloudfree.plot.colours import MASK, PROVENANCE
+from xcloudfree.plot.view import Spatial, View
+from xcloudfree.recognise import read
+
+Legend = dict[int, tuple[str, str]]
+
+
+def occlusion(
+    obj: Spatial, small: Spatial, seen: View, mask: Mask | Any | None
+) -> tuple[xr.DataArray | None, Legend]:
+    """Flags of the pixels, lazy, and what they mean.
+
+    Parameters
+    ----------
+    obj, small : Dataset or DataArray
+        The object, and the part of it that is shown.
+    seen : View
+        Which part.
+    mask : str, DataArray, array, callable or None
+        ``"auto"``: the provenance that the object carries, else the first built-in mask that reads
+        single pixels and finds its bands.
+
+    Returns
+    -------
+    tuple of (DataArray or None, dict)
+    """
+    if mask is None:
+        return None, MASK
+    if not isinstance(mask, str):
+        made = mask(obj) if callable(mask) and not isinstance(mask, xr.DataArray) else mask
+        return seen.of_array(made).astype(np.uint8), MASK
+    if mask != "auto":
+        if mask in METHODS and not METHODS[mask].reach:
+            return masks.mask(small, mask).astype(np.uint8), MASK
+        return seen(masks.mask(obj, mask)).astype(np.uint8), MASK
+    carried = carried_provenance(small)
+    if carried is not None:
+        return carried, PROVENANCE
+    scene = read(small)
+    fitting = (v.name for v in judge_masks(scene) if v.fits)
+    ready = next((n for n in fitting if n in METHODS and not METHODS[n].reach), None)
+    if ready is None:
+        return None, MASK
+    try:
+        return masks.mask(small, ready).astype(np.uint8), MASK
+    except CloudFreeError:  # nobody asked for it
+        return None, MASK
+
+
+def carried_provenance(obj: Spatial) -> xr.DataArray | None:
+    """Provenance flags, where an object has them.
+
+    Parameters
+    ----------
+    obj : Dataset or DataArray
+        Anything.
+
+    Returns
+    -------
+    DataArray or None
+    """
+    return (obj if isinstance(obj, xr.Dataset) else obj.coords).get("provenance")
