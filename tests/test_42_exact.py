@@ -27,8 +27,10 @@ SMALL = {
 
 
 def test_every_architecture_with_a_reach_is_here():
-    finite = {VARIANTS[n][0] for n in VARIANTS if xcf.models.create(n).spec.reach is not None}
-    assert finite == {VARIANTS[name][0] for name in SMALL}
+    specs = {name: xcf.models.create(name).spec for name in VARIANTS}
+    finite = {n for n, spec in specs.items() if spec.reach is not None}
+    of_series = {"carf-bandwise"}  # tests/test_46_bandwise.py compares it over chunks
+    assert {VARIANTS[n][0] for n in finite} - of_series == {VARIANTS[name][0] for name in SMALL}
 
 
 def random_model(name):

@@ -18,6 +18,9 @@ import xcloudfree as xcf  # noqa: F401  registers ds.cloudfree
 matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("Agg")
 
+OLDER = pytest.mark.skipif(
+    matplotlib.__version_info__ < (3, 10), reason="this matplotlib lays axes out a pixel elsewhere"
+)
 BASELINE = Path(__file__).parent / "baseline"
 TOLERANCE = 3.0
 """Root mean square of the difference, of 255."""
@@ -113,6 +116,7 @@ def difference(one: Path, other: Path) -> float:
     return float(255 * np.sqrt(np.mean((a - b) ** 2)))
 
 
+@OLDER
 @pytest.mark.parametrize("name", PICTURES)
 def test_the_picture_looks_as_stored(name: str, tmp_path: Path) -> None:
     save(name, tmp_path / "now.png")

@@ -21,7 +21,7 @@ import xarray as xr
 import xcloudfree as xcf
 from tests.test_61_large_area import contents
 from xcloudfree.blocks import Output, map_windows
-from xcloudfree.io import cog, geotiff, survey, to_cog, to_zarr
+from xcloudfree.io import cog, geotiff, streaming, survey, to_cog, to_zarr
 from xcloudfree.io.ledger import Ledger
 from xcloudfree.kernels.windows import Halo
 from xcloudfree.methods import stages
@@ -211,7 +211,7 @@ def recorded(ds: xr.Dataset, path: Path) -> list[tuple[int, ...]]:
 def test_memory_is_that_of_a_strip_also_while_the_scene_is_summed_up(
     tmp_path: Path, name: str, ahead: int, request: pytest.FixtureRequest
 ) -> None:
-    source = Series(DATES, 40, 8)
+    source = Series(DATES, 30, 8)
     lazy = around(source)
     with scheduler(name, request):
         back = to_zarr(dataset(lazy), tmp_path / "out.zarr", memory=NARROW, progress=False)
@@ -219,6 +219,22 @@ def test_memory_is_that_of_a_strip_also_while_the_scene_is_summed_up(
     assert source.most <= 3 * 4 + 1 + ahead
     assert max(source.reads.values()) <= 2 * 4  # where two strips and two groups of rows meet
     np.testing.assert_array_equal(back.B02, lazy)
+
+
+def test_blocks_that_all_cells_of_a_small_scene_need_are_no_sums(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streaming, "survey", lambda *_: pytest.fail("taken for sums"))
+    source = Series(DATES, 3, 3)
+    lazy: Any = source.array
+    for _ in range(2):
+        (lazy,) = map_windows(_core, [[lazy]], [Output(lazy.dtype)], lead=1, plan=Halo(SIDE + 1))
+    to_zarr(dataset(lazy), tmp_path / "out.zarr", progress=False)
+    assert set(source.reads.values()) == {1}
+
+
+def _core(window: np.ndarray, *, core: tuple[slice, slice]) -> tuple[np.ndarray, ...]:
+    return (window[:, *core],)
 
 
 def test_a_sum_that_is_not_small_is_not_held(
@@ -349,7 +365,7 @@ def counting(patch: pytest.MonkeyPatch, stage: Any, calls: Counter[str]) -> None
 def test_a_network_that_reads_other_dates_gives_the_same_on_a_cluster(tmp_path: Path) -> None:
     distributed = pytest.importorskip("distributed")
     model = xcf.models.create("carf-tiny", base="regression")
-    ds = to_zarr(series(3, 96).chunk(time=1, y=24, x=24), tmp_path / "scene.zarr", progress=False)
+    ds = to_zarr(series(3, 60).chunk(time=1, y=20, x=20), tmp_path / "scene.zarr", progress=False)
     lazy = ds.cloudfree.reconstruct(model=model)
     with dask.config.set(scheduler="sync"):
         to_zarr(lazy, tmp_path / "sync.zarr", progress=False)

@@ -168,13 +168,14 @@ def plan_mask_text(obj: Any, method: str, out: str) -> str:
     scene = read(obj)
     chunks = _chunks(scene)
     lead = int(np.prod([scene.source.sizes[d] for d in scene.lead], dtype=int))
-    verdicts = {v.name: v for v in describe.page(obj).masks}
+    told = describe.page(obj)
+    verdicts = {v.name: v for v in told.masks}
     fits = verdicts.get(method)
     state = "unknown" if fits is None else "ready" if fits.fits else fits.reason
     size = lead * scene.shape[0] * scene.shape[1]
     return "\n".join(
         [
-            f"scene       {describe.page(obj).title}",
+            f"scene       {told.title}",
             f"mask        {method}: {state}",
             f"blocks      {lead * len(chunks[0]) * len(chunks[1])}, one task each",
             f"output      {out}, {_bytes(size)} before compression",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
@@ -44,14 +45,14 @@ def share_work(
 
 
 def scene_wide(
-    one: Collection[Any], other: Collection[Any], tasks: Mapping[Any, Any]
+    one: Collection[Any], other: Collection[Any], tasks: Mapping[Any, Any], places: int
 ) -> list[set[Any]]:
     """Tasks that sum up a whole scene, as seen from two cells that are far apart.
 
     Both cells take the result of such a task in work of their own, and it needs some of what
-    only the one reads besides, and some of what only the other does. What needs the result of
-    another one comes after it. In a scene of so few blocks that everything is near everything,
-    tasks may be found that are no sums; whoever computes them must look at the size.
+    only the one reads besides, and some of what only the other does; and there are few of its
+    kind: in a scene of so few blocks that everything is near everything, blocks look like sums
+    otherwise. What needs the result of another one comes after it.
 
     Parameters
     ----------
@@ -59,6 +60,9 @@ def scene_wide(
         Blocks of two cells, the first and the last of a scene.
     tasks : mapping
         Nodes that both need.
+    places : int
+        Cells of one date; of the results of a kind there are at most half as many, told apart by
+        the last two numbers of a key.
 
     Returns
     -------
@@ -71,9 +75,12 @@ def scene_wide(
     >>> tasks = convert_legacy_graph(
     ...     {"a": (abs, 1), "b": (abs, 2), "sum": (sum, ["a", "b"]), "scaled": (abs, "sum"),
     ...      "out a": (max, "a", "scaled"), "out b": (max, "b", "scaled")})
-    >>> scene_wide(["out a"], ["out b"], tasks)
+    >>> scene_wide(["out a"], ["out b"], tasks, places=2)
     [{'scaled'}]
     """
+    kinds: dict[Any, set[Any]] = defaultdict(set)
+    for key in tasks:
+        kinds[_kind(key)].add(key[-2:] if isinstance(key, tuple) else key)
     found: set[Any] = set()
     while True:
         cells = [reached(keys, tasks, found) for keys in (one, other)]
@@ -82,7 +89,11 @@ def scene_wide(
             {d for key in cell - both for d in tasks[key].dependencies if d in both}
             for cell in cells
         ]
-        candidates = {key for key in taken[0] & taken[1] if isinstance(tasks[key], Task)}
+        candidates = {
+            key
+            for key in taken[0] & taken[1]
+            if isinstance(tasks[key], Task) and 2 * len(kinds[_kind(key)]) <= places
+        }
         near = [reached(keys, tasks, found | candidates) for keys in (one, other)]
         ends = near[0] - near[1], near[1] - near[0]
         new = set()
@@ -133,6 +144,10 @@ def paths(keys: Iterable[Any], tasks: Mapping[Any, Any]) -> dict[Any, int]:
 def without(tasks: Mapping[Any, Any], known: Iterable[Any]) -> dict[Any, Any]:
     """The nodes, with nothing in the place of some of them."""
     return {**tasks, **{key: DataNode(key, None) for key in known}}
+
+
+def _kind(key: Any) -> Any:
+    return key[0] if isinstance(key, tuple) else key
 
 
 def _in_order(found: set[Any], tasks: Mapping[Any, Any]) -> list[set[Any]]:

@@ -141,7 +141,7 @@ def stream(
         if not todo:
             continue
         if sums and head != before:
-            scene.survey(head, list(strips(grid.places, held, size)), surveying)
+            sums = scene.survey(head, list(strips(grid.places, held, size)), surveying)
             before = head
         graph, keys = scene.graph([index for place in todo for index in place], store)
         key_of = {index: key for key, index in keys.items()}
@@ -215,7 +215,7 @@ class _Scene:
             if counts[k] > 1
         }
         tasks, _ = tasks_of(self.whole, set().union(*ends, *beside.values()))
-        levels = scene_wide(*ends, tasks)
+        levels = scene_wide(*ends, tasks, prod(self.grid.places))
         known = set().union(*levels)
         together = [k for k, other in beside.items() if share_work(ends[0], other, tasks, known)]
         return tuple(together), bool(levels)
@@ -236,20 +236,24 @@ class _Scene:
         head: Index,
         order: Sequence[Sequence[Index]],
         surveying: Callable[[int], Callable[[], None]] | None,
-    ) -> None:
-        """Compute the sums over the scene that cells need, and put them into the graph."""
+    ) -> bool:
+        """Compute the sums over the scene that cells need, and put them into the graph.
+
+        False if they are too large.
+        """
         ends = self._ends(head)
         tasks, requests = tasks_of(self.whole, set().union(*ends))
-        levels = scene_wide(*ends, tasks)
+        levels = scene_wide(*ends, tasks, prod(self.grid.places))
         hollow = without(tasks, set().union(*levels))
         cell = sum(paths(ends[0], hollow)[key] for key in ends[0])
         step = surveying(len(levels) * len(order)) if surveying else _nothing
         for sums in levels:
             found = survey(tasks, requests, sums, cell, order, self.ahead, self.client, step)
             if not found:
-                return
+                return False
             tasks |= {key: DataNode(key, value) for key, value in found.items()}
             self.whole = with_values(self.whole, found)
+        return True
 
     def _ends(self, head: Index) -> tuple[Collection[Any], Collection[Any]]:
         """Blocks of the first and of the last cell."""

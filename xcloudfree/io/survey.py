@@ -74,6 +74,7 @@ def survey(
         missing[key] = len(below)
         for d in below:
             above[d].append(key)
+    parts |= {key for key, count in missing.items() if not count}
 
     def held(key: Any) -> bool:
         return key in sums or any(missing[k] for k in above[key])
