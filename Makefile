@@ -15,11 +15,10 @@ test: $(READY)  ## all tests but the slow ones
 test-slow: $(READY)  ## exactness of every block of every variant, about an hour on 2 cores
 	$(BIN)/python -m pytest -m slow
 
+PICKED = $(if $(PARTS),-k "$(PARTS)")
 TORCH = torch==$$(sed -n 's/^torch==//p' constraints.txt)
 
-TESTS ?= tests  # of test-lowest and test-without-torch
-
-test-lowest:  ## with the lowest versions that pyproject.toml allows (of torch: the one of constraints.txt)
+test-lowest:  ## with the lowest versions that pyproject.toml allows (of torch: the one of constraints.txt); PARTS="60_io"
 	$(PYTHON) -m venv --clear .venv-lowest
 	.venv-lowest/bin/python -m pip install --quiet --constraint constraints.txt uv $(TORCH)
 	.venv-lowest/bin/uv pip compile --quiet --resolution lowest-direct --override tests/without-torch.txt \
@@ -27,14 +26,15 @@ test-lowest:  ## with the lowest versions that pyproject.toml allows (of torch: 
 	  --output-file .venv-lowest/lowest.txt pyproject.toml
 	.venv-lowest/bin/python -m pip install --quiet --requirement .venv-lowest/lowest.txt
 	.venv-lowest/bin/python -m pip install --quiet --no-deps --editable .
-	.venv-lowest/bin/python -m pytest -m "not slow" -p no:cacheprovider $(TESTS)
+	.venv-lowest/bin/python -m pytest -m "not slow" -p no:cacheprovider tests $(PICKED)
 
 test-without-torch:  ## PYTHON=python3.13: all that needs no torch, of which a new Python may have no build
 	$(PYTHON) -m venv --clear .venv-without-torch
 	.venv-without-torch/bin/python -m pip install --quiet --constraint constraints.txt uv
 	.venv-without-torch/bin/uv pip install --quiet --python .venv-without-torch/bin/python \
 	  --override tests/without-torch.txt --constraint constraints.txt --editable ".[demo]" --group test
-	.venv-without-torch/bin/python -m pytest -m "not slow" -p no:cacheprovider $(TESTS) xcloudfree/kernels
+	.venv-without-torch/bin/python -m pytest -m "not slow" -p no:cacheprovider $(PICKED) \
+	  tests xcloudfree/kernels
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -53,7 +53,7 @@ docs: $(READY) .venv/.docs  ## the site in out/docs; every example and notebook 
 
 bench: $(READY)  ## figures of docs/benchmarks.md, half an hour; PARTS="graph or clouds", BENCH=quick
 	$(BIN)/python -m pytest -q tests/benchmarks -m "" -p no:cacheprovider -o tmp_path_retention_policy=none \
-	  $(if $(PARTS),-k "$(PARTS)")
+	  $(PICKED)
 
 weights: $(READY)  ## fit and judge the demonstration weights; needs XCLOUDFREE_DATA
 	$(BIN)/python examples/demo_weights.py fit

@@ -77,12 +77,12 @@ def ship(keep, metrics):
     Model(spec, model.network).save(WEIGHTS / f"{SHIPPED}.safetensors")
 
 
-def judged(name, keep, dates):
+def judged(name, keep, dates, gaps=(0, 15, 30, 45)):
     """Figures of all methods on clear dates of a site, hidden under clouds of others or wholly."""
     series, model = site(name), fitted(name, keep)
     bands = [n for n in series.data_vars if n.startswith("B")]
     cases = xcf.benchmarking.hidden_dates(
-        series, region=name, gaps=(0, 15, 30, 45), kinds=("partial", "full"), count=dates
+        series, region=name, gaps=gaps, kinds=("partial", "full"), count=dates
     )
     methods = {rival: rival for rival in RIVALS} | {LABEL: model.for_bands(bands)}
     return xcf.benchmark(cases, methods, folder=keep / "records")
@@ -92,7 +92,7 @@ def tables(results):
     """The figures of each site, and of all the cells how many the network wins."""
     lines = []
     for name, result in results.items():
-        count = int((result.kind == "full").sum()) // 4
+        count = int((result.kind == "full").sum()) // len(set(result.gap.values.tolist()))
         lines.append(f"**{name}**, fitted on the other two; {count} dates.")
         for metric in ("psnr", "mae"):
             lines.append(f"{xcf.benchmarking.NAMES[metric]} of the hidden pixels:")

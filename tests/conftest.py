@@ -20,7 +20,8 @@ WITHOUT_TORCH = find_spec("torch") is None
 """Masks, classical methods, catalogs and storage need none; they are tested without it too."""
 
 NEEDS_TORCH = re.compile(
-    r"^(import|from) (torch|tests\.goldens|xcloudfree\.(demo|inference|models|train))"
+    r"^(import|from) (torch|tests\.(benchmarks|goldens))"
+    r"|^(import|from) xcloudfree\.(demo|inference|models|train)"
     r"|^from xcloudfree import .*\b(demo|models)\b",
     re.MULTILINE,
 )

@@ -8,6 +8,7 @@ import sys
 import traceback
 
 import huggingface_hub
+import huggingface_hub.constants
 import numpy as np
 import pystac
 import pytest

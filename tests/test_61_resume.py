@@ -18,6 +18,7 @@ import dask.array as da
 import numpy as np
 import pytest
 import xarray as xr
+import zarr.storage
 
 from xcloudfree.exceptions import DataError
 from xcloudfree.io import layout, open_zarr, streaming, to_zarr, zarr_store
@@ -107,6 +108,8 @@ def run_until_killed(path: str, moment: str) -> None:
 def test_second_call_after_a_kill_gives_the_bytes_of_an_undisturbed_run(
     tmp_path: Path, undisturbed: dict[str, bytes], moment: str
 ) -> None:
+    if moment == "inside a file" and not hasattr(zarr.storage._local, "_atomic_write"):
+        pytest.skip("this zarr does not write beside a file and rename")
     store = tmp_path / "out.zarr"
     child = subprocess.run([sys.executable, "-c", CHILD, str(store), moment], cwd=ROOT, check=False)
     assert child.returncode == -signal.SIGKILL
