@@ -335,3 +335,9 @@ def test_shipped_weights_are_small_and_describe_themselves():
         assert all(torch.isfinite(p).all() for p in model.network.parameters())
         assert np.isfinite(list(model.spec.metrics.values())).all()
         assert model.spec.metrics
+
+
+def test_a_saved_model_is_as_open_as_any_other_file(tmp_path):
+    (tmp_path / "other").write_text("")
+    saved = xcf.models.create("carf-tiny").save(tmp_path / "mine.safetensors")
+    assert saved.stat().st_mode == (tmp_path / "other").stat().st_mode

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as as_bytes
 from torch import Tensor, nn
 
 from xcloudfree.exceptions import ModelError, WeightsError
@@ -216,7 +216,8 @@ class Model:
         if path.is_dir():
             raise WeightsError(f"{path} is a folder; call save() with the name of a file in it")
         partial = path.with_name(f"{path.name}.{uuid4().hex}.partial")
-        save_file(state, partial, metadata={"xcloudfree": self.spec.to_json()})
+        # save_file would make it readable for its owner alone
+        partial.write_bytes(as_bytes(state, metadata={"xcloudfree": self.spec.to_json()}))
         return partial.replace(path)
 
     def push_to_hub(self, repo_id: str, *, private: bool = False, token: str | None = None) -> str:
