@@ -100,8 +100,7 @@ def _catalog(folder, monkeypatch, level="BOA"):
     """A catalog here in place of whatever address a page names; a file of weights beside it."""
     scene = xcf.datasets.simulate_scene((64, 64), dates=3, cover=0.3, seed=2, level=level)
     if level == "BOA":
-        scene["SCL"] = xr.where(scene.B02 > 0.25, 9, 4).astype("uint8")
-        scene["SCL"].attrs["grid_mapping"] = "spatial_ref"
+        scene["SCL"] = _classes(scene)
         start = xcf.models.create(
             "carf-tiny", optical_bands=LEVEL_2A, level="BOA", sar_quantity="gamma0", base="prior"
         )
@@ -117,6 +116,17 @@ def _catalog(folder, monkeypatch, level="BOA"):
 
         monkeypatch.setattr(xcf.stac, "load", stand_in)
         yield {"url": local.url}
+
+
+def _classes(scene):
+    classes = xr.where(scene.B02 > 0.25, 9, 4).astype("uint8")
+    return classes.assign_attrs(grid_mapping="spatial_ref")
+
+
+@contextmanager
+def _series(folder, monkeypatch):
+    scene = xcf.datasets.simulate_scene((64, 64), dates=4, cover=0.3, seed=2, level="BOA")
+    yield {"ds": scene.assign(SCL=_classes(scene))}
 
 
 @contextmanager
@@ -189,4 +199,5 @@ PREPARED = {
     "docs/guides/sen12mscr.md": _sen12mscr,
     "docs/guides/large_areas.md": _stored,
     "docs/guides/checkpoints.md": _checkpoint,
+    "xcloudfree/models/weights/carf-series-l2a-demo.md": _series,
 }
