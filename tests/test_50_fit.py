@@ -9,7 +9,8 @@ import xcloudfree as xcf
 from tests.field import QUICK, fields
 from xcloudfree.bands import S2_BANDS
 from xcloudfree.exceptions import DataError, MissingBandError, ModelError
-from xcloudfree.train.samples import PatchSamples, pair
+from xcloudfree.train.pairs import pair
+from xcloudfree.train.samples import PatchSamples
 
 
 @pytest.fixture(scope="module")

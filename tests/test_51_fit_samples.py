@@ -7,8 +7,9 @@ import xcloudfree as xcf
 from tests.field import QUICK, fields
 from xcloudfree.exceptions import DataError
 from xcloudfree.train import Recipe
+from xcloudfree.train.pairs import pair
 from xcloudfree.train.reading import Chunks, Kept
-from xcloudfree.train.samples import PatchSamples, pair
+from xcloudfree.train.samples import PatchSamples
 
 
 def drawn(ds, size=6, **options):

@@ -104,11 +104,8 @@ def _judge(scene: Scene, name: str, spec: ModelSpec) -> Verdict:
             check_fitness(scene, spec)
             scene.calibration()
             scene.sar_calibration()
-            if (spec.context or spec.dates > 1) and scene.source.sizes.get("time", 1) < 2:
-                raise DataError(
-                    f"model {name!r} reads several dates and the data has one; load more with "
-                    'xcloudfree.stac.load(..., datetime="2025-05/2025-07")'
-                )
+            if spec.context or spec.dates > 1:
+                _need_dates(scene, f"model {name!r}")
         except CloudFreeError as error:
             return Verdict(name, str(error))
     return Verdict(name, remarks=tuple(str(w.message) for w in caught))
@@ -139,11 +136,16 @@ def _judge_method(scene: Scene, method: Method) -> Verdict:
         if method.polarisations:
             scene.need_sar(method.polarisations, f"method {method.name!r}")
             scene.sar_calibration()
-        if method.temporal and scene.source.sizes.get("time", 1) < 2:
-            raise DataError(
-                f"method {method.name!r} reads several dates and the data has one; load more "
-                'with xcloudfree.stac.load(..., datetime="2025-05/2025-07")'
-            )
+        if method.temporal:
+            _need_dates(scene, f"method {method.name!r}")
     except CloudFreeError as error:
         return Verdict(method.name, str(error))
     return Verdict(method.name)
+
+
+def _need_dates(scene: Scene, why: str) -> None:
+    if scene.source.sizes.get("time", 1) < 2:
+        raise DataError(
+            f"{why} reads several dates and the data has one; load more with "
+            'xcloudfree.stac.load(..., datetime="2025-05/2025-07")'
+        )

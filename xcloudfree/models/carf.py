@@ -17,7 +17,7 @@ from torch.nn import functional
 from xcloudfree.kernels.context import NAMES, SIDES, STEADY, scaled_planes
 from xcloudfree.models.attention import SwinBlock
 from xcloudfree.models.config import NetworkConfig, through_convolutions, through_window
-from xcloudfree.models.other_dates import LARGEST, WIDTHS, around, estimate, spread
+from xcloudfree.models.other_dates import WIDTHS, around, estimate, visible
 from xcloudfree.models.parts import CrossGate, DenseBlock, pad_to_multiple
 
 
@@ -267,10 +267,8 @@ class Carf(nn.Module):
         if c.filled and context is not None:
             base, size = estimate(context, c.context, c.base, base)
         seen = [base]
-        if size is not None and mask is not None:  # what clouds show hints at nothing below them
-            shown = (mask <= 0.5).to(optical.dtype)
-            anomaly = shown * ((optical - base) / size).clamp(-LARGEST, LARGEST)
-            nearby = [spread(anomaly, shown, width) for width in WIDTHS]
+        if size is not None and mask is not None:
+            anomaly, nearby = visible(optical, base, size, mask)
             seen += [anomaly, *(plane for pair in nearby for plane in pair)]
             share = torch.stack([mean for mean, _ in nearby])
             beside = (STEADY * self.nearby[:, None, :, None, None] * share).sum(0)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from xcloudfree.kernels.context import NAMES, SIDES, STEADY, scaled_planes
+from xcloudfree.kernels.context import NAMES, SIDES, STEADY
 from xcloudfree.models.carf import Carf, CarfConfig
-from xcloudfree.models.other_dates import LARGEST, WIDTHS, estimate, spread
+from xcloudfree.models.other_dates import WIDTHS, apart, estimate, parts_of, visible
 from xcloudfree.models.parts import pad_to_multiple
 
 UNKNOWN = 0.1
@@ -111,9 +111,7 @@ class CarfBandwise(Carf):
             raise ValueError("this network reads both: network(optical, sar, mask=, context=)")
         n, bands, height, width = optical.shape
         base, size = estimate(context, c.context, c.base, self.unknown.expand_as(optical))
-        shown = (mask <= 0.5).to(optical.dtype)
-        anomaly = shown * ((optical - base) / size).clamp(-LARGEST, LARGEST)
-        around = [spread(anomaly, shown, sigma) for sigma in WIDTHS]
+        anomaly, around = visible(optical, base, size, mask)
         near = torch.stack([mean for mean, _ in around])
         different, beside = _differences(context, c.context, base, size)
         alone = torch.stack([base, STEADY * size, anomaly, *near, *different], 2)
@@ -135,16 +133,12 @@ def _differences(
     context: Tensor, names: tuple[str, ...], base: Tensor, size: Tensor
 ) -> tuple[list[Tensor], list[Tensor]]:
     """Differences from the base (n, bands, h, w), 0 where unknown; what is known, and ages."""
-    bands, start = base.shape[1], 0
+    bands = base.shape[1]
     different, beside = [], []
-    for name in names:
-        stop = start + scaled_planes((name,), bands)
-        part = context[:, start:stop]
+    for name, part in parts_of(context, names, bands).items():
         known = part[:, -1:]
         beside.append(known)
         if name != "regression":
             beside += [part[:, bands : bands + 1]] * (name in SIDES)
-            apart = ((part[:, :bands] - base) / size).clamp(-LARGEST, LARGEST)
-            different.append(torch.where(known > 0, apart, 0))
-        start = stop
+            different.append(torch.where(known > 0, apart(part[:, :bands], base, size), 0))
     return different, beside

@@ -6,13 +6,10 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as as_bytes
 from torch import Tensor, nn
 
 from xcloudfree.exceptions import ModelError, WeightsError
@@ -20,6 +17,7 @@ from xcloudfree.kernels.context import scale
 from xcloudfree.kernels.normalisation import PRESETS
 from xcloudfree.models import networks
 from xcloudfree.models.spec import ModelSpec
+from xcloudfree.models.weights_file import check, read_tensors, write_tensors
 
 
 class Model:
@@ -184,8 +182,7 @@ class Model:
             raise ModelError(
                 f"the bands are {tuple(optical_bands)}; call for_bands([...]) with some of {known}"
             )
-        with torch.random.fork_rng(devices=[]):
-            network = networks.build(spec.architecture, dict(spec.options))
+        network = _unfilled(spec)
         network.load_state_dict(self.network.state_dict())
         return Model(spec, network)
 
@@ -208,17 +205,12 @@ class Model:
             If the path is a folder, or lies in none.
         """
         path = Path(path)
-        state = {
-            k: v.detach().cpu().contiguous().clone() for k, v in self.network.state_dict().items()
-        }
         if not path.parent.is_dir():
             raise WeightsError(f"there is no folder {path.parent}; make it and call save() again")
         if path.is_dir():
             raise WeightsError(f"{path} is a folder; call save() with the name of a file in it")
-        partial = path.with_name(f"{path.name}.{uuid4().hex}.partial")
-        # save_file would make it readable for its owner alone
-        partial.write_bytes(as_bytes(state, metadata={"xcloudfree": self.spec.to_json()}))
-        return partial.replace(path)
+        metadata = {"xcloudfree": self.spec.to_json()}
+        return write_tensors(path, self.network.state_dict(), metadata)
 
     def push_to_hub(self, repo_id: str, *, private: bool = False, token: str | None = None) -> str:
         """Publish on the Hugging Face Hub, with a model card made from the specification.
@@ -260,15 +252,14 @@ class Model:
             If the file is absent, truncated, a pickle, or does not fit its own specification.
         """
         path = Path(path)
-        metadata, state = _read_tensors(path)
+        metadata, state = read_tensors(path)
         if "xcloudfree" not in metadata:
             raise WeightsError(
                 f"{path} holds tensors but no specification; "
                 f"write it with model.save({str(path)!r})"
             )
         spec = ModelSpec.from_json(metadata["xcloudfree"])
-        with torch.random.fork_rng(devices=[]):  # initial weights that are replaced at once
-            network = networks.build(spec.architecture, dict(spec.options))
+        network = _unfilled(spec)
         try:
             network.load_state_dict(state)
         except RuntimeError as error:
@@ -276,51 +267,11 @@ class Model:
                 f"{path} does not fit the network that it names, {spec.architecture}: {error}; "
                 f"write it again with model.save({str(path)!r})"
             ) from error
-        _check(path, spec, network)
+        check(path, spec, network)
         return cls(spec, network)
 
 
-def _check(path: Path, spec: ModelSpec, network: nn.Module) -> None:
-    """The specification must tell the truth about the network, and the weights must be numbers."""
-    for name, (good, known) in spec.choices().items():
-        if not good:
-            raise WeightsError(
-                f"{path} names {name} {getattr(spec, name)!r}, which may hold {known}; set that in "
-                f"model.spec and write it again with model.save({str(path)!r})"
-            )
-    config: Any = network.config
-    held = network.state_dict().values()
-    claims = {
-        **{name: (getattr(spec, name), value) for name, value in config.declared().items()},
-        "optical bands": (len(spec.optical_bands), config.optical_bands),
-        "polarisations": (len(spec.polarisations), config.sar_bands),
-        "normalisation": (config.reads(PRESETS[spec.normalisation]), True),
-        # buffers as well: a statistic of batch normalisation that is no number spoils all
-        "finite weights": (all(bool(t.isfinite().all()) for t in held), True),
-    }
-    wrong = [name for name, (said, true) in claims.items() if said != true]
-    if wrong:
-        raise WeightsError(
-            f"{path} contradicts its network in {', '.join(wrong)}; "
-            f"write it again with model.save({str(path)!r})"
-        )
-
-
-def _read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    if not path.is_file():
-        raise WeightsError(f"there is no file {path}; see the names in xcloudfree.models.list()")
-    head = path.open("rb").read(9)
-    if head[8:] != b"{" and (head[:2] == b"PK" or head[:1] == b"\x80"):
-        raise WeightsError(
-            f"{path} is a pickle, which can run any code when read, so it is not opened; where you "
-            "trust it, build a model with xcloudfree.models.create(name), load the tensors into "
-            "model.network and write them with model.save(path)"
-        )
-    try:
-        with safe_open(path, framework="pt") as file:
-            return dict(file.metadata() or {}), {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(
-            f"{path} is truncated or no safetensors file ({error}); "
-            f"copy it again, or write it with model.save({str(path)!r})"
-        ) from error
+def _unfilled(spec: ModelSpec) -> nn.Module:
+    """A network with initial weights that are replaced at once."""
+    with torch.random.fork_rng(devices=[]):
+        return networks.build(spec.architecture, dict(spec.options))

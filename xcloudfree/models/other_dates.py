@@ -39,6 +39,61 @@ def around() -> int:
     return max(math.ceil(3 * width) for width in WIDTHS)
 
 
+def parts_of(context: Tensor, names: Sequence[str], bands: int) -> dict[str, Tensor]:
+    """Cut what other dates show into its parts.
+
+    Parameters
+    ----------
+    context : Tensor
+        (n, planes, h, w), from :func:`xcloudfree.kernels.context.scale`.
+    names : sequence of str
+        Its parts in order.
+    bands : int
+        Of the image.
+
+    Returns
+    -------
+    dict of str to Tensor
+        Views, (n, planes of the part, h, w).
+
+    Examples
+    --------
+    >>> parts = parts_of(torch.zeros(1, 7, 2, 2), ("before", "median"), 2)
+    >>> {name: part.shape[1] for name, part in parts.items()}
+    {'before': 4, 'median': 3}
+    """
+    sizes = [scaled_planes((name,), bands) for name in names]
+    return dict(zip(names, context.split(sizes, 1), strict=True))
+
+
+def apart(values: Tensor, base: Tensor, size: Tensor) -> Tensor:
+    """How far values are from the base, in its deviations, at most :data:`LARGEST` of them."""
+    return ((values - base) / size).clamp(-LARGEST, LARGEST)
+
+
+def visible(
+    optical: Tensor, base: Tensor, size: Tensor, mask: Tensor
+) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+    """What the date itself shows beside the base; what clouds show hints at nothing below them.
+
+    Parameters
+    ----------
+    optical, base, size : Tensor
+        Cloudy reflectance, and what :func:`estimate` returns, (n, bands, h, w).
+    mask : Tensor
+        1 where occluded, (n, 1, h, w).
+
+    Returns
+    -------
+    tuple of (Tensor, list of tuple of Tensor)
+        :func:`apart` from the base, 0 where occluded; and of that for each of :data:`WIDTHS` what
+        :func:`spread` returns.
+    """
+    shown = (mask <= 0.5).to(optical.dtype)
+    anomaly = shown * apart(optical, base, size)
+    return anomaly, [spread(anomaly, shown, width) for width in WIDTHS]
+
+
 def spread(values: Tensor, shown: Tensor, width: float) -> tuple[Tensor, Tensor]:
     """Gaussian mean of the values around each pixel, drawn to 0 where few are known.
 
@@ -104,11 +159,8 @@ def estimate(
     >>> round(float(line), 3)
     0.35
     """
-    bands, parts, start = other.shape[1], {}, 0
-    for name in names:
-        stop = start + scaled_planes((name,), bands)
-        parts[name] = context[:, start:stop]
-        start = stop
+    bands = other.shape[1]
+    parts = parts_of(context, names, bands)
     sides = [parts[name] for name in SIDES if name in parts]
     mean, size = other, torch.full_like(other, 1 / STEADY)
     for side in sides:

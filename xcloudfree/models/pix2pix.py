@@ -1,4 +1,4 @@
-"""Generators and discriminator of pix2pix, on which both adversarial networks are built.
+"""U-Net and discriminator of pix2pix, on which both adversarial networks are built.
 
 Isola et al. (2017), Image-to-Image Translation with Conditional Adversarial Networks, CVPR. All of
 them read and return values from -1 to 1.
@@ -94,7 +94,7 @@ class UNet(nn.Module):
             for depth, width in enumerate(widths)
         )
         self.dropped = range(4, last)
-        _initialise(self)
+        initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (n, channels_in, h, w), any h and w, to (n, channels_out, h, w)."""
@@ -114,122 +114,6 @@ class UNet(nn.Module):
         return torch.tanh(x)[..., :height, :width]
 
 
-class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions around which the features also pass unchanged."""
-
-    def __init__(self, features: int, dropout: float) -> None:
-        super().__init__()
-        self.dropout = dropout
-        self.first = _normed(nn.Conv2d(features, features, 3, bias=False))
-        self.second = _normed(nn.Conv2d(features, features, 3, bias=False))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Refine (n, features, h, w), at least two cells in each direction."""
-        y = functional.relu(self.first(_reflected(x, 1)))
-        y = functional.dropout(y, self.dropout, self.training)
-        return x + self.second(_reflected(y, 1))
-
-
-class Doubling(nn.ConvTranspose2d):
-    """Transposed 3x3 convolution of stride 2, computed as a convolution of stride 1.
-
-    Row 2i of the answer is cell i times the middle tap; row 2i + 1 is cell i times the last tap
-    and cell i + 1 times the first; columns likewise. The transposed routines of the CPU's library
-    sum in an order that depends on the size of the input, so that tiles would differ by rounding.
-    """
-
-    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
-        """Map (n, channels, h, w) to (n, channels_out, 2 h, 2 w)."""
-        taps = x.new_zeros(2, 2, 3)  # of row 2i + p, from cell i + a, with tap k
-        taps[0, 0, 1] = taps[1, 0, 2] = taps[1, 1, 0] = 1
-        kernel = torch.einsum("pak,qbl,iokl->opqiab", taps, taps, self.weight).flatten(0, 2)
-        return functional.pixel_shuffle(
-            functional.conv2d(functional.pad(x, (0, 1, 0, 1)), kernel), 2
-        )
-
-
-class ResNetGenerator(nn.Module):
-    """Residual blocks at a quarter of the resolution; reads a bounded neighbourhood of each pixel.
-
-    Parameters
-    ----------
-    channels_in, channels_out : int
-        Channels of input and output.
-    features : int
-        Channels at full resolution; four times as many in the blocks.
-    blocks : int
-        Residual blocks.
-    dropout : float
-        Share of the values that are dropped inside each block while fitting.
-    """
-
-    def __init__(
-        self,
-        channels_in: int,
-        channels_out: int,
-        features: int = 64,
-        blocks: int = 9,
-        *,
-        dropout: float = 0.5,
-    ) -> None:
-        super().__init__()
-        f = features
-        self.enter = _normed(nn.Conv2d(channels_in, f, 7, bias=False))
-        self.down = nn.ModuleList(
-            _normed(nn.Conv2d(n * f, 2 * n * f, 3, 2, 1, bias=False)) for n in (1, 2)
-        )
-        self.blocks = nn.Sequential(*(ResidualBlock(4 * f, dropout) for _ in range(blocks)))
-        self.up = nn.ModuleList(
-            _normed(Doubling(2 * n * f, n * f, 3, 2, 1, output_padding=1, bias=False))
-            for n in (2, 1)
-        )
-        self.leave = nn.Conv2d(f, channels_out, 7)
-        _initialise(self)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (n, channels_in, h, w), any h and w, to (n, channels_out, h, w)."""
-        height, width = x.shape[-2:]
-        x = pad_to_multiple(x, 4)
-        # a reflection by one cell at a quarter of the resolution needs two cells
-        x = _extend(x, max(0, 8 - x.shape[-2]), max(0, 8 - x.shape[-1]))
-        x = functional.relu(self.enter(_reflected(x, 3)))
-        for half in self.down:
-            x = functional.relu(half(x))
-        x = self.blocks(x)
-        for half in self.up:
-            x = functional.relu(half(x))
-        return torch.tanh(self.leave(_reflected(x, 3)))[..., :height, :width]
-
-
-def through_resnet(low: int, high: int, blocks: int) -> tuple[int, int]:
-    """Pixels of the input that decide an interval of the output of :class:`ResNetGenerator`.
-
-    Parameters
-    ----------
-    low, high : int
-        First and last pixel of the output along one axis.
-    blocks : int
-        Residual blocks.
-
-    Returns
-    -------
-    tuple of int
-        First and last pixel of the input.
-
-    Examples
-    --------
-    >>> through_resnet(0, 3, blocks=9)
-    (-82, 86)
-    """
-    low, high = low - 3, high + 3  # 7x7
-    for _ in range(2):  # transposed: pixel 2i comes from cell i, pixel 2i + 1 from i and i + 1
-        low, high = low // 2, -(-high // 2)
-    low, high = low - 2 * blocks, high + 2 * blocks  # two 3x3 each
-    for _ in range(2):  # cell i of a convolution of stride 2 reads pixels 2i - 1 to 2i + 1
-        low, high = 2 * low - 1, 2 * high + 1
-    return low - 3, high + 3
-
-
 class PatchDiscriminator(nn.Module):
     """Judge for overlapping patches of 70 px whether an image is real, given a condition.
 
@@ -246,11 +130,11 @@ class PatchDiscriminator(nn.Module):
         f = features
         self.enter = nn.Conv2d(channels, f, 4, 2, 1)
         self.stages = nn.ModuleList(
-            _normed(nn.Conv2d(n * f, 2 * n * f, 4, 1 if n == 4 else 2, 1, bias=False))
+            normed(nn.Conv2d(n * f, 2 * n * f, 4, 1 if n == 4 else 2, 1, bias=False))
             for n in (1, 2, 4)
         )
         self.leave = nn.Conv2d(8 * f, 1, 4, 1, 1)
-        _initialise(self)
+        initialise(self)
 
     def forward(self, condition: Tensor, image: Tensor) -> Tensor:
         """Probability that each patch is real.
@@ -296,7 +180,7 @@ class PatchDiscriminator(nn.Module):
         return self.leave(x)
 
 
-def _normed(conv: nn.Conv2d | nn.ConvTranspose2d) -> nn.Sequential:
+def normed(conv: nn.Conv2d | nn.ConvTranspose2d) -> nn.Sequential:
     """A convolution and batch normalisation."""
     layers = nn.Sequential()
     layers.add_module("conv", conv)
@@ -304,15 +188,7 @@ def _normed(conv: nn.Conv2d | nn.ConvTranspose2d) -> nn.Sequential:
     return layers
 
 
-def _reflected(x: Tensor, cells: int) -> Tensor:
-    return functional.pad(x, (cells,) * 4, mode="reflect")
-
-
-def _extend(x: Tensor, below: int, right: int) -> Tensor:
-    return functional.pad(x, (0, right, 0, below), mode="replicate") if below or right else x
-
-
-def _initialise(network: nn.Module) -> None:
+def initialise(network: nn.Module) -> None:
     """Initial weights of the publication: normal with a standard deviation of 0.02."""
     for module in network.modules():
         if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):

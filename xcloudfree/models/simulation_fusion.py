@@ -13,13 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from xcloudfree.models.config import NetworkConfig
-from xcloudfree.models.pix2pix import (
-    PatchDiscriminator,
-    ResNetGenerator,
-    UNet,
-    through_resnet,
-)
+from xcloudfree.models.pix2pix import PatchDiscriminator, UNet
 from xcloudfree.models.pix2pix_names import published_resnet_name, published_unet_name
+from xcloudfree.models.resnet_generator import ResNetGenerator, through_resnet
 
 
 @dataclass(frozen=True, kw_only=True)

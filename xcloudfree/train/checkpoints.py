@@ -6,14 +6,13 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from xcloudfree.exceptions import DataError, WeightsError
+from xcloudfree.models.weights_file import write_tensors
 
 NAME = "checkpoint.safetensors"
 """File in the folder that the user names."""
@@ -39,13 +38,9 @@ def write(folder: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any])
         The file.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f"{NAME}.{uuid4().hex}.partial"
-    whole = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
-    save_file(whole, partial, metadata={"fit": json.dumps(about)})
     for left in folder.glob(f"{NAME}.*.partial"):  # of a run that was killed while writing
-        if left != partial:
-            left.unlink(missing_ok=True)
-    return partial.replace(folder / NAME)
+        left.unlink(missing_ok=True)
+    return write_tensors(folder / NAME, tensors, {"fit": json.dumps(about)})
 
 
 def read(folder: Path, identity: Mapping[str, Any]) -> tuple[Tensors, dict[str, Any]] | None:

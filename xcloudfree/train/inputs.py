@@ -18,9 +18,10 @@ from xcloudfree.models.model import Model
 from xcloudfree.models.spec import ModelSpec
 from xcloudfree.recognise import read
 from xcloudfree.scene import Scene
+from xcloudfree.train.pairs import pair
 from xcloudfree.train.partition import check_apart, regions, split
 from xcloudfree.train.recipe import Recipe
-from xcloudfree.train.samples import Array, Batch, PatchSamples, Samples, pair
+from xcloudfree.train.samples import Array, Batch, PatchSamples, Samples
 
 Target = str | xr.Dataset | Sequence[xr.Dataset] | None
 Given = tuple[Scene, Scene | None]

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
 from xcloudfree.exceptions import DataError
@@ -16,8 +15,8 @@ from xcloudfree.kernels.clouds import simulate_clouds
 from xcloudfree.kernels.mask import METHODS
 from xcloudfree.kernels.radiometry import Calibration
 from xcloudfree.models.spec import ModelSpec
-from xcloudfree.recognise import read
 from xcloudfree.scene import Scene
+from xcloudfree.train.pairs import paired_arrays, sample_names
 from xcloudfree.train.reading import Kept, Planes, cached, planes
 
 Array = NDArray[np.float32]
@@ -129,14 +128,14 @@ class PatchSamples:
         self.omit, kept = cloudy_targets == "omit", Kept()
         self.sources = []
         for number, (scene, truth) in enumerate(data):
-            arrays = self._arrays(scene, truth, mask)
+            arrays = paired_arrays(scene, truth, spec, self.bands, mask)
             height, width = arrays[0].shape[-2:]
             if min(height, width) < crop:
                 raise DataError(
                     f"patches of {height}x{width} px are smaller than the "
                     f"crop; call fit(..., crop={min(height, width)})"
                 )
-            names = _names(scene, arrays[0].shape[0])
+            names = sample_names(scene, arrays[0].shape[0])
             if cache is None:
                 cloudy, target, sar = (planes(a, kept) for a in arrays)
             else:
@@ -211,8 +210,8 @@ class PatchSamples:
             target = np.where(heard, target, np.float32(np.nan))
         flip, turns = bool(rng.integers(2)), int(rng.integers(4))
         images = (cloudy[:count], target[:count], sar)
-        cloudy, target, sar = (_symmetry(a, flip, turns) for a in images)
-        hidden = _symmetry(mask, flip, turns) | ~np.isfinite(cloudy).all(0)
+        cloudy, target, sar = (symmetry(a, flip, turns) for a in images)
+        hidden = symmetry(mask, flip, turns) | ~np.isfinite(cloudy).all(0)
         where = f"rows {y}:{rows.stop}, columns {x}:{columns.stop}"
         origin = f"dataset {number}, {source.names[sample]}, {where}"
         return cloudy, target, sar, hidden[None], origin
@@ -241,85 +240,6 @@ class PatchSamples:
                 "fit(..., recipe=Recipe(cloudy_targets='keep'))"
             )
 
-    def _arrays(
-        self, scene: Scene, truth: Scene, mask: str
-    ) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]:
-        """Cloudy reflectance, target and backscatter, each (sample, band, y, x)."""
-        why = f"fitting {self.spec.name!r} with fit(..., mask={mask!r})"
-        for part in (scene, truth):
-            part.need_optical(self.bands, why)
-        scene.need_sar(self.spec.polarisations, why)
-        arrays = (
-            scene.reflectance(self.bands),
-            truth.reflectance(self.bands),
-            scene.backscatter(self.spec.polarisations),
-        )
-        sizes = {a.shape[:-3] + a.shape[-2:] for a in arrays}
-        if len(sizes) > 1:
-            raise DataError(
-                f"scene, target and backscatter differ in shape ({sizes}); "
-                "bring them on one grid and the same dates, with truth.reindex_like(ds)"
-            )
-        for dim in scene.spatial:
-            here, there = (part.template().coords.get(dim) for part in (scene, truth))
-            if here is None or there is None:
-                continue
-            if here.dtype.kind in "fiu" and not np.allclose(here.values, there.values, rtol=1e-9):
-                raise DataError(
-                    f"scene and target lie on other ground: coordinates along {dim!r} differ; "
-                    "bring them on one grid, with truth.reindex_like(ds)"
-                )
-        return tuple(_samples(a, list(scene.lead)) for a in arrays)  # type: ignore[return-value]
-
-
-def pair(ds: xr.Dataset, target: str | xr.Dataset) -> tuple[Scene, Scene]:
-    """Scene and truth of one dataset.
-
-    Parameters
-    ----------
-    ds : Dataset
-        Cloudy Sentinel-2 with Sentinel-1, in any accepted form.
-    target : str or Dataset
-        Variable of `ds` with the cloud-free reflectance, or a Dataset in the form of `ds`.
-
-    Returns
-    -------
-    tuple of Scene
-
-    Raises
-    ------
-    DataError
-        If there is no such variable.
-    """
-    if not isinstance(target, str):
-        return read(ds), read(target)
-    if target not in ds:
-        raise DataError(
-            f"the data has no variable {target!r} with the cloud-free reflectance, but "
-            f"{list(map(str, ds.data_vars))}; call fit(..., target=...) with its name or a Dataset"
-        )
-    scene = read(ds.drop_vars(target))
-    declared = {} if scene.optical is None else scene.optical.arrays[0].attrs
-    truth = ds[target].assign_attrs(declared | ds[target].attrs)
-    return scene, read(truth.to_dataset(name="s2"))
-
-
-def _samples(array: xr.DataArray, lead: list[Any]) -> xr.DataArray:
-    bare = array.reset_coords(drop=True).drop_vars(list(array.coords), errors="ignore")
-    bare = bare.rename(dict(zip(bare.dims[-2:], ("y", "x"), strict=True)))
-    if len(lead) == 1:
-        return bare.rename({lead[0]: "sample"})
-    bare = bare.expand_dims("sample") if not lead else bare.stack(sample=lead, create_index=False)
-    return bare.transpose("sample", "band", ...)
-
-
-def _names(scene: Scene, count: int) -> tuple[str, ...]:
-    """What the samples are called along the dimension before the spatial ones."""
-    coordinates = scene.source.coords
-    if len(scene.lead) == 1 and scene.lead[0] in coordinates:
-        return tuple(f"{scene.lead[0]} {v}" for v in coordinates[scene.lead[0]].values)
-    return tuple(f"sample {i}" for i in range(count))
-
 
 def _looked_at(source: Source) -> range:
     """Samples that stand for the dataset: all, or evenly spaced ones of many."""
@@ -327,7 +247,7 @@ def _looked_at(source: Source) -> range:
     return range(0, count, -(-count // LOOKED_AT))
 
 
-def _symmetry(array: NDArray[Any], flip: bool, turns: int) -> NDArray[Any]:
+def symmetry(array: NDArray[Any], flip: bool, turns: int) -> NDArray[Any]:
     """One of the eight symmetries of the square; reflectance is physical and never changed."""
     array = array[..., ::-1] if flip else array
     return np.ascontiguousarray(np.rot90(array, turns, axes=(-2, -1)))

@@ -20,7 +20,7 @@ from xcloudfree.kernels.leave_out import Place, without
 from xcloudfree.models.spec import ModelSpec
 from xcloudfree.occlusion import Mask
 from xcloudfree.scene import Scene
-from xcloudfree.train.samples import Batch
+from xcloudfree.train.samples import Batch, symmetry
 from xcloudfree.train.series_clouds import Skies, Sky
 from xcloudfree.train.series_places import Series
 
@@ -221,7 +221,7 @@ class SeriesSamples:
         flip, turns = bool(rng.integers(2)), int(rng.integers(4))
         day = self.series[number].times[date].astype("datetime64[D]")
         origin = f"series {number}, {day}, view {index}"
-        return (*(_symmetry(a[:, *window], flip, turns) for a in planes), origin)
+        return (*(symmetry(a[:, *window], flip, turns) for a in planes), origin)
 
     def _stored(self, number: int, index: int, place: Place) -> View:
         if self.cache is None:
@@ -280,8 +280,3 @@ def _check_gaps(gaps: Sequence[float], spec: ModelSpec) -> None:
             f"gaps are {tuple(gaps)}; call fit(..., gaps=...) with some of {GAPS}"
             + ("" if "regression" in spec.context else " or other days, 0 or more")
         )
-
-
-def _symmetry(array: NDArray[np.generic], flip: bool, turns: int) -> NDArray[np.generic]:
-    array = array[..., ::-1] if flip else array
-    return np.ascontiguousarray(np.rot90(array, turns, axes=(-2, -1)))

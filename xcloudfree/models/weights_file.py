@@ -1,0 +1,117 @@
+"""Safetensors files: written whole or not at all, read without unpickling, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from xcloudfree.exceptions import WeightsError
+from xcloudfree.kernels.normalisation import PRESETS
+from xcloudfree.models.spec import ModelSpec
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> Path:
+    """Write a file beside its place, and give it its name when it is complete.
+
+    Parameters
+    ----------
+    path : Path
+        What it replaces, or a new name.
+    tensors : mapping of str to Tensor
+        On any device.
+    metadata : dict of str to str
+        What stands before them.
+
+    Returns
+    -------
+    Path
+        The file.
+    """
+    whole = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
+    partial = path.with_name(f"{path.name}.{uuid4().hex}.partial")
+    # save_file would make it readable for its owner alone
+    partial.write_bytes(save(whole, metadata=metadata))
+    return partial.replace(path)
+
+
+def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Metadata and tensors of a file; never unpickles anything.
+
+    Parameters
+    ----------
+    path : Path
+        A safetensors file.
+
+    Returns
+    -------
+    tuple of dict
+
+    Raises
+    ------
+    WeightsError
+        If it is absent, truncated or a pickle.
+    """
+    if not path.is_file():
+        raise WeightsError(f"there is no file {path}; see the names in xcloudfree.models.list()")
+    head = path.open("rb").read(9)
+    if head[8:] != b"{" and (head[:2] == b"PK" or head[:1] == b"\x80"):
+        raise WeightsError(
+            f"{path} is a pickle, which can run any code when read, so it is not opened; where you "
+            "trust it, build a model with xcloudfree.models.create(name), load the tensors into "
+            "model.network and write them with model.save(path)"
+        )
+    try:
+        with safe_open(path, framework="pt") as file:
+            return dict(file.metadata() or {}), {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(
+            f"{path} is truncated or no safetensors file ({error}); "
+            f"copy it again, or write it with model.save({str(path)!r})"
+        ) from error
+
+
+def check(path: Path, spec: ModelSpec, network: nn.Module) -> None:
+    """The specification must tell the truth about the network, and the weights must be numbers.
+
+    Parameters
+    ----------
+    path : Path
+        Where both were read, for messages.
+    spec : ModelSpec
+        What the file says.
+    network : torch.nn.Module
+        With the weights of the file.
+
+    Raises
+    ------
+    WeightsError
+        If they contradict each other.
+    """
+    for name, (good, known) in spec.choices().items():
+        if not good:
+            raise WeightsError(
+                f"{path} names {name} {getattr(spec, name)!r}, which may hold {known}; set that in "
+                f"model.spec and write it again with model.save({str(path)!r})"
+            )
+    config: Any = network.config
+    held = network.state_dict().values()
+    claims = {
+        **{name: (getattr(spec, name), value) for name, value in config.declared().items()},
+        "optical bands": (len(spec.optical_bands), config.optical_bands),
+        "polarisations": (len(spec.polarisations), config.sar_bands),
+        "normalisation": (config.reads(PRESETS[spec.normalisation]), True),
+        # buffers as well: a statistic of batch normalisation that is no number spoils all
+        "finite weights": (all(bool(t.isfinite().all()) for t in held), True),
+    }
+    wrong = [name for name, (said, true) in claims.items() if said != true]
+    if wrong:
+        raise WeightsError(
+            f"{path} contradicts its network in {', '.join(wrong)}; "
+            f"write it again with model.save({str(path)!r})"
+        )
