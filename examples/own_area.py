@@ -41,11 +41,14 @@ def network(series, options, name):
     """The network fitted on a series, or what was kept of an earlier call."""
     path = options.keep / f"{name}-{options.steps}-{options.learning_rate:g}.safetensors"
     if options.model != NAME:
-        path = path.with_stem(f"{options.model}-{path.stem}")
+        path = path.with_stem(f"{Path(options.model).stem}-{path.stem}")
     if path.is_file():
         return xcf.models.load(path)
     bands = [n for n in series.data_vars if n.startswith("B")]
-    start = xcf.models.create(options.model, optical_bands=bands, level="BOA")
+    if Path(options.model).is_file():
+        start = xcf.models.load(options.model, optical_bands=bands)
+    else:
+        start = xcf.models.create(options.model, optical_bands=bands, level="BOA")
     begun = time.perf_counter()
     model = fit(
         series,
@@ -94,7 +97,12 @@ def main():
     parser.add_argument("folder", type=Path)
     parser.add_argument("--before", type=np.datetime64, required=True)
     parser.add_argument("--keep", type=Path, default=Path("out/own-area"))
-    parser.add_argument("--model", default=NAME, help="carf-bandwise costs more and may gain more")
+    parser.add_argument(
+        "--model",
+        default=NAME,
+        help="name of a network, or a file of weights to go on from; carf-bandwise costs more and "
+        "may gain more",
+    )
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--dates", type=int, default=22)

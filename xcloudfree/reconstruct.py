@@ -135,6 +135,8 @@ def reconstruct(
             obj, method, mask=mask, dilate=dilate, shadow=shadow, halo=halo, blend=blend,
             uncertainty=uncertainty,
         )  # fmt: skip
+    if isinstance(model, str):
+        methods.check_known(model)
     from xcloudfree.models.cache import reference  # torch is needed from here on
 
     place = _chosen(device)

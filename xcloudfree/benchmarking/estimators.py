@@ -151,14 +151,10 @@ def resolve(method: Any) -> Estimate | Fit:
     if isinstance(method, str) and methods.known(method):
         return Reconstruct(method)
     if isinstance(method, (str, Path)) or hasattr(method, "spec"):
-        try:
-            out = Reconstruct(method)
-            out.fingerprint()
-        except ModelError as error:
-            raise ModelError(
-                f"{error}; benchmark(..., methods=[...]) takes besides {list(TRIVIAL)} and "
-                f"{methods.names()}"
-            ) from error
+        if isinstance(method, str):
+            methods.check_known(method, TRIVIAL)
+        out = Reconstruct(method)
+        out.fingerprint()
         return out
     if isinstance(method, Fit):
         return method

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
+from xcloudfree.benchmarking.result import check_names
 from xcloudfree.benchmarking.summary import NAMES, summary
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def plot(
     """
     from matplotlib.figure import Figure
 
+    check_names(result, "plot()", {"metric": [metric], "pixels": [pixels]})
     gaps = np.unique(result.gap.values[~np.isnan(result.gap.values)])
     lines = len(gaps) > 1
     means = summary(result, [*by, "gap"] if lines else list(by))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,13 +12,41 @@ from xcloudfree._version import __version__
 from xcloudfree.benchmarking.case import Case
 from xcloudfree.benchmarking.store import Record
 from xcloudfree.evaluate import PIXELS
+from xcloudfree.exceptions import DataError
 from xcloudfree.kernels.metrics import METRICS
+from xcloudfree.spelling import did_you_mean
 
 UNITS = {"psnr": "dB", "ssim": "1", "mae": "1", "rmse": "1", "sam": "degree"}
 """Units of the metrics."""
 
 BETTER = {"psnr": 1, "ssim": 1, "mae": -1, "rmse": -1, "sam": -1}
 """Whether more of a metric is better (1) or worse (-1)."""
+
+
+def check_names(result: xr.Dataset, call: str, named: Mapping[str, Sequence[str]]) -> None:
+    """Refuse a method, metric or selection of pixels that a result does not hold.
+
+    Parameters
+    ----------
+    result : Dataset
+        From :func:`xcloudfree.benchmarking.benchmark`.
+    call : str
+        Who asks, for the error.
+    named : mapping of str to sequence of str
+        Names by the dimension that should have them.
+
+    Raises
+    ------
+    DataError
+        If one is not there.
+    """
+    for dim, names in named.items():
+        there = [str(label) for label in result[dim].values]
+        if wrong := [name for name in names if name not in there]:
+            raise DataError(
+                f"{wrong[0]!r}{did_you_mean(wrong[0], there)} is no {dim} of the result; call "
+                f"{call} with some of {there}"
+            )
 
 
 def assemble(

@@ -10,8 +10,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xcloudfree.benchmarking.result import BETTER
-from xcloudfree.exceptions import DataError
+from xcloudfree.benchmarking.result import BETTER, check_names
 
 _EXACT: Final = 200_000
 _FEW: Final = 6
@@ -75,12 +74,8 @@ def compare(
     >>> float(found.difference), float(found.low), float(found.high), int(found.regions)
     (2.0, 1.0, 3.0, 2)
     """
-    for name, value in (("method", reference), ("metric", metric), ("pixels", pixels)):
-        if value not in result[name].values:
-            raise DataError(
-                f"{value!r} is no {name} of the result; call compare() with one of "
-                f"{result[name].values.tolist()}"
-            )
+    named = {"method": [reference], "metric": [metric], "pixels": [pixels]}
+    check_names(result, "compare()", named)
     values = result.value.sel(metric=metric, pixels=pixels).transpose("method", "case").values
     own = int(np.flatnonzero(result.method.values == reference)[0])
     regions = result.region.values

@@ -9,8 +9,9 @@ from typing import Any, Final
 import numpy as np
 import xarray as xr
 
-from xcloudfree.benchmarking.result import BETTER
+from xcloudfree.benchmarking.result import BETTER, check_names
 from xcloudfree.exceptions import DataError
+from xcloudfree.spelling import did_you_mean
 
 KEYS: Final = ("case", "region", "gap", "protocol", "kind")
 """What cases can be grouped by."""
@@ -59,7 +60,10 @@ def summary(result: xr.Dataset, by: Sequence[str] = ("region",)) -> xr.Dataset:
     [0.4, 0.0]
     """
     if unknown := [key for key in by if key not in KEYS]:
-        raise DataError(f"cases have no {unknown[0]!r}; call summary(by=...) with some of {KEYS}")
+        raise DataError(
+            f"cases have no {unknown[0]!r}{did_you_mean(unknown[0], KEYS)}; "
+            f"call summary(by=...) with some of {KEYS}"
+        )
     columns = [result[key].values for key in by]
     keys = list(zip(*columns, strict=True)) if by else [()] * result.sizes["case"]
     labels = [_label(by, key) for key in keys]
@@ -179,6 +183,8 @@ def upsets(
     >>> len(upsets(result, ["do nothing"], metrics=["mae"], pixels=["cloudy"]))
     1
     """
+    named = {"method": [*methods, *(rivals or ())], "metric": metrics, "pixels": pixels}
+    check_names(result, "upsets()", named)
     means = summary(result, by)
     others = [str(m) for m in means.method.values if m not in methods]
     others = others if rivals is None else list(rivals)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
+from xcloudfree.benchmarking.result import check_names
 from xcloudfree.benchmarking.summary import DIGITS, NAMES, summary, winners
 
 
@@ -133,6 +134,7 @@ def _table(
     cost: bool,
     mean: bool,
 ) -> _Table:
+    check_names(result, "to_markdown()", {"metric": metrics, "pixels": pixels})
     blocks = [summary(result, by)] if by or not mean else []
     if mean:
         blocks.append(summary(result, ()).assign_coords(group=["mean"]))

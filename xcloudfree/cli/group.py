@@ -10,9 +10,33 @@ from typing import Any
 import click
 
 from xcloudfree.exceptions import CloudFreeError
+from xcloudfree.spelling import did_you_mean
+
+_LISTS = {
+    "xcloudfree.models.list() and xcloudfree.methods.names()": "`xcloudfree models list --methods`",
+    "xcloudfree.models.list()": "`xcloudfree models list`",
+}
+"""Calls that list names, in the words of the command line."""
 
 
-class Commands(click.Group):
+class Group(click.Group):
+    """Commands by name; a mistyped one is told the nearest."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find a command."""
+        name = args[0]
+        if name[:1] == "-" or ctx.resilient_parsing or self.get_command(ctx, name):
+            return super().resolve_command(ctx, args)
+        raise click.UsageError(
+            f"there is no command {name!r}{did_you_mean(name, self.commands)}; "
+            f"see them with {ctx.command_path} --help",
+            ctx,
+        )
+
+
+class Commands(Group):
     """Errors that we raise on purpose are one line and exit code 1; wrong words are exit code 2."""
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -44,7 +68,7 @@ class _Once:
 
 
 def as_options(text: str) -> str:
-    """The call that mends a scene, in the words of the command line.
+    """The call that mends it, in the words of the command line.
 
     Parameters
     ----------
@@ -59,7 +83,11 @@ def as_options(text: str) -> str:
     --------
     >>> as_options("declare it with ds.cloudfree.calibrate(scale=1e-4, offset=-0.1)")
     'declare it with --scale 1e-4 --offset -0.1'
+    >>> as_options("see the names in xcloudfree.models.list()")
+    'see the names in `xcloudfree models list`'
     """
+    for call, command in _LISTS.items():
+        text = text.replace(call, command)
 
     def spoken(call: re.Match[str]) -> str:
         pairs = (pair.partition("=") for pair in call[1].split(","))

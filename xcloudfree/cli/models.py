@@ -6,11 +6,12 @@ from pathlib import Path
 
 import click
 
-from xcloudfree.cli.group import examples, words
+from xcloudfree.cli.group import Group, examples, words
 
 
 @click.group(
     "models",
+    cls=Group,
     short_help="List, show or convert models.",
     invoke_without_command=True,
     epilog=examples(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from threading import Lock
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -17,8 +17,10 @@ from xcloudfree.acquisitions import planes
 from xcloudfree.blocks import Output, map_windows, spread
 from xcloudfree.exceptions import DataError, GridError, MissingBandError, UnitsError
 from xcloudfree.ground import ground
+from xcloudfree.kernels.cloud_layers import CloudKind, check_kind
+from xcloudfree.kernels.overcast import CloudField, lay
 from xcloudfree.kernels.radiometry import Calibration
-from xcloudfree.kernels.sky import CloudField, CloudKind, Ground, Sky, draw_sky, lay
+from xcloudfree.kernels.sky import Ground, Sky, draw_sky
 from xcloudfree.recognise import read
 from xcloudfree.scene import Scene
 from xcloudfree.shadows import Shadow, suns
@@ -40,7 +42,7 @@ def simulate_clouds(
     """Lay simulated clouds and their shadow over a clear scene.
 
     Reflectance, transmission and shadow of the clouds depend on the band as in
-    :mod:`xcloudfree.kernels.sky`. The clouds depend on the seed, the size of the scene and the date
+    :mod:`xcloudfree.kernels.overcast`. The clouds depend on the seed, the size of the scene and the date
     (the position in the series where there is no time), and not on the chunks nor on which other
     dates there are. In scenes of more than 2048 px they repeat themselves.
 
@@ -99,12 +101,13 @@ def simulate_clouds(
             f"the reflectance bands differ in type ({sorted(map(str, kinds))}); "
             "make them alike with ds.astype('float32')"
         )
+    check_kind(kind, _CALL)
     template = scene.template()
     head = tuple(template.sizes[d] for d in scene.lead)
     axes, metres = _grid(scene)
     work = _Clouds(
         optical.names, scene.calibration(), scene.shape, _images(scene, cover, seed, sun, head),
-        _known(kind), axes, metres, scene.level == "BOA",
+        kind, axes, metres, scene.level == "BOA",
     )  # fmt: skip
     stored = planes(optical)
     like = next((a for a in stored if not isinstance(a, np.ndarray)), stored[0])
@@ -133,12 +136,6 @@ def _places(scene: Scene) -> list[NDArray[np.int64]]:
     """Rows, and columns, to be spread over the scene."""
     rows, columns = (np.arange(n) for n in scene.shape)
     return [rows[:, None], columns[None, :]]
-
-
-def _known(kind: Any) -> CloudKind:
-    if kind not in get_args(CloudKind):
-        raise DataError(f"kind={kind!r} is none of {get_args(CloudKind)}; leave it out: {_CALL}")
-    return kind  # type: ignore[no-any-return]
 
 
 def _grid(scene: Scene) -> tuple[Ground, float]:

@@ -5,8 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
+
+from xcloudfree.exceptions import DataError
+from xcloudfree.spelling import did_you_mean
+
+CloudKind = Literal["mixed", "thick", "thin"]
+"""What may be drawn: low and middle clouds, cirrus and haze, or one to three layers of any."""
 
 BAND: dict[str, tuple[float, float, float]] = {
     "B01": (0.443, 0.96, 0.05), "B02": (0.492, 1.00, 0.16), "B03": (0.560, 0.99, 0.34),
@@ -70,7 +77,28 @@ class CloudLayer:
     relief: float
 
 
-def draw_layers(rng: np.random.Generator, kind: str) -> list[CloudLayer]:
+def check_kind(kind: str, call: str) -> None:
+    """Refuse a kind of cloud that is not drawn.
+
+    Parameters
+    ----------
+    kind : str
+        As the user gave it.
+    call : str
+        That mends it, for the error.
+
+    Raises
+    ------
+    DataError
+        If it is none of :data:`CloudKind`.
+    """
+    kinds = get_args(CloudKind)
+    if kind not in kinds:
+        near = did_you_mean(kind, kinds)
+        raise DataError(f"kind={kind!r}{near} is none of {kinds}; leave it out: {call}")
+
+
+def draw_layers(rng: np.random.Generator, kind: CloudKind) -> list[CloudLayer]:
     """Draw the layers of one sky.
 
     Parameters

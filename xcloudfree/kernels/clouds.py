@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xcloudfree.bands import S2_BANDS, optical_band
 from xcloudfree.exceptions import DataError, MissingBandError
-from xcloudfree.kernels.sky import CloudField, CloudKind, draw_sky, lay, offset_on
+from xcloudfree.kernels.cloud_layers import CloudKind, check_kind
+from xcloudfree.kernels.overcast import CloudField, lay
+from xcloudfree.kernels.sky import draw_sky, offset_on
 
 __all__ = ["CloudField", "CloudKind", "shadow_offset", "simulate_clouds"]
 
@@ -26,13 +27,14 @@ def simulate_clouds(
     shadow: bool = True,
     resolution: float = 10.0,
     native: bool = True,
+    surface: bool = False,
 ) -> CloudField:
     """Put simulated clouds and their shadows over clear reflectance.
 
     Parameters
     ----------
     reflectance : numpy.ndarray
-        Clear top-of-atmosphere reflectance (band, y, x). NaN stays NaN.
+        Clear reflectance (band, y, x), top-of-atmosphere unless `surface`. NaN stays NaN.
     rng : numpy.random.Generator
         The only source of chance: equal states give equal clouds.
     cover : float
@@ -49,6 +51,8 @@ def simulate_clouds(
         Size of a pixel in metres.
     native : bool
         Whether bands of 20 m and 60 m see the clouds as coarsely as the instrument does.
+    surface : bool
+        Whether the reflectance is that of the surface, without the light of the air.
 
     Returns
     -------
@@ -76,7 +80,8 @@ def simulate_clouds(
         return CloudField(np.array(reflectance, np.float32), free, free.copy())
     axes = (0.0, 1 / resolution), (-1 / resolution, 0.0)
     sky = draw_sky(rng, shape, cover=cover, kind=kind, sun=sun, axes=axes, resolution=resolution)
-    return lay(sky, reflectance, names, shadow=shadow, resolution=resolution if native else None)
+    step = resolution if native else None
+    return lay(sky, reflectance, names, shadow=shadow, resolution=step, surface=surface)
 
 
 def shadow_offset(
@@ -111,7 +116,7 @@ def _checked(
     reflectance: NDArray[np.floating],
     bands: Sequence[str],
     cover: float,
-    kind: str,
+    kind: CloudKind,
     sun: tuple[float, float],
     resolution: float,
 ) -> list[str]:
@@ -126,8 +131,7 @@ def _checked(
             f"cover={cover} must be 0..1, the sun's elevation {sun[1]} 0..90 degrees, "
             f"resolution={resolution} positive; for example {call}"
         )
-    if kind not in get_args(CloudKind):
-        raise DataError(f"kind={kind!r} is none of {get_args(CloudKind)}; leave it out: {call}")
+    check_kind(kind, call)
     names = [optical_band(band) for band in bands]
     known = [name for name in names if name is not None]
     if len(known) != len(names):

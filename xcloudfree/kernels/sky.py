@@ -1,21 +1,7 @@
-"""Clouds drawn for a whole scene, and laid with their shadow over any part of it.
+"""Clouds drawn for a whole scene; :mod:`xcloudfree.kernels.overcast` lays them over parts of it.
 
-One layer is an opacity field ``a`` (smooth noise with a power-law spectrum, cut at the requested
-cover) at one height. In band ``b`` it is blended over what lies below,
-
-    y_b = a_b * c_b + (1 - a_b) * (1 - d_b * s) * x_b,
-
-with ``c_b`` the reflectance of an infinitely thick cloud (water vapour above the cloud top darkens
-B09 and B10, droplets and ice darken B11 and B12), ``a_b`` the opacity at the wavelength of the
-band, ``s`` the light that the same field, displaced away from the sun, takes from the ground, and
-``d_b`` the share of the signal that can be lost: little in the blue at top of atmosphere, where
-the air shines, most in the infrared. Opacity follows the optical depth as in a two-stream cloud,
-``a = u / (1 + u)`` with ``u`` proportional to the optical depth and to ``wavelength ** -angstrom``.
-What such a cloud lets through it also spreads sideways, so that little of it reaches the ground in
-its shadow: ``s = 1 - (1 + u) ** -2``, with which half-opaque clouds cast shadows as deep as those
-of real ones (near infrared 0.3 to 0.5 of the clear value).
-
-A sky is drawn for a whole scene; parts of it, at any place, agree bit for bit with the whole.
+One layer is an opacity field (smooth noise with a power-law spectrum, cut at the requested cover)
+at one height.
 """
 
 from __future__ import annotations
@@ -23,24 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import fft
 
-from xcloudfree.kernels.cloud_layers import (
-    ABSORBED,
-    BAND,
-    NATIVE,
-    SURFACE,
-    CloudLayer,
-    draw_layers,
-    thick_reflectance,
-)
-from xcloudfree.kernels.fields import Field, block_mean, power_law_noise
-
-CloudKind = Literal["mixed", "thick", "thin"]
+from xcloudfree.kernels.cloud_layers import CloudKind, CloudLayer, draw_layers
+from xcloudfree.kernels.fields import Field, power_law_noise
 
 Ground = tuple[tuple[float, float], tuple[float, float]]
 """Rows and columns to a metre eastwards, and northwards."""
@@ -49,25 +23,6 @@ LARGEST = 2048
 """Pixels after which the clouds of a large scene repeat themselves."""
 
 _FAINTEST = np.float32(1e-3)
-
-
-@dataclass(frozen=True, slots=True)
-class CloudField:
-    """Clouds over a scene: the cloudy reflectance and the truth about it.
-
-    Attributes
-    ----------
-    cloudy : numpy.ndarray
-        Reflectance below cloud and shadow, float32 (band, y, x); may exceed 1.
-    opacity : numpy.ndarray
-        Share of the ground's light that the clouds take away at 0.5 um, float32 (y, x), 0 to 1.
-    shadow : numpy.ndarray
-        Share of direct sunlight that the clouds take away from the ground, float32 (y, x).
-    """
-
-    cloudy: Field
-    opacity: Field
-    shadow: Field
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -139,78 +94,6 @@ def draw_sky(
     return Sky(shape, tuple(layers), vapour, tuple(fields), tuple(light), tuple(offsets))
 
 
-def lay(
-    sky: Sky,
-    reflectance: NDArray[np.floating],
-    names: Sequence[str],
-    *,
-    origin: tuple[int, int] = (0, 0),
-    shadow: bool = True,
-    resolution: float | None = 10.0,
-    surface: bool = False,
-) -> CloudField:
-    """Lay clouds and their shadow over a part of the scene that they were drawn for.
-
-    Parameters
-    ----------
-    sky : Sky
-        From :func:`draw_sky`.
-    reflectance : numpy.ndarray
-        Clear reflectance of the part, (band, y, x).
-    names : sequence of str
-        Sentinel-2 band of each plane.
-    origin : tuple of int
-        First row and column of the part in the scene.
-    shadow : bool
-        Whether the clouds cast shadows on the ground.
-    resolution : float or None
-        Size of a pixel in metres, for bands that see the clouds coarser; None if none does.
-    surface : bool
-        Whether the reflectance is that of the surface, without the light of the air.
-
-    Returns
-    -------
-    CloudField
-    """
-    ground = np.array(reflectance, dtype=np.float32)
-    steps = {n: 1 if resolution is None else max(1, round(NATIVE[n] / resolution)) for n in NATIVE}
-    grid = math.lcm(*{steps.get(name, 1) for name in names})
-    part = [(o, o + n) for o, n in zip(origin, ground.shape[1:], strict=True)]
-    wide = [  # out to the native pixels of the coarsest bands
-        (a // grid * grid, min(-(-b // grid) * grid, n))
-        for (a, b), n in zip(part, sky.shape, strict=True)
-    ]
-    inner = tuple(slice(a - w, b - w) for (a, b), (w, _) in zip(part, wide, strict=True))
-    start, size = [w for w, _ in wide], [b - a for a, b in wide]
-
-    clouds = [_piece(u, start, size) for u in sky.thickness]
-    seen, lit = np.ones(size, np.float32), np.ones(size, np.float32)
-    for u, (here, offset) in zip(sky.thickness, zip(clouds, sky.offsets, strict=True), strict=True):
-        seen /= 1.0 + here
-        if shadow:
-            lit /= np.square(1.0 + _displaced(u, offset, start, size))
-    shade = 1.0 - lit
-    loss = SURFACE if surface else {name: row[2] for name, row in BAND.items()}
-    if shadow and shade.any():
-        dark = {s: _coarse(shade, s)[inner] for s in {steps.get(name, 1) for name in names}}
-        for plane, name in zip(ground, names, strict=True):
-            plane *= 1.0 - np.float32(loss[name]) * dark[steps.get(name, 1)]
-    for layer, here, whole in zip(sky.layers, clouds, sky.light, strict=True):
-        if not here.any():
-            continue
-        coarse = {s: _coarse(here, s)[inner] for s in {steps.get(name, 1) for name in names}}
-        light = _piece(whole, [a for a, _ in part], ground.shape[1:]) if layer.relief else whole
-        colour = thick_reflectance(layer, sky.vapour, names)
-        for plane, name, white in zip(ground, names, colour, strict=True):
-            ratio = (BAND[name][0] / 0.5) ** -layer.angstrom
-            through: Field = 1.0 / (1.0 + np.float32(ratio) * coarse[steps.get(name, 1)])
-            tone = np.float32(white) * light
-            if name in ABSORBED:  # few scatterings lose little light, many lose much
-                tone = tone * (1.0 + np.float32(ABSORBED[name]) * through)
-            plane += (1.0 - through) * (tone - plane)
-    return CloudField(ground, (1.0 - seen)[inner], shade[inner])
-
-
 def offset_on(height: float, sun: tuple[float, float], axes: Ground) -> tuple[float, float]:
     """Rows and columns from a cloud to its shadow.
 
@@ -268,11 +151,6 @@ def _excess(
     return fields
 
 
-def _coarse(field: Field, step: int) -> Field:
-    """Means over native pixels; 0 stays 0, so that clear pixels stay clear."""
-    return field if step == 1 else np.where(field > 0, block_mean(field, step), np.float32(0))
-
-
 def _relief(u: Field, amount: float, slope: tuple[float, float]) -> Field:
     """Brightness of a cloud's surface: its side towards the sun is the brighter one."""
     if amount == 0 or min(u.shape) < 2:
@@ -282,28 +160,3 @@ def _relief(u: Field, amount: float, slope: tuple[float, float]) -> Field:
     descent = np.float32(0.5 * slope[0]) * down + np.float32(0.5 * slope[1]) * right
     light: Field = 1 + np.float32(amount) * np.tanh(12 * descent, dtype=np.float32)
     return light
-
-
-def _piece(field: Field, start: Sequence[int], size: Sequence[int]) -> Field:
-    """A part of a periodic field."""
-    first = [a % n for a, n in zip(start, field.shape, strict=True)]
-    if all(a + k <= n for a, k, n in zip(first, size, field.shape, strict=True)):
-        part: Field = field[first[0] : first[0] + size[0], first[1] : first[1] + size[1]]
-        return part
-    rows, columns = (
-        (a + np.arange(k)) % n for a, k, n in zip(first, size, field.shape, strict=True)
-    )
-    part = field[rows[:, None], columns]
-    return part
-
-
-def _displaced(
-    field: Field, offset: tuple[float, float], start: Sequence[int], size: Sequence[int]
-) -> Field:
-    """A part of a periodic field that was displaced by fractions of pixels (bilinear)."""
-    whole = [math.floor(amount) for amount in offset]
-    down, right = (np.float32(a - w) for a, w in zip(offset, whole, strict=True))
-    near = [a - w - 1 for a, w in zip(start, whole, strict=True)]
-    out = _piece(field, near, [n + 1 for n in size])
-    out = (1 - down) * out[1:] + down * out[:-1]
-    return (1 - right) * out[:, 1:] + right * out[:, :-1]

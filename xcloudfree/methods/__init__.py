@@ -6,14 +6,17 @@ Each module of methods lists its own in a tuple ``METHODS``, and is listed here 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from types import MappingProxyType
 from typing import Any
 
+from xcloudfree import models
 from xcloudfree.exceptions import ModelError
 from xcloudfree.methods import area, fusion, spatial, temporal
 from xcloudfree.methods.method import Method, Prediction, Series
+from xcloudfree.spelling import did_you_mean
 
-__all__ = ["Method", "Prediction", "Series", "get", "known", "names"]
+__all__ = ["Method", "Prediction", "Series", "check_known", "get", "known", "names"]
 
 _MODULES = (temporal, area, spatial, fusion)
 
@@ -59,6 +62,37 @@ def known(name: str) -> bool:
     return _plain(name) in _METHODS
 
 
+def check_known(name: str, others: Iterable[str] = ()) -> None:
+    """Refuse a name that is neither that of a model nor of a method.
+
+    Parameters
+    ----------
+    name : str
+        As ``reconstruct(model=...)`` takes it.
+    others : iterable of str
+        What the caller takes besides.
+
+    Raises
+    ------
+    ModelError
+        If it is none of these.
+
+    Examples
+    --------
+    >>> check_known("idw"), check_known("carf-small"), check_known("mine", ["mine"])
+    (None, None, None)
+    """
+    others = list(others)
+    if known(name) or models.known(name) or name in others:
+        return
+    besides = f", or {', '.join(map(repr, others))}" if others else ""
+    raise ModelError(
+        f"there is no model or method {name!r}"
+        f"{did_you_mean(name, [*names(), *models.list(), *others])}; see the names in "
+        f"xcloudfree.models.list() and xcloudfree.methods.names(){besides}"
+    )
+
+
 def get(name: str, **options: Any) -> Method:
     """A method by its name, with its own settings; ``reconstruct(model=...)`` takes it as it is.
 
@@ -95,7 +129,10 @@ def get(name: str, **options: Any) -> Method:
     """
     plain = _plain(name)
     if plain not in _METHODS:
-        raise ModelError(f"unknown method {name!r}; call methods.get() with one of {names()}")
+        raise ModelError(
+            f"unknown method {name!r}{did_you_mean(name, names())}; "
+            f"call methods.get() with one of {names()}"
+        )
     found = _WINDOWED.fullmatch(name)
     if found is None:
         return _METHODS[name].configured(**options)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from xcloudfree.exceptions import ModelError
 from xcloudfree.methods.options import Option, labelled
+from xcloudfree.spelling import did_you_mean
 
 Area = tuple[slice, slice]
 Floats = NDArray[np.float32]
@@ -168,7 +169,8 @@ class Method:
         for name, value in options.items():
             if name not in known:
                 raise ModelError(
-                    f"method {self.name!r} has no option {name!r}; call methods.get({self.name!r}) "
+                    f"method {self.name!r} has no option {name!r}{did_you_mean(name, known)}; "
+                    f"call methods.get({self.name!r}) "
                     + (f"with {' or '.join(known)}" if known else "without options")
                 )
             if not known[name].accepts(value):

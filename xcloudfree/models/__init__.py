@@ -14,6 +14,7 @@ from xcloudfree.kernels.normalisation import PRESETS
 from xcloudfree.models.spec import ModelSpec
 from xcloudfree.models.variants import ALIASES, VARIANTS
 from xcloudfree.plugins import registry
+from xcloudfree.spelling import did_you_mean
 
 if TYPE_CHECKING:
     from xcloudfree.models.config import NetworkConfig
@@ -27,6 +28,7 @@ __all__ = [
     "convert",
     "create",
     "from_pretrained",
+    "known",
     "list",
     "load",
     "save",
@@ -105,9 +107,8 @@ def load(source: str | Path, *, optical_bands: Sequence[str] | None = None) -> M
 def _found(source: str | Path) -> Model:
     from xcloudfree.models.model import Model
 
-    path = Path(source)
-    if isinstance(source, Path) or path.suffix or path.is_file() or len(path.parts) > 1:
-        return Model.read(path)
+    if _is_path(source):
+        return Model.read(Path(source))
     shipped = _SHIPPED / f"{source}.safetensors"
     if shipped.exists():
         return Model.read(shipped)
@@ -117,6 +118,31 @@ def _found(source: str | Path) -> Model:
         if isinstance(offered, (str, Path)):
             return Model.read(offered)
     return create(str(source))
+
+
+def _is_path(source: str | Path) -> bool:
+    path = Path(source)
+    return isinstance(source, Path) or bool(path.suffix) or path.is_file() or len(path.parts) > 1
+
+
+def known(source: str | Path) -> bool:
+    """Whether this is a name of :func:`list`, or a path, whether or not a file is there.
+
+    Parameters
+    ----------
+    source : str or Path
+        As for :func:`load`.
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> known("carf-small-demo"), known("mine.safetensors"), known("idw")
+    (True, True, False)
+    """
+    return _is_path(source) or source in list()
 
 
 def save(model: Model, path: str | Path) -> Path:
@@ -182,7 +208,10 @@ def create(name: str = "carf-small", *, seed: int = 0, **options: Any) -> Model:
 
     key = ALIASES.get(name, name)
     if key not in VARIANTS and key not in registry.names("models"):
-        raise ModelError(f"there is no model {name!r}; see the names in xcloudfree.models.list()")
+        raise ModelError(
+            f"there is no model {name!r}{did_you_mean(name, list())}; "
+            "see the names in xcloudfree.models.list()"
+        )
     family, changes = VARIANTS.get(key, (key, {}))
     options = {
         key: builtins.list(value) if isinstance(value, tuple) and key == "context" else value

@@ -19,6 +19,7 @@ from xcloudfree.models.attention import SwinBlock
 from xcloudfree.models.config import NetworkConfig, through_convolutions, through_window
 from xcloudfree.models.other_dates import WIDTHS, around, estimate, visible
 from xcloudfree.models.parts import CrossGate, DenseBlock, pad_to_multiple
+from xcloudfree.spelling import did_you_mean
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,11 +85,15 @@ class CarfConfig(NetworkConfig):
             "base": ("input", "prior", "context", "regression"),
         }
         for field, values in known.items():
-            if getattr(self, field) not in values:
-                raise ValueError(f"{field} is {getattr(self, field)!r} and not one of {values}")
-        wrong = [name for name in self.context if name not in NAMES]
-        if wrong:
-            raise ValueError(f"context is {self.context!r}; give some of {NAMES} as a tuple")
+            given = getattr(self, field)
+            if given not in values:
+                near = did_you_mean(given, values)
+                raise ValueError(f"{field} is {given!r}{near} and not one of {values}")
+        if wrong := [name for name in self.context if name not in NAMES]:
+            raise ValueError(
+                f"there is no context {wrong[0]!r}{did_you_mean(wrong[0], NAMES)}; "
+                f"give context=(...) with some of {NAMES}"
+            )
         needed = {"context": () if set(self.context) & set(SIDES) else SIDES}
         chosen = {*self.context, *needed.get(self.base, ())} | ({self.base} & set(NAMES))
         object.__setattr__(self, "context", tuple(n for n in NAMES if n in chosen))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,7 @@ from xcloudfree.models import (
 )
 from xcloudfree.models.config import NetworkConfig
 from xcloudfree.plugins import registry
+from xcloudfree.spelling import did_you_mean
 
 Names = Callable[[str], str | None]
 """Our name of an entry of the authors' checkpoint; None for one that carries no weight."""
@@ -146,8 +148,8 @@ def architecture(name: str) -> Architecture:
                 "name"
             )
         raise ModelError(
-            f"unknown architecture {name!r}; known are {sorted(NETWORKS)}, "
-            "and all names in xcloudfree.models.list()"
+            f"unknown architecture {name!r}{did_you_mean(name, NETWORKS)}; known are "
+            f"{sorted(NETWORKS)}, and all names in xcloudfree.models.list()"
         )
     return NETWORKS[name]
 
@@ -172,6 +174,12 @@ def build(name: str, options: Mapping[str, Any]) -> nn.Module:
         If the architecture is unknown or an option does not fit it.
     """
     family = architecture(name)
+    known = [field.name for field in dataclasses.fields(family.config)]
+    if wrong := [option for option in options if option not in known]:
+        raise ModelError(
+            f"{name} cannot be built with {wrong[0]!r}{did_you_mean(wrong[0], known)}, which is no "
+            f"option of it; call xcloudfree.models.create(...) with some of {known}"
+        )
     try:
         return family.network(family.config(**options))
     except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:

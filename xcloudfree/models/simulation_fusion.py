@@ -16,6 +16,7 @@ from xcloudfree.models.config import NetworkConfig
 from xcloudfree.models.pix2pix import PatchDiscriminator, UNet
 from xcloudfree.models.pix2pix_names import published_resnet_name, published_unet_name
 from xcloudfree.models.resnet_generator import ResNetGenerator, through_resnet
+from xcloudfree.spelling import did_you_mean
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +54,8 @@ class SimulationFusionConfig(NetworkConfig):
 
     def __post_init__(self) -> None:
         if self.generator not in ("resnet", "unet"):
-            raise ValueError(f"generator is {self.generator!r} and not one of 'resnet', 'unet'")
+            near = did_you_mean(self.generator, ("resnet", "unet"))
+            raise ValueError(f"generator is {self.generator!r}{near}; give 'resnet' or 'unet'")
         if self.generator == "resnet" and not self.norm:
             raise ValueError("norm=False is for generator='unet'; the residual one has no biases")
 

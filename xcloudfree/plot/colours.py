@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from xcloudfree.bands import RGB, optical_band
 from xcloudfree.exceptions import DataError
+from xcloudfree.spelling import did_you_mean
 
 NO_DATA_GREY: Final = 0.85
 PERCENTILES: Final = (2.0, 98.0)
@@ -58,8 +59,8 @@ def composite(bands: str | Sequence[str]) -> list[str]:
     if isinstance(bands, str):
         if bands not in COMPOSITES:
             raise DataError(
-                f"unknown composite {bands!r}; call plot(bands=...) with one of "
-                f"{sorted(COMPOSITES)} or three bands such as {RGB}"
+                f"unknown composite {bands!r}{did_you_mean(bands, COMPOSITES)}; call "
+                f"plot(bands=...) with one of {sorted(COMPOSITES)} or three bands such as {RGB}"
             )
         return list(COMPOSITES[bands])
     if len(bands) != 3:

@@ -16,6 +16,7 @@ from xcloudfree.kernels.mask import METHODS, Bands, MaskMethod
 from xcloudfree.kernels.radiometry import Calibration
 from xcloudfree.kernels.tiles import Tiles
 from xcloudfree.plugins.registry import PACKAGES, find, names
+from xcloudfree.spelling import did_you_mean
 
 TILE = 1000
 """Side in pixels of the fixed tiles in which a mask without reach is computed."""
@@ -203,8 +204,8 @@ def mask_plugin(name: str) -> NamedMask:
     found = find("masks", name)
     if found is None:
         raise CloudFreeError(
-            f"unknown mask method {name!r}; call mask(method=...) with one of "
-            f"{mask_names()}, a boolean DataArray or a function"
+            f"unknown mask method {name!r}{did_you_mean(name, mask_names())}; "
+            f"call mask(method=...) with one of {mask_names()}, a boolean DataArray or a function"
         )
     package = PACKAGES.get(name)
     if package is not None and find_spec(package) is None:

@@ -99,10 +99,12 @@ def fit(
     shrinkage : float
         For data from few regions: how far to move the mean of each target under its mask towards
         the mean spectrum of all, 0 to 1.
-    mask : {"score", "reference-code", "l2a", "scl"}
+    mask : {"score", "reference-code", "l2a", "scl", "simulated"}
         Mask method for eq. 17 and for networks that read the mask. ``"score"`` and
-        ``"reference-code"`` need B10, which Level-2A lacks. ``"scl"``, the scene classification, is
-        for series alone: it cannot mask the simulated clouds over a pair.
+        ``"reference-code"`` need B10, which Level-2A lacks, and all three B01. ``"scl"``, the scene
+        classification, is for series alone: it cannot mask the simulated clouds over a pair.
+        ``"simulated"``: what the simulated clouds over pairs and their shadow hide, with
+        ``simulated=1``; reads no band.
     validation : float, Dataset or sequence of Dataset, optional
         Share of regions, of datasets or of the latest dates to hold out, or other data on other
         ground. The weights with the least mean absolute error under its masks are returned.

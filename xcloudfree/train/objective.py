@@ -17,6 +17,7 @@ from xcloudfree.models.model import Model
 from xcloudfree.models.pix2pix import SMALLEST
 from xcloudfree.models.simulation_fusion import SimulationFusion
 from xcloudfree.models.spec import ModelSpec
+from xcloudfree.spelling import did_you_mean
 from xcloudfree.train.adversary import GAMES, Round
 from xcloudfree.train.losses import (
     LOSSES,
@@ -72,8 +73,8 @@ def choose_loss(name: str | None, spec: ModelSpec, crop: int) -> str:
         name = "mse" if name == "nll" and not spec.variance else name
     if name not in NAMES:
         raise ModelError(
-            f"unknown loss {name!r}, known are {sorted(NAMES)}; "
-            "for eq. 18 call fit(..., loss='paper')"
+            f"unknown loss {name!r}{did_you_mean(name, NAMES)}; call fit(..., loss='paper') for "
+            f"eq. 18, or with another of {sorted(NAMES)}"
         )
     fits = {
         "nll": (spec.variance, "estimates no variance"),

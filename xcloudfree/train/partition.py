@@ -10,6 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xcloudfree.exceptions import DataError
+from xcloudfree.spelling import did_you_mean
 from xcloudfree.train import splits
 
 OFFICIAL: dict[str, dict[str, tuple[int, ...]]] = {
@@ -95,7 +96,11 @@ def split(
     if by == "paper":
         by, shares = "region", (0.8, 0.1, 0.1)
     if by not in ("region", "date", "official"):
-        raise DataError(f"unknown split {by!r}; call split(ds, by='region')")
+        ways = ("region", "date", "official", "paper")
+        raise DataError(
+            f"unknown split {by!r}{did_you_mean(by, ways)}; call split(ds, by='region'), or with "
+            f"another of {ways}"
+        )
     if min(shares) < 0 or not np.isclose(sum(shares), 1):
         raise DataError(f"shares are {shares}; call split(ds, shares=(0.8, 0.1, 0.1))")
     if by == "date":

@@ -16,6 +16,7 @@ from xcloudfree.kernels.mask import METHODS
 from xcloudfree.kernels.radiometry import Calibration
 from xcloudfree.models.spec import ModelSpec
 from xcloudfree.scene import Scene
+from xcloudfree.spelling import did_you_mean
 from xcloudfree.train.pairs import paired_arrays, sample_names
 from xcloudfree.train.reading import Kept, Planes, cached, planes
 
@@ -23,6 +24,12 @@ Array = NDArray[np.float32]
 
 ENOUGH_CLOUD = 0.1
 """Share of a crop that must be occluded for its own clouds to be worth learning from."""
+
+KNOWN = "simulated"
+"""Instead of a method of the mask: what simulated clouds hide is known."""
+
+SEEN = 0.1
+"""Opacity or shadow of simulated clouds from which the ground counts as hidden."""
 
 LOOKED_AT = 256
 """Samples of a dataset, evenly spaced, from which its mean and its faults are found."""
@@ -91,8 +98,9 @@ class PatchSamples:
         Side of a crop in pixels.
     simulated : float
         Share of samples in which simulated clouds over the target replace the cloudy image.
-    mask : {"score", "reference-code", "l2a"}
-        Method of the mask, see :func:`xcloudfree.masks.mask`.
+    mask : {"score", "reference-code", "l2a", "simulated"}
+        Method of the mask, see :func:`xcloudfree.masks.mask`; or what simulated clouds and their
+        shadow hide, for which no band is needed and all samples must be under them.
     cache : Path, optional
         Folder for a copy of the decoded arrays in chunks of about a crop.
     cloudy_targets : {"refuse", "omit", "keep"}
@@ -118,13 +126,21 @@ class PatchSamples:
         cache: Path | None = None,
         cloudy_targets: Literal["refuse", "omit", "keep"] = "refuse",
     ) -> None:
-        if mask not in METHODS or METHODS[mask].bands == ("SCL",):
+        usable = [n for n, method in METHODS.items() if method.bands != ("SCL",)] + [KNOWN]
+        if mask not in usable:
             raise DataError(
-                f"fitting masks simulated clouds too, so it cannot use {mask!r}; "
-                "call fit(..., mask='score'), or 'l2a' for Level-2A"
+                f"fitting masks simulated clouds too, so it cannot use {mask!r}"
+                f"{did_you_mean(mask, usable)}; call fit(..., mask='score'), or 'l2a' for Level-2A"
             )
-        self.spec, self.crop, self.simulated, self.method = spec, crop, simulated, METHODS[mask]
-        self.bands = tuple(dict.fromkeys((*spec.optical_bands, *self.method.bands)))
+        if mask == KNOWN and simulated < 1:
+            raise DataError(
+                "what real clouds hide is not known without a method; call "
+                f"fit(..., mask={KNOWN!r}, simulated=1.0), or mask='l2a'"
+            )
+        self.spec, self.crop, self.simulated = spec, crop, simulated
+        self.method = METHODS.get(mask)
+        read = self.method.bands if self.method else ()
+        self.bands = tuple(dict.fromkeys((*spec.optical_bands, *read)))
         self.omit, kept = cloudy_targets == "omit", Kept()
         self.sources = []
         for number, (scene, truth) in enumerate(data):
@@ -202,8 +218,11 @@ class PatchSamples:
         mask = self._mask(cloudy)
         if rng.random() < self.simulated or mask.mean() < ENOUGH_CLOUD:
             cover = rng.uniform(0.2, 0.9)
-            sky = simulate_clouds(target, rng=rng, cover=cover, bands=self.bands)
+            surface = self.spec.level == "BOA"
+            sky = simulate_clouds(target, rng=rng, cover=cover, bands=self.bands, surface=surface)
             cloudy, mask = sky.cloudy, self._mask(sky.cloudy)
+            if self.method is None:
+                mask = (sky.opacity > SEEN) | (sky.shadow > SEEN)
         count = len(self.spec.optical_bands)
         heard = np.isfinite(sar).all(0)
         if not heard.all():
@@ -217,6 +236,8 @@ class PatchSamples:
         return cloudy, target, sar, hidden[None], origin
 
     def _mask(self, cloudy: Array) -> NDArray[np.bool_]:
+        if self.method is None:
+            return np.zeros(cloudy.shape[-2:], np.bool_)
         bands = dict(zip(self.bands, cloudy, strict=True))
         return self.method.kernel(bands, Calibration(), self.method.threshold)
 

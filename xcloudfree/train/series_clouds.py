@@ -11,15 +11,13 @@ from numpy.typing import NDArray
 from xcloudfree.kernels.clouds import simulate_clouds
 from xcloudfree.kernels.leave_out import Place
 from xcloudfree.kernels.mask import score
+from xcloudfree.train.samples import SEEN
 
 OVERCAST = 0.15
 """Share of samples in which everything is hidden."""
 
 PARTLY = (0.05, 0.95)
 """Shares that a date must hide of a place for its clouds to be laid over another."""
-
-SEEN = 0.1
-"""Opacity or shadow of simulated clouds from which the ground counts as hidden."""
 
 COVER = (0.2, 0.9)
 """Shares of simulated clouds."""
