@@ -57,7 +57,9 @@ def test_every_form_comes_back_as_it_came(series, name, form):
     assert isinstance(values.provenance.data, np.ndarray)
 
 
-@pytest.mark.parametrize("name", ["nearest-date", "median+offset", "area-regression"])
+@pytest.mark.parametrize(
+    "name", ["nearest-date", "median+offset", "area-regression", "area-regression+nearby"]
+)
 def test_clear_pixels_leave_as_they_came_and_flags_say_so(series, name):
     gone = series.copy(deep=True)
     gone.B03[1, :4] = np.nan

@@ -118,3 +118,19 @@ def calibration(root, site, method, gap, dates):
     score = np.concatenate(scores)
     score = score[np.isfinite(score)]
     return float((np.abs(score) < 1).mean()), float(np.sqrt((score**2).mean()))
+
+
+@pytest.mark.parametrize("site", SITES)
+def test_what_is_visible_nearby_helps_the_regression(data_root, site):
+    methods = ["area-regression", "area-regression+nearby"]
+    plain, moved = judged(data_root, site, methods, 15, 6)
+    assert moved > plain + 0.5
+
+
+def test_a_wholly_hidden_date_is_that_of_the_regression(data_root):
+    case, *_ = hidden_dates(load(data_root, SITES[1]), gaps=[0], kinds=("full",), count=2)
+    plain, moved = (
+        case.at_date(case.data.cloudfree.reconstruct(model=name, mask=case.hidden)).B05
+        for name in ("area-regression", "area-regression+nearby")
+    )
+    np.testing.assert_allclose(plain, moved, atol=1e-6)

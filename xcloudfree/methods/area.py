@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xcloudfree.kernels import area_predictors
+from xcloudfree.kernels import area_predictors, nearby
 from xcloudfree.kernels import area_regression as kernel
 from xcloudfree.methods.method import Area, Doubles, Floats, Method, Prediction, Series
 
@@ -89,6 +89,39 @@ class AreaRegression(Method):
         return Prediction(mean, deviation)
 
 
+@dataclass(frozen=True)
+class NearbyRegression(AreaRegression):
+    """The same, moved by its errors on the visible pixels around, see :mod:`.nearby`.
+
+    Where nothing of the date is visible nearby it is the regression alone. The deviation is that of
+    the regression: too large where much is visible.
+    """
+
+    name: str = "area-regression+nearby"
+    reach: int = AreaRegression.reach + nearby.REACH
+    planes: int = 0
+
+    def measure(self, series: Series, known: Sequence[Doubles], core: Area) -> Doubles:
+        """See :meth:`Method.measure`."""
+        return super().measure(self._around(series), known, core)
+
+    def predict(self, series: Series, known: Sequence[Doubles]) -> Prediction:
+        """See :meth:`Method.predict`."""
+        dates = series.wanted.any((1, 2), keepdims=True)
+        clear = series.clear
+        everywhere = replace(self._around(series), wanted=series.wanted | (clear & dates))
+        mean, deviation = (found := super().predict(everywhere, known)).mean, found.deviation
+        assert deviation is not None
+        for date in np.flatnonzero(dates):
+            mean[date] += nearby.correction(
+                series.reflectance[date], mean[date], deviation[date], clear[date]
+            )
+        return Prediction(mean, deviation)
+
+    def _around(self, series: Series) -> Series:
+        return replace(series, context=super().context(series))
+
+
 def _ordered(series: Series) -> tuple[NDArray[np.int64], Doubles]:
     assert series.days is not None
     order = np.argsort(series.days, kind="stable")
@@ -100,4 +133,4 @@ def _radar(series: Series) -> Floats:
     return series.context
 
 
-METHODS: Final[tuple[Method, ...]] = (AreaRegression(),)
+METHODS: Final[tuple[Method, ...]] = (AreaRegression(), NearbyRegression())
