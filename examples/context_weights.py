@@ -33,7 +33,15 @@ SHIPPED = "carf-series-l2a-demo"
 FINE = ["B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12"]
 LABEL = "CARF, fitted on the other two sites"
 WEIGHTS = Path(xcf.__file__).parent / "models" / "weights"
-RIVALS = ["last-clear", "nearest-date", "linear-time", "median", "median+offset", "area-regression"]
+RIVALS = [
+    "last-clear",
+    "nearest-date",
+    "linear-time",
+    "median",
+    "median+offset",
+    "area-regression",
+    "area-regression+nearby",
+]
 STEPS = 600
 DEMONSTRATION = True
 

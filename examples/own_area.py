@@ -25,7 +25,14 @@ import xcloudfree as xcf
 from xcloudfree.benchmarking.protocols import GROUND
 from xcloudfree.train import Recipe, fit
 
-RIVALS = ["last-clear", "nearest-date", "linear-time", "median", "area-regression"]
+RIVALS = [
+    "last-clear",
+    "nearest-date",
+    "linear-time",
+    "median",
+    "area-regression",
+    "area-regression+nearby",
+]
 NAME = "carf-tiny-regression"
 LABEL = "CARF with context, fitted here"
 

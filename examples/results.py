@@ -77,6 +77,7 @@ SERIES = {
     **{m: bench.Alone(m) for m in [*SPATIAL, *FUSION]},
     "starfm": "starfm",
     "area-regression": "area-regression",
+    "area-regression+nearby": "area-regression+nearby",
     NAME: bench.Alone(NAME),
 }
 

@@ -18,6 +18,9 @@ KINDS = {
     "full": "Hidden wholly",
 }
 
+LEADER = {"partial": "area-regression+nearby", "full": "area-regression"}
+"""The method beside which others are put; with nothing visible nearby the two are the same."""
+
 
 def patches(result, network, networks):
     """What stands in the README, and what on the page."""
@@ -80,9 +83,9 @@ def series(result):
         for metrics, cost in ((["psnr", "mae"], True), (["ssim", "sam"], False)):
             options = {"by": ["gap"], "metrics": metrics, "notes": False, "cost": cost}
             parts.append(bench.to_markdown(chosen, **options))
-        parts.append(_upsets(chosen, "area-regression", ["region", "gap"]))
+        parts.append(_upsets(chosen, LEADER[kind], ["region", "gap"]))
         if kind == "partial":
-            parts.append("All gaps together. " + _compared(chosen, "area-regression"))
+            parts.append("All gaps together. " + _compared(chosen, LEADER[kind]))
     parts.append("\n".join(f"* {note}" for note in bench.failures(result)))
     return "\n\n".join(part for part in parts if part)
 
@@ -110,9 +113,9 @@ def _different(result):
     doubled = [
         n
         for n in names
-        if n.endswith("+offset")
-        and np.array_equal(
-            values.sel({"method": n}), values.sel({"method": n[:-7]}), equal_nan=True
+        if (plain := n.partition("+")[0]) != n
+        and np.allclose(
+            values.sel({"method": n}), values.sel({"method": plain}), rtol=1e-5, equal_nan=True
         )
     ]
     return result.isel(method=[n not in doubled for n in names]), doubled
@@ -120,7 +123,7 @@ def _different(result):
 
 def _left_out(silent, doubled):
     if doubled:
-        yield f"The same as without the offset, and not shown: {', '.join(doubled)}."
+        yield f"The same as without what follows the plus, and not shown: {', '.join(doubled)}."
     if silent:
         yield f"Without a value for any hidden pixel, and not shown: {', '.join(silent)}."
 
