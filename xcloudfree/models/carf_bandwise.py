@@ -7,9 +7,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from xcloudfree.kernels import nearby
 from xcloudfree.kernels.context import NAMES, SIDES, STEADY
 from xcloudfree.models.carf import Carf, CarfConfig
-from xcloudfree.models.other_dates import WIDTHS, apart, estimate, parts_of, visible
+from xcloudfree.models.other_dates import (
+    WIDTHS,
+    apart,
+    correction,
+    estimate,
+    parts_of,
+    visible,
+)
 from xcloudfree.models.parts import pad_to_multiple
 
 UNKNOWN = 0.1
@@ -32,6 +40,9 @@ class BandwiseConfig(CarfConfig):
         Where the network starts.
     context : tuple of str
         What it reads of other dates.
+    moved : bool
+        Whether it starts from the base moved by its errors on the visible pixels nearby:
+        ``area-regression+nearby``, if the base is the regression.
     """
 
     features: int = 24
@@ -40,11 +51,17 @@ class BandwiseConfig(CarfConfig):
     cross: str = "none"  # type: ignore[assignment]
     base: str = "regression"  # type: ignore[assignment]
     context: tuple[str, ...] = NAMES
+    moved: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.filled:
             raise ValueError(f"base is {self.base!r}; give 'regression' or 'context'")
+
+    @property
+    def reach(self) -> int:
+        """See :attr:`NetworkConfig.reach`."""
+        return max(super().reach, nearby.REACH)
 
     @property
     def any_bands(self) -> bool:
@@ -77,7 +94,7 @@ class CarfBandwise(Carf):
     from the base there and on the mean over all bands, in units of the deviation that the
     regression states. It answers with shares of these differences and a residual in that unit:
 
-    ``base + deviation x (residual + sum of share x difference)``
+    ``base + deviation x (moved + residual + sum of share x difference)``
 
     Parameters
     ----------
@@ -86,8 +103,9 @@ class CarfBandwise(Carf):
 
     Notes
     -----
-    The last convolution and all shares start at zero, so the untrained network returns its base. No
-    weight belongs to a band: see :func:`xcloudfree.models.load` for other bands.
+    The last convolution and all shares start at zero, so the untrained network returns its base,
+    moved by what is visible nearby. No weight belongs to a band: see
+    :func:`xcloudfree.models.load` for other bands.
     """
 
     def __init__(self, config: BandwiseConfig) -> None:
@@ -124,6 +142,8 @@ class CarfBandwise(Carf):
         out = self._residual(pad_to_multiple(planes, c.scale), pad_to_multiple(sar, c.scale))
         out = out[..., :height, :width].reshape(n, bands, -1, height, width)
         mixed = (STEADY * self.nearby[:, None, None, None, None] * near).sum(0)
+        if c.moved:
+            mixed = mixed + correction(anomaly, (mask <= 0.5).to(anomaly.dtype))
         for k, difference in enumerate(different):
             mixed = mixed + (STEADY * self.shares[k] + out[:, :, 1 + k]) * difference
         return base + size * (out[:, :, 0] + mixed)

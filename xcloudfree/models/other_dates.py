@@ -9,16 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from xcloudfree.kernels import nearby
 from xcloudfree.kernels.context import SIDES, STEADY, scaled_planes
+from xcloudfree.kernels.nearby import LARGEST, SPARSE
 
-LARGEST = 5.0
-"""Deviations from the base of other dates that are told apart, in its standard deviations."""
-
-WIDTHS = (1.5, 4.0)
+WIDTHS = nearby.WIDTHS[::-1]
 """Standard deviations in pixels of the Gaussian means of what is visible around a pixel."""
-
-SPARSE = 0.02
-"""Visible share from which such a mean is believed by half."""
 
 SMALLEST = 0.002
 """Least standard deviation of that base, in scaled reflectance."""
@@ -92,6 +88,34 @@ def visible(
     shown = (mask <= 0.5).to(optical.dtype)
     anomaly = shown * apart(optical, base, size)
     return anomaly, [spread(anomaly, shown, width) for width in WIDTHS]
+
+
+def correction(anomaly: Tensor, shown: Tensor) -> Tensor:
+    """How far a base is off, see :func:`xcloudfree.kernels.nearby.correction`.
+
+    Parameters
+    ----------
+    anomaly : Tensor
+        What is visible, :func:`apart` from the base, 0 elsewhere, (n, bands, h, w).
+    shown : Tensor
+        1 where visible, (n, 1, h, w).
+
+    Returns
+    -------
+    Tensor
+        In deviations of the base, (n, bands, h, w).
+
+    Examples
+    --------
+    >>> one = torch.ones(1, 1, 40, 40)
+    >>> round(float(correction(2 * one, one)[0, 0, 20, 20]), 3)
+    1.999
+    """
+    found, left = torch.zeros_like(anomaly), anomaly
+    for width in nearby.WIDTHS:
+        mean, _ = spread(left, shown, width)
+        found, left = found + mean, shown * (left - mean)
+    return found
 
 
 def spread(values: Tensor, shown: Tensor, width: float) -> tuple[Tensor, Tensor]:
