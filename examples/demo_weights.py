@@ -259,10 +259,10 @@ def write(page: Path, text: str) -> None:
     page.write_text(marked.sub(lambda m: f"{m[1]}\n{text}\n\n{m[2]}", page.read_text()))
 
 
-def patches(names: list[str], s2, s1, target) -> xr.Dataset:
+def patches(names: list[str], s2, s1, target, bands=S2_BANDS, level="TOA") -> xr.Dataset:
     """Arrays as the dataset reader gives them."""
     attrs = {"units": "1", "scale_factor": 1e-4, "add_offset": 0.0, "nodata": 0}
-    attrs["processing_level"] = "TOA"
+    attrs["processing_level"] = level
     dims = ("patch", "band", "y", "x")
     return xr.Dataset(
         {
@@ -270,7 +270,7 @@ def patches(names: list[str], s2, s1, target) -> xr.Dataset:
             "s1": (("patch", "polarisation", "y", "x"), s1, {"units": "dB"}),
             "target": (dims, target, attrs),
         },
-        coords={"patch": names, "band": list(S2_BANDS), "polarisation": ["VV", "VH"]},
+        coords={"patch": names, "band": list(bands), "polarisation": ["VV", "VH"]},
     )
 
 

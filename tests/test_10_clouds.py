@@ -7,12 +7,13 @@ import time
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from xcloudfree.bands import S2_BANDS
 from xcloudfree.exceptions import DataError, MissingBandError
 from xcloudfree.kernels.cloud_layers import BAND, draw_layers, thick_reflectance
 from xcloudfree.kernels.clouds import CloudField, shadow_offset, simulate_clouds
-from xcloudfree.kernels.fields import block_mean, displace, power_law_noise
+from xcloudfree.kernels.fields import block_mean, power_law_noise
 
 KINDS = ("mixed", "thick", "thin")
 INDEX = {band: place for place, band in enumerate(S2_BANDS)}
@@ -115,7 +116,7 @@ def test_a_shadow_falls_away_from_the_sun_at_height_over_tangent(sun, rows, colu
     """One blob at 1000 m, 10 m pixels: the centroid moves by h / tan(elevation)."""
     y, x = np.mgrid[:512, :512]
     blob = np.exp(-((y - 256) ** 2 + (x - 256) ** 2) / 200).astype(np.float32)
-    moved = displace(blob, *shadow_offset(1000.0, sun, 10.0))
+    moved = ndimage.shift(blob, shadow_offset(1000.0, sun, 10.0), order=1, mode="grid-wrap")
     centre = [float((axis * moved).sum() / moved.sum()) - 256 for axis in (y, x)]
     assert centre == pytest.approx([rows, columns], abs=0.02)
 
@@ -291,3 +292,16 @@ def test_shadow_is_as_deep_and_as_coloured_as_that_of_real_clouds(data_root):
     a, b = np.nanmedian(real, 0), np.nanmedian(simulated, 0)
     bands = [INDEX[n] for n in S2_BANDS if n != "B10"]
     np.testing.assert_allclose(b[bands], a[bands], atol=0.15)
+
+
+def test_shadow_takes_more_of_surface_reflectance_in_the_blue_where_the_air_shines():
+    clear = np.full((13, 64, 64), 0.2, np.float32)
+    skies = [
+        simulate_clouds(clear, rng=np.random.default_rng(2), cover=0.4, kind="thick", surface=s)
+        for s in (False, True)
+    ]
+    np.testing.assert_array_equal(skies[0].shadow, skies[1].shadow)
+    dark = (skies[0].opacity == 0) & (skies[0].shadow > 0.3)
+    assert dark.any()
+    top, ground = (sky.cloudy[1][dark] for sky in skies)
+    assert (ground < top - 0.01).all()

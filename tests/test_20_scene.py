@@ -7,6 +7,7 @@ import xarray as xr
 from tests.checks import check_kept, no_computes
 from tests.conftest import as_array, make_bands, stacked
 from xcloudfree.bands import S2_BANDS, optical_band, sar_band
+from xcloudfree.datasets import simulate_clouds
 from xcloudfree.exceptions import CloudFreeError, GridError, MissingBandError, UnitsError
 from xcloudfree.kernels.radiometry import Calibration
 from xcloudfree.radiometry import calibrate
@@ -270,3 +271,15 @@ def test_wrong_words_are_refused():
             calibrate(make_bands(), **change)
     with pytest.raises(UnitsError, match="needs a scale"):
         calibrate(make_bands(), offset=-0.1)
+
+
+@pytest.mark.parametrize("call", ["reconstruct", "simulate_clouds"])
+def test_bands_of_several_types_are_refused_in_the_words_of_the_user(call):
+    ds = make_bands()
+    ds["B02"] = ds.B02.astype("float64")
+    run = {
+        "reconstruct": lambda: ds.cloudfree.reconstruct(model="idw"),
+        "simulate_clouds": lambda: simulate_clouds(ds),
+    }[call]
+    with pytest.raises(UnitsError, match=r"float32, float64.*ds.astype\('float32'\)"):
+        run()

@@ -127,3 +127,25 @@ def test_samples_say_where_they_come_from():
         (y0, y1), (x0, x1) = (map(int, part.split()[1].split(":")) for part in (rows, columns))
         there = ds.target.sel(patch=name.split()[1]).values[:, y0:y1, x0:x1]
         np.testing.assert_allclose(np.sort(target.ravel()), np.sort(there.ravel()))
+
+
+def test_what_simulated_clouds_hide_is_known_without_the_bands_of_a_mask():
+    ten = [b for b in fields().band.values if b not in ("B01", "B09", "B10")]
+    surface = fields().sel(band=ten)
+    for name in ("s2", "target"):
+        surface[name].attrs["processing_level"] = "BOA"
+    spec = xcf.models.create("carf-tiny", optical_bands=ten, level="BOA").spec
+    options = {"spec": spec, "crop": 32, "mask": "simulated"}
+    data = [pair(surface, "target")]
+    batch = PatchSamples(data, simulated=1.0, **options).draw(np.random.default_rng(3), 20)
+    changed = (np.abs(batch.cloudy - batch.target).max(1) > 1e-6)[:, None]
+    assert not (batch.mask & ~changed).any()
+    assert 0.2 < batch.mask.mean() < 0.95
+    shown = np.abs(batch.cloudy - batch.target).max(1)[~batch.mask[:, 0]]
+    hidden = np.abs(batch.cloudy - batch.target).max(1)[batch.mask[:, 0]]
+    assert np.median(hidden) > 0.05 > 0.01 > np.median(shown)
+    with pytest.raises(DataError, match=r"simulated=1.0"):
+        PatchSamples(data, simulated=0.5, **options)
+    start = xcf.models.create("carf-tiny", optical_bands=ten, level="BOA")
+    fitted = xcf.fit(surface, start, mask="simulated", simulated=1.0, **QUICK)
+    assert fitted.spec.optical_bands == tuple(ten)

@@ -191,11 +191,13 @@ class CloudFreeAccessor:
         Examples
         --------
         >>> import xcloudfree as xcf
-        >>> ds = xcf.datasets.simulate_scene((32, 32), seed=1)
-        >>> ds.cloudfree.report()
-        Traceback (most recent call last):
-        ...
-        xcloudfree.exceptions.DataError: ...
+        >>> import tempfile
+        >>> scene = xcf.datasets.simulate_scene((32, 32), seed=1)[["B02", "VV", "VH"]]
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _, items = xcf.stac.publish(scene, folder, base_url=folder)
+        ...     ds = xcf.stac.load(items, on_error="report").compute()
+        >>> len(ds.cloudfree.report())  # no fault
+        0
         """
         from xcloudfree.stac.status import report
 

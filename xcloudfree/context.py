@@ -14,12 +14,11 @@ from xcloudfree.acquisitions import dates_of
 from xcloudfree.blocks import Output
 from xcloudfree.exceptions import DataError, MissingBandError
 from xcloudfree.kernels import context as kernel
-from xcloudfree.kernels.windows import ALONE
+from xcloudfree.kernels.windows import ALONE, Area
 from xcloudfree.mask_plan import MaskPlan
 from xcloudfree.methods import get
 from xcloudfree.methods.apply import estimate, observe
-from xcloudfree.methods.method import Area
-from xcloudfree.methods.stages import Reader
+from xcloudfree.methods.windows import Reader
 from xcloudfree.methods.work import map_series, whole_series
 from xcloudfree.models.spec import ModelSpec
 from xcloudfree.occlusion import Mask, plan_mask

@@ -117,6 +117,10 @@ def evaluate(
     >>> result["count"].sel(estimate="prediction").values.tolist()
     [16, 4, 12]
     """
+    if others is not None and not isinstance(others, Mapping):
+        raise DataError(
+            f"others is a {type(others).__name__}: evaluate(..., others={{'its name': image}})."
+        )
     names = [NOTHING, *(others or {}), PREDICTION]
     if len(set(names)) < len(names):
         raise DataError(
@@ -172,13 +176,15 @@ def _common_bands(
 ) -> list[str]:
     """Bands to judge on."""
     if bands is not None:
+        bands = [bands] if isinstance(bands, str) else bands
         return [optical_band(b) or b for b in bands]
     one, other = ([str(b) for b in a.band.values] for a in (prediction, truth))
     if set(one) != set(other):
         shared = [b for b in one if b in other]
+        mend = f"evaluate(prediction, truth, bands={shared})"
         raise MissingBandError(
             f"Prediction and truth differ in {sorted(set(one) ^ set(other))}: "
-            f"evaluate(prediction, truth, bands={shared})."
+            f"{mend if shared else 'give evaluate() images of the same bands'}."
         )
     return one
 
@@ -188,7 +194,7 @@ def _select(array: xr.DataArray, bands: Sequence[str], what: str) -> xr.DataArra
     if missing := [b for b in bands if b not in present]:
         shared = [b for b in bands if b in present]
         raise MissingBandError(
-            f"{what} lacks {missing}: evaluate(prediction, truth, bands={shared})."
+            f"{what} lacks {missing}: evaluate(prediction, truth, bands={shared or present})."
         )
     return array.sel(band=list(bands))
 
@@ -199,9 +205,14 @@ def _on_grid(image: xr.DataArray, reference: xr.DataArray, what: str) -> xr.Data
         if dim not in reference.dims:
             continue
         if image.sizes[dim] != reference.sizes[dim]:
+            mend = (
+                f"mask=mask.sel({dim}=truth.{dim})"
+                if what == "mask"
+                else f"prediction.sel({dim}=truth.{dim}), truth"
+            )
             raise GridError(
                 f"{what} has {image.sizes[dim]} along {dim}, the truth {reference.sizes[dim]}: "
-                f"evaluate(prediction.sel({dim}=truth.{dim}), truth)."
+                f"evaluate({'..., ' * (what == 'mask')}{mend})."
             )
         if dim not in image.coords or dim not in reference.coords:
             continue

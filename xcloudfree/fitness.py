@@ -10,6 +10,7 @@ from xcloudfree.exceptions import (
     UnitsError,
     UntrainedWarning,
 )
+from xcloudfree.models.shipped import shipped
 from xcloudfree.models.spec import ModelSpec
 from xcloudfree.scene import Scene
 
@@ -42,7 +43,7 @@ def check_fitness(scene: Scene, spec: ModelSpec) -> None:
     if scene.level != spec.level:
         raise UnitsError(
             f"{why} was fitted on {spec.level} reflectance and the data is {scene.level}; "
-            f"choose a model for {scene.level} in xcloudfree.models.list(), or load "
+            f"choose a model for {scene.level}{_shipped_for(scene)}, or load "
             f"{'Level-1C' if spec.level == 'TOA' else 'Level-2A'} items"
         )
     extra = [
@@ -76,3 +77,14 @@ def check_fitness(scene: Scene, spec: ModelSpec) -> None:
             DemonstrationWarning,
             stacklevel=4,
         )
+
+
+def _shipped_for(scene: Scene) -> str:
+    """Names of shipped weights that read the level and the bands of a scene."""
+    have = set(scene.optical.names) if scene.optical else set()
+    fit = [
+        repr(name)
+        for name, spec in shipped().items()
+        if spec.level == scene.level and set(spec.optical_bands) <= have
+    ]
+    return f", such as {', '.join(fit)}" if fit else " in xcloudfree.models.list()"

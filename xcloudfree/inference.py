@@ -14,14 +14,13 @@ from numpy.typing import NDArray
 from xcloudfree.exceptions import DeviceMemoryError, WeightsError
 from xcloudfree.kernels.boxes import boxes
 from xcloudfree.kernels.tiles import Tiles
-from xcloudfree.kernels.windows import Halo, Span
+from xcloudfree.kernels.windows import Area, Halo, Span
 from xcloudfree.models.spec import ModelSpec
 
 if TYPE_CHECKING:
     from xcloudfree.models.cache import Reference
 
 Precision = Literal["float32", "bfloat16"]
-Area = tuple[slice, slice]
 
 MICRO_BATCH = {"cpu": 1, "cuda": 8}
 """Images in one forward pass, by kind of device; a CPU gains nothing from more."""

@@ -65,6 +65,22 @@ class Layer:
             )
         return values.pop()
 
+    def dtype(self, owner: str = "ds") -> np.dtype[Any]:
+        """Type of the numbers of all bands.
+
+        Raises
+        ------
+        UnitsError
+            If the bands differ in it; `owner` is what the user calls the data.
+        """
+        kinds = {a.dtype for a in self.arrays}
+        if len(kinds) > 1:
+            raise UnitsError(
+                f"the bands of {owner} differ in type ({', '.join(sorted(map(str, kinds)))}); "
+                f"make them alike with {owner}.astype('float32')"
+            )
+        return kinds.pop()
+
     def select(self, names: Sequence[str]) -> Layer:
         """The given bands in the given order."""
         if tuple(names) == self.names:
@@ -103,7 +119,13 @@ def _plain(value: Any) -> Any:
 
 
 def band_dim(array: xr.DataArray) -> str:
-    """Name of the dimension that holds the bands."""
+    """Name of the dimension that holds the bands.
+
+    Raises
+    ------
+    MissingBandError
+        If there is none.
+    """
     for dim in _BAND_DIMS:
         if dim in array.dims:
             return dim

@@ -111,6 +111,11 @@ def mask(
     ------
     MissingBandError
         If the method needs a band that is absent.
+    UnitsError
+        If the reflectance cannot be read without guessing, or is of another level than the mask of
+        a plug-in was made for.
+    PluginError
+        If the package of the method is not installed, or cannot be imported.
     CloudFreeError
         If the method is unknown, or returns something that is no mask of the scene.
     DataError, GridError

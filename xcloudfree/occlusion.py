@@ -46,12 +46,23 @@ def plan_mask(
     -------
     MaskPlan
         With shadow, a plan that reads the finished mask, for which clouds far away count too.
+
+    Raises
+    ------
+    CloudFreeError
+        If a setting is none, or the method is unknown or returns no mask.
+    MissingBandError, UnitsError
+        If the method reads what the scene lacks or does not declare.
+    GridError
+        If a mask that is given is not on the grid.
     """
     if isinstance(dilation, bool) or not isinstance(dilation, (int, np.integer)) or dilation < 0:
         raise CloudFreeError(
             f"dilate is {dilation!r}; call reconstruct(dilate=3) or mask(dilate=3), or with other "
             "whole pixels"
         )
+    if threshold is not None and not isinstance(threshold, (int, float, np.number)):
+        raise CloudFreeError(f"threshold is {threshold!r}; call mask(threshold=0.2)")
     plan = _plan_cloud(scene, method, threshold, dilation)
     scored = isinstance(method, str) and method in kernel.METHODS and method != "scl"
     if haze is not None:
@@ -155,9 +166,14 @@ def arrays_of(layer: Layer) -> list[Any]:
 def _given(scene: Scene, array: Any) -> xr.DataArray:
     """Check a mask that the user brought, and order its dimensions."""
     if not isinstance(array, xr.DataArray) or array.dtype.kind != "b":
-        kind = f"{type(array).__name__} of {getattr(array, 'dtype', 'no dtype')}"
+        if array is None:
+            raise CloudFreeError(
+                "there is no mask; call reconstruct(mask='score'), or mask(method='score')"
+            )
+        kind = getattr(array, "dtype", None)
+        what = type(array).__name__ + (f" of {kind}" if kind is not None else "")
         raise CloudFreeError(
-            f"a mask must be a boolean DataArray, True where occluded, not a {kind}; convert it, "
+            f"a mask must be a boolean DataArray, True where occluded, not a {what}; convert it, "
             "for example with mask=xr.DataArray(array, dims=('y', 'x')).astype(bool)"
         )
     template = scene.template()

@@ -12,6 +12,7 @@ from xcloudfree.exceptions import UnitsError
 from xcloudfree.kernels.radiometry import Calibration
 from xcloudfree.recognise import read
 from xcloudfree.scene import Scene
+from xcloudfree.spelling import did_you_mean
 
 _STORED = ("scale_factor", "add_offset", "nodata", "_FillValue")  # say how numbers are stored
 
@@ -71,8 +72,13 @@ def calibrate(
     _one_of("level", level, ("TOA", "BOA"))
     _one_of("sar", sar, ("dB", "linear"))
     _one_of("quantity", quantity, ("sigma0", "gamma0", "beta0"))
+    for name, number in (("scale", scale), ("nodata", nodata)):
+        if number is not None and not _is_number(number):
+            raise UnitsError(f"{name} is {number!r}; call calibrate({name}={_USUAL[name]})")
     if scale is not None and not scale > 0:
         raise UnitsError(f"scale is {scale!r}; call calibrate(scale=1e-4, offset=...)")
+    if isinstance(offset, str):
+        raise UnitsError(f"offset is {offset!r}; call calibrate(scale=1e-4, offset=-0.1)")
     scene = read(obj)
     dated = offset is not None and np.ndim(offset) > 0
     optical: dict[str, Any] = {"units": "1"} if scale is not None or dated else {}
@@ -150,8 +156,15 @@ def _reflectance(scene: Scene, scale: float, offset: Any, nodata: float | None) 
     return source.assign({v: apply(source[v]) for v in layer.variables})
 
 
+_USUAL = {"scale": "1e-4, offset=-0.1", "nodata": "0"}
+_MEANING = {"TOA": " for Level-1C", "BOA": " for Level-2A"}
+
+
 def _one_of(name: str, value: str | None, known: tuple[str, ...]) -> None:
     if value is not None and value not in known:
-        raise UnitsError(
-            f"{name} is {value!r}; call calibrate({name}={known[0]!r}), or {known[1:]}"
-        )
+        choices = " or ".join(f"calibrate({name}={k!r}){_MEANING.get(k, '')}" for k in known)
+        raise UnitsError(f"{name} is {value!r}{did_you_mean(value, known)}; call {choices}")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool)

@@ -37,6 +37,8 @@ def read(obj: xr.Dataset | xr.DataArray) -> Scene:
 
     Raises
     ------
+    CloudFreeError
+        If it is neither a Dataset nor a DataArray.
     MissingBandError
         If no band is recognised.
     GridError

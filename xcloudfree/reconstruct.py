@@ -12,7 +12,7 @@ import numpy as np
 from xcloudfree.acquisitions import neighbours, planes
 from xcloudfree.blocks import Output, map_windows
 from xcloudfree.context import context_groups
-from xcloudfree.exceptions import ModelError, SeamWarning, UnitsError
+from xcloudfree.exceptions import ModelError, SeamWarning
 from xcloudfree.fitness import check_fitness
 from xcloudfree.inference import Inference, Precision
 from xcloudfree.kernels.tiles import Tiles
@@ -102,8 +102,14 @@ def reconstruct(
         If units or level are undeclared or contradict the model.
     ModelError
         If the model does not exist or cannot run as asked.
+    WeightsError
+        If the file of a model cannot be read, or its values are damaged.
     DataError
         If the model reads other dates and the data is no series.
+    GridError
+        If a mask that is given is not on the grid of the scene.
+    DeviceMemoryError
+        While it is computed, if a block does not fit into the memory of the device.
 
     Warns
     -----
@@ -151,12 +157,7 @@ def reconstruct(
         )
     optical, sar = scene.optical, scene.need_sar(spec.polarisations, f"model {spec.name!r}")
     assert optical is not None
-    kinds = {a.dtype for a in optical.arrays}
-    if len(kinds) > 1:
-        raise UnitsError(
-            f"the reflectance bands differ in type ({sorted(map(str, kinds))}); "
-            "make them alike with ds.astype('float32')"
-        )
+    kind = optical.dtype()
     masked = plan_mask(scene, mask, None, dilate, shadow=shadow)
     margin = masked.reach + (EDGE if blend else 0)
     plan = _plan(spec, halo, margin)
@@ -171,7 +172,7 @@ def reconstruct(
         context=len(context),
     )
     bands = len(optical.names)
-    outputs = [Output(kinds.pop(), bands), Output(np.dtype("uint8"))]
+    outputs = [Output(kind, bands), Output(np.dtype("uint8"))]
     results = map_windows(
         block,
         [

@@ -14,10 +14,10 @@ from xcloudfree._version import __version__
 from xcloudfree.inference import Inference, Prediction, Window
 from xcloudfree.kernels.composite import MARGIN, RADIUS, Provenance, feather
 from xcloudfree.kernels.radiometry import Calibration, SarCalibration
+from xcloudfree.kernels.windows import Area, widened
 from xcloudfree.mask_plan import MaskPlan
 
 Blend = Literal["feather"] | None
-Core = tuple[slice, slice]
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Reconstruction:
             self.sar_calibration, self.mask.__dask_tokenize__(), self.blend, self.context,
         )  # fmt: skip
 
-    def __call__(self, *windows: NDArray[Any], core: Core) -> tuple[NDArray[Any], ...]:
+    def __call__(self, *windows: NDArray[Any], core: Area) -> tuple[NDArray[Any], ...]:
         """Reconstruct the core of a window.
 
         Parameters
@@ -83,14 +83,14 @@ class Reconstruction:
             np.stack(parts).reshape(*lead, *parts[0].shape) for parts in zip(*results, strict=True)
         )
 
-    def _prepare(self, planes: tuple[NDArray[Any], ...], core: Core) -> _Block:
+    def _prepare(self, planes: tuple[NDArray[Any], ...], core: Area) -> _Block:
         """Find what to reconstruct, and only if there is something, what the network reads."""
         given = int(self.mask.separate)
         stored, backscatter = planes[:2]
         picked = self._picked()
         inner = stored[:, *core]
         observed = self.calibration.valid(inner[picked]).all(0)
-        near, within = _widened(core, self.mask.reach, stored.shape[-2:])
+        near, within = widened(core, self.mask.reach, stored.shape[-2:])
         hidden = self._occluded(stored[:, *near], [p[..., *near] for p in planes[2 : 2 + given]])
         wanted = hidden[within] & observed if self.blend else observed
         measured = self.sar_calibration.valid(backscatter[:, *core]).all(0)
@@ -133,7 +133,7 @@ class Reconstruction:
         return [self.bands.index(b) for b in self.inference.spec.optical_bands]
 
     def _finish(
-        self, block: _Block, guess: Prediction | None, core: Core
+        self, block: _Block, guess: Prediction | None, core: Area
     ) -> tuple[NDArray[Any], ...]:
         picked, out = self._picked(), block.stored.copy()
         spread = self.inference.uncertainty
@@ -177,14 +177,3 @@ class _Block:
     reflectance: NDArray[np.float32] | None = None
     clear: NDArray[np.bool_] | None = None
     window: Window | None = None
-
-
-def _widened(core: Core, pixels: int, shape: tuple[int, ...]) -> tuple[Core, Core]:
-    """The core and pixels around it in the window, and the core in that."""
-    starts = [max(0, s.start - pixels) for s in core]
-    near = tuple(
-        slice(start, min(n, s.stop + pixels))
-        for start, s, n in zip(starts, core, shape, strict=True)
-    )
-    within = tuple(slice(s.start - a, s.stop - a) for s, a in zip(core, starts, strict=True))
-    return near, within  # type: ignore[return-value]

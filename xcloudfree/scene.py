@@ -94,11 +94,16 @@ class Scene:
         """
         have = () if self.optical is None else self.optical.names
         missing = [n for n in names if n not in have]
-        if missing == ["B10"] and len(have) > 1:
+        if "B10" in missing and set(missing) <= {"B01", "B09", "B10"} and len(have) > 1:
+            told, masked, weights = (
+                ("which Level-1C has and Level-2A has not", "l2a", "carf-small-l2a-demo")
+                if missing == ["B10"]
+                else ("and no Level-2A has B10", "scl", "carf-small-l2a-10-demo")
+            )
             raise MissingBandError(
-                f"{why} needs B10, which Level-1C has and Level-2A has not; load Level-1C, or call "
-                'what needs none: mask("l2a"), reconstruct(model="area-regression", mask="l2a") '
-                'for a series, model="idw" for one date'
+                f"{why} needs {listed(missing)}, {told}; load Level-1C, or call what needs none: "
+                f'mask("{masked}"), reconstruct(model="area-regression", mask="{masked}") for a '
+                f'series, model="idw" or the demonstration model="{weights}" for one date'
             )
         if missing or self.optical is None:
             raise MissingBandError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import xarray as xr
 
 from xcloudfree.exceptions import CloudFreeError
@@ -32,7 +33,7 @@ def weights(
     Raises
     ------
     CloudFreeError
-        If `alpha` is not between 0 and 1.
+        If `alpha` is not between 0 and 1, or as :func:`xcloudfree.masks.mask` says.
 
     References
     ----------
@@ -46,9 +47,9 @@ def weights(
     >>> [round(float(w), 2) for w in weights(ds).values.ravel()]
     [0.8, 0.2]
     """
-    if not 0 <= alpha <= 1:
+    if not isinstance(alpha, (int, float, np.number)) or not 0 <= alpha <= 1:
         raise CloudFreeError(
-            f"alpha is {alpha} and must lie between 0 and 1; the paper uses weights(alpha=0.8)"
+            f"alpha is {alpha!r} and must lie between 0 and 1; the paper uses weights(alpha=0.8)"
         )
     scene = read(obj)
     plan = plan_mask(scene, method, None, dilate)

@@ -1,7 +1,8 @@
 """Honest comparison: any methods over any cases, what costs nothing first.
 
-:func:`benchmark` judges, the presets of :mod:`~xcloudfree.benchmarking.protocols` make cases, and
-plain functions turn its Dataset into means, tables, pictures and paired comparisons.
+:func:`benchmark` judges, :mod:`~xcloudfree.benchmarking.protocols` (of a series) and
+:mod:`~xcloudfree.benchmarking.patches` make cases, and plain functions turn its Dataset into means,
+tables, pictures and paired comparisons.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 from xcloudfree.benchmarking.case import Case, Fold, leave_one_region_out
 from xcloudfree.benchmarking.estimators import Alone, Fit, Reconstruct
 from xcloudfree.benchmarking.figure import plot
-from xcloudfree.benchmarking.protocols import hidden_dates, patch_case, sen12mscr
+from xcloudfree.benchmarking.patches import patch_case, sen12mscr
+from xcloudfree.benchmarking.protocols import hidden_dates
 from xcloudfree.benchmarking.run import benchmark, judge
 from xcloudfree.benchmarking.significance import compare, statement
 from xcloudfree.benchmarking.splits import sen12mscr_split

@@ -218,8 +218,8 @@ def leave_one_region_out(cases: Iterable[Case]) -> Iterator[Fold]:
     regions = list(dict.fromkeys(c.region for c in cases))
     if len(regions) < 2:
         raise DataError(
-            f"the cases are of {len(regions)} region, so that none is left to fit on; name them "
-            "with Case(..., region=...)"
+            f"the cases are of {'one region' if regions else 'no region'}, so that none is left "
+            "to fit on; name two or more with Case(..., region=...)"
         )
     for region in regions:
         train = [c for c in cases if c.region != region]

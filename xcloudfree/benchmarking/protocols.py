@@ -1,21 +1,19 @@
-"""Named ways to make cases: all lazy, one after another."""
+"""Cases of a series: clear dates hidden under the clouds of others, lazy, one after another."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
 import xarray as xr
 
 from xcloudfree import masks
 from xcloudfree.benchmarking.case import Case
-from xcloudfree.benchmarking.splits import Part, Split, sen12mscr_split
-from xcloudfree.datasets.sen12mscr import sen12mscr as read_sen12mscr
 from xcloudfree.exceptions import DataError
 from xcloudfree.occlusion import Mask
 from xcloudfree.recognise import read
+from xcloudfree.spelling import did_you_mean
 
 GROUND: Final = (4, 5, 6, 7)
 """Scene classes that show the ground: vegetation, bare, water, unclassified."""
@@ -28,95 +26,6 @@ Kind = Literal["partial", "full"]
 _CLEAR_BELOW: Final = 0.02
 _CLOUD: Final = (0.2, 0.9)
 _WHITE: Final = 0.9
-
-
-def sen12mscr(
-    root: str | Path,
-    *,
-    part: Part = "test",
-    split: Split = "official",
-    seed: int = 0,
-    mask: Mask = "score",
-) -> Iterator[Case]:
-    """Patches of SEN12MS-CR, each a case, without other dates.
-
-    Parameters
-    ----------
-    root : str or Path
-        As for :func:`xcloudfree.datasets.sen12mscr`.
-    part : {"train", "val", "test"}
-        Which regions.
-    split, seed
-        See :func:`xcloudfree.benchmarking.sen12mscr_split`.
-    mask : str, DataArray or callable
-        What is occluded, see :func:`xcloudfree.masks.mask`; eq. 13-16 by default.
-
-    Yields
-    ------
-    Case
-        Lazy; its region is season and region of interest.
-
-    Examples
-    --------
-    >>> list(sen12mscr("no/such/folder"))
-    Traceback (most recent call last):
-    ...
-    xcloudfree.exceptions.DataError: no SEN12MS-CR file under no/such/folder; ...
-    """
-    scenes = read_sen12mscr(root)
-    pairs = list(zip(scenes.season.values.tolist(), scenes.roi.values.tolist(), strict=True))
-    parts = sen12mscr_split(pairs, split, seed)
-    for index, pair in enumerate(pairs):
-        if parts[pair] != part:
-            continue
-        patch = scenes.isel(patch=index)
-        yield patch_case(
-            str(patch.patch.values), patch, region=f"{pair[0]} {pair[1]}", mask=mask,
-            protocol=f"sen12mscr {split} {part}",
-        )  # fmt: skip
-
-
-def patch_case(
-    name: str,
-    patch: xr.Dataset,
-    *,
-    region: str = "",
-    mask: Mask = "score",
-    protocol: str = "",
-    kind: str = "",
-) -> Case:
-    """A single image with its truth as a case.
-
-    Parameters
-    ----------
-    name : str
-        Of the case.
-    patch : Dataset
-        ``s2``, ``s1`` and ``target`` (band, y, x) as readers of datasets give them.
-    region, protocol, kind : str
-        Of the case.
-    mask : str, DataArray or callable
-        What is occluded, see :func:`xcloudfree.masks.mask`.
-
-    Returns
-    -------
-    Case
-
-    Examples
-    --------
-    >>> import xcloudfree as xcf
-    >>> cloudy = xcf.datasets.simulate_scene((32, 32), seed=1).isel(time=0)
-    >>> clear = xcf.datasets.simulate_truth((32, 32), seed=1).isel(time=0)
-    >>> s2, target = (x[list(xcf.bands.S2_BANDS)].to_dataarray("band") for x in (cloudy, clear))
-    >>> s2, target = (x.assign_attrs(processing_level="TOA") for x in (s2, target))
-    >>> patch_case("one", xr.Dataset({"s2": s2, "target": target}), region="A").name
-    'one'
-    """
-    bare = patch.drop_vars([c for c in patch.coords if c not in patch.dims])
-    data = bare.drop_vars("target")
-    truth = bare[["target"]].rename(target="s2")
-    hidden = masks.mask(data, mask)
-    return Case(name, data, hidden, truth, region, protocol=protocol, kind=kind)
 
 
 def hidden_dates(
@@ -247,7 +156,18 @@ def _chosen(
     share = 1 - ground.mean((1, 2))
     clear = np.flatnonzero(share < _CLEAR_BELOW)
     cloudy = np.flatnonzero((share >= _CLOUD[0]) & (share <= _CLOUD[1]))
-    if not len(clear) or ("partial" in kinds and len(cloudy) < clouds + 1):
+    if wrong := [kind for kind in kinds if kind not in get_args(Kind)]:
+        raise DataError(
+            f"there is no kind {wrong[0]!r}{did_you_mean(wrong[0], get_args(Kind))}; call "
+            "hidden_dates(..., kinds=['partial', 'full']), or with one of them"
+        )
+    if not len(clear):
+        raise DataError(
+            f"the series has no date of which less than {_CLEAR_BELOW:.0%} is clouded, and such "
+            "dates are hidden; load a longer one, or call hidden_dates(..., clear=...) with "
+            "another mask"
+        )
+    if "partial" in kinds and len(cloudy) < clouds + 1:
         raise DataError(
             f"the series has {len(clear)} clear dates and {len(cloudy)} with clouds to hide one "
             "under; load a longer one, or call hidden_dates(..., clouds=1) or kinds=['full']"

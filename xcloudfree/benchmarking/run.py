@@ -40,8 +40,8 @@ def benchmark(
     Parameters
     ----------
     cases : iterable of Case or Fold
-        May be a generator, see :mod:`xcloudfree.benchmarking.protocols`. A fold stands for its test
-        cases and lends its training cases to methods that are fitted.
+        May be a generator, see :func:`xcloudfree.benchmarking.hidden_dates`. A fold stands for its
+        test cases and lends its training cases to methods that are fitted.
     methods : sequence, or mapping from labels
         Names of classical methods (:func:`xcloudfree.methods.names`), of trivial rows
         (:data:`xcloudfree.benchmarking.TRIVIAL`) and of models; files of models; models; functions
@@ -201,15 +201,17 @@ def judge(case: Case, guess: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
         (pixels, metric), all, cloudy and clear pixels; metrics and the two counts in the order of
         :data:`xcloudfree.evaluate.COLUMNS`, of the pixels that the truth has.
 
+    Raises
+    ------
+    MissingBandError, GridError
+        If the reconstruction lacks bands of the truth, or lies on another grid.
+
     Examples
     --------
-    >>> import numpy as np, xarray as xr
-    >>> from xcloudfree.benchmarking import Case, benchmark
     >>> truth = xr.Dataset({"B02": (("y", "x"), np.full((4, 4), 0.1))})
     >>> hidden = xr.DataArray(np.eye(4, dtype=bool), dims=("y", "x"))
-    >>> case = Case("eye", truth.where(~hidden, 0.5), hidden, truth, region="A")
-    >>> judge(case, truth).shape[0]
-    3
+    >>> judge(Case("eye", truth.where(~hidden, 0.5), hidden, truth), truth).shape
+    (3, 7)
     """
     hidden = case.occluded
     found = evaluate(case.at_date(guess), case.reference, mask=hidden)
@@ -243,8 +245,13 @@ def _flat(cases: Iterable[Case | Fold]) -> Iterator[tuple[Case, Fold | None]]:
     for item in cases:
         if isinstance(item, Fold):
             yield from ((case, item) for case in item.test)
-        else:
+        elif isinstance(item, Case):
             yield item, None
+        else:
+            raise DataError(
+                f"a case is a {type(item).__name__}; call benchmark([Case(name, data, hidden, "
+                "truth)], methods), or make cases of a series with hidden_dates(series)"
+            )
 
 
 def _estimate(found: Any) -> Estimate:

@@ -49,15 +49,13 @@ def summary(result: xr.Dataset, by: Sequence[str] = ("region",)) -> xr.Dataset:
 
     Examples
     --------
-    >>> import numpy as np, xarray as xr
-    >>> from xcloudfree.benchmarking import Case, benchmark
-    >>> truth = xr.Dataset({"B02": (("y", "x"), np.full((4, 4), 0.1))})
-    >>> hidden = xr.DataArray(np.eye(4, dtype=bool), dims=("y", "x"))
-    >>> case = Case("eye", truth.where(~hidden, 0.5), hidden, truth, region="A")
-    >>> result = benchmark([case], ["do nothing", "clear mean"])
-    >>> means = summary(result)
-    >>> means.value.sel(metric="mae", pixels="cloudy").squeeze().round(3).values.tolist()
-    [0.4, 0.0]
+    >>> import xcloudfree as xcf
+    >>> series = xcf.datasets.simulate_scene((32, 32), dates=3, cover=[0, 0.6, 0])
+    >>> options = {"clear": "score", "gaps": [0], "kinds": ["full"], "count": 1}
+    >>> cases = xcf.benchmarking.hidden_dates(series, **options)
+    >>> result = xcf.benchmark(cases, ["do nothing", "linear-time"])
+    >>> summary(result).value.sel(metric="mae", pixels="cloudy").squeeze().values < 0.1
+    array([False,  True])
     """
     if unknown := [key for key in by if key not in KEYS]:
         raise DataError(
@@ -128,15 +126,14 @@ def winners(means: xr.Dataset) -> xr.DataArray:
 
     Examples
     --------
-    >>> import numpy as np, xarray as xr
-    >>> from xcloudfree.benchmarking import Case, benchmark
-    >>> truth = xr.Dataset({"B02": (("y", "x"), np.full((4, 4), 0.1))})
-    >>> hidden = xr.DataArray(np.eye(4, dtype=bool), dims=("y", "x"))
-    >>> case = Case("eye", truth.where(~hidden, 0.5), hidden, truth, region="A")
-    >>> result = benchmark([case], ["do nothing", "clear mean"])
+    >>> import xcloudfree as xcf
+    >>> series = xcf.datasets.simulate_scene((32, 32), dates=3, cover=[0, 0.6, 0])
+    >>> options = {"clear": "score", "gaps": [0], "kinds": ["full"], "count": 1}
+    >>> cases = xcf.benchmarking.hidden_dates(series, **options)
+    >>> result = xcf.benchmark(cases, ["do nothing", "linear-time"])
     >>> best = winners(summary(result)).sel(metric="mae", pixels="cloudy").squeeze()
     >>> best.method.values[best.values].tolist()
-    ['clear mean']
+    ['linear-time']
     """
     sign = xr.DataArray([BETTER[str(m)] for m in means.metric.values], dims="metric")
     score = (means.value * sign).where(means.ranked)
@@ -172,14 +169,18 @@ def upsets(
     list of str
         A sentence a place and method. Where a rival left too much without data it is not heard.
 
+    Raises
+    ------
+    DataError
+        If the result has no such method, metric or selection of pixels.
+
     Examples
     --------
-    >>> import numpy as np, xarray as xr
-    >>> from xcloudfree.benchmarking import Case, benchmark
-    >>> truth = xr.Dataset({"B02": (("y", "x"), np.full((4, 4), 0.1))})
-    >>> hidden = xr.DataArray(np.eye(4, dtype=bool), dims=("y", "x"))
-    >>> case = Case("eye", truth.where(~hidden, 0.5), hidden, truth, region="A")
-    >>> result = benchmark([case], ["do nothing", "clear mean"])
+    >>> import xcloudfree as xcf
+    >>> series = xcf.datasets.simulate_scene((32, 32), dates=3, cover=[0, 0.6, 0])
+    >>> options = {"clear": "score", "gaps": [0], "kinds": ["full"], "count": 1}
+    >>> cases = xcf.benchmarking.hidden_dates(series, **options)
+    >>> result = xcf.benchmark(cases, ["do nothing", "linear-time"])
     >>> len(upsets(result, ["do nothing"], metrics=["mae"], pixels=["cloudy"]))
     1
     """

@@ -56,6 +56,11 @@ def to_markdown(
     -------
     str
 
+    Raises
+    ------
+    DataError
+        If the result has no such metric or selection of pixels.
+
     Examples
     --------
     >>> import numpy as np, xarray as xr
@@ -99,14 +104,18 @@ def to_latex(
     -------
     str
 
+    Raises
+    ------
+    DataError
+        If the result has no such metric or selection of pixels.
+
     Examples
     --------
-    >>> import numpy as np, xarray as xr
-    >>> from xcloudfree.benchmarking import Case, benchmark
-    >>> truth = xr.Dataset({"B02": (("y", "x"), np.full((4, 4), 0.1))})
-    >>> hidden = xr.DataArray(np.eye(4, dtype=bool), dims=("y", "x"))
-    >>> case = Case("eye", truth.where(~hidden, 0.5), hidden, truth, region="A")
-    >>> result = benchmark([case], ["do nothing", "clear mean"])
+    >>> import xcloudfree as xcf
+    >>> series = xcf.datasets.simulate_scene((32, 32), dates=3, cover=[0, 0.6, 0])
+    >>> options = {"clear": "score", "gaps": [0], "kinds": ["full"], "count": 1}
+    >>> cases = xcf.benchmarking.hidden_dates(series, **options)
+    >>> result = xcf.benchmark(cases, ["do nothing", "linear-time"])
     >>> print(to_latex(result).splitlines()[0])
     \begin{tabular}{lr}
     """
@@ -176,12 +185,11 @@ def failures(result: xr.Dataset) -> list[str]:
 
     Examples
     --------
-    >>> import numpy as np, xarray as xr
-    >>> from xcloudfree.benchmarking import Case, benchmark
-    >>> truth = xr.Dataset({"B02": (("y", "x"), np.full((4, 4), 0.1))})
-    >>> hidden = xr.DataArray(np.eye(4, dtype=bool), dims=("y", "x"))
-    >>> case = Case("eye", truth.where(~hidden, 0.5), hidden, truth, region="A")
-    >>> result = benchmark([case], ["do nothing", "clear mean"])
+    >>> import xcloudfree as xcf
+    >>> series = xcf.datasets.simulate_scene((32, 32), dates=3, cover=[0, 0.6, 0])
+    >>> options = {"clear": "score", "gaps": [0], "kinds": ["full"], "count": 1}
+    >>> cases = xcf.benchmarking.hidden_dates(series, **options)
+    >>> result = xcf.benchmark(cases, ["do nothing", "linear-time"])
     >>> failures(result)
     []
     """

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 import xarray as xr
 
 from xcloudfree.cli.group import examples, words
 from xcloudfree.cli.scene import SceneWords, open_scene, scene_options
-
-if TYPE_CHECKING:
-    from xcloudfree.models.model import Model
 
 _EXAMPLES = examples(
     "xcloudfree fit SEN12MS-CR/ mine.safetensors --split official --checkpoints kept --log log",
@@ -38,8 +34,9 @@ _EXAMPLES = examples(
 @click.option("--learning-rate", default=2e-4, show_default=True)
 @click.option("--loss", help="By default that of the network's publication.")
 @click.option(
-    "--mask", default="score", show_default=True, help="Of clouds; for Level-2A l2a or scl."
-)
+    "--mask", default="score", show_default=True,
+    help="Of clouds; for Level-2A l2a or scl, or simulated with --simulated 1.",
+)  # fmt: skip
 @click.option(
     "--simulated", default=0.5, show_default=True, help="Share of samples under simulated clouds."
 )
@@ -74,7 +71,7 @@ def fit_command(
     with --level.
     """
     import xcloudfree as xcf
-    from xcloudfree import train
+    from xcloudfree import models, train
     from xcloudfree.exceptions import DataError, MissingBandError
 
     if out.suffix != ".safetensors" or not out.parent.is_dir():
@@ -92,7 +89,7 @@ def fit_command(
     if split is not None:
         scene, held_out, _ = train.split(scene, split, seed=options["seed"])
         validation = held_out if held_out.sizes["patch"] else None
-    start = _start(model, words(optical_bands))
+    start = models.load(model, optical_bands=words(optical_bands) or None)
     try:
         fitted = train.fit(scene, start, validation=validation, progress=not quiet, **options)
     except MissingBandError as error:
@@ -101,15 +98,3 @@ def fit_command(
             "--mask l2a or scl"
         ) from error
     fitted.save(out)
-
-
-def _start(name: str, bands: Sequence[str] | None) -> Model:
-    """The model to begin with, for the bands that were named."""
-    from xcloudfree import models
-
-    found = models.load(name)
-    if not bands:
-        return found
-    if found.spec.trained:
-        return found.for_bands(bands)
-    return models.create(name, optical_bands=bands)

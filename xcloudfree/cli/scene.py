@@ -135,6 +135,11 @@ def open_store(path: str) -> Spatial:
     Returns
     -------
     Dataset or DataArray
+
+    Raises
+    ------
+    DataError
+        If it is none.
     """
     import xcloudfree as xcf
 

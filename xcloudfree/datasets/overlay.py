@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from xcloudfree._version import __version__
 from xcloudfree.acquisitions import planes
 from xcloudfree.blocks import Output, map_windows, spread
-from xcloudfree.exceptions import DataError, GridError, MissingBandError, UnitsError
+from xcloudfree.exceptions import DataError, GridError, MissingBandError
 from xcloudfree.ground import ground
 from xcloudfree.kernels.cloud_layers import CloudKind, check_kind
 from xcloudfree.kernels.overcast import CloudField, lay
@@ -42,9 +42,9 @@ def simulate_clouds(
     """Lay simulated clouds and their shadow over a clear scene.
 
     Reflectance, transmission and shadow of the clouds depend on the band as in
-    :mod:`xcloudfree.kernels.overcast`. The clouds depend on the seed, the size of the scene and the date
-    (the position in the series where there is no time), and not on the chunks nor on which other
-    dates there are. In scenes of more than 2048 px they repeat themselves.
+    :mod:`xcloudfree.kernels.overcast`. The clouds depend on the seed, the size of the scene and the
+    date (the position in the series where there is no time), and not on the chunks nor on which
+    other dates there are. In scenes of more than 2048 px they repeat themselves.
 
     Parameters
     ----------
@@ -95,12 +95,7 @@ def simulate_clouds(
         raise MissingBandError(
             f"clouds are laid over reflectance and the data has none; load some, as in {_CALL}"
         )
-    kinds = {a.dtype for a in optical.arrays}
-    if len(kinds) > 1:
-        raise UnitsError(
-            f"the reflectance bands differ in type ({sorted(map(str, kinds))}); "
-            "make them alike with ds.astype('float32')"
-        )
+    stored_as = optical.dtype()
     check_kind(kind, _CALL)
     template = scene.template()
     head = tuple(template.sizes[d] for d in scene.lead)
@@ -116,7 +111,7 @@ def simulate_clouds(
     data, opacity, shadow = map_windows(
         work,
         [stored, *([spread(n, like)] for n in (*_places(scene), numbers[..., None, None]))],
-        [Output(kinds.pop(), len(optical.names)), *[Output(np.dtype("float32"))] * 2],
+        [Output(stored_as, len(optical.names)), *[Output(np.dtype("float32"))] * 2],
         lead=len(head),
     )
     attrs = {"units": "1", "seed": seed, "kind": kind}

@@ -199,15 +199,16 @@ def _simulate(
     looks: float,
     chunks: Chunks,
 ) -> xr.Dataset:
-    if len(shape) != 2 or min(shape) < 1:
+    if np.shape(shape) != (2,) or min(shape) < 1:
         raise DataError(f"shape={shape} must be rows and columns, at least 1; for example {_CALL}")
     if level not in ("TOA", "BOA"):
         raise DataError(f"level={level!r} is neither 'TOA' nor 'BOA'; leave it out: {_CALL}")
     times = _times(dates)
     covers = np.atleast_1d(np.asarray(cover, float))
-    if covers.size not in (1, times.size) or seed < 0:
+    shares = (covers >= 0) & (covers <= 1)
+    if covers.size not in (1, times.size) or not shares.all() or seed < 0:
         raise DataError(
-            f"cover={cover} must be one share or one for each of {times.size} dates, and "
+            f"cover={cover} must be a share of 0 to 1, or one for each of {times.size} dates, and "
             f"seed={seed} at least 0; for example {_CALL}"
         )
     coords = _coords(shape, crs, resolution, origin)
@@ -283,8 +284,15 @@ def _coords(
     from affine import Affine
     from odc.geo.geobox import GeoBox
     from odc.geo.xr import xr_coords
+    from pyproj.exceptions import CRSError
 
-    box = GeoBox(shape, Affine(resolution, 0, origin[0], 0, -resolution, origin[1]), crs)
+    try:
+        box = GeoBox(shape, Affine(resolution, 0, origin[0], 0, -resolution, origin[1]), crs)
+    except CRSError as error:
+        raise GridError(
+            f"crs={crs!r} is unknown ({error}); for example "
+            'xcf.datasets.simulate_scene(crs="EPSG:32633")'
+        ) from error
     if box.crs is None or not box.crs.projected:
         raise GridError(
             f"crs={crs!r} is not projected, and fields and shadows are drawn in metres; for "

@@ -6,19 +6,16 @@ from xcloudfree.kernels.windows import Halo
 from xcloudfree.models.shipped import shipped
 
 DEFAULT_MODEL = "carf-small-demo"
+"""What ``reconstruct()`` takes without a further word."""
 
 
-def reading_cost(
-    chunks: tuple[tuple[int, ...], tuple[int, ...]], model: str = DEFAULT_MODEL
-) -> tuple[float, int, int]:
-    """How many pixels the windows of a shipped network hold for each pixel of the scene.
+def reading_cost(chunks: tuple[tuple[int, ...], tuple[int, ...]]) -> tuple[float, int, int]:
+    """How many pixels the windows of the default network hold for each pixel of the scene.
 
     Parameters
     ----------
     chunks : tuple of two tuples of int
         Lengths of the blocks along y and x.
-    model : str
-        Name of shipped weights.
 
     Returns
     -------
@@ -31,7 +28,7 @@ def reading_cost(
     >>> round(factor, 2), stride, reach
     (1.13, 16, 58)
     """
-    spec = shipped()[model]
+    spec = shipped()[DEFAULT_MODEL]
     plan, factor = Halo(spec.reach or 0, spec.stride), 1.0
     for lengths in chunks:
         read = sum(s.read_stop - s.read_start for s in plan.spans(lengths))

@@ -93,8 +93,10 @@ def judge_models(scene: Scene) -> list[Verdict]:
     Returns
     -------
     list of Verdict
+        Those that read other dates first, then those of the most bands.
     """
-    return [_judge(scene, name, spec) for name, spec in shipped().items()]
+    ranked = sorted(shipped().items(), key=lambda x: (not x[1].context, -len(x[1].optical_bands)))
+    return [_judge(scene, name, spec) for name, spec in ranked]
 
 
 def _judge(scene: Scene, name: str, spec: ModelSpec) -> Verdict:

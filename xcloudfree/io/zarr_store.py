@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
 import time
 import warnings
-from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -18,8 +16,17 @@ from dask.utils import parse_bytes
 from xcloudfree.exceptions import DataError
 from xcloudfree.io.cells import Index, grid_of
 from xcloudfree.io.encoding import Encoding, encode_reflectance
-from xcloudfree.io.layout import BlockStore, create, is_image, refused, tidy
-from xcloudfree.io.ledger import LEDGER, Identity, Ledger, identity
+from xcloudfree.io.layout import BlockStore, is_image, tidy
+from xcloudfree.io.ledger import Ledger, identity
+from xcloudfree.io.lifecycle import (
+    begin,
+    check_target,
+    disk,
+    is_store,
+    local_path,
+    publish,
+    published,
+)
 from xcloudfree.io.storable import regular_chunks, restore, storable, summary
 from xcloudfree.io.streaming import stream
 from xcloudfree.progress import Progress
@@ -106,8 +113,19 @@ def to_zarr(
         raise DataError(f"Unknown mode {mode!r}: xcf.io.to_zarr(obj, path, mode='w').")
     if isinstance(chunks, bool) or not isinstance(chunks, int) or chunks < 1:
         raise DataError(f"chunks is {chunks!r}: xcf.io.to_zarr(obj, path, chunks=512).")
-    target = _local(path)
-    _check_target(target, mode)
+    if not isinstance(obj, (xr.Dataset, xr.DataArray)):
+        raise DataError(
+            f"A {type(obj).__name__} is neither a Dataset nor a DataArray: "
+            "xcf.io.to_zarr(ds.cloudfree.reconstruct(), path)."
+        )
+    try:
+        most = parse_bytes(memory)
+    except ValueError as error:
+        raise DataError(
+            f"memory is {memory!r}: xcf.io.to_zarr(obj, path, memory='2 GiB')."
+        ) from error
+    target = local_path(path)
+    check_target(target, mode)
     name = "" if isinstance(obj, xr.Dataset) else str(obj.name or "data")
     ds = obj if isinstance(obj, xr.Dataset) else obj.to_dataset(name=name)
     if encoding is not None:
@@ -116,13 +134,13 @@ def to_zarr(
 
     partial = target.with_name(target.name + ".partial")
     mine = identity(ds, chunk_side=chunks)
-    if not _published(target, mine):
-        with _disk(target):
-            ledger = _begin(ds, partial, target, mine, chunks, anew=mode == "overwrite")
-        _fill(ds, ledger, partial, target, parse_bytes(memory), progress)
-        with _disk(target):
+    if not published(target, mine):
+        with disk(target):
+            ledger = begin(ds, partial, target, mine, chunks, anew=mode == "overwrite")
+        _fill(ds, ledger, partial, target, most, progress)
+        with disk(target):
             tidy(partial)
-            _publish(partial, target)
+            publish(partial, target)
     back = open_zarr(target)
     return back if not name else back[name].rename(getattr(obj, "name", None))
 
@@ -156,9 +174,9 @@ def open_zarr(path: str | os.PathLike[str]) -> xr.Dataset:
     ...     dict(open_zarr(folder + "/out.zarr").sizes)
     {'y': 6, 'x': 4}
     """
-    target = _local(path)
-    if not _is_store(target):
-        if _is_store(target.with_name(target.name + ".partial")):
+    target = local_path(path)
+    if not is_store(target):
+        if is_store(target.with_name(target.name + ".partial")):
             raise DataError(
                 f"The write of {target} was interrupted; to finish it call again with the same "
                 f"object: xcf.io.to_zarr(obj, {str(target)!r})."
@@ -204,7 +222,7 @@ def _fill(
     bar = Progress(label, len(left), show=progress)
 
     def finished(index: Index) -> None:
-        with _disk(target):
+        with disk(target):
             ledger.add(grid.key(index))  # only now: the write has returned
         bar.step()
 
@@ -227,87 +245,3 @@ def _fill(
         finished=finished,
         surveying=surveying,
     )
-
-
-@contextmanager
-def _disk(target: Path) -> Iterator[None]:
-    """Say what to do when the disk refuses."""
-    try:
-        yield
-    except OSError as error:
-        raise refused(error, str(target)) from error
-
-
-def _local(path: str | os.PathLike[str]) -> Path:
-    text = os.fspath(path)
-    if "://" in text:
-        raise DataError(
-            f"{text} is not a local path; write here and copy the finished store: "
-            "xcf.io.to_zarr(obj, 'out.zarr')."
-        )
-    return Path(text).absolute()
-
-
-def _is_store(folder: Path) -> bool:
-    return (folder / "zarr.json").is_file() or (folder / ".zgroup").is_file()
-
-
-def _check_target(target: Path, mode: str) -> None:
-    """Refuse to replace what is no Zarr store, or any store if so asked."""
-    if not target.exists():
-        return
-    if not _is_store(target) and not (target.is_dir() and not any(target.iterdir())):
-        raise DataError(
-            f"{target} exists and is not a Zarr store; choose another name: "
-            f"xcf.io.to_zarr(obj, {str(target.with_name(target.stem + '-new.zarr'))!r})."
-        )
-    if mode == "w-":
-        raise DataError(f"{target} exists: xcf.io.to_zarr(obj, {str(target)!r}, mode='w').")
-
-
-def _begin(
-    ds: xr.Dataset, partial: Path, target: Path, mine: Identity, chunks: int, *, anew: bool
-) -> Ledger:
-    """Ledger of the unfinished write of this very object, or of a new one with empty arrays."""
-    ledger = None if anew else Ledger.read(partial)
-    if ledger is not None:
-        if differences := ledger.differences(mine):
-            raise DataError(
-                f"{partial} holds an unfinished write of another object ({differences}); pass "
-                "that object to finish it, or begin anew: "
-                f"xcf.io.to_zarr(obj, {str(target)!r}, mode='overwrite')."
-            )
-        return ledger
-    if partial.exists():
-        if not (_is_store(partial) or not any(partial.iterdir())):
-            raise DataError(
-                f"{partial} is in the way and not ours; choose another name: "
-                f"xcf.io.to_zarr(obj, {str(target.with_name(target.stem + '-new.zarr'))!r})."
-            )
-        shutil.rmtree(partial)
-    partial.parent.mkdir(parents=True, exist_ok=True)
-    create(ds, partial, chunks)
-    return Ledger.begin(partial, mine)
-
-
-def _publish(partial: Path, target: Path) -> None:
-    """Give the complete store its name."""
-    old = target.with_name(target.name + ".replaced")
-    if old.exists():
-        shutil.rmtree(old)
-    if target.exists():
-        target.rename(old)
-    partial.rename(target)
-    (target / LEDGER).unlink()
-    if old.exists():
-        shutil.rmtree(old)
-
-
-def _published(target: Path, mine: Identity) -> bool:
-    """Whether this very object was complete, and the process ended while it took its name."""
-    ledger = Ledger.read(target)
-    if ledger is None:
-        return False
-    (target / LEDGER).unlink()
-    shutil.rmtree(target.with_name(target.name + ".replaced"), ignore_errors=True)
-    return not ledger.differences(mine)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from xcloudfree.kernels.windows import Area
 
 SCALE: Final = 2.0**30
 """Steps per unit in which values are summed: whole numbers add up without rounding."""
@@ -21,6 +23,50 @@ FADING_REACH: Final = WIDTHS[-1] // 2
 """Pixels beyond a pixel that :func:`fading_sums` reads."""
 
 Doubles = NDArray[np.float64]
+
+
+def whole_box_sums(
+    numbers: NDArray[np.integer[Any]], radius: int, core: Area | None = None
+) -> NDArray[np.integer[Any]]:
+    """Sums of whole numbers over the box around each pixel, cut off at the border.
+
+    Running sums may wrap around, their differences do not.
+
+    Parameters
+    ----------
+    numbers : ndarray of int
+        (y, x), of a type that holds the sums.
+    radius : int
+        Half the side of the box in pixels.
+    core : tuple of slice, optional
+        Rows and columns to return; all by default.
+
+    Returns
+    -------
+    ndarray of int
+        Of the type that came in.
+
+    Examples
+    --------
+    >>> whole_box_sums(np.ones((1, 5), np.int64), 1).tolist()
+    [[2, 3, 3, 3, 2]]
+    """
+    out = numbers
+    for axis in (0, 1):
+        size = numbers.shape[axis]
+        area = slice(0, size) if core is None else core[axis]
+        running = np.zeros((*out.shape[:axis], size + 1, *out.shape[axis + 1 :]), out.dtype)
+        before: tuple[slice, ...] = (slice(None),) * axis
+        np.cumsum(out, axis, dtype=out.dtype, out=running[(*before, slice(1, None))])
+        first, count = area.start + radius + 1, area.stop - area.start
+        inside = min(max(size + 1 - first, 0), count)  # boxes that end before the border
+        out = np.empty((*out.shape[:axis], count, *out.shape[axis + 1 :]), out.dtype)
+        out[(*before, slice(0, inside))] = running[(*before, slice(first, first + inside))]
+        out[(*before, slice(inside, None))] = running[(*before, slice(size, None))]
+        begun = min(max(radius - area.start, 0), count)  # boxes that the border cuts off
+        low = slice(area.start + begun - radius, area.stop - radius)
+        out[(*before, slice(begun, None))] -= running[(*before, low)]
+    return out
 
 
 def box_sums(plane: NDArray[np.floating], width: int) -> Doubles:
@@ -47,15 +93,7 @@ def box_sums(plane: NDArray[np.floating], width: int) -> Doubles:
     [[3.0, 6.0, 9.0, 7.0]]
     """
     steps = np.rint(np.asarray(plane, np.float64) * SCALE).astype(np.int64)
-    half = width // 2
-    for axis in (0, 1):
-        size = steps.shape[axis]
-        running = np.zeros((size + 1, steps.shape[1 - axis]), np.int64)
-        np.cumsum(np.moveaxis(steps, axis, 0), axis=0, out=running[1:])
-        place = np.arange(size)
-        total = running[np.minimum(place + half + 1, size)] - running[np.maximum(place - half, 0)]
-        steps = np.moveaxis(total, 0, axis)
-    return steps / SCALE
+    return np.asarray(whole_box_sums(steps, width // 2) / SCALE)
 
 
 def fading_sums(plane: NDArray[np.floating], widths: Sequence[int] = WIDTHS) -> Doubles:

@@ -151,6 +151,11 @@ def scale(
         deviation of each, and 1 where there is an estimate; for the median the scaled bands, and 1
         where there is one.
 
+    Raises
+    ------
+    ValueError
+        If the planes are not those of the parts.
+
     Examples
     --------
     >>> from xcloudfree.kernels.normalisation import PRESETS

@@ -1,4 +1,4 @@
-"""Random fields and their displacement: the raw material of simulated clouds and landscapes."""
+"""Random fields: the raw material of simulated clouds and landscapes."""
 
 from __future__ import annotations
 
@@ -57,36 +57,6 @@ def power_law_noise(
     spectrum[0, 0] = 0
     noise: Field = fft.irfft2(spectrum, tuple(shape)).astype(np.float32, copy=False)
     return noise / max(float(noise.std()), 1e-12)
-
-
-def displace(field: Field, rows: float, columns: float) -> Field:
-    """Displace a periodic field by fractions of pixels (bilinear).
-
-    Parameters
-    ----------
-    field : numpy.ndarray
-        Field (y, x).
-    rows, columns : float
-        Displacement towards higher indices.
-
-    Returns
-    -------
-    numpy.ndarray
-        Displaced field of the same shape.
-
-    Examples
-    --------
-    >>> displace(np.float32([[0, 1, 0, 0]]), 0.0, 1.5)
-    array([[0. , 0. , 0.5, 0.5]], dtype=float32)
-    """
-    out = field
-    for axis, amount in ((0, rows), (1, columns)):
-        whole = math.floor(amount)
-        part = np.float32(amount - whole)
-        out = np.roll(out, whole, axis)
-        if part:
-            out = (1 - part) * out + part * np.roll(out, 1, axis)
-    return out
 
 
 def block_mean(field: Field, step: int) -> Field:

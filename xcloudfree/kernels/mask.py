@@ -135,14 +135,12 @@ def paper_mask(
     return out.reshape(shape)
 
 
-def code_mask(
-    bands: Bands, calibration: Calibration, threshold: float = 0.2, cirrus: bool = True
-) -> NDArray[np.bool_]:
+def code_mask(bands: Bands, calibration: Calibration, threshold: float = 0.2) -> NDArray[np.bool_]:
     """Mask as the paper's published code computes it: closed, averaged, with a soft snow term.
 
     Parameters
     ----------
-    bands, calibration, threshold, cirrus
+    bands, calibration, threshold
         See :func:`paper_mask`.
 
     Returns
@@ -150,9 +148,9 @@ def code_mask(
     ndarray of bool
         True where cloudy; a pixel without data counts as score 0.
     """
-    names = METHODS["reference-code" if cirrus else "l2a"].bands
+    names = METHODS["reference-code"].bands
     reflectance = {n: calibration.decode(bands[n]) for n in names}
-    smooth = np.minimum(score(reflectance, cirrus), 1)
+    smooth = np.minimum(score(reflectance), 1)
     green, swir = reflectance["B03"], reflectance["B11"]
     total = green + swir
     ndsi = (green - swir) / np.where(total == 0, np.float32(1e-3), total)

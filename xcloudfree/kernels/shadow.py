@@ -17,6 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xcloudfree.kernels.box_sums import whole_box_sums
+from xcloudfree.kernels.windows import Area, widened
+
 CLOUD, DIM, DARK = 1, 2, 4
 """Bits of the state of a pixel: cloud; darker than around it; so dark that it may be shadow."""
 
@@ -41,7 +44,6 @@ SHARE = 0.5
 DARKNESS = 0.85
 """Share of the mean around, in near and short-wave infrared, below which a pixel is dark."""
 
-Area = tuple[slice, slice]
 Offset = tuple[int, int]
 
 
@@ -85,11 +87,11 @@ def states(
     if not land.any():
         return out
     kind: np.dtype[Any] = np.dtype("u4" if 20000 * (2 * radius + 1) ** 2 < 2**32 else "u8")
-    count = box_sums(land.astype(kind), radius)
+    count = whole_box_sums(land.astype(kind), radius)
     dim, dark = land.copy(), land.copy()
     for plane in (nir, swir):
         number = np.rint(np.where(land, np.clip(plane, 0, 2) * 1e4, 0)).astype(kind)
-        total = box_sums(number, radius)
+        total = whole_box_sums(number, radius)
         number *= count
         dim &= number < total
         dark &= number < total * np.float64(DARKNESS)
@@ -188,8 +190,8 @@ def shadowed(
     >>> shadowed(state, [(-2, 0)], 1, (slice(0, 3), slice(0, 5))).astype(int).tolist()
     [[0, 0, 0, 0, 0], [1, 1, 0, 0, 0], [0, 0, 0, 0, 0]]
     """
-    near, here = _widened(core, _edge(radius), state.shape)
-    wide, inner = _widened(near, radius, state.shape)
+    near, here = widened(core, _edge(radius), state.shape)
+    wide, inner = widened(near, radius, state.shape)
     part = state[wide]
     cloud, dark, free = (state & CLOUD) > 0, (part & DARK) > 0, (part & CLOUD) == 0
     dim = (part[inner] & DIM) > 0
@@ -205,72 +207,18 @@ def shadowed(
             continue
         both = moved.astype(kind)  # both counts in one number: the box holds few enough pixels
         both += match.astype(kind) << bits
-        sums = box_sums(both, radius, inner)
+        sums = whole_box_sums(both, radius, inner)
         enough = (sums >> bits) >= SHARE * (sums & ((1 << bits) - 1))
         found |= moved[inner] & dim & enough
     if not found.any():
         return found[here]
-    beside = box_sums(found.astype(np.int32), _edge(radius), here) > 0
+    beside = whole_box_sums(found.astype(np.int32), _edge(radius), here) > 0
     return found[here] | (beside & dark[inner][here])
 
 
 def _edge(radius: int) -> int:
     """Pixels by which a shadow lies between two displacements that are tried."""
     return -(-radius // 2)
-
-
-def box_sums(
-    numbers: NDArray[np.integer[Any]], radius: int, core: Area | None = None
-) -> NDArray[np.integer[Any]]:
-    """Sums over the box around each pixel, cut off at the border.
-
-    Running sums may wrap around, their differences do not.
-
-    Parameters
-    ----------
-    numbers : ndarray of int
-        (y, x), of a type that holds the sums.
-    radius : int
-        Half the side of the box in pixels.
-    core : tuple of slice, optional
-        Rows and columns to return; all by default.
-
-    Returns
-    -------
-    ndarray of int
-        Of the type that came in.
-
-    Examples
-    --------
-    >>> box_sums(np.ones((1, 5), np.int64), 1).tolist()
-    [[2, 3, 3, 3, 2]]
-    """
-    out = numbers
-    for axis in (0, 1):
-        size = numbers.shape[axis]
-        area = slice(0, size) if core is None else core[axis]
-        running = np.zeros((*out.shape[:axis], size + 1, *out.shape[axis + 1 :]), out.dtype)
-        before: tuple[slice, ...] = (slice(None),) * axis
-        np.cumsum(out, axis, dtype=out.dtype, out=running[(*before, slice(1, None))])
-        first, count = area.start + radius + 1, area.stop - area.start
-        inside = min(max(size + 1 - first, 0), count)  # boxes that end before the border
-        out = np.empty((*out.shape[:axis], count, *out.shape[axis + 1 :]), out.dtype)
-        out[(*before, slice(0, inside))] = running[(*before, slice(first, first + inside))]
-        out[(*before, slice(inside, None))] = running[(*before, slice(size, None))]
-        begun = min(max(radius - area.start, 0), count)  # boxes that the border cuts off
-        low = slice(area.start + begun - radius, area.stop - radius)
-        out[(*before, slice(begun, None))] -= running[(*before, low)]
-    return out
-
-
-def _widened(core: Area, pixels: int, shape: tuple[int, ...]) -> tuple[Area, Area]:
-    """A part of an image and pixels around it, and the part in that."""
-    starts = [max(0, s.start - pixels) for s in core]
-    wide = tuple(
-        slice(a, min(n, s.stop + pixels)) for a, s, n in zip(starts, core, shape, strict=True)
-    )
-    inner = tuple(slice(s.start - a, s.stop - a) for s, a in zip(core, starts, strict=True))
-    return wide, inner  # type: ignore[return-value]
 
 
 def _moved(cloud: NDArray[np.bool_], offset: Offset, area: Area) -> NDArray[np.bool_]:

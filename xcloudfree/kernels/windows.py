@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+Area = tuple[slice, slice]
+"""Rows and columns."""
+
 
 @dataclass(frozen=True)
 class Span:
@@ -151,3 +154,32 @@ def pieces(start: int, stop: int, chunks: Sequence[int]) -> list[tuple[int, slic
         if offset >= stop:
             break
     return out
+
+
+def widened(core: Area, pixels: int, shape: tuple[int, ...]) -> tuple[Area, Area]:
+    """A part of an image with the pixels around it that there are, and the part in that.
+
+    Parameters
+    ----------
+    core : tuple of slice
+        Rows and columns.
+    pixels : int
+        How many around.
+    shape : tuple of int
+        Rows and columns of the image.
+
+    Returns
+    -------
+    tuple of tuple of slice
+
+    Examples
+    --------
+    >>> widened((slice(1, 4), slice(8, 9)), 2, (10, 10))
+    ((slice(0, 6, None), slice(6, 10, None)), (slice(1, 4, None), slice(2, 3, None)))
+    """
+    starts = [max(0, s.start - pixels) for s in core]
+    wide = tuple(
+        slice(a, min(n, s.stop + pixels)) for a, s, n in zip(starts, core, shape, strict=True)
+    )
+    inner = tuple(slice(s.start - a, s.stop - a) for s, a in zip(core, starts, strict=True))
+    return wide, inner  # type: ignore[return-value]

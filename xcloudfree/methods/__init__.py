@@ -16,7 +16,7 @@ from xcloudfree.methods import area, fusion, spatial, temporal
 from xcloudfree.methods.method import Method, Prediction, Series
 from xcloudfree.spelling import did_you_mean
 
-__all__ = ["Method", "Prediction", "Series", "check_known", "get", "known", "names"]
+__all__ = ["Method", "Prediction", "Series", "get", "known", "names"]
 
 _MODULES = (temporal, area, spatial, fusion)
 

@@ -9,13 +9,14 @@ import numpy as np
 
 from xcloudfree.acquisitions import dates_of, planes
 from xcloudfree.blocks import Output, map_windows
-from xcloudfree.exceptions import MissingBandError, ModelError, UnitsError
+from xcloudfree.exceptions import MissingBandError, ModelError
 from xcloudfree.kernels.windows import Halo
 from xcloudfree.layer import Layer
 from xcloudfree.mask_plan import MaskPlan
 from xcloudfree.methods.given import coarse_images
 from xcloudfree.methods.method import Method
-from xcloudfree.methods.stages import Hear, Join, Reader, See
+from xcloudfree.methods.stages import Join
+from xcloudfree.methods.windows import Hear, Reader, See
 from xcloudfree.methods.work import Work, side_of, whole_series
 from xcloudfree.occlusion import Mask, plan_mask
 from xcloudfree.provenance import label_provenance
@@ -89,12 +90,7 @@ def apply_method(
             f"method {method.name!r} reconstructs optical bands and the data has none; load some, "
             "for example with xcf.stac.load(...)"
         )
-    kinds = {a.dtype for a in optical.arrays}
-    if len(kinds) > 1:
-        raise UnitsError(
-            f"the reflectance bands differ in type ({sorted(map(str, kinds))}); "
-            "make them alike with ds.astype('float32')"
-        )
+    kind = optical.dtype()
     masked = plan_mask(scene, mask, None, dilate, shadow=shadow)
     rule, lead, bands = scene.calibration(), len(scene.lead), len(optical.names)
     stored, edge = planes(optical), EDGE if blend else 0
@@ -103,7 +99,7 @@ def apply_method(
     results = map_windows(
         Join(rule, bool(blend), uncertainty),
         [stored, *([a] for a in (state, mean, *deviation))],
-        [Output(kinds.pop(), bands), Output(BYTE)] + [Output(FLOAT, bands)] * uncertainty,
+        [Output(kind, bands), Output(BYTE)] + [Output(FLOAT, bands)] * uncertainty,
         lead=lead,
         plan=Halo(edge),
     )
@@ -134,7 +130,7 @@ def observe(
     -------
     list of arrays
         Reflectance (*lead, band, y, x), and the state of each pixel (*lead, y, x): bits
-        :data:`~xcloudfree.methods.stages.HIDDEN` and :data:`~xcloudfree.methods.stages.WANTED`.
+        :data:`~xcloudfree.methods.windows.HIDDEN` and :data:`~xcloudfree.methods.windows.WANTED`.
     """
     return list(
         map_windows(

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from xcloudfree.kernels import area_predictors, nearby
 from xcloudfree.kernels import area_regression as kernel
-from xcloudfree.methods.method import Area, Doubles, Floats, Method, Prediction, Series
+from xcloudfree.kernels.windows import Area
+from xcloudfree.methods.method import Doubles, Floats, Method, Prediction, Series
 
 _GAPS = len(area_predictors.GAPS)
 

@@ -1,4 +1,4 @@
-"""Methods that fuse images: fine and coarse ones (STARFM), optical and SAR ones."""
+"""Methods that fuse images: fine and coarse ones (STARFM), reflectance and backscatter."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import xarray as xr
 from xcloudfree.kernels import coarse, component_substitution, idw, local_regression, wavelets
 from xcloudfree.kernels import starfm as starfm_kernel
 from xcloudfree.kernels.box_sums import fading_sums
+from xcloudfree.kernels.windows import Area
 from xcloudfree.methods.method import (
-    Area,
     Booleans,
     Doubles,
     Floats,
@@ -127,7 +127,7 @@ class Starfm(Method):
 
 @dataclass(frozen=True)
 class LocalRegression(Method):
-    """Regression of optical on SAR in a moving window."""
+    """Regression of reflectance on backscatter in a moving window."""
 
     reach: int = local_regression.REACH
     polarisations: tuple[str, ...] = ("VV", "VH")

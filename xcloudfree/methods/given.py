@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xcloudfree.exceptions import DataError, GridError, MissingBandError, UnitsError
+from xcloudfree.exceptions import DataError, GridError, MissingBandError
 from xcloudfree.kernels.radiometry import Calibration
 from xcloudfree.layer import Layer
 from xcloudfree.methods.method import Method
@@ -60,12 +60,7 @@ def coarse_images(scene: Scene, method: Method) -> tuple[Layer, Calibration]:
         layer = coarse.optical.select(names)
     _check_dates(scene, coarse)
     _check_grid(scene, coarse)
-    kinds = {a.dtype for a in layer.arrays}
-    if len(kinds) > 1:
-        raise UnitsError(
-            f"the coarse bands differ in type ({sorted(map(str, kinds))}); "
-            "make them alike with coarse.astype('float32')"
-        )
+    layer.dtype("coarse")
     return layer, coarse.calibration()
 
 

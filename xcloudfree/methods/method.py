@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xcloudfree.exceptions import ModelError
+from xcloudfree.kernels.windows import Area
 from xcloudfree.methods.options import Option, labelled
 from xcloudfree.spelling import did_you_mean
 
-Area = tuple[slice, slice]
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 Booleans = NDArray[np.bool_]

@@ -11,8 +11,8 @@ import numpy as np
 from xcloudfree.kernels import idw, kriging, lag_sums, regression_kriging, variogram
 from xcloudfree.kernels.baselines import FEATURES, Moments, moments, sar_features
 from xcloudfree.kernels.kriging import Kriged
+from xcloudfree.kernels.windows import Area
 from xcloudfree.methods.method import (
-    Area,
     Doubles,
     Method,
     Prediction,

@@ -13,8 +13,8 @@ from xcloudfree.exceptions import DataError
 from xcloudfree.kernels import medians
 from xcloudfree.kernels import temporal as kernel
 from xcloudfree.kernels.whittaker import Smooth, whittaker
+from xcloudfree.kernels.windows import Area
 from xcloudfree.methods.method import (
-    Area,
     Booleans,
     Doubles,
     Floats,

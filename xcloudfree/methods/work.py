@@ -11,9 +11,10 @@ from typing import Any, Final
 import numpy as np
 
 from xcloudfree.blocks import BLOCK, Output, map_windows
-from xcloudfree.kernels.windows import Halo, Span
-from xcloudfree.methods.method import Area, Method
-from xcloudfree.methods.stages import WANTED, Conclude, Measure, Predict, Reader, Surround
+from xcloudfree.kernels.windows import Area, Halo, Span
+from xcloudfree.methods.method import Method
+from xcloudfree.methods.stages import Conclude, Measure, Predict, Surround
+from xcloudfree.methods.windows import WANTED, Reader
 
 FLOAT, DOUBLE = (np.dtype(t) for t in ("float32", "float64"))
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import builtins
+import dataclasses
 import fnmatch
 from collections.abc import Sequence
 from importlib import import_module
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,9 +68,11 @@ def list(pattern: str = "*") -> builtins.list[str]:
     >>> xcf.models.list("dsen2cr*")
     ['dsen2cr', 'dsen2cr-small']
     """
-    shipped = [path.stem for path in _SHIPPED.glob("*.safetensors")]
-    own = {*VARIANTS, *ALIASES, *shipped}
-    return sorted(fnmatch.filter({*own, *registry.names("models")}, pattern))
+    return sorted(fnmatch.filter(_own() | {*registry.names("models")}, pattern))
+
+
+def _own() -> set[str]:
+    return {*VARIANTS, *ALIASES, *(path.stem for path in _SHIPPED.glob("*.safetensors"))}
 
 
 def load(source: str | Path, *, optical_bands: Sequence[str] | None = None) -> Model:
@@ -79,7 +83,8 @@ def load(source: str | Path, *, optical_bands: Sequence[str] | None = None) -> M
     source : str or Path
         A name of :func:`list`, or a file that ``model.save`` wrote.
     optical_bands : sequence of str, optional
-        Other bands than those of the weights, for networks that take each band by itself.
+        Other bands than those of the weights, for networks that take each band by itself; for a
+        name without weights, the bands of the untrained network.
 
     Returns
     -------
@@ -99,25 +104,37 @@ def load(source: str | Path, *, optical_bands: Sequence[str] | None = None) -> M
     >>> import xcloudfree as xcf
     >>> xcf.models.load("carf-tiny").spec.trained
     False
+    >>> xcf.models.load("carf-tiny", optical_bands=["B02", "B03"]).spec.optical_bands
+    ('B02', 'B03')
     """
-    found = _found(source)
+    from xcloudfree.models.model import Model
+
+    if not isinstance(source, (str, PathLike)):
+        raise ModelError(
+            f"a model is loaded by a name or path, not by a {type(source).__name__}; call "
+            "xcloudfree.models.load(...) with one of xcloudfree.models.list()"
+        )
+    path = _weights(source)
+    if path is None:
+        bands: dict[str, Any] = {} if optical_bands is None else {"optical_bands": optical_bands}
+        return create(str(source), **bands)
+    found = Model.read(path)
     return found if optical_bands is None else found.for_bands(optical_bands)
 
 
-def _found(source: str | Path) -> Model:
-    from xcloudfree.models.model import Model
-
+def _weights(source: str | Path) -> Path | None:
+    """The file behind a name or path; None for what has no weights."""
     if _is_path(source):
-        return Model.read(Path(source))
+        return Path(source)
     shipped = _SHIPPED / f"{source}.safetensors"
     if shipped.exists():
-        return Model.read(shipped)
+        return shipped
     if source not in VARIANTS and source not in ALIASES:
         plugin = registry.find("models", str(source))
         offered = None if plugin is None else plugin.load()
         if isinstance(offered, (str, Path)):
-            return Model.read(offered)
-    return create(str(source))
+            return Path(offered)
+    return None
 
 
 def _is_path(source: str | Path) -> bool:
@@ -142,7 +159,7 @@ def known(source: str | Path) -> bool:
     >>> known("carf-small-demo"), known("mine.safetensors"), known("idw")
     (True, True, False)
     """
-    return _is_path(source) or source in list()
+    return _is_path(source) or source in _own() or source in registry.names("models")
 
 
 def save(model: Model, path: str | Path) -> Path:
@@ -159,6 +176,11 @@ def save(model: Model, path: str | Path) -> Path:
     -------
     Path
         The file, which :func:`load` reads.
+
+    Raises
+    ------
+    WeightsError
+        If there is no such folder, or `path` is one.
 
     Examples
     --------
@@ -213,17 +235,26 @@ def create(name: str = "carf-small", *, seed: int = 0, **options: Any) -> Model:
             "see the names in xcloudfree.models.list()"
         )
     family, changes = VARIANTS.get(key, (key, {}))
-    options = {
-        key: builtins.list(value) if isinstance(value, tuple) and key == "context" else value
-        for key, value in {**changes, **options}.items()
-    }
+    options = {**changes, **options}
+    if "context" in options:
+        parts = options["context"]
+        options["context"] = [parts] if isinstance(parts, str) else builtins.list(parts)
+    architecture = networks.architecture(family)
+    known = [*_DESCRIPTION, *(one.name for one in dataclasses.fields(architecture.config))]
+    if wrong := [option for option in options if option not in known]:
+        raise ModelError(
+            f"{family} cannot be built with {wrong[0]!r}{did_you_mean(wrong[0], known)}, which is "
+            f"no option of it; call xcloudfree.models.create({name!r}, ...) with some of "
+            f"{builtins.list(dict.fromkeys(known))}"
+        )
     described = {
-        "normalisation": networks.architecture(family).normalisation,
+        "normalisation": architecture.normalisation,
         **{field: options.pop(field) for field in _DESCRIPTION if field in options},
     }
     for field in ("optical_bands", "polarisations"):
         if field in described:
-            described[field] = tuple(described[field])
+            names = described[field]
+            described[field] = (names,) if isinstance(names, str) else tuple(names)
     spec = ModelSpec(name, family, {}, stride=1, reach=None, **described)
     _check_description(spec)
     options = {
@@ -255,7 +286,10 @@ _DESCRIPTION = ("optical_bands", "polarisations", "level", "sar_quantity", "norm
 def _check_description(spec: ModelSpec) -> None:
     for field, (good, known) in spec.choices().items():
         if not good:
+            given = getattr(spec, field)
+            names = [given] if isinstance(given, str) else given
+            near = next((did_you_mean(n, known) for n in names if n not in known), "")
             raise ModelError(
-                f"{field} is {getattr(spec, field)!r} and may hold {known}; "
+                f"{field} is {given!r}{near} and may hold {known}; "
                 f"call xcloudfree.models.create(..., {field}=...)"
             )

@@ -252,7 +252,6 @@ def _others(files: list[Checkpoint], architecture: str) -> list[str]:
     return found
 
 
-def _some(names: Iterable[str], count: int = 3) -> str:
-    names = list(names)
-    rest = f" and {len(names) - count} more" if len(names) > count else ""
-    return ", ".join(names[:count]) + rest
+def _some(names: Iterable[str]) -> str:
+    first, rest = (listed := list(names))[:3], listed[3:]
+    return ", ".join(first) + (f" and {len(rest)} more" if rest else "")

@@ -36,6 +36,11 @@ def save_pretrained(model: Model, folder: str | Path) -> Path:
     Path
         The folder, with ``model.safetensors`` and ``README.md``; :func:`from_pretrained` reads it.
 
+    Raises
+    ------
+    ModelError
+        If the folder cannot be made.
+
     Examples
     --------
     >>> import tempfile

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -135,6 +134,8 @@ def architecture(name: str) -> Architecture:
     ------
     ModelError
         If there is none of this name.
+    PluginError
+        If what a plug-in offers under it is no architecture.
     """
     if name not in NETWORKS:
         plugin = registry.find("models", name)
@@ -174,12 +175,6 @@ def build(name: str, options: Mapping[str, Any]) -> nn.Module:
         If the architecture is unknown or an option does not fit it.
     """
     family = architecture(name)
-    known = [field.name for field in dataclasses.fields(family.config)]
-    if wrong := [option for option in options if option not in known]:
-        raise ModelError(
-            f"{name} cannot be built with {wrong[0]!r}{did_you_mean(wrong[0], known)}, which is no "
-            f"option of it; call xcloudfree.models.create(...) with some of {known}"
-        )
     try:
         return family.network(family.config(**options))
     except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:

@@ -13,9 +13,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-FIRST_DAY = "2014-04-03"
-"""Day 0 of ``dates=``: the launch of Sentinel-1A."""
-
 _MASKED = -1000.0
 
 
@@ -28,7 +25,7 @@ def day_encoding(days: Tensor, channels: int, period: float = 1000.0) -> Tensor:
     Parameters
     ----------
     days : Tensor
-        Days since :data:`FIRST_DAY`, (n, dates).
+        Days since 2014-04-03, the launch of Sentinel-1A, (n, dates).
     channels : int
         Channels of the code.
     period : float
@@ -87,7 +84,7 @@ class TemporalAttention(nn.Module):
         x : Tensor
             Features, (n, dates, features, h, w).
         days : Tensor
-            Days since :data:`FIRST_DAY`, (n, dates).
+            Days since 2014-04-03, the launch of Sentinel-1A, (n, dates).
         padded : Tensor
             True where there is no acquisition, bool (n, dates).
 

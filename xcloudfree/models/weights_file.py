@@ -58,7 +58,10 @@ def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         If it is absent, truncated or a pickle.
     """
     if not path.is_file():
-        raise WeightsError(f"there is no file {path}; see the names in xcloudfree.models.list()")
+        raise WeightsError(
+            f"there is no file {path}; call xcloudfree.models.load() with a file that "
+            "model.save(path) wrote, or with one of the names in xcloudfree.models.list()"
+        )
     head = path.open("rb").read(9)
     if head[8:] != b"{" and (head[:2] == b"PK" or head[:1] == b"\x80"):
         raise WeightsError(

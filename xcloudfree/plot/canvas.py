@@ -179,9 +179,30 @@ def explain(axis: Axes, flags: NDArray[Any], legend: Legend) -> None:
     )  # fmt: skip
 
 
-def draw_outline(
-    axis: Axes, mask: NDArray[np.bool_], place: Frame, colour: str = OUTLINE, width: float = 0.8
-) -> None:
+def finish_one(figure: Figure, axis: Axes, place: Frame, words: str) -> Figure:
+    """End a figure of one picture.
+
+    Parameters
+    ----------
+    figure : Figure
+        The figure.
+    axis : Axes
+        The picture.
+    place : Frame
+        Borders and labels.
+    words : str
+        What it shows: a date.
+
+    Returns
+    -------
+    Figure
+    """
+    axis.set_title(words, fontsize=9)
+    label_axes([axis], place, 1)
+    return finish(figure)
+
+
+def draw_outline(axis: Axes, mask: NDArray[np.bool_], place: Frame, colour: str = OUTLINE) -> None:
     """Border of what is masked, without specks that would hide the picture.
 
     Parameters
@@ -194,8 +215,6 @@ def draw_outline(
         Borders and labels.
     colour : str
         Of the line.
-    width : float
-        Of the line in points.
     """
     labels, count = ndimage.label(mask)
     if not count:
@@ -209,7 +228,7 @@ def draw_outline(
     y = top - high * (np.arange(kept.shape[0]) - 0.5)
     shown = np.pad(kept[1:-1, 1:-1][::-1], 1) if place.flip else kept
     limits = axis.get_xlim(), axis.get_ylim()
-    for line, thick in (("#00000090", width * 2.2), (colour, width)):
+    for line, thick in (("#00000090", 1.76), (colour, 0.8)):
         axis.contour(x, y, shown, levels=[0.5], colors=line, linewidths=thick)
     axis.set_xlim(limits[0])
     axis.set_ylim(limits[1])

@@ -70,9 +70,7 @@ def provenance(
     place = frame(small, seen.dims)
     figure, (axis,) = canvas.axes_for(1, 1, ax, figsize, values.shape)
     canvas.draw_flags(axis, values, PROVENANCE, place)
-    axis.set_title(title(whole, seen.index), fontsize=9)
-    canvas.label_axes([axis], place, 1)
-    return canvas.finish(figure)
+    return canvas.finish_one(figure, axis, place, title(whole, seen.index))
 
 
 def uncertainty(
@@ -137,6 +135,4 @@ def uncertainty(
     values, place = together({"deviation": found})["deviation"], frame(small, seen.dims)
     figure, (axis,) = canvas.axes_for(1, 1, ax, figsize, values.shape)
     draw_deviation(axis, values, place, vmin, vmax, cmap)
-    axis.set_title(title(whole, seen.index), fontsize=9)
-    canvas.label_axes([axis], place, 1)
-    return canvas.finish(figure)
+    return canvas.finish_one(figure, axis, place, title(whole, seen.index))

@@ -205,9 +205,7 @@ def mask(
         canvas.draw_image(axis, tint, place)
         canvas.draw_outline(axis, hidden, place, colour=MASK[1][1])
         canvas.explain(axis, hidden.astype(np.uint8), {1: MASK[1]})
-    axis.set_title(title(whole, seen.index), fontsize=9)
-    canvas.label_axes([axis], place, 1)
-    return canvas.finish(figure)
+    return canvas.finish_one(figure, axis, place, title(whole, seen.index))
 
 
 def _rgb(colour: str) -> tuple[float, ...]:

@@ -14,7 +14,7 @@ from xcloudfree.exceptions import DataError
 from xcloudfree.plot import canvas
 from xcloudfree.plot.colours import MASK, PROVENANCE, Limit, chosen_limits, composite, stretch
 from xcloudfree.plot.flags import carried_provenance, occlusion
-from xcloudfree.plot.view import Spatial, View, together, view
+from xcloudfree.plot.view import Spatial, View, nearest, together, view
 from xcloudfree.recognise import read
 from xcloudfree.scene import Scene
 
@@ -125,8 +125,7 @@ def _indices(scene: Scene, dates: int | Sequence[Any]) -> list[int]:
     size = scene.source.sizes["time"]
     if isinstance(dates, int):
         return sorted({round(i) for i in np.linspace(0, size - 1, max(1, min(dates, size)))})
-    index = scene.source.coords["time"].to_index()
-    return [int(i) for i in index.get_indexer(list(dates), method="nearest")]
+    return nearest(scene.source.coords["time"], dates)
 
 
 def _draw(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -173,7 +173,7 @@ def view(scene: Scene, time: Any, index: int, max_size: int) -> View:
     step = max(1, -(-max(scene.shape) // max(1, max_size)))
     coordinate = scene.source.coords.get("time")
     if time is not None and coordinate is not None and coordinate.ndim:
-        index = int(coordinate.to_index().get_indexer([time], method="nearest")[0])
+        (index,) = nearest(coordinate, [time])
     count = 1
     for dim in scene.lead:
         count = scene.source.sizes[dim]
@@ -186,6 +186,35 @@ def view(scene: Scene, time: Any, index: int, max_size: int) -> View:
     rows, columns = map(str, scene.spatial)
     lead = tuple(map(str, scene.lead))
     return View((rows, columns), lead, scene.shape, index % count, count, known, step)
+
+
+def nearest(coordinate: xr.DataArray, times: Sequence[Any]) -> list[int]:
+    """Numbers of the dates nearest to some times.
+
+    Parameters
+    ----------
+    coordinate : DataArray
+        The dates.
+    times : sequence of datetime-like
+        Which.
+
+    Returns
+    -------
+    list of int
+
+    Raises
+    ------
+    DataError
+        If they are no times.
+    """
+    index = coordinate.to_index()
+    try:
+        return [int(n) for n in index.get_indexer(list(times), method="nearest")]
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"{', '.join(map(repr, times))} cannot be found among the dates from {index.min()} to "
+            f"{index.max()}: plot(time={str(index[0])!r}), or by number, plot(index=0)."
+        ) from error
 
 
 def title(scene: Scene, index: int) -> str:

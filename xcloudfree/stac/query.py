@@ -219,6 +219,11 @@ def item_time(item: pystac.Item) -> datetime:
     Returns
     -------
     datetime
+
+    Raises
+    ------
+    DataError
+        If it has none.
     """
     time = item.datetime or item.common_metadata.start_datetime
     if time is None:

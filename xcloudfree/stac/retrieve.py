@@ -144,8 +144,17 @@ def load(
 
     Examples
     --------
-    >>> ds = load("https://planetarycomputer.microsoft.com/api/stac/v1",
-    ...           bbox=(9.0, 48.0, 9.1, 48.1), datetime="2025-06")  # doctest: +SKIP
+    From a catalog, ``load("https://planetarycomputer.microsoft.com/api/stac/v1",
+    bbox=(9.0, 48.0, 9.1, 48.1), datetime="2025-06")``. From items, here of a simulated scene:
+
+    >>> import tempfile
+    >>> import xcloudfree as xcf
+    >>> scene = xcf.datasets.simulate_scene((32, 32), seed=1)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _, items = xcf.stac.publish(scene, folder, base_url=folder)
+    ...     ds = load(items, bands=["B02", "B08"]).compute()
+    >>> list(ds), ds.VV.attrs["units"], float(abs(ds.B02 - scene.B02).max()) < 1e-4
+    (['B02', 'B08', 'VV', 'VH'], 'dB', True)
     """
     if on_gap not in ("raise", "drop", "nan"):
         raise DataError(f'on_gap={on_gap!r} is unknown: load(..., on_gap="raise"|"drop"|"nan").')

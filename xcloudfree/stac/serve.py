@@ -130,9 +130,9 @@ def _rustac() -> str:
 
 
 @contextmanager
-def _api(program: str, files: list[Path], scratch: Path, attempts: int = 3) -> Iterator[str]:
+def _api(program: str, files: list[Path], scratch: Path) -> Iterator[str]:
     log = scratch / "rustac.log"
-    for _ in range(attempts):
+    for _ in range(3):  # another process may take the port first
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             address = f"127.0.0.1:{probe.getsockname()[1]}"
@@ -157,9 +157,9 @@ def _api(program: str, files: list[Path], scratch: Path, attempts: int = 3) -> I
     )
 
 
-def _answers(url: str, process: subprocess.Popen[bytes], seconds: float = 20) -> bool:
+def _answers(url: str, process: subprocess.Popen[bytes]) -> bool:
     opener = build_opener(ProxyHandler({}))
-    end = time.monotonic() + seconds
+    end = time.monotonic() + 20
     while time.monotonic() < end and process.poll() is None:
         try:
             with opener.open(url, timeout=2) as answer:

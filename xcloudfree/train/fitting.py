@@ -13,20 +13,12 @@ from xcloudfree import models
 from xcloudfree.exceptions import CloudFreeError, DataError
 from xcloudfree.models.model import Model
 from xcloudfree.train.drawn import Drawn, held_out
-from xcloudfree.train.inputs import (
-    Sampling,
-    Target,
-    copy_to_fit,
-    datasets,
-    fingerprint,
-    held_out_data,
-    recognised,
-    samples_of,
-)
+from xcloudfree.train.inputs import Target, copy_to_fit, datasets, held_out_data, recognised
 from xcloudfree.train.objective import Objective, choose_loss
 from xcloudfree.train.plan import Plan
 from xcloudfree.train.recipe import Recipe
 from xcloudfree.train.samples import PatchSamples
+from xcloudfree.train.sampling import Sampling, fingerprint, samples_of
 
 _USUAL = Recipe()
 
@@ -101,8 +93,8 @@ def fit(
         the mean spectrum of all, 0 to 1.
     mask : {"score", "reference-code", "l2a", "scl", "simulated"}
         Mask method for eq. 17 and for networks that read the mask. ``"score"`` and
-        ``"reference-code"`` need B10, which Level-2A lacks, and all three B01. ``"scl"``, the scene
-        classification, is for series alone: it cannot mask the simulated clouds over a pair.
+        ``"reference-code"`` need B10, which Level-2A lacks, and, as ``"l2a"``, B01. ``"scl"``, the
+        scene classification, is for series alone: it cannot mask the simulated clouds over a pair.
         ``"simulated"``: what the simulated clouds over pairs and their shadow hide, with
         ``simulated=1``; reads no band.
     validation : float, Dataset or sequence of Dataset, optional
@@ -169,6 +161,11 @@ def fit(
         if (error.name or "").partition(".")[0] != "lightning":
             raise
         raise CloudFreeError("Fitting needs Lightning: pip install 'xcloudfree[train]'.") from error
+    if not isinstance(recipe, Recipe):
+        raise DataError(
+            f"recipe is a {type(recipe).__name__}; call fit(..., recipe=Recipe(average=0.99)) with "
+            "xcloudfree.train.Recipe"
+        )
     given = datasets(data)
     start = model if isinstance(model, Model) else models.load(model)
     loss = choose_loss(loss, start.spec, crop)

@@ -1,13 +1,11 @@
-"""From what the user gives to samples: pairs, series, and what is held out."""
+"""From what the user gives to scenes: pairs, series, and what is held out."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass
 from itertools import product
-from pathlib import Path
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -15,57 +13,14 @@ import xarray as xr
 
 from xcloudfree.exceptions import DataError, ModelError
 from xcloudfree.models.model import Model
-from xcloudfree.models.spec import ModelSpec
 from xcloudfree.recognise import read
 from xcloudfree.scene import Scene
 from xcloudfree.train.pairs import pair
 from xcloudfree.train.partition import check_apart, regions, split
-from xcloudfree.train.recipe import Recipe
-from xcloudfree.train.samples import Array, Batch, PatchSamples, Samples
 
 Target = str | xr.Dataset | Sequence[xr.Dataset] | None
 Given = tuple[Scene, Scene | None]
 """A scene and its truth; no truth for a series that is fitted on its own clear pixels."""
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How samples are made, see :func:`xcloudfree.fit` and :class:`Recipe`."""
-
-    crop: int
-    simulated: float
-    mask: str
-    seed: int
-    recipe: Recipe
-    cache: Path | None = None
-
-
-class Several:
-    """Samples of several kinds or series, each drawn equally often.
-
-    Parameters
-    ----------
-    parts : sequence of Samples
-        At least one.
-    """
-
-    def __init__(self, parts: Sequence[Samples]) -> None:
-        self.parts = parts
-
-    def draw(self, rng: np.random.Generator, size: int) -> Batch:
-        """Draw a batch, a sample at a time."""
-        drawn = [self.parts[int(rng.integers(len(self.parts)))].draw(rng, 1) for _ in range(size)]
-        names = ("cloudy", "target", "sar", "mask")
-        arrays = {n: np.concatenate([getattr(b, n) for b in drawn]) for n in names}
-        contexts = [b.context for b in drawn]
-        known = [c for c in contexts if c is not None]
-        context = np.concatenate(known) if len(known) == len(drawn) else None
-        origins = tuple(o for b in drawn for o in b.origins)
-        return Batch(**arrays, context=context, origins=origins)
-
-    def mean_spectrum(self) -> Array:
-        """Mean of the parts' means."""
-        return np.mean([p.mean_spectrum() for p in self.parts], axis=0, dtype=np.float32)
 
 
 def datasets(data: xr.Dataset | Sequence[xr.Dataset]) -> list[xr.Dataset]:
@@ -85,9 +40,14 @@ def datasets(data: xr.Dataset | Sequence[xr.Dataset]) -> list[xr.Dataset]:
     DataError
         If there is none.
     """
-    found = [data] if isinstance(data, xr.Dataset) else list(data)
+    found = [data] if isinstance(data, (str, PathLike, xr.Dataset, xr.DataArray)) else list(data)
     if not found:
         raise DataError("there is no data to fit on; call fit(dataset, ...)")
+    if wrong := [one for one in found if not isinstance(one, xr.Dataset)]:
+        raise DataError(
+            f"a Dataset, or several, is fitted on, not a {type(wrong[0]).__name__}; call "
+            "fit(xcloudfree.io.open_zarr(path), ...), or fit(array.to_dataset(name='s2'), ...)"
+        )
     return found
 
 
@@ -179,55 +139,6 @@ def held_out_data(
     return [parts.train], [parts.validation]
 
 
-def samples_of(given: Sequence[Given], spec: ModelSpec, how: Sampling) -> Samples:
-    """Samples of scenes with truths and of series.
-
-    Parameters
-    ----------
-    given : sequence of (Scene, Scene or None)
-        See :func:`recognised`.
-    spec : ModelSpec
-        Of the model.
-    how : Sampling
-        Crop, clouds, mask.
-
-    Returns
-    -------
-    Samples
-    """
-    pairs = [(scene, truth) for scene, truth in given if truth is not None]
-    parts: list[Samples] = []
-    if pairs:
-        parts.append(
-            PatchSamples(
-                pairs,
-                spec=spec,
-                crop=how.crop,
-                simulated=how.simulated,
-                mask=how.mask,
-                cache=how.cache,
-                cloudy_targets=how.recipe.cloudy_targets,
-            )
-        )
-    series = [scene for scene, truth in given if truth is None]
-    if series:
-        from xcloudfree.train.series_samples import SeriesSamples
-
-        parts.append(
-            SeriesSamples(
-                series,
-                spec=spec,
-                crop=how.crop,
-                mask=how.mask,
-                seed=how.seed,
-                simulated=how.simulated,
-                gaps=how.recipe.gaps,
-                cache=None if how.cache is None else how.cache / "series",
-            )
-        )
-    return parts[0] if len(parts) == 1 else Several(parts)
-
-
 def copy_to_fit(model: Model, scenes: Sequence[Scene]) -> Model:
     """Copy of a model with the level and the quantity that the data declares.
 
@@ -257,8 +168,8 @@ def copy_to_fit(model: Model, scenes: Sequence[Scene]) -> Model:
     levels = {s.level for s in scenes}
     if len(levels) > 1 or None in levels:
         raise DataError(
-            f"the data mixes levels or does not declare them ({levels}); declare what it is with "
-            'ds.cloudfree.calibrate(level="TOA"), or fit on one level'
+            f"the data mixes levels or does not declare them ({_told(levels)}); declare what it "
+            'is with ds.cloudfree.calibrate(level="TOA"), or fit on one level'
         )
     changes: dict[str, Any] = {"level": levels.pop()}
     quantities = {s.quantity for s in scenes} - {None}
@@ -272,27 +183,6 @@ def copy_to_fit(model: Model, scenes: Sequence[Scene]) -> Model:
                 "start from an untrained model with xcloudfree.models.create(...)"
             )
     return Model(model.spec.replace(**changes), deepcopy(model.network))
-
-
-def fingerprint(samples: Samples, seed: int) -> str:
-    """Hash by which a checkpoint knows its data: the mean, and the first sample.
-
-    Parameters
-    ----------
-    samples : Samples
-        To draw from.
-    seed : int
-        Of the fit.
-
-    Returns
-    -------
-    str
-    """
-    batch = samples.draw(np.random.default_rng([seed, 0]), 1)
-    sha = hashlib.blake2b(digest_size=8)
-    for array in (samples.mean_spectrum(), batch.cloudy, batch.target, batch.sar, batch.mask):
-        sha.update(np.ascontiguousarray(array).tobytes())
-    return sha.hexdigest()
 
 
 def _own(ds: xr.Dataset) -> Given:
@@ -310,3 +200,7 @@ def _own(ds: xr.Dataset) -> Given:
             "or where it is clear call fit(ds, target=ds), which puts simulated clouds over it"
         )
     return read(ds), None
+
+
+def _told(levels: set[str | None]) -> str:
+    return ", ".join(sorted(level or "not declared" for level in levels))

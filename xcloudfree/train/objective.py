@@ -158,6 +158,11 @@ class Objective:
         Returns
         -------
         Tensors
+
+        Raises
+        ------
+        ModelError
+            If the network reads other dates and the samples have none.
         """
         spec = self.model.spec
         optical, sar = self.model.normalise(batch.cloudy, batch.sar, device)

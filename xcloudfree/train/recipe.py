@@ -78,10 +78,16 @@ class Recipe:
             "average": (self.average is None or 0 <= self.average < 1, "0 or more, below 1"),
             "every": (self.every is None or self.every >= 1, "1 or more"),
             "held_out": (self.held_out >= 1, "1 or more"),
-            "precision": (self.precision in ("auto", "float32", "bfloat16"), "'auto'"),
+            "precision": (
+                self.precision in ("auto", "float32", "bfloat16"),
+                "'auto', 'float32' or 'bfloat16'",
+            ),
             "devices": (self.devices >= 1, "1 or more"),
             "threads": (self.threads is None or self.threads >= 0, "0 or more"),
-            "cloudy_targets": (self.cloudy_targets in ("refuse", "omit", "keep"), "'refuse'"),
+            "cloudy_targets": (
+                self.cloudy_targets in ("refuse", "omit", "keep"),
+                "'refuse', 'omit' or 'keep'",
+            ),
         }
         for name, (good, rule) in rules.items():
             if not good:

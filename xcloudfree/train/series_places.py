@@ -16,7 +16,7 @@ from xcloudfree.exceptions import DataError, UnitsError
 from xcloudfree.kernels.area_predictors import local_means
 from xcloudfree.kernels.leave_out import Place
 from xcloudfree.methods.apply import observe
-from xcloudfree.methods.stages import HIDDEN
+from xcloudfree.methods.windows import HIDDEN
 from xcloudfree.models.spec import ModelSpec
 from xcloudfree.occlusion import Mask, plan_mask
 from xcloudfree.recognise import read

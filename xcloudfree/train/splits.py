@@ -66,10 +66,16 @@ def split_series(
         )
     if before is not None or dates is not None:
         times = series["time"].values
-        if before is not None:
-            held = times >= np.datetime64(before)
-        else:
-            held = np.isin(times, np.asarray(dates, times.dtype))
+        try:
+            if before is not None:
+                held = times >= np.datetime64(before)
+            else:
+                held = np.isin(times, np.asarray(dates, times.dtype))
+        except ValueError as error:
+            raise DataError(
+                f"{chosen[0]}={ways[chosen[0]]!r} is no date ({error}); call "
+                "split_series(ds, before='2025-07-01')"
+            ) from error
         parts = series.isel(time=~held), series.isel(time=held)
     else:
         parts = _cut(series, rows, columns)
