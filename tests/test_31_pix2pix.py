@@ -306,7 +306,7 @@ def test_published_initial_weights_are_normal_with_deviation_0_02():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"generator": "swin"}, "not one of"),
+        ({"generator": "swin"}, "'swin'; give 'resnet' or 'unet'"),
         ({"generator": "resnet", "norm": False}, "generator='unet'"),
     ],
 )
