@@ -111,16 +111,16 @@ class NearbyRegression(AreaRegression):
         dates = series.wanted.any((1, 2), keepdims=True)
         clear = series.clear
         everywhere = replace(self._around(series), wanted=series.wanted | (clear & dates))
-        mean, deviation = (found := super().predict(everywhere, known)).mean, found.deviation
-        assert deviation is not None
+        found = super().predict(everywhere, known)
+        assert found.deviation is not None
         for date in np.flatnonzero(dates):
-            mean[date] += nearby.correction(
-                series.reflectance[date], mean[date], deviation[date], clear[date]
+            found.mean[date] += nearby.correction(
+                series.reflectance[date], found.mean[date], found.deviation[date], clear[date]
             )
-        return Prediction(mean, deviation)
+        return found
 
     def _around(self, series: Series) -> Series:
-        return replace(series, context=super().context(series))
+        return replace(series, context=self.context(series))
 
 
 def _ordered(series: Series) -> tuple[NDArray[np.int64], Doubles]:

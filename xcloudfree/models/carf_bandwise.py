@@ -143,7 +143,7 @@ class CarfBandwise(Carf):
         out = out[..., :height, :width].reshape(n, bands, -1, height, width)
         mixed = (STEADY * self.nearby[:, None, None, None, None] * near).sum(0)
         if c.moved:
-            mixed = mixed + correction(anomaly, (mask <= 0.5).to(anomaly.dtype))
+            mixed = mixed + correction(anomaly, (mask <= 0.5).to(anomaly.dtype), near[-1])
         for k, difference in enumerate(different):
             mixed = mixed + (STEADY * self.shares[k] + out[:, :, 1 + k]) * difference
         return base + size * (out[:, :, 0] + mixed)

@@ -90,7 +90,7 @@ def visible(
     return anomaly, [spread(anomaly, shown, width) for width in WIDTHS]
 
 
-def correction(anomaly: Tensor, shown: Tensor) -> Tensor:
+def correction(anomaly: Tensor, shown: Tensor, wide: Tensor) -> Tensor:
     """How far a base is off, see :func:`xcloudfree.kernels.nearby.correction`.
 
     Parameters
@@ -99,6 +99,8 @@ def correction(anomaly: Tensor, shown: Tensor) -> Tensor:
         What is visible, :func:`apart` from the base, 0 elsewhere, (n, bands, h, w).
     shown : Tensor
         1 where visible, (n, 1, h, w).
+    wide : Tensor
+        The widest mean of :func:`visible`, (n, bands, h, w).
 
     Returns
     -------
@@ -108,11 +110,12 @@ def correction(anomaly: Tensor, shown: Tensor) -> Tensor:
     Examples
     --------
     >>> one = torch.ones(1, 1, 40, 40)
-    >>> round(float(correction(2 * one, one)[0, 0, 20, 20]), 3)
+    >>> wide, _ = spread(2 * one, one, WIDTHS[-1])
+    >>> round(float(correction(2 * one, one, wide)[0, 0, 20, 20]), 3)
     1.999
     """
-    found, left = torch.zeros_like(anomaly), anomaly
-    for width in nearby.WIDTHS:
+    found, left = wide, shown * (anomaly - wide)
+    for width in nearby.WIDTHS[1:]:
         mean, _ = spread(left, shown, width)
         found, left = found + mean, shown * (left - mean)
     return found
