@@ -199,3 +199,20 @@ def test_what_cannot_work_is_refused_with_the_call_that_mends_it(series):
         methods.get("kalman")
     with pytest.raises(CloudFreeError):
         series.cloudfree.reconstruct(model="medain", mask=mask)
+
+
+def test_what_is_visible_helps_whether_or_not_it_is_wanted(series):
+    hidden = np.zeros((DATES, HEIGHT, WIDTH), bool)
+    hidden[2, :, :16] = True
+    reflectance, radar = (
+        np.stack([series[name].values for name in names], 1) for names in (S2_BANDS, ("VV", "VH"))
+    )
+    days = (series.time.values - series.time.values[0]) / np.timedelta64(1, "D")
+    method, core = methods.get("area-regression+nearby"), (slice(None), slice(None))
+    few, all_ = (
+        methods.Series(reflectance, hidden, wanted, radar, days)
+        for wanted in (hidden, np.ones_like(hidden))
+    )
+    known = [method.conclude(method.measure(few, [], core), [])]
+    one, other = (method.predict(s, known).mean[2][:, hidden[2]] for s in (few, all_))
+    np.testing.assert_array_equal(one, other)

@@ -144,8 +144,28 @@ def test_what_simulated_clouds_hide_is_known_without_the_bands_of_a_mask():
     shown = np.abs(batch.cloudy - batch.target).max(1)[~batch.mask[:, 0]]
     hidden = np.abs(batch.cloudy - batch.target).max(1)[batch.mask[:, 0]]
     assert np.median(hidden) > 0.05 > 0.01 > np.median(shown)
+    infrared = ten.index("B08")
+    kept = batch.cloudy[:, infrared] / batch.target[:, infrared]
+    assert kept[~batch.mask[:, 0]].min() > 0.8 > kept.min()  # shadow is hidden, too
     with pytest.raises(DataError, match=r"simulated=1.0"):
         PatchSamples(data, simulated=0.5, **options)
     start = xcf.models.create("carf-tiny", optical_bands=ten, level="BOA")
     fitted = xcf.fit(surface, start, mask="simulated", simulated=1.0, **QUICK)
     assert fitted.spec.optical_bands == tuple(ten)
+
+
+def test_shadow_over_surface_reflectance_takes_more_of_the_blue():
+    blue = []
+    for level in ("TOA", "BOA"):
+        ds = fields()
+        for name in ("s2", "target"):
+            ds[name].attrs["processing_level"] = level
+        spec = xcf.models.create("carf-tiny", level=level).spec
+        samples = PatchSamples(
+            [pair(ds, "target")], spec=spec, crop=32, mask="simulated", simulated=1.0
+        )
+        batch = samples.draw(np.random.default_rng(3), 20)
+        kept = batch.cloudy / batch.target
+        dark = kept[:, spec.optical_bands.index("B8A")] < 0.6
+        blue.append(float(np.median(kept[:, spec.optical_bands.index("B02")][dark])))
+    assert blue[1] < blue[0] - 0.05
