@@ -22,7 +22,7 @@ WITHOUT_TORCH = find_spec("torch") is None
 NEEDS_TORCH = re.compile(
     r"^(import|from) (torch|tests\.(benchmarks|goldens))"
     r"|^(import|from) xcloudfree\.(demo|inference|models|train)"
-    r"|^from xcloudfree import .*\b(demo|models)\b",
+    r"|^from xcloudfree import .*\b(demo|models|train)\b",
     re.MULTILINE,
 )
 
