@@ -53,6 +53,7 @@ def test_weights_tell_bands_level_and_that_they_are_a_demonstration(name):
 
 @pytest.mark.parametrize("name", BANDS)
 def test_they_fill_what_is_hidden_and_keep_the_rest(name):
+    pytest.importorskip("torch")
     data = scene()[[*BANDS[name], "VV", "VH"]]
     hidden = data.B02.copy(data=np.add.outer(np.arange(64), np.arange(64)) % 40 < 20)
     with pytest.warns(DemonstrationWarning):
