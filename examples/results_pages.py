@@ -21,6 +21,9 @@ KINDS = {
 LEADER = {"partial": "area-regression+nearby", "full": "area-regression"}
 """The method beside which others are put; with nothing visible nearby the two are the same."""
 
+DULL = ("idw", "kriging", "regression-kriging")
+"""Left out of the README with the variants of pixel fusion; best in none of its columns."""
+
 
 def patches(result, network, networks):
     """What stands in the README, and what on the page."""
@@ -33,12 +36,12 @@ def patches(result, network, networks):
         for c, s in zip(result.case.values, share, strict=True)
     ]
     shown = result.assign_coords(case=named)
-    readme = [
-        "PSNR in dB of the cloudy pixels (mask of eq. 13-16); the best of each column is bold:",
-        bench.to_markdown(shown, **cloudy, notes=False),
-    ]
+    head = "PSNR in dB of the cloudy pixels (mask of eq. 13-16); the best of each column is bold:"
+    brief = [m for m in shown.method.values if m not in DULL and "fusion-" not in m]
+    readme = [head, bench.to_markdown(shown.sel({"method": brief}), **cloudy, notes=False)]
     page = [
-        *readme,
+        head,
+        bench.to_markdown(shown, **cloudy, notes=False),
         "Mean over the patches, cloudy pixels:",
         bench.to_markdown(result, by=[], metrics=METRICS, cost=True, notes=False),
         "PSNR in dB of whole images, clear pixels as observed (not on the date of the truth):",

@@ -18,10 +18,13 @@ from xcloudfree.cli.group import examples
 @click.option(
     "--data",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Folder in the layout of SEN12MS-CR, instead of a simulated scene.",
+    help="Folder in the layout of SEN12MS-CR, instead of a simulated series.",
 )
-@click.option("--model", default="carf-small-demo", show_default=True)
-def demo_command(out: Path, data: Path | None, model: str) -> None:
+@click.option(
+    "--model",
+    help="Name or file  [default: area-regression; with --data carf-small-demo]",
+)
+def demo_command(out: Path, data: Path | None, model: str | None) -> None:
     """Run the whole path offline and leave pictures, Zarr, COG and a table in a folder."""
     from xcloudfree import demo as demonstration
 
