@@ -80,6 +80,7 @@ html_sidebars = {
     for page in (
         "index",
         "start",
+        "catalogs",
         "concepts",
         "comparison",
         "models",
