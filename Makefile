@@ -6,7 +6,7 @@ READY := .venv/.ready
 
 .PHONY: demo test test-slow test-lowest test-without-torch lint docs bench weights results clean
 
-demo: $(READY)  ## simulated series from a local catalog; DATA=<SEN12MS-CR folder> for real patches
+demo: $(READY)  ## simulated series; DATA=<Zarr store of your series, or SEN12MS-CR folder> for real data
 	$(BIN)/xcloudfree demo --out $(OUT) $(if $(DATA),--data $(DATA))
 
 test: $(READY)  ## all tests but the slow ones

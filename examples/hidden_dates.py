@@ -1,6 +1,7 @@
 """Hide clear dates of a real series under the clouds of other dates, and reconstruct them.
 
     python examples/hidden_dates.py FOLDER [FOLDER ...] --methods linear-time area-regression
+    python examples/hidden_dates.py FOLDER --store site.zarr; xcloudfree demo --data site.zarr
 
 A folder holds one site as NetCDF files: Sentinel-2 at 10 or 20 m with SCL, and Sentinel-1. What is
 hidden how: xcloudfree.benchmarking.hidden_dates. Needs h5netcdf.
@@ -75,7 +76,11 @@ def main():
     parser.add_argument("--dates", type=int, default=22)
     parser.add_argument("--full", action="store_true", help="hide whole images too")
     parser.add_argument("--keep", type=Path, help="folder to resume from")
+    parser.add_argument("--store", type=Path, help="only write the first folder's series as Zarr")
     options = parser.parse_args()
+    if options.store:
+        xcf.io.to_zarr(load(options.folders[0]), options.store, mode="overwrite")
+        return
     kinds = ("partial", "full") if options.full else ("partial",)
     cases = (
         case

@@ -6,6 +6,8 @@ import xarray as xr
 
 import xcloudfree as xcf
 from xcloudfree import demo
+from xcloudfree.demo import own_series, simulated
+from xcloudfree.exceptions import DataError
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::xcloudfree.exceptions.UntrainedWarning"),
@@ -14,7 +16,7 @@ pytestmark = [
 
 
 def test_from_catalog_to_picture(tmp_path, monkeypatch):
-    monkeypatch.setattr(demo, "SIZE", 192)
+    monkeypatch.setattr(simulated, "SIZE", 192)
     said = []
     result = demo.run(tmp_path, say=said.append)
     names = {p.name for p in tmp_path.iterdir()}
@@ -29,10 +31,10 @@ def test_from_catalog_to_picture(tmp_path, monkeypatch):
     stored = xcf.io.open_zarr(tmp_path / "cloudfree.zarr")
     assert stored.rio.crs.to_epsg() == 32633
     assert {1, 2} <= set(np.unique(stored.provenance)) <= {1, 2, 3}
-    assert stored.sizes["time"] == len(demo.COVER)
-    assert {"do nothing", "mean of the clear pixels", *demo.COMPARED} - {demo.SERIES} <= set(
-        result.estimate.values
-    )
+    assert stored.sizes["time"] == len(simulated.COVER)
+    assert {"do nothing", "mean of the clear pixels", *simulated.COMPARED} - {
+        simulated.MODEL
+    } <= set(result.estimate.values)
     cloudy = result.psnr.sel(pixels="cloudy").mean("time")
     assert float(cloudy.sel(estimate="prediction")) > float(
         cloudy.sel(estimate="mean of the clear pixels")
@@ -52,3 +54,59 @@ def test_on_real_patches(tmp_path, data_root):
     np.testing.assert_allclose(
         rows.sel(estimate="prediction"), rows.sel(estimate="do nothing"), rtol=1e-12
     )
+
+
+@pytest.fixture
+def store(tmp_path):
+    """A series with clear and half-covered dates, larger than what the demonstration takes."""
+    scene = xcf.datasets.simulate_scene(
+        (80, 72), dates=8, cover=[0, 0.5, 0, 0.5, 0, 0.6, 0, 0.4], level="BOA", seed=3
+    )
+    path = tmp_path / "series.zarr"
+    xcf.io.to_zarr(scene, path, progress=False)
+    return path
+
+
+def test_a_series_of_ones_own_is_judged_on_hidden_dates(tmp_path, store, monkeypatch):
+    monkeypatch.setattr(own_series, "LARGEST", 64)
+    monkeypatch.setattr(own_series, "DATES", 2)
+    said, out = [], tmp_path / "out"
+    result = demo.run(out, data=store, say=said.append)
+    assert {p.name for p in out.iterdir()} == {
+        "cloudfree.zarr", "demo.png", "metrics.md", "series.png",
+    }  # fmt: skip
+    assert result.sizes["case"] == 2
+    psnr = result.value.sel(metric="psnr", pixels="cloudy").mean("case")
+    ahead = psnr.sel({"method": own_series.WITH_RADAR}) - psnr.sel({"method": "clear mean"})
+    assert float(ahead) > 0
+    made = xcf.io.open_zarr(out / "cloudfree.zarr")
+    series = xcf.io.open_zarr(store).isel(y=slice(8, 72), x=slice(4, 68))
+    xr.testing.assert_equal(made.y, series.y)
+    xr.testing.assert_equal(made.x, series.x)
+    seen = made.provenance == 1
+    assert {1, 2} <= set(np.unique(made.provenance))
+    xr.testing.assert_equal(made.B04.where(seen), series.B04.where(seen))
+    assert "| area-regression+nearby |" in (out / "metrics.md").read_text()
+
+
+def test_a_series_without_radar_is_filled_from_its_dates(tmp_path, store, monkeypatch):
+    monkeypatch.setattr(own_series, "DATES", 1)
+    bare = xcf.io.open_zarr(store).drop_vars(["VV", "VH"]).compute()
+    xcf.io.to_zarr(bare, tmp_path / "bare.zarr", progress=False)
+    said = []
+    demo.run(tmp_path / "out", data=tmp_path / "bare.zarr", say=said.append)
+    assert any(f"with {own_series.WITHOUT}" in line for line in said)
+
+
+def test_a_series_without_bands_for_a_mask_says_what_is_missing(tmp_path, store):
+    few = xcf.io.open_zarr(store)[["B04", "B08", "VV", "VH"]].compute()
+    xcf.io.to_zarr(few, tmp_path / "few.zarr", progress=False)
+    with pytest.raises(DataError, match=r"ds\.assign\(SCL=\.\.\.\)"):
+        demo.run(tmp_path / "out", data=tmp_path / "few.zarr", say=lambda _: None)
+
+
+def test_a_single_file_is_refused_with_the_call_that_makes_a_store(tmp_path):
+    (tmp_path / "scene.nc").touch()
+    with pytest.raises(DataError, match=r"xcf\.io\.to_zarr\(ds, 'series\.zarr'\)$"):
+        demo.run(tmp_path / "out", data=tmp_path / "scene.nc")
+    assert not (tmp_path / "out").exists()

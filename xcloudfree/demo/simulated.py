@@ -1,8 +1,7 @@
-"""The whole path on one page: catalog, mask, reconstruction, storage, judgement, picture."""
+"""A simulated series: catalog, mask, reconstruction, storage, judgement, pictures."""
 
 from __future__ import annotations
 
-import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -22,8 +21,7 @@ COVER = (0.5, 0.15, 0.9, 0.35, 0.7, 0.2)
 DILATE = 6
 """Pixels by which the mask of the simulated scene is extended: thin rims are missed."""
 BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
-SERIES, PATCHES = "area-regression", "carf-small-demo"
-"""What reconstructs unless the caller chooses: a series of dates, or single images."""
+MODEL = "area-regression"
 COMPARED = (
     "nearest-date",
     "linear-time",
@@ -35,25 +33,15 @@ COMPARED = (
 )
 
 
-def run(
-    out: Path,
-    *,
-    data: Path | None = None,
-    model: str | None = None,
-    say: Callable[[str], Any] = print,
-) -> xr.Dataset:
-    """Run the demonstration.
+def from_simulation(out: Path, model: str | None, say: Callable[[str], Any]) -> xr.Dataset:
+    """Reconstruct a simulated series out of a STAC API on this machine, and judge it.
 
     Parameters
     ----------
     out : Path
-        Folder for the results; made if absent.
-    data : Path, optional
-        Folder in the layout of SEN12MS-CR; by default a simulated series behind a STAC API on this
-        machine.
+        Folder to write to.
     model : str, optional
-        Name or path of the model; by default a regression for the series, and the demonstration
-        weights for single images.
+        Name or path of the model.
     say : callable
         Where the words go.
 
@@ -62,20 +50,9 @@ def run(
     Dataset
         Metrics, see :func:`xcloudfree.evaluate`.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    start = time.monotonic()
-    model = model or (SERIES if data is None else PATCHES)
-    result = _simulated(out, model, say) if data is None else _patches(out, data, model, say)
-    (out / "metrics.md").write_text(table(result) + "\n")
-    say(f"\nprediction: {model}\n\n" + table(result))
-    say(f"\n{out.resolve()}: " + ", ".join(sorted(p.name for p in out.iterdir())))
-    say(f"done in {time.monotonic() - start:.0f} s")
-    return result
-
-
-def _simulated(out: Path, model: str, say: Callable[[str], Any]) -> xr.Dataset:
     from xcloudfree.stac import publish, serve
 
+    model = model or MODEL
     shape = (SIZE, SIZE)
     options: dict[str, Any] = {"seed": SEED, "cover": COVER, "dates": len(COVER), "level": "BOA"}
     say(f"1/7 simulating {len(COVER)} dates of Sentinel-1 and Sentinel-2, {SIZE} x {SIZE} px")
@@ -103,7 +80,7 @@ def _simulated(out: Path, model: str, say: Callable[[str], Any]) -> xr.Dataset:
     truth = truth.assign_coords(time=observed.time)
     others = _others(observed, cloudy, model, say)
     result = xcf.evaluate(stored, truth, mask=cloudy, observed=observed, others=others).compute()
-    say("\n" + table(result.sel(pixels=["cloudy"]), per_image=True))
+    (out / "metrics.md").write_text(table(result) + "\n")
     shown = {"time": int(abs(cloudy.mean(["y", "x"]) - 0.5).argmin("time"))}
     say("6/7 writing a COG of one date")
     xcf.io.to_cog(stored[list(BANDS)].isel(shown), out / "cloudfree.tif")
@@ -117,6 +94,7 @@ def _simulated(out: Path, model: str, say: Callable[[str], Any]) -> xr.Dataset:
     figure.savefig(out / "demo.png", dpi=110)
     strip = xcf.plot.series(stored, observed=observed, mask=cloudy)
     strip.savefig(out / "series.png", dpi=110)
+    say(f"\nprediction: {model}\n\n" + table(result.sel(pixels=["cloudy"]), per_image=True))
     return result
 
 
@@ -133,33 +111,3 @@ def _others(
         for name in names:
             made[name] = observed.cloudfree.reconstruct(model=name, mask=cloudy).compute()
     return made
-
-
-def _patches(out: Path, data: Path, model: str, say: Callable[[str], Any]) -> xr.Dataset:
-    say(f"1/3 reading {data}")
-    patches = xcf.datasets.sen12mscr(data)
-    scene = patches.drop_vars("target")
-    truth = patches[["target"]].rename(target="s2")
-    say(repr(scene.cloudfree))
-    say(f"2/3 reconstructing {patches.sizes['patch']} patches with {model}")
-    stored = xcf.io.to_zarr(
-        scene.cloudfree.reconstruct(model=model), out / "cloudfree.zarr", mode="overwrite"
-    )
-    mask = scene.cloudfree.mask().compute()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        raw = scene.cloudfree.reconstruct(model=model, blend=None)
-    result = xcf.evaluate(
-        stored, truth, mask=mask, observed=scene, others={"network everywhere": raw}
-    ).compute()
-    say(table(result, per_image=True))
-    say("3/3 drawing")
-    for i, name in enumerate(patches.patch.values):
-        figure = plot(
-            stored.isel(patch=i),
-            observed=scene.isel(patch=i),
-            truth=truth.isel(patch=i),
-            mask=mask.isel(patch=i),
-        )
-        figure.savefig(out / f"{name}.png", dpi=110)
-    return result

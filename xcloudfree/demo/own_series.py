@@ -1,0 +1,114 @@
+"""A series of the user's: clear dates hidden under the clouds of others, and its real gaps."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+import xcloudfree as xcf
+from xcloudfree.benchmarking import Case, hidden_dates, to_markdown
+from xcloudfree.describe.suitability import judge_masks
+from xcloudfree.exceptions import DataError, DemonstrationWarning
+from xcloudfree.plot import plot
+from xcloudfree.recognise import read
+
+LARGEST = 512
+"""Rows and columns of the middle of a series that are used."""
+DATES = 12
+"""Clear dates that are hidden in turn."""
+MASKS = ("scl", "score", "l2a")
+"""The first that finds its bands says what is ground."""
+DILATE = 4
+"""Pixels by which real clouds are extended: of their rims, what is missed is taken for ground."""
+WITH_RADAR, WITHOUT = "area-regression+nearby", "linear-time"
+"""What reconstructs unless the caller chooses."""
+COMPARED = (
+    "do nothing",
+    "clear mean",
+    "nearest-date",
+    "linear-time",
+    "median",
+    "area-regression",
+    "area-regression+nearby",
+    "carf-series-l2a-demo",
+)
+METRICS = ("psnr", "ssim", "mae", "sam")
+
+
+def from_series(out: Path, data: Path, model: str | None, say: Callable[[str], Any]) -> xr.Dataset:
+    """Judge what can be known of an area, then fill the gaps of its series.
+
+    Parameters
+    ----------
+    out, data : Path
+        Folder to write to, and Zarr store of a series.
+    model : str, optional
+        Name or path of the model.
+    say : callable
+        Where the words go.
+
+    Returns
+    -------
+    Dataset
+        Metrics of each method and hidden date, see :func:`xcloudfree.benchmark`.
+    """
+    say(f"1/4 reading {data}")
+    series = _middle(xcf.io.open_zarr(data)).compute()
+    scene = read(series)
+    say(repr(series.cloudfree))
+    model = model or (WITHOUT if scene.sar is None else WITH_RADAR)
+    mask = _mask(series)
+    cases = list(hidden_dates(series, clear=mask, gaps=[0], count=DATES, clouds=1))
+    say(f"2/4 hiding {len(cases)} clear dates, each under the cloud of another date")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DemonstrationWarning)
+        result = xcf.benchmark(cases, list(dict.fromkeys((*COMPARED, model))), progress=True)
+    found = to_markdown(result, by=[], metrics=METRICS, cost=True)
+    (out / "metrics.md").write_text(found + "\n")
+    say(f"3/4 reconstructing all dates with {model} into {out / 'cloudfree.zarr'}")
+    hidden = series.cloudfree.mask(mask, dilate=DILATE)
+    lazy = series.cloudfree.reconstruct(model=model, mask=hidden)
+    stored = xcf.io.to_zarr(lazy, out / "cloudfree.zarr", mode="overwrite")
+    say("4/4 drawing a hidden date beside its truth, demo.png, and the series, series.png")
+    _draw_half_hidden(cases, model, out / "demo.png")
+    strip = xcf.plot.series(stored, observed=series, mask=hidden)
+    strip.savefig(out / "series.png", dpi=110)
+    say("\nthe hidden pixels, mean over the hidden dates\n\n" + found)
+    return result
+
+
+def _middle(series: xr.Dataset) -> xr.Dataset:
+    """The middle of a large series: hidden dates are judged in memory."""
+    where = {}
+    for name in map(str, read(series).spatial):
+        start = max(0, (series.sizes[name] - LARGEST) // 2)
+        where[name] = slice(start, start + LARGEST)
+    return series.isel(where)
+
+
+def _mask(series: xr.Dataset) -> str:
+    fitting = {verdict.name for verdict in judge_masks(read(series)) if verdict.fits}
+    chosen = next((name for name in MASKS if name in fitting), None)
+    if chosen is None:
+        raise DataError(
+            "no mask finds its bands in the series; add the scene classification with "
+            "ds.assign(SCL=...), and write the store again"
+        )
+    return chosen
+
+
+def _draw_half_hidden(cases: list[Case], model: str, path: Path) -> None:
+    """The date of which about half is hidden, as it was reconstructed."""
+    case = min(cases, key=lambda c: abs(float(c.occluded.mean()) - 0.5))
+    figure = plot(
+        case.data.cloudfree.reconstruct(model=model, mask=case.hidden),
+        observed=case.data,
+        truth=case.truth,
+        mask=case.hidden,
+        time=case.date,
+    )
+    figure.savefig(path, dpi=110)
