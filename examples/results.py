@@ -181,6 +181,7 @@ def main(
         + (f" Left out: {without}." if without else "")
     )
     pages.put(README, "judge", readme)
+    pages.put(README, "hidden", pages.hidden(results["series"], dates))
     pages.put(PAGE, "stamp", stamp)
     pages.put(PAGE, "patches", page)
     pages.put(PAGE, "regions", pages.regions(results["regions"]))

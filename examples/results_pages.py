@@ -21,8 +21,26 @@ KINDS = {
 LEADER = {"partial": "area-regression+nearby", "full": "area-regression"}
 """The method beside which others are put; with nothing visible nearby the two are the same."""
 
-DULL = ("idw", "kriging", "regression-kriging")
-"""Left out of the README with the variants of pixel fusion; best in none of its columns."""
+SINGLE = (
+    "do nothing",
+    "clear mean",
+    "constant of training regions",
+    "ridge on SAR",
+    "pixel-fusion",
+    "carf-small-demo",
+)
+"""Of the methods for single images, those in the README; of each kind the best."""
+
+TOLD = (
+    "do nothing",
+    "clear mean",
+    "nearest-date",
+    "geomedian+offset",
+    "starfm",
+    "area-regression",
+    "area-regression+nearby",
+)
+"""Of the methods for series, those in the README; of each kind the best."""
 
 
 def patches(result, network, networks):
@@ -37,8 +55,8 @@ def patches(result, network, networks):
     ]
     shown = result.assign_coords(case=named)
     head = "PSNR in dB of the cloudy pixels (mask of eq. 13-16); the best of each column is bold:"
-    brief = [m for m in shown.method.values if m not in DULL and "fusion-" not in m]
-    readme = [head, bench.to_markdown(shown.sel({"method": brief}), **cloudy, notes=False)]
+    brief = shown.sel({"method": list(SINGLE)})
+    readme = [head, bench.to_markdown(brief, **cloudy, notes=False)]
     page = [
         head,
         bench.to_markdown(shown, **cloudy, notes=False),
@@ -91,6 +109,18 @@ def series(result):
             parts.append("All gaps together. " + _compared(chosen, LEADER[kind]))
     parts.append("\n".join(f"* {note}" for note in bench.failures(result)))
     return "\n\n".join(part for part in parts if part)
+
+
+def hidden(result, dates):
+    """Hidden dates in the README: the mean over the sites, partly hidden."""
+    chosen = result.isel(case=result.kind.values == "partial").sel({"method": list(TOLD)})
+    head = (
+        "PSNR in dB of hidden pixels, mean of three real series of Level-2A with Sentinel-1:\n"
+        f"{dates} clear dates each, under real clouds of other dates, with nothing seen for so\n"
+        "many days before and after:"
+    )
+    body = bench.to_markdown(chosen, by=["gap"], notes=False)
+    return f"{head}\n\n" + re.sub(r"gap (\d+)[^|]*", r"\1 days ", body)
 
 
 def put(page: Path, mark: str, text: str) -> None:

@@ -1,6 +1,7 @@
 """The checks of the site themselves, and the picture that a script draws."""
 
 import importlib.util
+import re
 
 import numpy as np
 import pytest
@@ -42,3 +43,28 @@ def test_the_picture_of_halos_shows_what_is_said_of_it(tmp_path):
     assert [np.any(w > 0) for w in wrong.values()] == [False, True, True]
     pictures.halo(tmp_path / "halo.png")
     assert (tmp_path / "halo.png").stat().st_size > 10_000
+
+
+def rows(text):
+    """Cells of the tables of a text by method, without bold and remarks."""
+    found = {}
+    for line in text.splitlines():
+        name, *cells = (c.strip(" *") for c in line.strip("|").split("|"))
+        if line.startswith("|") and not set(line) <= set("|- "):
+            found.setdefault(name, []).append([c for c in cells if re.fullmatch(r"[\d.]+", c)])
+    return found
+
+
+@pytest.mark.parametrize("block", ["hidden", "judge"])
+def test_figures_of_the_readme_stand_on_the_page_of_results(block):
+    readme = (ROOT / "README.md").read_text()
+    shown = rows(re.search(f"<!-- {block} -->(.*)<!-- /{block} -->", readme, re.DOTALL)[1])
+    page = (ROOT / "docs/results.md").read_text()
+    if block == "hidden":
+        page = page[page.index("### Hidden under clouds of other dates") :]
+    told = rows(page)
+    assert len(shown) >= 7
+    for method in shown.keys() - {"method"}:
+        (cells,) = shown[method]
+        first = told[method][0]
+        assert cells == (first[:8:2] if block == "hidden" else first), method

@@ -67,17 +67,24 @@ def from_series(out: Path, data: Path, model: str | None, say: Callable[[str], A
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DemonstrationWarning)
         result = xcf.benchmark(cases, list(dict.fromkeys((*COMPARED, model))), progress=True)
-    found = to_markdown(result, by=[], metrics=METRICS, cost=True)
+    case = min(cases, key=lambda c: abs(float(c.occluded.mean()) - 0.5))
+    shown = result.isel(case=cases.index(case))
+    found = (
+        "Hidden pixels, mean over the hidden dates:\n\n"
+        + to_markdown(result, by=[], metrics=METRICS, cost=True)
+        + f"\n\nOf the date in demo.png, {case.name}:\n\n"
+        + to_markdown(shown.expand_dims("case"), by=[], metrics=METRICS)
+    )
     (out / "metrics.md").write_text(found + "\n")
     say(f"3/4 reconstructing all dates with {model} into {out / 'cloudfree.zarr'}")
     hidden = series.cloudfree.mask(mask, dilate=DILATE)
     lazy = series.cloudfree.reconstruct(model=model, mask=hidden)
     stored = xcf.io.to_zarr(lazy, out / "cloudfree.zarr", mode="overwrite")
     say("4/4 drawing a hidden date beside its truth, demo.png, and the series, series.png")
-    _draw_half_hidden(cases, model, out / "demo.png")
+    _draw(case, model, out / "demo.png")
     strip = xcf.plot.series(stored, observed=series, mask=hidden)
     strip.savefig(out / "series.png", dpi=110)
-    say("\nthe hidden pixels, mean over the hidden dates\n\n" + found)
+    say("\n" + found)
     return result
 
 
@@ -101,9 +108,7 @@ def _mask(series: xr.Dataset) -> str:
     return chosen
 
 
-def _draw_half_hidden(cases: list[Case], model: str, path: Path) -> None:
-    """The date of which about half is hidden, as it was reconstructed."""
-    case = min(cases, key=lambda c: abs(float(c.occluded.mean()) - 0.5))
+def _draw(case: Case, model: str, path: Path) -> None:
     figure = plot(
         case.data.cloudfree.reconstruct(model=model, mask=case.hidden),
         observed=case.data,
