@@ -62,7 +62,7 @@ def grid_of_axes(
     columns = min(columns, count)
     rows = -(-count // columns)
     tall = min(max(shape[0] / max(1, shape[1]), 0.4), 2.5)
-    size = figsize or (3.2 * columns + 0.4, (3.1 * tall + 0.55) * rows + 0.55)
+    size = figsize or (3.2 * columns + 0.4, (2.9 * tall + 0.45) * rows + 0.4)
     figure, axes = pyplot().subplots(
         rows, columns, figsize=size, squeeze=False, layout="constrained", sharex=True, sharey=True
     )
