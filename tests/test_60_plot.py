@@ -150,6 +150,7 @@ def test_dates_are_chosen_by_time_or_number_and_named() -> None:
     by_number = plot(truth, index=1)
     np.testing.assert_array_equal(pixels(by_time, "Sentinel-2"), pixels(by_number, "Sentinel-2"))
     assert plot(truth).get_suptitle() == "2025-06-01"
+    assert plot(truth.isel(time=0)).get_suptitle() == "2025-06-01"  # one date without a dimension
 
 
 def test_what_stands_beside_a_reconstruction_is_of_the_same_date() -> None:

@@ -232,10 +232,11 @@ def title(scene: Scene, index: int) -> str:
     str
     """
     coordinate = scene.source.coords.get("time")
-    if "time" in scene.lead and coordinate is not None:
+    if coordinate is not None and coordinate.dims in ((), ("time",)):
         if coordinate.dtype.kind != "M":
             return ""
-        date, _, clock = str(np.datetime_as_string(coordinate.values[index], "m")).partition("T")
+        when = np.atleast_1d(coordinate.values)[index if coordinate.dims else 0]
+        date, _, clock = str(np.datetime_as_string(when, "m")).partition("T")
         return date if clock == "00:00" else f"{date} {clock}"
     if not scene.lead:
         return ""
