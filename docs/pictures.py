@@ -1,12 +1,18 @@
-"""Draw the pictures of docs/concepts.md and docs/results.md: ``python docs/pictures.py``."""
+"""Draw the pictures of docs/concepts.md and docs/results.md: ``python docs/pictures.py``.
+
+That of hidden dates needs the series that XCLOUDFREE_DATA names, and is left as it is without.
+"""
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
@@ -18,6 +24,10 @@ RESULTS = Path(__file__).parent / "results.md"
 SIDE = 320
 BLOCK = (112, 208)
 SEED = 5
+SITE = "worldcereal_00002806639B424A"
+EVERY = 14
+"""Cases of the protocol that are drawn: the first, and each so many after it."""
+SHOWN = ("geomedian", "area-regression+nearby")
 DRAWN = {
     "area-regression+nearby": "#aa3377",
     "area-regression": "#ee6677",
@@ -107,6 +117,46 @@ def gaps(path: Path) -> None:
     plt.close(figure)
 
 
+def hidden_dates(path: Path, folder: Path) -> None:
+    """Dates of a real series, hidden under its own clouds, filled, and as they were."""
+    sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
+    from hidden_dates import load
+
+    cases = list(xcf.benchmarking.hidden_dates(load(folder), gaps=[15], count=22))[::EVERY]
+    size = (10.5, 2.25 * len(cases))
+    figure, axes = plt.subplots(len(cases), 5, figsize=size, layout="constrained")
+    for row, case in zip(axes, cases, strict=True):
+        truth = case.truth[list(xcf.bands.RGB)].to_dataarray("band").squeeze().values
+        limits = xcf.plot.percentile_limits(truth.reshape(3, -1))
+        radar = case.at_date(case.data[["VV", "VH"]]).to_dataarray("band").values
+        radar = np.stack([*radar, radar[0] - radar[1]])
+        shades = xcf.plot.percentile_limits(radar.reshape(3, -1))
+        images = {f"{case.date:.10}, hidden": _colours(case.at_date(case.data), limits)}
+        images["Sentinel-1: VV, VH, VV-VH"] = xcf.plot.stretch(radar, shades)
+        for method in SHOWN:
+            out = case.data.cloudfree.reconstruct(model=method, mask=case.hidden)
+            made = case.at_date(out).compute()
+            images[f"{method}: {_psnr(made, case):.1f} dB"] = _colours(made, limits)
+        images["as it was"] = xcf.plot.stretch(truth, limits)
+        for ax, (title, image) in zip(row, images.items(), strict=True):
+            ax.imshow(image, interpolation="nearest")
+            ax.set_title(title, fontsize=8.5)
+            ax.set_axis_off()
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def _colours(image: xr.Dataset, limits: np.ndarray) -> np.ndarray:
+    planes = image[list(xcf.bands.RGB)].to_dataarray("band").squeeze().values
+    return xcf.plot.stretch(planes, limits)
+
+
+def _psnr(made: xr.Dataset, case: xcf.benchmarking.Case) -> float:
+    names = [name for name in case.truth.data_vars if str(name).startswith("B")]
+    errors = (made[names] - case.truth[names]).to_dataarray().squeeze().values[:, case.occluded]
+    return float(-10 * np.log10(np.nanmean(errors**2)))
+
+
 def _once(axes: np.ndarray) -> tuple[list[object], list[str]]:
     """Each line that either axes has, and its name."""
     found = {n: h for ax in axes for h, n in zip(*ax.get_legend_handles_labels(), strict=True)}
@@ -151,3 +201,5 @@ def _output(model: xcf.models.model.Model, window: slice) -> np.ndarray:
 if __name__ == "__main__":
     halo(IMAGES / "halo.png")
     gaps(IMAGES / "gaps.png")
+    if data := os.environ.get("XCLOUDFREE_DATA"):
+        hidden_dates(IMAGES / "hidden_dates.png", Path(data, "series", SITE))
