@@ -66,6 +66,7 @@ weights: $(READY)  ## fit and judge the demonstration weights; needs XCLOUDFREE_
 results: $(READY)  ## every table of docs/results.md and the README; needs XCLOUDFREE_DATA; resumes in out/results
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group examples
 	$(BIN)/python examples/results.py
+	$(BIN)/python docs/pictures.py
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -1,12 +1,18 @@
-"""Draw the pictures of docs/concepts.md: ``python docs/pictures.py``."""
+"""Draw the pictures of docs/concepts.md and docs/results.md: ``python docs/pictures.py``.
+
+That of hidden dates needs the series that XCLOUDFREE_DATA names, and is left as it is without.
+"""
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
@@ -14,9 +20,25 @@ import xcloudfree as xcf
 from xcloudfree.kernels.windows import Span, span
 
 IMAGES = Path(__file__).parent / "images"
+RESULTS = Path(__file__).parent / "results.md"
 SIDE = 320
 BLOCK = (112, 208)
 SEED = 5
+SITE = "worldcereal_00002806639B424A"
+EVERY = 14
+"""Cases of the protocol that are drawn: the first, and each so many after it."""
+SHOWN = ("geomedian", "area-regression+nearby")
+DRAWN = {
+    "area-regression+nearby": "#aa3377",
+    "area-regression": "#ee6677",
+    "starfm": "#4477aa",
+    "geomedian+offset": "#228833",
+    "geomedian": "#228833",
+    "linear-time": "#66ccee",
+    "regression-kriging": "#ccbb44",
+    "clear mean": "#999999",
+}
+"""Methods of the picture of gaps: the best of each family, and the mean."""
 
 
 def differences() -> dict[str, np.ndarray]:
@@ -49,6 +71,97 @@ def halo(path: Path) -> None:
     bar.set_label("difference to the whole,\nby its standard deviation")
     figure.savefig(path, dpi=110)
     plt.close(figure)
+
+
+def table_of_gaps(text: str, kind: str) -> dict[str, list[float]]:
+    """PSNR by method and gap, of the first table of means below a heading of the page.
+
+    Parameters
+    ----------
+    text : str
+        The page.
+    kind : str
+        How the heading begins.
+
+    Returns
+    -------
+    dict
+    """
+    _, _, below = text.partition(f"\n### {kind}")
+    lines = below[below.index("| method") :].split("\n\n")[0].splitlines()
+    head, *rows = ([cell.strip(" *") for cell in line.split("|")[1:-1]] for line in lines)
+    chosen = [i for i, name in enumerate(head) if name.endswith("PSNR dB")]
+    return {row[0]: [float(row[i].split()[0]) for i in chosen] for row in rows[1:]}
+
+
+def gaps(path: Path) -> None:
+    """What methods without weights lose where no date near the hidden one is known."""
+    text = RESULTS.read_text()
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained", sharey=True)
+    titles = {"Hidden under clouds": "partly hidden", "Hidden wholly": "wholly hidden"}
+    for ax, (kind, title) in zip(axes, titles.items(), strict=True):
+        found = table_of_gaps(text, kind)
+        for name, colour in DRAWN.items():
+            if name in found:
+                style = {"lw": 2.5 if name.startswith("area") else 1.5, "marker": "o", "ms": 4}
+                style["ls"] = "--" if name.endswith("+offset") else "-"
+                ax.plot((0, 15, 30, 45), found[name], color=colour, label=name, **style)
+        ax.set(xlabel="days without observation before and after", xticks=(0, 15, 30, 45))
+        ax.set_title(title, fontsize=11)
+        ax.grid(color="0.9")
+        ax.spines[["top", "right"]].set_visible(False)
+    axes[0].set_ylabel("PSNR of hidden pixels, dB")
+    beside = {"loc": "center left", "bbox_to_anchor": (1, 0.5), "frameon": False, "fontsize": 9}
+    axes[1].legend(*_once(axes), **beside)
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+def hidden_dates(path: Path, folder: Path) -> None:
+    """Dates of a real series, hidden under its own clouds, filled, and as they were."""
+    sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
+    from hidden_dates import load
+
+    cases = list(xcf.benchmarking.hidden_dates(load(folder), gaps=[15], count=22))[::EVERY]
+    size = (10.5, 2.25 * len(cases))
+    figure, axes = plt.subplots(len(cases), 5, figsize=size, layout="constrained")
+    for row, case in zip(axes, cases, strict=True):
+        truth = case.truth[list(xcf.bands.RGB)].to_dataarray("band").squeeze().values
+        limits = xcf.plot.percentile_limits(truth.reshape(3, -1))
+        radar = case.at_date(case.data[["VV", "VH"]]).to_dataarray("band").values
+        radar = np.stack([*radar, radar[0] - radar[1]])
+        shades = xcf.plot.percentile_limits(radar.reshape(3, -1))
+        images = {f"{case.date:.10}, hidden": _colours(case.at_date(case.data), limits)}
+        images["Sentinel-1: VV, VH, VV-VH"] = xcf.plot.stretch(radar, shades)
+        for method in SHOWN:
+            out = case.data.cloudfree.reconstruct(model=method, mask=case.hidden)
+            made = case.at_date(out).compute()
+            images[f"{method}: {_psnr(made, case):.1f} dB"] = _colours(made, limits)
+        images["as it was"] = xcf.plot.stretch(truth, limits)
+        for ax, (title, image) in zip(row, images.items(), strict=True):
+            ax.imshow(image, interpolation="nearest")
+            ax.set_title(title, fontsize=8.5)
+            ax.set_axis_off()
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def _colours(image: xr.Dataset, limits: np.ndarray) -> np.ndarray:
+    planes = image[list(xcf.bands.RGB)].to_dataarray("band").squeeze().values
+    return xcf.plot.stretch(planes, limits)
+
+
+def _psnr(made: xr.Dataset, case: xcf.benchmarking.Case) -> float:
+    names = [name for name in case.truth.data_vars if str(name).startswith("B")]
+    errors = (made[names] - case.truth[names]).to_dataarray().squeeze().values[:, case.occluded]
+    return float(-10 * np.log10(np.nanmean(errors**2)))
+
+
+def _once(axes: np.ndarray) -> tuple[list[object], list[str]]:
+    """Each line that either axes has, and its name."""
+    found = {n: h for ax in axes for h, n in zip(*ax.get_legend_handles_labels(), strict=True)}
+    names = [name for name in DRAWN if name in found]
+    return [found[name] for name in names], names
 
 
 def _window() -> Span:
@@ -87,3 +200,6 @@ def _output(model: xcf.models.model.Model, window: slice) -> np.ndarray:
 
 if __name__ == "__main__":
     halo(IMAGES / "halo.png")
+    gaps(IMAGES / "gaps.png")
+    if data := os.environ.get("XCLOUDFREE_DATA"):
+        hidden_dates(IMAGES / "hidden_dates.png", Path(data, "series", SITE))

@@ -174,10 +174,11 @@ def main(
     cpu = sum(float(r.cpu_seconds.sum() + r.fit_cpu_seconds.sum()) for r in results.values())
     stamp = (
         f"Made by `make results`, {datetime.now(UTC):%Y-%m-%d}, commit {commit or _commit()}, "
-        f"{platform.machine()} with {os.cpu_count()} cores and no GPU, {jobs} processes of one "
-        f"thread; the methods took {cpu / 60:.0f} minutes of CPU in all"
+        f"{platform.machine()} with {os.cpu_count()} cores and no GPU, "
+        f"{'one process' if jobs == 1 else f'{jobs} processes'} of one thread; "
+        f"the methods took {cpu / 60:.0f} minutes of CPU in all"
         + (f", everything {(time.monotonic() - start) / 60:.0f} by the clock" if fresh else "")
-        + f". Series: {dates} hidden dates each, gaps of {gaps} days."
+        + f". Series: {dates} hidden dates each, gaps of {gaps.replace(',', ', ')} days."
         + (f" Left out: {without}." if without else "")
     )
     pages.put(README, "judge", readme)

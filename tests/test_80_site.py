@@ -68,3 +68,16 @@ def test_figures_of_the_readme_stand_on_the_page_of_results(block):
         (cells,) = shown[method]
         first = told[method][0]
         assert cells == (first[:8:2] if block == "hidden" else first), method
+
+
+def test_the_picture_of_gaps_is_drawn_from_the_tables_of_the_page(tmp_path):
+    pytest.importorskip("matplotlib")
+    pictures = script("pictures")
+    text = pictures.RESULTS.read_text()
+    partly, wholly = (pictures.table_of_gaps(text, k) for k in ("Hidden under", "Hidden wholly"))
+    assert set(pictures.DRAWN) <= set(partly)
+    assert all(len(row) == 4 for row in [*partly.values(), *wholly.values()])
+    row = next(x for x in text.splitlines() if x.startswith("| geomedian | **29.92**"))
+    assert wholly["geomedian"] == [float(x.strip(" *")) for x in row.split("|")[2:10:2]]
+    pictures.gaps(tmp_path / "gaps.png")
+    assert (tmp_path / "gaps.png").stat().st_size > 10_000

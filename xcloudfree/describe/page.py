@@ -16,7 +16,10 @@ from xcloudfree.scene import Scene
 WELL_KNOWN = ("area-regression", "whittaker", "linear-time", "kriging", "idw")
 """Classical methods that are named first, best first."""
 
-_PLURAL = {"time": "dates", "patch": "patches"}
+BEHIND_CLEAR = ("carf-small-l2a-demo", "carf-small-l2a-10-demo")
+"""Shipped networks that are behind what the clear pixels around say, by their cards."""
+
+_WORDS = {"time": ("date", "dates"), "patch": ("patch", "patches")}
 
 
 @dataclass(frozen=True)
@@ -77,11 +80,15 @@ def _safe(judge: Callable[[Scene], list[Verdict]], scene: Scene) -> list[Verdict
 
 
 def _title(scene: Scene) -> str:
-    sizes = [f"{scene.source.sizes[d]} {_PLURAL.get(str(d), str(d))}" for d in scene.lead]
+    sizes = [_counted(scene.source.sizes[dim], str(dim)) for dim in scene.lead]
     bands = 0 if scene.optical is None else len(scene.optical.names)
     parts = [f"{bands} optical band{'s' if bands != 1 else ''}"]
     parts += [" ".join(scene.sar.names)] if scene.sar else []
     return ", ".join([*parts, *sizes, f"{scene.shape[0]} x {scene.shape[1]} px"])
+
+
+def _counted(size: int, dim: str) -> str:
+    return f"{size} {_WORDS.get(dim, (dim, dim))[size != 1]}"
 
 
 def _calls(
@@ -107,13 +114,17 @@ def _calls(
     network = next((m.name for m in models if m.fits), None)
     fitting = {m.name for m in methods if m.fits}
     method = next((name for name in WELL_KNOWN if name in fitting), None)
+    offers = []
     if ready and network:
         model = "" if network == DEFAULT_MODEL else f"model={network!r}"
         words = ", ".join(filter(None, (model, named)))
-        calls.append((f"ds.cloudfree.reconstruct({words})", f"by {network}{lazy}"))
+        offers.append((f"ds.cloudfree.reconstruct({words})", f"by {network}{lazy}"))
     if ready and method:
         words = ", ".join(filter(None, (f"model={method!r}", named)))
-        calls.append((f"ds.cloudfree.reconstruct({words})", f"without weights{lazy}"))
+        offers.append((f"ds.cloudfree.reconstruct({words})", f"without weights{lazy}"))
+    if network in BEHIND_CLEAR or (network == DEFAULT_MODEL and method == "area-regression"):
+        offers.reverse()
+    calls += offers
     if any(row.label == "optical" and not row.call for row in rows):
         calls.append(("ds.cloudfree.plot()", "a picture"))
     return calls

@@ -51,15 +51,15 @@ def render(page: Page, fallback: str) -> str:
     parts = [
         _section("Found", "", _rows(page), True),
         _section(
-            "Missing", f"{len(mend)}, and the calls that mend them",
-            _list((escape(row.label), _code(row.call, "xcf-mend")) for row in mend), True,
+            "Missing", f"{len(mend)}, and the calls that mend them; each returns a new object",
+            _list((escape(row.label), _code(row.call)) for row in mend), True,
         ) if mend else "",
         _verdicts("Masks", page.masks),
         _verdicts("Models with shipped weights", page.models),
         _verdicts("Classical methods", page.methods),
         _section(
             "Call", "what to do next",
-            _list((_code(call), escape(what)) for call, what in page.calls), True,
+            _list(((_code(call), escape(what)) for call, what in page.calls), "xcf-name"), True,
         ) if page.calls else "",
     ]  # fmt: skip
     return (
@@ -105,10 +105,16 @@ def _list(entries: Iterable[tuple[str, str]], name: str = "") -> str:
     return "<dl>" + "".join(f"<dt{kind}>{k}</dt><dd>{v}</dd>" for k, v in entries) + "</dl>"
 
 
-def _code(call: str, kind: str = "") -> str:
-    """The part of a sentence that is code, set as code."""
+def _code(call: str) -> str:
+    """The first call in a sentence, set as code: what is selected there can be pasted."""
     places = (call.find(word) for word in ("ds.", "xcf.", "array.", "s1."))
     start = min((place for place in places if place >= 0), default=-1)
     if start < 0:
         return escape(call)
-    return f"{escape(call[:start])}<code>{escape(call[start:])}</code>"
+    depth, end = 0, len(call)
+    for place in range(start, len(call)):
+        depth += {"(": 1, ")": -1}.get(call[place], 0)
+        if depth == 0 and call[place] == ")" and call[place + 1 : place + 2] != ".":
+            end = place + 1
+            break
+    return f"{escape(call[:start])}<code>{escape(call[start:end])}</code>{escape(call[end:])}"

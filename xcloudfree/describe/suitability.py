@@ -64,7 +64,7 @@ def _judge_plugin(scene: Scene, name: str) -> Verdict:
         named = mask_plugin(name)
         named.check_level(scene.level)
     except CloudFreeError as error:
-        return Verdict(name, str(error))
+        return _refused(name, error)
     return Verdict(name, _lack(scene, tuple(named.plugin.bands)))
 
 
@@ -109,7 +109,7 @@ def _judge(scene: Scene, name: str, spec: ModelSpec) -> Verdict:
             if spec.context or spec.dates > 1:
                 _need_dates(scene, f"model {name!r}")
         except CloudFreeError as error:
-            return Verdict(name, str(error))
+            return _refused(name, error)
     return Verdict(name, remarks=tuple(str(w.message) for w in caught))
 
 
@@ -141,8 +141,16 @@ def _judge_method(scene: Scene, method: Method) -> Verdict:
         if method.temporal:
             _need_dates(scene, f"method {method.name!r}")
     except CloudFreeError as error:
-        return Verdict(method.name, str(error))
+        return _refused(method.name, error)
     return Verdict(method.name)
+
+
+def _refused(name: str, error: CloudFreeError) -> Verdict:
+    """The name stands beside the reason already, so it does not begin with it again."""
+    reason = str(error)
+    for called in (f"model {name!r}", f"method {name!r}", f"the mask {name!r}", f"mask({name!r})"):
+        reason = reason.removeprefix(f"{called} ")
+    return Verdict(name, reason)
 
 
 def _need_dates(scene: Scene, why: str) -> None:

@@ -48,11 +48,12 @@ class Model:
         s = self.spec
         count = sum(p.numel() for p in self.network.parameters()) / 1e6
         state = "fitted" if s.trained else "not fitted"
+        reads = "reads its whole input" if s.reach is None else f"reach {s.reach} px"
         return (
             f"<xcloudfree model {s.name!r}: {s.architecture}, {count:.2f} M parameters, {state}, "
             f"{len(s.optical_bands)} bands {s.level}, "
             f"{'+'.join(s.polarisations)} {s.sar_quantity}, "
-            f"stride {s.stride} px, reach {s.reach} px>"
+            f"stride {s.stride} px, {reads}>"
         )
 
     @property
