@@ -252,6 +252,24 @@ def test_passes_of_both_directions_are_never_mixed_on_one_date(tmp_path):
     assert len(set(ds.orbit_state.values)) == 1
 
 
+@pytest.mark.parametrize(("lag", "slices"), [(25, 2), (6000, 1)])
+def test_a_pass_across_the_equator_is_one_although_its_orbits_number_changes(tmp_path, lag, slices):
+    transform = Affine(10, 0, 600000, 0, -10, 5300000)
+    parts = []
+    for n in range(2):
+        power = np.full((N, N), 0.1, "float32")
+        power[slice(0, N // 2) if n else slice(N // 2, None)] = -32768
+        item = radar(tmp_path, 3, 10 + n, "ascending")
+        item["properties"]["datetime"] = str(np.datetime64("2025-06-03T05:30:00") + lag * n) + "Z"
+        href = archive.write(tmp_path / f"part{n}.tif", power, transform, "EPSG:32632", -32768)
+        for asset in item["assets"].values():
+            asset["href"] = href
+        parts.append(item)
+    ds = stac.load([optical(tmp_path, 3), *parts])
+    assert ds.s1_item_id.values[0].count("S1A") == slices
+    assert np.isnan(ds["VV"].values).mean() == 1 - slices / 2
+
+
 def test_all_satellites_of_digital_earth_australia_by_default():
     offered = ["ga_s2bm_ard_3", "ga_ls8c_ard_3", "ga_s2am_ard_3", "ga_s2cm_ard_3"]
     assert choose_collections(offered, sar=False) == [
