@@ -26,7 +26,7 @@ from xcloudfree.exceptions import (
 )
 from xcloudfree.stac.catalog import Source
 from xcloudfree.stac.choice import choose_collections
-from xcloudfree.stac.filters import checked_conditions, cql2, holds
+from xcloudfree.stac.filters import checked_conditions, cql2, holds, portable
 from xcloudfree.stac.footprints import footprint
 from xcloudfree.stac.provider_rule import Provider
 from xcloudfree.stac.providers import register, unregister
@@ -185,7 +185,18 @@ def test_conditions_that_are_none():
     for wrong in (["eo:cloud_cover"], {"a": {"below": 3}}, {"a": {}}):
         with pytest.raises(DataError, match=r"sar_query=\{"):
             checked_conditions("sar_query", wrong)
-    assert cql2({"a": {"gt": 1, "startsWith": "x"}})["args"][1]["op"] == "like"
+
+
+def test_several_conditions_all_have_to_hold_in_cql2_too():
+    found = cql2(portable({"a": {"gt": 1, "lte": 3, "startsWith": "x"}, "b": {"neq": "y"}}))
+    assert found == {
+        "op": "and",
+        "args": [
+            {"op": ">", "args": [{"property": "a"}, 1]},
+            {"op": "<=", "args": [{"property": "a"}, 3]},
+            {"op": "<>", "args": [{"property": "b"}, "y"]},
+        ],
+    }
 
 
 def test_a_condition_on_sentinel_1_chooses_the_direction(tmp_path):
@@ -445,6 +456,10 @@ def test_few_pixels_prove_nothing(tmp_path):
     assert found.verdict.values[0] == "too few pixels"
     with pytest.raises(DataError, match="check_offset"):
         stac.check_offset(stac.load([item], polarisations=()).drop_vars("offset"))
+    with pytest.raises(DataError, match="with item_id, offset, .*check_offset"):
+        stac.check_offset(stac.load([item], polarisations=()).drop_vars("item_id"))
+    with pytest.raises(DataError, match="on_error='ignore' is unknown"):
+        stac.check_offset(stac.load([item], polarisations=()), on_error="ignore")
 
 
 def test_the_check_reads_only_some_chunks(tmp_path):

@@ -217,9 +217,8 @@ def _search_scenes(
         also = f", query={dict(conditions)}" if conditions else ""
         raise CatalogError(
             f"No Sentinel-2 item in {source.name} for {query}, collections={names}{also}. Widen "
-            "the area "
-            'or the interval, or name other collections: load(..., bbox=..., datetime="2025", '
-            'collections=["sentinel-2-l2a", "sentinel-1-rtc"]).'
+            "the area or the interval, or name other collections: load(..., bbox=..., "
+            'datetime="2025", collections=["sentinel-2-l2a", "sentinel-1-rtc"]).'
         )
     return found
 
