@@ -316,6 +316,9 @@ def test_refusals(tmp_path: Path) -> None:
         to_zarr(ds, "s3://bucket/out.zarr")
     with pytest.raises(DataError, match=r"mode='w'\)\.$"):
         to_zarr(ds, tmp_path / "out.zarr", mode="a")
+    for memory in ("much", None):
+        with pytest.raises(DataError, match=r"memory='2 GiB'\)\.$"):
+            to_zarr(ds, tmp_path / "out.zarr", memory=memory)  # type: ignore[arg-type]
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos/cat.jpg").touch()
     with pytest.raises(DataError, match="not a Zarr store"):
@@ -617,6 +620,8 @@ def test_cog_refusals(tmp_path: Path) -> None:
         to_cog(ds.drop_vars("time").expand_dims(patch=2, time=2), tmp_path / "out.tif")
     with pytest.raises(GridError, match="evenly"):
         to_cog(ds.assign_coords(x=np.arange(28.0) ** 2), tmp_path / "out.tif")
+    with pytest.raises(DataError, match=r"nothing to write among .*'out\.tif'\)\.$"):
+        to_cog(scene().isel(time=[]), tmp_path / "out.tif")
     clash = scene().isel(time=0)[["B02"]].assign(B03=lambda d: d.B02.assign_attrs(nodata=9))
     with pytest.raises(DataError, match="no-data"):
         to_cog(clash, tmp_path / "out.tif")

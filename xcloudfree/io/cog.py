@@ -88,6 +88,11 @@ def to_cog(
         raise DataError(f"per is {per!r}: xcf.io.to_cog(obj, 'out.tif', per='band').")
     bands = _bands(obj)
     first = next(iter(bands.values()))
+    if not first.size:
+        raise DataError(
+            f"There is nothing to write among {dict(first.sizes)}; select dates and pixels that "
+            "there are: xcf.io.to_cog(ds, 'out.tif')."
+        )
     lead = list(first.dims[:-2])
     if len(lead) > 1:
         raise DataError(
