@@ -10,13 +10,13 @@ h5netcdf and the extra [train]. Call it again to go on.
 
 import argparse
 import os
-import re
 import time
 import warnings
 from pathlib import Path
 
 from hidden_dates import load
 from own_area import ground_only
+from results_pages import put
 
 import xcloudfree as xcf
 from xcloudfree.models.model import Model
@@ -154,9 +154,7 @@ def main():
     text = tables(results)
     print(text)
     ship(options.keep, {key: v for name, r in results.items() for key, v in figures(name, r)})
-    card = WEIGHTS / f"{SHIPPED}.md"
-    marked = re.compile(r"(<!-- judge -->\n).*?(<!-- /judge -->)", re.DOTALL)
-    card.write_text(marked.sub(lambda m: f"{m[1]}\n{text}\n\n{m[2]}", card.read_text()))
+    put(WEIGHTS / f"{SHIPPED}.md", "judge", text)
 
 
 if __name__ == "__main__":

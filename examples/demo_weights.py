@@ -12,7 +12,6 @@ makes those of the README and all others.
 from __future__ import annotations
 
 import os
-import re
 import warnings
 from pathlib import Path
 
@@ -20,6 +19,7 @@ import click
 import numpy as np
 import rasterio
 import xarray as xr
+from results_pages import put
 
 import xcloudfree as xcf
 from xcloudfree.bands import S2_BANDS
@@ -109,7 +109,7 @@ def judge() -> None:
     model = xcf.models.load(NAME)
     model.spec = model.spec.replace(metrics=figures(result))
     model.save(WEIGHTS / f"{NAME}.safetensors")
-    write(REPOSITORY / "xcloudfree/models/weights/MODEL_CARD.md", text)
+    put(WEIGHTS / "MODEL_CARD.md", "judge", text)
 
 
 def training_data() -> list[xr.Dataset]:
@@ -251,12 +251,6 @@ def tables(result: xr.Dataset) -> str:
             f"| {float(one.rmse):.4f} | {float(one.sam):.2f} |"
         )
     return "\n".join(lines)
-
-
-def write(page: Path, text: str) -> None:
-    """Put the tables between the markers of a page."""
-    marked = re.compile(r"(<!-- judge -->\n).*?(<!-- /judge -->)", re.DOTALL)
-    page.write_text(marked.sub(lambda m: f"{m[1]}\n{text}\n\n{m[2]}", page.read_text()))
 
 
 def patches(names: list[str], s2, s1, target, bands=S2_BANDS, level="TOA") -> xr.Dataset:

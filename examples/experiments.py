@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import time
 import warnings
 from pathlib import Path
@@ -22,6 +21,7 @@ import rasterio
 import xarray as xr
 import yaml
 from demo_weights import CLEAR, REGIONS, UNSEEN, clear_pair, triplets
+from results_pages import put
 
 import xcloudfree as xcf
 from xcloudfree.baselines import Neighbours, TrainingImage, fit_constant
@@ -73,8 +73,7 @@ def table(file: Path, rows: Path, page: Path | None) -> None:
     text = "\n\n".join(section(name, e, file, rows) for name, e in parts["experiments"].items())
     click.echo(text)
     if page is not None:
-        marked = re.compile(r"(<!-- experiments -->\n).*?(<!-- /experiments -->)", re.DOTALL)
-        page.write_text(marked.sub(lambda m: f"{m[1]}\n{text}\n\n{m[2]}", page.read_text()))
+        put(page, "experiments", text)
 
 
 def tasks(file: Path, only: tuple[str, ...] = ()) -> list[dict]:
@@ -199,7 +198,8 @@ def by_patch(columns: dict[str, list[dict]]) -> str:
     means = []
     for found in columns.values():
         regions = {p.split()[0] for p in patches}
-        each = [average([v for p, v in found[0].items() if p[0] == r]) for r in sorted(regions)]
+        own = [[v for p, v in found[0].items() if p.split()[0] == r] for r in sorted(regions)]
+        each = [average(values) for values in own]
         means.append(average(each) if all(each) else None)
     lines.append("| **mean of regions** | " + " | ".join(map(cell, means)) + " |")
     return "\n".join(lines)

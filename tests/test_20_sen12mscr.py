@@ -58,6 +58,10 @@ def test_selection_and_refusal(root, tmp_path_factory):
         pytest.warns(UserWarning, match="1 of 1"),
     ):
         xcf.datasets.sen12mscr(root, seasons=["winter"])
+    with pytest.raises(DataError, match=r"spring 1, winter 7, .*seasons=\['spring'\], rois=\[1\]"):
+        xcf.datasets.sen12mscr(root, seasons=["autumn"])
+    with pytest.raises(DataError, match=r"incomplete='keep'.*sen12mscr\(root\)"):
+        xcf.datasets.sen12mscr(root, incomplete="keep")
     with pytest.raises(DataError, match=r"sen12mscr\(root\)"):
         xcf.datasets.sen12mscr(tmp_path_factory.mktemp("empty"))
 

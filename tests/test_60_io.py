@@ -295,12 +295,30 @@ def test_encoding_of_a_former_file_does_not_reach_the_values(tmp_path: Path) -> 
     xr.testing.assert_equal(back, ds)
 
 
+@pytest.mark.parametrize("nodata", [-9999, float("nan"), 0.5])
+def test_a_no_data_value_that_the_type_cannot_hold_marks_nothing(
+    tmp_path: Path, nodata: float
+) -> None:
+    ds = scene().isel(time=[0])[["B02"]]
+    ds.B02.attrs = {"nodata": nodata}
+    back = to_zarr(ds, tmp_path / "out.zarr", progress=False)
+    np.testing.assert_array_equal(back.B02, ds.B02)
+    assert "_FillValue" not in back.B02.encoding
+    (file,) = to_cog(ds, tmp_path / "out.tif", progress=False)
+    with rasterio.open(file) as source:
+        assert source.nodata is None
+        np.testing.assert_array_equal(source.read(1), ds.B02[0])
+
+
 def test_refusals(tmp_path: Path) -> None:
     ds = scene()[["VV"]]
     with pytest.raises(DataError, match=r"'out\.zarr'\)\.$"):
         to_zarr(ds, "s3://bucket/out.zarr")
     with pytest.raises(DataError, match=r"mode='w'\)\.$"):
         to_zarr(ds, tmp_path / "out.zarr", mode="a")
+    for memory in ("much", None):
+        with pytest.raises(DataError, match=r"memory='2 GiB'\)\.$"):
+            to_zarr(ds, tmp_path / "out.zarr", memory=memory)  # type: ignore[arg-type]
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos/cat.jpg").touch()
     with pytest.raises(DataError, match="not a Zarr store"):
@@ -532,6 +550,27 @@ def test_cog_of_mixed_types_keeps_values_and_no_data(tmp_path: Path) -> None:
     np.testing.assert_array_equal(planes[3], ds.mask)
 
 
+def test_cog_of_numbers_that_declare_no_data_has_none_there(tmp_path: Path) -> None:
+    values = np.full(SHAPE[1:], 0.25, np.float32)
+    values[3, :5] = -9999
+    ds = scene().isel(time=0)[["VV"]].assign(VV=(("y", "x"), values, {"nodata": -9999.0}))
+    (file,) = to_cog(ds, tmp_path / "out.tif", progress=False)
+    with rasterio.open(file) as source:
+        assert np.isnan(source.nodata)
+        np.testing.assert_array_equal(source.read(1), np.where(values > 0, values, np.nan))
+
+
+def test_cog_of_variables_with_bands_of_one_name_holds_all_of_them(tmp_path: Path) -> None:
+    ds = scene().isel(time=0)[["VV"]]
+    bands = {"band": ["B02", "B03"]}
+    mean = xr.concat([ds.VV, ds.VV + 1], "band").assign_coords(bands)
+    both = xr.Dataset({"s2": mean, "s2_std": mean + 9})
+    (file,) = to_cog(both, tmp_path / "out.tif", progress=False)
+    with rasterio.open(file) as source:
+        assert source.descriptions == ("B02", "B03", "s2_std_B02", "s2_std_B03")
+        np.testing.assert_array_equal(source.read(), np.concatenate([mean, mean + 9]))
+
+
 def test_cog_for_each_band_keeps_its_type_and_no_data(tmp_path: Path) -> None:
     ds = scene().isel(time=[0, 1])[["B02", "VV", "provenance"]]
     files = to_cog(ds, tmp_path / "out.tif", per="band")
@@ -581,6 +620,8 @@ def test_cog_refusals(tmp_path: Path) -> None:
         to_cog(ds.drop_vars("time").expand_dims(patch=2, time=2), tmp_path / "out.tif")
     with pytest.raises(GridError, match="evenly"):
         to_cog(ds.assign_coords(x=np.arange(28.0) ** 2), tmp_path / "out.tif")
+    with pytest.raises(DataError, match=r"nothing to write among .*'out\.tif'\)\.$"):
+        to_cog(scene().isel(time=[]), tmp_path / "out.tif")
     clash = scene().isel(time=0)[["B02"]].assign(B03=lambda d: d.B02.assign_attrs(nodata=9))
     with pytest.raises(DataError, match="no-data"):
         to_cog(clash, tmp_path / "out.tif")

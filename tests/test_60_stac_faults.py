@@ -1,5 +1,6 @@
 """What the user sees when an archive fails, fault by fault; a fault is never a footprint."""
 
+import copy
 import itertools
 import pickle
 import re
@@ -328,6 +329,26 @@ def test_a_hole_from_a_fault_is_told_from_a_hole_in_the_footprint(halves, loader
         table = out.cloudfree.report()
         assert table["item"].tolist() == [lost["id"]]
         assert table["chunk"].tolist() == [f"y 0:{N}, x {mine.start}:{mine.stop}"]
+
+
+def test_dates_that_are_made_in_different_ways_keep_their_own_records(halves):
+    _, items, faults = halves
+    others = [copy.deepcopy(items[1]) for _ in range(3)]
+    for item, day in zip(others, (29, 28, 30), strict=True):
+        item["id"] += f"_{day}"
+        item["properties"]["datetime"] = f"2025-05-{day}T10:20:31Z"
+    faults.by_path[f"{items[0]['id']}/B04.tif"] = Fault(404)
+    options = {"like": GRID, "on_error": "report"}
+    series = load([*items, *others], **options)
+    assert series["read_status"].chunksizes["time"] == (1, 1, 1, 1)
+    alone = [load([others[1]], **options), load([others[0]], **options)]
+    alone += [load([others[2]], **options), load(items, **options)]
+    for step, one in enumerate(alone):
+        assert series["status"][step] == one["status"][0]
+        xr.testing.assert_equal(
+            series["read_status"].isel(time=step), one["read_status"].isel(time=0)
+        )
+    assert (series["read_status"].isel(time=3) > 1).any()
 
 
 def test_backscatter_that_fails_is_reported_under_its_own_item(items, faults):

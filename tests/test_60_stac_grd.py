@@ -1,6 +1,7 @@
 """Sentinel-1 in radar geometry: calibrated with the product's table, warped by control points."""
 
 import copy
+import pickle
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from tests import archive, swath
 from tests.swath import LINES, PIXELS, Swath
 from xcloudfree import stac
 from xcloudfree.exceptions import CatalogError, UnitsError
+from xcloudfree.stac import grd as module
+from xcloudfree.stac.access import Access
 from xcloudfree.stac.calibration_table import parse_calibration
 from xcloudfree.stac.choice import choose_collections
 
@@ -95,6 +98,21 @@ def check(found, truth, valid=0.5):
     assert error.size > valid * found.size
     assert np.median(error) < 0.05
     assert np.percentile(error, 95) < 0.1
+
+
+def same(address):
+    return address
+
+
+def test_a_worker_reads_a_calibration_table_once(tmp_path, monkeypatch):
+    _, table = swath.write(tmp_path, Swath(), "VV", 0, LINES)
+    asked = []
+    text = table.read_bytes()
+    monkeypatch.setattr(module, "read_text", lambda address: asked.append(address) or text)
+    access = pickle.dumps(Access.of(same))  # each task gets a copy of its own
+    tables = [module._table(str(table), pickle.loads(access)) for _ in range(2)]
+    assert asked == [str(table)]
+    assert tables[0] is tables[1]
 
 
 def test_sigma0_of_a_tilted_swath(tmp_path):

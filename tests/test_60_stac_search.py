@@ -26,7 +26,7 @@ from xcloudfree.exceptions import (
 )
 from xcloudfree.stac.catalog import Source
 from xcloudfree.stac.choice import choose_collections
-from xcloudfree.stac.filters import checked_conditions, cql2, holds
+from xcloudfree.stac.filters import checked_conditions, cql2, holds, portable
 from xcloudfree.stac.footprints import footprint
 from xcloudfree.stac.provider_rule import Provider
 from xcloudfree.stac.providers import register, unregister
@@ -185,7 +185,18 @@ def test_conditions_that_are_none():
     for wrong in (["eo:cloud_cover"], {"a": {"below": 3}}, {"a": {}}):
         with pytest.raises(DataError, match=r"sar_query=\{"):
             checked_conditions("sar_query", wrong)
-    assert cql2({"a": {"gt": 1, "startsWith": "x"}})["args"][1]["op"] == "like"
+
+
+def test_several_conditions_all_have_to_hold_in_cql2_too():
+    found = cql2(portable({"a": {"gt": 1, "lte": 3, "startsWith": "x"}, "b": {"neq": "y"}}))
+    assert found == {
+        "op": "and",
+        "args": [
+            {"op": ">", "args": [{"property": "a"}, 1]},
+            {"op": "<=", "args": [{"property": "a"}, 3]},
+            {"op": "<>", "args": [{"property": "b"}, "y"]},
+        ],
+    }
 
 
 def test_a_condition_on_sentinel_1_chooses_the_direction(tmp_path):
@@ -250,6 +261,24 @@ def test_passes_of_both_directions_are_never_mixed_on_one_date(tmp_path):
         assert values.size == 1
         assert np.isnan(found).mean() == 0.5
     assert len(set(ds.orbit_state.values)) == 1
+
+
+@pytest.mark.parametrize(("lag", "slices"), [(25, 2), (6000, 1)])
+def test_a_pass_across_the_equator_is_one_although_its_orbits_number_changes(tmp_path, lag, slices):
+    transform = Affine(10, 0, 600000, 0, -10, 5300000)
+    parts = []
+    for n in range(2):
+        power = np.full((N, N), 0.1, "float32")
+        power[slice(0, N // 2) if n else slice(N // 2, None)] = -32768
+        item = radar(tmp_path, 3, 10 + n, "ascending")
+        item["properties"]["datetime"] = str(np.datetime64("2025-06-03T05:30:00") + lag * n) + "Z"
+        href = archive.write(tmp_path / f"part{n}.tif", power, transform, "EPSG:32632", -32768)
+        for asset in item["assets"].values():
+            asset["href"] = href
+        parts.append(item)
+    ds = stac.load([optical(tmp_path, 3), *parts])
+    assert ds.s1_item_id.values[0].count("S1A") == slices
+    assert np.isnan(ds["VV"].values).mean() == 1 - slices / 2
 
 
 def test_all_satellites_of_digital_earth_australia_by_default():
@@ -427,6 +456,10 @@ def test_few_pixels_prove_nothing(tmp_path):
     assert found.verdict.values[0] == "too few pixels"
     with pytest.raises(DataError, match="check_offset"):
         stac.check_offset(stac.load([item], polarisations=()).drop_vars("offset"))
+    with pytest.raises(DataError, match="with item_id, offset, .*check_offset"):
+        stac.check_offset(stac.load([item], polarisations=()).drop_vars("item_id"))
+    with pytest.raises(DataError, match="on_error='ignore' is unknown"):
+        stac.check_offset(stac.load([item], polarisations=()), on_error="ignore")
 
 
 def test_the_check_reads_only_some_chunks(tmp_path):

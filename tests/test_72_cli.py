@@ -16,7 +16,9 @@ from click.testing import CliRunner, Result
 
 import xcloudfree as xcf
 from tests.conftest import make_bands, stacked
+from xcloudfree.bands import S2_BANDS
 from xcloudfree.cli import main
+from xcloudfree.cli.geotiffs import open_geotiffs
 from xcloudfree.models.cost import peak_bytes
 
 pytestmark = pytest.mark.filterwarnings("ignore::xcloudfree.exceptions.UntrainedWarning")
@@ -65,7 +67,7 @@ def test_mask_and_reconstruction_of_a_store(store: Path, tmp_path: Path) -> None
     assert "written: " in done.output
     stored = xcf.io.open_zarr(tmp_path / "mask.zarr").mask
     np.testing.assert_array_equal(stored, ds.cloudfree.mask(dilate=2))
-    words = ("reconstruct", store, tmp_path / "o.zarr", "--model", "idw", "--quiet")
+    words = ("reconstruct", store, f"{tmp_path / 'o.zarr'}/", "--model", "idw", "--quiet")
     quiet = call(*words)
     assert quiet.exit_code == 0
     assert "[" not in quiet.output
@@ -100,6 +102,22 @@ def test_geotiffs_in_and_out(tmp_path: Path) -> None:
     written = rioxarray.open_rasterio(mask)
     assert isinstance(written, xr.DataArray)
     np.testing.assert_array_equal(written.values[0], hidden)
+
+
+def test_a_geotiff_that_was_written_here_can_be_judged(tmp_path: Path) -> None:
+    ds = make_bands()
+    scene = geotiff(tmp_path / "s2.tif", ds, list(S2_BANDS))
+    units = ("--scale", "1e-4", "--offset", 0, "--level", "TOA")
+    out = tmp_path / "out.tif"
+    assert call("reconstruct", scene, out, "--model", "idw", *units).exit_code == 0
+    with rioxarray.open_rasterio(out) as file:  # bands and provenance
+        assert len(set(file.attrs["scales"])) == 2
+    found = open_geotiffs([str(out)], None, 64)
+    assert found.B02.attrs["scale_factor"] == 1e-4
+    assert found.provenance.attrs["scale_factor"] == 1
+    done = call("evaluate", out, scene, "--observed", scene, "--mask", "score", *units)
+    assert done.exit_code == 0
+    assert "Scales differ" not in done.output
 
 
 def test_bands_are_named_by_the_file_its_name_or_the_user(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import combinations_with_replacement
-from math import comb, factorial, prod
+from math import factorial, prod
 from typing import Any, Final
 
 import numpy as np
@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from xcloudfree.benchmarking.result import BETTER, check_names
 
-_EXACT: Final = 200_000
+_ENUMERATED: Final = 8
+"""With so many regions at most there are 6435 different resamples, and all of them are taken."""
+
 _FEW: Final = 6
 """With fewer regions even unanimity would happen by chance more often than once in twenty."""
 
@@ -169,7 +171,7 @@ def _resampled(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Means of resamples and how likely each is."""
     n = len(means)
-    if comb(2 * n - 1, n) <= _EXACT and n <= 8:
+    if n <= _ENUMERATED:
         draws, weights = [], []
         for chosen in combinations_with_replacement(range(n), n):
             counts = np.bincount(chosen, minlength=n)

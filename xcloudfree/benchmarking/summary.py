@@ -187,8 +187,7 @@ def upsets(
     named = {"method": [*methods, *(rivals or ())], "metric": metrics, "pixels": pixels}
     check_names(result, "upsets()", named)
     means = summary(result, by)
-    others = [str(m) for m in means.method.values if m not in methods]
-    others = others if rivals is None else list(rivals)
+    others = [str(m) for m in means.method.values if m not in methods] if rivals is None else rivals
     out = []
     for group in means.group.values:
         for metric in metrics:

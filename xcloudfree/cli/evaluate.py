@@ -65,4 +65,4 @@ def evaluate_command(
     text = as_table(result.compute(), per_image=per_image)
     click.echo(text)
     if table is not None:
-        table.write_text(text + "\n")
+        table.write_text(text + "\n", encoding="utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,12 @@ import xarray as xr
 
 from xcloudfree.bands import is_scene_classification, optical_band, sar_band
 from xcloudfree.exceptions import DataError, GridError
+
+_OURS = re.compile(r"provenance|mask|\w+_std")
+"""What stands beside the bands in files that the library wrote."""
+
+_ONE = {"scales": "scale_factor", "offsets": "add_offset"}
+"""What rioxarray calls numbers that differ by band, and what one of them is."""
 
 
 def open_geotiffs(paths: Sequence[str], bands: Sequence[str] | None, chunks: int) -> xr.Dataset:
@@ -54,7 +61,8 @@ def open_geotiffs(paths: Sequence[str], bands: Sequence[str] | None, chunks: int
             if name in found:
                 raise DataError(f"{name} is there twice; name the bands apart with --bands")
             plane = file.isel(band=index, drop=True)
-            plane.attrs = {k: _of_band(v, index) for k, v in file.attrs.items() if k != "long_name"}
+            attrs = {k: v for k, v in file.attrs.items() if k != "long_name"}
+            plane.attrs = {_ONE.get(k, k): _of_band(v, index) for k, v in attrs.items()}
             found[name] = plane.rename(name)
     return xr.Dataset(found)
 
@@ -64,7 +72,9 @@ def _opened(path: str, chunks: int) -> xr.DataArray:
     from rasterio.errors import RasterioIOError
 
     try:
-        opened = rioxarray.open_rasterio(path, chunks={"x": chunks, "y": chunks})
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "(Scales|Offsets) differ across bands")
+            opened = rioxarray.open_rasterio(path, chunks={"x": chunks, "y": chunks})
     except RasterioIOError as error:
         raise DataError(f"{path} cannot be read as GeoTIFF ({error}); write it again") from error
     if not isinstance(opened, xr.DataArray):
@@ -76,7 +86,7 @@ def _described(path: str, file: xr.DataArray) -> list[str]:
     """Names of the bands: descriptions, or what the name of a file of one band says."""
     said = file.attrs.get("long_name")
     names = [said] if isinstance(said, str) else list(said or [])
-    if len(names) == file.sizes["band"] and all(_known(n) for n in names):
+    if len(names) == file.sizes["band"] and all(_known(n) or _OURS.fullmatch(n) for n in names):
         return [str(n) for n in names]
     if file.sizes["band"] == 1:
         parts = [p for p in re.split(r"[_\-. ]", Path(path).stem) if _known(p)]

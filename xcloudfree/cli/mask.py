@@ -8,7 +8,7 @@ import click
 import numpy as np
 
 from xcloudfree.cli.group import examples
-from xcloudfree.cli.output import check_output, write
+from xcloudfree.cli.output import check_output, is_store, write
 from xcloudfree.cli.plan import plan_mask_text
 from xcloudfree.cli.scene import SceneWords, open_scene, scene_argument, scene_options
 
@@ -53,6 +53,6 @@ def mask_command(
         click.echo(plan_mask_text(opened, method, out))
         return
     found = opened.cloudfree.mask(method, threshold=threshold, dilate=dilate, shadow=shadow)
-    if not out.endswith(".zarr"):
+    if not is_store(out):
         found = found.astype(np.uint8)
     write(found.to_dataset(name="mask"), out, progress=not quiet)

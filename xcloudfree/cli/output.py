@@ -10,6 +10,11 @@ import xarray as xr
 from xcloudfree.exceptions import DataError
 
 
+def is_store(out: str) -> bool:
+    """Whether a name is that of a Zarr store, also with the slash that a shell completes."""
+    return out.rstrip("/").lower().endswith(".zarr")
+
+
 def check_output(out: str) -> None:
     """Refuse a name before anything is computed.
 
@@ -23,7 +28,7 @@ def check_output(out: str) -> None:
     DataError
         If it ends in neither ``.zarr`` nor ``.tif``.
     """
-    if not out.lower().endswith((".zarr", ".tif", ".tiff")):
+    if not is_store(out) and not out.lower().endswith((".tif", ".tiff")):
         raise DataError(f"{out} tells no format; name it with the ending .zarr or .tif")
 
 
@@ -43,7 +48,7 @@ def write(result: xr.Dataset, out: str, *, progress: bool, encoding: Any = None)
     """
     import xcloudfree as xcf
 
-    if out.lower().endswith(".zarr"):
+    if is_store(out):
         xcf.io.to_zarr(result, out, progress=progress, encoding=encoding)
         click.echo(f"written: {out}")
         return

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from xcloudfree import describe
+from xcloudfree.describe.reading import reading_factor
 from xcloudfree.fitness import check_fitness
 from xcloudfree.kernels.windows import Halo
 from xcloudfree.occlusion import plan_mask
@@ -70,7 +71,11 @@ def plan_text(
 
 
 def _network(
-    model: str, chunks: tuple[tuple[int, ...], ...], scene: Scene, lead: int, margin: int
+    model: str,
+    chunks: tuple[tuple[int, ...], tuple[int, ...]],
+    scene: Scene,
+    lead: int,
+    margin: int,
 ) -> tuple[tuple[int, int, int], list[str]]:
     """Rows and columns of a window, bytes of the network in it, and lines about both."""
     from xcloudfree import methods
@@ -102,15 +107,11 @@ def _network(
         window = side[0] + tile, side[1] + tile
         return (*window, int(per_pixel * tile**2)), [*lines, _work(work, pixels, 1.6)]
     plan = Halo(spec.reach + -(-margin // spec.stride) * spec.stride, spec.stride)
-    factor, window_sides = 1.0, []
-    for lengths in chunks:
-        spans = plan.spans(lengths)
-        factor *= sum(s.read_stop - s.read_start for s in spans) / max(1, sum(lengths))
-        window_sides.append(max(s.read_stop - s.read_start for s in spans))
+    factor = reading_factor(plan, chunks)
+    rows, columns = (max(s.read_stop - s.read_start for s in plan.spans(n)) for n in chunks)
     lines.append(
         f"reading     {factor:.2f} times the area: stride {spec.stride}, reach {spec.reach} px"
     )
-    rows, columns = window_sides
     return (rows, columns, int(per_pixel * rows * columns)), [*lines, _work(work, pixels, factor)]
 
 

@@ -8,7 +8,7 @@ import click
 import xarray as xr
 
 from xcloudfree.cli.group import examples
-from xcloudfree.cli.output import check_output, write
+from xcloudfree.cli.output import check_output, is_store, write
 from xcloudfree.cli.plan import plan_text
 from xcloudfree.cli.scene import SceneWords, open_scene, scene_argument, scene_options
 from xcloudfree.exceptions import DataError
@@ -73,7 +73,7 @@ def reconstruct_command(
     (run again to resume) or .tif. Clear pixels leave as they came in.
     """
     check_output(out)
-    if encoding is not None and not out.rstrip("/").lower().endswith(".zarr"):
+    if encoding is not None and not is_store(out):
         raise DataError(
             f"--encoding is for Zarr and {out} is a GeoTIFF; name OUT .zarr, or leave it out"
         )

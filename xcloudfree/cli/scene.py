@@ -143,10 +143,7 @@ def open_store(path: str) -> Spatial:
     """
     import xcloudfree as xcf
 
-    try:
-        opened = xcf.io.open_zarr(path)
-    except (FileNotFoundError, KeyError) as error:
-        raise DataError(f"{path} is no Zarr store; write one with xcf.io.to_zarr") from error
+    opened = xcf.io.open_zarr(path)
     if len(opened.data_vars) == 1:
         (array,) = opened.data_vars.values()
         return array if "band" in array.dims else opened

@@ -53,7 +53,7 @@ def sen12mscr(
     Raises
     ------
     DataError
-        If the folder holds no such file, or no complete patch.
+        If the folder holds no such file, none of these seasons and regions, or no complete patch.
 
     References
     ----------
@@ -68,6 +68,11 @@ def sen12mscr(
     ...
     xcloudfree.exceptions.DataError: no SEN12MS-CR file under no/such/folder; ...
     """
+    if incomplete not in ("skip", "nodata"):
+        raise DataError(
+            f"incomplete={incomplete!r} is neither 'skip' nor 'nodata'; "
+            "leave it out: sen12mscr(root)"
+        )
     found = _find(Path(root), seasons, rois)
     complete = {k: v for k, v in found.items() if set(v) == set(KINDS)}
     if incomplete == "skip":
@@ -119,13 +124,22 @@ def _find(
 ) -> dict[tuple[str, str, int, int], dict[str, Path]]:
     """Files by patch (set, season, roi, number) and kind."""
     found: dict[tuple[str, str, int, int], dict[str, Path]] = {}
+    there: set[tuple[str, int]] = set()
     for path in root.glob("ROIs*/*/ROIs*_p*.tif"):
         if (match := _FILE.search(path.name)) is None:
             continue
         roi_set, season, kind, roi, number = match.groups()
+        there.add((season, int(roi)))
         if (seasons and season not in seasons) or (rois and int(roi) not in rois):
             continue
         found.setdefault((roi_set, season, int(roi), int(number)), {})[kind] = path
+    if there and not found:
+        some = sorted(there)[:20]
+        raise DataError(
+            f"no patch under {root} is of seasons={seasons} and rois={rois}; choose others, as "
+            f"{', '.join(f'{season} {roi}' for season, roi in some)}, with "
+            f"sen12mscr(root, seasons=[{some[0][0]!r}], rois=[{some[0][1]}])"
+        )
     if not found:
         raise DataError(
             f"no SEN12MS-CR file under {root}; give the folder that holds ROIs1158_spring_s1 and "

@@ -6,7 +6,7 @@ from textwrap import wrap
 from typing import Any
 
 from xcloudfree.describe.findings import missing
-from xcloudfree.describe.page import WELL_KNOWN, page
+from xcloudfree.describe.page import WELL_KNOWN, Page, page
 from xcloudfree.describe.suitability import Verdict
 
 __all__ = ["html", "page", "text"]
@@ -51,7 +51,10 @@ def text(obj: Any) -> str:
       ds.cloudfree.reconstruct(model='kriging', mask='scl')    without weights
       ds.cloudfree.plot()                                      a picture
     """
-    told = page(obj)
+    return _written(page(obj))
+
+
+def _written(told: Page) -> str:
     lines = [f"<xcloudfree scene: {told.title}>"]
     for row in told.rows:
         lines += _line(row.label, row.value)
@@ -88,22 +91,22 @@ def html(obj: Any) -> str:
     """
     from xcloudfree.describe.page_html import render
 
-    return render(page(obj), text(obj))
+    told = page(obj)
+    return render(told, _written(told))
 
 
 def _line(label: str, value: str) -> list[str]:
     parts = wrap(value, WIDTH - 16, break_long_words=False, break_on_hyphens=False) or [""]
-    return [f"  {name:<14}{part}" for name, part in zip([label] + [""] * 99, parts, strict=False)]
+    return [f"  {label if n == 0 else '':<14}{part}" for n, part in enumerate(parts)]
 
 
 def _ready(verdicts: list[Verdict]) -> str:
     good = ", ".join(v.name for v in verdicts if v.fits) or "none"
-    bad = {v.reason.partition("; ")[0]: v for v in verdicts if not v.fits}
-    names: dict[str, list[str]] = {reason: [] for reason in bad}
+    bad: dict[str, list[str]] = {}
     for verdict in verdicts:
         if not verdict.fits:
-            names[verdict.reason.partition("; ")[0]].append(verdict.name)
-    return "; ".join([good, *(f"not {', '.join(n)}: {reason}" for reason, n in names.items())])
+            bad.setdefault(verdict.reason.partition("; ")[0], []).append(verdict.name)
+    return "; ".join([good, *(f"not {', '.join(names)}: {why}" for why, names in bad.items())])
 
 
 def _counted(verdicts: list[Verdict]) -> str:

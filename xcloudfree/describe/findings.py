@@ -115,10 +115,9 @@ def _reflectance(scene: Scene) -> Finding | None:
     if not rule.is_identity:
         value = f"{kind} x {rule.scale:g} {rule.offset:+g}, no data {rule.nodata}{by_date}"
         return Finding("reflectance", value)
-    for array in scene.optical.arrays[:1]:
-        looked = sample(array)
-        if looked is not None:
-            rule.decode(looked)  # refuses numbers that are no reflectance
+    looked = sample(scene.optical.arrays[0])
+    if looked is not None:
+        rule.decode(looked)  # refuses numbers that are no reflectance
     return Finding("reflectance", f"{kind}, taken as reflectance{by_date}")
 
 

@@ -29,8 +29,31 @@ def reading_cost(chunks: tuple[tuple[int, ...], tuple[int, ...]]) -> tuple[float
     (1.13, 16, 58)
     """
     spec = shipped()[DEFAULT_MODEL]
-    plan, factor = Halo(spec.reach or 0, spec.stride), 1.0
+    plan = Halo(spec.reach or 0, spec.stride)
+    return reading_factor(plan, chunks), spec.stride, spec.reach or 0
+
+
+def reading_factor(plan: Halo, chunks: tuple[tuple[int, ...], tuple[int, ...]]) -> float:
+    """How many pixels windows hold for each pixel of the scene.
+
+    Parameters
+    ----------
+    plan : Halo
+        How windows are cut.
+    chunks : tuple of two tuples of int
+        Lengths of the blocks along y and x.
+
+    Returns
+    -------
+    float
+
+    Examples
+    --------
+    >>> reading_factor(Halo(8), ((16, 16), (32,)))
+    1.5
+    """
+    factor = 1.0
     for lengths in chunks:
-        read = sum(s.read_stop - s.read_start for s in plan.spans(lengths))
+        read = sum(span.read_stop - span.read_start for span in plan.spans(lengths))
         factor *= read / max(1, sum(lengths))
-    return factor, spec.stride, spec.reach or 0
+    return factor

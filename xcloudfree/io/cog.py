@@ -41,7 +41,8 @@ def to_cog(
     interrupted write does not go on. For a scene that takes long write a store yourself and this
     from it. Integers stay integers; bands of different types take the
     smallest type that holds them all, and an integer's no-data value becomes NaN where that is a
-    float. Band names become descriptions, `scale_factor` and `add_offset` the bands' scale.
+    float. Band names become descriptions, with that of the variable before them where two variables
+    have bands of one name; `scale_factor` and `add_offset` become the bands' scale.
 
     Parameters
     ----------
@@ -87,6 +88,11 @@ def to_cog(
         raise DataError(f"per is {per!r}: xcf.io.to_cog(obj, 'out.tif', per='band').")
     bands = _bands(obj)
     first = next(iter(bands.values()))
+    if not first.size:
+        raise DataError(
+            f"There is nothing to write among {dict(first.sizes)}; select dates and pixels that "
+            "there are: xcf.io.to_cog(ds, 'out.tif')."
+        )
     lead = list(first.dims[:-2])
     if len(lead) > 1:
         raise DataError(
@@ -161,8 +167,9 @@ def _bands(obj: Spatial) -> dict[str, xr.DataArray]:
             bands[name or str(array.name or "data")] = array
             continue
         names = array[dim].values if dim in array.coords else range(1, array.sizes[dim] + 1)
-        for i, band in enumerate(names):
-            bands[str(band)] = array.isel({dim: i}, drop=True)
+        for i, band in enumerate(map(str, names)):
+            known = f"{name}_{band}" if band in bands else band  # s2 and s2_std have the same bands
+            bands[known] = array.isel({dim: i}, drop=True)
     if not bands:
         raise DataError(
             "Nothing has the dimensions y and x: "

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from xcloudfree.exceptions import CloudFreeError, DataError
 from xcloudfree.io.cells import BAND_DIMS
+from xcloudfree.io.nodata import declared_nodata
 from xcloudfree.kernels.radiometry import Calibration
 from xcloudfree.recognise import read
 
@@ -80,10 +81,8 @@ def encode_reflectance(ds: xr.Dataset, encoding: Encoding) -> xr.Dataset:
 
 def _encoded(array: xr.DataArray, encoding: Encoding) -> xr.DataArray:
     scale = array.attrs.get("scale_factor", 1)
-    nodata = array.attrs.get("nodata", array.attrs.get("_FillValue"))
-    if "scale_factor" in array.encoding:
-        nodata = None  # decoded on reading: the declared number was a stored one
-    rule = Calibration(float(scale), float(array.attrs.get("add_offset", 0)), nodata)
+    offset = float(array.attrs.get("add_offset", 0))
+    rule = Calibration(float(scale), offset, declared_nodata(array))
     function = _Encoder(str(array.name), rule, encoding)
     if array.chunks is None:
         data = function(array.values)

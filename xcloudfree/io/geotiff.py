@@ -11,6 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xcloudfree.exceptions import DataError
+from xcloudfree.io.nodata import declared_nodata
 
 _BLOCK: Final = 512
 _WINDOW_BYTES: Final = 128 << 20
@@ -122,9 +123,8 @@ def _size(bands: dict[str, xr.DataArray]) -> tuple[int, int]:
 
 
 def _cast(values: NDArray[Any], array: xr.DataArray, dtype: np.dtype[Any]) -> NDArray[Any]:
-    nodata = array.attrs.get("nodata", array.encoding.get("_FillValue"))
-    out = values.astype(dtype)
-    if dtype.kind == "f" and values.dtype.kind in "iu" and nodata is not None:
+    out, nodata = values.astype(dtype), declared_nodata(array)
+    if dtype.kind == "f" and nodata is not None:
         out[values == nodata] = np.nan
     return out
 
@@ -138,12 +138,8 @@ def _common_nodata(bands: dict[str, xr.DataArray], dtype: np.dtype[Any]) -> floa
     """No-data value of the file: NaN for floats, for integers what the bands agree on."""
     if dtype.kind == "f":
         return float("nan")
-    values = [
-        b.attrs.get("nodata", b.encoding.get("_FillValue"))
-        for b in bands.values()
-        if "flag_values" not in b.attrs and b.dtype != np.bool_
-    ]
-    known = {int(v) for v in values if v is not None and not np.isnan(v)}
+    values = [declared_nodata(b) for b in bands.values() if "flag_values" not in b.attrs]
+    known = {int(v) for v in values if v is not None}
     if len(known) > 1:
         raise DataError(
             f"The bands have different no-data values {sorted(known)}: "

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from xcloudfree.io.nodata import declared_nodata
+
 
 def storable(ds: xr.Dataset) -> xr.Dataset:
     """Copy without what Zarr cannot hold, and without the encoding of the file it came from.
@@ -52,22 +54,16 @@ def storable(ds: xr.Dataset) -> xr.Dataset:
         if kind == "U":  # Zarr 3 specifies strings of variable length only
             out = _replace(out, name, out[name].astype(object))
         attrs = _attributes(variable.attrs, f" of {name!r}", lost)
-        encoding: dict[str, Any] = {}
-        for key in ("grid_mapping", "_FillValue", "units", "calendar"):
-            if key in variable.encoding and (key != "units" or kind in "Mm"):
-                encoding[key] = variable.encoding[key]
-        for key in ("grid_mapping", "_FillValue", "coordinates"):
-            if key in attrs:
-                encoding[key] = attrs.pop(key)
-        if encoding.get("grid_mapping") not in out.variables:
-            encoding.pop("grid_mapping", None)
-        fill = attrs.get("nodata", encoding.get("_FillValue"))
-        encoding.pop("_FillValue", None)
-        if "flag_values" in attrs:
-            fill = None  # every flag is a value
-        if kind in "iu" and fill is not None and fill == variable.dtype.type(fill):
+        kept = ("units", "calendar") if kind in "Mm" else ()
+        encoding = {key: variable.encoding[key] for key in kept if key in variable.encoding}
+        mapping = attrs.pop("grid_mapping", variable.encoding.get("grid_mapping"))
+        if mapping in out.variables:
+            encoding["grid_mapping"] = mapping
+        fill = declared_nodata(variable)
+        if kind in "iu" and fill is not None and "flag_values" not in attrs:  # each flag is a value
             encoding["_FillValue"] = variable.dtype.type(fill)
-        encoding.pop("coordinates", None)
+        for key in ("_FillValue", "coordinates"):
+            attrs.pop(key, None)
         out.variables[name].attrs = attrs
         out.variables[name].encoding = encoding
     if lost:

@@ -120,7 +120,7 @@ def to_zarr(
         )
     try:
         most = parse_bytes(memory)
-    except ValueError as error:
+    except (ValueError, AttributeError) as error:  # of what is neither number nor text
         raise DataError(
             f"memory is {memory!r}: xcf.io.to_zarr(obj, path, memory='2 GiB')."
         ) from error

@@ -72,7 +72,7 @@ class Conclude:
         """(*lead, number, 1, 1) from totals and what was known before."""
         lead = numbers[0].ndim - 3
         found = []
-        for planes in zip(*(self.reader._split(n, lead) for n in numbers), strict=True):
+        for planes in zip(*(self.reader.split(n, lead) for n in numbers), strict=True):
             totals, *known = (p[:, :, 0, 0] for p in planes)
             found.append(self.method.conclude(totals, known)[..., None, None])
         return self.reader.join(found, numbers[0].shape[:lead])

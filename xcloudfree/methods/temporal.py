@@ -127,14 +127,6 @@ class Offset(Temporal):
         return Prediction(mean + known[0].astype(np.float32)[..., None, None])
 
 
-def _last(reflectance: Floats, clear: Booleans, days: Doubles, wanted: Booleans) -> Floats:
-    return kernel.last_clear(reflectance, clear, days, wanted)
-
-
-def _nearest(reflectance: Floats, clear: Booleans, days: Doubles, wanted: Booleans) -> Floats:
-    return kernel.nearest_date(reflectance, clear, days, wanted)
-
-
 def _linear(reflectance: Floats, clear: Booleans, days: Doubles, wanted: Booleans) -> Floats:
     return kernel.linear_time(reflectance, clear, days, wanted=wanted)
 
@@ -192,8 +184,8 @@ class Whittaker:
 
 
 _PLAIN = (
-    Temporal("nearest-date", kernel=_nearest),
-    Temporal("last-clear", kernel=_last),
+    Temporal("nearest-date", kernel=kernel.nearest_date),
+    Temporal("last-clear", kernel=kernel.last_clear),
     Temporal("linear-time", kernel=_linear),
     Temporal("median", kernel=Median()),
     Temporal("geomedian", kernel=Median(geometric=True)),

@@ -103,9 +103,9 @@ class Reader:
     ) -> Iterator[tuple[Series, list[Any]]]:
         """The series, and the known numbers (time, number) of each; `asked` is (*lead)."""
         lead = windows[1].ndim - 2
-        all_asked = repeat(None) if asked is None else self._split(asked, lead)
-        split = zip(*(self._split(w, lead) for w in windows), strict=True)
-        for planes, dates in zip(split, all_asked, strict=False):
+        all_asked = repeat(None) if asked is None else self.split(asked, lead)
+        every = zip(*(self.split(w, lead) for w in windows), strict=True)
+        for planes, dates in zip(every, all_asked, strict=False):
             rest = list(planes[2:])
             state = planes[1]
             series = Series(
@@ -120,8 +120,8 @@ class Reader:
             )
             yield series, [k[:, :, 0, 0] for k in rest]
 
-    def _split(self, window: NDArray[Any], lead: int) -> NDArray[Any]:
-        """(series, time, ...)."""
+    def split(self, window: NDArray[Any], lead: int) -> NDArray[Any]:
+        """A window (*lead, ...) as (series, time, ...)."""
         inner = window.shape[lead:]
         if self.time is None:
             return window.reshape(1, -1, *inner)

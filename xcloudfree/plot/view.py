@@ -194,7 +194,7 @@ def nearest(coordinate: xr.DataArray, times: Sequence[Any]) -> list[int]:
     Parameters
     ----------
     coordinate : DataArray
-        The dates.
+        The dates, in any order; of two that are equal the first is found.
     times : sequence of datetime-like
         Which.
 
@@ -208,8 +208,10 @@ def nearest(coordinate: xr.DataArray, times: Sequence[Any]) -> list[int]:
         If they are no times.
     """
     index = coordinate.to_index()
+    known = index.unique().sort_values()  # in which pandas can look for the nearest
     try:
-        return [int(n) for n in index.get_indexer(list(times), method="nearest")]
+        found = known.get_indexer(list(times), method="nearest")
+        return [int(np.flatnonzero(index == known[n])[0]) for n in found]
     except (TypeError, ValueError) as error:
         raise DataError(
             f"{', '.join(map(repr, times))} cannot be found among the dates from {index.min()} to "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +24,11 @@ from xcloudfree.stac.radar_rule import SarRule, sar_rule
 if TYPE_CHECKING:
     import pystac
     from odc.geo.geobox import GeoBox
+
+
+SAME_PASS = timedelta(minutes=10)
+"""Slices of one satellite and direction that follow each other so soon are of one pass, also at the
+equator, where the number of the orbit changes, and where a data take ends and the next begins."""
 
 
 @dataclass(frozen=True)
@@ -104,14 +109,20 @@ def group_passes(
 
     area = grid.geographic_extent
     found: dict[Any, list[tuple[pystac.Item, SarRule]]] = {}
+    latest: dict[Any, tuple[datetime, str]] = {}
     seen: set[str] = set()
     for item in items:
         rule = sar_rule(item, detected=item.collection_id in (named or ()))
         have = dict(rule.assets)
         seen |= set(have)
         if all(pol in have for pol in polarisations):
-            key = (rule.pass_key, item.collection_id, rule.assets, rule.units, str(rule.nodata))
-            found.setdefault(key, []).append((item, rule))
+            kind = (item.collection_id, rule.assets, rule.units, str(rule.nodata))
+            time, flight = item_time(item), (item.properties.get("platform"), rule.orbit_state)
+            before, key = latest.get((*flight, *kind), (None, ""))
+            if not all(flight) or before is None or time - before > SAME_PASS:
+                key = rule.pass_key
+            latest[(*flight, *kind)] = time, key
+            found.setdefault((key, *kind), []).append((item, rule))
     if items and not found:
         raise MissingBandError(
             f"No Sentinel-1 item has {' and '.join(polarisations)}; they have "
@@ -128,11 +139,11 @@ def group_passes(
     for (key, *_), slices in found.items():
         shape = geom.unary_union(footprint(item) for item, _ in slices)
         covered = 0.0 if shape is None else (shape & area).area / area.area
-        time = np.datetime64(item_time(slices[0][0]).astimezone(UTC).replace(tzinfo=None), "ns")
         if not covered:
             continue
         rule = slices[0][1]
-        own = Pass(key, time, rule.relative_orbit, covered)
+        start = np.datetime64(item_time(slices[0][0]).astimezone(UTC).replace(tzinfo=None), "ns")
+        own = Pass(key, start, rule.relative_orbit, covered)
         out.append(_Slices(own, tuple(item for item, _ in slices), rule))
     return out
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,20 +15,20 @@ def _text(test: Callable[[str, str], bool]) -> Callable[[Any, Any], bool]:
     return lambda value, wanted: test(str(value), str(wanted))
 
 
-_TESTS: dict[str, tuple[str | None, Callable[[Any, Any], bool]]] = {
-    "eq": ("=", lambda value, wanted: bool(value == wanted)),
-    "neq": ("<>", lambda value, wanted: bool(value != wanted)),
-    "lt": ("<", lambda value, wanted: bool(value < wanted)),
-    "lte": ("<=", lambda value, wanted: bool(value <= wanted)),
-    "gt": (">", lambda value, wanted: bool(value > wanted)),
-    "gte": (">=", lambda value, wanted: bool(value >= wanted)),
-    "in": ("in", lambda value, wanted: value in wanted),
-    "startsWith": (None, _text(str.startswith)),
-    "endsWith": (None, _text(str.endswith)),
-    "contains": (None, _text(lambda value, wanted: wanted in value)),
+_TESTS: dict[str, Callable[[Any, Any], bool]] = {
+    "eq": operator.eq,
+    "neq": operator.ne,
+    "lt": operator.lt,
+    "lte": operator.le,
+    "gt": operator.gt,
+    "gte": operator.ge,
+    "in": lambda value, wanted: value in wanted,
+    "startsWith": _text(str.startswith),
+    "endsWith": _text(str.endswith),
+    "contains": _text(str.__contains__),
 }
-_PORTABLE = ("eq", "neq", "lt", "lte", "gt", "gte")
-_PATTERNS = {"startsWith": "{}%", "endsWith": "%{}", "contains": "%{}%"}
+_CQL2 = {"eq": "=", "neq": "<>", "lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
+"""Operators that every server understands, as CQL2 writes them."""
 
 
 def checked_conditions(name: str, query: Any) -> dict[str, dict[str, Any]]:
@@ -64,7 +65,7 @@ def checked_conditions(name: str, query: Any) -> dict[str, dict[str, Any]]:
     for key, condition in query.items():
         if not isinstance(condition, Mapping):
             condition = {"eq": condition}
-        unknown = [operator for operator in condition if operator not in _TESTS]
+        unknown = [name for name in condition if name not in _TESTS]
         if unknown or not condition:
             raise DataError(
                 f"{name}: {key!r} has the operators {list(condition)}; known are "
@@ -92,7 +93,7 @@ def portable(conditions: Conditions) -> dict[str, dict[str, Any]]:
     {'a': {'gt': 1}}
     """
     kept = {
-        key: {name: value for name, value in condition.items() if name in _PORTABLE}
+        key: {name: value for name, value in condition.items() if name in _CQL2}
         for key, condition in conditions.items()
     }
     return {key: condition for key, condition in kept.items() if condition}
@@ -104,7 +105,7 @@ def cql2(conditions: Conditions) -> dict[str, Any]:
     Parameters
     ----------
     conditions : mapping
-        See :func:`checked_conditions`; at least one.
+        From :func:`portable`; at least one.
 
     Returns
     -------
@@ -115,13 +116,11 @@ def cql2(conditions: Conditions) -> dict[str, Any]:
     >>> cql2({"eo:cloud_cover": {"lt": 20}})
     {'op': '<', 'args': [{'property': 'eo:cloud_cover'}, 20]}
     """
-    terms: list[dict[str, Any]] = []
-    for key, condition in conditions.items():
-        for operator, value in condition.items():
-            sign = _TESTS[operator][0]
-            if sign is None:
-                sign, value = "like", _PATTERNS[operator].format(value)
-            terms.append({"op": sign, "args": [{"property": key}, value]})
+    terms: list[dict[str, Any]] = [
+        {"op": _CQL2[name], "args": [{"property": key}, value]}
+        for key, condition in conditions.items()
+        for name, value in condition.items()
+    ]
     return terms[0] if len(terms) == 1 else {"op": "and", "args": terms}
 
 
@@ -152,6 +151,6 @@ def holds(properties: Mapping[str, Any], conditions: Conditions) -> bool:
 
 def _meets(value: Any, condition: Mapping[str, Any]) -> bool:
     try:
-        return all(_TESTS[operator][1](value, wanted) for operator, wanted in condition.items())
+        return all(_TESTS[name](value, wanted) for name, wanted in condition.items())
     except TypeError:  # a number compared with a word
         return False

@@ -137,7 +137,9 @@ class Reader:
         from xcloudfree.stac import faults
 
         self._warn_of_tokens(items, layers)
-        members = {group: [n for n, g in enumerate(groups) if g == group] for group in groups}
+        members: dict[int, list[int]] = {}
+        for n, group in enumerate(groups):
+            members.setdefault(group, []).append(n)
         positions = {items[n].id: k for own in members.values() for k, n in enumerate(own)}
         library = "odc_driver" if self.loader == "odc" else "stackstac_reader"
         open_items = import_module(f"xcloudfree.stac.{library}").open_items

@@ -61,7 +61,8 @@ def check_offset(
     UnitsError
         An offset was applied, and more than 5 % of the stored numbers of a band are below 950.
     DataError
-        The Dataset has no ``offset`` along ``time``, or no reflectance.
+        The Dataset lacks ``item_id``, ``offset`` or ``offset_reason`` along ``time``, or
+        reflectance; or another `on_error`.
 
     Warns
     -----
@@ -80,14 +81,16 @@ def check_offset(
     ...         check_offset(ds).verdict.values.tolist()
     ['agrees']
     """
+    if on_error not in ("raise", "report"):
+        raise DataError(f'on_error={on_error!r} is unknown: check_offset(ds, on_error="report").')
     bands = [name for name in _BANDS if name in ds.data_vars][:2]
-    if "offset" not in ds.coords or "time" not in ds.dims or not bands:
+    kept = ["item_id", "offset", "offset_reason"]
+    if not set(kept) <= set(ds.coords) or "time" not in ds.dims or not bands:
         raise DataError(
-            "The offset is checked of what load returned, with its coordinates, and a band of "
+            f"The offset is checked of what load returned, with {', '.join(kept)}, and a band of "
             f"{', '.join(_BANDS)}: check_offset(xcloudfree.stac.load(...))."
         )
     rows = [_scene(ds[bands].isel(time=step), chunks) for step in range(ds.sizes["time"])]
-    kept = [name for name in ("item_id", "offset", "offset_reason") if name in ds.coords]
     out = xr.Dataset(
         {
             "verdict": ("time", np.array([row[0] for row in rows])),
@@ -119,10 +122,8 @@ def check_offset(
 
 def _told(out: xr.Dataset, steps: Sequence[int]) -> str:
     shown = [
-        f"{out['item_id'].values[n] if 'item_id' in out.coords else out['time'].values[n]} "
-        f"({100 * out['share'].values[n]:.1f} %, offset {out['offset_reason'].values[n]})"
-        if "offset_reason" in out.coords
-        else str(out["time"].values[n])
+        f"{out['item_id'].values[n]} ({100 * out['share'].values[n]:.1f} %, "
+        f"offset {out['offset_reason'].values[n]})"
         for n in steps[:5]
     ]
     return ", ".join(shown) + (f" and {len(steps) - 5} more" if len(steps) > 5 else "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -216,9 +217,8 @@ def _search_scenes(
         also = f", query={dict(conditions)}" if conditions else ""
         raise CatalogError(
             f"No Sentinel-2 item in {source.name} for {query}, collections={names}{also}. Widen "
-            "the area "
-            'or the interval, or name other collections: load(..., bbox=..., datetime="2025", '
-            'collections=["sentinel-2-l2a", "sentinel-1-rtc"]).'
+            "the area or the interval, or name other collections: load(..., bbox=..., "
+            'datetime="2025", collections=["sentinel-2-l2a", "sentinel-1-rtc"]).'
         )
     return found
 
@@ -247,10 +247,10 @@ def _search_slices(
 def _duration(gap: str | timedelta | np.timedelta64) -> timedelta:
     import pandas as pd  # type: ignore[import-untyped]
 
-    try:
-        out: timedelta = pd.Timedelta(gap).to_pytimedelta()
-    except ValueError as error:
-        raise DataError(
-            f'max_gap={gap!r} is no duration ({error}): load(..., max_gap="3D").'
-        ) from (error)
-    return out
+    if isinstance(gap, str | timedelta | np.timedelta64):  # of a number pandas takes nanoseconds
+        with suppress(ValueError):
+            found = pd.Timedelta(gap)
+            if found >= pd.Timedelta(0):  # NaT is not
+                out: timedelta = found.to_pytimedelta()
+                return out
+    raise DataError(f'max_gap={gap!r} is no duration: load(..., max_gap="3D").')

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
@@ -54,27 +55,31 @@ def with_status(ds: xr.Dataset, reader: Reader) -> xr.Dataset:
     -------
     xarray.Dataset
     """
-    words, planes = [], []
+    names = [str(name) for name in ds.data_vars]
+    words = []
+    alike: dict[Any, list[_Scene]] = {}
     keys: dict[str, dict[str, None]] = {}
+    mosaics = _mosaics(reader)
     found = _probe(reader)
     for step in range(ds.sizes["time"]):
-        assets: dict[str, list[tuple[Opened, int, list[int]]]] = {str(n): [] for n in ds.data_vars}
+        parts = {name: _parts(ds, name, step, mosaics) for name in names}
         failures: dict[str, Failure] = {}
-        for name, parts in assets.items():
-            scene = _items(ds, name, step)
-            for opened in reader.log:
-                layer = dict(opened.layers).get(name)
-                for n, items in enumerate(opened.items if layer else ()):
-                    ids = [item.id for item in items]
-                    if layer and set(ids) <= set(scene):
-                        keys.setdefault(name, {})[layer.asset] = None
-                        parts.append((opened, n, [scene.index(i) for i in ids]))
-                        for i in ids:
-                            if (failure := found[i, layer.asset]) is not None:
-                                failures.setdefault(layer.asset, failure)
-        words.append(_word(failures, sum(map(bool, assets.values()))))
-        planes.append(_plane(ds, assets))
-    codes = xr.concat(planes, dim="time").transpose("time", "asset", *reader.grid.dimensions)
+        for name, own in parts.items():
+            for part in own:
+                asset = dict(part.opened.layers)[name].asset
+                keys.setdefault(name, {})[asset] = None
+                for item in part.items:
+                    if (failure := found[item, asset]) is not None:
+                        failures.setdefault(asset, failure)
+        words.append(_word(failures, sum(map(bool, parts.values()))))
+        scene = _Scene(step, parts)
+        alike.setdefault(scene.layout, []).append(scene)
+    # scenes that are made in the same way in one call: a call for each takes most of the loading
+    planes = xr.concat([_planes(scenes) for scenes in alike.values()], dim="time")
+    steps = [scene.step for scenes in alike.values() for scene in scenes]
+    if len(alike) > 1:
+        planes = xr.concat([planes.isel(time=slice(n, n + 1)) for n in np.argsort(steps)], "time")
+    codes = planes.transpose("time", "asset", *reader.grid.dimensions)
     causes = [NO_DATA, READ, *Cause]
     codes.attrs = {
         "long_name": "what became of each pixel of each asset when it was read",
@@ -85,13 +90,63 @@ def with_status(ds: xr.Dataset, reader: Reader) -> xr.Dataset:
         ),
         "comment": "the bits above are the position of the item in item_id or s1_item_id",
     }
-    names = [str(name) for name in ds.data_vars]
     return ds.assign_coords(
         status=("time", np.array(words), {"long_name": "whether all assets opened when loaded"}),
         asset=("asset", np.array(names)),
         asset_key=("asset", np.array([join(keys.get(name, {})) for name in names])),
         read_status=codes.drop_vars(codes.coords),
     )
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A mosaic that a scene is made of: which, its items, and their positions in the scene."""
+
+    opened: Opened
+    step: int
+    items: tuple[str, ...]
+    positions: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class _Scene:
+    """A date, and the mosaics of each of its variables."""
+
+    step: int
+    parts: dict[str, list[_Part]]
+
+    @property
+    def layout(self) -> Any:
+        """How it is made; scenes of one layout differ in the steps of their mosaics alone."""
+        return tuple(
+            tuple((id(part.opened), part.positions) for part in own) for own in self.parts.values()
+        )
+
+
+def _mosaics(reader: Reader) -> dict[str, list[tuple[Opened, int, tuple[str, ...]]]]:
+    """All mosaics by their first item: from what they were opened, where, and their items."""
+    out: dict[str, list[tuple[Opened, int, tuple[str, ...]]]] = {}
+    for opened in reader.log:
+        for step, items in enumerate(opened.items):
+            ids = tuple(item.id for item in items)
+            out.setdefault(ids[0], []).append((opened, step, ids))
+    return out
+
+
+def _parts(
+    ds: xr.Dataset,
+    name: str,
+    step: int,
+    mosaics: Mapping[str, Sequence[tuple[Opened, int, tuple[str, ...]]]],
+) -> list[_Part]:
+    """Mosaics that a variable is made of at one date."""
+    scene = _items(ds, name, step)
+    return [
+        _Part(opened, n, ids, tuple(scene.index(i) for i in ids))
+        for first in scene
+        for opened, n, ids in mosaics.get(first, ())
+        if name in dict(opened.layers) and set(ids) <= set(scene)
+    ]
 
 
 def _items(ds: xr.Dataset, name: str, step: int) -> list[str]:
@@ -132,15 +187,16 @@ def _word(failures: dict[str, Failure], count: int) -> str:
     return ", ".join(f"{asset} {word}" for asset, word in words.items())
 
 
-def _plane(ds: xr.Dataset, assets: dict[str, list[tuple[Opened, int, list[int]]]]) -> xr.DataArray:
-    """Codes of all assets of one scene, (y, x, asset)."""
+def _planes(scenes: Sequence[_Scene]) -> xr.DataArray:
+    """Codes of all assets of scenes of one layout, (time, y, x, asset)."""
     arrays: list[xr.DataArray] = []
     layout = []
-    for name, parts in assets.items():
+    for name, parts in scenes[0].parts.items():
         own = []
-        for opened, n, positions in parts:
-            own.append((len(arrays), tuple(positions)))
-            arrays.append(opened.codes[name].isel(time=n, drop=True))
+        for place, part in enumerate(parts):
+            own.append((len(arrays), part.positions))
+            steps = [scene.parts[name][place].step for scene in scenes]
+            arrays.append(_taken(part.opened.codes[name], steps))
         layout.append(tuple(own))
     out: xr.DataArray = xr.apply_ufunc(
         _stack,
@@ -152,6 +208,15 @@ def _plane(ds: xr.Dataset, assets: dict[str, list[tuple[Opened, int, list[int]]]
         dask_gufunc_kwargs={"output_sizes": {"asset": len(layout)}},
     )
     return out
+
+
+def _taken(codes: xr.DataArray, steps: Sequence[int]) -> xr.DataArray:
+    """Some mosaics, without their times: they lie along ``time`` as the scenes do."""
+    bare = codes.drop_vars("time")
+    if list(steps) == list(range(bare.sizes["time"])):
+        return bare
+    # slices: a list makes dask shuffle every chunk
+    return xr.concat([bare.isel(time=slice(n, n + 1)) for n in steps], dim="time")
 
 
 def _stack(*arrays: Any, layout: Sequence[Sequence[tuple[int, tuple[int, ...]]]]) -> Any:
