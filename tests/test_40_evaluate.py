@@ -212,7 +212,7 @@ def test_refusals_end_with_the_call_that_mends_them() -> None:
     with pytest.raises(DataError, match=r"astype\(bool\)\)\.$"):
         evaluate(prediction, truth, mask=occlusion(truth).astype(int))
     for mask in (True, np.ones((1, 1, *occlusion(truth).shape), bool)):
-        with pytest.raises(GridError, match=r"dimensions .* cloudfree\.mask\(\)\)\.$"):
+        with pytest.raises(GridError, match=r"dimensions .*ds\.cloudfree\.mask\(\)\)\.$"):
             evaluate(prediction, truth, mask=mask)
 
 
