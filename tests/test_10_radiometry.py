@@ -21,6 +21,9 @@ def test_a_value_never_becomes_no_data():
     rule = Calibration(1e-4, -0.1, 0)
     assert rule.encode(np.array([-0.5, np.nan]), "uint16").tolist() == [1, 0]
     assert rule.encode(np.array([9.0]), "uint16").tolist() == [65535]
+    floats = Calibration(nodata=0).encode(np.array([0, 0.2, np.nan], "float32"), "float32")
+    assert Calibration(nodata=0).valid(floats).tolist() == [True, True, False]
+    np.testing.assert_allclose(floats, [0, 0.2, 0], atol=1e-30)
 
 
 def test_no_data_of_floats():

@@ -111,6 +111,13 @@ def test_without_any_clear_date_or_backscatter_nothing_is_told(scene):
     assert np.isnan(deviation[:, :, 5, 5]).all()
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_without_any_backscatter_there_is_no_rule_and_no_warning(scene):
+    values, clear, radar, days = scene
+    rule = area.learn(area.sums(values, clear, ~clear, np.full_like(radar, np.nan), days))
+    assert np.isnan(rule.coefficients).all()
+
+
 def test_with_all_examples_in_one_span_the_error_is_still_told():
     days = np.datetime64("2020-01-01", "ns") + 50 * np.arange(8) * np.timedelta64(1, "D")
     ds = simulate_scene((24, 24), dates=list(days), seed=2, cover=0.3)

@@ -10,6 +10,7 @@ from tests.series import blobs, make_series
 from xcloudfree.exceptions import DataError, MissingBandError, UnitsError
 from xcloudfree.kernels.area_predictors import local_means
 from xcloudfree.kernels.leave_out import Place, without
+from xcloudfree.train.series_clouds import Skies
 from xcloudfree.train.series_samples import SeriesSamples
 from xcloudfree.train.splits import check_apart, split_series
 
@@ -132,6 +133,18 @@ def test_simulated_clouds_and_places_of_a_large_series(series, mask):
     assert batch.context.shape[1] == 28
     assert np.nanmin(batch.context[:, 13]) > 3
     assert samples.mean_spectrum().shape == (13,)
+
+
+def test_shadow_of_simulated_clouds_is_that_of_the_level(place):
+    """Of surface reflectance shadow takes more, by most in the blue."""
+    share = place.clear.mean((1, 2))
+    blue = {}
+    for level in ("TOA", "BOA"):
+        skies = Skies(place, share, 1.0, SPEC.optical_bands, level)
+        drawn = [skies.draw(np.random.default_rng(seed), 0) for seed in range(6)]
+        blue[level] = np.stack([sky.cloudy[:3] for sky in drawn])
+    assert np.nanmin(blue["TOA"] - blue["BOA"]) >= 0
+    assert np.nanmax(blue["TOA"] - blue["BOA"]) > 0.01
 
 
 def test_parts_do_not_overlap_and_overlap_is_refused(series):

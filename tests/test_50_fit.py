@@ -39,6 +39,14 @@ def test_it_learns_reflectance_from_backscatter(patches):
     assert "50 steps" in fitted.spec.note
 
 
+def test_the_prior_starts_at_the_mean_spectrum_in_the_scale_of_the_network(patches):
+    model = xcf.models.create("carf-tiny", base="prior", normalisation="dsen2cr-2000")
+    fitted = xcf.fit(patches, model, learning_rate=1e-9, **QUICK)
+    bias = fitted.network.prior.spectrum.bias.detach().numpy()
+    mean = patches.target.mean(("patch", "y", "x")).values
+    np.testing.assert_allclose(fitted.denormalise(bias), mean, rtol=1e-3)
+
+
 def test_one_seed_one_result_lazy_or_not(patches):
     one = xcf.fit(patches, "carf-tiny", **QUICK)
     again = xcf.fit(patches.chunk(patch=1), "carf-tiny", **QUICK)
@@ -148,7 +156,8 @@ def test_what_cannot_work_is_refused(patches):
         xcf.fit(patches, "carf-tiny", steps=1, crop=48, batch=30, progress=False)
     with pytest.raises(DataError, match="validation=0.1"):
         xcf.fit(patches, "carf-tiny", patience=2, **QUICK)
-    for name, value in {"steps": 0, "batch": 0, "alpha": 2, "simulated": 3}.items():
+    wrong = {"steps": 0, "batch": 0, "alpha": 2, "simulated": 3, "learning_rate": 0.0}
+    for name, value in wrong.items():
         with pytest.raises(DataError, match=name):
             xcf.fit(patches, **QUICK | {name: value})
     with pytest.raises(DataError, match="no valid target"):

@@ -138,6 +138,8 @@ def learn(total: Sums, days: Doubles | None = None, least: Sequence[float] | Non
     spans = [slice(start, start + step) for start in range(0, times, step)]
     for gap in np.flatnonzero(total.hidden.sum(0)).tolist():
         whole, squares = _moments(total, slice(None), gap), total.yy[:, gap]
+        if not whole.zz[0, 0]:  # nothing clear, or no backscatter anywhere
+            continue
         folds = [(_moments(total, span, gap), squares[span].sum(0)) for span in spans]
         penalty, error = _penalty(whole, folds)
         for date in np.flatnonzero(total.hidden[:, gap]).tolist():
@@ -211,9 +213,7 @@ def _penalty(whole: Moments, folds: Sequence[tuple[Moments, Doubles]]) -> tuple[
             if rest.zz[0, 0] > width and fold.zz[0, 0] > 0:
                 error += _squared(fold, squares, _ridge(rest, penalty))
                 count += fold.zz[0, 0]
-        if (
-            not count
-        ):  # one span of time holds nearly all examples: their own error, firmly penalised
+        if not count:  # one span holds nearly all examples: their own error, firmly penalised
             firm = PENALTIES[-1]
             own = [_squared(f, squares, _ridge(whole, firm)) for f, squares in folds]
             return firm, np.asarray(np.sum(own, 0) / whole.zz[0, 0])

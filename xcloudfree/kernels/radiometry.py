@@ -97,7 +97,9 @@ class Calibration:
         if np.issubdtype(kind, np.floating):
             out = stored.astype(kind)
             if self.nodata is not None and not np.isnan(self.nodata):
-                out[np.isnan(out)] = self.nodata
+                nodata, above = np.asarray([self.nodata, np.inf], kind)
+                out[out == nodata] = np.nextafter(nodata, above)
+                out[np.isnan(out)] = nodata
             return out
         limits = np.iinfo(kind)
         empty = np.isnan(stored)

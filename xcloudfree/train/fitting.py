@@ -11,6 +11,7 @@ import xarray as xr
 
 from xcloudfree import models
 from xcloudfree.exceptions import CloudFreeError, DataError
+from xcloudfree.kernels.normalisation import PRESETS
 from xcloudfree.models.model import Model
 from xcloudfree.train.drawn import Drawn, held_out
 from xcloudfree.train.inputs import Target, copy_to_fit, datasets, held_out_data, recognised
@@ -153,7 +154,7 @@ def fit(
     >>> model.spec.trained
     True
     """
-    _check_numbers(steps, batch, crop, alpha, simulated, shrinkage, patience)
+    _check_numbers(steps, batch, crop, learning_rate, alpha, simulated, shrinkage, patience)
     try:
         from xcloudfree.train.loop import Loop
         from xcloudfree.train.running import run
@@ -220,7 +221,7 @@ def fit(
     prior = getattr(fitted.network, "prior", None)
     if prior is not None and not fitted.spec.trained:
         with torch.no_grad():
-            prior.spectrum.bias.copy_(spectrum)
+            prior.spectrum.bias.copy_(PRESETS[fitted.spec.normalisation].to_scale(spectrum))
     objective = Objective(fitted, loss, alpha, shrinkage, spectrum, recipe.precision)
     kept, told = (None if f is None else Path(f) for f in (checkpoints, log))
     plan = Plan(steps, batch, learning_rate, seed, patience, recipe, identity, kept, told, progress)
@@ -244,6 +245,7 @@ def _check_numbers(
     steps: int,
     batch: int,
     crop: int,
+    learning_rate: float,
     alpha: float,
     simulated: float,
     shrinkage: float,
@@ -258,6 +260,8 @@ def _check_numbers(
     for name, whole in wholes.items():
         if whole < 1:
             raise DataError(f"{name} is {whole}; call fit(..., {name}=8) or another number above 0")
+    if not learning_rate > 0:
+        raise DataError(f"learning_rate is {learning_rate}; call fit(..., learning_rate=2e-4)")
     shares = {"alpha": alpha, "simulated": simulated, "shrinkage": shrinkage}
     for name, share in shares.items():
         if not 0 <= share <= 1:

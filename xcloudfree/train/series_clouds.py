@@ -43,6 +43,8 @@ class Skies:
         Share of simulated clouds.
     bands : sequence of str
         Names of the bands.
+    level : {"TOA", "BOA"}
+        Of the reflectance: shadow takes more of that of the surface.
     """
 
     def __init__(
@@ -51,8 +53,10 @@ class Skies:
         share: NDArray[np.float64],
         simulated: float,
         bands: Sequence[str],
+        level: str,
     ) -> None:
         self.place, self.simulated, self.bands = place, simulated, tuple(bands)
+        self.surface = level == "BOA"
         self.partly = np.flatnonzero((1 - share >= PARTLY[0]) & (1 - share <= PARTLY[1]))
         self.closed = np.flatnonzero(1 - share > PARTLY[1])
 
@@ -110,5 +114,5 @@ class Skies:
 
     def _simulate(self, rng: np.random.Generator, date: int) -> Sky:
         ground, cover = self.place.reflectance[date], rng.uniform(*COVER)
-        sky = simulate_clouds(ground, rng=rng, cover=cover, bands=self.bands)
+        sky = simulate_clouds(ground, rng=rng, cover=cover, bands=self.bands, surface=self.surface)
         return Sky(sky.cloudy, (sky.opacity > SEEN) | (sky.shadow > SEEN))

@@ -230,7 +230,7 @@ class SeriesSamples:
         for array in (place.reflectance, place.clear, place.backscatter, place.days):
             sha.update(np.ascontiguousarray(array).tobytes())
         sha.update(repr((self.seed, number, index, self.simulated, self.gaps)).encode())
-        sha.update(repr((self.spec.context, self.spec.optical_bands)).encode())
+        sha.update(repr((self.spec.context, self.spec.optical_bands, self.spec.level)).encode())
         path = self.cache / f"view-{sha.hexdigest()}.npz"
         if path.is_file():
             with np.load(path) as held:
@@ -249,7 +249,7 @@ class SeriesSamples:
         known = place.clear & heard
         usable = np.flatnonzero(known.mean((1, 2)) >= min(USABLE, known.mean((1, 2)).max()))
         usable = usable[known[usable].any((1, 2))]
-        skies = Skies(place, share, self.simulated, self.spec.optical_bands)
+        skies = Skies(place, share, self.simulated, self.spec.optical_bands, self.spec.level)
         dates = np.sort(rng.choice(usable, max(1, len(usable) // AT_ONCE), replace=False))
         drawn = [self._sky(skies, rng, int(date), known[date]) for date in dates]
         gaps = [float(rng.choice(self.gaps)) for _ in dates]
