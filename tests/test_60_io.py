@@ -585,3 +585,12 @@ def test_cog_refusals(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no-data"):
         to_cog(clash, tmp_path / "out.tif")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_variables_stay_in_their_order_for_every_reader(tmp_path: Path) -> None:
+    ds = scene()
+    back = to_zarr(ds, tmp_path / "out.zarr", progress=False)
+    order = list(ds.data_vars)
+    assert order != sorted(order)
+    assert list(back.data_vars) == list(open_zarr(tmp_path / "out.zarr").data_vars) == order
+    assert list(xr.open_zarr(tmp_path / "out.zarr").data_vars) == order
