@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from xcloudfree.describe.findings import Finding, findings, refusal
+from xcloudfree.describe.findings import NAMES, Finding, findings, refusal
 from xcloudfree.describe.reading import DEFAULT_MODEL
 from xcloudfree.describe.suitability import Verdict, judge_masks, judge_methods, judge_models
 from xcloudfree.exceptions import CloudFreeError
@@ -15,8 +15,6 @@ from xcloudfree.scene import Scene
 
 WELL_KNOWN = ("area-regression", "whittaker", "linear-time", "kriging", "idw")
 """Classical methods that are named first, best first."""
-
-_PLURAL = {"time": "dates", "patch": "patches"}
 
 
 @dataclass(frozen=True)
@@ -77,7 +75,7 @@ def _safe(judge: Callable[[Scene], list[Verdict]], scene: Scene) -> list[Verdict
 
 
 def _title(scene: Scene) -> str:
-    sizes = [f"{scene.source.sizes[d]} {_PLURAL.get(str(d), str(d))}" for d in scene.lead]
+    sizes = [f"{scene.source.sizes[d]} {NAMES.get(str(d), ('', str(d)))[1]}" for d in scene.lead]
     bands = 0 if scene.optical is None else len(scene.optical.names)
     parts = [f"{bands} optical band{'s' if bands != 1 else ''}"]
     parts += [" ".join(scene.sar.names)] if scene.sar else []
