@@ -594,3 +594,13 @@ def test_variables_stay_in_their_order_for_every_reader(tmp_path: Path) -> None:
     assert order != sorted(order)
     assert list(back.data_vars) == list(open_zarr(tmp_path / "out.zarr").data_vars) == order
     assert list(xr.open_zarr(tmp_path / "out.zarr").data_vars) == order
+
+
+@pytest.mark.parametrize("nodata", [float("nan"), -9999, 70000])
+def test_no_data_that_integers_cannot_hold_stops_no_write(tmp_path: Path, nodata: float) -> None:
+    ds = scene().isel(time=0)[["B02"]]
+    ds.B02.attrs["nodata"] = nodata
+    assert "_FillValue" not in to_zarr(ds, tmp_path / "out.zarr", progress=False).B02.encoding
+    (file,) = to_cog(ds, tmp_path / "out.tif", progress=False)
+    with rasterio.open(file) as opened:
+        assert opened.nodata is None

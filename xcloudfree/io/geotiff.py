@@ -11,6 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xcloudfree.exceptions import DataError
+from xcloudfree.kernels.radiometry import holds
 
 _BLOCK: Final = 512
 _WINDOW_BYTES: Final = 128 << 20
@@ -143,7 +144,7 @@ def _common_nodata(bands: dict[str, xr.DataArray], dtype: np.dtype[Any]) -> floa
         for b in bands.values()
         if "flag_values" not in b.attrs and b.dtype != np.bool_
     ]
-    known = {int(v) for v in values if v is not None and not np.isnan(v)}
+    known = {int(v) for v in values if v is not None and holds(dtype, v)}
     if len(known) > 1:
         raise DataError(
             f"The bands have different no-data values {sorted(known)}: "

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from xcloudfree.kernels.radiometry import holds
+
 
 def storable(ds: xr.Dataset) -> xr.Dataset:
     """Copy without what Zarr cannot hold, and without the encoding of the file it came from.
@@ -65,7 +67,7 @@ def storable(ds: xr.Dataset) -> xr.Dataset:
         encoding.pop("_FillValue", None)
         if "flag_values" in attrs:
             fill = None  # every flag is a value
-        if kind in "iu" and fill is not None and fill == variable.dtype.type(fill):
+        if kind in "iu" and fill is not None and holds(variable.dtype, fill):
             encoding["_FillValue"] = variable.dtype.type(fill)
         encoding.pop("coordinates", None)
         out.variables[name].attrs = attrs
