@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from math import inf
 from pathlib import Path
 
 import torch
@@ -153,7 +154,7 @@ def fit(
     >>> model.spec.trained
     True
     """
-    _check_numbers(steps, batch, crop, alpha, simulated, shrinkage, patience)
+    _check_numbers(steps, batch, crop, alpha, simulated, shrinkage, patience, learning_rate)
     try:
         from xcloudfree.train.loop import Loop
         from xcloudfree.train.running import run
@@ -248,7 +249,13 @@ def _check_numbers(
     simulated: float,
     shrinkage: float,
     patience: int | None,
+    learning_rate: float,
 ) -> None:
+    if not 0 < learning_rate < inf:
+        raise DataError(
+            f"learning_rate is {learning_rate}; call fit(..., learning_rate=2e-4) or another "
+            "number above 0"
+        )
     wholes = {
         "steps": steps,
         "batch": batch,
