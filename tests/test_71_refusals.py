@@ -49,6 +49,15 @@ REFUSED = {
         lambda ds: ds.isel(time=0, x=0).cloudfree.mask(), "ds.isel(y=slice(0, 1))"
     ),
     "nothing at all": (lambda ds: xr.Dataset().cloudfree.mask(), "xr.Dataset({'B02': "),
+    "backscatter without names": (
+        lambda ds: xr.Dataset({"s1": ds[["VV", "VH"]].to_dataarray("pol").drop_vars("pol")})
+        .cloudfree.mask(), "array.assign_coords(pol=['VV', 'VH'])"
+    ),
+    "bands as rioxarray names them": (
+        lambda ds: ds[["B02", "B03"]].to_dataarray("band").assign_coords(band=[1, 2])
+        .assign_attrs(long_name=("B02", "B03")).cloudfree.mask(),
+        "array.assign_coords(band=list(array.long_name))",
+    ),
     "one band alone": (
         lambda ds: ds.B02.cloudfree.mask(), "xr.Dataset({'B02': array, ...})"
     ),

@@ -45,14 +45,8 @@ def documented_by(function: Callable[..., Any]) -> Callable[[Method], Method]:
     >>> @documented_by(double)
     ... def method(self, times=2):
     ...     '''Multiply it.'''
-    >>> print(method.__doc__)
-    Multiply it.
-    <BLANKLINE>
-
-    Parameters
-    ----------
-    times : int
-        By what.
+    >>> method.__doc__.splitlines()
+    ['Multiply it.', '', 'Parameters', '----------', 'times : int', '    By what.']
     """
 
     def add(method: Method) -> Method:

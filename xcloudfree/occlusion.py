@@ -186,7 +186,7 @@ def _given(scene: Scene, array: Any) -> xr.DataArray:
     except ValueError as error:
         raise GridError(
             f"the mask is not on the grid of the scene ({error}); put it there with "
-            "mask.interp_like(ds, method='nearest') or mask.reindex_like(ds)"
+            "mask.reindex_like(ds, method='nearest')"
         ) from error
     extra = set(aligned.dims) - set(template.dims)
     if extra:

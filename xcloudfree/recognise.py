@@ -316,7 +316,11 @@ def _refuse_unknown(source: xr.Dataset | xr.DataArray) -> None:
         )
     dim = band_dim(source)
     have = source[dim].values if dim in source.coords else "no names at all"
+    names = "['VV', 'VH']" if str(source.name).lower() == "s1" else "['B01', 'B02', ...]"
+    told = source.attrs.get("long_name")  # where rioxarray puts the descriptions of a file's bands
+    if isinstance(told, (list, tuple)) and any(optical_band(n) or _polarisation(n) for n in told):
+        names = "list(array.long_name)"
     raise MissingBandError(
         f"no Sentinel-2 or Sentinel-1 band along {dim!r}, which has {have}; name the bands with "
-        f"array.assign_coords({dim}=['B01', 'B02', ...])"
+        f"array.assign_coords({dim}={names})"
     )
