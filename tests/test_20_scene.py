@@ -199,8 +199,11 @@ def test_integer_backscatter_needs_a_scale_which_is_applied():
     stored = ds.copy()
     for name in ("VV", "VH"):
         stored[name] = (ds[name] * 100).round().astype("int16").assign_attrs(units="dB")
-    with pytest.raises(UnitsError, match="integers without a declared scale; .*sar="):
-        read(stored).backscatter()
+    for scale in (None, 1.0):  # as rioxarray declares where a file does not
+        for name in ("VV", "VH"):
+            stored[name].attrs |= {} if scale is None else {"scale_factor": scale}
+        with pytest.raises(UnitsError, match="integers without a declared scale; .*sar="):
+            read(stored).backscatter()
     for name in ("VV", "VH"):
         stored[name].attrs["scale_factor"] = 0.01
     np.testing.assert_allclose(read(stored).backscatter(), read(ds).backscatter(), atol=0.0051)

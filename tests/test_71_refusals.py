@@ -104,6 +104,9 @@ REFUSED = {
         lambda ds: train.split_series(ds, before="soon"), "before='2025-07-01'"
     ),
     "a shape of one number": (lambda ds: xcf.datasets.simulate_scene(64), "shape=(1024, 1024)"),
+    "a seed in words": (
+        lambda ds: xcf.datasets.simulate_scene((8, 8), seed="one"), "simulate_scene(shape="
+    ),
     "more cloud than all": (
         lambda ds: xcf.datasets.simulate_scene((8, 8), cover=3), "simulate_scene(shape="
     ),

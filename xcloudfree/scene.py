@@ -176,7 +176,8 @@ class Scene:
                 'declare it with ds.cloudfree.calibrate(sar="dB") or calibrate(sar="linear")'
             )
         scale, offset = (self.sar.attribute(key) for key in ("scale_factor", "add_offset"))
-        if scale is None and any(np.issubdtype(a.dtype, np.integer) for a in self.sar.arrays):
+        integer = any(np.issubdtype(a.dtype, np.integer) for a in self.sar.arrays)
+        if integer and scale in (None, 1):
             raise UnitsError(
                 f"{listed(self.sar.names)} are integers without a declared scale; apply it, for "
                 "example with ds.assign(VV=ds.VV * 1e-2, VH=ds.VH * 1e-2)"

@@ -223,7 +223,10 @@ def tidy(folder: Path, names: Sequence[str]) -> None:
     root["consolidated_metadata"]["metadata"] = {
         n: gathered[n] for n in dict.fromkeys([*names, *gathered]) if n in gathered
     }
-    (folder / "zarr.json").write_text(json.dumps(root, indent=2))
+    whole = folder / "zarr.json.partial"
+    whole.write_text(json.dumps(root, indent=2))
+    flush(whole)
+    whole.replace(folder / "zarr.json")  # complete at any time, also if the power goes
 
 
 def order_of(folder: Path) -> list[str]:
