@@ -68,3 +68,9 @@ def test_presets_clip_as_published():
         pytest.approx(2.5 / 32.5),
     ]
     assert PRESETS["uncrtaints"].sar(sar, ("VV", "VH")).ravel().tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize(("units", "middle"), [("dB", -1150.0), ("1", 250.0)])
+def test_digital_numbers_taken_for_backscatter_are_refused(units, middle):
+    with pytest.raises(UnitsError, match=r"dB, so these are digital numbers.*calibrate\("):
+        SarCalibration(units).decode(np.full((8, 8), middle, "float32"))

@@ -146,3 +146,13 @@ def test_scores_are_finite_numbers(bands, value):
 def test_dilation_is_in_whole_pixels(bands, dilate):
     with pytest.raises(CloudFreeError, match=r"mask\(dilate=3\)"):
         bands.cloudfree.mask(dilate=dilate)
+
+
+def test_a_mask_of_another_grid_is_refused_with_a_call_that_mends_it():
+    ds = make_bands()
+    coarse = ds.cloudfree.mask()[:, ::2, ::2]
+    with pytest.raises(GridError) as caught:
+        ds.cloudfree.mask(coarse)
+    call = str(caught.value).rpartition("with ")[2]
+    mended = eval(call, {"mask": coarse, "ds": ds})
+    assert ds.cloudfree.mask(mended).dtype == bool

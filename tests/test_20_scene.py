@@ -203,6 +203,31 @@ def test_linear_power_reads_as_decibel():
     np.testing.assert_allclose(scene.backscatter(["VV"]).values[:, 0], ds.VV.values, atol=1e-4)
 
 
+def test_integer_backscatter_needs_a_scale_which_is_applied():
+    ds = make_bands()
+    stored = ds.copy()
+    for name in ("VV", "VH"):
+        stored[name] = (ds[name] * 100).round().astype("int16").assign_attrs(units="dB")
+    for scale in (None, 1.0):  # as rioxarray declares where a file does not
+        for name in ("VV", "VH"):
+            stored[name].attrs |= {} if scale is None else {"scale_factor": scale}
+        with pytest.raises(UnitsError, match="integers without a declared scale; .*sar="):
+            read(stored).backscatter()
+    for name in ("VV", "VH"):
+        stored[name].attrs["scale_factor"] = 0.01
+    np.testing.assert_allclose(read(stored).backscatter(), read(ds).backscatter(), atol=0.0051)
+
+
+@pytest.mark.parametrize("nodata", [float("nan"), -9999, 70000])
+def test_integers_cannot_hold_some_declared_no_data_so_it_is_zero(nodata):
+    ds = make_bands(dtype="uint16")
+    ds.B02[0, :3] = 0
+    for name in S2_BANDS:
+        ds[name].attrs["nodata"] = nodata
+    assert read(ds).calibration().nodata == 0
+    assert np.isnan(read(ds).reflectance(["B02"])[0, 0, :3]).all()
+
+
 def test_quantity_is_read_from_names():
     ds = make_bands().rename(VV="gamma0_vv", VH="gamma0_vh")
     for name in ("gamma0_vv", "gamma0_vh"):

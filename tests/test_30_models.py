@@ -1,7 +1,9 @@
 """Networks, specifications and files."""
 
+import gc
 import json
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -170,6 +172,17 @@ def test_a_saved_model_comes_back(tmp_path):
     assert again.digest == model.digest
     assert sorted(p.name for p in tmp_path.iterdir()) == ["mine.safetensors"]
     assert xcf.models.load(str(path)).digest == model.digest
+
+
+def test_no_file_stays_open(tmp_path):
+    path = xcf.models.create("carf-tiny").save(tmp_path / "m.safetensors")
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        xcf.models.load(path)
+        with pytest.raises(WeightsError):
+            xcf.models.convert(path, "glfcr")
+        gc.collect()
+    assert not [w for w in seen if issubclass(w.category, ResourceWarning)]
 
 
 def test_loading_leaves_the_random_numbers_of_torch_alone(tmp_path):

@@ -361,6 +361,17 @@ def test_wrong_units_are_noticed_when_the_values_are_seen():
         lazy.compute()
 
 
+@pytest.mark.parametrize("cover", ["cloudy", "clear"])
+def test_decibels_declared_as_power_are_no_gap_of_the_radar(cover):
+    ds = make_bands()
+    if cover == "clear":
+        ds = ds.assign({name: ds[name] * 0 + 0.01 for name in S2_BANDS})
+        ds = ds.assign({name: ds[name].assign_attrs(processing_level="TOA") for name in S2_BANDS})
+    wrong = ds.cloudfree.calibrate(sar="linear")
+    with pytest.raises(UnitsError, match=r'calibrate\(sar="dB"\)'):
+        wrong.cloudfree.reconstruct(model=random_model("carf-tiny"))
+
+
 def test_warnings_say_what_the_weights_are():
     ds = make_bands()
     with pytest.warns(UntrainedWarning, match="not fitted"):

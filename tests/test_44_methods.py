@@ -216,3 +216,8 @@ def test_what_is_visible_helps_whether_or_not_it_is_wanted(series):
     known = [method.conclude(method.measure(few, [], core), [])]
     one, other = (method.predict(s, known).mean[2][:, hidden[2]] for s in (few, all_))
     np.testing.assert_array_equal(one, other)
+
+
+def test_a_scene_without_pixels_comes_back_empty():
+    ds = make_bands().isel(time=0, y=slice(0))
+    assert ds.cloudfree.reconstruct(model="idw").B02.shape == (0, 38)

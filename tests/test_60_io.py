@@ -626,3 +626,46 @@ def test_cog_refusals(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no-data"):
         to_cog(clash, tmp_path / "out.tif")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_variables_stay_in_their_order_for_every_reader(tmp_path: Path) -> None:
+    ds = scene()
+    back = to_zarr(ds, tmp_path / "out.zarr", progress=False)
+    order = list(ds.data_vars)
+    assert order != sorted(order)
+    assert list(back.data_vars) == list(open_zarr(tmp_path / "out.zarr").data_vars) == order
+    assert list(xr.open_zarr(tmp_path / "out.zarr").data_vars) == order
+
+
+@pytest.mark.parametrize("nodata", [float("nan"), -9999, 70000])
+def test_no_data_that_integers_cannot_hold_stops_no_write(tmp_path: Path, nodata: float) -> None:
+    ds = scene().isel(time=0)[["B02"]]
+    ds = ds.rename(B02="height")
+    ds.height.attrs["nodata"] = nodata
+    assert "_FillValue" not in to_zarr(ds, tmp_path / "out.zarr", progress=False).height.encoding
+    (file,) = to_cog(ds, tmp_path / "out.tif", progress=False)
+    with rasterio.open(file) as opened:
+        assert opened.nodata is None
+
+
+@pytest.mark.parametrize("form", ["bands", "stacked", "array"])
+def test_other_readers_learn_that_0_of_undeclared_reflectance_is_no_data(
+    tmp_path: Path, form: str
+) -> None:
+    ds = make_bands(1, dtype="uint16").isel(time=0, drop=True)
+    for name in S2_BANDS:
+        ds[name][:3] = 0
+        del ds[name].attrs["nodata"]
+    obj: Any = ds[["B02", "B03"]]
+    if form != "bands":
+        obj = obj.to_dataarray("band").assign_attrs(ds.B02.attrs).rename("s2")
+    if form == "stacked":
+        obj = obj.to_dataset()
+    back = to_zarr(obj, tmp_path / "out.zarr", progress=False)
+    assert "nodata" not in (back if form == "array" else next(iter(back.values()))).attrs
+    (other,) = list(xr.open_zarr(tmp_path / "out.zarr").values())[:1]
+    assert other[..., :3, :].isnull().all()
+    assert other[..., 3:, :].notnull().all()
+    (file,) = to_cog(obj, tmp_path / "out.tif", progress=False)
+    with rasterio.open(file) as opened:
+        assert opened.nodata == 0

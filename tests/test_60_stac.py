@@ -248,6 +248,7 @@ def test_every_kind_of_catalog(catalog, items, tmp_path):
         pystac.ItemCollection(items),
         [item.to_dict(transform_hrefs=False) for item in items],
         pystac.Catalog.from_file(str(tmp_path / "catalog.json")),
+        pystac.Catalog.from_file(catalog.url),  # the front page of an API, read as a file
     ]
     for kind in kinds:
         named = {"collections": TOA} if isinstance(kind, pystac.Catalog) else {}

@@ -2,6 +2,7 @@
 
 import inspect
 import pickle
+import re
 import subprocess
 import sys
 from operator import attrgetter
@@ -14,6 +15,7 @@ from click.testing import CliRunner
 import xcloudfree as xcf
 from tests.conftest import make_bands
 from xcloudfree import masks, plot, radiometry, reconstruct, weights
+from xcloudfree.accessor import CloudFreeAccessor
 from xcloudfree.cli import main
 
 PAIRS = {
@@ -97,3 +99,12 @@ def test_a_dataset_and_its_reconstruction_still_pickle_after_they_were_shown() -
         again = pickle.loads(pickle.dumps(obj))
         xr.testing.assert_identical(again, obj)
         assert repr(again.cloudfree) == repr(obj.cloudfree)
+
+
+def test_help_on_a_method_tells_every_parameter_and_its_own_example():
+    text = inspect.getdoc(CloudFreeAccessor.reconstruct) or ""
+    for name in list(inspect.signature(CloudFreeAccessor.reconstruct).parameters)[1:]:
+        assert re.search(rf"^{name}( :|,)", text, re.MULTILINE), name
+    assert "obj :" not in text
+    assert text.count("Examples\n-----") == 1
+    assert "ds.cloudfree.reconstruct(" in text

@@ -226,3 +226,12 @@ def test_versions_name_what_is_installed_and_how_to_get_the_rest() -> None:
     assert f"xarray          {xr.__version__}" in text
     if "omnicloudmask   not" in text:
         assert "pip install 'xcloudfree[masks]'" in text
+
+
+def test_digital_numbers_have_no_cloud_share_and_patches_a_plural() -> None:
+    ds = make_bands().rename(time="patch")
+    assert "2 patches" in repr(ds.cloudfree)
+    assert "patchs" not in repr(ds.cloudfree)
+    numbers = ds.assign({b: ds[b] * 1e4 for b in ds.data_vars if b not in ("VV", "VH")})
+    assert "clouds" in repr(ds.cloudfree)
+    assert "clouds" not in repr(numbers.cloudfree)

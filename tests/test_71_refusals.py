@@ -30,6 +30,37 @@ REFUSED = {
     "a threshold in words": (
         lambda ds: ds.cloudfree.mask(threshold="a"), "mask(threshold=0.2)"
     ),
+    "a threshold that is no number": (
+        lambda ds: ds.cloudfree.mask(threshold=float("nan")), "mask(threshold=0.2)"
+    ),
+    "a scale without end": (
+        lambda ds: ds.cloudfree.calibrate(scale=float("inf")), "calibrate(scale=1e-4, offset=-0.1)"
+    ),
+    "an offset that is no number": (
+        lambda ds: ds.cloudfree.calibrate(scale=1e-4, offset=float("nan")), "offset=-0.1)"
+    ),
+    "a mask by name to judge with": (
+        lambda ds: xcf.evaluate(ds, ds, mask="score"), "mask=observed.cloudfree.mask('score'))"
+    ),
+    "bands that are no numbers": (
+        lambda ds: ds.astype(str).cloudfree.mask(), "ds['B01'].astype('float32')"
+    ),
+    "one row without its dimension": (
+        lambda ds: ds.isel(time=0, x=0).cloudfree.mask(), "ds.isel(y=slice(0, 1))"
+    ),
+    "nothing at all": (lambda ds: xr.Dataset().cloudfree.mask(), "xr.Dataset({'B02': "),
+    "backscatter without names": (
+        lambda ds: xr.Dataset({"s1": ds[["VV", "VH"]].to_dataarray("pol").drop_vars("pol")})
+        .cloudfree.mask(), "array.assign_coords(pol=['VV', 'VH'])"
+    ),
+    "bands as rioxarray names them": (
+        lambda ds: ds[["B02", "B03"]].to_dataarray("band").assign_coords(band=[1, 2])
+        .assign_attrs(long_name=("B02", "B03")).cloudfree.mask(),
+        "array.assign_coords(band=list(array.long_name))",
+    ),
+    "one band alone": (
+        lambda ds: ds.B02.cloudfree.mask(), "xr.Dataset({'B02': array, ...})"
+    ),
     "a weight in words": (lambda ds: ds.cloudfree.weights(alpha="a"), "weights(alpha=0.8)"),
     "a level by the name of the product": (
         lambda ds: ds.cloudfree.calibrate(level="L2A"), "calibrate(level='BOA') for Level-2A"
@@ -56,6 +87,12 @@ REFUSED = {
     "a path to fit on": (
         lambda ds: xcf.fit("a.zarr", "carf-tiny"), "fit(xcloudfree.io.open_zarr(path), ...)"
     ),
+    "a learning rate that is none": (
+        lambda ds: xcf.fit(ds, "carf-tiny", learning_rate=-1), "fit(..., learning_rate=2e-4)"
+    ),
+    "weights to be created": (
+        lambda ds: xcf.models.create("carf-small-demo"), "models.load('carf-small-demo')"
+    ),
     "no model to fit": (lambda ds: xcf.fit(ds, None), "xcloudfree.models.list()"),
     "a recipe that is a dict": (
         lambda ds: xcf.fit(ds, "carf-tiny", recipe={"average": 0.9}), "recipe=Recipe(average=0.99)"
@@ -67,6 +104,9 @@ REFUSED = {
         lambda ds: train.split_series(ds, before="soon"), "before='2025-07-01'"
     ),
     "a shape of one number": (lambda ds: xcf.datasets.simulate_scene(64), "shape=(1024, 1024)"),
+    "a seed in words": (
+        lambda ds: xcf.datasets.simulate_scene((8, 8), seed="one"), "simulate_scene(shape="
+    ),
     "more cloud than all": (
         lambda ds: xcf.datasets.simulate_scene((8, 8), cover=3), "simulate_scene(shape="
     ),

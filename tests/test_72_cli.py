@@ -149,6 +149,14 @@ def test_units_are_asked_for_and_never_guessed(tmp_path: Path) -> None:
     assert call("mask", path, tmp_path / "m.tif", "--method", "l2a", *words).exit_code == 0
 
 
+def test_a_file_without_a_place_is_told_in_words_of_the_command_line(tmp_path: Path) -> None:
+    ds = make_bands(1).drop_vars(["spatial_ref", "y", "x"]).isel(time=0, drop=True)
+    xcf.io.to_zarr(ds, tmp_path / "nowhere.zarr", progress=False)
+    said = refused("mask", tmp_path / "nowhere.zarr", tmp_path / "m.tif")
+    assert "with the ending .zarr" in said
+    assert "ds.rio" not in said
+
+
 def test_files_of_two_grids_are_refused(tmp_path: Path) -> None:
     ds = make_bands(1)
     one = geotiff(tmp_path / "one.tif", ds, ["B02", "B03"])
@@ -199,6 +207,21 @@ def test_dry_run_tells_blocks_reading_memory_and_size(store: Path, tmp_path: Pat
     assert "needs no weights" in plain.output
     masked = call("mask", store, tmp_path / "o.zarr", "--dry-run", "--method", "scl")
     assert "scl: needs SCL" in masked.output
+
+
+def test_a_dry_run_is_refused_where_the_run_would_be(store: Path, tmp_path: Path) -> None:
+    ds = xcf.io.open_zarr(store)
+    for name in ("VV", "VH"):
+        del ds[name].attrs["units"]
+    xcf.io.to_zarr(ds, tmp_path / "bare.zarr", progress=False)
+    said = refused("reconstruct", tmp_path / "bare.zarr", tmp_path / "o.zarr", "--dry-run")
+    assert said.endswith("declare it with --sar dB or --sar linear")
+    told = call(
+        "reconstruct", tmp_path / "bare.zarr", tmp_path / "o.zarr", "--dry-run", "--model", "median"
+    )
+    assert "--sar dB or --sar linear" in told.output
+    said = refused("reconstruct", store, tmp_path / "o.zarr", "--device", "cuda:99", "--dry-run")
+    assert said.endswith("call --device cpu")
 
 
 def test_warnings_are_one_line(store: Path, tmp_path: Path) -> None:

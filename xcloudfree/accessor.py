@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import xarray as xr
 
+from xcloudfree import context as temporal
 from xcloudfree import masks, radiometry
 from xcloudfree import reconstruct as reconstruction
 from xcloudfree import weights as cloud_weights
+from xcloudfree.documented import documented_by
 from xcloudfree.occlusion import Mask
 from xcloudfree.shadows import Shadow
 
@@ -48,6 +50,7 @@ class CloudFreeAccessor:
 
         return describe.html(self._obj)
 
+    @documented_by(radiometry.calibrate)
     def calibrate(
         self,
         *,
@@ -78,6 +81,7 @@ class CloudFreeAccessor:
             quantity=quantity,
         )
 
+    @documented_by(masks.score)
     def score(self) -> xr.DataArray:
         """Cloud score S_c of eq. 13, see :func:`xcloudfree.masks.score`.
 
@@ -90,6 +94,7 @@ class CloudFreeAccessor:
         """
         return masks.score(self._obj)
 
+    @documented_by(masks.mask)
     def mask(
         self,
         method: Mask = "score",
@@ -112,6 +117,7 @@ class CloudFreeAccessor:
             self._obj, method, threshold=threshold, dilate=dilate, shadow=shadow, haze=haze
         )
 
+    @documented_by(temporal.context)
     def context(
         self,
         *,
@@ -129,10 +135,9 @@ class CloudFreeAccessor:
         >>> ds.cloudfree.context().before_age.isel(time=1).max().item()
         5.0
         """
-        from xcloudfree import context as temporal
-
         return temporal.context(self._obj, mask=mask, dilate=dilate, shadow=shadow, least=least)
 
+    @documented_by(cloud_weights.weights)
     def weights(
         self, *, alpha: float = 0.8, method: Mask = "score", dilate: int = 0
     ) -> xr.DataArray:
@@ -147,6 +152,7 @@ class CloudFreeAccessor:
         """
         return cloud_weights.weights(self._obj, alpha=alpha, method=method, dilate=dilate)
 
+    @documented_by(reconstruction.reconstruct)
     def reconstruct(
         self,
         *,

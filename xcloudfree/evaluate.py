@@ -243,6 +243,12 @@ def _cloudy(
         if "provenance" not in carried:
             return None
         mask = carried["provenance"] >= 2
+    if isinstance(mask, str) or callable(mask):
+        call = f"{mask!r}" if isinstance(mask, str) else "function"
+        raise DataError(
+            f"The mask is a {type(mask).__name__}, and of which image it is to be made is open: "
+            f"evaluate(..., mask=observed.cloudfree.mask({call}))."
+        )
     if not isinstance(mask, xr.DataArray):
         values = mask if hasattr(mask, "dask") else np.asarray(mask)
         dims = [d for d in image.dims if d != "band"]

@@ -137,5 +137,6 @@ def band_dim(array: xr.DataArray) -> str:
             return dim
     raise MissingBandError(
         f"{array.name!r} has dimensions {array.dims} and none of them is 'band'; "
-        "rename the one that holds the bands with array.rename({...: 'band'})"
+        "rename the one that holds the bands with array.rename({...: 'band'}), or put arrays of "
+        "one band each into a Dataset with xr.Dataset({'B02': array, ...})"
     )

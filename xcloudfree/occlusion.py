@@ -88,8 +88,8 @@ def plan_mask(
 
 
 def _is_score(value: Any) -> bool:
-    number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-    return number and bool(np.isfinite(value))
+    kinds = (int, float, np.integer, np.floating)
+    return isinstance(value, kinds) and not isinstance(value, bool) and bool(np.isfinite(value))
 
 
 def _plan_cloud(scene: Scene, method: Mask, threshold: float | None, dilation: int) -> MaskPlan:
@@ -183,7 +183,7 @@ def _given(scene: Scene, array: Any) -> xr.DataArray:
     except ValueError as error:
         raise GridError(
             f"the mask is not on the grid of the scene ({error}); put it there with "
-            "mask.interp_like(ds, method='nearest') or mask.reindex_like(ds)"
+            "mask.reindex_like(ds, method='nearest')"
         ) from error
     extra = set(aligned.dims) - set(template.dims)
     if extra:

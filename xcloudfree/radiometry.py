@@ -73,12 +73,12 @@ def calibrate(
     _one_of("sar", sar, ("dB", "linear"))
     _one_of("quantity", quantity, ("sigma0", "gamma0", "beta0"))
     for name, number in (("scale", scale), ("nodata", nodata)):
-        if number is not None and not _is_number(number):
+        good = _is_number if name == "nodata" else _is_finite
+        if number is not None and not good(number):
             raise UnitsError(f"{name} is {number!r}; call calibrate({name}={_USUAL[name]})")
     if scale is not None and not 0 < scale < np.inf:
         raise UnitsError(f"scale is {scale!r}; call calibrate(scale=1e-4, offset=...)")
-    single = offset is not None and np.ndim(offset) == 0
-    if isinstance(offset, (str, bool)) or (single and not np.isfinite(float(offset))):  # type: ignore[arg-type]
+    if np.ndim(offset) == 0 and offset is not None and not _is_finite(offset):  # type: ignore[arg-type]
         raise UnitsError(f"offset is {offset!r}; call calibrate(scale=1e-4, offset=-0.1)")
     scene = read(obj)
     dated = offset is not None and np.ndim(offset) > 0
@@ -169,3 +169,8 @@ def _one_of(name: str, value: str | None, known: tuple[str, ...]) -> None:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+
+
+def _is_finite(value: Any) -> bool:
+    number = value.item() if isinstance(value, (xr.DataArray, np.ndarray)) else value
+    return _is_number(number) and bool(np.isfinite(number))

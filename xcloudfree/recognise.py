@@ -15,7 +15,7 @@ from xcloudfree.bands import (
     optical_band,
     sar_band,
 )
-from xcloudfree.exceptions import CloudFreeError, GridError, MissingBandError
+from xcloudfree.exceptions import CloudFreeError, GridError, MissingBandError, UnitsError
 from xcloudfree.layer import Layer, band_dim
 from xcloudfree.scene import Scene, listed
 
@@ -78,6 +78,13 @@ def _assemble(
     if layer is None:
         _refuse_unknown(source)
     assert layer is not None
+    for array in (*layer.arrays, *(() if sar is None else sar.arrays)):
+        if array.dtype.kind not in "iuf":
+            call = "array" if isinstance(source, xr.DataArray) else f"ds[{array.name!r}]"
+            raise UnitsError(
+                f"{array.name!r} holds {array.dtype}, neither integers nor floating-point numbers; "
+                f"convert it with {call}.astype('float32')"
+            )
     spatial = _spatial(layer.arrays[0])
     for array in layer.arrays:
         if not set(spatial) <= set(array.dims):
@@ -292,13 +299,28 @@ def coordinate_system(source: xr.Dataset | xr.DataArray, array: xr.DataArray) ->
 
 def _refuse_unknown(source: xr.Dataset | xr.DataArray) -> None:
     if isinstance(source, xr.Dataset):
+        flat = [v for v in source.data_vars if source[v].ndim < 2]
+        if any(optical_band(v) or _polarisation(v) for v in flat):
+            raise GridError(
+                f"{flat[0]!r} has dimensions {source[flat[0]].dims} and an image has rows and "
+                "columns; keep both with ds.isel(y=slice(0, 1)) or ds.expand_dims('y')"
+            )
+        if not source.data_vars:
+            raise MissingBandError(
+                "the Dataset has no variables; put bands into it with "
+                "xr.Dataset({'B02': (('y', 'x'), array), ...})"
+            )
         raise MissingBandError(
             f"no Sentinel-2 or Sentinel-1 band among the variables {listed(source.data_vars)}; "
             "name them B01 ... B12, VV, VH with ds.rename({...: 'B02'})"
         )
     dim = band_dim(source)
     have = source[dim].values if dim in source.coords else "no names at all"
+    names = "['VV', 'VH']" if str(source.name).lower() == "s1" else "['B01', 'B02', ...]"
+    told = source.attrs.get("long_name")  # where rioxarray puts the descriptions of a file's bands
+    if isinstance(told, (list, tuple)) and any(optical_band(n) or _polarisation(n) for n in told):
+        names = "list(array.long_name)"
     raise MissingBandError(
         f"no Sentinel-2 or Sentinel-1 band along {dim!r}, which has {have}; name the bands with "
-        f"array.assign_coords({dim}=['B01', 'B02', ...])"
+        f"array.assign_coords({dim}={names})"
     )

@@ -101,6 +101,7 @@ class Reconstruction:
         filled = provenance == Provenance.RECONSTRUCTED
         if not filled.any():
             self.calibration.decode(inner[:, ::4, ::4])  # refuses values of another unit
+            self.sar_calibration.decode(backscatter[:, *core][:, ::4, ::4])
             return _Block(inner, provenance, filled)
 
         reflectance, sar = self._physical(stored, backscatter)

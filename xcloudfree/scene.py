@@ -11,7 +11,7 @@ import xarray as xr
 
 from xcloudfree.bands import sar_band
 from xcloudfree.exceptions import MissingBandError, UnitsError
-from xcloudfree.kernels.radiometry import Calibration, SarCalibration
+from xcloudfree.kernels.radiometry import Calibration, SarCalibration, holds
 from xcloudfree.layer import Layer, band_dim
 from xcloudfree.restore import restored
 
@@ -145,12 +145,13 @@ class Scene:
         nodata = self.optical.attribute("nodata")
         if nodata is None:
             nodata = self.optical.attribute("_FillValue")
-        integer = any(np.issubdtype(a.dtype, np.integer) for a in self.optical.arrays)
+        arrays = self.optical.arrays
+        integer = any(np.issubdtype(a.dtype, np.integer) for a in arrays)
         if integer and scale in (None, 1):
             self._refuse_integers()
         if not integer and any("scale_factor" in a.encoding for a in self.optical.arrays):
             nodata = None  # decoded on reading: the declared number was a stored one
-        if integer and nodata is None:
+        if integer and (nodata is None or not _held(nodata, arrays)):
             nodata = 0  # the no-data value of every Sentinel-2 product
         return Calibration(float(1 if scale is None else scale), float(offset or 0), nodata)
 
@@ -160,7 +161,7 @@ class Scene:
         Raises
         ------
         UnitsError
-            If the unit of the backscatter is not declared.
+            If the unit of the backscatter, or the scale of integers, is not declared.
         """
         assert self.sar is not None
         units = self.sar.attribute("units")
@@ -174,8 +175,20 @@ class Scene:
                 f"{'not declared' if units is None else repr(units)}, so they may be dB or power; "
                 'declare it with ds.cloudfree.calibrate(sar="dB") or calibrate(sar="linear")'
             )
+        scale, offset = (self.sar.attribute(key) for key in ("scale_factor", "add_offset"))
+        integer = any(np.issubdtype(a.dtype, np.integer) for a in self.sar.arrays)
+        if integer and scale in (None, 1):
+            raise UnitsError(
+                f"{listed(self.sar.names)} are integers without a declared scale; apply it, for "
+                "example with ds.assign(VV=ds.VV * 1e-2, VH=ds.VH * 1e-2)"
+                '.cloudfree.calibrate(sar="dB")'
+            )
         nodata = self.sar.attribute("nodata")
-        return SarCalibration(units, self.sar.attribute("_FillValue") if nodata is None else nodata)
+        if nodata is None:
+            nodata = self.sar.attribute("_FillValue")
+        return SarCalibration(
+            units, nodata, float(1 if scale is None else scale), float(offset or 0)
+        )
 
     def reflectance(self, names: Sequence[str] | None = None) -> xr.DataArray:
         """Reflectance (*lead, band, y, x), float32, lazy where the input is."""
@@ -226,6 +239,11 @@ class Scene:
             "offset -0.1 from processing baseline 04.00 on and 0 before, unless the provider has "
             f"applied it; declare it with ds.cloudfree.calibrate({hint})"
         )
+
+
+def _held(nodata: float, arrays: Sequence[xr.DataArray]) -> bool:
+    kinds = {a.dtype for a in arrays if np.issubdtype(a.dtype, np.integer)}
+    return all(holds(kind, nodata) for kind in kinds)
 
 
 def _apply(array: xr.DataArray, function: Callable[[Any], Any]) -> xr.DataArray:

@@ -12,11 +12,13 @@ import click
 from xcloudfree.exceptions import CloudFreeError
 from xcloudfree.spelling import did_you_mean
 
-_LISTS = {
+_CALLS = {
+    "declare it: ds = ds.rio.write_crs('EPSG:32631')": "name the output with the ending .zarr, or "
+    "give the input one, for example with `gdal_edit.py -a_srs EPSG:32631 FILE`",
     "xcloudfree.models.list() and xcloudfree.methods.names()": "`xcloudfree models list --methods`",
     "xcloudfree.models.list()": "`xcloudfree models list`",
 }
-"""Calls that list names, in the words of the command line."""
+"""Calls that have no option of their own, in the words of the command line."""
 
 
 class Group(click.Group):
@@ -83,17 +85,25 @@ def as_options(text: str) -> str:
     --------
     >>> as_options("declare it with ds.cloudfree.calibrate(scale=1e-4, offset=-0.1)")
     'declare it with --scale 1e-4 --offset -0.1'
+    >>> as_options('call reconstruct(model="uncrtaints", uncertainty=True)')
+    'call --model uncrtaints --uncertainty'
     >>> as_options("see the names in xcloudfree.models.list()")
     'see the names in `xcloudfree models list`'
     """
-    for call, command in _LISTS.items():
+    for call, command in _CALLS.items():
         text = text.replace(call, command)
 
     def spoken(call: re.Match[str]) -> str:
         pairs = (pair.partition("=") for pair in call[1].split(","))
-        return " ".join(f"--{k.strip()} {v.strip(chr(39) + chr(34) + ' ')}" for k, _, v in pairs)
+        return " ".join(_option(key.strip(), value.strip("'\" ")) for key, _, value in pairs)
 
-    return re.sub(r"(?:ds\.cloudfree\.)?calibrate\(([^()]+)\)", spoken, text)
+    calls = r"(?:ds\.cloudfree\.)?(?:calibrate|reconstruct|mask)"
+    return re.sub(calls + r"\((\w+=[^(),]+(?:, *\w+=[^(),]+)*)\)", spoken, text)
+
+
+def _option(name: str, value: str) -> str:
+    flags = {"True": f"--{name}", "False": f"--no-{name}"}
+    return flags.get(value, f"--{name} {value}")
 
 
 def examples(*lines: str) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from xcloudfree import describe
+from xcloudfree.cli.group import as_options
 from xcloudfree.describe.reading import reading_factor
 from xcloudfree.fitness import check_fitness
 from xcloudfree.kernels.windows import Halo
@@ -56,7 +57,9 @@ def plan_text(
     side = max(chunks[0]), max(chunks[1])
     told = describe.page(obj)
     lines = [f"scene       {told.title}"]
-    lines += [f"{row.label:<12}{row.value}; {row.call}" for row in told.rows if row.call]
+    lines += [
+        f"{row.label:<12}{row.value}; {as_options(row.call)}" for row in told.rows if row.call
+    ]
     shape = f"{side[0]} x {side[1]} px"
     lines.append(f"blocks      {blocks} of {shape}, one task each")
     margin = plan_mask(scene, mask, None, dilate, shadow=shadow).reach + EDGE

@@ -78,9 +78,6 @@ def reconstruct_command(
             f"--encoding is for Zarr and {out} is a GeoTIFF; name OUT .zarr, or leave it out"
         )
     opened = open_scene(scene, SceneWords.taken(said))
-    if dry_run:
-        click.echo(plan_text(opened, model, out, mask=mask, dilate=dilate, shadow=shadow))
-        return
     result = opened.cloudfree.reconstruct(
         model=model,
         mask=mask,
@@ -90,7 +87,10 @@ def reconstruct_command(
         uncertainty=uncertainty,
         precision=precision,
         device=device,
-    )
+    )  # lazy: what the data or the model lacks is refused before a dry run tells what it costs
+    if dry_run:
+        click.echo(plan_text(opened, model, out, mask=mask, dilate=dilate, shadow=shadow))
+        return
     if isinstance(result, xr.DataArray):
         result = result.to_dataset(name=str(result.name or "data")).reset_coords("provenance")
     write(result, out, progress=not quiet, encoding=encoding)

@@ -203,6 +203,8 @@ def _simulate(
         raise DataError(f"shape={shape} must be rows and columns, at least 1; for example {_CALL}")
     if level not in ("TOA", "BOA"):
         raise DataError(f"level={level!r} is neither 'TOA' nor 'BOA'; leave it out: {_CALL}")
+    if not isinstance(seed, (int, np.integer)):
+        raise DataError(f"seed={seed!r} must be a whole number, at least 0; for example {_CALL}")
     times = _times(dates)
     covers = np.atleast_1d(np.asarray(cover, float))
     shares = (covers >= 0) & (covers <= 1)

@@ -19,6 +19,8 @@ from xcloudfree.kernels.mask import METHODS
 from xcloudfree.recognise import coordinate_system
 from xcloudfree.scene import Scene
 
+_WORDS = {"time": ("date", "dates"), "patch": ("patch", "patches")}
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -125,8 +127,11 @@ def _backscatter(scene: Scene) -> Finding:
     if scene.sar is None:
         call = "add VV and VH on this grid: ds.assign(VV=..., VH=...)"
         return Finding("backscatter", "none", call)
-    units = scene.sar_calibration().units
-    unit = "dB" if units == "dB" else "linear power"
+    rule = scene.sar_calibration()
+    looked = sample(scene.sar.arrays[0])
+    if looked is not None:
+        rule.decode(looked)  # refuses numbers of another unit
+    unit = "dB" if rule.units == "dB" else "linear power"
     names = " ".join(scene.sar.names)
     if scene.quantity is None:
         call = 'ds.cloudfree.calibrate(quantity="sigma0") or "gamma0"'
@@ -164,12 +169,16 @@ def _is_geographic(system: str | None) -> bool:
     return bool(CRS.from_user_input(system).is_geographic)
 
 
+def counted(size: int, dim: str) -> str:
+    """How many images there are along a dimension, in words: ``"1 date"``."""
+    return f"{size} {_WORDS.get(dim, (dim, dim))[size != 1]}"
+
+
 def _dates(scene: Scene) -> Finding:
     parts = []
     for dim in scene.lead:
         size, coordinate = scene.source.sizes[dim], scene.source.coords.get(dim)
-        name = {"time": "date"}.get(str(dim), str(dim))
-        text = f"{size} {name}{'s' if size != 1 else ''}"
+        text = counted(size, str(dim))
         if coordinate is not None and coordinate.dtype.kind == "M" and size:
             first, last = (
                 np.datetime_as_string(pick(coordinate.values), "D") for pick in (np.min, np.max)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from xcloudfree.describe.findings import Finding, findings, refusal
+from xcloudfree.describe.findings import Finding, counted, findings, refusal
 from xcloudfree.describe.reading import DEFAULT_MODEL
 from xcloudfree.describe.suitability import Verdict, judge_masks, judge_methods, judge_models
 from xcloudfree.exceptions import CloudFreeError
@@ -18,8 +18,6 @@ WELL_KNOWN = ("area-regression", "whittaker", "linear-time", "kriging", "idw")
 
 BEHIND_CLEAR = ("carf-small-l2a-demo", "carf-small-l2a-10-demo")
 """Shipped networks that are behind what the clear pixels around say, by their cards."""
-
-_WORDS = {"time": ("date", "dates"), "patch": ("patch", "patches")}
 
 
 @dataclass(frozen=True)
@@ -80,15 +78,11 @@ def _safe(judge: Callable[[Scene], list[Verdict]], scene: Scene) -> list[Verdict
 
 
 def _title(scene: Scene) -> str:
-    sizes = [_counted(scene.source.sizes[dim], str(dim)) for dim in scene.lead]
+    sizes = [counted(scene.source.sizes[dim], str(dim)) for dim in scene.lead]
     bands = 0 if scene.optical is None else len(scene.optical.names)
     parts = [f"{bands} optical band{'s' if bands != 1 else ''}"]
     parts += [" ".join(scene.sar.names)] if scene.sar else []
     return ", ".join([*parts, *sizes, f"{scene.shape[0]} x {scene.shape[1]} px"])
-
-
-def _counted(size: int, dim: str) -> str:
-    return f"{size} {_WORDS.get(dim, (dim, dim))[size != 1]}"
 
 
 def _calls(

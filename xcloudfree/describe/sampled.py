@@ -46,6 +46,8 @@ def cloud_shares(scene: Scene, name: str) -> NDArray[np.float64] | None:
         values = sample(array)
         if values is None:
             return None
+        if band == "B02":
+            rule.decode(values)  # refuses numbers of another unit
         planes[band] = values.reshape(-1, *values.shape[-2:])
     images = (dict(zip(planes, image, strict=True)) for image in zip(*planes.values(), strict=True))
     return np.array([method.kernel(image, rule, method.threshold).mean() for image in images])

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from xcloudfree.exceptions import CloudFreeError, DataError
 from xcloudfree.io.cells import BAND_DIMS
-from xcloudfree.io.nodata import declared_nodata
+from xcloudfree.io.nodata import nodata_of
 from xcloudfree.kernels.radiometry import Calibration
 from xcloudfree.recognise import read
 
@@ -82,7 +82,7 @@ def encode_reflectance(ds: xr.Dataset, encoding: Encoding) -> xr.Dataset:
 def _encoded(array: xr.DataArray, encoding: Encoding) -> xr.DataArray:
     scale = array.attrs.get("scale_factor", 1)
     offset = float(array.attrs.get("add_offset", 0))
-    rule = Calibration(float(scale), offset, declared_nodata(array))
+    rule = Calibration(float(scale), offset, nodata_of(array, [array.name]))
     function = _Encoder(str(array.name), rule, encoding)
     if array.chunks is None:
         data = function(array.values)

@@ -11,7 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xcloudfree.exceptions import DataError
-from xcloudfree.io.nodata import declared_nodata
+from xcloudfree.io.nodata import nodata_of
 
 _BLOCK: Final = 512
 _WINDOW_BYTES: Final = 128 << 20
@@ -99,8 +99,8 @@ def _windows(
         for left in range(0, columns, width):
             part = together.isel(y=slice(top, top + height), x=slice(left, left + width)).compute()
             planes = np.empty((len(bands), *part[["b0"]].sizes.values()), dtype)
-            for i, array in enumerate(bands.values()):
-                planes[i] = _cast(part[f"b{i}"].values, array, dtype)
+            for i, (name, array) in enumerate(bands.items()):
+                planes[i] = _cast(part[f"b{i}"].values, nodata_of(array, [name]), dtype)
             yield Window(left, top, planes.shape[2], planes.shape[1]), planes
 
 
@@ -122,8 +122,8 @@ def _size(bands: dict[str, xr.DataArray]) -> tuple[int, int]:
     return height, width * max(1, _WINDOW_BYTES // max(1, block))
 
 
-def _cast(values: NDArray[Any], array: xr.DataArray, dtype: np.dtype[Any]) -> NDArray[Any]:
-    out, nodata = values.astype(dtype), declared_nodata(array)
+def _cast(values: NDArray[Any], nodata: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
+    out = values.astype(dtype)
     if dtype.kind == "f" and nodata is not None:
         out[values == nodata] = np.nan
     return out
@@ -138,7 +138,7 @@ def _common_nodata(bands: dict[str, xr.DataArray], dtype: np.dtype[Any]) -> floa
     """No-data value of the file: NaN for floats, for integers what the bands agree on."""
     if dtype.kind == "f":
         return float("nan")
-    values = [declared_nodata(b) for b in bands.values() if "flag_values" not in b.attrs]
+    values = [nodata_of(b, [name]) for name, b in bands.items()]
     known = {int(v) for v in values if v is not None}
     if len(known) > 1:
         raise DataError(

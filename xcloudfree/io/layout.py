@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import warnings
 from collections.abc import Hashable, Mapping, Sequence
@@ -196,13 +197,17 @@ def refused(error: OSError, target: str) -> DataError:
     )
 
 
-def tidy(folder: Path) -> None:
+def tidy(folder: Path, names: Sequence[str]) -> None:
     """Remove what interrupted writes left beside the chunks, and gather the metadata in one file.
+
+    There the variables stand in the order of the object: that of a folder is any.
 
     Parameters
     ----------
     folder : Path
         Complete store.
+    names : sequence of str
+        Variables in their order.
     """
     import zarr
 
@@ -213,3 +218,19 @@ def tidy(folder: Path) -> None:
         warnings.filterwarnings("ignore", "Consolidated metadata")
         warnings.filterwarnings("ignore", "Object at .* is not recognized")  # the ledger
         zarr.consolidate_metadata(folder)
+    root = json.loads((folder / "zarr.json").read_text())
+    gathered = root["consolidated_metadata"]["metadata"]
+    root["consolidated_metadata"]["metadata"] = {
+        n: gathered[n] for n in dict.fromkeys([*names, *gathered]) if n in gathered
+    }
+    whole = folder / "zarr.json.partial"
+    whole.write_text(json.dumps(root, indent=2))
+    flush(whole)
+    whole.replace(folder / "zarr.json")  # complete at any time, also if the power goes
+
+
+def order_of(folder: Path) -> list[str]:
+    """Variables of a store in the order of the object that was written; empty if it tells none."""
+    file = folder / "zarr.json"
+    root = json.loads(file.read_text()) if file.is_file() else {}
+    return list((root.get("consolidated_metadata") or {}).get("metadata", {}))

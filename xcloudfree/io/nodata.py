@@ -1,39 +1,56 @@
-"""The number that means no data in an array as it stands."""
+"""Which stored number means no data, for readers that know no Sentinel-2."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from xcloudfree.bands import optical_band
+from xcloudfree.kernels.radiometry import holds
 
-def declared_nodata(array: xr.DataArray | xr.Variable) -> float | int | None:
-    """Number that an array declares to mean no data, by `nodata` or `_FillValue`.
+
+def nodata_of(array: xr.Variable | xr.DataArray, names: Iterable[Any]) -> float | int | None:
+    """Number that means no data in an array as it stands, declared or understood.
+
+    Declared it is by `nodata` or `_FillValue`. Integer reflectance without a declaration, or with
+    one that its type cannot hold, has 0, as when it is read
+    (:meth:`xcloudfree.scene.Scene.calibration`). Left untold, other readers would scale it to a
+    reflectance.
 
     Parameters
     ----------
-    array : DataArray or Variable
-        Of any type; nothing is computed.
+    array : Variable or DataArray
+        Of any type, with attributes and encoding; nothing is computed.
+    names : iterable
+        Of the array and of the bands in it.
 
     Returns
     -------
     float, int or None
-        None where none is declared, where it is NaN, which says so itself, where the type cannot
-        hold it, and for numbers that were decoded on reading: there it is a stored one.
+        None for flags and booleans, of which every one is a value; where the number is NaN, which
+        says so itself; and for numbers that were decoded on reading: there it is a stored one.
 
     Examples
     --------
-    >>> declared_nodata(xr.Variable("x", np.zeros(2, "float32"), {"nodata": -9999.0}))
+    >>> stored = xr.Variable("x", [0, 1500], {"scale_factor": 1e-4})
+    >>> nodata_of(stored, ["B02"]), nodata_of(stored, ["height"])
+    (0, None)
+    >>> nodata_of(xr.Variable("x", np.zeros(2, "float32"), {"nodata": -9999.0}), ["VV"])
     -9999.0
-    >>> print(declared_nodata(xr.Variable("x", np.zeros(2, "uint16"), {"nodata": -9999})))
-    None
     """
     kind = array.dtype.kind
-    number = array.attrs.get("nodata", array.attrs.get("_FillValue"))
-    if number is None and kind in "iu":
-        number = array.encoding.get("_FillValue")
-    if kind not in "iuf" or number is None or np.isnan(number):
+    if kind not in "iuf" or "flag_values" in array.attrs:
         return None
+    number = array.attrs.get("nodata", array.attrs.get("_FillValue"))
     if kind == "f":
-        return None if "scale_factor" in array.encoding else float(number)
-    limits = np.iinfo(array.dtype)
-    return int(number) if limits.min <= number <= limits.max and number == int(number) else None
+        if number is None or np.isnan(number) or "scale_factor" in array.encoding:
+            return None
+        return float(number)
+    number = array.encoding.get("_FillValue") if number is None else number
+    if number is not None and holds(array.dtype, number):
+        return int(number)
+    reflectance = "scale_factor" in array.attrs and any(optical_band(n) for n in names)
+    return 0 if reflectance else None

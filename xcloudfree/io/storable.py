@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xcloudfree.io.nodata import declared_nodata
+from xcloudfree.io.cells import BAND_DIMS
+from xcloudfree.io.nodata import nodata_of
 
 
 def storable(ds: xr.Dataset) -> xr.Dataset:
     """Copy without what Zarr cannot hold, and without the encoding of the file it came from.
 
-    `nodata` of integers becomes `_FillValue` too, so that every reader of CF knows it.
+    `nodata` of integers, 0 for reflectance that declares none, becomes `_FillValue` too, so that
+    every reader of CF knows it.
 
     Parameters
     ----------
@@ -59,8 +61,8 @@ def storable(ds: xr.Dataset) -> xr.Dataset:
         mapping = attrs.pop("grid_mapping", variable.encoding.get("grid_mapping"))
         if mapping in out.variables:
             encoding["grid_mapping"] = mapping
-        fill = declared_nodata(variable)
-        if kind in "iu" and fill is not None and "flag_values" not in attrs:  # each flag is a value
+        fill = nodata_of(variable, [name, *_bands(ds, name)])
+        if kind in "iu" and fill is not None:
             encoding["_FillValue"] = variable.dtype.type(fill)
         for key in ("_FillValue", "coordinates"):
             attrs.pop(key, None)
@@ -167,6 +169,12 @@ def restore(ds: xr.Dataset) -> xr.Dataset:
             text = np.array(variable.compute().values.tolist(), dtype=str)
             ds = _replace(ds, name, ds[name].copy(data=text.reshape(variable.shape)))
     return ds
+
+
+def _bands(ds: xr.Dataset, name: Hashable) -> list[Any]:
+    """Names along the band dimension of a variable."""
+    dims = [d for d in ds.variables[name].dims if d in BAND_DIMS and d in ds.coords]
+    return [label for dim in dims for label in ds[dim].values]
 
 
 def _replace(ds: xr.Dataset, name: Hashable, array: xr.DataArray) -> xr.Dataset:

@@ -16,7 +16,7 @@ from dask.utils import parse_bytes
 from xcloudfree.exceptions import DataError
 from xcloudfree.io.cells import Index, grid_of
 from xcloudfree.io.encoding import Encoding, encode_reflectance
-from xcloudfree.io.layout import BlockStore, is_image, tidy
+from xcloudfree.io.layout import BlockStore, is_image, order_of, tidy
 from xcloudfree.io.ledger import Ledger, identity
 from xcloudfree.io.lifecycle import (
     begin,
@@ -139,7 +139,7 @@ def to_zarr(
             ledger = begin(ds, partial, target, mine, chunks, anew=mode == "overwrite")
         _fill(ds, ledger, partial, target, most, progress)
         with disk(target):
-            tidy(partial)
+            tidy(partial, [str(name) for name in ds.variables])
             publish(partial, target)
     back = open_zarr(target)
     return back if not name else back[name].rename(getattr(obj, "name", None))
@@ -205,9 +205,11 @@ def _opened(target: Path) -> xr.Dataset:
         warnings.filterwarnings("ignore", "The specified chunks separate")  # of what is no image
         wide = xr.open_zarr(target, consolidated=False, mask_and_scale=False, chunks=blocks)
     coords = {name: wide[name].variable for name in images if name in wide.coords}
-    return opened.assign({n: wide[n].variable for n in images if n not in coords}).assign_coords(
-        coords
-    )
+    opened = opened.assign_coords(coords)
+    told = [name for name in order_of(target) if name in opened.data_vars]
+    names = dict.fromkeys([*told, *opened.data_vars])  # a folder has its files in any order
+    every = {n: (wide if n in images else opened).variables[n] for n in names}
+    return opened.drop_vars(list(names)).assign(every)
 
 
 def _fill(

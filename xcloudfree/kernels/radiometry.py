@@ -11,6 +11,30 @@ from numpy.typing import DTypeLike, NDArray
 from xcloudfree.exceptions import UnitsError
 
 _ENOUGH = 64  # valid values from which a value range says something
+_FAINTEST, _BRIGHTEST = -60.0, 20.0  # dB, beyond which no ground is on the whole
+
+
+def holds(dtype: np.dtype[Any], number: float) -> bool:
+    """Whether a number is one of an integer type.
+
+    Parameters
+    ----------
+    dtype : dtype
+        An integer type.
+    number : float
+        Such as a no-data value.
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> [holds(np.dtype("uint16"), n) for n in (0, -9999, 0.5, float("nan"))]
+    [True, False, False, False]
+    """
+    limits = np.iinfo(dtype)
+    return bool(limits.min <= number <= limits.max and number == int(number))
 
 
 @dataclass(frozen=True)
@@ -44,11 +68,7 @@ class Calibration:
 
     def integer_nodata(self, dtype: np.dtype[Any]) -> int:
         """No-data value of an integer type: the declared one if it fits, else Sentinel-2's 0."""
-        limits = np.iinfo(dtype)
-        declared = self.nodata
-        if declared is None or np.isnan(declared) or not limits.min <= declared <= limits.max:
-            return 0
-        return int(declared)
+        return 0 if self.nodata is None or not holds(dtype, self.nodata) else int(self.nodata)
 
     def valid(self, stored: NDArray[Any]) -> NDArray[np.bool_]:
         """Where there is a measurement; same shape as `stored`."""
@@ -120,19 +140,27 @@ class SarCalibration:
         Whether the numbers are decibels or linear power.
     nodata : float or None
         Stored number without a measurement; NaN always is, and so is linear power of 0 or less.
+    scale, offset : float
+        ``backscatter = stored * scale + offset``, in `units`.
 
     Examples
     --------
     >>> SarCalibration("1").decode(np.array([0.1, 0.01, 0.0])).round(3).tolist()
     [-10.0, -20.0, nan]
+    >>> SarCalibration("dB", scale=0.01).decode(np.array([-1050], "int16")).tolist()
+    [-10.5]
     """
 
     units: str
     nodata: float | None = None
+    scale: float = 1.0
+    offset: float = 0.0
 
     def valid(self, stored: NDArray[Any]) -> NDArray[np.bool_]:
         """Where there is a measurement; same shape as `stored`."""
-        good = np.isfinite(stored) if self.units == "dB" else np.isfinite(stored) & (stored > 0)
+        good = np.isfinite(stored)
+        if self.units != "dB":
+            good &= self._scaled(stored) > 0
         if self.nodata is not None and not np.isnan(self.nodata):
             good &= stored != self.nodata
         return np.asarray(good)
@@ -148,8 +176,10 @@ class SarCalibration:
         out = np.asarray(stored, np.float32).copy()
         if self.nodata is not None and not np.isnan(self.nodata):
             out[stored == self.nodata] = np.nan
+        out = self._scaled(out)
         sample = _sample(out)
         if self.units == "dB":
+            _check_backscatter(sample)
             if len(sample) >= _ENOUGH and np.mean(sample > 0) > 0.9:
                 raise UnitsError(
                     "backscatter is declared as dB, but hardly a value is negative, as of power; "
@@ -162,7 +192,24 @@ class SarCalibration:
                 'declare it with ds.cloudfree.calibrate(sar="dB")'
             )
         out[~(out > 0)] = np.nan
-        return np.asarray(10 * np.log10(out), np.float32)
+        out = np.asarray(10 * np.log10(out), np.float32)
+        _check_backscatter(_sample(out))
+        return out
+
+    def _scaled(self, stored: NDArray[Any]) -> NDArray[Any]:
+        if self.scale == 1.0 and self.offset == 0.0:
+            return stored
+        return stored * np.float32(self.scale) + np.float32(self.offset)
+
+
+def _check_backscatter(decibels: NDArray[np.float32]) -> None:
+    """What is far from any ground is digital numbers."""
+    if len(decibels) >= _ENOUGH and not _FAINTEST < (middle := np.median(decibels)) < _BRIGHTEST:
+        raise UnitsError(
+            f"the median of the backscatter would be {middle:.0f} dB, so these are digital numbers "
+            "or another unit is declared; calibrate them first, for example with "
+            'ds.assign(VV=ds.VV * scale, VH=ds.VH * scale).cloudfree.calibrate(sar="dB")'
+        )
 
 
 def _check_reflectance(values: NDArray[np.float32], rule: Calibration) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import repeat
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -124,9 +125,9 @@ class Reader:
         """A window (*lead, ...) as (series, time, ...)."""
         inner = window.shape[lead:]
         if self.time is None:
-            return window.reshape(1, -1, *inner)
+            return window.reshape(1, prod(window.shape[:lead]), *inner)
         moved = np.moveaxis(window, self.time, lead - 1)
-        return moved.reshape(-1, moved.shape[lead - 1], *inner)
+        return moved.reshape(prod(moved.shape[: lead - 1]), moved.shape[lead - 1], *inner)
 
     def join(self, results: Sequence[NDArray[Any]], head: tuple[int, ...]) -> NDArray[Any]:
         """What came of the series, (time, ...) each, with the leading dimensions `head`."""

@@ -229,6 +229,11 @@ def create(name: str = "carf-small", *, seed: int = 0, **options: Any) -> Model:
 
     key = ALIASES.get(name, name)
     if key not in VARIANTS and key not in registry.names("models"):
+        if key in _own():
+            raise ModelError(
+                f"{name!r} are fitted weights, and create() makes untrained networks; call "
+                f"xcloudfree.models.load({name!r})"
+            )
         raise ModelError(
             f"there is no model {name!r}{did_you_mean(name, list())}; "
             "see the names in xcloudfree.models.list()"

@@ -100,7 +100,8 @@ def _head(path: Path) -> bytes:
         raise WeightsError(f"{path} is a folder; call convert() with the file of weights in it")
     if not path.is_file():
         raise WeightsError(f"there is no file {path}; call convert() with the path of a checkpoint")
-    head = path.open("rb").read(64)
+    with path.open("rb") as file:
+        head = file.read(64)
     if not head:
         raise WeightsError(f"{path} is empty; download it again")
     for start, words in _NO_WEIGHTS.items():

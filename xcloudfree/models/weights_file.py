@@ -62,7 +62,8 @@ def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
             f"there is no file {path}; call xcloudfree.models.load() with a file that "
             "model.save(path) wrote, or with one of the names in xcloudfree.models.list()"
         )
-    head = path.open("rb").read(9)
+    with path.open("rb") as start:
+        head = start.read(9)
     if head[8:] != b"{" and (head[:2] == b"PK" or head[:1] == b"\x80"):
         raise WeightsError(
             f"{path} is a pickle, which can run any code when read, so it is not opened; where you "

@@ -50,6 +50,10 @@ class Source:
             self._root = self._ask(lambda: Client.open(catalog, timeout=30))
         elif isinstance(catalog, pystac.Catalog):
             self.name = without_secrets(catalog.get_self_href() or catalog.id)
+            home = str(catalog.get_self_href() or "")
+            searched = catalog.get_single_link("search") is not None and "://" in home
+            if searched and not isinstance(catalog, Client):  # an API's front page, read as a file
+                self._root = self._ask(lambda: Client.open(home, timeout=30))
         else:
             if isinstance(catalog, Mapping):
                 catalog = catalog.get("features", [catalog])

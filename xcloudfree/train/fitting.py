@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from math import inf
 from pathlib import Path
 
 import torch
@@ -260,8 +261,11 @@ def _check_numbers(
     for name, whole in wholes.items():
         if whole < 1:
             raise DataError(f"{name} is {whole}; call fit(..., {name}=8) or another number above 0")
-    if not learning_rate > 0:
-        raise DataError(f"learning_rate is {learning_rate}; call fit(..., learning_rate=2e-4)")
+    if not 0 < learning_rate < inf:
+        raise DataError(
+            f"learning_rate is {learning_rate}; call fit(..., learning_rate=2e-4) or another "
+            "number above 0"
+        )
     shares = {"alpha": alpha, "simulated": simulated, "shrinkage": shrinkage}
     for name, share in shares.items():
         if not 0 <= share <= 1:
