@@ -58,6 +58,12 @@ REFUSED = {
         .assign_attrs(long_name=("B02", "B03")).cloudfree.mask(),
         "array.assign_coords(band=list(array.long_name))",
     ),
+    "dates by another name": (
+        lambda ds: ds.rename(time="timestamp").cloudfree.reconstruct(
+            model="linear-time", mask=ds.B02.rename(time="timestamp") > 1
+        ),
+        "ds.rename({'timestamp': 'time'})",
+    ),
     "one band alone": (
         lambda ds: ds.B02.cloudfree.mask(), "xr.Dataset({'B02': array, ...})"
     ),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -296,6 +298,12 @@ def test_doctor_tells_versions_and_what_is_broken(monkeypatch: pytest.MonkeyPatc
     ill = call("doctor")
     assert ill.exit_code == 1
     assert "problem: a masks plug-in is broken" in ill.output
+
+
+def test_the_module_is_the_command() -> None:
+    command = [sys.executable, "-m", "xcloudfree", "--version"]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert told == f"xcloudfree, version {xcf.__version__}\n"
 
 
 def test_wrong_words_are_exit_code_2_and_refusals_1(store: Path, tmp_path: Path) -> None:

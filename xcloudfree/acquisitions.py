@@ -72,7 +72,7 @@ def neighbours(scene: Scene, spec: ModelSpec) -> list[list[Any]]:
     if "time" not in scene.lead or "time" not in template.coords:
         raise DataError(
             f"model {spec.name!r} reads {spec.dates} dates and the data has no time coordinate; "
-            'give it one with ds.assign_coords(time=...), or choose model="uncrtaints"'
+            f'{_call_for_time(scene)}, or choose model="uncrtaints"'
         )
     days = _days(scene)
     if len(days) < spec.dates:
@@ -94,6 +94,15 @@ def neighbours(scene: Scene, spec: ModelSpec) -> list[list[Any]]:
         for layer in (optical, sar):
             groups.append([a[(slice(None),) * axis + (chosen[:, k],)] for a in planes(layer)])
     return groups
+
+
+def _call_for_time(scene: Scene) -> str:
+    """What gives a scene its dates, which may be there by another name."""
+    for dim in scene.lead:
+        coordinate = scene.source.coords.get(dim)
+        if coordinate is not None and coordinate.dtype.kind == "M":
+            return f"its dates are called {dim!r}: ds.rename({{{str(dim)!r}: 'time'}})"
+    return "give it one with ds.expand_dims(time=...) or ds.assign_coords(time=...)"
 
 
 def dates_of(scene: Scene, why: str, without: str) -> tuple[int, tuple[float, ...]]:
@@ -121,8 +130,8 @@ def dates_of(scene: Scene, why: str, without: str) -> tuple[int, tuple[float, ..
     template = scene.template()
     if "time" not in scene.lead or "time" not in template.coords:
         raise DataError(
-            f"{why} reads a series and the data has no time coordinate; give it one with "
-            f"ds.expand_dims(time=...) or ds.assign_coords(time=...), or call {without}"
+            f"{why} reads a series and the data has no time coordinate; {_call_for_time(scene)}, "
+            f"or call {without}"
         )
     days = _day_numbers(template["time"].values)
     if len(days) < 2:
