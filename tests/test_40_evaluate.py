@@ -211,6 +211,9 @@ def test_refusals_end_with_the_call_that_mends_them() -> None:
         evaluate(prediction, moved)
     with pytest.raises(DataError, match=r"astype\(bool\)\)\.$"):
         evaluate(prediction, truth, mask=occlusion(truth).astype(int))
+    for mask in (True, np.ones((1, 1, *occlusion(truth).shape), bool)):
+        with pytest.raises(GridError, match=r"dimensions .*ds\.cloudfree\.mask\(\)\)\.$"):
+            evaluate(prediction, truth, mask=mask)
 
 
 def test_equals_the_golden_do_nothing_row_of_a_real_patch(goldens_root: Path) -> None:

@@ -102,7 +102,7 @@ def evaluate(
     MissingBandError
         If the bands differ, or one of `bands` is absent.
     GridError
-        If the images do not share one grid or the same dates.
+        If the images or the mask do not share one grid or the same dates.
     DataError
         If the mask is not boolean.
 
@@ -245,8 +245,13 @@ def _cloudy(
         mask = carried["provenance"] >= 2
     if not isinstance(mask, xr.DataArray):
         values = mask if hasattr(mask, "dask") else np.asarray(mask)
-        dims = [d for d in image.dims if d != "band"][-values.ndim :]  # type: ignore[union-attr]
-        mask = xr.DataArray(values, dims=dims)
+        dims = [d for d in image.dims if d != "band"]
+        if not 2 <= values.ndim <= len(dims):  # type: ignore[union-attr]
+            raise GridError(
+                f"the mask has {values.ndim} dimensions and an image has {dims}: "  # type: ignore[union-attr]
+                "evaluate(..., mask=ds.cloudfree.mask())."
+            )
+        mask = xr.DataArray(values, dims=dims[-values.ndim :])  # type: ignore[union-attr]
     for pair in SPATIAL[1:]:
         if set(pair) <= set(mask.dims):
             mask = mask.rename(dict(zip(pair, ("y", "x"), strict=True)))
