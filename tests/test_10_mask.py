@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import rasterio
 import xarray as xr
+from scipy import ndimage
 
 import xcloudfree as xcf
 from xcloudfree.bands import S2_BANDS
@@ -161,6 +162,16 @@ def test_dilation_is_a_disk():
     point[4, 4] = True
     y, x = np.mgrid[-4:5, -4:5]
     np.testing.assert_array_equal(dilate(point, 3), y**2 + x**2 <= 9)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (7, 2), (40, 33)])
+@pytest.mark.parametrize("radius", [1, 2, 7, 50])
+def test_dilation_takes_what_lies_within_the_radius(shape, radius):
+    for seed in range(8):
+        mask = np.random.default_rng(seed).random(shape) < 0.05
+        if mask.any():
+            distance = ndimage.distance_transform_edt(~mask)
+            np.testing.assert_array_equal(dilate(mask, radius), distance <= radius)
 
 
 def exactly(bands, rule, threshold=0.2):

@@ -127,6 +127,13 @@ def test_no_data_scores_nothing():
     assert not ds.cloudfree.mask().isel(x=slice(0, 6)).any()
 
 
+def test_a_radius_of_any_integer_type_is_the_same(bands):
+    """20 ** 2 is more than uint8 holds."""
+    xr.testing.assert_identical(
+        bands.cloudfree.mask(dilate=np.uint8(20)), bands.cloudfree.mask(dilate=20)
+    )
+
+
 @pytest.mark.parametrize("dilate", [-1, 1.5, True, "a"])
 def test_dilation_is_in_whole_pixels(bands, dilate):
     with pytest.raises(CloudFreeError, match=r"mask\(dilate=3\)"):

@@ -104,7 +104,8 @@ def mask(
     Returns
     -------
     DataArray of bool
-        True where occluded; dimensions as the bands (..., y, x). False where there is no data.
+        True where occluded; dimensions as the bands (..., y, x). False where there is no data,
+        except beside cloud with `dilate` and with ``"reference-code"``, which extend it.
         The attribute ``method`` says whether there is shadow, as in ``"score+shadow"``.
 
     Raises

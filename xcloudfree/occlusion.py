@@ -63,6 +63,7 @@ def plan_mask(
         )
     if threshold is not None and not isinstance(threshold, (int, float, np.number)):
         raise CloudFreeError(f"threshold is {threshold!r}; call mask(threshold=0.2)")
+    dilation = int(dilation)  # a small integer of numpy would overflow when squared
     plan = _plan_cloud(scene, method, threshold, dilation)
     scored = isinstance(method, str) and method in kernel.METHODS and method != "scl"
     if haze is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from math import prod
+from math import isqrt, prod
 from typing import Any
 
 import numpy as np
@@ -199,7 +199,17 @@ def dilate(mask: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:
     """
     if radius <= 0 or not mask.any():
         return mask
-    return np.asarray(ndimage.distance_transform_edt(~mask) <= radius)
+    height, out = len(mask), np.zeros_like(mask)
+    wide, width = mask.copy(), 0
+    for dy in range(radius, -1, -1):  # the disk row by row, each row as wide as the last or wider
+        for dx in range(width + 1, isqrt(radius**2 - dy**2) + 1):
+            wide[:, dx:] |= mask[:, :-dx]
+            wide[:, :-dx] |= mask[:, dx:]
+            width = dx
+        rest = max(height - dy, 0)
+        out[dy:] |= wide[:rest]
+        out[:rest] |= wide[dy:]
+    return out
 
 
 METHODS: dict[str, MaskMethod] = {
