@@ -73,6 +73,28 @@ def local_mean(image: Floats, size: int) -> Doubles:
     return mean
 
 
+def told_apart(sar: Floats) -> tuple[Doubles, Doubles]:
+    """VV and VH clipped to the backscatter that is told apart, see :data:`DB_LOW`.
+
+    Parameters
+    ----------
+    sar : numpy.ndarray
+        Backscatter (2, y, x) in dB, VV then VH; NaN stays.
+
+    Returns
+    -------
+    tuple of numpy.ndarray
+        (y, x) each, float64.
+
+    Examples
+    --------
+    >>> [plane.tolist() for plane in told_apart(np.array([[[2.0]], [[-40.0]]]))]
+    [[[0.0]], [[-32.5]]]
+    """
+    vv, vh = (np.clip(s.astype(np.float64), low, 0) for s, low in zip(sar, DB_LOW, strict=True))
+    return vv, vh
+
+
 def sar_features(sar: Floats) -> Doubles:
     """Predictors of the linear map: VV, VH and VV - VH, each as it is and as 3x3 and 9x9 mean.
 
@@ -92,7 +114,7 @@ def sar_features(sar: Floats) -> Doubles:
     >>> sar_features(sar)[0, 0].tolist()
     [-10.0, -16.0, 6.0, -10.0, -16.0, 6.0, -10.0, -16.0, 6.0]
     """
-    vv, vh = (np.clip(s.astype(np.float64), low, 0) for s, low in zip(sar, DB_LOW, strict=True))
+    vv, vh = told_apart(sar)
     base = [vv, vh, vv - vh]
     planes = base + [local_mean(plane, size) for size in (3, 9) for plane in base]
     features = np.stack(planes, axis=-1)

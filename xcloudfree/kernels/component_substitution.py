@@ -7,7 +7,8 @@ from typing import Final, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from xcloudfree.kernels.baselines import DB_LOW
+from xcloudfree.kernels.baselines import told_apart
+from xcloudfree.kernels.digits import significant
 
 REACH: Final = 0
 """Pixels beyond a pixel that it reads."""
@@ -57,9 +58,7 @@ def backscatter_intensity(backscatter: NDArray[np.floating]) -> Doubles:
     >>> backscatter_intensity(np.array([[[-10.0]], [[-40.0]]])).tolist()
     [[-21.25]]
     """
-    vv, vh = (
-        np.clip(s.astype(np.float64), low, 0) for s, low in zip(backscatter, DB_LOW, strict=True)
-    )
+    vv, vh = told_apart(backscatter)
     return np.asarray((vv + vh) / 2)
 
 
@@ -128,12 +127,12 @@ def fit_substitution(sums: Doubles, component: Component, match: Match = "spread
     weights, injection = np.full(bands, 1 / bands), np.ones(bands)
     if component == "pca":
         weights = np.linalg.eigh(covariance[:-1, :-1])[1][:, -1]
-        weights = _rounded(weights * (1 if weights.sum() >= 0 else -1))
+        weights = significant(weights * (1 if weights.sum() >= 0 else -1), DIGITS)
         injection = weights
     both = np.concatenate([weights, [0.0]])
     variance = float(both @ covariance @ both)
     gain = matched_gain(variance, float(covariance[-1, -1]), float(both @ covariance[-1]), match)
-    offset = float(_rounded(np.array(weights @ mean[:-1] - gain * mean[-1])))
+    offset = float(significant(weights @ mean[:-1] - gain * mean[-1], DIGITS))
     return Substitution(weights, injection, offset, gain)
 
 
@@ -162,7 +161,7 @@ def matched_gain(variance: float, source: float, covariance: float, match: Match
     if variance < 1e-14 or source < 1e-14:
         return 0.0
     gain = np.sign(covariance) * np.sqrt(variance / source)
-    return float(_rounded(np.array(covariance / source if match == "regression" else gain)))
+    return float(significant(covariance / source if match == "regression" else gain, DIGITS))
 
 
 def substitute(
@@ -209,7 +208,3 @@ def _statistics(sums: Doubles) -> tuple[Doubles, Doubles]:
     count = max(sums[0, 0], 1)
     mean = sums[0, 1:] / count
     return mean, sums[1:, 1:] / count - np.outer(mean, mean)
-
-
-def _rounded(values: Doubles) -> Doubles:
-    return np.reshape([float(f"{v:.{DIGITS}g}") for v in values.ravel()], values.shape)

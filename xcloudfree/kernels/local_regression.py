@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from xcloudfree.kernels.baselines import DB_LOW, local_mean
+from xcloudfree.kernels.baselines import local_mean, told_apart
 from xcloudfree.kernels.box_sums import FADING_REACH, WIDTHS, fading_sums
 
 SPECKLE: Final = 3
@@ -72,8 +72,8 @@ def local_regression(
     True
     """
     v, h = (
-        local_mean(np.clip(s.astype(np.float64), low, 0), SPECKLE) - centre
-        for s, low, centre in zip(backscatter, DB_LOW, CENTRE, strict=True)
+        local_mean(plane, SPECKLE) - centre
+        for plane, centre in zip(told_apart(backscatter), CENTRE, strict=True)
     )
     there = np.isfinite(backscatter).all(axis=0)
     use = clear & there & np.isfinite(image).all(axis=0)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xcloudfree.kernels.baselines import Moments, sar_features, solve_ridge
+from xcloudfree.kernels.digits import significant
 from xcloudfree.kernels.kriging import REACH as KRIGING_REACH
 from xcloudfree.kernels.kriging import Kriged, krige
 from xcloudfree.kernels.variogram import Variogram
@@ -66,8 +67,7 @@ def fit_coefficients(sums: Moments, *, penalty: float = PENALTY) -> NDArray[np.f
     """
     if sums.zz[0, 0] == 0:
         return np.zeros_like(sums.zy)
-    rounded = [float(f"{v:.{DIGITS}g}") for v in solve_ridge(sums, penalty).ravel()]
-    return np.reshape(rounded, sums.zy.shape)
+    return significant(solve_ridge(sums, penalty), DIGITS)
 
 
 def linear_map(

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
+from xcloudfree.kernels.digits import significant
 from xcloudfree.kernels.lag_sums import LAGS, REACH
 
 Shape = Literal["exponential", "spherical"]
@@ -125,7 +126,7 @@ def fit_variogram(sums: Doubles, bands: int, shape: Shape = "exponential") -> Va
     pairs, distances = sums[1 + 2 * bands :][: 2 * n].reshape(2, n)
     squares = sums[1 + 2 * bands + 2 * n :].reshape(n, bands)
     plain = Variogram(
-        0.0, 1.0, REACH, shape, *(tuple(map(_rounded, v.tolist())) for v in (variance, mean))
+        0.0, 1.0, REACH, shape, *(tuple(significant(v, DIGITS).tolist()) for v in (variance, mean))
     )
     use, there = variance > 0, pairs > 0
     if not use.any() or there.sum() < 3:
@@ -134,12 +135,8 @@ def fit_variogram(sums: Doubles, bands: int, shape: Shape = "exponential") -> Va
     if half.max() <= 0:
         return plain
     model = fit_lags(Lags(distances[there] / pairs[there], half, pairs[there]), shape)
-    return replace(
-        plain,
-        nugget=_rounded(model.nugget),
-        sill=_rounded(model.sill),
-        reach=_rounded(model.reach),
-    )
+    nugget, sill, reach = significant((model.nugget, model.sill, model.reach), DIGITS).tolist()
+    return replace(plain, nugget=nugget, sill=sill, reach=reach)
 
 
 def fit_lags(found: Lags, shape: Shape) -> Variogram:
@@ -207,8 +204,3 @@ def _rise(distance: Doubles, model: Variogram) -> Doubles:
         return np.asarray(1 - np.exp(-3 * scaled))
     scaled = np.minimum(scaled, 1)
     return np.asarray(1.5 * scaled - 0.5 * scaled**3)
-
-
-def _rounded(value: float) -> float:
-    """A few significant digits."""
-    return float(f"{value:.{DIGITS}g}")
