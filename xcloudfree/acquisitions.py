@@ -124,19 +124,13 @@ def dates_of(scene: Scene, why: str, without: str) -> tuple[int, tuple[float, ..
             f"{why} reads a series and the data has no time coordinate; give it one with "
             f"ds.expand_dims(time=...) or ds.assign_coords(time=...), or call {without}"
         )
-    times = template["time"].values
-    if times.dtype.kind != "M" or np.isnat(times).any():
-        raise DataError(
-            f"the time coordinate holds {times.dtype} and not dates throughout; set it with "
-            "ds.assign_coords(time=np.array([...], 'datetime64[ns]'))"
-        )
-    if len(times) < 2:
+    days = _day_numbers(template["time"].values)
+    if len(days) < 2:
         raise DataError(
             f"{why} reads other dates and the data has one; load a longer interval, or call "
             f"{without}"
         )
-    numbers = (times.astype("datetime64[ns]") - EPOCH) / np.timedelta64(1, "D")
-    return scene.lead.index("time"), tuple(numbers.tolist())
+    return scene.lead.index("time"), tuple(days.tolist())
 
 
 def planes(layer: Layer) -> list[Any]:
@@ -159,7 +153,16 @@ def planes(layer: Layer) -> list[Any]:
 
 def _days(scene: Scene) -> NDArray[np.float64]:
     """Day number of each date: halfway between the two sensors where both times are known."""
-    times = scene.template()["time"].values
+    days = _day_numbers(scene.template()["time"].values)
+    gap = scene.source.coords.get("time_gap")
+    if gap is not None and gap.dims == ("time",):
+        half = gap.values.astype("timedelta64[ns]") / np.timedelta64(2, "D")
+        days = days + np.nan_to_num(half)
+    return np.asarray(days, np.float64)
+
+
+def _day_numbers(times: NDArray[Any]) -> NDArray[np.float64]:
+    """Days since :data:`EPOCH`; refuses what is no date."""
     if times.dtype.kind != "M":
         raise DataError(
             f"the time coordinate holds {times.dtype} and no dates; convert it with "
@@ -171,9 +174,4 @@ def _days(scene: Scene) -> NDArray[np.float64]:
             f"the time coordinate lacks {np.isnat(times).sum()} of {len(times)} dates; leave these "
             "images out with ds.sel(time=ds.time.notnull())"
         )
-    days = (times.astype("datetime64[ns]") - EPOCH) / np.timedelta64(1, "D")
-    gap = scene.source.coords.get("time_gap")
-    if gap is not None and gap.dims == ("time",):
-        half = gap.values.astype("timedelta64[ns]") / np.timedelta64(2, "D")
-        days = days + np.nan_to_num(half)
-    return np.asarray(days, np.float64)
+    return np.asarray((times.astype("datetime64[ns]") - EPOCH) / np.timedelta64(1, "D"))

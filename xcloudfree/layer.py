@@ -94,6 +94,12 @@ class Layer:
             tuple(self.variables[i] for i in where),
         )
 
+    def by_band(self) -> list[Any]:
+        """One array (*lead, y, x) for each band, numpy or dask."""
+        if not self.stacked:
+            return [a.data for a in self.arrays]
+        return [self.arrays[0].isel(band=i).data for i in range(len(self.names))]
+
     def stack(self) -> xr.DataArray:
         """One array (*lead, band, y, x) with canonical names along ``band``."""
         if self.stacked:

@@ -119,11 +119,7 @@ def _plan_plugin(scene: Scene, name: str, threshold: float | None, dilation: int
     layer = scene.need_optical(plugin.bands, f"mask method {name!r}")
     named.check_level(scene.level)
     rule, limit = scene.calibration(), plugin.threshold if threshold is None else threshold
-    whole = layer.arrays[0]
-    arrays = (
-        [whole.isel(band=i) for i in range(len(layer.names))] if layer.stacked else layer.arrays
-    )
-    planes = [array.data for array in arrays]
+    planes = layer.by_band()
     if plugin.reach is not None:
         return MaskPlan(name, plugin.bands, chosen, rule, limit, dilation, [planes])
     tiles = Tiles(TILE, TILE // 4)

@@ -17,7 +17,6 @@ from xcloudfree.ground import ground
 from xcloudfree.kernels import shadow as kernel
 from xcloudfree.kernels.radiometry import Calibration
 from xcloudfree.kernels.windows import Halo
-from xcloudfree.layer import Layer
 from xcloudfree.mask_plan import MaskPlan
 from xcloudfree.scene import Scene
 
@@ -69,7 +68,7 @@ def with_shadow(scene: Scene, plan: MaskPlan, shadow: Shadow) -> tuple[Any, str]
     rule = _Rule(plan, layer.names, scene.calibration(), max(1, round(kernel.AROUND / metres)))
     (state,) = map_windows(
         rule,
-        [[a] for a in (*plan.groups[0], *_each(layer))],
+        [[a] for a in (*plan.groups[0], *layer.by_band())],
         [Output(np.dtype("uint8"))],
         lead=len(scene.lead),
         plan=Halo(plan.reach + rule.radius),
@@ -96,13 +95,6 @@ def with_shadow(scene: Scene, plan: MaskPlan, shadow: Shadow) -> tuple[Any, str]
 def _infrared(scene: Scene) -> str:
     have = () if scene.optical is None else scene.optical.names
     return next((name for name in INFRARED if name in have), INFRARED[0])
-
-
-def _each(layer: Layer) -> list[Any]:
-    """One array (*lead, y, x) for each band."""
-    if not layer.stacked:
-        return [a.data for a in layer.arrays]
-    return [layer.arrays[0].isel(band=i).data for i in range(len(layer.names))]
 
 
 def suns(scene: Scene, shadow: Shadow) -> NDArray[np.float64]:
@@ -239,6 +231,9 @@ class _Cast:
 
     offsets: tuple[tuple[kernel.Offset, ...], ...]
     radius: int
+
+    def __dask_tokenize__(self) -> Any:
+        return __version__, self.offsets, self.radius
 
     @property
     def reach(self) -> int:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from xcloudfree.exceptions import ModelError
 from xcloudfree.kernels.normalisation import PRESETS
+from xcloudfree.models.shipped import FOLDER
 from xcloudfree.models.spec import ModelSpec
 from xcloudfree.models.variants import ALIASES, VARIANTS
 from xcloudfree.plugins import registry
@@ -45,8 +46,6 @@ _WITH_TORCH = {
     "to_stac_mlm": "mlm",
 }
 
-_SHIPPED = Path(__file__).parent / "weights"
-
 
 def list(pattern: str = "*") -> builtins.list[str]:
     """Names that :func:`load`, ``reconstruct`` and ``fit`` take.
@@ -72,7 +71,7 @@ def list(pattern: str = "*") -> builtins.list[str]:
 
 
 def _own() -> set[str]:
-    return {*VARIANTS, *ALIASES, *(path.stem for path in _SHIPPED.glob("*.safetensors"))}
+    return {*VARIANTS, *ALIASES, *(path.stem for path in FOLDER.glob("*.safetensors"))}
 
 
 def load(source: str | Path, *, optical_bands: Sequence[str] | None = None) -> Model:
@@ -126,7 +125,7 @@ def _weights(source: str | Path) -> Path | None:
     """The file behind a name or path; None for what has no weights."""
     if _is_path(source):
         return Path(source)
-    shipped = _SHIPPED / f"{source}.safetensors"
+    shipped = FOLDER / f"{source}.safetensors"
     if shipped.exists():
         return shipped
     if source not in VARIANTS and source not in ALIASES:

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from xcloudfree.exceptions import DataError, ModelError
-from xcloudfree.kernels.context import scale
 from xcloudfree.kernels.normalisation import PRESETS
 from xcloudfree.models.diffusion import Diffusion
 from xcloudfree.models.model import Model
@@ -180,9 +179,7 @@ class Objective:
                     f"{spec.name} reads other dates and these samples have none; fit it on a "
                     "series, with fit(series, ..., target=None)"
                 )
-            bands, preset = len(spec.optical_bands), PRESETS[spec.normalisation]
-            known = scale(batch.context, spec.context, bands, preset)
-            extra["context"] = torch.from_numpy(known).to(device)
+            extra["context"] = self.model.scale_context(batch.context, device)
         optical = optical.contiguous(memory_format=torch.channels_last)
         scaled = PRESETS[spec.normalisation].to_scale(target)
         return Tensors(optical, sar, scaled, cloudy, target, mask, extra)
