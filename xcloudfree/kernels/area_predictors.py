@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -125,14 +126,10 @@ class Strip:
             [np.ones((1, size)), line, *means, self.radar[date], change, *constants, *near]
         )
 
-    @property
+    @cached_property
     def sides(self) -> dict[float, Sides]:
         """Clear dates on both sides for each gap."""
-        found = self.__dict__.get("_sides")
-        if found is None:
-            found = {gap: clear_sides(self.clear, self.days, gap) for gap in GAPS}
-            self.__dict__["_sides"] = found
-        return found
+        return {gap: clear_sides(self.clear, self.days, gap) for gap in GAPS}
 
     def level(self, date: int, least: float = 0.0) -> NDArray[np.int64]:
         """Which gap a pixel has, by position in :data:`GAPS`; -1 without a clear date.

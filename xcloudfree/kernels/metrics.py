@@ -22,15 +22,8 @@ Doubles = NDArray[np.float64]
 Booleans = NDArray[np.bool_]
 
 
-def gaussian_window(size: int = SSIM_SIZE, sigma: float = SSIM_SIGMA) -> Doubles:
+def gaussian_window() -> Doubles:
     """One-dimensional Gaussian window with sum 1.
-
-    Parameters
-    ----------
-    size : int
-        Number of taps, odd.
-    sigma : float
-        Standard deviation in pixels.
 
     Returns
     -------
@@ -42,8 +35,8 @@ def gaussian_window(size: int = SSIM_SIZE, sigma: float = SSIM_SIGMA) -> Doubles
     >>> gaussian_window().round(4)[5:].tolist()
     [0.266, 0.213, 0.1094, 0.036, 0.0076, 0.001]
     """
-    offset = np.arange(size, dtype=np.float64) - (size - 1) / 2
-    taps = np.exp(-(offset**2) / (2 * sigma**2))
+    offset = np.arange(SSIM_SIZE, dtype=np.float64) - (SSIM_SIZE - 1) / 2
+    taps = np.exp(-(offset**2) / (2 * SSIM_SIGMA**2))
     return np.asarray(taps / taps.sum(), dtype=np.float64)
 
 

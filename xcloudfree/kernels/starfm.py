@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -116,14 +116,14 @@ def starfm(
     return out
 
 
-class _Layers:
+class _Layers(NamedTuple):
     """What one pair and band say about each pixel, with a border that has no vote."""
 
-    def __init__(
-        self, fine: Floats, change: Floats, spectral: Floats, temporal: Floats, vote: Floats
-    ) -> None:
-        self.fine, self.change, self.vote = fine, change, vote
-        self.spectral, self.temporal = spectral, temporal
+    fine: Floats
+    change: Floats
+    spectral: Floats
+    temporal: Floats
+    vote: Floats
 
 
 def _layers(

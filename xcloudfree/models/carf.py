@@ -176,10 +176,10 @@ class Branch(nn.Module):
 class Prior(nn.Module):
     """Reflectance guessed from the backscatter of the same pixel; starts at one spectrum."""
 
-    def __init__(self, sar_bands: int, optical_bands: int, hidden: int = 32) -> None:
+    def __init__(self, sar_bands: int, optical_bands: int) -> None:
         super().__init__()
-        self.hidden = nn.Conv2d(sar_bands, hidden, 1)
-        self.spectrum = nn.Conv2d(hidden, optical_bands, 1)
+        self.hidden = nn.Conv2d(sar_bands, 32, 1)
+        self.spectrum = nn.Conv2d(32, optical_bands, 1)
         nn.init.zeros_(self.spectrum.weight)
         nn.init.constant_(self.spectrum.bias, 0.1)  # type: ignore[arg-type]
 

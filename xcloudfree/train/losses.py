@@ -52,7 +52,7 @@ def cloud_aware_loss(
     Parameters
     ----------
     prediction, target : Tensor
-        Normalised reflectance, (n, bands, h, w); NaN in `target` is left out.
+        Reflectance, (n, bands, h, w); NaN in `target` is left out.
     mask : Tensor
         1 where cloudy, (n, 1, h, w).
     alpha : float
@@ -112,9 +112,7 @@ def reference_code_loss(prediction: Tensor, target: Tensor, mask: Tensor) -> Ten
     return _known_mean(each, known)
 
 
-def carl(
-    prediction: Tensor, target: Tensor, mask: Tensor, cloudy: Tensor, *, weight: float = 1.0
-) -> Tensor:
+def carl(prediction: Tensor, target: Tensor, mask: Tensor, cloudy: Tensor) -> Tensor:
     """Cloud-adaptive regularised loss of DSen2-CR.
 
     What is clear in the input shall stay as it is, so that the season of the target's date is not
@@ -126,13 +124,11 @@ def carl(
         Reflectance, (n, bands, h, w); NaN in `target` is left out, NaN in `cloudy` is the target's.
     mask : Tensor
         1 where clouds or shadows are, (n, 1, h, w).
-    weight : float
-        Lambda, of the error against the target everywhere.
 
     Returns
     -------
     Tensor
-        ``mean |M (p - y) + (1 - M) (p - x)| + lambda mean |p - y|``.
+        ``mean |M (p - y) + (1 - M) (p - x)| + mean |p - y|``: lambda is 1, as published.
 
     References
     ----------
@@ -148,7 +144,7 @@ def carl(
     target = torch.where(known, target, prediction.detach())
     cloudy = torch.where(torch.isfinite(cloudy), cloudy, target)
     wanted = mask * target + (1 - mask) * cloudy
-    each = (prediction - wanted).abs() + weight * (prediction - target).abs()
+    each = (prediction - wanted).abs() + (prediction - target).abs()
     return _known_mean(each, known)
 
 
@@ -222,11 +218,11 @@ def shrink_means(target: Tensor, mask: Tensor, spectrum: Tensor, amount: float) 
     Parameters
     ----------
     target : Tensor
-        Normalised reflectance, (n, bands, h, w).
+        Reflectance, (n, bands, h, w).
     mask : Tensor
         1 where cloudy, (n, 1, h, w).
     spectrum : Tensor
-        Normalised reflectance, (bands,).
+        Reflectance, (bands,).
     amount : float
         0 leaves the target as it is, 1 gives all images the mean `spectrum`.
 
