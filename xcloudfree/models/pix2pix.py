@@ -12,6 +12,9 @@ from torch.nn import functional
 
 from xcloudfree.models.parts import pad_to_multiple
 
+DROPOUT = 0.5
+"""Share of the values that generators drop while they are fitted, in the layers that do."""
+
 SMALLEST = 24
 """Side in pixels of the smallest image that a :class:`PatchDiscriminator` can judge."""
 
@@ -62,9 +65,11 @@ class UNet(nn.Module):
         Channels after the first level; they double with each level, at most to eightfold.
     norm : bool
         Whether there is batch normalisation between the levels.
-    dropout : float
-        Share of the values that are dropped, while fitting, in the decoder levels of the full
-        width other than the bottleneck.
+
+    Notes
+    -----
+    While fitting, :data:`DROPOUT` of the values are dropped in the decoder levels of the full
+    width other than the bottleneck.
     """
 
     def __init__(
@@ -75,10 +80,8 @@ class UNet(nn.Module):
         features: int = 64,
         *,
         norm: bool = True,
-        dropout: float = 0.5,
     ) -> None:
         super().__init__()
-        self.dropout = dropout
         widths = [min(2**depth, 8) * features for depth in range(levels)]
         last = levels - 1
         self.levels = nn.ModuleList(
@@ -109,7 +112,7 @@ class UNet(nn.Module):
         for depth, level in reversed(list(enumerate(levels))):
             x = level.ascend(x)
             if depth in self.dropped:
-                x = functional.dropout(x, self.dropout, self.training)
+                x = functional.dropout(x, DROPOUT, self.training)
             x = torch.cat([skips.pop(), x], 1) if skips else x
         return torch.tanh(x)[..., :height, :width]
 

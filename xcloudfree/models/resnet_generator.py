@@ -7,22 +7,21 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from xcloudfree.models.parts import pad_to_multiple
-from xcloudfree.models.pix2pix import initialise, normed
+from xcloudfree.models.pix2pix import DROPOUT, initialise, normed
 
 
 class ResidualBlock(nn.Module):
     """Two 3x3 convolutions around which the features also pass unchanged."""
 
-    def __init__(self, features: int, dropout: float) -> None:
+    def __init__(self, features: int) -> None:
         super().__init__()
-        self.dropout = dropout
         self.first = normed(nn.Conv2d(features, features, 3, bias=False))
         self.second = normed(nn.Conv2d(features, features, 3, bias=False))
 
     def forward(self, x: Tensor) -> Tensor:
         """Refine (n, features, h, w), at least two cells in each direction."""
         y = functional.relu(self.first(_reflected(x, 1)))
-        y = functional.dropout(y, self.dropout, self.training)
+        y = functional.dropout(y, DROPOUT, self.training)
         return x + self.second(_reflected(y, 1))
 
 
@@ -54,9 +53,8 @@ class ResNetGenerator(nn.Module):
     features : int
         Channels at full resolution; four times as many in the blocks.
     blocks : int
-        Residual blocks.
-    dropout : float
-        Share of the values that are dropped inside each block while fitting.
+        Residual blocks; inside each, :data:`~xcloudfree.models.pix2pix.DROPOUT` of the values are
+        dropped while fitting.
     """
 
     def __init__(
@@ -65,8 +63,6 @@ class ResNetGenerator(nn.Module):
         channels_out: int,
         features: int = 64,
         blocks: int = 9,
-        *,
-        dropout: float = 0.5,
     ) -> None:
         super().__init__()
         f = features
@@ -74,7 +70,7 @@ class ResNetGenerator(nn.Module):
         self.down = nn.ModuleList(
             normed(nn.Conv2d(n * f, 2 * n * f, 3, 2, 1, bias=False)) for n in (1, 2)
         )
-        self.blocks = nn.Sequential(*(ResidualBlock(4 * f, dropout) for _ in range(blocks)))
+        self.blocks = nn.Sequential(*(ResidualBlock(4 * f) for _ in range(blocks)))
         self.up = nn.ModuleList(
             normed(Doubling(2 * n * f, n * f, 3, 2, 1, output_padding=1, bias=False))
             for n in (2, 1)

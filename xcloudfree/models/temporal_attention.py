@@ -15,12 +15,15 @@ from torch.nn import functional
 
 _MASKED = -1000.0
 
+CELLS = 32
+"""Side of the map of weights; features of any size are reduced to it by their maxima."""
 
-def day_encoding(days: Tensor, channels: int, period: float = 1000.0) -> Tensor:
+
+def day_encoding(days: Tensor, channels: int) -> Tensor:
     """Sines and cosines of the day number, whose frequencies fall geometrically.
 
-    Channel ``i`` divides the day by ``period ** (2 * (i // 2) / channels)``; even channels hold
-    the sine, odd ones the cosine.
+    Channel ``i`` divides the day by ``1000 ** (2 * (i // 2) / channels)``; even channels hold the
+    sine, odd ones the cosine.
 
     Parameters
     ----------
@@ -28,8 +31,6 @@ def day_encoding(days: Tensor, channels: int, period: float = 1000.0) -> Tensor:
         Days since 2014-04-03, the launch of Sentinel-1A, (n, dates).
     channels : int
         Channels of the code.
-    period : float
-        Base of the frequencies.
 
     Returns
     -------
@@ -43,7 +44,7 @@ def day_encoding(days: Tensor, channels: int, period: float = 1000.0) -> Tensor:
     tensor([[[0., 1., 0., 1.]]])
     """
     index = torch.arange(channels, device=days.device)
-    angle = days.float()[..., None] / period ** (2.0 * (index // 2) / channels)
+    angle = days.float()[..., None] / 1000.0 ** (2.0 * (index // 2) / channels)
     return torch.where(index % 2 == 0, angle.sin(), angle.cos())
 
 
@@ -58,8 +59,6 @@ class TemporalAttention(nn.Module):
         Attention heads; must divide `features` and `d_model`.
     d_model, d_k : int
         Channels of the embedding, and of a key.
-    cells : int
-        Side of the map; features of any size are reduced to it by their maxima.
 
     Notes
     -----
@@ -67,9 +66,9 @@ class TemporalAttention(nn.Module):
     So a padded acquisition gets no weight, but is not the same as one left out.
     """
 
-    def __init__(self, features: int, heads: int, d_model: int, d_k: int, cells: int = 32) -> None:
+    def __init__(self, features: int, heads: int, d_model: int, d_k: int) -> None:
         super().__init__()
-        self.heads, self.cells = heads, cells
+        self.heads = heads
         self.norm = nn.GroupNorm(heads, features)
         self.embed = nn.Conv1d(features, d_model, 1)
         self.key = nn.Linear(d_model, heads * d_k)
@@ -94,7 +93,7 @@ class TemporalAttention(nn.Module):
             Weights that sum to 1 over the dates, (n, dates, heads, cells, cells).
         """
         n = x.shape[0]
-        coarse = functional.adaptive_max_pool2d(x.flatten(0, 1), self.cells).unflatten(0, (n, -1))
+        coarse = functional.adaptive_max_pool2d(x.flatten(0, 1), CELLS).unflatten(0, (n, -1))
         series = coarse.permute(0, 3, 4, 2, 1).flatten(0, 2)  # (n * cells**2, features, dates)
         embedded = self.embed(self.norm(series)).transpose(1, 2).unflatten(0, (n, -1))
         days = days.masked_fill(padded, 0)  # its day may be no number
@@ -102,7 +101,7 @@ class TemporalAttention(nn.Module):
         keys = self.key(embedded + code[:, None].to(embedded.dtype)).unflatten(-1, (self.heads, -1))
         logits = (keys * self.query).sum(-1) / math.sqrt(self.query.shape[1])
         logits = logits.masked_fill(padded[:, None, :, None], _MASKED)
-        weights = logits.softmax(2).unflatten(1, (self.cells, self.cells))
+        weights = logits.softmax(2).unflatten(1, (CELLS, CELLS))
         return weights.permute(0, 3, 4, 1, 2)
 
 
