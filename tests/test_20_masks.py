@@ -134,6 +134,14 @@ def test_a_radius_of_any_integer_type_is_the_same(bands):
     )
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, True, "a"])
+def test_scores_are_finite_numbers(bands, value):
+    with pytest.raises(CloudFreeError, match=r"mask\(threshold=0\.2\)$"):
+        bands.cloudfree.mask(threshold=value)
+    with pytest.raises(CloudFreeError, match=r"haze=0\.15\)$"):
+        bands.cloudfree.mask(haze=value)
+
+
 @pytest.mark.parametrize("dilate", [-1, 1.5, True, "a"])
 def test_dilation_is_in_whole_pixels(bands, dilate):
     with pytest.raises(CloudFreeError, match=r"mask\(dilate=3\)"):

@@ -86,6 +86,15 @@ def test_declared_integers_give_the_reflectance():
     )
 
 
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, True, "a"])
+def test_scale_and_offset_are_finite_numbers(wrong):
+    for given in ({"scale": wrong, "offset": 0}, {"scale": 1e-4, "offset": wrong}):
+        with pytest.raises(UnitsError, match=r"call calibrate\(scale=1e-4, offset=.*\)$"):
+            calibrate(make_bands(), **given)
+    declared = calibrate(make_bands(), scale=1e-4, offset=np.array(-0.1)).B02.attrs
+    assert declared["add_offset"] == -0.1
+
+
 def test_mixed_offsets_are_refused():
     ds = make_bands(dtype="uint16")
     ds.B03.attrs["add_offset"] = 0.0

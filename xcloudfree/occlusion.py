@@ -61,14 +61,13 @@ def plan_mask(
             f"dilate is {dilation!r}; call reconstruct(dilate=3) or mask(dilate=3), or with other "
             "whole pixels"
         )
-    if threshold is not None and not isinstance(threshold, (int, float, np.number)):
+    if threshold is not None and not _is_score(threshold):
         raise CloudFreeError(f"threshold is {threshold!r}; call mask(threshold=0.2)")
     dilation = int(dilation)  # a small integer of numpy would overflow when squared
     plan = _plan_cloud(scene, method, threshold, dilation)
     scored = isinstance(method, str) and method in kernel.METHODS and method != "scl"
     if haze is not None:
-        number = isinstance(haze, (int, float, np.number)) and not isinstance(haze, bool)
-        if not scored or not number or not haze < plan.threshold:
+        if not scored or not _is_score(haze) or not haze < plan.threshold:
             raise CloudFreeError(
                 f"haze={haze!r} is a score below that of cloud, and mask method {plan.label!r} "
                 f"{f'takes {plan.threshold:g} for cloud' if scored else 'has no score'}; "
@@ -86,6 +85,11 @@ def plan_mask(
     if found is None:
         return plan
     return MaskPlan(found[1], (), None, Calibration(), 0.0, dilation, [[found[0]]])
+
+
+def _is_score(value: Any) -> bool:
+    number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+    return number and bool(np.isfinite(value))
 
 
 def _plan_cloud(scene: Scene, method: Mask, threshold: float | None, dilation: int) -> MaskPlan:

@@ -75,9 +75,10 @@ def calibrate(
     for name, number in (("scale", scale), ("nodata", nodata)):
         if number is not None and not _is_number(number):
             raise UnitsError(f"{name} is {number!r}; call calibrate({name}={_USUAL[name]})")
-    if scale is not None and not scale > 0:
+    if scale is not None and not 0 < scale < np.inf:
         raise UnitsError(f"scale is {scale!r}; call calibrate(scale=1e-4, offset=...)")
-    if isinstance(offset, str):
+    single = offset is not None and np.ndim(offset) == 0
+    if isinstance(offset, (str, bool)) or (single and not np.isfinite(float(offset))):  # type: ignore[arg-type]
         raise UnitsError(f"offset is {offset!r}; call calibrate(scale=1e-4, offset=-0.1)")
     scene = read(obj)
     dated = offset is not None and np.ndim(offset) > 0
@@ -87,7 +88,7 @@ def calibrate(
             optical[key] = value
     if scale is not None and not dated:
         optical |= {"scale_factor": float(scale), "add_offset": float(offset or 0)}  # type: ignore[arg-type]
-    elif dated and (scale is None or scale <= 0):
+    elif dated and scale is None:
         raise UnitsError("offsets by date need a scale; call calibrate(scale=1e-4, offset=[...])")
     elif offset is not None and not dated:
         raise UnitsError("an offset needs a scale; call calibrate(scale=1e-4, offset=...)")

@@ -118,7 +118,7 @@ def suns(scene: Scene, shadow: Shadow) -> NDArray[np.float64]:
         If they are not known on any image or, unless `shadow` is None, on some.
     """
     given = shadow if isinstance(shadow, tuple) else None
-    if shadow not in (True, None) and (given is None or len(given) != 2):
+    if shadow is not True and shadow is not None and (given is None or len(given) != 2):
         raise CloudFreeError(
             f"shadow is {shadow!r}; call mask(shadow=True), False, or {_CALL} in degrees"
         )
