@@ -7,7 +7,6 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from scipy.spatial import cKDTree
 
 FEATURES: Final[tuple[str, ...]] = tuple(
     f"{name}{suffix}" for suffix in ("", " 3x3", " 9x9") for name in ("VV", "VH", "VV-VH")
@@ -157,6 +156,8 @@ def inverse_distance(
     >>> inverse_distance(row, row[0] > 1)[0, 0].round(3).tolist()
     [0.0, 0.06, 0.24, 0.3]
     """
+    from scipy.spatial import cKDTree  # late: import xcloudfree has to be quick
+
     out = image.copy()
     clear = ~mask & ~np.isnan(image).any(axis=0)
     if not mask.any():

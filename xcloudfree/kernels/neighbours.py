@@ -7,7 +7,6 @@ from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 TILT: Final = (1e-4, 1e-4 * (5**0.5 - 1) / 2)
 """Rows and columns by which targets are moved for the search. Pixels lie on a lattice and many are
@@ -71,6 +70,8 @@ def nearest_points(
     >>> batch.number.tolist(), batch.square.tolist()
     ([[1, 0, 3]], [[1, 1, -1]])
     """
+    from scipy.spatial import cKDTree  # late: import xcloudfree has to be quick
+
     count = min(count, len(points))
     if count == 0:
         return

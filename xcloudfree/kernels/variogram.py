@@ -7,7 +7,6 @@ from typing import Final, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
 
 from xcloudfree.kernels.digits import significant
 from xcloudfree.kernels.lag_sums import LAGS, REACH
@@ -168,6 +167,8 @@ def fit_lags(found: Lags, shape: Shape) -> Variogram:
     >>> round(model.nugget, 4), round(model.sill, 4), round(model.reach, 2)
     (0.05, 0.8, 30.0)
     """
+    from scipy.optimize import minimize_scalar  # late: import xcloudfree has to be quick
+
     weight = found.pairs / np.maximum(found.semivariance, found.semivariance.max() * 1e-3) ** 2
 
     def solved(log_reach: float) -> tuple[float, Variogram]:
