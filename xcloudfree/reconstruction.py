@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from xcloudfree._version import __version__
 from xcloudfree.inference import Inference, Prediction, Window
@@ -110,7 +110,7 @@ class Reconstruction:
         reads = np.zeros_like(clear)
         reads[core] = filled
         if self.blend:
-            reads = ndimage.maximum_filter(reads, 2 * EDGE + 1)
+            reads = scipy.ndimage.maximum_filter(reads, 2 * EDGE + 1)
         parts = 2 + given + self.context
         context = np.concatenate(planes[2 + given : parts]) if self.context else None
         days, series = None, planes[parts:]

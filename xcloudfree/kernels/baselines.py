@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import ndimage
 
 FEATURES: Final[tuple[str, ...]] = tuple(
     f"{name}{suffix}" for suffix in ("", " 3x3", " 9x9") for name in ("VV", "VH", "VV-VH")
@@ -62,8 +62,8 @@ def local_mean(image: Floats, size: int) -> Doubles:
     window = np.ones(size)
 
     def total(values: Doubles) -> Doubles:
-        rows = ndimage.correlate1d(values, window, axis=0, mode="constant")
-        return np.asarray(ndimage.correlate1d(rows, window, axis=1, mode="constant"))
+        rows = scipy.ndimage.correlate1d(values, window, axis=0, mode="constant")
+        return np.asarray(scipy.ndimage.correlate1d(rows, window, axis=1, mode="constant"))
 
     count = np.rint(total(valid.astype(np.float64)))
     sums = total(np.where(valid, image, 0).astype(np.float64))
@@ -156,8 +156,6 @@ def inverse_distance(
     >>> inverse_distance(row, row[0] > 1)[0, 0].round(3).tolist()
     [0.0, 0.06, 0.24, 0.3]
     """
-    from scipy.spatial import cKDTree  # late: import xcloudfree has to be quick
-
     out = image.copy()
     clear = ~mask & ~np.isnan(image).any(axis=0)
     if not mask.any():
@@ -167,7 +165,7 @@ def inverse_distance(
         return out
     values = image[:, clear].astype(np.float64)
     k = min(neighbours, values.shape[1])
-    distance, index = cKDTree(np.argwhere(clear)).query(np.argwhere(mask), k=k)
+    distance, index = scipy.spatial.cKDTree(np.argwhere(clear)).query(np.argwhere(mask), k=k)
     distance, index = distance.reshape(-1, k), index.reshape(-1, k)
     weight = distance**-power
     weight /= weight.sum(axis=1, keepdims=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from enum import IntEnum
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import ndimage
 
 RADIUS = 8
 """Pixels over which the reconstruction is drawn to the observed pixels around it."""
@@ -61,11 +61,11 @@ def feather(
     if radius <= 0 or not clear.any():
         return prediction
     side = 2 * radius + 1
-    trusted = ndimage.minimum_filter(clear, 2 * margin + 1, mode="nearest")
-    share = ndimage.uniform_filter(trusted.astype(np.float32), side, mode="nearest")
+    trusted = scipy.ndimage.minimum_filter(clear, 2 * margin + 1, mode="nearest")
+    share = scipy.ndimage.uniform_filter(trusted.astype(np.float32), side, mode="nearest")
     gain = np.minimum(1, 2 * share) / np.maximum(share, 1 / side**2)
     out = prediction.copy()
     for band, (guess, seen) in enumerate(zip(prediction, observed, strict=True)):
         offset = np.where(trusted, seen - guess, 0)
-        out[band] += gain * ndimage.uniform_filter(offset, side, mode="nearest")
+        out[band] += gain * scipy.ndimage.uniform_filter(offset, side, mode="nearest")
     return out

@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import fft
 
 Field = NDArray[np.float32]
 
@@ -48,14 +48,14 @@ def power_law_noise(
     ((64, 64), dtype('float32'), 1.0)
     """
     white = rng.standard_normal(tuple(shape), dtype=np.float32)
-    ky = fft.fftfreq(shape[0]).astype(np.float32)[:, None]
-    kx = fft.rfftfreq(shape[1]).astype(np.float32)[None, :]
+    ky = scipy.fft.fftfreq(shape[0]).astype(np.float32)[:, None]
+    kx = scipy.fft.rfftfreq(shape[1]).astype(np.float32)[None, :]
     sine, cosine = math.sin(orientation), math.cos(orientation)
     along, across = cosine * kx + sine * ky, cosine * ky - sine * kx
     square = (along * stretch) ** 2 + across**2 + scale**-2
-    spectrum = fft.rfft2(white) * square ** np.float32(-slope / 4)
+    spectrum = scipy.fft.rfft2(white) * square ** np.float32(-slope / 4)
     spectrum[0, 0] = 0
-    noise: Field = fft.irfft2(spectrum, tuple(shape)).astype(np.float32, copy=False)
+    noise: Field = scipy.fft.irfft2(spectrum, tuple(shape)).astype(np.float32, copy=False)
     return noise / max(float(noise.std()), 1e-12)
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import ndimage, stats
 
 from xcloudfree.bands import S2_BANDS
 from xcloudfree.kernels.cloud_layers import NATIVE
@@ -157,7 +157,9 @@ def reflectance(land: Landscape, day: float, moisture: float, resolution: float 
         path = np.float32(_PATH[index] / 1000)
         mixed = np.asarray(path + (ground + green * (leaf - ground) - path) * bright, np.float32)
         step = round(NATIVE.get(band, 10.0) / resolution)
-        out[index] = block_mean(mixed, step) if step > 1 else ndimage.gaussian_filter(mixed, 0.5)
+        out[index] = (
+            block_mean(mixed, step) if step > 1 else scipy.ndimage.gaussian_filter(mixed, 0.5)
+        )
     return out
 
 
@@ -207,7 +209,7 @@ def backscatter(
             ground += np.where(soil, 1.6 * (land.facing - 0.5), 0)
         leaf = leaf + 0.35 * land.smooth * (land.cover <= CODE["conifer"])
         power = (1 - green) * 10 ** (ground / 10) + green * 10 ** (leaf / 10)
-        power = ndimage.gaussian_filter(power * 10 ** ((edge + bounce) / 10), 0.6)
+        power = scipy.ndimage.gaussian_filter(power * 10 ** ((edge + bounce) / 10), 0.6)
         out[index] = 10 * np.log10(power * _speckle(rng, power.shape, looks))
     return out
 
@@ -219,7 +221,7 @@ def _speckle(rng: np.random.Generator, shape: tuple[int, ...], looks: float) -> 
     domain = tuple(n + n % 2 for n in shape)
     normal = power_law_noise(rng, domain, slope=1.6, scale=0.9)[: shape[0], : shape[1]]
     grid = np.linspace(-5, 5, 2001)
-    table = stats.gamma.ppf(stats.norm.cdf(grid), looks, scale=1 / looks)
+    table = scipy.stats.gamma.ppf(scipy.stats.norm.cdf(grid), looks, scale=1 / looks)
     speckle: Field = np.interp(normal, grid, table).astype(np.float32)
     return speckle
 

@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from xcloudfree.kernels.fields import Field, power_law_noise
 
@@ -280,5 +280,5 @@ def _roads(
         along = math.cos(turn) * dx + math.sin(turn) * dy
         bend = 160 * np.sin(along / 1500 + rng.uniform(0, 6)) + 40 * np.sin(along / 420)
         distance = np.abs(math.cos(turn) * dy - math.sin(turn) * dx - bend)
-        road = ndimage.binary_opening(cover != CODE["lake"]) & (distance < 0.8 * resolution)
+        road = scipy.ndimage.binary_opening(cover != CODE["lake"]) & (distance < 0.8 * resolution)
         cover[road] = CODE["road"]

@@ -9,8 +9,8 @@ from math import isqrt, prod
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from xcloudfree.kernels.mask_compiled import (
     COMPILED,
@@ -155,8 +155,8 @@ def code_mask(bands: Bands, calibration: Calibration, threshold: float = 0.2) ->
     total = green + swir
     ndsi = (green - swir) / np.where(total == 0, np.float32(1e-3), total)
     smooth = np.minimum(smooth, (ndsi - np.float32(0.8)) / np.float32(0.6 - 0.8))
-    smooth = ndimage.grey_closing(np.nan_to_num(smooth), size=(5, 5))
-    smooth = ndimage.uniform_filter(smooth, 7, mode="constant")
+    smooth = scipy.ndimage.grey_closing(np.nan_to_num(smooth), size=(5, 5))
+    smooth = scipy.ndimage.uniform_filter(smooth, 7, mode="constant")
     return np.asarray(np.clip(smooth, 1e-5, 1) >= threshold)
 
 

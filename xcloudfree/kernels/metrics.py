@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import ndimage
 
 METRICS: Final[tuple[str, ...]] = ("psnr", "ssim", "mae", "rmse", "sam")
 """Names of the columns that :func:`image_metrics` returns, before the two counts."""
@@ -70,8 +70,8 @@ def ssim_map(prediction: Floats, truth: Floats) -> Doubles:
     taps = gaussian_window()
 
     def local(image: Doubles) -> Doubles:
-        rows = ndimage.correlate1d(image, taps, axis=0, mode="constant")
-        return np.asarray(ndimage.correlate1d(rows, taps, axis=1, mode="constant"))
+        rows = scipy.ndimage.correlate1d(image, taps, axis=0, mode="constant")
+        return np.asarray(scipy.ndimage.correlate1d(rows, taps, axis=1, mode="constant"))
 
     p, t = np.asarray(prediction, np.float64), np.asarray(truth, np.float64)
     mean_p, mean_t = local(p), local(t)

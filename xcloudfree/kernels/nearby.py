@@ -6,8 +6,8 @@ import math
 from typing import Final
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import ndimage
 
 WIDTHS: Final = (4.0, 1.5)
 """Standard deviations in pixels of the Gaussian means, the wider first."""
@@ -70,5 +70,5 @@ def correction(values: Floats, estimate: Floats, deviation: Floats, shown: Boole
 
 def _mean(planes: Floats, width: float) -> Floats:
     for axis in (-1, -2):
-        planes = ndimage.gaussian_filter1d(planes, width, axis, mode="constant", truncate=3)
+        planes = scipy.ndimage.gaussian_filter1d(planes, width, axis, mode="constant", truncate=3)
     return planes

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
 
 TILT: Final = (1e-4, 1e-4 * (5**0.5 - 1) / 2)
@@ -70,12 +71,10 @@ def nearest_points(
     >>> batch.number.tolist(), batch.square.tolist()
     ([[1, 0, 3]], [[1, 1, -1]])
     """
-    from scipy.spatial import cKDTree  # late: import xcloudfree has to be quick
-
     count = min(count, len(points))
     if count == 0:
         return
-    tree = cKDTree(points, balanced_tree=False)
+    tree = scipy.spatial.cKDTree(points, balanced_tree=False)
     ranks = np.arange(1, count + 1)
     limit = radius + 0.01 if np.isfinite(radius) else np.inf
     for start in range(0, len(targets), BATCH):

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import fft
+import scipy
 
 from xcloudfree.kernels.cloud_layers import CloudKind, CloudLayer, draw_layers
 from xcloudfree.kernels.fields import Field, power_law_noise
@@ -85,7 +85,7 @@ def draw_sky(
     layers = draw_layers(rng, kind)
     offsets = [offset_on(one.height * 1e3, sun, axes) for one in layers]
     margin = int(min(max(math.hypot(*o) for o in offsets), 0.5 * max(shape))) + 16
-    domain = tuple(fft.next_fast_len(min(n + margin, LARGEST), real=True) for n in shape)
+    domain = tuple(scipy.fft.next_fast_len(min(n + margin, LARGEST), real=True) for n in shape)
     fields = _excess(rng, layers, domain, shape, cover, resolution)
     down, right = offset_on(1.0, (sun[0], 45.0), axes)
     size = max(math.hypot(down, right), 1e-12)

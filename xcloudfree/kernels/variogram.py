@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal, NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
 
 from xcloudfree.kernels.digits import significant
@@ -167,8 +168,6 @@ def fit_lags(found: Lags, shape: Shape) -> Variogram:
     >>> round(model.nugget, 4), round(model.sill, 4), round(model.reach, 2)
     (0.05, 0.8, 30.0)
     """
-    from scipy.optimize import minimize_scalar  # late: import xcloudfree has to be quick
-
     weight = found.pairs / np.maximum(found.semivariance, found.semivariance.max() * 1e-3) ** 2
 
     def solved(log_reach: float) -> tuple[float, Variogram]:
@@ -192,7 +191,7 @@ def fit_lags(found: Lags, shape: Shape) -> Variogram:
     errors = [solved(float(g))[0] for g in grid]
     at = int(np.argmin(errors))
     low, high = grid[max(at - 1, 0)], grid[min(at + 1, len(grid) - 1)]
-    finer = minimize_scalar(
+    finer = scipy.optimize.minimize_scalar(
         lambda g: solved(g)[0], bounds=(low, high), method="bounded", options={"xatol": 1e-9}
     )
     return solved(float(finer.x if finer.fun < errors[at] else grid[at]))[1]

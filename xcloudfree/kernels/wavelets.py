@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from xcloudfree.kernels.component_substitution import (
     Match,
@@ -65,7 +65,7 @@ def wavelet_details(plane: NDArray[np.floating], levels: int = LEVELS) -> Double
         kernel[:: 2**level] = SPLINE
         coarser = smooth
         for axis in (0, 1):
-            coarser = ndimage.correlate1d(coarser, kernel, axis=axis, mode="nearest")
+            coarser = scipy.ndimage.correlate1d(coarser, kernel, axis=axis, mode="nearest")
         out.append(smooth - coarser)
         smooth = coarser
     return np.stack([*out, smooth])
@@ -125,7 +125,7 @@ def detail_sums(
     """
     side = 2 * (2**levels - 1) * 2 + 1
     usable = clear & np.isfinite(image).all(axis=0) & np.isfinite(backscatter).all(axis=0)
-    inner = ndimage.minimum_filter(usable, side, mode="nearest")[core]
+    inner = scipy.ndimage.minimum_filter(usable, side, mode="nearest")[core]
     radar = backscatter_details(backscatter, levels)[:, *core][:, inner]
     out = np.zeros((3, len(image), levels))
     for band, plane in enumerate(image):

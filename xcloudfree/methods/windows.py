@@ -9,8 +9,8 @@ from math import prod
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from xcloudfree._version import __version__
 from xcloudfree.kernels.radiometry import Calibration, SarCalibration
@@ -57,7 +57,7 @@ class See:
             hidden = self._occluded(stored[image], given[0][image] if given else None) & valid
             wanted = valid
             if self.around is not None:
-                wanted = ndimage.maximum_filter(hidden, 2 * self.around + 1)
+                wanted = scipy.ndimage.maximum_filter(hidden, 2 * self.around + 1)
             state[image] = (HIDDEN * hidden + WANTED * (wanted & valid))[core]
         return reflectance, state
 

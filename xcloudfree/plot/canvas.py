@@ -6,8 +6,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from xcloudfree.exceptions import CloudFreeError
 from xcloudfree.plot.flags import Legend
@@ -216,7 +216,7 @@ def draw_outline(axis: Axes, mask: NDArray[np.bool_], place: Frame, colour: str 
     colour : str
         Of the line.
     """
-    labels, count = ndimage.label(mask)
+    labels, count = scipy.ndimage.label(mask)
     if not count:
         return
     sizes = np.bincount(labels.ravel())
