@@ -42,20 +42,21 @@ def test_methods_show_the_signature_of_their_function(name):
     ]
 
 
-def test_import_is_quick_and_without_torch():
+def test_import_is_quick_and_leaves_what_is_heavy_for_later():
     code = (
-        "import sys; from time import process_time as now; t = now(); import xarray, dask.array; "
-        "a = now(); import xcloudfree; b = now(); "
-        "heavy = {'torch', 'odc.stac', 'matplotlib', 'pystac_client'} & set(sys.modules); "
-        "print(b - t, heavy)"
+        "import sys; from time import process_time as now; t = now(); import {}; s = now() - t; "
+        "heavy = {{'torch', 'odc.stac', 'matplotlib', 'pystac_client', 'dask.array', "
+        "'scipy.ndimage'}} & set(sys.modules); print(s, heavy)"
     )
-    results = [
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        for _ in range(3)
-    ]
-    seconds, heavy = zip(*(r.stdout.split(maxsplit=1) for r in results), strict=True)
-    assert {h.strip() for h in heavy} == {"set()"}
-    assert min(map(float, seconds)) < 1  # of this process, however busy the machine is
+    seconds = {"xarray": [], "xcloudfree": []}
+    for _ in range(3):  # in turn: the machine may be busy
+        for name, found in seconds.items():
+            run = [sys.executable, "-c", code.format(name)]
+            told = subprocess.run(run, capture_output=True, text=True, check=True).stdout
+            took, heavy = told.split(maxsplit=1)
+            assert heavy.strip() == "set()"
+            found.append(float(took))
+    assert min(seconds["xcloudfree"]) < 2 * min(seconds["xarray"]), seconds
 
 
 def test_public_names_exist():
