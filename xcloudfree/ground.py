@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from xcloudfree.exceptions import GridError
-from xcloudfree.recognise import coordinate_system
+from xcloudfree.grid import coordinate_system
 from xcloudfree.scene import Scene
 
 

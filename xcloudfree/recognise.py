@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
-import numpy as np
 import xarray as xr
 
 from xcloudfree.bands import (
@@ -16,6 +15,7 @@ from xcloudfree.bands import (
     sar_band,
 )
 from xcloudfree.exceptions import CloudFreeError, GridError, MissingBandError, UnitsError
+from xcloudfree.grid import check_grid
 from xcloudfree.layer import Layer, band_dim
 from xcloudfree.scene import Scene, listed
 
@@ -46,6 +46,7 @@ def read(obj: xr.Dataset | xr.DataArray) -> Scene:
 
     Examples
     --------
+    >>> import numpy as np
     >>> ds = xr.Dataset({n: (("y", "x"), np.zeros((2, 3), "float32")) for n in ("blue", "vv")})
     >>> scene = read(ds)
     >>> scene.form, scene.optical.names, scene.sar.names, scene.shape
@@ -92,7 +93,7 @@ def _assemble(
                 f"{array.name!r} has dimensions {array.dims} and other bands have {spatial}: put "
                 "them on one grid first, with ds.odc.reproject(geobox) of the band to keep"
             )
-    _check_grid(source, spatial, optical, sar)
+    check_grid(source, spatial, optical, sar)
     lead = tuple(
         dict.fromkeys(d for a in layer.arrays for d in a.dims if d != "band" and d not in spatial)
     )
@@ -226,75 +227,6 @@ def _spatial(array: xr.DataArray) -> tuple[str, str]:
         f"no spatial dimensions among {array.dims}; "
         "rename them with ds.rename({...: 'y', ...: 'x'})"
     )
-
-
-def _check_grid(
-    source: xr.Dataset | xr.DataArray,
-    spatial: tuple[str, str],
-    optical: Layer | None,
-    sar: Layer | None,
-) -> None:
-    for dim in spatial:
-        steps = np.diff(source[dim].values.astype(float)) if dim in source.coords else np.empty(0)
-        if len(steps) > 1 and np.ptp(steps) > 1e-3 * abs(np.median(steps)) + _rounding(source[dim]):
-            raise GridError(
-                f"the coordinate {dim!r} is not evenly spaced, as after joining arrays of two "
-                "grids; put both on one grid first, with s1.odc.reproject(s2.odc.geobox)"
-            )
-        step = _declared_step(source, dim == spatial[0])
-        if step and len(steps) and abs(np.median(steps)) < 0.99 * step:
-            raise GridError(
-                f"pixels are {abs(np.median(steps)):g} apart along {dim!r} and the grid declares "
-                f"{step:g}, as after joining arrays of two grids; put both on one grid first, with "
-                "s1.odc.reproject(s2.odc.geobox), or correct it with ds.rio.write_transform()"
-            )
-    if optical is None or sar is None:
-        return
-    if not set(spatial) <= set(sar.arrays[0].dims):
-        raise GridError(
-            f"Sentinel-1 has dimensions {sar.arrays[0].dims} and Sentinel-2 "
-            f"{optical.arrays[0].dims}: they are on different grids; put Sentinel-1 on the grid of "
-            "Sentinel-2 with s1.odc.reproject(s2.odc.geobox, resampling='bilinear')"
-        )
-    systems = {coordinate_system(source, layer.arrays[0]) for layer in (optical, sar)} - {None}
-    if len(systems) > 1:
-        raise GridError(
-            f"Sentinel-1 and Sentinel-2 are in different coordinate systems ({listed(systems)}); "
-            "reproject with s1.odc.reproject(s2.odc.geobox, resampling='bilinear')"
-        )
-
-
-def _declared_step(source: xr.Dataset | xr.DataArray, vertical: bool) -> float:
-    """Pixel size in the GeoTransform of the grid mapping; 0 where there is none."""
-    mapping = source.coords.get("spatial_ref")
-    numbers = str("" if mapping is None else mapping.attrs.get("GeoTransform", "")).split()
-    try:
-        return abs(float(numbers[5 if vertical else 1]))
-    except (IndexError, ValueError):
-        return 0.0
-
-
-def _rounding(coord: xr.DataArray) -> float:
-    """What the type of a coordinate makes of even steps."""
-    if not np.issubdtype(coord.dtype, np.floating):
-        return 0.0
-    return 4 * float(np.spacing(np.abs(coord.values).max()))
-
-
-def coordinate_system(source: xr.Dataset | xr.DataArray, array: xr.DataArray) -> str | None:
-    """EPSG code or text of the grid mapping that an array names."""
-    name = array.encoding.get("grid_mapping") or array.attrs.get("grid_mapping") or "spatial_ref"
-    mapping = source.coords.get(name)
-    if mapping is None and isinstance(source, xr.Dataset):
-        mapping = source.get(name)
-    text = (
-        None if mapping is None else mapping.attrs.get("crs_wkt", mapping.attrs.get("spatial_ref"))
-    )
-    if text is None:
-        return None
-    from pyproj import CRS
-
-    return CRS.from_user_input(text).to_string()
 
 
 def _refuse_unknown(source: xr.Dataset | xr.DataArray) -> None:

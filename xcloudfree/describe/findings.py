@@ -14,9 +14,9 @@ from xcloudfree.describe.reading import DEFAULT_MODEL, reading_cost
 from xcloudfree.describe.sampled import cloud_shares, sample
 from xcloudfree.describe.suitability import judge_masks
 from xcloudfree.exceptions import CloudFreeError
+from xcloudfree.grid import coordinate_system
 from xcloudfree.kernels.composite import Provenance
 from xcloudfree.kernels.mask import METHODS
-from xcloudfree.recognise import coordinate_system
 from xcloudfree.scene import Scene
 
 _WORDS = {"time": ("date", "dates"), "patch": ("patch", "patches")}

@@ -8,10 +8,11 @@ import numpy as np
 import xarray as xr
 
 from xcloudfree.exceptions import DataError, GridError, MissingBandError
+from xcloudfree.grid import coordinate_system
 from xcloudfree.kernels.radiometry import Calibration
 from xcloudfree.layer import Layer
 from xcloudfree.methods.method import Method
-from xcloudfree.recognise import coordinate_system, read
+from xcloudfree.recognise import read
 from xcloudfree.scene import Scene, listed
 
 

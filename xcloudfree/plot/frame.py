@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import xarray as xr
 
+from xcloudfree.grid import coordinate_system
 from xcloudfree.plot.view import Spatial
-from xcloudfree.recognise import coordinate_system
 
 
 @dataclass(frozen=True)
