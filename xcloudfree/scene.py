@@ -127,7 +127,8 @@ class Scene:
             raise MissingBandError(
                 f"{why} needs Sentinel-1 {listed(missing)}, but the data has {listed(have)}; add "
                 "backscatter on the same grid, for example with "
-                "ds.assign(VV=..., VH=...).cloudfree.calibrate(sar='dB')"
+                "ds.assign(VV=..., VH=...).cloudfree.calibrate(sar='dB'), or call what needs none: "
+                'reconstruct(model="linear-time") for a series, model="idw" for one date'
             )
         return self.sar.select(names)
 
