@@ -409,6 +409,9 @@ def test_stacked_series_give_the_same_cases(series):
 def test_series_that_cannot_serve_are_refused_with_the_way_out(series):
     with pytest.raises(DataError, match="is time"):
         next(bench.hidden_dates(series.isel(time=0)))
+    guessed = series.cloudfree.reconstruct(model="nearest-date", mask="scl")
+    with pytest.raises(DataError, match="what is guessed in it is no truth"):
+        next(bench.hidden_dates(guessed))
     with pytest.raises(DataError, match="clear='l2a'"):
         next(bench.hidden_dates(series.drop_vars("SCL")))
     with pytest.raises(DataError, match=r"kinds=\['full'\]"):

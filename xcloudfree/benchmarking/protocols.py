@@ -76,7 +76,8 @@ def hidden_dates(
     Raises
     ------
     DataError
-        If the series has no time, no clear date, or no cloud to hide one under.
+        If the series has no time, no clear date, or no cloud to hide one under, or if it is a
+        reconstruction.
 
     Examples
     --------
@@ -88,6 +89,11 @@ def hidden_dates(
     [0.0, 7.0]
     """
     scene = read(series)
+    if "provenance" in series:
+        raise DataError(
+            "the series was reconstructed, and what is guessed in it is no truth; call "
+            "hidden_dates() with the series as it was observed"
+        )
     if scene.lead != ("time",) or "time" not in series.coords:
         raise DataError(
             "hidden_dates hides dates of a series; give a Dataset whose only dimension besides "
