@@ -40,22 +40,7 @@ METRICS = ("psnr", "ssim", "mae", "sam")
 
 
 def from_series(out: Path, data: Path, model: str | None, say: Callable[[str], Any]) -> xr.Dataset:
-    """Judge what can be known of an area, then fill the gaps of its series.
-
-    Parameters
-    ----------
-    out, data : Path
-        Folder to write to, and Zarr store of a series.
-    model : str, optional
-        Name or path of the model.
-    say : callable
-        Where the words go.
-
-    Returns
-    -------
-    Dataset
-        Metrics of each method and hidden date, see :func:`xcloudfree.benchmark`.
-    """
+    """Judge methods on the hidden dates of a series, then fill its gaps; see :func:`xcloudfree.demo.run`."""
     say(f"1/4 reading {data}")
     series = _middle(xcf.io.open_zarr(data)).compute()
     scene = read(series)

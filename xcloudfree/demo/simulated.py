@@ -34,22 +34,7 @@ COMPARED = (
 
 
 def from_simulation(out: Path, model: str | None, say: Callable[[str], Any]) -> xr.Dataset:
-    """Reconstruct a simulated series out of a STAC API on this machine, and judge it.
-
-    Parameters
-    ----------
-    out : Path
-        Folder to write to.
-    model : str, optional
-        Name or path of the model.
-    say : callable
-        Where the words go.
-
-    Returns
-    -------
-    Dataset
-        Metrics, see :func:`xcloudfree.evaluate`.
-    """
+    """Reconstruct a simulated series out of a STAC API on this machine, and judge it; see :func:`xcloudfree.demo.run`."""
     from xcloudfree.stac import publish, serve
 
     model = model or MODEL
