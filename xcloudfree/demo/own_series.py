@@ -40,7 +40,7 @@ METRICS = ("psnr", "ssim", "mae", "sam")
 
 
 def from_series(out: Path, data: Path, model: str | None, say: Callable[[str], Any]) -> xr.Dataset:
-    """Judge methods on the hidden dates of a series, then fill its gaps; see :func:`xcloudfree.demo.run`."""
+    """Judge methods on hidden dates of a series, then fill its gaps; see `run`."""
     say(f"1/4 reading {data}")
     series = _middle(xcf.io.open_zarr(data)).compute()
     scene = read(series)

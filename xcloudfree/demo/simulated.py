@@ -34,7 +34,7 @@ COMPARED = (
 
 
 def from_simulation(out: Path, model: str | None, say: Callable[[str], Any]) -> xr.Dataset:
-    """Reconstruct a simulated series out of a STAC API on this machine, and judge it; see :func:`xcloudfree.demo.run`."""
+    """Reconstruct a simulated series out of a local STAC API, and judge it; see `run`."""
     from xcloudfree.stac import publish, serve
 
     model = model or MODEL
