@@ -339,7 +339,8 @@ def test_every_command_teaches_by_examples_that_parse(
     assert command.help
     assert max(map(len, shown.output.splitlines())) <= 100
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "SEN12MS-CR").mkdir()
+    for folder in ("SEN12MS-CR", "my_series.zarr"):
+        (tmp_path / folder).mkdir()
     text = (command.epilog or "").replace("\\\n", " ")
     for line in [entry for entry in text.splitlines() if "xcloudfree " in entry]:
         words = shlex.split(line)[1:]
