@@ -29,7 +29,7 @@ SINGLE = (
     "pixel-fusion",
     "carf-small-demo",
 )
-"""Of the methods for single images, those in the README; of each kind the best."""
+"""Of the methods for single images, those in the README; one of each kind."""
 
 TOLD = (
     "do nothing",
@@ -40,7 +40,7 @@ TOLD = (
     "area-regression",
     "area-regression+nearby",
 )
-"""Of the methods for series, those in the README; of each kind the best."""
+"""Of the methods for series, those in the README; one of each kind."""
 
 
 def patches(result, network, networks):

@@ -61,6 +61,13 @@ def test_power_becomes_decibel_and_zero_is_no_data():
     np.testing.assert_allclose(decoded, [0, -3.0103, np.nan, np.nan], atol=1e-4)
 
 
+def test_backscatter_is_there_where_it_has_a_value():
+    rule = SarCalibration("1", nodata=0, scale=0.01, offset=-1.0)
+    stored = np.array([0, 50, 100, 101, 900], "int16")
+    np.testing.assert_array_equal(rule.valid(stored), [False, False, False, True, True])
+    np.testing.assert_array_equal(rule.valid(stored), np.isfinite(rule.decode(stored)))
+
+
 def test_presets_clip_as_published():
     sar = np.array([[[-30.0]], [[-30.0]]])
     assert PRESETS["dsen2cr"].sar(sar, ("VV", "VH")).ravel().tolist() == [
@@ -72,5 +79,5 @@ def test_presets_clip_as_published():
 
 @pytest.mark.parametrize(("units", "middle"), [("dB", -1150.0), ("1", 250.0)])
 def test_digital_numbers_taken_for_backscatter_are_refused(units, middle):
-    with pytest.raises(UnitsError, match=r"dB, so these are digital numbers.*calibrate\("):
+    with pytest.raises(UnitsError, match=r"digital numbers.*VV\.where\(.*calibrate\("):
         SarCalibration(units).decode(np.full((8, 8), middle, "float32"))

@@ -669,3 +669,16 @@ def test_other_readers_learn_that_0_of_undeclared_reflectance_is_no_data(
     (file,) = to_cog(obj, tmp_path / "out.tif", progress=False)
     with rasterio.open(file) as opened:
         assert opened.nodata == 0
+
+
+@pytest.mark.parametrize("key", ["nodata", "_FillValue"])
+def test_a_number_that_means_no_data_in_floats_is_known_again(tmp_path, key):
+    ds = make_bands()[["B02", "VV", "VH"]]
+    for name in ("VV", "VH"):
+        ds[name] = ds[name].copy()
+        ds[name][0, :4] = -9999
+        ds[name].attrs[key] = -9999.0
+    to_zarr(ds, tmp_path / "a.zarr", progress=False)
+    back = read(open_zarr(tmp_path / "a.zarr")).backscatter().compute()
+    np.testing.assert_array_equal(back, read(ds).backscatter())
+    assert np.isnan(back).sum() == 2 * 4 * ds.sizes["x"]

@@ -263,8 +263,13 @@ def test_passes_of_both_directions_are_never_mixed_on_one_date(tmp_path):
     assert len(set(ds.orbit_state.values)) == 1
 
 
-@pytest.mark.parametrize(("lag", "slices"), [(25, 2), (6000, 1)])
-def test_a_pass_across_the_equator_is_one_although_its_orbits_number_changes(tmp_path, lag, slices):
+@pytest.mark.parametrize(
+    ("lag", "other", "slices"),
+    [(25, {}, 2), (6000, {}, 1), (25, {"platform": "sentinel-1c"}, 1)],
+)
+def test_a_pass_across_the_equator_is_one_although_its_orbits_number_changes(
+    tmp_path, lag, other, slices
+):
     transform = Affine(10, 0, 600000, 0, -10, 5300000)
     parts = []
     for n in range(2):
@@ -272,6 +277,7 @@ def test_a_pass_across_the_equator_is_one_although_its_orbits_number_changes(tmp
         power[slice(0, N // 2) if n else slice(N // 2, None)] = -32768
         item = radar(tmp_path, 3, 10 + n, "ascending")
         item["properties"]["datetime"] = str(np.datetime64("2025-06-03T05:30:00") + lag * n) + "Z"
+        item["properties"] |= other if n else {}
         href = archive.write(tmp_path / f"part{n}.tif", power, transform, "EPSG:32632", -32768)
         for asset in item["assets"].values():
             asset["href"] = href

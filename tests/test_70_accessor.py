@@ -107,5 +107,6 @@ def test_help_on_a_method_tells_every_parameter_and_its_own_example():
     for name in list(inspect.signature(CloudFreeAccessor.reconstruct).parameters)[1:]:
         assert re.search(rf"^{name}( :|,)", text, re.MULTILINE), name
     assert "obj :" not in text
-    assert text.count("Examples\n-----") == 1
+    for section in ("Parameters", "Returns", "Raises", "Examples"):
+        assert text.count(f"{section}\n{'-' * len(section)}\n") == 1, section
     assert "ds.cloudfree.reconstruct(" in text

@@ -86,11 +86,24 @@ def test_a_series_of_ones_own_is_judged_on_hidden_dates(tmp_path, store, monkeyp
     seen = made.provenance == 1
     assert {1, 2} <= set(np.unique(made.provenance))
     xr.testing.assert_equal(made.B04.where(seen), series.B04.where(seen))
-    assert "| area-regression+nearby |" in (out / "metrics.md").read_text()
+    hidden = series.cloudfree.mask("l2a", dilate=own_series.DILATE)
+    np.testing.assert_array_equal(made.provenance >= 2, hidden)
+    assert any(f"with {own_series.WITH_RADAR}" in line for line in said)
+    text = (out / "metrics.md").read_text(encoding="utf-8")
+    assert "| area-regression+nearby |" in text
+    assert "carf-series-l2a-demo" in text
+
+
+def test_one_array_of_bands_is_refused_with_the_call_that_splits_it(tmp_path, store):
+    array = xcf.io.open_zarr(store)[["B02", "B08"]].to_dataarray("band").compute()
+    xcf.io.to_zarr(array.drop_attrs(), tmp_path / "array.zarr", progress=False)
+    with pytest.raises(DataError, match=r"array\.to_dataset\('band'\)"):
+        demo.run(tmp_path / "out", data=tmp_path / "array.zarr", say=lambda _: None)
 
 
 def test_a_series_without_radar_is_filled_from_its_dates(tmp_path, store, monkeypatch):
     monkeypatch.setattr(own_series, "DATES", 1)
+    monkeypatch.setattr(own_series, "COMPARED", ("clear mean", "median"))
     bare = xcf.io.open_zarr(store).drop_vars(["VV", "VH"]).compute()
     xcf.io.to_zarr(bare, tmp_path / "bare.zarr", progress=False)
     said = []

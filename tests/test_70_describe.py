@@ -47,6 +47,13 @@ def test_page_tells_what_was_found() -> None:
         assert row(other, "backscatter")[0].startswith("VV VH, dB")
 
 
+def test_backscatter_of_another_unit_than_declared_is_told() -> None:
+    ds = make_bands()
+    for name in ("VV", "VH"):
+        ds[name].attrs["units"] = "1"  # the numbers are decibels
+    assert 'calibrate(sar="dB")' in " ".join(row(ds, "backscatter"))
+
+
 def test_offsets_that_a_catalog_applied_are_told() -> None:
     ds = make_bands(3).assign_coords(offset=("time", [-0.1, 0.0, -0.1]))
     assert row(ds, "reflectance")[0].endswith("; offset -0.1, +0 applied on loading")

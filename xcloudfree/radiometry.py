@@ -76,7 +76,7 @@ def calibrate(
         good = _is_number if name == "nodata" else _is_finite
         if number is not None and not good(number):
             raise UnitsError(f"{name} is {number!r}; call calibrate({name}={_USUAL[name]})")
-    if scale is not None and not 0 < scale < np.inf:
+    if scale is not None and not scale > 0:
         raise UnitsError(f"scale is {scale!r}; call calibrate(scale=1e-4, offset=...)")
     if np.ndim(offset) == 0 and offset is not None and not _is_finite(offset):  # type: ignore[arg-type]
         raise UnitsError(f"offset is {offset!r}; call calibrate(scale=1e-4, offset=-0.1)")

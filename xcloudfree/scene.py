@@ -128,7 +128,8 @@ class Scene:
                 f"{why} needs Sentinel-1 {listed(missing)}, but the data has {listed(have)}; add "
                 "backscatter on the same grid, for example with "
                 "ds.assign(VV=..., VH=...).cloudfree.calibrate(sar='dB'), or call what needs none: "
-                'reconstruct(model="linear-time") for a series, model="idw" for one date'
+                'reconstruct(model="linear-time") for a series, reconstruct(model="idw") for one '
+                "date"
             )
         return self.sar.select(names)
 
@@ -179,10 +180,11 @@ class Scene:
         scale, offset = (self.sar.attribute(key) for key in ("scale_factor", "add_offset"))
         integer = any(np.issubdtype(a.dtype, np.integer) for a in self.sar.arrays)
         if integer and scale in (None, 1):
+            names = list(dict.fromkeys(map(str, self.sar.variables)))
             raise UnitsError(
-                f"{listed(self.sar.names)} are integers without a declared scale; apply it, for "
-                "example with ds.assign(VV=ds.VV * 1e-2, VH=ds.VH * 1e-2)"
-                '.cloudfree.calibrate(sar="dB")'
+                f"{listed(self.sar.names)} are integers without a declared scale; declare it, for "
+                "example with ds.assign({n: ds[n].assign_attrs(scale_factor=1e-2, units='dB') "
+                f"for n in {names}}})"
             )
         nodata = self.sar.attribute("nodata")
         if nodata is None:

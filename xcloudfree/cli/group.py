@@ -20,6 +20,12 @@ _CALLS = {
 }
 """Calls that have no option of their own, in the words of the command line."""
 
+_OPTIONS = (
+    "scale", "offset", "nodata", "level", "sar", "quantity", "model", "mask", "method", "dilate",
+    "threshold", "shadow", "device", "precision", "uncertainty",
+)  # fmt: skip
+"""Arguments of the library that are options of the same name."""
+
 
 class Group(click.Group):
     """Commands by name; a mistyped one is told the nearest."""
@@ -87,6 +93,8 @@ def as_options(text: str) -> str:
     'declare it with --scale 1e-4 --offset -0.1'
     >>> as_options('call reconstruct(model="uncrtaints", uncertainty=True)')
     'call --model uncrtaints --uncertainty'
+    >>> as_options("call mask(haze=0.15), or ds.assign(VV=...).cloudfree.calibrate(sar='dB')")
+    "call mask(haze=0.15), or ds.assign(VV=...).cloudfree.calibrate(sar='dB')"
     >>> as_options("see the names in xcloudfree.models.list()")
     'see the names in `xcloudfree models list`'
     """
@@ -94,10 +102,13 @@ def as_options(text: str) -> str:
         text = text.replace(call, command)
 
     def spoken(call: re.Match[str]) -> str:
-        pairs = (pair.partition("=") for pair in call[1].split(","))
-        return " ".join(_option(key.strip(), value.strip("'\" ")) for key, _, value in pairs)
+        words = [pair.partition("=") for pair in call[1].split(",")]
+        pairs = {key.strip(): value.strip("'\" ") for key, _, value in words}
+        if not pairs.keys() <= set(_OPTIONS):
+            return call[0]
+        return " ".join(_option(key, value) for key, value in pairs.items())
 
-    calls = r"(?:ds\.cloudfree\.)?(?:calibrate|reconstruct|mask)"
+    calls = r"(?<![.\w)])(?:ds\.cloudfree\.)?(?:calibrate|reconstruct|mask)"
     return re.sub(calls + r"\((\w+=[^(),]+(?:, *\w+=[^(),]+)*)\)", spoken, text)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,13 @@ import xarray as xr
 
 import xcloudfree as xcf
 from xcloudfree.benchmarking import Case, hidden_dates, to_markdown
-from xcloudfree.describe.suitability import judge_masks
-from xcloudfree.exceptions import DataError, DemonstrationWarning
+from xcloudfree.describe.suitability import judge_masks, judge_models
+from xcloudfree.exceptions import DataError
 from xcloudfree.plot import plot
 from xcloudfree.recognise import read
+from xcloudfree.scene import Scene
 
-LARGEST = 512
+LARGEST = 128
 """Rows and columns of the middle of a series that are used."""
 DATES = 12
 """Clear dates that are hidden in turn."""
@@ -42,25 +43,26 @@ METRICS = ("psnr", "ssim", "mae", "sam")
 def from_series(out: Path, data: Path, model: str | None, say: Callable[[str], Any]) -> xr.Dataset:
     """Judge methods on hidden dates of a series, then fill its gaps; see `run`."""
     say(f"1/4 reading {data}")
-    series = _middle(xcf.io.open_zarr(data)).compute()
+    series = _middle(_opened(data)).compute()
     scene = read(series)
     say(repr(series.cloudfree))
     model = model or (WITHOUT if scene.sar is None else WITH_RADAR)
     mask = _mask(series)
-    cases = list(hidden_dates(series, clear=mask, gaps=[0], count=DATES, clouds=1))
-    say(f"2/4 hiding {len(cases)} clear dates, each under the cloud of another date")
+    say(f"2/4 hiding up to {DATES} clear dates, each under the cloud of another date")
+    kept: list[Case] = []
+    cases = hidden_dates(series, clear=mask, gaps=[0], count=DATES, clouds=1)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DemonstrationWarning)
-        result = xcf.benchmark(cases, list(dict.fromkeys((*COMPARED, model))), progress=True)
-    case = min(cases, key=lambda c: abs(float(c.occluded.mean()) - 0.5))
-    shown = result.isel(case=cases.index(case))
+        warnings.simplefilter("ignore")
+        result = xcf.benchmark(_watched(cases, kept, say), _rivals(scene, model))
+    (case,) = kept
+    shown = result.sel({"case": case.name})
     found = (
         "Hidden pixels, mean over the hidden dates:\n\n"
         + to_markdown(result, by=[], metrics=METRICS, cost=True)
         + f"\n\nOf the date in demo.png, {case.name}:\n\n"
         + to_markdown(shown.expand_dims("case"), by=[], metrics=METRICS)
     )
-    (out / "metrics.md").write_text(found + "\n")
+    (out / "metrics.md").write_text(found + "\n", encoding="utf-8")
     say(f"3/4 reconstructing all dates with {model} into {out / 'cloudfree.zarr'}")
     hidden = series.cloudfree.mask(mask, dilate=DILATE)
     lazy = series.cloudfree.reconstruct(model=model, mask=hidden)
@@ -71,6 +73,32 @@ def from_series(out: Path, data: Path, model: str | None, say: Callable[[str], A
     strip.savefig(out / "series.png", dpi=110)
     say("\n" + found)
     return result
+
+
+def _opened(data: Path) -> xr.Dataset:
+    series = xcf.io.open_zarr(data)
+    names = list(series.data_vars)
+    if len(names) == 1 and "band" in series[names[0]].dims:
+        raise DataError(
+            f"the store holds one array of bands, {names[0]!r}; write a Dataset with "
+            "xcf.io.to_zarr(array.to_dataset('band'), 'series.zarr')"
+        )
+    return series
+
+
+def _rivals(scene: Scene, model: str) -> list[str]:
+    """What is compared, without networks that the series does not fit."""
+    unfit = {verdict.name for verdict in judge_models(scene) if not verdict.fits}
+    return list(dict.fromkeys(name for name in (*COMPARED, model) if name not in unfit))
+
+
+def _watched(cases: Iterable[Case], kept: list[Case], say: Callable[[str], Any]) -> Iterator[Case]:
+    """Hand on case by case, since memory holds few; the one nearest to half hidden is kept."""
+    for case in cases:
+        say(f"    {case.name}")
+        nearest = min([*kept, case], key=lambda c: abs(float(c.occluded.mean()) - 0.5))
+        kept[:] = [nearest]
+        yield case
 
 
 def _middle(series: xr.Dataset) -> xr.Dataset:

@@ -35,7 +35,7 @@ def from_patches(out: Path, data: Path, model: str | None, say: Callable[[str], 
     result = xcf.evaluate(
         stored, truth, mask=mask, observed=scene, others={"network everywhere": raw}
     ).compute()
-    (out / "metrics.md").write_text(table(result) + "\n")
+    (out / "metrics.md").write_text(table(result) + "\n", encoding="utf-8")
     say("3/3 drawing")
     for i, name in enumerate(pairs.patch.values):
         figure = plot(

@@ -65,7 +65,7 @@ def from_simulation(out: Path, model: str | None, say: Callable[[str], Any]) -> 
     truth = truth.assign_coords(time=observed.time)
     others = _others(observed, cloudy, model, say)
     result = xcf.evaluate(stored, truth, mask=cloudy, observed=observed, others=others).compute()
-    (out / "metrics.md").write_text(table(result) + "\n")
+    (out / "metrics.md").write_text(table(result) + "\n", encoding="utf-8")
     shown = {"time": int(abs(cloudy.mean(["y", "x"]) - 0.5).argmin("time"))}
     say("6/7 writing a COG of one date")
     xcf.io.to_cog(stored[list(BANDS)].isel(shown), out / "cloudfree.tif")

@@ -64,6 +64,8 @@ def storable(ds: xr.Dataset) -> xr.Dataset:
         fill = nodata_of(variable, [name, *_bands(ds, name)])
         if kind in "iu" and fill is not None:
             encoding["_FillValue"] = variable.dtype.type(fill)
+        elif fill is not None:
+            attrs.setdefault("nodata", fill)
         for key in ("_FillValue", "coordinates"):
             attrs.pop(key, None)
         out.variables[name].attrs = attrs

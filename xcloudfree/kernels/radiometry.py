@@ -203,12 +203,14 @@ class SarCalibration:
 
 
 def _check_backscatter(decibels: NDArray[np.float32]) -> None:
-    """What is far from any ground is digital numbers."""
+    """Refuse what is far from any ground."""
     if len(decibels) >= _ENOUGH and not _FAINTEST < (middle := np.median(decibels)) < _BRIGHTEST:
         raise UnitsError(
             f"the median of the backscatter would be {middle:.0f} dB, so these are digital numbers "
-            "or another unit is declared; calibrate them first, for example with "
-            'ds.assign(VV=ds.VV * scale, VH=ds.VH * scale).cloudfree.calibrate(sar="dB")'
+            "or of another unit, or a value that fills in for none; leave such a value out "
+            "with ds.assign(VV=ds.VV.where(ds.VV != value), VH=ds.VH.where(ds.VH != value)), and "
+            'declare calibrated numbers with ds.cloudfree.calibrate(sar="dB") or '
+            'calibrate(sar="linear")'
         )
 
 
