@@ -100,7 +100,7 @@ def test_chunks_do_not_change_the_result(scene, tiny, chunk):
         ("carf-small", {}, {96: [(0, 0), (2, 3), (5, 4)], 128: [(1, 1)], 173: [(2, 1)]}),
         ("carf-small", {"base": "prior", "mask_input": True}, {96: [(3, 1)], 173: [(1, 2)]}),
         ("carf-small-f4", {}, {96: [(2, 2), (5, 4)], 128: [(0, 3)], 173: [(1, 1)]}),
-        ("carf-base", {}, {96: [(2, 2)], 173: [(2, 2)]}),
+        pytest.param("carf-base", {}, {96: [(2, 2)], 173: [(2, 2)]}, marks=pytest.mark.slow),
     ],
 )
 def test_blocks_of_the_larger_variants_equal_the_whole(scene, name, options, blocks):

@@ -207,7 +207,10 @@ def recorded(ds: xr.Dataset, path: Path) -> list[tuple[int, ...]]:
     return order
 
 
-@pytest.mark.parametrize(("name", "ahead"), [("sync", 4), ("threads", 4), ("cluster", 16)])
+@pytest.mark.parametrize(
+    ("name", "ahead"),
+    [("sync", 4), ("threads", 4), pytest.param("cluster", 16, marks=pytest.mark.slow)],
+)
 def test_memory_is_that_of_a_strip_also_while_the_scene_is_summed_up(
     tmp_path: Path, name: str, ahead: int, request: pytest.FixtureRequest
 ) -> None:
@@ -331,7 +334,9 @@ def series(dates: int = 4, side: int = 80) -> xr.Dataset:
     return made  # type: ignore[no-any-return]
 
 
-@pytest.mark.parametrize("model", ["median", "median+offset", "area-regression"])
+@pytest.mark.parametrize(
+    "model", [pytest.param("median", marks=pytest.mark.slow), "median+offset", "area-regression"]
+)
 def test_a_method_measures_and_predicts_each_place_once(
     tmp_path: Path, model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
