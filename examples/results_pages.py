@@ -23,10 +23,10 @@ LEADER = {"partial": "area-regression+nearby", "full": "area-regression"}
 
 SINGLE = (
     "do nothing",
-    "clear mean",
-    "constant of training regions",
-    "ridge on SAR",
     "pixel-fusion",
+    "clear mean",
+    "ridge on SAR",
+    "constant of training regions",
     "carf-small-demo",
 )
 """Of the methods for single images, those in the README; one of each kind."""
@@ -55,8 +55,6 @@ def patches(result, network, networks):
     ]
     shown = result.assign_coords(case=named)
     head = "PSNR in dB of the cloudy pixels (mask of eq. 13-16); the best of each column is bold:"
-    brief = shown.sel({"method": list(SINGLE)})
-    readme = [head, bench.to_markdown(brief, **cloudy, notes=False)]
     page = [
         head,
         bench.to_markdown(shown, **cloudy, notes=False),
@@ -67,7 +65,17 @@ def patches(result, network, networks):
         _compared(result, network),
         _upsets(shown, network, ["case"], networks),
     ]
-    return "\n\n".join(readme), "\n\n".join(page)
+    return single(result), "\n\n".join(page)
+
+
+def single(result):
+    """One date in the README: the mean over the patches, in a sentence."""
+    means = bench.summary(result, by=[]).value.sel(metric="psnr", pixels="cloudy").squeeze()
+    told = [f"{name} {float(means.sel({'method': name})):.2f}" for name in SINGLE]
+    return (
+        f"From one date alone, on {result.sizes['case']} SEN12MS-CR patches, dB of the cloudy "
+        f"pixels:\n{', '.join(told[:4])},\n{', '.join(told[4:])}."
+    )
 
 
 def regions(result):

@@ -55,19 +55,27 @@ def rows(text):
     return found
 
 
-@pytest.mark.parametrize("block", ["hidden", "judge"])
-def test_figures_of_the_readme_stand_on_the_page_of_results(block):
+def block(name):
+    """What stands between the markers of the README."""
     readme = (ROOT / "README.md").read_text()
-    shown = rows(re.search(f"<!-- {block} -->(.*)<!-- /{block} -->", readme, re.DOTALL)[1])
+    return re.search(f"<!-- {name} -->(.*)<!-- /{name} -->", readme, re.DOTALL)[1]
+
+
+def test_the_table_of_the_readme_stands_on_the_page_of_results():
     page = (ROOT / "docs/results.md").read_text()
-    if block == "hidden":
-        page = page[page.index("### Hidden under clouds of other dates") :]
-    told = rows(page)
-    assert len(shown) >= 7
+    told = rows(page[page.index("### Hidden under clouds of other dates") :])
+    shown = rows(block("hidden"))
+    assert len(shown) == 8
     for method in shown.keys() - {"method"}:
-        (cells,) = shown[method]
-        first = told[method][0]
-        assert cells == (first[:8:2] if block == "hidden" else first), method
+        assert shown[method] == [told[method][0][:8:2]], method
+
+
+def test_the_figures_of_single_dates_in_the_readme_stand_on_the_page_of_results():
+    told = rows((ROOT / "docs/results.md").read_text())
+    shown = re.findall(r"([a-zA-Z -]+) (\d+\.\d\d)[,.]", block("judge"))
+    assert len(shown) == 6
+    for method, value in shown:
+        assert told[method.strip()][0][-1] == value, method
 
 
 def test_the_picture_of_gaps_is_drawn_from_the_tables_of_the_page(tmp_path):
