@@ -671,6 +671,16 @@ def test_other_readers_learn_that_0_of_undeclared_reflectance_is_no_data(
         assert opened.nodata == 0
 
 
+def test_the_stored_no_data_of_decoded_floats_is_a_value_like_any_other(tmp_path):
+    ds = make_bands()[["B02"]].isel(time=0)
+    ds["B02"] = ds.B02.assign_attrs(nodata=0.0)
+    ds.B02[0, 0] = 0.0
+    ds.B02.encoding["scale_factor"] = 1e-4  # as xarray leaves what it decoded
+    to_cog(ds, tmp_path / "a.tif")
+    with rasterio.open(tmp_path / "a.tif") as file:
+        assert file.read(1)[0, 0] == 0
+
+
 @pytest.mark.parametrize("key", ["nodata", "_FillValue"])
 def test_a_number_that_means_no_data_in_floats_is_known_again(tmp_path, key):
     ds = make_bands()[["B02", "VV", "VH"]]

@@ -11,6 +11,7 @@ import xarray as xr
 
 import xcloudfree as xcf
 from xcloudfree.benchmarking import Case, hidden_dates, to_markdown
+from xcloudfree.demo.simulated import OF_SERIES
 from xcloudfree.describe.suitability import judge_masks, judge_models
 from xcloudfree.exceptions import DataError
 from xcloudfree.plot import plot
@@ -27,16 +28,7 @@ DILATE = 4
 """Pixels by which real clouds are extended: of their rims, what is missed is taken for ground."""
 WITH_RADAR, WITHOUT = "area-regression+nearby", "linear-time"
 """What reconstructs unless the caller chooses."""
-COMPARED = (
-    "do nothing",
-    "clear mean",
-    "nearest-date",
-    "linear-time",
-    "median",
-    "area-regression",
-    "area-regression+nearby",
-    "carf-series-l2a-demo",
-)
+COMPARED = ("do nothing", "clear mean", *OF_SERIES)
 METRICS = ("psnr", "ssim", "mae", "sam")
 
 

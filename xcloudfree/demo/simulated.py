@@ -22,15 +22,15 @@ DILATE = 6
 """Pixels by which the mask of the simulated scene is extended: thin rims are missed."""
 BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
 MODEL = "area-regression"
-COMPARED = (
+OF_SERIES = (
     "nearest-date",
     "linear-time",
     "median",
     "area-regression",
     "area-regression+nearby",
     "carf-series-l2a-demo",
-    "carf-small-l2a-10-demo",
 )
+COMPARED = (*OF_SERIES, "carf-small-l2a-10-demo")
 
 
 def from_simulation(out: Path, model: str | None, say: Callable[[str], Any]) -> xr.Dataset:
