@@ -15,10 +15,11 @@ test: $(READY)  ## all tests but the slow ones
 test-slow: $(READY)  ## exactness of every block of every variant, about an hour on 2 cores
 	$(BIN)/python -m pytest -m slow
 
+FOLDERS ?= tests
 PICKED = $(if $(PARTS),-k "$(PARTS)")
 TORCH = torch==$$(sed -n 's/^torch==//p' constraints.txt)
 
-test-lowest:  ## with the lowest versions that pyproject.toml allows (of torch: the one of constraints.txt); PARTS="60_io"
+test-lowest:  ## with the lowest versions that pyproject.toml allows (of torch: the one of constraints.txt); FOLDERS="tests/io"
 	$(PYTHON) -m venv --clear .venv-lowest
 	.venv-lowest/bin/python -m pip install --quiet --constraint constraints.txt uv $(TORCH)
 	.venv-lowest/bin/uv pip compile --quiet --resolution lowest-direct --override tests/without-torch.txt \
@@ -26,15 +27,14 @@ test-lowest:  ## with the lowest versions that pyproject.toml allows (of torch: 
 	  --output-file .venv-lowest/lowest.txt pyproject.toml
 	.venv-lowest/bin/python -m pip install --quiet --requirement .venv-lowest/lowest.txt
 	.venv-lowest/bin/python -m pip install --quiet --no-deps --editable .
-	.venv-lowest/bin/python -m pytest -m "not slow" -p no:cacheprovider tests $(PICKED)
+	.venv-lowest/bin/python -m pytest -m "not slow" -p no:cacheprovider $(FOLDERS)
 
 test-without-torch:  ## PYTHON=python3.13: all that needs no torch, of which a new Python may have no build
 	$(PYTHON) -m venv --clear .venv-without-torch
 	.venv-without-torch/bin/python -m pip install --quiet --constraint constraints.txt uv
 	.venv-without-torch/bin/uv pip install --quiet --python .venv-without-torch/bin/python \
 	  --override tests/without-torch.txt --constraint constraints.txt --editable ".[demo]" --group test
-	.venv-without-torch/bin/python -m pytest -m "not slow" -p no:cacheprovider $(PICKED) \
-	  tests xcloudfree/kernels
+	.venv-without-torch/bin/python -m pytest -m "not slow" -p no:cacheprovider $(FOLDERS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -44,7 +44,7 @@ nitpicky = True
 # Types are words for readers; constants, modules and what is behind the scenes are not listed.
 nitpick_ignore_regex = [
     ("py:(class|data|mod|attr)", r".*"),
-    ("py:func", r".*(kernels|plugins|cost).*"),
+    ("py:func", r".*(core|datasets|masks|methods|reconstruct|judge|stac|plugins|cost).*"),
 ]
 
 # Pages and notebooks are executed from nothing; an exception ends the build.

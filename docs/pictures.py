@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 import xcloudfree as xcf
-from xcloudfree.kernels.windows import Span, span
+from xcloudfree.core.windows import Span, span
 
 IMAGES = Path(__file__).parent / "images"
 RESULTS = Path(__file__).parent / "results.md"

@@ -22,8 +22,8 @@ import xarray as xr
 from results_pages import put
 
 import xcloudfree as xcf
-from xcloudfree.bands import S2_BANDS
-from xcloudfree.baselines import Neighbours, TrainingImage, fit_constant, fit_ridge
+from xcloudfree.core.bands import S2_BANDS
+from xcloudfree.judge.baselines import Neighbours, TrainingImage, fit_constant, fit_ridge
 
 DATA = Path(os.environ.get("XCLOUDFREE_DATA", "data"))
 REPOSITORY = Path(__file__).parent.parent

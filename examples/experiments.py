@@ -24,7 +24,7 @@ from demo_weights import CLEAR, REGIONS, UNSEEN, clear_pair, triplets
 from results_pages import put
 
 import xcloudfree as xcf
-from xcloudfree.baselines import Neighbours, TrainingImage, fit_constant
+from xcloudfree.judge.baselines import Neighbours, TrainingImage, fit_constant
 
 HERE = Path(__file__).parent
 ALL = REGIONS | UNSEEN

@@ -15,7 +15,7 @@ from demo_weights import DATA, patches, read
 from hidden_dates import load
 
 import xcloudfree as xcf
-from xcloudfree.bands import S2_BANDS
+from xcloudfree.core.bands import S2_BANDS
 
 TWELVE = tuple(band for band in S2_BANDS if band != "B10")
 TEN = tuple(band for band in TWELVE if band not in ("B01", "B09"))

@@ -7,7 +7,7 @@ import xarray as xr
 from l2a_data import SNOW
 from results_pages import METRICS
 
-from xcloudfree import benchmarking as bench
+from xcloudfree import judge as bench
 
 KINDS = {"partial": "under real clouds of two other dates each", "full": "with all of it hidden"}
 

@@ -27,7 +27,7 @@ import xarray as xr
 from demo_weights import REPOSITORY, WEIGHTS
 
 import xcloudfree as xcf
-from xcloudfree import benchmarking as bench
+from xcloudfree import judge as bench
 from xcloudfree.models.model import Model
 from xcloudfree.train.samples import SEEN
 

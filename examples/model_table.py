@@ -21,8 +21,8 @@ import torch
 import xarray as xr
 
 import xcloudfree as xcf
-from xcloudfree.bands import S2_BANDS
-from xcloudfree.kernels.context import scaled_planes
+from xcloudfree.core.bands import S2_BANDS
+from xcloudfree.methods.temporal_context import scaled_planes
 from xcloudfree.models.cost import multiply_adds, parameters
 from xcloudfree.models.model import Model
 from xcloudfree.models.networks import NETWORKS

@@ -22,7 +22,7 @@ import xarray as xr
 from hidden_dates import load
 
 import xcloudfree as xcf
-from xcloudfree.benchmarking.protocols import GROUND
+from xcloudfree.judge.protocols import GROUND
 from xcloudfree.train import Recipe, fit
 
 RIVALS = [

@@ -30,7 +30,7 @@ from demo_weights import CLEAR, DATA, NAME, REGIONS, UNSEEN, WITHOUT, clear_pair
 from hidden_dates import load
 
 import xcloudfree as xcf
-from xcloudfree import benchmarking as bench
+from xcloudfree import judge as bench
 
 REPOSITORY = Path(__file__).parent.parent
 PAGE = REPOSITORY / "docs/results.md"

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from xcloudfree import benchmarking as bench
-from xcloudfree.benchmarking.result import BETTER
-from xcloudfree.benchmarking.summary import DIGITS
+from xcloudfree import judge as bench
+from xcloudfree.judge.result import BETTER
+from xcloudfree.judge.summary import DIGITS
 
 METRICS = ("psnr", "ssim", "mae", "rmse", "sam")
 

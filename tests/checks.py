@@ -10,7 +10,7 @@ import dask
 import numpy as np
 import xarray as xr
 
-from xcloudfree.recognise import read
+from xcloudfree.core.recognise import read
 
 
 class CountingScheduler:

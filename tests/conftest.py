@@ -14,15 +14,15 @@ import pytest
 import rioxarray  # noqa: F401  registers ds.rio
 import xarray as xr
 
-from xcloudfree.bands import S2_BANDS
+from xcloudfree.core.bands import S2_BANDS
 
 WITHOUT_TORCH = find_spec("torch") is None
 """Masks, classical methods, catalogs and storage need none; they are tested without it too."""
 
 NEEDS_TORCH = re.compile(
     r"^(import|from) (torch|tests\.(benchmarks|goldens))"
-    r"|^(import|from) xcloudfree\.(demo|inference|models|train)"
-    r"|^from xcloudfree import .*\b(demo|models|train)\b",
+    r"|^(import|from) xcloudfree\.(cli\.demonstration|reconstruct\.inference|models|train)"
+    r"|^from xcloudfree import .*\b(models|train)\b",
     re.MULTILINE,
 )
 

@@ -3,7 +3,7 @@
 import numpy as np
 import xarray as xr
 
-from xcloudfree.bands import S2_BANDS
+from xcloudfree.core.bands import S2_BANDS
 
 QUICK = {"steps": 3, "batch": 2, "crop": 32, "progress": False}
 

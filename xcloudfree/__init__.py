@@ -8,14 +8,16 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from xcloudfree import accessor, bands, exceptions, models
+from xcloudfree import accessor, exceptions, models
 from xcloudfree._version import __version__
-from xcloudfree.evaluate import evaluate
-from xcloudfree.versions import show_versions
+from xcloudfree.core import bands
+from xcloudfree.core.versions import show_versions
 
 if TYPE_CHECKING:
-    from xcloudfree import benchmarking, datasets, io, methods, plot, stac, train
-    from xcloudfree.benchmarking import benchmark
+    from xcloudfree import datasets, io, methods, plot, stac, train
+    from xcloudfree import judge as benchmarking
+    from xcloudfree.judge import benchmark
+    from xcloudfree.judge.evaluation import evaluate
     from xcloudfree.train import fit
 
 __all__ = [
@@ -37,14 +39,17 @@ __all__ = [
     "train",
 ]
 
+_ROOMS = ("datasets", "io", "methods", "plot", "stac", "train")
+_CALLS = {"benchmark": "judge", "evaluate": "judge.evaluation", "fit": "train"}
+
 
 def __getattr__(name: str) -> Any:
-    if name == "fit":
-        return import_module("xcloudfree.train").fit
-    if name == "benchmark":
-        return import_module("xcloudfree.benchmarking").benchmark
-    if name in ("benchmarking", "datasets", "io", "methods", "plot", "stac", "train"):
+    if name == "benchmarking":
+        return import_module("xcloudfree.judge")
+    if name in _ROOMS:
         return import_module(f"xcloudfree.{name}")
+    if name in _CALLS:
+        return getattr(import_module(f"xcloudfree.{_CALLS[name]}"), name)
     raise AttributeError(f"module 'xcloudfree' has no attribute {name!r}")
 
 

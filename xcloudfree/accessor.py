@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import xarray as xr
 
-from xcloudfree import context as temporal
-from xcloudfree import masks, radiometry
-from xcloudfree import reconstruct as reconstruction
-from xcloudfree import weights as cloud_weights
-from xcloudfree.documented import documented_by
-from xcloudfree.occlusion import Mask
-from xcloudfree.shadows import Shadow
+from xcloudfree.core import calibrate as radiometry
+from xcloudfree.core.documented import documented_by
+from xcloudfree.masks import masking as masks
+from xcloudfree.masks import weights as cloud_weights
+from xcloudfree.masks.resolve import Mask
+from xcloudfree.masks.shadow import Shadow
+from xcloudfree.reconstruct import context as temporal
+from xcloudfree.reconstruct import pipeline as reconstruction
 
 if TYPE_CHECKING:
     import pandas as pd  # type: ignore[import-untyped]
 
-    from xcloudfree.methods.method import Method
+    from xcloudfree.methods.base import Method
     from xcloudfree.models.model import Model
     from xcloudfree.plot.accessor import Plots
 
@@ -41,12 +42,12 @@ class CloudFreeAccessor:
         return {"_obj": self._obj, "_made_from": None}  # weak references cannot travel
 
     def __repr__(self) -> str:
-        from xcloudfree import describe
+        from xcloudfree.plot import help as describe
 
         return describe.text(self._obj)
 
     def _repr_html_(self) -> str:
-        from xcloudfree import describe
+        from xcloudfree.plot import help as describe
 
         return describe.html(self._obj)
 
@@ -61,7 +62,7 @@ class CloudFreeAccessor:
         sar: str | None = None,
         quantity: str | None = None,
     ) -> Any:
-        """Declare units and level, see :func:`xcloudfree.radiometry.calibrate`.
+        """Declare units and level, see :func:`xcloudfree.core.calibrate.calibrate`.
 
         Examples
         --------
@@ -126,7 +127,7 @@ class CloudFreeAccessor:
         shadow: Shadow = None,
         least: float = 0.0,
     ) -> xr.Dataset:
-        """Last and next clear observation and ages, see :func:`xcloudfree.context.context`.
+        """Last and next clear observation, see :func:`xcloudfree.reconstruct.context.context`.
 
         Examples
         --------
@@ -141,7 +142,7 @@ class CloudFreeAccessor:
     def weights(
         self, *, alpha: float = 0.8, method: Mask = "score", dilate: int = 0
     ) -> xr.DataArray:
-        """Cloud weights of eq. 17, see :func:`xcloudfree.weights.weights`.
+        """Cloud weights of eq. 17, see :func:`xcloudfree.masks.weights.weights`.
 
         Examples
         --------
@@ -192,7 +193,7 @@ class CloudFreeAccessor:
         return out
 
     def report(self) -> pd.DataFrame:
-        """List what could not be read of a catalog, see :func:`xcloudfree.stac.status.report`.
+        """List what could not be read, see :func:`xcloudfree.stac.series.status.report`.
 
         Examples
         --------
@@ -205,7 +206,7 @@ class CloudFreeAccessor:
         >>> len(ds.cloudfree.report())  # no fault
         0
         """
-        from xcloudfree.stac.status import report
+        from xcloudfree.stac.series.status import report
 
         return report(self._obj)
 

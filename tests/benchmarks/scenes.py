@@ -17,8 +17,8 @@ import zarr
 from numpy.typing import NDArray
 
 import xcloudfree as xcf
-from xcloudfree.bands import S2_BANDS
-from xcloudfree.kernels.windows import Span, spans
+from xcloudfree.core.bands import S2_BANDS
+from xcloudfree.core.windows import Span, spans
 
 Clouds = Literal["overcast", "corners"]
 

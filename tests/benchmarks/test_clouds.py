@@ -13,7 +13,7 @@ from tests.benchmarks.conftest import Record
 from tests.benchmarks.report import spread
 from tests.benchmarks.scenes import reconstruct_and_store, scene, stored
 from tests.benchmarks.timing import QUICK, rounds
-from xcloudfree.kernels.fields import power_law_noise
+from xcloudfree.datasets.fields import power_law_noise
 
 pytestmark = [
     pytest.mark.slow,

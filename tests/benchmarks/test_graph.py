@@ -22,7 +22,7 @@ from tests.benchmarks.conftest import Record
 from tests.benchmarks.report import spread
 from tests.benchmarks.scenes import ATTRS
 from tests.benchmarks.timing import ROUNDS
-from xcloudfree.bands import S2_BANDS
+from xcloudfree.core.bands import S2_BANDS
 
 pytestmark = [
     pytest.mark.slow,

@@ -15,10 +15,10 @@ import xcloudfree as xcf  # noqa: F401  registers ds.cloudfree
 from tests.benchmarks.conftest import Record
 from tests.benchmarks.report import spread
 from tests.benchmarks.timing import QUICK
-from xcloudfree.bands import S2_BANDS
-from xcloudfree.kernels import mask as module
-from xcloudfree.kernels.mask import METHODS, paper_mask, score
-from xcloudfree.kernels.radiometry import Calibration
+from xcloudfree.core.bands import S2_BANDS
+from xcloudfree.core.radiometry import Calibration
+from xcloudfree.masks import scores as module
+from xcloudfree.masks.scores import METHODS, paper_mask, score
 
 pytestmark = pytest.mark.slow
 

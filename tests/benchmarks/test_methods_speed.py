@@ -121,8 +121,8 @@ def test_thirty_dates_over_chunks(name: str, capsys: pytest.CaptureFixture[str])
 def test_area_regression_on_a_development_series(
     data_root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from tests.test_46_real_series import SITES, load
-    from xcloudfree.benchmarking.protocols import GROUND
+    from tests.test_real_series import SITES, load
+    from xcloudfree.judge.protocols import GROUND
 
     pytest.importorskip("h5netcdf")
     series = load(data_root, SITES[0])

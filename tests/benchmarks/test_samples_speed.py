@@ -13,7 +13,7 @@ import xcloudfree as xcf
 from tests.benchmarks.conftest import Record
 from tests.benchmarks.report import spread
 from tests.benchmarks.timing import QUICK, rounds
-from xcloudfree.bands import S2_BANDS
+from xcloudfree.core.bands import S2_BANDS
 from xcloudfree.train.pairs import pair
 from xcloudfree.train.samples import PatchSamples
 

@@ -31,6 +31,6 @@ from xcloudfree.cli.group import examples
 )
 def demo_command(out: Path, data: Path | None, model: str | None) -> None:
     """Run the whole path offline and leave pictures, Zarr, COG and a table in a folder."""
-    from xcloudfree import demo as demonstration
+    from xcloudfree.cli import demonstration as demonstration
 
     demonstration.run(out, data=data, model=model, say=click.echo)

@@ -14,11 +14,10 @@ def doctor_command() -> None:
     import torch
 
     from xcloudfree import models, show_versions
-    from xcloudfree.kernels.mask import METHODS
+    from xcloudfree.core.plugins import Kind, names, problems
+    from xcloudfree.masks.scores import METHODS
     from xcloudfree.models.shipped import shipped
     from xcloudfree.models.variants import ALIASES, VARIANTS
-    from xcloudfree.plugins import names, problems
-    from xcloudfree.plugins.registry import Kind
 
     show_versions()
     count = torch.cuda.device_count()

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xcloudfree.bands import is_scene_classification, optical_band, sar_band
+from xcloudfree.core.bands import is_scene_classification, optical_band, sar_band
 from xcloudfree.exceptions import DataError, GridError
 
 _OURS = re.compile(r"provenance|mask|\w+_std")

@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
+from xcloudfree.core.spelling import did_you_mean
 from xcloudfree.exceptions import CloudFreeError
-from xcloudfree.spelling import did_you_mean
 
 _CALLS = {
     "declare it: ds = ds.rio.write_crs('EPSG:32631')": "name the output with the ending .zarr, or "

@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xcloudfree import describe
 from xcloudfree.cli.group import as_options
-from xcloudfree.describe.reading import reading_factor
-from xcloudfree.fitness import check_fitness
-from xcloudfree.kernels.windows import Halo
-from xcloudfree.occlusion import plan_mask
-from xcloudfree.recognise import read
-from xcloudfree.reconstruction import EDGE
-from xcloudfree.scene import Scene
+from xcloudfree.core.recognise import read
+from xcloudfree.core.scene import Scene
+from xcloudfree.core.windows import Halo
+from xcloudfree.masks.resolve import plan_mask
+from xcloudfree.plot import help as describe
+from xcloudfree.plot.help.reading import reading_factor
+from xcloudfree.reconstruct.checks import check_fitness
+from xcloudfree.reconstruct.network_block import EDGE
 
 
 def plan_text(

@@ -26,7 +26,7 @@ class SceneWords:
     bands : str or None
         Names of the bands of GeoTIFFs, or which to load from a catalog.
     scale, offset, nodata, level, sar, quantity
-        See :func:`xcloudfree.radiometry.calibrate`.
+        See :func:`xcloudfree.core.calibrate.calibrate`.
     bbox, datetime, collections, sar_catalog, cloud_cover, resolution
         See :func:`xcloudfree.stac.load`.
     sign : str or None

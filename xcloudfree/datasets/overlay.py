@@ -13,17 +13,17 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xcloudfree._version import __version__
-from xcloudfree.acquisitions import planes
-from xcloudfree.blocks import Output, map_windows, spread
+from xcloudfree.core.blocks import Output, map_windows, spread
+from xcloudfree.core.ground import ground
+from xcloudfree.core.radiometry import Calibration
+from xcloudfree.core.recognise import read
+from xcloudfree.core.scene import Scene
+from xcloudfree.datasets.cloud_layers import CloudKind, check_kind
+from xcloudfree.datasets.overcast import CloudField, lay
+from xcloudfree.datasets.sky import Ground, Sky, draw_sky
 from xcloudfree.exceptions import DataError, GridError, MissingBandError
-from xcloudfree.ground import ground
-from xcloudfree.kernels.cloud_layers import CloudKind, check_kind
-from xcloudfree.kernels.overcast import CloudField, lay
-from xcloudfree.kernels.radiometry import Calibration
-from xcloudfree.kernels.sky import Ground, Sky, draw_sky
-from xcloudfree.recognise import read
-from xcloudfree.scene import Scene
-from xcloudfree.shadows import Shadow, suns
+from xcloudfree.masks.shadow import Shadow, suns
+from xcloudfree.reconstruct.dates import planes
 
 SUN = (150.0, 50.0)
 """Azimuth and elevation in degrees where neither the data nor the caller tell them."""
@@ -42,8 +42,8 @@ def simulate_clouds(
     """Lay simulated clouds and their shadow over a clear scene.
 
     Reflectance, transmission and shadow of the clouds depend on the band as in
-    :mod:`xcloudfree.kernels.overcast`. The clouds depend on the seed, the size of the scene and the
-    date (the position in the series where there is no time), and not on the chunks nor on which
+    :mod:`xcloudfree.datasets.overcast`. The clouds depend on the seed, the size of the scene and
+    the date (the position in the series where there is no time), and not on the chunks nor on which
     other dates there are. In scenes of more than 2048 px they repeat themselves.
 
     Parameters

@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import DTypeLike, NDArray
 
-from xcloudfree.bands import S2_BANDS
+from xcloudfree.core.bands import S2_BANDS
 from xcloudfree.exceptions import DataError
 
 KINDS = {"s1": "s1", "s2_cloudy": "s2", "s2": "target"}

@@ -10,11 +10,11 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xcloudfree.bands import S2_BANDS
+from xcloudfree.core.bands import S2_BANDS
+from xcloudfree.datasets.clouds import CloudKind, simulate_clouds
+from xcloudfree.datasets.landcover import backscatter, reflectance, to_surface
+from xcloudfree.datasets.landscape import LANDCOVER, make_landscape
 from xcloudfree.exceptions import DataError, GridError
-from xcloudfree.kernels.clouds import CloudKind, simulate_clouds
-from xcloudfree.kernels.landcover import backscatter, reflectance, to_surface
-from xcloudfree.kernels.landscape import LANDCOVER, make_landscape
 
 _FIRST = np.datetime64("2025-06-10T10:06:00", "ns")
 _STEP = np.timedelta64(5, "D")
@@ -79,7 +79,7 @@ def simulate_scene(
     level : {"TOA", "BOA"}
         Top of atmosphere (13 bands), or bottom of atmosphere (without B10).
     kind : {"mixed", "thick", "thin"}
-        What clouds, as in :func:`xcloudfree.kernels.clouds.simulate_clouds`.
+        What clouds, as in :func:`xcloudfree.datasets.clouds.simulate_clouds`.
     sun : tuple of float
         Azimuth and elevation of the sun in degrees.
     looks : float

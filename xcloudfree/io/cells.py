@@ -9,7 +9,7 @@ from typing import Final
 
 import xarray as xr
 
-from xcloudfree.recognise import SPATIAL
+from xcloudfree.core.recognise import SPATIAL
 
 BAND_DIMS: Final = ("band", "bands", "polarisation", "polarization", "pol")
 """Dimensions that a cell always spans: bands share their input."""

@@ -13,14 +13,14 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
+from xcloudfree.core.progress import Progress
+from xcloudfree.core.recognise import SPATIAL
 from xcloudfree.exceptions import DataError, GridError
 from xcloudfree.io.cells import BAND_DIMS
 from xcloudfree.io.geotiff import count, write
 from xcloudfree.io.storable import regular_chunks
 from xcloudfree.io.streaming import blocks_share_work
 from xcloudfree.io.zarr_store import to_zarr
-from xcloudfree.progress import Progress
-from xcloudfree.recognise import SPATIAL
 
 Spatial = xr.Dataset | xr.DataArray
 

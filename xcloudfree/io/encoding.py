@@ -9,11 +9,11 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from xcloudfree.core.radiometry import Calibration
+from xcloudfree.core.recognise import read
 from xcloudfree.exceptions import CloudFreeError, DataError
 from xcloudfree.io.cells import BAND_DIMS
 from xcloudfree.io.nodata import nodata_of
-from xcloudfree.kernels.radiometry import Calibration
-from xcloudfree.recognise import read
 
 Encoding = Literal["int16", "uint16"]
 

@@ -15,11 +15,11 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from xcloudfree.core.recognise import SPATIAL
 from xcloudfree.exceptions import DataError
 from xcloudfree.io.cells import Index, grid_of
 from xcloudfree.io.ledger import current_run
 from xcloudfree.io.streaming import Piece
-from xcloudfree.recognise import SPATIAL
 
 _BLOCK: Final = 1024
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xcloudfree.bands import optical_band
-from xcloudfree.kernels.radiometry import holds
+from xcloudfree.core.bands import optical_band
+from xcloudfree.core.radiometry import holds
 
 
 def nodata_of(array: xr.Variable | xr.DataArray, names: Iterable[Any]) -> float | int | None:
@@ -17,8 +17,8 @@ def nodata_of(array: xr.Variable | xr.DataArray, names: Iterable[Any]) -> float 
 
     Declared it is by `nodata` or `_FillValue`. Integer reflectance without a declaration, or with
     one that its type cannot hold, has 0, as when it is read
-    (:meth:`xcloudfree.scene.Scene.calibration`). Left untold, other readers would scale it to a
-    reflectance.
+    (:meth:`xcloudfree.core.scene.Scene.calibration`). Left untold, other readers would scale it to
+    a reflectance.
 
     Parameters
     ----------

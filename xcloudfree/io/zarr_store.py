@@ -13,6 +13,7 @@ from typing import Any
 import xarray as xr
 from dask.utils import parse_bytes
 
+from xcloudfree.core.progress import Progress
 from xcloudfree.exceptions import DataError
 from xcloudfree.io.cells import Index, grid_of
 from xcloudfree.io.encoding import Encoding, encode_reflectance
@@ -29,7 +30,6 @@ from xcloudfree.io.lifecycle import (
 )
 from xcloudfree.io.storable import regular_chunks, restore, storable, summary
 from xcloudfree.io.streaming import stream
-from xcloudfree.progress import Progress
 
 Spatial = xr.Dataset | xr.DataArray
 

@@ -6,15 +6,13 @@ Each module of methods lists its own in a tuple ``METHODS``, and is listed here 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from types import MappingProxyType
 from typing import Any
 
-from xcloudfree import models
+from xcloudfree.core.spelling import did_you_mean
 from xcloudfree.exceptions import ModelError
 from xcloudfree.methods import area, fusion, spatial, temporal
-from xcloudfree.methods.method import Method, Prediction, Series
-from xcloudfree.spelling import did_you_mean
+from xcloudfree.methods.base import Method, Prediction, Series
 
 __all__ = ["Method", "Prediction", "Series", "get", "known", "names"]
 
@@ -60,37 +58,6 @@ def known(name: str) -> bool:
     (True, False)
     """
     return _plain(name) in _METHODS
-
-
-def check_known(name: str, others: Iterable[str] = ()) -> None:
-    """Refuse a name that is neither that of a model nor of a method.
-
-    Parameters
-    ----------
-    name : str
-        As ``reconstruct(model=...)`` takes it.
-    others : iterable of str
-        What the caller takes besides.
-
-    Raises
-    ------
-    ModelError
-        If it is none of these.
-
-    Examples
-    --------
-    >>> check_known("idw"), check_known("carf-small"), check_known("mine", ["mine"])
-    (None, None, None)
-    """
-    others = list(others)
-    if known(name) or models.known(name) or name in others:
-        return
-    besides = f", or {', '.join(map(repr, others))}" if others else ""
-    raise ModelError(
-        f"there is no model or method {name!r}"
-        f"{did_you_mean(name, [*names(), *models.list(), *others])}; see the names in "
-        f"xcloudfree.models.list() and xcloudfree.methods.names(){besides}"
-    )
 
 
 def get(name: str, **options: Any) -> Method:

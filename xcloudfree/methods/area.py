@@ -9,17 +9,17 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from xcloudfree.kernels import area_predictors, nearby
-from xcloudfree.kernels import area_regression as kernel
-from xcloudfree.kernels.windows import Area
-from xcloudfree.methods.method import Doubles, Floats, Method, Prediction, Series
+from xcloudfree.core.windows import Area
+from xcloudfree.methods import area_predictors, nearby
+from xcloudfree.methods import area_regression as kernel
+from xcloudfree.methods.base import Doubles, Floats, Method, Prediction, Series
 
 _GAPS = len(area_predictors.GAPS)
 
 
 @dataclass(frozen=True)
 class AreaRegression(Method):
-    """See :mod:`xcloudfree.kernels.area_regression`.
+    """See :mod:`xcloudfree.methods.area_regression`.
 
     Its deviation is a little too large: on three hidden dates of two real series each, 76 to 86 %
     of the errors lay within one deviation (68 % would, were they normal), at gaps of 0 and 15 days.

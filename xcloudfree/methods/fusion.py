@@ -8,20 +8,12 @@ from itertools import zip_longest
 from typing import Any, ClassVar, Final, Self
 
 import numpy as np
-import xarray as xr
 
-from xcloudfree.kernels import coarse, component_substitution, idw, local_regression, wavelets
-from xcloudfree.kernels import starfm as starfm_kernel
-from xcloudfree.kernels.box_sums import fading_sums
-from xcloudfree.kernels.windows import Area
-from xcloudfree.methods.method import (
-    Booleans,
-    Doubles,
-    Floats,
-    Method,
-    Prediction,
-    Series,
-)
+from xcloudfree.core.box_sums import fading_sums
+from xcloudfree.core.windows import Area
+from xcloudfree.methods import coarse, component_substitution, idw, local_regression, wavelets
+from xcloudfree.methods import starfm as starfm_kernel
+from xcloudfree.methods.base import Booleans, Doubles, Floats, Method, Prediction, Series
 from xcloudfree.methods.options import Option, labelled, positive, whole
 
 
@@ -53,7 +45,7 @@ class Starfm(Method):
     OPTIONS: ClassVar[Mapping[str, Option]] = {
         "coarse": Option(
             "a Dataset or DataArray of reflectance",
-            lambda v: isinstance(v, xr.Dataset | xr.DataArray),
+            lambda v: hasattr(v, "dims") and hasattr(v, "coords"),
         ),
         "pairs": whole(1, 2),
         "window": whole(3, 255, odd=True),

@@ -8,17 +8,12 @@ from typing import ClassVar, Final
 
 import numpy as np
 
-from xcloudfree.kernels import idw, kriging, lag_sums, regression_kriging, variogram
-from xcloudfree.kernels.baselines import FEATURES, Moments, moments, sar_features
-from xcloudfree.kernels.kriging import Kriged
-from xcloudfree.kernels.windows import Area
-from xcloudfree.methods.method import (
-    Doubles,
-    Method,
-    Prediction,
-    Series,
-)
+from xcloudfree.core.windows import Area
+from xcloudfree.methods import idw, kriging, lag_sums, regression_kriging, variogram
+from xcloudfree.methods.base import Doubles, Method, Prediction, Series
+from xcloudfree.methods.kriging import Kriged
 from xcloudfree.methods.options import Option, positive, whole
+from xcloudfree.methods.trivial import FEATURES, Moments, moments, sar_features
 
 TERMS: Final = 1 + len(FEATURES)
 """Coefficients of a band in the map from backscatter."""

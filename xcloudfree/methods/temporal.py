@@ -9,20 +9,13 @@ from typing import Any, ClassVar, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from xcloudfree.core.windows import Area
 from xcloudfree.exceptions import DataError
-from xcloudfree.kernels import medians
-from xcloudfree.kernels import temporal as kernel
-from xcloudfree.kernels.whittaker import Smooth, whittaker
-from xcloudfree.kernels.windows import Area
-from xcloudfree.methods.method import (
-    Booleans,
-    Doubles,
-    Floats,
-    Method,
-    Prediction,
-    Series,
-)
+from xcloudfree.methods import interpolation as kernel
+from xcloudfree.methods import medians
+from xcloudfree.methods.base import Booleans, Doubles, Floats, Method, Prediction, Series
 from xcloudfree.methods.options import Option, labelled, positive
+from xcloudfree.methods.whittaker import Smooth, whittaker
 
 WINDOW: Final = 30.0
 """Days before and after a date from which the medians take values."""

@@ -11,20 +11,20 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xcloudfree.core import plugins as registry
+from xcloudfree.core.normalisation import PRESETS
+from xcloudfree.core.spelling import did_you_mean
 from xcloudfree.exceptions import ModelError
-from xcloudfree.kernels.normalisation import PRESETS
 from xcloudfree.models.shipped import FOLDER
 from xcloudfree.models.spec import ModelSpec
 from xcloudfree.models.variants import ALIASES, VARIANTS
-from xcloudfree.plugins import registry
-from xcloudfree.spelling import did_you_mean
 
 if TYPE_CHECKING:
     from xcloudfree.models.config import NetworkConfig
-    from xcloudfree.models.conversion import convert
     from xcloudfree.models.hub import from_pretrained, save_pretrained
     from xcloudfree.models.mlm import to_stac_mlm
     from xcloudfree.models.model import Model
+    from xcloudfree.models.published.conversion import convert
 
 __all__ = [
     "ModelSpec",
@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 _WITH_TORCH = {
-    "convert": "conversion",
+    "convert": "published.conversion",
     "from_pretrained": "hub",
     "save_pretrained": "hub",
     "to_stac_mlm": "mlm",
@@ -59,7 +59,7 @@ def list(pattern: str = "*") -> builtins.list[str]:
     -------
     list of str
         Shipped weights, untrained variants, and what plug-ins offer
-        (:mod:`xcloudfree.plugins`), sorted.
+        (:mod:`xcloudfree.core.plugins`), sorted.
 
     Examples
     --------

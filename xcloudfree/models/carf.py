@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from xcloudfree.kernels.context import NAMES, SIDES, STEADY, scaled_planes
+from xcloudfree.core.spelling import did_you_mean
+from xcloudfree.methods.temporal_context import NAMES, SIDES, STEADY, scaled_planes
 from xcloudfree.models.attention import SwinBlock
 from xcloudfree.models.config import NetworkConfig, through_convolutions, through_window
 from xcloudfree.models.other_dates import WIDTHS, around, estimate, visible
 from xcloudfree.models.parts import CrossGate, DenseBlock, pad_to_multiple
-from xcloudfree.spelling import did_you_mean
 
 
 @dataclass(frozen=True, kw_only=True)

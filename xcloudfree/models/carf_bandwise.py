@@ -7,17 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from xcloudfree.kernels import nearby
-from xcloudfree.kernels.context import NAMES, SIDES, STEADY
+from xcloudfree.methods import nearby
+from xcloudfree.methods.temporal_context import NAMES, SIDES, STEADY
 from xcloudfree.models.carf import Carf, CarfConfig
-from xcloudfree.models.other_dates import (
-    WIDTHS,
-    apart,
-    correction,
-    estimate,
-    parts_of,
-    visible,
-)
+from xcloudfree.models.other_dates import WIDTHS, apart, correction, estimate, parts_of, visible
 from xcloudfree.models.parts import pad_to_multiple
 
 UNKNOWN = 0.1

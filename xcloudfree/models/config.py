@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from xcloudfree.kernels.normalisation import Normalisation
+from xcloudfree.core.normalisation import Normalisation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,7 @@ class NetworkConfig:
     def context(self) -> tuple[str, ...]:
         """Parts of the temporal context that ``forward`` reads as ``context=``, in their order.
 
-        See :data:`xcloudfree.kernels.context.NAMES`.
+        See :data:`xcloudfree.methods.temporal_context.NAMES`.
         """
         return ()
 

@@ -11,7 +11,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from xcloudfree.kernels.context import scaled_planes
+from xcloudfree.methods.temporal_context import scaled_planes
 from xcloudfree.models.model import Model
 
 

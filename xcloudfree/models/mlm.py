@@ -12,11 +12,11 @@ from typing import Any
 import pystac
 import torch
 
-from xcloudfree.kernels.context import scaled_planes
-from xcloudfree.kernels.normalisation import PRESETS
+from xcloudfree.core.normalisation import PRESETS
+from xcloudfree.methods.temporal_context import scaled_planes
 from xcloudfree.models import networks
-from xcloudfree.models.checkpoints import sha256
 from xcloudfree.models.model import Model
+from xcloudfree.models.published.checkpoints import sha256
 from xcloudfree.models.spec import ModelSpec
 
 MLM = "https://stac-extensions.github.io/mlm/v1.4.0/schema.json"

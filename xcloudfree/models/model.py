@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from xcloudfree.core.normalisation import PRESETS
 from xcloudfree.exceptions import ModelError, WeightsError
-from xcloudfree.kernels.context import scale
-from xcloudfree.kernels.normalisation import PRESETS
+from xcloudfree.methods.temporal_context import scale
 from xcloudfree.models import networks
 from xcloudfree.models.spec import ModelSpec
 from xcloudfree.models.weights_file import check, read_tensors, write_tensors
@@ -98,14 +98,14 @@ class Model:
         ----------
         context : ndarray of float32
             (n, plane, y, x), the parts of ``spec.context`` as in
-            :func:`xcloudfree.kernels.context.planes`; NaN is missing.
+            :func:`xcloudfree.methods.temporal_context.planes`; NaN is missing.
         device : str or torch.device
             Where the tensor shall live.
 
         Returns
         -------
         Tensor
-            See :func:`xcloudfree.kernels.context.scale`.
+            See :func:`xcloudfree.methods.temporal_context.scale`.
         """
         preset, bands = PRESETS[self.spec.normalisation], len(self.spec.optical_bands)
         return torch.from_numpy(scale(context, self.spec.context, bands, preset)).to(device)

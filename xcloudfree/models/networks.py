@@ -8,6 +8,8 @@ from typing import Any
 
 from torch import nn
 
+from xcloudfree.core import plugins as registry
+from xcloudfree.core.spelling import did_you_mean
 from xcloudfree.exceptions import ModelError, PluginError
 from xcloudfree.models import (
     carf,
@@ -20,8 +22,6 @@ from xcloudfree.models import (
     uncrtaints,
 )
 from xcloudfree.models.config import NetworkConfig
-from xcloudfree.plugins import registry
-from xcloudfree.spelling import did_you_mean
 
 Names = Callable[[str], str | None]
 """Our name of an entry of the authors' checkpoint; None for one that carries no weight."""
@@ -41,7 +41,7 @@ class Architecture:
         Publication that describes it.
     normalisation : str
         Preset with which it was published, see
-        :data:`xcloudfree.kernels.normalisation.PRESETS`.
+        :data:`xcloudfree.core.normalisation.PRESETS`.
     published : callable, optional
         See :data:`Names`; None where there are no published checkpoints.
     licence : str

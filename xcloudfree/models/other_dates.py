@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from xcloudfree.kernels import nearby
-from xcloudfree.kernels.context import SIDES, STEADY, scaled_planes
-from xcloudfree.kernels.nearby import LARGEST, SPARSE
+from xcloudfree.methods import nearby
+from xcloudfree.methods.nearby import LARGEST, SPARSE
+from xcloudfree.methods.temporal_context import SIDES, STEADY, scaled_planes
 
 WIDTHS = nearby.WIDTHS[::-1]
 """Standard deviations in pixels of the Gaussian means of what is visible around a pixel."""
@@ -41,7 +41,7 @@ def parts_of(context: Tensor, names: Sequence[str], bands: int) -> dict[str, Ten
     Parameters
     ----------
     context : Tensor
-        (n, planes, h, w), from :func:`xcloudfree.kernels.context.scale`.
+        (n, planes, h, w), from :func:`xcloudfree.methods.temporal_context.scale`.
     names : sequence of str
         Its parts in order.
     bands : int
@@ -91,7 +91,7 @@ def visible(
 
 
 def correction(anomaly: Tensor, shown: Tensor, wide: Tensor) -> Tensor:
-    """How far a base is off, see :func:`xcloudfree.kernels.nearby.correction`.
+    """How far a base is off, see :func:`xcloudfree.methods.nearby.correction`.
 
     Parameters
     ----------
@@ -165,7 +165,7 @@ def estimate(
     Parameters
     ----------
     context : Tensor
-        (n, planes, h, w), from :func:`xcloudfree.kernels.context.scale`.
+        (n, planes, h, w), from :func:`xcloudfree.methods.temporal_context.scale`.
     names : sequence of str
         Its parts.
     base : {"context", "regression"}

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from xcloudfree._version import __version__
-from xcloudfree.bands import S2_BANDS
+from xcloudfree.core.bands import S2_BANDS
+from xcloudfree.core.normalisation import PRESETS
 from xcloudfree.exceptions import WeightsError
-from xcloudfree.kernels.context import NAMES
-from xcloudfree.kernels.normalisation import PRESETS
+from xcloudfree.methods.temporal_context import NAMES
 
 LEVELS = ("TOA", "BOA")
 QUANTITIES = ("sigma0", "gamma0")
@@ -43,7 +43,7 @@ class ModelSpec:
     sar_quantity : {"sigma0", "gamma0"}
         Backscatter that it was fitted on.
     normalisation : str
-        Name of the preset, see :data:`xcloudfree.kernels.normalisation.PRESETS`.
+        Name of the preset, see :data:`xcloudfree.core.normalisation.PRESETS`.
     stride : int
         Pixels by which the scene may be shifted and the answer shifts with it.
     reach : int or None
@@ -58,7 +58,7 @@ class ModelSpec:
         Whether the network reads the mask.
     context : tuple of str
         Parts of the temporal context that the network reads, in the order of
-        :data:`xcloudfree.kernels.context.NAMES`.
+        :data:`xcloudfree.methods.temporal_context.NAMES`.
     trained : bool
         Whether the weights were fitted.
     demonstration : bool

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from xcloudfree.kernels.normalisation import Normalisation
+from xcloudfree.core.normalisation import Normalisation
 from xcloudfree.models.config import NetworkConfig
 from xcloudfree.models.inverted_bottleneck import InvertedBottleneck
 from xcloudfree.models.temporal_attention import (

@@ -11,8 +11,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from xcloudfree.core.normalisation import PRESETS
 from xcloudfree.exceptions import WeightsError
-from xcloudfree.kernels.normalisation import PRESETS
 from xcloudfree.models.spec import ModelSpec
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from xcloudfree.bands import RGB
+from xcloudfree.core.bands import RGB
 from xcloudfree.plot import overview, quality, single, strip
 from xcloudfree.plot.colours import Limit
 

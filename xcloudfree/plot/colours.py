@@ -8,9 +8,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from xcloudfree.bands import RGB, optical_band
+from xcloudfree.core.bands import RGB, optical_band
+from xcloudfree.core.spelling import did_you_mean
 from xcloudfree.exceptions import DataError
-from xcloudfree.spelling import did_you_mean
 
 NO_DATA_GREY: Final = 0.85
 PERCENTILES: Final = (2.0, 98.0)

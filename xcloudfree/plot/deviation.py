@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xcloudfree.bands import optical_band
+from xcloudfree.core.bands import optical_band
 from xcloudfree.plot.frame import Frame
 from xcloudfree.plot.view import Spatial
 

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xcloudfree import masks
-from xcloudfree.describe.suitability import judge_masks
+from xcloudfree.core.recognise import read
 from xcloudfree.exceptions import CloudFreeError
-from xcloudfree.kernels.mask import METHODS
-from xcloudfree.occlusion import Mask
+from xcloudfree.masks import masking as masks
+from xcloudfree.masks.resolve import Mask
+from xcloudfree.masks.scores import METHODS
 from xcloudfree.plot.colours import MASK, PROVENANCE
+from xcloudfree.plot.help.suitability import judge_masks
 from xcloudfree.plot.view import Spatial, View
-from xcloudfree.recognise import read
 
 Legend = dict[int, tuple[str, str]]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import xarray as xr
 
-from xcloudfree.grid import coordinate_system
+from xcloudfree.core.grid import coordinate_system
 from xcloudfree.plot.view import Spatial
 
 

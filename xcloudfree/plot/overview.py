@@ -9,7 +9,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xcloudfree.bands import RGB
+from xcloudfree.core.bands import RGB
+from xcloudfree.core.recognise import read
+from xcloudfree.core.scene import Scene
 from xcloudfree.exceptions import DataError
 from xcloudfree.plot import canvas
 from xcloudfree.plot.colours import (
@@ -26,8 +28,6 @@ from xcloudfree.plot.deviation import draw_deviation, mean_deviation
 from xcloudfree.plot.flags import Legend, carried_provenance, occlusion
 from xcloudfree.plot.frame import frame
 from xcloudfree.plot.view import Spatial, title, together, view
-from xcloudfree.recognise import read
-from xcloudfree.scene import Scene
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

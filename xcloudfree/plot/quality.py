@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from xcloudfree.bands import RGB
+from xcloudfree.core.bands import RGB
+from xcloudfree.core.recognise import read
 from xcloudfree.exceptions import DataError
 from xcloudfree.plot import canvas
 from xcloudfree.plot.colours import PROVENANCE, composite
@@ -13,7 +14,6 @@ from xcloudfree.plot.deviation import draw_deviation, mean_deviation
 from xcloudfree.plot.flags import carried_provenance
 from xcloudfree.plot.frame import frame
 from xcloudfree.plot.view import Spatial, title, together, view
-from xcloudfree.recognise import read
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

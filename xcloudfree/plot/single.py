@@ -8,21 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from xcloudfree.bands import RGB
+from xcloudfree.core.bands import RGB
+from xcloudfree.core.recognise import read
 from xcloudfree.exceptions import DataError
 from xcloudfree.plot import canvas
-from xcloudfree.plot.colours import (
-    MASK,
-    PROVENANCE,
-    Limit,
-    chosen_limits,
-    composite,
-    stretch,
-)
+from xcloudfree.plot.colours import MASK, PROVENANCE, Limit, chosen_limits, composite, stretch
 from xcloudfree.plot.flags import occlusion
 from xcloudfree.plot.frame import frame
 from xcloudfree.plot.view import Spatial, title, together, view
-from xcloudfree.recognise import read
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

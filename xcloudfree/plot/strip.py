@@ -9,14 +9,14 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xcloudfree.bands import RGB
+from xcloudfree.core.bands import RGB
+from xcloudfree.core.recognise import read
+from xcloudfree.core.scene import Scene
 from xcloudfree.exceptions import DataError
 from xcloudfree.plot import canvas
 from xcloudfree.plot.colours import MASK, PROVENANCE, Limit, chosen_limits, composite, stretch
 from xcloudfree.plot.flags import carried_provenance, occlusion
 from xcloudfree.plot.view import Spatial, View, nearest, together, view
-from xcloudfree.recognise import read
-from xcloudfree.scene import Scene
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,9 +10,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from xcloudfree.core.recognise import SPATIAL, read
+from xcloudfree.core.scene import Scene
 from xcloudfree.exceptions import DataError
-from xcloudfree.recognise import SPATIAL, read
-from xcloudfree.scene import Scene
 
 Spatial = xr.Dataset | xr.DataArray
 

@@ -10,11 +10,11 @@ finds the rule of a collection in ``provider_table`` (words: ``provider_rule``, 
 ``publish``, ``files`` and ``serve`` are the local catalog.
 """
 
-from xcloudfree.stac.offset_check import check_offset
-from xcloudfree.stac.provider_rule import CollectionRule, Provider
-from xcloudfree.stac.providers import register
-from xcloudfree.stac.publish import publish
-from xcloudfree.stac.retrieve import load
-from xcloudfree.stac.serve import serve
+from xcloudfree.stac.load import load
+from xcloudfree.stac.local.publish import publish
+from xcloudfree.stac.local.serve import serve
+from xcloudfree.stac.rules.provider_rule import CollectionRule, Provider
+from xcloudfree.stac.rules.providers import register
+from xcloudfree.stac.series.offset_check import check_offset
 
 __all__ = ["CollectionRule", "Provider", "check_offset", "load", "publish", "register", "serve"]

@@ -11,8 +11,8 @@ import torch
 import xarray as xr
 
 from xcloudfree import models
+from xcloudfree.core.normalisation import PRESETS
 from xcloudfree.exceptions import CloudFreeError, DataError
-from xcloudfree.kernels.normalisation import PRESETS
 from xcloudfree.models.model import Model
 from xcloudfree.train.drawn import Drawn, held_out
 from xcloudfree.train.inputs import Target, copy_to_fit, datasets, held_out_data, recognised

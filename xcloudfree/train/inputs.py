@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from xcloudfree.core.recognise import read
+from xcloudfree.core.scene import Scene
 from xcloudfree.exceptions import DataError, ModelError
 from xcloudfree.models.model import Model
-from xcloudfree.recognise import read
-from xcloudfree.scene import Scene
 from xcloudfree.train.pairs import pair
 from xcloudfree.train.partition import check_apart, regions, split
 

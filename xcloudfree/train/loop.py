@@ -12,8 +12,8 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
+from xcloudfree.core.progress import Progress
 from xcloudfree.exceptions import DataError
-from xcloudfree.progress import Progress
 from xcloudfree.train import checkpoints
 from xcloudfree.train.adversary import opponent
 from xcloudfree.train.journal import Journal

@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from xcloudfree.core.normalisation import PRESETS
+from xcloudfree.core.spelling import did_you_mean
 from xcloudfree.exceptions import DataError, ModelError
-from xcloudfree.kernels.normalisation import PRESETS
 from xcloudfree.models.diffusion import Diffusion
 from xcloudfree.models.model import Model
 from xcloudfree.models.pix2pix import SMALLEST
 from xcloudfree.models.simulation_fusion import SimulationFusion
 from xcloudfree.models.spec import ModelSpec
-from xcloudfree.spelling import did_you_mean
 from xcloudfree.train.adversary import GAMES, Round
 from xcloudfree.train.losses import (
     LOSSES,

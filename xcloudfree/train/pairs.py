@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from xcloudfree.core.recognise import read
+from xcloudfree.core.scene import Scene
 from xcloudfree.exceptions import DataError
 from xcloudfree.models.spec import ModelSpec
-from xcloudfree.recognise import read
-from xcloudfree.scene import Scene
 
 
 def pair(ds: xr.Dataset, target: str | xr.Dataset) -> tuple[Scene, Scene]:

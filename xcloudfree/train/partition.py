@@ -9,8 +9,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from xcloudfree.core.spelling import did_you_mean
 from xcloudfree.exceptions import DataError
-from xcloudfree.spelling import did_you_mean
 from xcloudfree.train import splits
 
 OFFICIAL: dict[str, dict[str, tuple[int, ...]]] = {

@@ -10,13 +10,13 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from xcloudfree.core.radiometry import Calibration
+from xcloudfree.core.scene import Scene
+from xcloudfree.core.spelling import did_you_mean
+from xcloudfree.datasets.clouds import simulate_clouds
 from xcloudfree.exceptions import DataError
-from xcloudfree.kernels.clouds import simulate_clouds
-from xcloudfree.kernels.mask import METHODS
-from xcloudfree.kernels.radiometry import Calibration
+from xcloudfree.masks.scores import METHODS
 from xcloudfree.models.spec import ModelSpec
-from xcloudfree.scene import Scene
-from xcloudfree.spelling import did_you_mean
 from xcloudfree.train.pairs import paired_arrays, sample_names
 from xcloudfree.train.reading import Kept, Planes, cached, planes
 

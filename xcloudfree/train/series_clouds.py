@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from xcloudfree.kernels.clouds import simulate_clouds
-from xcloudfree.kernels.leave_out import Place
-from xcloudfree.kernels.mask import score
+from xcloudfree.datasets.clouds import simulate_clouds
+from xcloudfree.masks.scores import score
+from xcloudfree.methods.leave_out import Place
 from xcloudfree.train.samples import SEEN
 
 OVERCAST = 0.15

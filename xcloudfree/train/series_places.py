@@ -11,16 +11,16 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xcloudfree.acquisitions import dates_of
+from xcloudfree.core.recognise import read
+from xcloudfree.core.scene import Scene
 from xcloudfree.exceptions import DataError, UnitsError
-from xcloudfree.kernels.area_predictors import local_means
-from xcloudfree.kernels.leave_out import Place
-from xcloudfree.methods.apply import observe
-from xcloudfree.methods.windows import HIDDEN
+from xcloudfree.masks.resolve import Mask, plan_mask
+from xcloudfree.methods.area_predictors import local_means
+from xcloudfree.methods.leave_out import Place
 from xcloudfree.models.spec import ModelSpec
-from xcloudfree.occlusion import Mask, plan_mask
-from xcloudfree.recognise import read
-from xcloudfree.scene import Scene
+from xcloudfree.reconstruct.apply import observe
+from xcloudfree.reconstruct.dates import dates_of
+from xcloudfree.reconstruct.series_windows import HIDDEN
 
 AT_A_TIME = 2
 """Places that are kept in memory."""

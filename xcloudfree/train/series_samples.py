@@ -14,12 +14,12 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from xcloudfree.core.scene import Scene
 from xcloudfree.exceptions import DataError
-from xcloudfree.kernels.area_predictors import GAPS
-from xcloudfree.kernels.leave_out import Place, without
+from xcloudfree.masks.resolve import Mask
+from xcloudfree.methods.area_predictors import GAPS
+from xcloudfree.methods.leave_out import Place, without
 from xcloudfree.models.spec import ModelSpec
-from xcloudfree.occlusion import Mask
-from xcloudfree.scene import Scene
 from xcloudfree.train.samples import Batch, symmetry
 from xcloudfree.train.series_clouds import Skies, Sky
 from xcloudfree.train.series_places import Series
@@ -70,7 +70,7 @@ class SeriesSamples:
 
     A *view* of a place hides, in some of its dates at once, what the clouds of other dates cover,
     and computes anew what the rest of the series says of them: see
-    :func:`xcloudfree.kernels.leave_out.without`. Crops are cut from these views, turned and
+    :func:`xcloudfree.methods.leave_out.without`. Crops are cut from these views, turned and
     mirrored. A view is made when it is first drawn, the same in every run, and kept.
 
     Nothing that is asked for has entered what the network is given for it. That holds within the

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from xcloudfree.core.recognise import read
 from xcloudfree.exceptions import DataError
-from xcloudfree.recognise import read
 
 
 def split_series(

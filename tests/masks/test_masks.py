@@ -1,0 +1,158 @@
+"""Labelled score, mask and weights: lazy, on the grid, independent of chunks."""
+
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import xcloudfree  # noqa: F401  registers ds.cloudfree
+from tests.checks import check_plane, no_computes
+from tests.conftest import as_array, make_bands, stacked
+from xcloudfree.core.radiometry import Calibration
+from xcloudfree.exceptions import CloudFreeError, GridError, MissingBandError
+from xcloudfree.masks.scores import code_mask, paper_mask
+
+FORMS = {
+    "bands": make_bands,
+    "integers": lambda: make_bands(dtype="uint16"),
+    "stacked": lambda: stacked(make_bands()),
+    "array": lambda: as_array(make_bands()),
+    "one date": lambda: make_bands().isel(time=0),
+    "time last": lambda: make_bands().transpose("y", "x", "time"),
+}
+
+
+def a_band(obj):
+    if isinstance(obj, xr.DataArray):
+        return obj
+    return obj.s2 if "s2" in obj else obj.B02
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("lazy", [False, True])
+def test_planes_are_lazy_and_on_the_grid(form, lazy):
+    source = FORMS[form]()
+    if lazy:
+        source = source.chunk(y=16, x=20)
+    with no_computes():
+        planes = {
+            "float32": [source.cloudfree.score(), source.cloudfree.weights(alpha=0.7)],
+            "bool": [source.cloudfree.mask(), source.cloudfree.mask("reference-code", dilate=3)],
+        }
+    for dtype, arrays in planes.items():
+        for array in arrays:
+            check_plane(a_band(source), array, dtype)
+    mask, score = source.cloudfree.mask(), source.cloudfree.score()
+    assert 0.1 < mask.mean() < 0.9
+    np.testing.assert_array_equal(mask, score > 0.2)  # no snow in this scene
+    expected = np.where(mask, np.float32(0.7), np.float32(0.3))
+    np.testing.assert_allclose(source.cloudfree.weights(alpha=0.7), expected, atol=1e-7)
+
+
+def test_forms_give_the_same_mask():
+    expected = make_bands().cloudfree.mask().values
+    for form in ("integers", "stacked", "array"):
+        np.testing.assert_array_equal(FORMS[form]().cloudfree.mask().values, expected)
+
+
+@settings(deadline=None, max_examples=12)
+@given(
+    st.integers(1, 40),
+    st.integers(1, 40),
+    st.integers(0, 4),
+    st.integers(1, 50),
+    st.integers(1, 50),
+)
+def test_masks_with_a_reach_do_not_depend_on_chunks(y, x, radius, height, width):
+    ds = make_bands(dates=1, height=height, width=width)
+    expected = ds.cloudfree.mask("reference-code", dilate=radius)
+    lazy = ds.chunk(y=y, x=x).cloudfree.mask("reference-code", dilate=radius)
+    np.testing.assert_array_equal(lazy.values, expected.values)
+
+
+def test_labelled_masks_equal_the_kernels_on_plain_arrays():
+    ds = make_bands(dates=1)
+    image = {n: ds[n].values[0] for n in ds.data_vars}
+    np.testing.assert_array_equal(ds.cloudfree.mask()[0], paper_mask(image, Calibration()))
+    np.testing.assert_array_equal(
+        ds.cloudfree.mask("reference-code")[0], code_mask(image, Calibration())
+    )
+
+
+def test_surface_reflectance_has_its_own_methods():
+    ds = make_bands().drop_vars("B10")
+    with pytest.raises(MissingBandError, match=r'call .*mask\("l2a"\)'):
+        ds.cloudfree.mask()
+    np.testing.assert_array_equal(ds.cloudfree.mask("l2a"), make_bands().cloudfree.mask("l2a"))
+    with pytest.raises(MissingBandError, match=r'mask\(method="l2a"\)$'):
+        ds.cloudfree.mask("scl")
+    classes = xr.zeros_like(ds.B02, dtype="uint8") + np.arange(38, dtype="uint8") % 12
+    found = ds.assign(SCL=classes.chunk(y=9)).cloudfree.mask("scl")
+    np.testing.assert_array_equal(found, classes.isin([3, 8, 9, 10]))
+
+
+def test_other_thresholds():
+    ds = make_bands()
+    for threshold in (0.0, 0.5, 0.9):
+        expected = ds.cloudfree.score() > threshold
+        np.testing.assert_array_equal(ds.cloudfree.mask(threshold=threshold), expected)
+
+
+def test_given_masks_are_checked():
+    ds = make_bands()
+    given_mask = xr.zeros_like(ds.B02, dtype=bool)
+    for accepted in (
+        given_mask,
+        lambda scene: scene.B02 < 0,
+        given_mask.transpose("x", "y", "time"),
+    ):
+        assert not ds.cloudfree.mask(accepted).any()
+    with pytest.raises(CloudFreeError, match="unknown mask method"):
+        ds.cloudfree.mask("clouds")
+    with pytest.raises(CloudFreeError, match="astype"):
+        ds.cloudfree.mask(given_mask.values)
+    with pytest.raises(GridError, match="grid of the scene"):
+        ds.cloudfree.mask(given_mask.isel(x=slice(1, None)))
+    with pytest.raises(GridError, match="isel"):
+        ds.cloudfree.mask(given_mask.expand_dims(other=2))
+    with pytest.raises(CloudFreeError, match="alpha=0.8"):
+        ds.cloudfree.weights(alpha=1.2)
+
+
+def test_no_data_scores_nothing():
+    ds = make_bands()
+    ds["B02"] = ds.B02.where(ds.x > ds.x[5])
+    assert ds.cloudfree.score().isel(x=slice(0, 6)).isnull().all()
+    assert not ds.cloudfree.mask().isel(x=slice(0, 6)).any()
+
+
+def test_a_radius_of_any_integer_type_is_the_same(bands):
+    """20 ** 2 is more than uint8 holds."""
+    xr.testing.assert_identical(
+        bands.cloudfree.mask(dilate=np.uint8(20)), bands.cloudfree.mask(dilate=20)
+    )
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, True, "a"])
+def test_scores_are_finite_numbers(bands, value):
+    with pytest.raises(CloudFreeError, match=r"mask\(threshold=0\.2\)$"):
+        bands.cloudfree.mask(threshold=value)
+    with pytest.raises(CloudFreeError, match=r"haze=0\.15\)$"):
+        bands.cloudfree.mask(haze=value)
+
+
+@pytest.mark.parametrize("dilate", [-1, 1.5, True, "a"])
+def test_dilation_is_in_whole_pixels(bands, dilate):
+    with pytest.raises(CloudFreeError, match=r"mask\(dilate=3\)"):
+        bands.cloudfree.mask(dilate=dilate)
+
+
+def test_a_mask_of_another_grid_is_refused_with_a_call_that_mends_it():
+    ds = make_bands()
+    coarse = ds.cloudfree.mask()[:, ::2, ::2]
+    with pytest.raises(GridError) as caught:
+        ds.cloudfree.mask(coarse)
+    call = str(caught.value).rpartition("with ")[2]
+    mended = eval(call, {"mask": coarse, "ds": ds})
+    assert ds.cloudfree.mask(mended).dtype == bool

@@ -1,0 +1,68 @@
+"""The whole path on one page, from data to picture, with a table of what it is worth."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from xcloudfree.cli.demonstration.own_series import from_series
+from xcloudfree.cli.demonstration.patches import from_patches
+from xcloudfree.cli.demonstration.simulated import from_simulation
+from xcloudfree.exceptions import DataError
+
+_ZARR = ("zarr.json", ".zgroup")
+
+
+def run(
+    out: Path,
+    *,
+    data: Path | None = None,
+    model: str | None = None,
+    say: Callable[[str], Any] = print,
+) -> xr.Dataset:
+    """Run the demonstration.
+
+    Parameters
+    ----------
+    out : Path
+        Folder for the results; made if absent.
+    data : Path, optional
+        A Zarr store of a series, or a folder in the layout of SEN12MS-CR; by default a simulated
+        series behind a STAC API on this machine.
+    model : str, optional
+        Name or path of the model; by default a regression for a series, and the demonstration
+        weights for single images.
+    say : callable
+        Where the words go.
+
+    Returns
+    -------
+    Dataset
+        Metrics, see :func:`xcloudfree.evaluate`; of a Zarr store, see
+        :func:`xcloudfree.benchmark`.
+
+    Raises
+    ------
+    DataError
+        If `data` is a single file.
+    """
+    start = time.monotonic()
+    if data is not None and not data.is_dir():
+        raise DataError(
+            f"{data} is neither a Zarr store nor a folder in the layout of SEN12MS-CR; write a "
+            "store with xcf.io.to_zarr(ds, 'series.zarr')"
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    if data is None:
+        result = from_simulation(out, model, say)
+    elif any((data / name).is_file() for name in _ZARR):
+        result = from_series(out, data, model, say)
+    else:
+        result = from_patches(out, data, model, say)
+    say(f"\n{out.resolve()}: " + ", ".join(sorted(p.name for p in out.iterdir())))
+    say(f"done in {time.monotonic() - start:.0f} s")
+    return result

@@ -1,0 +1,98 @@
+"""A simulated series: catalog, mask, reconstruction, storage, judgement, pictures."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+import xcloudfree as xcf
+from xcloudfree.exceptions import DemonstrationWarning
+from xcloudfree.judge.evaluation_tables import table
+from xcloudfree.plot import plot
+
+SIZE = 512
+SEED = 7
+COVER = (0.5, 0.15, 0.9, 0.35, 0.7, 0.2)
+"""Share of cloud of each date."""
+DILATE = 6
+"""Pixels by which the mask of the simulated scene is extended: thin rims are missed."""
+BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
+MODEL = "area-regression"
+OF_SERIES = (
+    "nearest-date",
+    "linear-time",
+    "median",
+    "area-regression",
+    "area-regression+nearby",
+    "carf-series-l2a-demo",
+)
+COMPARED = (*OF_SERIES, "carf-small-l2a-10-demo")
+
+
+def from_simulation(out: Path, model: str | None, say: Callable[[str], Any]) -> xr.Dataset:
+    """Reconstruct a simulated series out of a local STAC API, and judge it; see `run`."""
+    from xcloudfree.stac import publish, serve
+
+    model = model or MODEL
+    shape = (SIZE, SIZE)
+    options: dict[str, Any] = {"seed": SEED, "cover": COVER, "dates": len(COVER), "level": "BOA"}
+    say(f"1/7 simulating {len(COVER)} dates of Sentinel-1 and Sentinel-2, {SIZE} x {SIZE} px")
+    scene = xcf.datasets.simulate_scene(shape, **options)
+    truth = xcf.datasets.simulate_truth(shape, **options)[list(BANDS)]
+    folder = out / "catalog"
+    say(f"2/7 publishing them as COGs and STAC items in {folder}")
+    publish(scene, folder)
+    with serve(folder) as catalog:
+        say(f"3/7 searching {catalog.url} and opening it lazily")
+        ds = xcf.stac.load(
+            catalog.url,
+            bbox=scene.odc.geobox.geographic_extent.boundingbox.bbox,
+            like=scene,
+            chunks={"x": 256, "y": 256},
+        )
+        say(repr(ds.cloudfree))
+        say(f"4/7 reconstructing with {model}, block by block, into {out / 'cloudfree.zarr'}")
+        hidden = ds.cloudfree.mask("l2a", dilate=DILATE)
+        series = ds[[*BANDS, "VV", "VH"]]
+        lazy = series.cloudfree.reconstruct(model=model, mask=hidden)
+        stored = xcf.io.to_zarr(lazy, out / "cloudfree.zarr", mode="overwrite").compute()
+        observed = series.assign(cloudy=hidden).compute()
+    cloudy, observed = observed.cloudy, observed.drop_vars("cloudy")
+    truth = truth.assign_coords(time=observed.time)
+    others = _others(observed, cloudy, model, say)
+    result = xcf.evaluate(stored, truth, mask=cloudy, observed=observed, others=others).compute()
+    (out / "metrics.md").write_text(table(result) + "\n", encoding="utf-8")
+    shown = {"time": int(abs(cloudy.mean(["y", "x"]) - 0.5).argmin("time"))}
+    say("6/7 writing a COG of one date")
+    xcf.io.to_cog(stored[list(BANDS)].isel(shown), out / "cloudfree.tif")
+    say("7/7 drawing that date, demo.png, and all of them, series.png")
+    figure = plot(
+        stored.isel(shown),
+        observed=observed.isel(shown),
+        truth=truth.isel(shown),
+        mask=cloudy.isel(shown),
+    )
+    figure.savefig(out / "demo.png", dpi=110)
+    strip = xcf.plot.series(stored, observed=observed, mask=cloudy)
+    strip.savefig(out / "series.png", dpi=110)
+    say(f"\nprediction: {model}\n\n" + table(result.sel(pixels=["cloudy"]), per_image=True))
+    return result
+
+
+def _others(
+    observed: xr.Dataset, cloudy: xr.DataArray, model: str, say: Callable[[str], Any]
+) -> dict[str, xr.Dataset]:
+    """What the method is judged beside: one value a band, and other methods and networks."""
+    names = [name for name in COMPARED if name != model]
+    say(f"5/7 judging against the simulated truth, beside {', '.join(names)}")
+    bands = observed[list(BANDS)]
+    made = {"mean of the clear pixels": bands.where(~cloudy, bands.where(~cloudy).mean(["y", "x"]))}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DemonstrationWarning)
+        for name in names:
+            made[name] = observed.cloudfree.reconstruct(model=name, mask=cloudy).compute()
+    return made

@@ -1,0 +1,1 @@
+"""What every room needs: bands, scenes, grids, units, blocks and windows."""

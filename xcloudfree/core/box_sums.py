@@ -1,0 +1,125 @@
+"""Sums over moving windows that are the same bit for bit wherever the array was cut."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xcloudfree.core.windows import Area
+
+SCALE: Final = 2.0**30
+"""Steps per unit in which values are summed: whole numbers add up without rounding."""
+
+WIDTHS: Final = (25, 49, 97, 193, 385)
+"""Widths in px of the windows that together fade with distance."""
+
+FADE: Final = 4
+"""Each window weighs width ** -FADE, so that the sum fades about like distance ** -FADE."""
+
+FADING_REACH: Final = WIDTHS[-1] // 2
+"""Pixels beyond a pixel that :func:`fading_sums` reads."""
+
+Doubles = NDArray[np.float64]
+
+
+def whole_box_sums(
+    numbers: NDArray[np.integer[Any]], radius: int, core: Area | None = None
+) -> NDArray[np.integer[Any]]:
+    """Sums of whole numbers over the box around each pixel, cut off at the border.
+
+    Running sums may wrap around, their differences do not.
+
+    Parameters
+    ----------
+    numbers : ndarray of int
+        (y, x), of a type that holds the sums.
+    radius : int
+        Half the side of the box in pixels.
+    core : tuple of slice, optional
+        Rows and columns to return; all by default.
+
+    Returns
+    -------
+    ndarray of int
+        Of the type that came in.
+
+    Examples
+    --------
+    >>> whole_box_sums(np.ones((1, 5), np.int64), 1).tolist()
+    [[2, 3, 3, 3, 2]]
+    """
+    out = numbers
+    for axis in (0, 1):
+        size = numbers.shape[axis]
+        area = slice(0, size) if core is None else core[axis]
+        running = np.zeros((*out.shape[:axis], size + 1, *out.shape[axis + 1 :]), out.dtype)
+        before: tuple[slice, ...] = (slice(None),) * axis
+        np.cumsum(out, axis, dtype=out.dtype, out=running[(*before, slice(1, None))])
+        first, count = area.start + radius + 1, area.stop - area.start
+        inside = min(max(size + 1 - first, 0), count)  # boxes that end before the border
+        out = np.empty((*out.shape[:axis], count, *out.shape[axis + 1 :]), out.dtype)
+        out[(*before, slice(0, inside))] = running[(*before, slice(first, first + inside))]
+        out[(*before, slice(inside, None))] = running[(*before, slice(size, None))]
+        begun = min(max(radius - area.start, 0), count)  # boxes that the border cuts off
+        low = slice(area.start + begun - radius, area.stop - radius)
+        out[(*before, slice(begun, None))] -= running[(*before, low)]
+    return out
+
+
+def box_sums(plane: NDArray[np.floating], width: int) -> Doubles:
+    """Sums over square windows, cut off at the border, in steps of 2^-30.
+
+    Running sums in floating point depend on where they start, and a window of the scene would
+    differ from the whole in the last digits; in whole numbers they do not.
+
+    Parameters
+    ----------
+    plane : numpy.ndarray
+        Values (y, x) without NaN, the sum of any window below 2^32.
+    width : int
+        Of the window in px, odd.
+
+    Returns
+    -------
+    numpy.ndarray
+        (y, x), float64.
+
+    Examples
+    --------
+    >>> box_sums(np.array([[1.0, 2.0, 3.0, 4.0]]), 3).tolist()
+    [[3.0, 6.0, 9.0, 7.0]]
+    """
+    steps = np.rint(np.asarray(plane, np.float64) * SCALE).astype(np.int64)
+    return np.asarray(whole_box_sums(steps, width // 2) / SCALE)
+
+
+def fading_sums(plane: NDArray[np.floating], widths: Sequence[int] = WIDTHS) -> Doubles:
+    """Weighted sums of the neighbourhood of each pixel, near ones weighing most.
+
+    Windows of several widths are added up, each with weight width ** -4: close pixels lie in all
+    of them. The cost does not depend on the widths, and gaps as wide as the widest are bridged.
+
+    Parameters
+    ----------
+    plane : numpy.ndarray
+        Values (y, x) without NaN.
+    widths : sequence of int
+        In px, odd.
+
+    Returns
+    -------
+    numpy.ndarray
+        (y, x), float64, in units of one value inside the narrowest window.
+
+    Examples
+    --------
+    >>> fading_sums(np.array([[0.0, 0.0, 0.0, 1.0]]), (3, 5)).round(3).tolist()
+    [[0.0, 0.13, 1.13, 1.13]]
+    """
+    total = np.zeros(plane.shape)
+    for width in widths:
+        total += (widths[0] / width) ** FADE * box_sums(plane, width)
+    return total

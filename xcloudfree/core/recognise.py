@@ -1,0 +1,258 @@
+"""Recognition: which of the accepted forms an input has, and whether its arrays fit together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any
+
+import xarray as xr
+
+from xcloudfree.core.bands import (
+    POLARISATIONS,
+    S2_BANDS,
+    is_scene_classification,
+    optical_band,
+    sar_band,
+)
+from xcloudfree.core.grid import check_grid
+from xcloudfree.core.layer import Layer, band_dim
+from xcloudfree.core.scene import Scene, listed
+from xcloudfree.exceptions import CloudFreeError, GridError, MissingBandError, UnitsError
+
+SPATIAL = (("y", "x"), ("latitude", "longitude"), ("lat", "lon"))
+
+
+def read(obj: xr.Dataset | xr.DataArray) -> Scene:
+    """Recognise an input.
+
+    Parameters
+    ----------
+    obj : Dataset or DataArray
+        Bands as variables, variables ``s2`` and ``s1`` with a band dimension, or one array with a
+        ``band`` dimension.
+
+    Returns
+    -------
+    Scene
+
+    Raises
+    ------
+    CloudFreeError
+        If it is neither a Dataset nor a DataArray.
+    MissingBandError
+        If no band is recognised.
+    GridError
+        If the spatial dimensions are unknown or Sentinel-1 and Sentinel-2 do not share them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> ds = xr.Dataset({n: (("y", "x"), np.zeros((2, 3), "float32")) for n in ("blue", "vv")})
+    >>> scene = read(ds)
+    >>> scene.form, scene.optical.names, scene.sar.names, scene.shape
+    ('bands', ('B02',), ('VV',), (2, 3))
+    """
+    if isinstance(obj, xr.DataArray):
+        return _assemble(obj, "array", *_split(obj, band_dim(obj)))
+    if not isinstance(obj, xr.Dataset):
+        raise CloudFreeError(
+            f"expected an xarray Dataset or DataArray, not {type(obj).__name__}; "
+            "build one with xr.Dataset({'B02': (('y', 'x'), array), ...})"
+        )
+    names = {str(v).lower(): v for v in obj.data_vars}
+    if "s2" in names or "s1" in names:
+        optical = _stacked(obj, names.get("s2"), optical_band)
+        sar = _stacked(obj, names.get("s1"), _polarisation)
+        classes = next((obj[v] for v in obj.data_vars if is_scene_classification(v)), None)
+        return _assemble(obj, "stacked", optical, sar, classes)
+    return _assemble(obj, "bands", *_variables(obj))
+
+
+def _assemble(
+    source: xr.Dataset | xr.DataArray,
+    form: str,
+    optical: Layer | None,
+    sar: Layer | None,
+    classes: xr.DataArray | None,
+) -> Scene:
+    layer = optical or sar
+    if layer is None:
+        _refuse_unknown(source)
+    assert layer is not None
+    for array in (*layer.arrays, *(() if sar is None else sar.arrays)):
+        if array.dtype.kind not in "iuf":
+            call = "array" if isinstance(source, xr.DataArray) else f"ds[{array.name!r}]"
+            raise UnitsError(
+                f"{array.name!r} holds {array.dtype}, neither integers nor floating-point numbers; "
+                f"convert it with {call}.astype('float32')"
+            )
+    spatial = _spatial(layer.arrays[0])
+    for array in layer.arrays:
+        if not set(spatial) <= set(array.dims):
+            raise GridError(
+                f"{array.name!r} has dimensions {array.dims} and other bands have {spatial}: put "
+                "them on one grid first, with ds.odc.reproject(geobox) of the band to keep"
+            )
+    check_grid(source, spatial, optical, sar)
+    lead = tuple(
+        dict.fromkeys(d for a in layer.arrays for d in a.dims if d != "band" and d not in spatial)
+    )
+    sizes = {d: n for a in layer.arrays for d, n in a.sizes.items()}
+
+    def canonical(part: Layer | None) -> Layer | None:
+        if part is None:
+            return None
+        arrays = tuple(_canonical(a, sizes, lead, spatial) for a in part.arrays)
+        return Layer(part.names, arrays, part.variables)
+
+    if classes is not None:
+        classes = _canonical(classes, sizes, lead, spatial)
+    return Scene(source, form, canonical(optical), canonical(sar), classes, lead, spatial)
+
+
+def _canonical(
+    array: xr.DataArray,
+    sizes: Mapping[Hashable, int],
+    lead: tuple[Hashable, ...],
+    spatial: tuple[Hashable, Hashable],
+) -> xr.DataArray:
+    """Order the dimensions; an array without time holds for every date."""
+    extra = [d for d in array.dims if d not in (*lead, *spatial, "band")]
+    if extra:
+        raise GridError(
+            f"{array.name!r} has dimension {extra[0]!r} that the Sentinel-2 bands lack; "
+            f"select along it with ds.isel({extra[0]}=0)"
+        )
+    missing = {d: sizes[d] for d in lead if d not in array.dims}
+    out = array.expand_dims(missing) if missing else array
+    band = ("band",) if "band" in out.dims else ()
+    out = out.transpose(*lead, *band, *spatial)
+    if band and out.chunks is not None and len(out.variable.chunksizes["band"]) > 1:
+        out = out.chunk(band=-1)
+    return out
+
+
+def _variables(ds: xr.Dataset) -> tuple[Layer | None, Layer | None, xr.DataArray | None]:
+    optical: dict[str, Hashable] = {}
+    sar: dict[str, Hashable] = {}
+    classes = None
+    for variable in ds.data_vars:
+        if ds[variable].ndim < 2:
+            continue
+        if ds[variable].sizes.get("band") == 1:  # as rioxarray opens a file of one band
+            ds = ds.assign({variable: ds[variable].squeeze("band", drop=True)})
+        if (band := optical_band(variable)) is not None:
+            _claim(optical, band, variable)
+        elif (pol := _polarisation(variable)) is not None:
+            _claim(sar, pol, variable)
+        elif is_scene_classification(variable):
+            classes = ds[variable]
+
+    def layer(found: dict[str, Hashable], order: tuple[str, ...]) -> Layer | None:
+        names = tuple(n for n in order if n in found)
+        variables = tuple(found[n] for n in names)
+        return Layer(names, tuple(ds[v] for v in variables), variables) if names else None
+
+    return layer(optical, S2_BANDS), layer(sar, POLARISATIONS), classes
+
+
+def _stacked(
+    ds: xr.Dataset, variable: Hashable | None, canonical: Callable[[object], str | None]
+) -> Layer | None:
+    if variable is None:
+        return None
+    array = ds[variable]
+    found = _pick(array, band_dim(array), canonical)
+    if found is None:
+        _refuse_unknown(array)
+    assert found is not None
+    return Layer(found[0], (found[1],), (variable,))
+
+
+def _split(array: xr.DataArray, dim: str) -> tuple[Layer | None, Layer | None, xr.DataArray | None]:
+    optical = _pick(array, dim, optical_band)
+    sar = _pick(array, dim, _polarisation)
+    if optical and sar:  # the attributes of the array are those of its reflectance
+        own = {k[4:]: v for k, v in array.attrs.items() if str(k).startswith("sar_")}
+        sar = sar[0], sar[1].drop_attrs(deep=False).assign_attrs(own)
+    classes = None
+    for i, name in enumerate(array[dim].values if dim in array.coords else ()):
+        if is_scene_classification(name):
+            classes = array.isel({dim: i}, drop=True)
+    return (
+        Layer(optical[0], (optical[1],), (array.name,)) if optical else None,
+        Layer(sar[0], (sar[1],), (array.name,)) if sar else None,
+        classes,
+    )
+
+
+def _pick(
+    array: xr.DataArray, dim: str, canonical: Callable[[object], str | None]
+) -> tuple[tuple[str, ...], xr.DataArray] | None:
+    """Recognised entries along a band dimension, without its other coordinates."""
+    if dim not in array.coords:
+        return None
+    found: dict[str, int] = {}
+    for i, name in enumerate(array[dim].values):
+        if (band := canonical(name)) is not None:
+            _claim(found, band, i)
+    if not found:
+        return None
+    where = list(found.values())
+    picked = array if where == list(range(array.sizes[dim])) else array.isel({dim: where})
+    along = [c for c in picked.coords if dim in picked[c].dims]
+    picked = picked.drop_vars(along)
+    return tuple(found), picked if dim == "band" else picked.rename({dim: "band"})
+
+
+def _claim(found: dict[str, Any], band: str, variable: Any) -> None:
+    if band in found:
+        raise MissingBandError(
+            f"{found[band]!r} and {variable!r} are both {band}; keep one, "
+            f"for example with ds.drop_vars({str(variable)!r})"
+        )
+    found[band] = variable
+
+
+def _polarisation(name: object) -> str | None:
+    found = sar_band(name)
+    return None if found is None else found[0]
+
+
+def _spatial(array: xr.DataArray) -> tuple[str, str]:
+    for pair in SPATIAL:
+        if set(pair) <= set(array.dims):
+            return pair
+    raise GridError(
+        f"no spatial dimensions among {array.dims}; "
+        "rename them with ds.rename({...: 'y', ...: 'x'})"
+    )
+
+
+def _refuse_unknown(source: xr.Dataset | xr.DataArray) -> None:
+    if isinstance(source, xr.Dataset):
+        flat = [v for v in source.data_vars if source[v].ndim < 2]
+        if any(optical_band(v) or _polarisation(v) for v in flat):
+            raise GridError(
+                f"{flat[0]!r} has dimensions {source[flat[0]].dims} and an image has rows and "
+                "columns; keep both with ds.isel(y=slice(0, 1)) or ds.expand_dims('y')"
+            )
+        if not source.data_vars:
+            raise MissingBandError(
+                "the Dataset has no variables; put bands into it with "
+                "xr.Dataset({'B02': (('y', 'x'), array), ...})"
+            )
+        raise MissingBandError(
+            f"no Sentinel-2 or Sentinel-1 band among the variables {listed(source.data_vars)}; "
+            "name them B01 ... B12, VV, VH with ds.rename({...: 'B02'})"
+        )
+    dim = band_dim(source)
+    have = source[dim].values if dim in source.coords else "no names at all"
+    names = "['VV', 'VH']" if str(source.name).lower() == "s1" else "['B01', 'B02', ...]"
+    told = source.attrs.get("long_name")  # where rioxarray puts the descriptions of a file's bands
+    if isinstance(told, (list, tuple)) and any(optical_band(n) or _polarisation(n) for n in told):
+        names = "list(array.long_name)"
+    raise MissingBandError(
+        f"no Sentinel-2 or Sentinel-1 band along {dim!r}, which has {have}; name the bands with "
+        f"array.assign_coords({dim}={names})"
+    )

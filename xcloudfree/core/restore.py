@@ -1,0 +1,123 @@
+"""New values of optical bands in the form that an input came in."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from xcloudfree.core.bands import optical_band
+from xcloudfree.core.layer import band_dim
+
+if TYPE_CHECKING:
+    from xcloudfree.core.scene import Scene
+
+
+def restored(
+    scene: Scene, data: Any, planes: Mapping[str, xr.DataArray], deviation: Any = None
+) -> Any:
+    """Put new values of all optical bands into the form that came in.
+
+    Parameters
+    ----------
+    scene : Scene
+        What was recognised.
+    data : array
+        Stored numbers (*lead, band, y, x).
+    planes : mapping of str to DataArray
+        What goes beside them, such as the provenance.
+    deviation : array, optional
+        Standard deviation, as `data`.
+
+    Returns
+    -------
+    Dataset or DataArray
+    """
+    assert scene.optical is not None
+    source, variable = scene.source, scene.optical.variables[0]
+    if scene.form == "array":
+        assert isinstance(source, xr.DataArray)
+        out = _replaced(scene, source, data).assign_coords(planes)
+        if deviation is None:
+            return out
+        return out.assign_coords(std=_deviation(scene, source, deviation))
+    assert isinstance(source, xr.Dataset)
+    if scene.form == "stacked":
+        new: dict[Hashable, xr.DataArray] = {variable: _replaced(scene, source[variable], data)}
+        new.update(planes)
+        if deviation is not None:
+            new[f"{variable}_std"] = _deviation(scene, source[variable], deviation)
+        return source.assign(new)
+    dims = scene.optical.arrays[0].dims
+    new = {}
+    for i, v in enumerate(scene.optical.variables):
+        new[v] = _like(source[v], dims, data[..., i, :, :])
+        if deviation is not None:
+            new[f"{v}_std"] = _spread(_like(source[v], dims, deviation[..., i, :, :]))
+    return source.assign(new).assign(planes)
+
+
+def _deviation(scene: Scene, array: xr.DataArray, deviation: Any) -> xr.DataArray:
+    """Standard deviation of the optical bands of a stacked array."""
+    assert scene.optical is not None
+    dim = band_dim(array)
+    names = [n for n in array[dim].values if optical_band(n) is not None]
+    ordered = sorted(names, key=lambda n: scene.optical.names.index(optical_band(n)))  # type: ignore[union-attr]
+    coords = {k: v for k, v in array.coords.items() if dim not in v.dims}
+    out = xr.DataArray(
+        deviation, dims=(*scene.lead, dim, *scene.spatial), coords={**coords, dim: ordered}
+    )
+    if len(names) < array.sizes[dim]:  # a coordinate has the bands of its array
+        out = out.reindex({dim: array[dim].values})
+    return _spread(out.transpose(*array.dims))
+
+
+def _replaced(scene: Scene, array: xr.DataArray, data: Any) -> xr.DataArray:
+    """A stacked array with new optical bands; others along its band dimension stay."""
+    assert scene.optical is not None
+    dim, lead = band_dim(array), len(scene.lead)
+    layout = (*scene.lead, dim, *scene.spatial)
+    if array.sizes[dim] == len(scene.optical.names):
+        whole = xr.Variable(layout, data)
+    else:
+        ordered = array.transpose(*layout)
+        names = [optical_band(n) for n in array[dim].values]
+        where = [None if n is None else scene.optical.names.index(n) for n in names]
+        planes = [
+            ordered.isel({dim: i}).data if j is None else data[..., j, :, :]
+            for i, j in enumerate(where)
+        ]
+        whole = xr.Variable(layout, _stack(planes, lead))
+    if array.chunks is not None:
+        whole = whole.chunk({dim: array.variable.chunksizes[dim]})
+    out = array.copy(data=whole.transpose(*array.dims).data)
+    out.encoding = dict(array.encoding)
+    return out
+
+
+def _stack(planes: list[Any], axis: int) -> Any:
+    if all(isinstance(p, np.ndarray) for p in planes):
+        return np.stack(planes, axis)
+    dims = [f"d{i}" for i in range(planes[0].ndim)]
+    whole = xr.concat([xr.DataArray(p, dims=dims) for p in planes], dim="band")
+    return whole.transpose(*dims[:axis], "band", *dims[axis:]).data
+
+
+def _like(array: xr.DataArray, dims: tuple[Hashable, ...], data: Any) -> xr.DataArray:
+    """New values in the place of a variable: same dims, coords, attrs, encoding."""
+    if set(array.dims) == set(dims):
+        values = xr.Variable(dims, data).transpose(*array.dims).data
+        out = array.copy(data=values)
+    else:
+        out = xr.DataArray(data, dims=dims, coords=array.coords, attrs=array.attrs)
+    out.encoding = dict(array.encoding)
+    return out
+
+
+def _spread(array: xr.DataArray) -> xr.DataArray:
+    """The attributes of a standard deviation; those of what it belongs to do not hold for it."""
+    array.attrs = {"long_name": "standard deviation of the reconstructed reflectance", "units": "1"}
+    array.encoding = {}
+    return array

@@ -1,0 +1,261 @@
+"""The adapter: any accepted input to one canonical scene, and back to the form that came in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from xcloudfree.core.bands import sar_band
+from xcloudfree.core.layer import Layer, band_dim
+from xcloudfree.core.radiometry import Calibration, SarCalibration, holds
+from xcloudfree.core.restore import restored
+from xcloudfree.exceptions import MissingBandError, UnitsError
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What was recognised in an input.
+
+    Parameters
+    ----------
+    source : Dataset or DataArray
+        The input.
+    form : {"bands", "stacked", "array"}
+        Variables per band; variables ``s2`` and ``s1``; or a DataArray with ``band``.
+    optical, sar : Layer or None
+        Sentinel-2 bands and Sentinel-1 polarisations.
+    classes : DataArray or None
+        Scene classification of Level-2A.
+    lead : tuple of hashable
+        Dimensions before the spatial ones, e.g. ``("time",)``.
+    spatial : tuple of str
+        Names of the y and x dimensions.
+    """
+
+    source: xr.Dataset | xr.DataArray
+    form: str
+    optical: Layer | None
+    sar: Layer | None
+    classes: xr.DataArray | None
+    lead: tuple[Hashable, ...]
+    spatial: tuple[Hashable, Hashable]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        layer = self.optical or self.sar
+        assert layer is not None
+        height, width = layer.arrays[0].shape[-2:]
+        return height, width
+
+    @property
+    def level(self) -> str | None:
+        """``"TOA"``, ``"BOA"`` or None; cirrus (B10) exists at top of atmosphere only."""
+        if self.optical is None:
+            return None
+        declared = self.optical.attribute("processing_level") or self.source.attrs.get(
+            "processing_level"
+        )
+        if declared is None and "B10" in self.optical.names:
+            return "TOA"
+        return None if declared is None else str(declared)
+
+    @property
+    def quantity(self) -> str | None:
+        """``"sigma0"``, ``"gamma0"`` or None."""
+        if self.sar is None:
+            return None
+        declared = self.sar.attribute("quantity")
+        named = {(sar_band(v) or ("", None))[1] for v in self.sar.variables} - {None}
+        return str(declared) if declared else (named.pop() if len(named) == 1 else None)
+
+    @property
+    def dims(self) -> tuple[Hashable, ...]:
+        """Dimensions of a band in the order of the input."""
+        if self.form != "bands":
+            name = (self.optical or self.sar).variables[0]  # type: ignore[union-attr]
+            array = self.source if self.form == "array" else self.source[name]
+            return tuple(d for d in array.dims if d != band_dim(array))  # type: ignore[arg-type]
+        variable = (self.optical or self.sar).variables[0]  # type: ignore[union-attr]
+        dims = self.source[variable].dims
+        return dims if set(dims) == {*self.lead, *self.spatial} else (*self.lead, *self.spatial)
+
+    def need_optical(self, names: Sequence[str], why: str) -> Layer:
+        """The given reflectance bands.
+
+        Raises
+        ------
+        MissingBandError
+            If one is absent.
+        """
+        have = () if self.optical is None else self.optical.names
+        missing = [n for n in names if n not in have]
+        if "B10" in missing and set(missing) <= {"B01", "B09", "B10"} and len(have) > 1:
+            told, masked, weights = (
+                ("which Level-1C has and Level-2A has not", "l2a", "carf-small-l2a-demo")
+                if missing == ["B10"]
+                else ("and no Level-2A has B10", "scl", "carf-small-l2a-10-demo")
+            )
+            raise MissingBandError(
+                f"{why} needs {listed(missing)}, {told}; load Level-1C, or call what needs none: "
+                f'mask("{masked}"), reconstruct(model="area-regression", mask="{masked}") for a '
+                f'series, model="idw" or the demonstration model="{weights}" for one date'
+            )
+        if missing or self.optical is None:
+            raise MissingBandError(
+                f"{why} needs {listed(missing)}, but the data has {listed(have)}; load what is "
+                "missing too, or rename what is there, for example "
+                f"with ds.rename({{'name': {(missing or ['B02'])[0]!r}}})"
+            )
+        return self.optical.select(names)
+
+    def need_sar(self, names: Sequence[str], why: str) -> Layer:
+        """The given polarisations.
+
+        Raises
+        ------
+        MissingBandError
+            If one is absent.
+        """
+        have = () if self.sar is None else self.sar.names
+        missing = [n for n in names if n not in have]
+        if missing or self.sar is None:
+            raise MissingBandError(
+                f"{why} needs Sentinel-1 {listed(missing)}, but the data has {listed(have)}; add "
+                "backscatter on the same grid, for example with "
+                "ds.assign(VV=..., VH=...).cloudfree.calibrate(sar='dB'), or call what needs none: "
+                'reconstruct(model="linear-time") for a series, reconstruct(model="idw") for one '
+                "date"
+            )
+        return self.sar.select(names)
+
+    def calibration(self) -> Calibration:
+        """Rule from stored numbers to reflectance.
+
+        Raises
+        ------
+        UnitsError
+            If the numbers are integers without a declared scale, or bands disagree.
+        """
+        assert self.optical is not None
+        scale = self.optical.attribute("scale_factor")
+        offset = self.optical.attribute("add_offset")
+        nodata = self.optical.attribute("nodata")
+        if nodata is None:
+            nodata = self.optical.attribute("_FillValue")
+        arrays = self.optical.arrays
+        integer = any(np.issubdtype(a.dtype, np.integer) for a in arrays)
+        if integer and scale in (None, 1):
+            self._refuse_integers()
+        if not integer and any("scale_factor" in a.encoding for a in self.optical.arrays):
+            nodata = None  # decoded on reading: the declared number was a stored one
+        if integer and (nodata is None or not _held(nodata, arrays)):
+            nodata = 0  # the no-data value of every Sentinel-2 product
+        return Calibration(float(1 if scale is None else scale), float(offset or 0), nodata)
+
+    def sar_calibration(self) -> SarCalibration:
+        """Rule from stored numbers to dB.
+
+        Raises
+        ------
+        UnitsError
+            If the unit of the backscatter, or the scale of integers, is not declared.
+        """
+        assert self.sar is not None
+        units = self.sar.attribute("units")
+        if units in ("linear", "linear power", "power"):
+            units = "1"
+        if units in ("db", "decibel", "decibels"):
+            units = "dB"
+        if units not in ("dB", "1"):
+            raise UnitsError(
+                f"the unit of {listed(self.sar.names)} is "
+                f"{'not declared' if units is None else repr(units)}, so they may be dB or power; "
+                'declare it with ds.cloudfree.calibrate(sar="dB") or calibrate(sar="linear")'
+            )
+        scale, offset = (self.sar.attribute(key) for key in ("scale_factor", "add_offset"))
+        integer = any(np.issubdtype(a.dtype, np.integer) for a in self.sar.arrays)
+        if integer and scale in (None, 1):
+            names = list(dict.fromkeys(map(str, self.sar.variables)))
+            raise UnitsError(
+                f"{listed(self.sar.names)} are integers without a declared scale; declare it, for "
+                "example with ds.assign({n: ds[n].assign_attrs(scale_factor=1e-2, units='dB') "
+                f"for n in {names}}})"
+            )
+        nodata = self.sar.attribute("nodata")
+        if nodata is None:
+            nodata = self.sar.attribute("_FillValue")
+        return SarCalibration(
+            units, nodata, float(1 if scale is None else scale), float(offset or 0)
+        )
+
+    def reflectance(self, names: Sequence[str] | None = None) -> xr.DataArray:
+        """Reflectance (*lead, band, y, x), float32, lazy where the input is."""
+        layer = self.need_optical(names or self._optical_names(), "this")
+        return _apply(layer.stack(), self.calibration().decode)
+
+    def backscatter(self, names: Sequence[str] | None = None) -> xr.DataArray:
+        """Backscatter in dB (*lead, band, y, x), float32, lazy where the input is."""
+        have = names or (("VV", "VH") if self.sar is None else self.sar.names)
+        layer = self.need_sar(have, "this")
+        return _apply(layer.stack(), self.sar_calibration().decode)
+
+    def template(self) -> xr.DataArray:
+        """An array (*lead, y, x) with the coordinates of the scene; its values mean nothing."""
+        layer = self.optical or self.sar
+        assert layer is not None
+        array = layer.arrays[0]
+        bare = array.isel(band=0, drop=True) if layer.stacked else array
+        return bare.drop_attrs(deep=False).rename(None)
+
+    def restore(
+        self,
+        data: Any,
+        provenance: xr.DataArray | Mapping[str, xr.DataArray],
+        deviation: Any = None,
+    ) -> Any:
+        """Put new values (*lead, band, y, x) of all optical bands into the form that came in.
+
+        Beside them go the provenance, or other planes by name.
+        """
+        planes = provenance if isinstance(provenance, Mapping) else {"provenance": provenance}
+        return restored(self, data, planes, deviation)
+
+    def _optical_names(self) -> tuple[str, ...]:
+        return ("B02",) if self.optical is None else self.optical.names
+
+    def _refuse_integers(self) -> None:
+        hint = "scale=1e-4, offset=-0.1"
+        baseline = self.source.coords.get("s2:processing_baseline")
+        if baseline is not None:
+            rules = {str(b) >= "04" for b in np.atleast_1d(baseline.values)}
+            if len(rules) > 1:
+                hint = "scale=1e-4, offset=[...]"
+            elif not rules.pop():
+                hint = "scale=1e-4, offset=0"
+        raise UnitsError(
+            "the reflectance bands are integers without a declared scale; Sentinel-2 has "
+            "offset -0.1 from processing baseline 04.00 on and 0 before, unless the provider has "
+            f"applied it; declare it with ds.cloudfree.calibrate({hint})"
+        )
+
+
+def _held(nodata: float, arrays: Sequence[xr.DataArray]) -> bool:
+    kinds = {a.dtype for a in arrays if np.issubdtype(a.dtype, np.integer)}
+    return all(holds(kind, nodata) for kind in kinds)
+
+
+def _apply(array: xr.DataArray, function: Callable[[Any], Any]) -> xr.DataArray:
+    out = xr.apply_ufunc(
+        function, array, dask="parallelized", output_dtypes=[np.float32], keep_attrs=True
+    )
+    return xr.DataArray(out)
+
+
+def listed(names: Any) -> str:
+    """Names for an error message."""
+    return ", ".join(map(str, names)) or "none of them"

@@ -1,0 +1,214 @@
+"""Layers of simulated cloud: what there is in the sky, and its colour in each Sentinel-2 band."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+
+from xcloudfree.core.spelling import did_you_mean
+from xcloudfree.exceptions import DataError
+
+CloudKind = Literal["mixed", "thick", "thin"]
+"""What may be drawn: low and middle clouds, cirrus and haze, or one to three layers of any."""
+
+BAND: dict[str, tuple[float, float, float]] = {
+    "B01": (0.443, 0.96, 0.05), "B02": (0.492, 1.00, 0.16), "B03": (0.560, 0.99, 0.34),
+    "B04": (0.665, 1.06, 0.56), "B05": (0.704, 1.05, 0.61), "B06": (0.740, 1.11, 0.64),
+    "B07": (0.783, 1.17, 0.65), "B08": (0.833, 1.13, 0.68), "B8A": (0.865, 1.20, 0.70),
+    "B09": (0.945, 1.20, 0.68), "B10": (1.374, 1.00, 0.15), "B11": (1.614, 1.00, 0.80),
+    "B12": (2.202, 1.00, 0.84),
+}  # fmt: skip
+"""Wavelength (um), thick low cloud relative to B02, share of the clear signal that shadow takes."""
+
+
+SURFACE: dict[str, float] = {
+    "B01": 0.50, "B02": 0.60, "B03": 0.68, "B04": 0.72, "B05": 0.74, "B06": 0.74, "B07": 0.74,
+    "B08": 0.74, "B8A": 0.75, "B09": 0.75, "B10": 0.15, "B11": 0.84, "B12": 0.85,
+}  # fmt: skip
+"""Share of surface reflectance that shadow takes: without the light of the air, more in the blue.
+From cloud shadow of a Level-2A series against clear dates around it."""
+
+NATIVE: dict[str, float] = {"B01": 60.0, "B09": 60.0, "B10": 60.0} | dict.fromkeys(
+    ("B05", "B06", "B07", "B8A", "B11", "B12"), 20.0
+)
+"""Pixel size in metres of the bands that are coarser than 10 m."""
+
+ABSORBED = {"B11": 0.3, "B12": 0.5}
+"""How much brighter, at equal opacity, thin cloud is than thick where droplets absorb."""
+
+
+@dataclass(frozen=True, slots=True)
+class CloudLayer:
+    """One layer of cloud as drawn by chance: where it floats, what it looks like.
+
+    Attributes
+    ----------
+    height : float
+        Height in km.
+    strength, power : float
+        Optical thickness at the mean excess of the noise over its threshold, and its exponent.
+    angstrom : float
+        Exponent of the decrease of the optical thickness with wavelength.
+    slope, scale, stretch, orientation : float
+        Spectral exponent, outer scale (km), elongation and direction (radians) of the noise.
+    offset : float
+        Handicap of the layer in its competition for the cover.
+    brightness, grain, ice, relief : float
+        Reflectance where infinitely thick, smallness of its droplets (0 to 1), share of ice
+        (0 to 1), and contrast between its sunny and its averted sides.
+    """
+
+    height: float
+    strength: float
+    power: float
+    angstrom: float
+    slope: float
+    scale: float
+    stretch: float
+    orientation: float
+    offset: float
+    brightness: float
+    grain: float
+    ice: float
+    relief: float
+
+
+def check_kind(kind: str, call: str) -> None:
+    """Refuse a kind of cloud that is not drawn.
+
+    Parameters
+    ----------
+    kind : str
+        As the user gave it.
+    call : str
+        That mends it, for the error.
+
+    Raises
+    ------
+    DataError
+        If it is none of :data:`CloudKind`.
+    """
+    kinds = get_args(CloudKind)
+    if kind not in kinds:
+        near = did_you_mean(kind, kinds)
+        raise DataError(f"kind={kind!r}{near} is none of {kinds}; leave it out: {call}")
+
+
+def draw_layers(rng: np.random.Generator, kind: CloudKind) -> list[CloudLayer]:
+    """Draw the layers of one sky.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        Source of chance.
+    kind : {"mixed", "thick", "thin"}
+        What may be drawn.
+
+    Returns
+    -------
+    list of CloudLayer
+        One to three layers, the lowest first.
+    """
+    if kind == "thick":
+        makers = (
+            [_low, _middle][: 1 + int(rng.random() < 0.25)] if rng.random() < 0.75 else [_middle]
+        )
+    elif kind == "thin":
+        makers = [_cirrus] if rng.random() < 0.6 else [_haze]
+    else:
+        chance = rng.random(4) < (0.65, 0.35, 0.3, 0.25)
+        makers = [m for m, c in zip((_low, _middle, _cirrus, _haze), chance, strict=True) if c]
+        makers = makers[:3] or [_low]
+    return sorted((make(rng) for make in makers), key=lambda layer: layer.height)
+
+
+def _between(rng: np.random.Generator, low: float, high: float) -> float:
+    return float(rng.uniform(low, high))
+
+
+def _log_between(rng: np.random.Generator, low: float, high: float) -> float:
+    return math.exp(_between(rng, math.log(low), math.log(high)))
+
+
+def _low(rng: np.random.Generator) -> CloudLayer:
+    return CloudLayer(
+        height=_log_between(rng, 0.6, 2.5), strength=_log_between(rng, 0.11, 1.35),
+        power=_between(rng, 1.0, 2.0), angstrom=_between(rng, 0.0, 0.2),
+        slope=_between(rng, 2.9, 3.8), scale=_log_between(rng, 0.7, 8.0),
+        stretch=_between(rng, 1.0, 1.8), orientation=_between(rng, 0.0, math.pi),
+        offset=_between(rng, -0.5, 0.5), brightness=_between(rng, 0.78, 0.98),
+        grain=_between(rng, 0.0, 0.8), ice=0.0, relief=_between(rng, 0.0, 0.25),
+    )  # fmt: skip
+
+
+def _middle(rng: np.random.Generator) -> CloudLayer:
+    return CloudLayer(
+        height=_between(rng, 3.5, 6.0), strength=_log_between(rng, 0.11, 1.1),
+        power=_between(rng, 1.0, 1.6), angstrom=_between(rng, 0.0, 0.3),
+        slope=_between(rng, 2.8, 3.8), scale=_log_between(rng, 1.0, 10.0),
+        stretch=_between(rng, 1.0, 2.5), orientation=_between(rng, 0.0, math.pi),
+        offset=_between(rng, -0.5, 0.5), brightness=_between(rng, 0.75, 0.95),
+        grain=_between(rng, 0.4, 1.0), ice=_between(rng, 0.0, 0.3), relief=_between(rng, 0.0, 0.15),
+    )  # fmt: skip
+
+
+def _cirrus(rng: np.random.Generator) -> CloudLayer:
+    return CloudLayer(
+        height=_between(rng, 6.0, 9.5), strength=_log_between(rng, 0.05, 0.35),
+        power=_between(rng, 0.9, 1.4), angstrom=_between(rng, 0.0, 0.2),
+        slope=_between(rng, 3.0, 4.0), scale=_log_between(rng, 1.5, 12.0),
+        stretch=_between(rng, 1.5, 6.0), orientation=_between(rng, 0.0, math.pi),
+        offset=_between(rng, -0.5, 0.5), brightness=_between(rng, 0.75, 0.95),
+        grain=_between(rng, 0.0, 0.6), ice=_between(rng, 0.7, 1.0), relief=0.0,
+    )  # fmt: skip
+
+
+def _haze(rng: np.random.Generator) -> CloudLayer:
+    return CloudLayer(
+        height=_log_between(rng, 0.5, 3.0), strength=_log_between(rng, 0.05, 0.35),
+        power=_between(rng, 0.9, 1.3), angstrom=_between(rng, 0.4, 1.4),
+        slope=_between(rng, 3.2, 4.2), scale=_log_between(rng, 2.0, 12.0),
+        stretch=_between(rng, 1.0, 2.5), orientation=_between(rng, 0.0, math.pi),
+        offset=_between(rng, -0.5, 0.5), brightness=_between(rng, 0.75, 0.9),
+        grain=_between(rng, 0.3, 1.0), ice=0.0, relief=0.0,
+    )  # fmt: skip
+
+
+def thick_reflectance(layer: CloudLayer, vapour: float, names: Sequence[str]) -> list[float]:
+    """Reflectance of a layer where it is infinitely thick, band by band.
+
+    Parameters
+    ----------
+    layer : CloudLayer
+        The layer.
+    vapour : float
+        Optical depth of the whole column of water vapour in B09.
+    names : sequence of str
+        Canonical band names.
+
+    Returns
+    -------
+    list of float
+        Reflectance of each band.
+    """
+    above = math.exp(-layer.height / 2.2)
+    swir = {"B11": 0.66 + 0.42 * layer.grain}
+    swir["B12"] = swir["B11"] * (0.60 + 0.22 * layer.grain)
+    icy = {"B11": 0.30, "B12": 0.36}
+    white = []
+    for name in names:
+        value = BAND[name][1] * (1 + 0.1 * (layer.grain - 0.3) * (BAND[name][0] - 0.5) / 0.4)
+        if name in icy:
+            value = (1 - layer.ice) * swir[name] + layer.ice * icy[name]
+        elif name == "B09":
+            value *= math.exp(-vapour * above)
+        elif name == "B10":
+            value = math.exp(-10 * vapour * above)
+        elif name == "B08":
+            value *= 1 - 0.02 * vapour * above
+        white.append(layer.brightness * value)
+    return white

@@ -1,0 +1,236 @@
+"""What can be judged: names, files, models, functions, and functions that must be fitted first."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, cast
+
+import xarray as xr
+
+from xcloudfree.exceptions import ModelError
+from xcloudfree.judge.case import Case
+
+Estimate = Callable[[xr.Dataset, xr.DataArray], Any]
+"""(data, hidden) to a reconstruction in any accepted form, of the whole series or of its date."""
+
+
+@dataclass(frozen=True)
+class Reconstruct:
+    """``data.cloudfree.reconstruct(model=model, mask=hidden, **options)``.
+
+    Parameters
+    ----------
+    model : str, Path or Model
+        What :func:`xcloudfree.reconstruct.reconstruct` takes: classical methods too.
+    options : mapping
+        Its other options.
+
+    Examples
+    --------
+    >>> Reconstruct("area-regression", {"blend": None}).model
+    'area-regression'
+    """
+
+    model: Any
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __call__(self, data: xr.Dataset, hidden: xr.DataArray) -> Any:
+        """Reconstruct the data."""
+        from xcloudfree.reconstruct.pipeline import reconstruct
+
+        return reconstruct(data, model=self.model, mask=hidden, **self.options)
+
+    def fingerprint(self) -> str:
+        """Name and options; for a network the digest of its specification and weights."""
+        from xcloudfree import methods
+
+        options = repr(sorted(self.options.items()))
+        if isinstance(self.model, str) and methods.known(self.model):
+            return f"method {self.model} {options}"
+        from xcloudfree.models.cache import reference
+
+        return f"network {reference(self.model)[0].digest} {options}"
+
+
+@dataclass(frozen=True)
+class Alone:
+    """A method that gets the dates on which something is hidden, and no other.
+
+    Spares methods of single images the rest of a series. Cases that differ in other dates only, as
+    those of :func:`xcloudfree.judge.hidden_dates` that differ in the gap, are one case for
+    it: the benchmark runs it once, and tells figures and cost of that run for each of them.
+
+    Parameters
+    ----------
+    method : str, Path, Model or callable
+        See :func:`xcloudfree.judge.benchmark`; not one that must be fitted.
+
+    Examples
+    --------
+    >>> label(Alone("idw"))
+    'idw'
+    """
+
+    method: Any
+
+    def view(self, data: xr.Dataset, hidden: xr.DataArray) -> tuple[xr.Dataset, xr.DataArray]:
+        """What the method gets of a case."""
+        if "time" not in hidden.dims:
+            return data, hidden
+        dates = hidden.any([d for d in hidden.dims if d != "time"]).values
+        return data.isel(time=dates), hidden.isel(time=dates)
+
+    def __call__(self, data: xr.Dataset, hidden: xr.DataArray) -> Any:
+        """Reconstruct these dates."""
+        return self._estimate()(*self.view(data, hidden))
+
+    def fingerprint(self) -> str:
+        """Of the method."""
+        return f"alone {identify(self._estimate())}"
+
+    def _estimate(self) -> Estimate:
+        found = resolve(self.method)
+        if isinstance(found, Fit):
+            raise ModelError("a method that must be fitted cannot be Alone; call Fit(function)")
+        return found
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A method that is fitted on the training cases of a fold before it is judged.
+
+    Parameters
+    ----------
+    function : callable
+        ``function(train)`` with a sequence of :class:`Case` returns a method: a function of (data,
+        hidden), or a model.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> def brightness(train):
+    ...     level = float(np.mean([c.truth.B02.mean() for c in train]))
+    ...     return lambda data, hidden: data.assign(B02=data.B02.where(~hidden, level))
+    >>> method = Fit(brightness)
+    """
+
+    function: Callable[[Sequence[Case]], Any]
+
+    def fingerprint(self) -> str:
+        """Of the function; the training cases are added by the benchmark."""
+        return f"fit {identify(self.function)}"
+
+
+def resolve(method: Any) -> Estimate | Fit:
+    """A method as a callable.
+
+    Parameters
+    ----------
+    method : str, Path, Model, callable or Fit
+        See :func:`xcloudfree.judge.benchmark`.
+
+    Returns
+    -------
+    callable or Fit
+
+    Raises
+    ------
+    ModelError
+        If it is none of these, or no model or method has this name.
+    """
+    from xcloudfree import methods
+    from xcloudfree.judge.trivial import TRIVIAL
+
+    if isinstance(method, str) and method in TRIVIAL:
+        return TRIVIAL[method]
+    if isinstance(method, str) and methods.known(method):
+        return Reconstruct(method)
+    if isinstance(method, (str, Path)) or hasattr(method, "spec"):
+        if isinstance(method, str):
+            from xcloudfree.reconstruct.checks import check_known
+
+            check_known(method, TRIVIAL)
+        out = Reconstruct(method)
+        out.fingerprint()
+        return out
+    if isinstance(method, Fit):
+        return method
+    if callable(method):
+        return cast("Estimate", method)
+    raise ModelError(
+        f"a method is a {type(method).__name__}; give names, models, functions of (data, hidden) "
+        "or benchmarking.Fit(function) to benchmark(cases, methods)"
+    )
+
+
+def label(method: Any) -> str:
+    """Name of a method for tables.
+
+    Parameters
+    ----------
+    method : any
+        As for :func:`resolve`.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> label("idw"), label(Path("mine.safetensors")), label(Reconstruct("idw", {"blend": None}))
+    ('idw', 'mine', 'idw, blend=None')
+    """
+    if isinstance(method, Path):
+        return method.stem
+    if isinstance(method, str):
+        return Path(method).stem if method.endswith(".safetensors") else method
+    if isinstance(method, Reconstruct):
+        return ", ".join([label(method.model), *(f"{k}={v}" for k, v in method.options.items())])
+    if isinstance(method, Alone):
+        return label(method.method)
+    if isinstance(method, Fit):
+        return label(method.function)
+    if hasattr(method, "spec"):
+        return str(method.spec.name)
+    return str(getattr(method, "__name__", type(method).__name__)).replace("_", " ")
+
+
+def identify(method: Any) -> str:
+    """Hash of what a method is, by which its stored results are known again.
+
+    Parameters
+    ----------
+    method : callable
+        If it has a method ``fingerprint()``, that counts. Otherwise the source of its function and
+        its state: changes in functions that it calls are not seen.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    ModelError
+        If the state cannot be read.
+    """
+    if hasattr(method, "fingerprint"):
+        return blake2b(str(method.fingerprint()).encode(), digest_size=16).hexdigest()
+    import cloudpickle  # type: ignore[import-untyped,unused-ignore]
+
+    try:
+        state = cloudpickle.dumps(method)
+    except Exception as error:
+        raise ModelError(
+            f"the state of method {label(method)!r} cannot be read ({error}); give it a method "
+            "fingerprint() that returns what it depends on, or benchmark(..., folder=None)"
+        ) from error
+    plain = inspect.isfunction(method) or inspect.isclass(method)
+    sha = blake2b(state, digest_size=16)
+    with suppress(OSError, TypeError):
+        sha.update(inspect.getsource(method if plain else type(method)).encode())
+    return sha.hexdigest()

@@ -1,0 +1,296 @@
+"""Judging a reconstruction against a clear image: PSNR, SSIM, MAE, RMSE and SAM."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+
+from xcloudfree.core.bands import optical_band
+from xcloudfree.core.recognise import SPATIAL, read
+from xcloudfree.exceptions import DataError, GridError, MissingBandError
+from xcloudfree.judge.evaluation_tables import mean, table
+from xcloudfree.judge.metrics import METRICS, image_metrics
+
+__all__ = ["evaluate", "mean", "table"]
+
+PIXELS: Final = ("all", "cloudy", "clear")
+NOTHING: Final = "do nothing"
+PREDICTION: Final = "prediction"
+
+_IMAGE: Final = ("band", "y", "x")
+COLUMNS: Final = (*METRICS, "count", "left_out")
+_ATTRS: Final[dict[str, dict[str, str]]] = {
+    "psnr": {
+        "long_name": "peak signal-to-noise ratio",
+        "units": "dB",
+        "definition": "-10 log10(mean squared difference), peak 1; infinite if identical",
+    },
+    "ssim": {
+        "long_name": "structural similarity",
+        "units": "1",
+        "definition": "mean over bands and pixels of the map with a Gaussian window 11x11, sigma "
+        "1.5, C1 = 1e-4, C2 = 9e-4, zeros beyond the border and at left-out pixels; for a "
+        "selection the mean of the full image's map over it",
+    },
+    "mae": {"long_name": "mean absolute error", "units": "1", "definition": "mean |difference|"},
+    "rmse": {
+        "long_name": "root mean squared error",
+        "units": "1",
+        "definition": "sqrt(mean squared difference)",
+    },
+    "sam": {
+        "long_name": "spectral angle",
+        "units": "degree",
+        "definition": "mean over pixels of the angle between the spectra; all-zero spectra left "
+        "out",
+    },
+    "count": {"long_name": "pixels compared", "units": "1"},
+    "left_out": {
+        "long_name": "selected pixels left out: no data in some band of either image",
+        "units": "1",
+    },
+}
+
+Spatial = xr.Dataset | xr.DataArray
+
+
+def evaluate(
+    prediction: Spatial,
+    truth: Spatial,
+    *,
+    mask: xr.DataArray | ArrayLike | None = None,
+    observed: Spatial | None = None,
+    others: Mapping[str, Spatial] | None = None,
+    bands: Sequence[str] | None = None,
+) -> xr.Dataset:
+    """Quality of a reconstruction per image, over all, cloudy and clear pixels.
+
+    Reflectance, all bands jointly, clipped to [0, 1]. One value per image (date or patch); the
+    value of a data set is the mean over its images. The exact definitions stand in the attributes.
+    The row "do nothing" compares the cloudy input itself with the truth: what does not beat it has
+    made things worse. Lazy input gives a lazy result, one task per image.
+
+    Parameters
+    ----------
+    prediction : xarray.Dataset or xarray.DataArray
+        The reconstruction, in any accepted form.
+    truth : xarray.Dataset or xarray.DataArray
+        The clear image on the same grid. Without the prediction's time or patch dimension it
+        serves for every image.
+    mask : xarray.DataArray or array, optional
+        Boolean, True = occluded in the input. By default what the prediction's `provenance` calls
+        reconstructed or unreconstructable; without either, "cloudy" and "clear" are NaN.
+    observed : xarray.Dataset or xarray.DataArray, optional
+        The cloudy input, for the row "do nothing", which is NaN without it.
+    others : mapping of str to Dataset or DataArray, optional
+        Further reconstructions by name, a row each.
+    bands : sequence of str, optional
+        Bands to judge on; by default the bands of prediction and truth, which must be the same.
+
+    Returns
+    -------
+    xarray.Dataset
+        `psnr` (dB), `ssim`, `mae`, `rmse`, `sam` (degree), `count` and `left_out` (pixels) over
+        estimate, pixels ("all", "cloudy", "clear") and the dimensions of the images.
+
+    Raises
+    ------
+    MissingBandError
+        If the bands differ, or one of `bands` is absent.
+    GridError
+        If the images or the mask do not share one grid or the same dates.
+    DataError
+        If the mask is not boolean.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> truth = xr.DataArray(np.full((2, 4, 4), 0.5), dims=("band", "y", "x"),
+    ...                      coords={"band": ["B02", "B03"]}, attrs={"units": "1"})
+    >>> result = evaluate(truth + 0.1, truth, mask=np.eye(4, dtype=bool), observed=truth + 0.4)
+    >>> result.mae.sel(pixels="cloudy").round(3).values.tolist()
+    [0.4, 0.1]
+    >>> result["count"].sel(estimate="prediction").values.tolist()
+    [16, 4, 12]
+    """
+    if others is not None and not isinstance(others, Mapping):
+        raise DataError(
+            f"others is a {type(others).__name__}: evaluate(..., others={{'its name': image}})."
+        )
+    names = [NOTHING, *(others or {}), PREDICTION]
+    if len(set(names)) < len(names):
+        raise DataError(
+            f"The names {NOTHING!r} and {PREDICTION!r} are taken: evaluate(..., "
+            "others={'another name': image})."
+        )
+    images = {PREDICTION: _reflectance(prediction)}
+    images |= {name: _reflectance(image) for name, image in (others or {}).items()}
+    if observed is not None:
+        images[NOTHING] = _reflectance(observed)
+    reference = _reflectance(truth)
+
+    chosen = _common_bands(images[PREDICTION], reference, bands)
+    reference = _select(reference, chosen, "truth")
+    rows = {}
+    cloudy = _cloudy(mask, prediction, images[PREDICTION])
+    for name, image in images.items():
+        image = _on_grid(_select(image, chosen, name), reference, name)
+        rows[name] = _row(image, reference, cloudy)
+    if observed is None:
+        rows[NOTHING] = xr.full_like(rows[PREDICTION], np.nan)
+    stacked = xr.concat([rows[name] for name in names], xr.Variable("estimate", names))
+    stacked = stacked.transpose("metric", "estimate", "pixels", ...)
+
+    out = xr.Dataset({c: stacked.isel(metric=i) for i, c in enumerate(COLUMNS)})
+    for name, attrs in _ATTRS.items():
+        out[name].attrs = dict(attrs)
+    for name in ("count", "left_out"):
+        out[name] = out[name].fillna(0).astype(np.int64)
+        out[name].attrs = dict(_ATTRS[name])
+    out.attrs = {
+        "title": "Quality of reconstructed reflectance per image",
+        "bands": list(chosen),
+        "definition": "all bands jointly, values clipped to [0, 1]; the value of a data set is the "
+        "mean over images of the value per image",
+    }
+    if observed is None:
+        out.attrs["do_nothing"] = "unknown: pass observed=ds, the cloudy input"
+    if cloudy is None:
+        out.attrs["cloudy_and_clear"] = "unknown: pass mask=ds.cloudfree.mask()"
+    return out
+
+
+def _reflectance(obj: Spatial) -> xr.DataArray:
+    """Reflectance (..., band, y, x) of any accepted input, bands by their canonical names."""
+    scene = read(obj)
+    array = scene.reflectance().rename(dict(zip(scene.spatial, ("y", "x"), strict=True)))
+    return array.transpose(..., *_IMAGE)
+
+
+def _common_bands(
+    prediction: xr.DataArray, truth: xr.DataArray, bands: Sequence[str] | None
+) -> list[str]:
+    """Bands to judge on."""
+    if bands is not None:
+        bands = [bands] if isinstance(bands, str) else bands
+        return [optical_band(b) or b for b in bands]
+    one, other = ([str(b) for b in a.band.values] for a in (prediction, truth))
+    if set(one) != set(other):
+        shared = [b for b in one if b in other]
+        mend = f"evaluate(prediction, truth, bands={shared})"
+        raise MissingBandError(
+            f"Prediction and truth differ in {sorted(set(one) ^ set(other))}: "
+            f"{mend if shared else 'give evaluate() images of the same bands'}."
+        )
+    return one
+
+
+def _select(array: xr.DataArray, bands: Sequence[str], what: str) -> xr.DataArray:
+    present = [str(b) for b in array.band.values]
+    if missing := [b for b in bands if b not in present]:
+        shared = [b for b in bands if b in present]
+        raise MissingBandError(
+            f"{what} lacks {missing}: evaluate(prediction, truth, bands={shared or present})."
+        )
+    return array.sel(band=list(bands))
+
+
+def _on_grid(image: xr.DataArray, reference: xr.DataArray, what: str) -> xr.DataArray:
+    """The image with the reference's coordinates, if its grid is that of the reference."""
+    for dim in image.dims:
+        if dim not in reference.dims:
+            continue
+        if image.sizes[dim] != reference.sizes[dim]:
+            mend = (
+                f"mask=mask.sel({dim}=truth.{dim})"
+                if what == "mask"
+                else f"prediction.sel({dim}=truth.{dim}), truth"
+            )
+            raise GridError(
+                f"{what} has {image.sizes[dim]} along {dim}, the truth {reference.sizes[dim]}: "
+                f"evaluate({'..., ' * (what == 'mask')}{mend})."
+            )
+        if dim not in image.coords or dim not in reference.coords:
+            continue
+        mine, theirs = image[dim].values, reference[dim].values
+        if np.array_equal(mine, theirs):
+            continue
+        if dim in ("y", "x") and mine.size > 1:
+            if np.allclose(mine, theirs, rtol=0, atol=1e-3 * abs(float(theirs[1] - theirs[0]))):
+                continue
+            raise GridError(
+                f"{what} and truth differ along {dim}: evaluate(prediction, "
+                "truth.rio.reproject_match(prediction))."
+            )
+        raise GridError(
+            f"{what} and truth differ along {dim}; if they belong together nonetheless: "
+            f"evaluate(prediction, truth.assign_coords({dim}=prediction.{dim}))."
+        )
+    shared = {d: reference[d] for d in image.dims if d in reference.coords}
+    return image.assign_coords(shared)
+
+
+def _cloudy(
+    mask: xr.DataArray | ArrayLike | None, prediction: Spatial, image: xr.DataArray
+) -> xr.DataArray | None:
+    """The occlusion mask as a DataArray over a tail of the image's dimensions."""
+    if mask is None:
+        carried = prediction if isinstance(prediction, xr.Dataset) else prediction.coords
+        if "provenance" not in carried:
+            return None
+        mask = carried["provenance"] >= 2
+    if isinstance(mask, str) or callable(mask):
+        call = f"{mask!r}" if isinstance(mask, str) else "function"
+        raise DataError(
+            f"The mask is a {type(mask).__name__}, and of which image it is to be made is open: "
+            f"evaluate(..., mask=observed.cloudfree.mask({call}))."
+        )
+    if not isinstance(mask, xr.DataArray):
+        values = mask if hasattr(mask, "dask") else np.asarray(mask)
+        dims = [d for d in image.dims if d != "band"]
+        if not 2 <= values.ndim <= len(dims):  # type: ignore[union-attr]
+            raise GridError(
+                f"the mask has {values.ndim} dimensions and an image has {dims}: "  # type: ignore[union-attr]
+                "evaluate(..., mask=ds.cloudfree.mask())."
+            )
+        mask = xr.DataArray(values, dims=dims[-values.ndim :])  # type: ignore[union-attr]
+    for pair in SPATIAL[1:]:
+        if set(pair) <= set(mask.dims):
+            mask = mask.rename(dict(zip(pair, ("y", "x"), strict=True)))
+    if mask.dtype != np.bool_:
+        raise DataError(
+            f"The mask is {mask.dtype}, not boolean: evaluate(..., mask=mask.astype(bool))."
+        )
+    return _on_grid(mask, image, "mask")
+
+
+def _row(image: xr.DataArray, truth: xr.DataArray, cloudy: xr.DataArray | None) -> xr.DataArray:
+    """Metrics of every image of one method: (..., pixels, metric)."""
+    arrays = [image, truth] if cloudy is None else [image, truth, cloudy]
+    if any(a.chunks is not None for a in arrays):
+        arrays = [a.chunk({d: -1 if d in _IMAGE else 1 for d in a.dims}) for a in arrays]
+    core = [list(_IMAGE), list(_IMAGE), ["y", "x"]][: len(arrays)]
+
+    def kernel(p: Any, t: Any, m: Any = None) -> NDArray[np.float64]:
+        if m is None:
+            rows = np.full((len(PIXELS), len(COLUMNS)), np.nan)
+            rows[:1] = image_metrics(p, t)
+            return rows
+        return image_metrics(p, t, [None, m, ~m])
+
+    row: xr.DataArray = xr.apply_ufunc(
+        kernel,
+        *(a.reset_coords(drop=True) for a in arrays),
+        input_core_dims=core,
+        output_core_dims=[["pixels", "metric"]],
+        vectorize=True,
+        join="override",
+        dask="parallelized",
+        output_dtypes=[np.float64],
+        dask_gufunc_kwargs={"output_sizes": {"pixels": len(PIXELS), "metric": len(COLUMNS)}},
+    )
+    return row.assign_coords(pixels=list(PIXELS))

@@ -1,0 +1,277 @@
+"""Any methods over any cases, with what each costs, resumable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import xarray as xr
+
+from xcloudfree._version import __version__
+from xcloudfree.core.progress import Progress
+from xcloudfree.exceptions import DataError
+from xcloudfree.judge.case import Case, Fold
+from xcloudfree.judge.cost import measure, sparing
+from xcloudfree.judge.estimators import Alone, Estimate, Fit, identify, label, resolve
+from xcloudfree.judge.evaluation import COLUMNS, PREDICTION, evaluate
+from xcloudfree.judge.result import assemble
+from xcloudfree.judge.store import Record, Store
+
+_LONGEST: Final = 500
+
+
+def benchmark(
+    cases: Iterable[Case | Fold],
+    methods: Sequence[Any] | Mapping[str, Any],
+    *,
+    folder: str | Path | None = None,
+    retry: bool = False,
+    progress: bool = False,
+) -> xr.Dataset:
+    """Judge methods on cases, all on the same pixels.
+
+    Cases are taken one by one, loaded once each, and handed to every method in memory, so that
+    memory holds one case however many there are. Each figure is that of
+    :func:`xcloudfree.evaluate.evaluate` for one case.
+
+    Parameters
+    ----------
+    cases : iterable of Case or Fold
+        May be a generator, see :func:`xcloudfree.judge.hidden_dates`. A fold stands for its
+        test cases and lends its training cases to methods that are fitted.
+    methods : sequence, or mapping from labels
+        Names of classical methods (:func:`xcloudfree.methods.names`), of trivial rows
+        (:data:`xcloudfree.benchmarking.TRIVIAL`) and of models; files of models; models; functions
+        of (data, hidden) that return a reconstruction; :class:`xcloudfree.benchmarking.Alone`;
+        :class:`xcloudfree.judge.Fit`.
+    folder : str or Path, optional
+        Where each pair of method and case is kept as soon as it is done, so that a second call goes
+        on where the first one stopped. Known again by the values of the case, the method (its
+        options and weights, or the source of a function; not what that calls) and the library's
+        version: after changes in the library's own code take a new folder.
+    retry : bool
+        Try again what failed before.
+    progress : bool
+        Tell on the terminal how far it is.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``value`` (method, case, metric, pixels), ``count`` and ``left_out`` (method, case, pixels:
+        pixels compared, and pixels that the truth has and the method left without data; where
+        the truth has none they are in neither), ``cpu_seconds``,
+        ``wall_seconds``, ``peak_memory`` (MB above what the process held before; see
+        :func:`xcloudfree.judge.cost.measure`), ``fit_cpu_seconds`` and ``failure`` (method,
+        case). Coordinates of case: ``region``, ``gap``, ``protocol``, ``kind``. Where a method
+        fails its message stands in ``failure``, its figures are NaN, and the others go on. The
+        first case of a method may also pay for imports, compilation and loading of weights. Select
+        with ``result.sel({"method": "idw"})``: ``sel(method=...)`` means something else in xarray.
+
+    Raises
+    ------
+    DataError
+        If there is no case, or two cases or methods share a name.
+    ModelError
+        If a method is not known.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> from xcloudfree.judge import Case, benchmark
+    >>> truth = xr.Dataset({"B02": (("y", "x"), np.full((4, 4), 0.1))})
+    >>> hidden = xr.DataArray(np.eye(4, dtype=bool), dims=("y", "x"))
+    >>> case = Case("eye", truth.where(~hidden, 0.5), hidden, truth, region="A")
+    >>> result = benchmark([case], ["do nothing", "clear mean"])
+    >>> result.value.sel(case="eye", metric="mae", pixels="cloudy").round(3).values.tolist()
+    [0.4, 0.0]
+    """
+    named = _named(methods)
+    runners = [_Runner(name, resolve(method)) for name, method in named.items()]
+    store = Store(None if folder is None else Path(folder))
+    total = len(cases) if isinstance(cases, Sequence) else 0
+    bar = Progress("judging", max(total, 1), show=progress and total > 0)
+    seen: list[Case] = []
+    records: list[list[Record]] = []
+    names: set[str] = set()
+    with sparing() as spare:
+        for number, (case, fold) in enumerate(_flat(cases)):
+            if case.name in names:
+                raise DataError(
+                    f"two cases are called {case.name!r}; give Case(name=...) another name for one"
+                )
+            names.add(case.name)
+            if number < 2:  # the first case has brought in what methods import
+                spare()
+            loaded = case.load()
+            inputs = loaded.fingerprint() if store.folder else ""
+            records.append([r.run(loaded, inputs, fold, store, retry) for r in runners])
+            seen.append(_light(case))
+            if number < total:
+                bar.step(case.name)
+    if not seen:
+        raise DataError("there is no case; call benchmark(cases, methods) with at least one")
+    return assemble(list(named), seen, records)
+
+
+@dataclass
+class _Runner:
+    """A method and, if it is fitted, what came of the last fit."""
+
+    name: str
+    method: Estimate | Fit
+    identity: str = ""
+    fold: Fold | None = None
+    fitted: Estimate | None = None
+    failure: str = ""
+    fit_cpu: float = float("nan")
+    shared: dict[str, Record] = field(default_factory=dict)
+
+    def run(
+        self, case: Case, fingerprint: str, fold: Fold | None, store: Store, retry: bool
+    ) -> Record:
+        """Figures of a case, from the store if they are there."""
+        path, about = None, case.name
+        if isinstance(self.method, Alone):
+            data, hidden = self.method.view(case.data, case.hidden)
+            case = replace(case, data=data, hidden=hidden)
+            fingerprint, about = case.fingerprint(), f"{case.region} alone {_day(case)}"
+        if store.folder is not None:
+            self.identity = self.identity or identify(self.method)
+            parts = (self.identity, fingerprint, __version__)
+            fitted = isinstance(self.method, Fit) and fold is not None
+            trained = fold.training if fitted else ""  # type: ignore[union-attr]
+            path = store.path(self.name, about, *parts, trained)
+        known = store.read(path) or self.shared.get(fingerprint)
+        if known is not None and not (retry and known.failure):
+            return known
+        record = self._judge(case, fold)
+        store.write(path, record, method=self.name, case=about, version=__version__)
+        if isinstance(self.method, Alone):
+            self.shared[fingerprint] = record
+        return record
+
+    def _judge(self, case: Case, fold: Fold | None) -> Record:
+        estimate = self.method if not isinstance(self.method, Fit) else self._fit(fold)
+        if estimate is None:
+            return Record(failure=self.failure)
+        data, hidden = case.data.copy(deep=True), case.hidden.copy(deep=True)
+        try:
+            guess, cost = measure(lambda: _computed(estimate(data, hidden)))
+            rows = judge(case, guess)
+        except Exception as error:  # one method's error is a result, not the end of the others
+            return Record(failure=_message(error))
+        return Record(rows.tolist(), *cost, self.fit_cpu)
+
+    def _fit(self, fold: Fold | None) -> Estimate | None:
+        """The method fitted on the fold, or None and the reason."""
+        assert isinstance(self.method, Fit)
+        function = self.method.function
+        if self.fold is fold and fold is not None:
+            return self.fitted
+        self.fold, self.fitted, self.failure = fold, None, ""
+        try:
+            if fold is None:
+                raise DataError(
+                    "the method is fitted and the case has no training cases; call "
+                    "benchmark([Fold(train, test)], methods) or leave_one_region_out(cases)"
+                )
+            train = fold.train
+            found, cost = measure(lambda: function(train))
+            self.fitted, self.fit_cpu = _estimate(found), cost.cpu
+        except Exception as error:
+            self.failure = f"fit: {_message(error)}"
+        return self.fitted
+
+
+def judge(case: Case, guess: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Figures of a reconstruction of a case.
+
+    Parameters
+    ----------
+    case : Case
+    guess : Dataset or DataArray
+        Reconstruction of the whole series, or of the date that is judged.
+
+    Returns
+    -------
+    ndarray of float64
+        (pixels, metric), all, cloudy and clear pixels; metrics and the two counts in the order of
+        :data:`xcloudfree.evaluate.COLUMNS`, of the pixels that the truth has.
+
+    Raises
+    ------
+    MissingBandError, GridError
+        If the reconstruction lacks bands of the truth, or lies on another grid.
+
+    Examples
+    --------
+    >>> truth = xr.Dataset({"B02": (("y", "x"), np.full((4, 4), 0.1))})
+    >>> hidden = xr.DataArray(np.eye(4, dtype=bool), dims=("y", "x"))
+    >>> judge(Case("eye", truth.where(~hidden, 0.5), hidden, truth), truth).shape
+    (3, 7)
+    """
+    hidden = case.occluded
+    found = evaluate(case.at_date(guess), case.reference, mask=hidden)
+    row = found.sel(estimate=PREDICTION)
+    table = np.stack([np.asarray(row[name], np.float64) for name in COLUMNS], axis=-1)
+    table = table.reshape(-1, len(COLUMNS))
+    lacking = case.reference.isnull().any("band").values
+    place = COLUMNS.index("left_out")
+    for number, chosen in enumerate((True, hidden.values, ~hidden.values)):
+        table[number, place] -= np.count_nonzero(lacking & chosen)
+    return table
+
+
+def _named(methods: Sequence[Any] | Mapping[str, Any]) -> dict[str, Any]:
+    if not methods:
+        raise DataError("there is no method; call benchmark(cases, ['do nothing', 'idw'])")
+    if isinstance(methods, Mapping):
+        return dict(methods)
+    if isinstance(methods, str):
+        methods = [methods]
+    names = [label(m) for m in methods]
+    if doubled := {n for n in names if names.count(n) > 1}:
+        raise DataError(
+            f"two methods are called {sorted(doubled)[0]!r}; name them with "
+            "benchmark(cases, {'one name': method, 'another': method})"
+        )
+    return dict(zip(names, methods, strict=True))
+
+
+def _flat(cases: Iterable[Case | Fold]) -> Iterator[tuple[Case, Fold | None]]:
+    for item in cases:
+        if isinstance(item, Fold):
+            yield from ((case, item) for case in item.test)
+        elif isinstance(item, Case):
+            yield item, None
+        else:
+            raise DataError(
+                f"a case is a {type(item).__name__}; call benchmark([Case(name, data, hidden, "
+                "truth)], methods), or make cases of a series with hidden_dates(series)"
+            )
+
+
+def _estimate(found: Any) -> Estimate:
+    out = resolve(found)
+    assert not isinstance(out, Fit)
+    return out
+
+
+def _computed(guess: Any) -> Any:
+    return guess.compute() if hasattr(guess, "compute") else guess
+
+
+def _day(case: Case) -> str:
+    return "" if case.date is None else str(np.datetime_as_string(case.date, "D"))
+
+
+def _light(case: Case) -> Case:
+    """Without its arrays."""
+    return replace(case, data=xr.Dataset(), hidden=xr.DataArray(), truth=xr.Dataset())
+
+
+def _message(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"[:_LONGEST]

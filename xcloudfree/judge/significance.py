@@ -1,0 +1,192 @@
+"""Whether one method is better than another: paired, over regions."""
+
+from __future__ import annotations
+
+from itertools import combinations_with_replacement
+from math import factorial, prod
+from typing import Any, Final
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from xcloudfree.judge.result import BETTER, check_names
+
+_ENUMERATED: Final = 8
+"""With so many regions at most there are 6435 different resamples, and all of them are taken."""
+
+_FEW: Final = 6
+"""With fewer regions even unanimity would happen by chance more often than once in twenty."""
+
+
+def compare(
+    result: xr.Dataset,
+    reference: str,
+    *,
+    metric: str = "psnr",
+    pixels: str = "cloudy",
+    level: float = 0.95,
+    resamples: int = 10_000,
+    seed: int = 0,
+) -> xr.Dataset:
+    """Difference of each method to one of them, with an interval from a bootstrap over regions.
+
+    Pixels of one image and images of one region resemble each other, so neither counts as a
+    repetition: the mean difference of a region is one number, and regions are drawn with
+    replacement. Only cases that both methods did count, and only finite differences. For few
+    regions all resamples are enumerated, which makes the interval exact.
+
+    Parameters
+    ----------
+    result : Dataset
+        From :func:`xcloudfree.judge.benchmark`.
+    reference : str
+        Method that the others are compared with.
+    metric, pixels : str
+        What is compared.
+    level : float
+        Of the interval, between its percentiles.
+    resamples : int
+        Where they are not enumerated.
+    seed : int
+        Of the draw.
+
+    Returns
+    -------
+    Dataset
+        By method: ``difference`` (mean over regions of method minus reference, in units of the
+        metric), ``low`` and ``high``, ``better`` (share of resamples in which the method is ahead,
+        ties half), ``regions_ahead`` (regions in which it is ahead), ``regions`` and ``cases`` that
+        count. The attribute ``statement`` says what may be concluded at all, and which methods have
+        fewer regions than others.
+
+    Raises
+    ------
+    DataError
+        If the reference, metric or pixels are not in the result.
+
+    Examples
+    --------
+    >>> result = xr.Dataset(
+    ...     {"value": (("method", "case", "metric", "pixels"),
+    ...                np.array([[20.0, 22.0], [21.0, 25.0]])[..., None, None])},
+    ...     {"method": ["a", "b"], "case": ["1", "2"], "metric": ["psnr"], "pixels": ["cloudy"],
+    ...      "region": ("case", ["R", "S"])})
+    >>> found = compare(result, "a").sel({"method": "b"})
+    >>> float(found.difference), float(found.low), float(found.high), int(found.regions)
+    (2.0, 1.0, 3.0, 2)
+    """
+    named = {"method": [reference], "metric": [metric], "pixels": [pixels]}
+    check_names(result, "compare()", named)
+    values = result.value.sel(metric=metric, pixels=pixels).transpose("method", "case").values
+    own = int(np.flatnonzero(result.method.values == reference)[0])
+    regions = result.region.values
+    rows = []
+    for row in values:
+        with np.errstate(invalid="ignore"):
+            difference = row - values[own]
+        finite = np.isfinite(difference)
+        found = list(dict.fromkeys(regions[finite]))
+        means = np.array([difference[finite & (regions == n)].mean() for n in found])
+        rows.append((*_interval(means, metric, level, resamples, seed), int(finite.sum())))
+    names = ("difference", "low", "high", "better", "regions_ahead", "regions", "cases")
+    columns = dict(zip(names, zip(*rows, strict=True), strict=True))
+    out = xr.Dataset(
+        {name: ("method", np.array(column)) for name, column in columns.items()},
+        {"method": result.method.values},
+    )
+    out.attrs = {
+        "title": f"{metric}, {pixels} pixels, minus {reference}",
+        "method": f"percentile bootstrap over regions, {100 * level:g} %",
+        "statement": _statement(out, reference),
+    }
+    return out
+
+
+def _statement(found: xr.Dataset, reference: str) -> str:
+    """For the regions that most of the methods have, and which have fewer."""
+    counts = {
+        str(m): int(n) for m, n in zip(found.method.values, found.regions.values, strict=True)
+    }
+    most = max((n for m, n in counts.items() if m != reference), default=counts[reference])
+    fewer = [f"{m} in {n}" for m, n in counts.items() if 0 < n < most]
+    rest = f" Not compared in all of them: {', '.join(fewer)}." if fewer else ""
+    return statement(most) + rest
+
+
+def statement(regions: int) -> str:
+    """What may be concluded from so many regions.
+
+    Parameters
+    ----------
+    regions : int
+        How many there are.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> statement(4)
+    '4 regions are too few for a claim: if two methods were equally good, one of them would be ahead in all 4 by chance with probability 0.125. The intervals describe these regions and no others.'
+    """  # noqa: E501
+    if regions < 2:
+        return (
+            f"{regions} region cannot tell differences between methods from differences between "
+            "regions: there is no interval."
+        )
+    chance = 2.0 ** (1 - regions)
+    if regions < _FEW:
+        return (
+            f"{regions} regions are too few for a claim: if two methods were equally good, one of "
+            f"them would be ahead in all {regions} by chance with probability {chance:.3g}. The "
+            "intervals describe these regions and no others."
+        )
+    return (
+        f"{regions} regions: the intervals hold for regions drawn like these; with so few they "
+        "tend to be too narrow, and each comparison more raises the chance of a false one."
+    )
+
+
+def _interval(
+    means: NDArray[np.float64], metric: str, level: float, resamples: int, seed: int
+) -> tuple[float, float, float, float, int, int]:
+    """Mean, its bounds, share of resamples ahead, regions ahead, regions."""
+    number = len(means)
+    if number == 0:
+        return (np.nan,) * 4 + (0, 0)
+    sign = BETTER.get(metric, 1)
+    ahead = int((sign * means > 0).sum())
+    if number == 1:
+        return float(means[0]), np.nan, np.nan, np.nan, ahead, 1
+    draws, weights = _resampled(means, resamples, seed)
+    low, high = (_quantile(draws, weights, q) for q in ((1 - level) / 2, (1 + level) / 2))
+    better = float(weights[sign * draws > 0].sum() + weights[draws == 0].sum() / 2)
+    return float(means.mean()), low, high, better, ahead, number
+
+
+def _resampled(
+    means: NDArray[np.float64], resamples: int, seed: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Means of resamples and how likely each is."""
+    n = len(means)
+    if n <= _ENUMERATED:
+        draws, weights = [], []
+        for chosen in combinations_with_replacement(range(n), n):
+            counts = np.bincount(chosen, minlength=n)
+            draws.append(counts @ means / n)
+            ways = factorial(n) // prod(factorial(int(c)) for c in counts)
+            weights.append(ways / n**n)
+        return np.array(draws), np.array(weights)
+    rng: Any = np.random.default_rng(seed)
+    drawn = means[rng.integers(0, n, (resamples, n))].mean(axis=1)
+    return drawn, np.full(resamples, 1 / resamples)
+
+
+def _quantile(draws: NDArray[np.float64], weights: NDArray[np.float64], q: float) -> float:
+    """Least value at or below which a share `q` of the weight lies."""
+    order = np.argsort(draws)
+    total = np.cumsum(weights[order])
+    place = min(int(np.searchsorted(total, q - 1e-12)), len(draws) - 1)
+    return float(draws[order[place]])

@@ -1,0 +1,225 @@
+"""Means of a benchmark by group of cases, who wins, and where a network loses."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import numpy as np
+import xarray as xr
+
+from xcloudfree.core.spelling import did_you_mean
+from xcloudfree.exceptions import DataError
+from xcloudfree.judge.result import BETTER, check_names
+
+KEYS: Final = ("case", "region", "gap", "protocol", "kind")
+"""What cases can be grouped by."""
+
+WHOLE: Final = 0.99
+"""Share of the pixels of a group that a method must have reconstructed to be ranked in it."""
+
+
+def summary(result: xr.Dataset, by: Sequence[str] = ("region",)) -> xr.Dataset:
+    """Means over the cases of each group.
+
+    Parameters
+    ----------
+    result : Dataset
+        From :func:`xcloudfree.judge.benchmark`.
+    by : sequence of str
+        Coordinates of the cases whose common values make a group: of ``case``, ``region``,
+        ``gap``, ``protocol``, ``kind``; none for a single group.
+
+    Returns
+    -------
+    Dataset
+        ``value`` (method, group, metric, pixels): the mean of the values of the cases, of those
+        that the method did and that hold such pixels; ``cases`` (method, group, pixels) that count;
+        ``reconstructed`` (method, group, pixels), the share of the pixels for which the method has
+        a value, failures counting as none; ``ranked`` (method, group, pixels), whether it is at
+        least 0.99: only then are the means of two methods over the same pixels. Medians over the
+        cases of ``cpu_seconds``, ``wall_seconds`` and ``peak_memory`` (method, group); ``failed``
+        (method, group). Coordinates ``group`` (a label) and the `by` along it.
+
+    Raises
+    ------
+    DataError
+        If there is no such coordinate.
+
+    Examples
+    --------
+    >>> import xcloudfree as xcf
+    >>> series = xcf.datasets.simulate_scene((32, 32), dates=3, cover=[0, 0.6, 0])
+    >>> options = {"clear": "score", "gaps": [0], "kinds": ["full"], "count": 1}
+    >>> cases = xcf.benchmarking.hidden_dates(series, **options)
+    >>> result = xcf.benchmark(cases, ["do nothing", "linear-time"])
+    >>> summary(result).value.sel(metric="mae", pixels="cloudy").squeeze().values < 0.1
+    array([False,  True])
+    """
+    if unknown := [key for key in by if key not in KEYS]:
+        raise DataError(
+            f"cases have no {unknown[0]!r}{did_you_mean(unknown[0], KEYS)}; "
+            f"call summary(by=...) with some of {KEYS}"
+        )
+    columns = [result[key].values for key in by]
+    keys = list(zip(*columns, strict=True)) if by else [()] * result.sizes["case"]
+    labels = [_label(by, key) for key in keys]
+    groups = list(dict.fromkeys(labels))
+    parts = [_group(result.isel(case=[n for n, x in enumerate(labels) if x == g])) for g in groups]
+    out = xr.concat(parts, xr.Variable("group", groups), join="override")
+    for place, key in enumerate(by):
+        firsts = [keys[labels.index(g)][place] for g in groups]
+        out = out.assign_coords({key: ("group", np.array(firsts))})
+    out = out.transpose("method", "group", "metric", "pixels")
+    return out.assign_attrs(result.attrs | {"title": "Means over the cases of each group"})
+
+
+_COSTS: Final = ("cpu_seconds", "wall_seconds", "peak_memory")
+
+
+def _group(part: xr.Dataset) -> xr.Dataset:
+    finite = part.value.sel(metric="mae", drop=True).notnull()
+    total = part["count"] + part.left_out
+    wanted = total.max("method")
+    done = part["count"].where(finite, 0).sum("case")
+    pixels = wanted.sum("case")
+    share = (done / pixels.where(pixels > 0)).fillna(0.0)
+    pair, many = ("method",), ("method", "metric", "pixels")
+    ordered = part.transpose("case", "method", "metric", "pixels", ...)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "(Mean of empty|All-NaN) slice", RuntimeWarning)
+        value = np.nanmean(ordered.value.values, axis=0)
+        costs = {name: (pair, np.nanmedian(ordered[name].values, axis=0)) for name in _COSTS}
+    labels = part.drop_dims("case").assign_coords({d: part[d] for d in many})
+    return labels.assign(costs).assign(
+        value=(many, value),
+        cases=finite.sum("case"),
+        reconstructed=share,
+        ranked=share >= WHOLE,
+        failed=(part.failure != "").sum("case"),
+    )
+
+
+def _label(by: Sequence[str], key: Iterable[Any]) -> str:
+    words = []
+    for name, value in zip(by, key, strict=True):
+        if name == "gap":
+            words.append("" if np.isnan(value) else f"gap {value:g}")
+        else:
+            words.append(str(value))
+    return ", ".join(w for w in words if w)
+
+
+def winners(means: xr.Dataset) -> xr.DataArray:
+    """Which method is best in each column of a summary; all of them if they are level.
+
+    Parameters
+    ----------
+    means : Dataset
+        From :func:`summary`.
+
+    Returns
+    -------
+    DataArray of bool
+        (method, group, metric, pixels). Methods that are not ``ranked`` cannot win.
+
+    Examples
+    --------
+    >>> import xcloudfree as xcf
+    >>> series = xcf.datasets.simulate_scene((32, 32), dates=3, cover=[0, 0.6, 0])
+    >>> options = {"clear": "score", "gaps": [0], "kinds": ["full"], "count": 1}
+    >>> cases = xcf.benchmarking.hidden_dates(series, **options)
+    >>> result = xcf.benchmark(cases, ["do nothing", "linear-time"])
+    >>> best = winners(summary(result)).sel(metric="mae", pixels="cloudy").squeeze()
+    >>> best.method.values[best.values].tolist()
+    ['linear-time']
+    """
+    sign = xr.DataArray([BETTER[str(m)] for m in means.metric.values], dims="metric")
+    score = (means.value * sign).where(means.ranked)
+    best = score.max("method", skipna=True)
+    out: xr.DataArray = (score == best) & score.notnull()
+    return out.transpose("method", "group", "metric", "pixels")
+
+
+def upsets(
+    result: xr.Dataset,
+    methods: Sequence[str],
+    *,
+    by: Sequence[str] = ("region",),
+    metrics: Sequence[str] = ("psnr", "ssim", "mae", "rmse", "sam"),
+    pixels: Sequence[str] = ("all", "cloudy"),
+    rivals: Sequence[str] | None = None,
+) -> list[str]:
+    """Every place where something simpler beats the methods that one would rather recommend.
+
+    Parameters
+    ----------
+    result : Dataset
+        From :func:`xcloudfree.judge.benchmark`.
+    methods : sequence of str
+        Those that should win, for example networks: each is held against all rivals.
+    by, metrics, pixels
+        Which places, see :func:`summary`.
+    rivals : sequence of str, optional
+        By default all other methods.
+
+    Returns
+    -------
+    list of str
+        A sentence a place and method. Where a rival left too much without data it is not heard.
+
+    Raises
+    ------
+    DataError
+        If the result has no such method, metric or selection of pixels.
+
+    Examples
+    --------
+    >>> import xcloudfree as xcf
+    >>> series = xcf.datasets.simulate_scene((32, 32), dates=3, cover=[0, 0.6, 0])
+    >>> options = {"clear": "score", "gaps": [0], "kinds": ["full"], "count": 1}
+    >>> cases = xcf.benchmarking.hidden_dates(series, **options)
+    >>> result = xcf.benchmark(cases, ["do nothing", "linear-time"])
+    >>> len(upsets(result, ["do nothing"], metrics=["mae"], pixels=["cloudy"]))
+    1
+    """
+    named = {"method": [*methods, *(rivals or ())], "metric": metrics, "pixels": pixels}
+    check_names(result, "upsets()", named)
+    means = summary(result, by)
+    others = [str(m) for m in means.method.values if m not in methods] if rivals is None else rivals
+    out = []
+    for group in means.group.values:
+        for metric in metrics:
+            for kind in pixels:
+                at = means.sel(group=group, metric=metric, pixels=kind)
+                for method in methods:
+                    line = _upset(at, method, others, BETTER[metric])
+                    if line:
+                        place = f"{group}, " if str(group) else ""
+                        out.append(f"{place}{NAMES[metric]} of {kind} pixels: {line}")
+    return out
+
+
+NAMES: Final = {"psnr": "PSNR dB", "ssim": "SSIM", "mae": "MAE", "rmse": "RMSE", "sam": "SAM deg"}
+"""Metrics with their units, as tables call them."""
+
+DIGITS: Final = {"psnr": 2, "ssim": 3, "mae": 4, "rmse": 4, "sam": 2}
+"""Digits that tables show."""
+
+
+def _upset(at: xr.Dataset, method: str, others: Sequence[str], sign: int) -> str:
+    metric = str(at.metric.values)
+    own = float(at.value.sel({"method": method}))
+    if not bool(at.ranked.sel({"method": method})):
+        return ""
+    values = {
+        o: float(at.value.sel({"method": o})) for o in others if bool(at.ranked.sel({"method": o}))
+    }
+    ranking = sorted(values, key=lambda o: -sign * values[o])
+    ahead = [o for o in ranking if sign * values[o] > sign * own]
+    if not ahead:
+        return ""
+    digits = DIGITS[metric]
+    rows = ", ".join(f"{o} {values[o]:.{digits}f}" for o in ahead)
+    return f"{method} {own:.{digits}f} is beaten by {rows}"

@@ -1,0 +1,254 @@
+"""Masks of other packages behind the same call as our own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xcloudfree.core.bands import S2_BANDS
+from xcloudfree.core.plugins import PACKAGES, find, names
+from xcloudfree.core.radiometry import Calibration
+from xcloudfree.core.spelling import did_you_mean
+from xcloudfree.core.tiles import Tiles
+from xcloudfree.exceptions import CloudFreeError, PluginError, UnitsError
+from xcloudfree.masks.scores import METHODS, Bands, MaskMethod
+
+TILE = 1000
+"""Side in pixels of the fixed tiles in which a mask without reach is computed."""
+
+
+@runtime_checkable
+class MaskPlugin(Protocol):
+    """What a package offers as a mask; any object with these attributes.
+
+    Attributes
+    ----------
+    bands : tuple of str
+        Canonical names of the bands that it reads, ``("B02", "B03")``.
+    level : {"TOA", "BOA"} or None
+        Processing level that it was made for; None for both.
+    reach : int or None
+        Pixels around a pixel that influence its value; None if all of the image can: it is then
+        given fixed tiles of the scene.
+    threshold : float
+        Default of its second argument.
+
+    Examples
+    --------
+    >>> class Bright:
+    ...     bands, level, reach, threshold = ("B02",), None, 0, 0.3
+    ...     def __call__(self, reflectance, threshold):
+    ...         return reflectance[0] > threshold
+    >>> isinstance(Bright(), MaskPlugin)
+    True
+    """
+
+    bands: tuple[str, ...]
+    level: str | None
+    reach: int | None
+    threshold: float
+
+    def __call__(
+        self, reflectance: NDArray[np.float32], threshold: float
+    ) -> NDArray[np.bool_]:  # pragma: no cover
+        """Mask (y, x), True = occluded, of reflectance (band, y, x), NaN = no data."""
+        ...
+
+
+@dataclass(frozen=True)
+class NamedMask:
+    """A plug-in under its name, ready for a block.
+
+    Parameters
+    ----------
+    name : str
+        What users call it.
+    plugin : MaskPlugin
+        The code of others.
+    """
+
+    name: str
+    plugin: MaskPlugin
+
+    def __call__(
+        self, bands: Bands, calibration: Calibration, threshold: float
+    ) -> NDArray[np.bool_]:
+        """Mask of stored numbers by band, each (y, x); False where a band has no data."""
+        planes = [np.asarray(bands[name]) for name in self.plugin.bands]
+        reflectance = np.stack([calibration.decode(plane) for plane in planes])
+        try:
+            made = np.asarray(self.plugin(reflectance, threshold))
+        except CloudFreeError:
+            raise
+        except Exception as error:  # the code of others may raise anything
+            raise PluginError(
+                f"the mask {self.name!r} failed, {type(error).__name__}: {error}; "
+                'choose another, such as mask("l2a")'
+            ) from error
+        if made.shape != reflectance.shape[1:] or made.dtype.kind != "b":
+            raise PluginError(
+                f"the mask {self.name!r} returned {made.dtype} of shape {made.shape} and owes bool "
+                f"of shape {reflectance.shape[1:]}; ask its authors to mend it"
+            )
+        return np.asarray(made & np.isfinite(reflectance).all(0))
+
+    @property
+    def method(self) -> MaskMethod:
+        """As one of our own methods."""
+        plugin = self.plugin
+        return MaskMethod(plugin.bands, self, plugin.reach or 0, plugin.threshold)
+
+    def check_level(self, level: str | None) -> None:
+        """Refuse reflectance of another level than the mask was made for.
+
+        Raises
+        ------
+        UnitsError
+            If the level is another one, or not declared.
+        """
+        wanted = self.plugin.level
+        if wanted is None or level == wanted:
+            return
+        if level is None:
+            raise UnitsError(
+                f"the mask {self.name!r} reads {wanted} reflectance and the level of the data is "
+                f"not declared; declare it with ds.cloudfree.calibrate(level={wanted!r}) if that "
+                "is what it is"
+            )
+        other = '"l2a"' if level == "BOA" else '"score"'
+        raise UnitsError(
+            f"the mask {self.name!r} was made for {wanted} reflectance and the data is {level}; "
+            f"call mask({other}), or load Level-{'1C' if wanted == 'TOA' else '2A'} items"
+        )
+
+
+@dataclass(frozen=True)
+class TiledMask:
+    """A mask that reads its whole input, on fixed tiles of the scene; where they overlap they vote.
+
+    Parameters
+    ----------
+    named : NamedMask
+        The mask.
+    calibration : Calibration
+        From stored numbers to reflectance.
+    threshold : float
+        For the mask.
+    tiles : Tiles
+        Where they lie.
+    """
+
+    named: NamedMask
+    calibration: Calibration
+    threshold: float
+    tiles: Tiles
+
+    def __dask_tokenize__(self) -> Any:
+        """Everything but the code of others."""
+        return (self.named.name, self.calibration, self.threshold, self.tiles)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "named": self.named.name}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for key, value in {**state, "named": mask_plugin(state["named"])}.items():
+            object.__setattr__(self, key, value)
+
+    def __call__(
+        self, *windows: NDArray[Any], core: tuple[slice, slice]
+    ) -> tuple[NDArray[np.bool_]]:
+        """Mask of the core of windows, one a band, (*lead, y, x)."""
+        order = self.named.plugin.bands
+        lead, size = windows[0].shape[:-2], windows[0].shape[-2:]
+        out = np.zeros((*lead, *size), bool)
+        for place in np.ndindex(lead):
+            votes, total = np.zeros(size, np.float32), np.zeros(size, np.float32)
+            for top in self.tiles.origins(size[0]):
+                for left in self.tiles.origins(size[1]):
+                    area = slice(top, top + self.tiles.side), slice(left, left + self.tiles.side)
+                    bands = {n: p[(*place, *area)] for n, p in zip(order, windows, strict=True)}
+                    found = self.named(bands, self.calibration, self.threshold)
+                    rows, columns = (self.tiles.weights(n) for n in found.shape)
+                    weight = rows[:, None] * columns
+                    votes[area] += weight * found
+                    total[area] += weight
+            out[place] = 2 * votes > total
+        return (out[..., *core],)
+
+
+@cache
+def mask_plugin(name: str) -> NamedMask:
+    """A mask of another package by its name.
+
+    Parameters
+    ----------
+    name : str
+        One of :func:`mask_names` that is not our own.
+
+    Returns
+    -------
+    NamedMask
+
+    Raises
+    ------
+    CloudFreeError
+        If there is none of this name.
+    PluginError
+        If it cannot be imported, two packages claim the name, or it is no mask.
+    """
+    found = find("masks", name)
+    if found is None:
+        raise CloudFreeError(
+            f"unknown mask method {name!r}{did_you_mean(name, mask_names())}; "
+            f"call mask(method=...) with one of {mask_names()}, a boolean DataArray or a function"
+        )
+    package = PACKAGES.get(name)
+    if package is not None and find_spec(package) is None:
+        raise PluginError(
+            f"mask({name!r}) needs the package {package}, which is not installed; install it with "
+            f"pip install {package}, or pip install 'xcloudfree[masks]'"
+        )
+    plugin = found.load()
+    if not isinstance(plugin, MaskPlugin) or not set(plugin.bands) <= set(S2_BANDS):
+        raise PluginError(
+            f"the plug-in {name!r} of {found.distribution} is no mask: it needs bands (of "
+            f"{', '.join(S2_BANDS)}), level, reach, threshold and a call; ask its authors, see "
+            "help(xcloudfree.masks.adapters.MaskPlugin)"
+        )
+    return NamedMask(name, plugin)
+
+
+def mask_names() -> list[str]:
+    """Everything that ``mask(method=...)`` takes by name.
+
+    Returns
+    -------
+    list of str
+        Our own first, then those of plug-ins.
+
+    Examples
+    --------
+    >>> mask_names()[:2]
+    ['score', 'reference-code']
+    """
+    return [*METHODS, *(name for name in names("masks") if name not in METHODS)]
+
+
+def mask_method(name: str) -> MaskMethod:
+    """A mask method by its name, our own or that of a plug-in.
+
+    Parameters
+    ----------
+    name : str
+        One of :func:`mask_names`.
+
+    Returns
+    -------
+    MaskMethod
+    """
+    return METHODS[name] if name in METHODS else mask_plugin(name).method

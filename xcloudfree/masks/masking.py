@@ -1,0 +1,231 @@
+"""Cloud score and masks of a labelled scene, lazy where the scene is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from xcloudfree._version import __version__
+from xcloudfree.core.blocks import Output, map_windows
+from xcloudfree.core.radiometry import Calibration
+from xcloudfree.core.recognise import read
+from xcloudfree.core.scene import Scene
+from xcloudfree.core.windows import Halo
+from xcloudfree.masks import scores as kernel
+from xcloudfree.masks.plan import MaskPlan, refuse_other_units
+from xcloudfree.masks.resolve import Mask, apart, arrays_of, plan_mask
+from xcloudfree.masks.shadow import Shadow
+
+
+def score(obj: xr.Dataset | xr.DataArray) -> xr.DataArray:
+    """Cloud score S_c of eq. 13.
+
+    Parameters
+    ----------
+    obj : Dataset or DataArray
+        Scene with B01, B02, B03, B04 and B10.
+
+    Returns
+    -------
+    DataArray of float32
+        Dimensions as the bands (..., y, x), no unit; NaN without data, above 0.2 is cloud.
+
+    Raises
+    ------
+    MissingBandError
+        If a band is absent.
+    UnitsError
+        If the reflectance cannot be read without guessing.
+
+    References
+    ----------
+    Cloud-Aware SAR Fusion for Enhanced Optical Sensing in Space Missions, eq. 13.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> bands = ("B01", "B02", "B03", "B04", "B10")
+    >>> ds = xr.Dataset({b: (("y", "x"), np.full((1, 1), 0.4, "float32")) for b in bands})
+    >>> score(ds).values.round(4).tolist()
+    [[0.75]]
+    """
+    scene = read(obj)
+    layer = scene.need_optical(("B01", "B02", "B03", "B04", "B10"), "the cloud score (eq. 13)")
+    function = _Score(layer.names, scene.calibration())
+    (data,) = map_windows(
+        function, apart(arrays_of(layer)), [Output(np.dtype("float32"))], lead=len(scene.lead)
+    )
+    return _label(scene, data, "cloud_score", {"long_name": "cloud score S_c, eq. 13"})
+
+
+def mask(
+    obj: xr.Dataset | xr.DataArray,
+    method: Mask = "score",
+    *,
+    threshold: float | None = None,
+    dilate: int = 0,
+    shadow: Shadow = False,
+    haze: float | None = None,
+) -> xr.DataArray:
+    """Mask of occluded pixels.
+
+    Parameters
+    ----------
+    obj : Dataset or DataArray
+        Scene with the bands that the method reads.
+    method : str, DataArray or callable
+        ``"score"``: eq. 13-16 as printed. ``"reference-code"``: as the authors' code computes it
+        (closing, box mean, soft snow term). ``"l2a"``: eq. 13-16 without B10. ``"scl"``: cloud,
+        cirrus and shadow of the scene classification. ``"s2cloudless"``, ``"omnicloudmask"``
+        and others of :func:`xcloudfree.core.plugins.names`, where their package is installed. Or a
+        boolean DataArray on the scene's grid,
+        or a function that takes the scene and returns one.
+    threshold : float, optional
+        Score above which a pixel is cloud; 0.2 by default.
+    dilate : int
+        Radius in pixels by which to extend the mask, with its shadow.
+    shadow : bool, None or tuple
+        Whether to add the shadow of the clouds: what is dark in near and short-wave infrared, and
+        not water, where the sun throws clouds of 200 m to 6 km, 5 km away at most
+        (:mod:`xcloudfree.masks.shadow_geometry`). False: the paper's mask alone. True: shadow, by
+        the
+        coordinates or attributes ``sun_azimuth`` and ``sun_elevation`` (degrees, a number or one
+        for each date). A tuple: these two. None: shadow where they are known, and the grid and
+        the bands too, except for ``"scl"``, which has its own, and for a mask that is given.
+    haze : float, optional
+        A lower score, for the thin rims of clouds: pixels above it within 30 pixels of cloud count
+        too. Bright ground far from cloud does not. On 16 SEN12MS-CR patches 0.15 agrees better
+        with s2cloudless (F1 0.90) than no haze (0.86) or any dilation (0.87).
+
+    Returns
+    -------
+    DataArray of bool
+        True where occluded; dimensions as the bands (..., y, x). False where there is no data,
+        except beside cloud with `dilate` and with ``"reference-code"``, which extend it.
+        The attribute ``method`` says whether there is shadow, as in ``"score+shadow"``.
+
+    Raises
+    ------
+    MissingBandError
+        If the method needs a band that is absent.
+    UnitsError
+        If the reflectance cannot be read without guessing, or is of another level than the mask of
+        a plug-in was made for.
+    PluginError
+        If the package of the method is not installed, or cannot be imported.
+    CloudFreeError
+        If the method is unknown, or returns something that is no mask of the scene.
+    DataError, GridError
+        If shadow is asked for, and the position of the sun or the grid is not known.
+
+    References
+    ----------
+    Cloud-Aware SAR Fusion for Enhanced Optical Sensing in Space Missions, eq. 13-16. For shadow:
+    Zhu and Woodcock 2012, doi:10.1016/j.rse.2011.10.028.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> bands = ("B01", "B02", "B03", "B04", "B10", "B11")
+    >>> ds = xr.Dataset({b: (("y", "x"), np.full((1, 2), 0.4, "float32")) for b in bands})
+    >>> mask(ds).values.tolist()
+    [[True, True]]
+    """
+    scene = read(obj)
+    plan = plan_mask(scene, method, threshold, dilate, shadow=shadow, haze=haze)
+    attrs = {"long_name": "occluded pixels", "method": plan.label, "dilation_pixels": dilate}
+    if haze is not None:
+        attrs["haze"] = haze
+    return where_occluded(scene, plan, "mask", attrs)
+
+
+def where_occluded(
+    scene: Scene,
+    plan: MaskPlan,
+    name: str,
+    attrs: Mapping[str, Any],
+    values: tuple[float, float] | None = None,
+) -> xr.DataArray:
+    """Mask of a scene, or one number where it is False and another where it is True.
+
+    Parameters
+    ----------
+    scene : Scene
+        What was recognised.
+    plan : MaskPlan
+        How to tell, from :func:`plan_mask`.
+    name, attrs
+        Of the array.
+    values : tuple of two floats, optional
+        For clear and for occluded pixels.
+
+    Returns
+    -------
+    DataArray of bool, or of float32 with `values`
+        Dimensions as the bands (..., y, x).
+    """
+    (data,) = map_windows(
+        _Apply(plan, values),
+        apart(plan.groups[0]),
+        [Output(np.dtype(bool if values is None else np.float32))],
+        lead=len(scene.lead),
+        plan=Halo(plan.reach),
+    )
+    return _label(scene, data, name, attrs)
+
+
+@dataclass(frozen=True)
+class _Score:
+    bands: tuple[str, ...]
+    calibration: Calibration
+
+    def __dask_tokenize__(self) -> Any:
+        return __version__, self.bands, self.calibration
+
+    def __call__(
+        self, *windows: NDArray[Any], core: tuple[slice, slice]
+    ) -> tuple[NDArray[np.float32]]:
+        bands = {
+            name: plane[(..., *core)]
+            for name, plane in zip(self.bands, _planes(windows, len(self.bands)), strict=True)
+        }
+        refuse_other_units(bands["B02"], self.calibration)
+        return (kernel.score(bands, calibration=self.calibration),)
+
+
+@dataclass(frozen=True)
+class _Apply:
+    plan: MaskPlan
+    values: tuple[float, float] | None
+
+    def __dask_tokenize__(self) -> Any:
+        return __version__, self.plan.__dask_tokenize__(), self.values
+
+    def __call__(self, *windows: NDArray[Any], core: tuple[slice, slice]) -> tuple[NDArray[Any]]:
+        planes = _planes(windows, max(1, len(self.plan.bands)))
+        shape = planes[0][(..., *core)].shape
+        out = np.empty(shape, bool)
+        for place in np.ndindex(shape[:-2]):
+            image = [plane[place] for plane in planes]
+            out[place] = self.plan.compute(image if len(image) > 1 else image[0])[core]
+        if self.values is None:
+            return (out,)
+        return (np.take(np.array(self.values, np.float32), out.view(np.uint8)),)
+
+
+def _planes(windows: Sequence[NDArray[Any]], bands: int) -> list[NDArray[Any]]:
+    """One array (*lead, y, x) for each band, whether they came apart or stacked."""
+    if len(windows) == bands:
+        return list(windows)
+    return list(np.moveaxis(windows[0], -3, 0))
+
+
+def _label(scene: Scene, data: Any, name: str, attrs: Mapping[str, Any]) -> xr.DataArray:
+    template = scene.template()
+    out = xr.DataArray(data, dims=template.dims, coords=template.coords, name=name, attrs=attrs)
+    return out.transpose(*scene.dims)

@@ -1,0 +1,111 @@
+"""How to find occluded pixels inside a block."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isqrt
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xcloudfree.core.radiometry import Calibration
+from xcloudfree.masks import scores as kernel
+from xcloudfree.masks.adapters import mask_method
+
+NEAR: Final = 30
+"""Pixels from cloud within which haze counts as occlusion."""
+
+
+@dataclass(frozen=True)
+class MaskPlan:
+    """How to compute a mask inside a block.
+
+    Parameters
+    ----------
+    label : str
+        Name of the method for attributes.
+    bands : tuple of str
+        Names of the planes of the window.
+    method : MaskMethod or None
+        None if the window holds the mask itself.
+    calibration : Calibration
+        From stored numbers to reflectance.
+    threshold : float
+        For the method.
+    dilation : int
+        Radius in pixels.
+    groups : list of lists of arrays
+        The arrays that the window is read from; they do not travel with the plan.
+    haze : float or None
+        Threshold near cloud.
+    """
+
+    label: str
+    bands: tuple[str, ...]
+    method: kernel.MaskMethod | None
+    calibration: Calibration
+    threshold: float
+    dilation: int
+    groups: list[list[Any]]
+    haze: float | None = None
+
+    def __dask_tokenize__(self) -> Any:
+        """Everything but the arrays, whose names enter the graph by themselves."""
+        return (
+            self.label, self.bands, self.calibration, self.threshold, self.dilation, self.haze,
+        )  # fmt: skip
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "method": self.label, "groups": []}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        method = mask_method(state["label"]) if state["bands"] else None
+        for key, value in {**state, "method": method}.items():
+            object.__setattr__(self, key, value)
+
+    @property
+    def separate(self) -> bool:
+        """Whether the mask is read from arrays of its own, and not from reflectance."""
+        return self.method is None or self.bands == ("SCL",)
+
+    @property
+    def reach(self) -> int:
+        """Pixels around a pixel that influence its value."""
+        own = 0 if self.method is None else self.method.reach
+        return self.dilation + own + (0 if self.haze is None else NEAR)
+
+    def compute(self, window: NDArray[Any] | Sequence[NDArray[Any]]) -> NDArray[np.bool_]:
+        """Mask of one image: planes by band or, for a mask or classes that were given, (y, x)."""
+        if self.method is None:
+            out = np.asarray(window).astype(bool)
+        else:
+            alone = isinstance(window, np.ndarray) and window.ndim == 2
+            bands = dict(zip(self.bands, [window] if alone else window, strict=True))
+            if "B02" in bands:
+                refuse_other_units(bands["B02"], self.calibration)
+            out = self.method.kernel(bands, self.calibration, self.threshold)
+            if self.haze is not None and out.any():
+                thin = self.method.kernel(bands, self.calibration, self.haze)
+                out = out | (thin & kernel.dilate(out, NEAR))
+        return kernel.dilate(out, self.dilation)
+
+
+def refuse_other_units(plane: NDArray[Any], calibration: Calibration) -> None:
+    """Decode enough of a band to see that the values are what was declared.
+
+    Parameters
+    ----------
+    plane : ndarray
+        Stored numbers, (..., y, x).
+    calibration : Calibration
+        What was declared.
+
+    Raises
+    ------
+    UnitsError
+        If they are not.
+    """
+    step = max(4, isqrt(plane.size // 2**14))
+    calibration.decode(plane[..., ::step, ::step])

@@ -1,0 +1,195 @@
+"""From the name of a mask, or the mask itself, to a plan for blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from xcloudfree.core.blocks import Output, map_windows
+from xcloudfree.core.layer import Layer
+from xcloudfree.core.radiometry import Calibration
+from xcloudfree.core.scene import Scene
+from xcloudfree.core.tiles import Tiles
+from xcloudfree.exceptions import CloudFreeError, GridError, MissingBandError
+from xcloudfree.masks import scores as kernel
+from xcloudfree.masks.adapters import TILE, TiledMask, mask_plugin
+from xcloudfree.masks.plan import MaskPlan
+from xcloudfree.masks.shadow import Shadow, with_shadow
+
+Mask = str | xr.DataArray | Callable[[Any], xr.DataArray]
+"""Name of a method, a boolean array, or a function from the scene to one."""
+
+
+def plan_mask(
+    scene: Scene,
+    method: Mask,
+    threshold: float | None,
+    dilation: int,
+    *,
+    shadow: Shadow = False,
+    haze: float | None = None,
+) -> MaskPlan:
+    """Resolve a method against a scene.
+
+    Parameters
+    ----------
+    scene : Scene
+        What was recognised.
+    method, threshold, dilation, shadow, haze
+        See :func:`xcloudfree.masks.mask`.
+
+    Returns
+    -------
+    MaskPlan
+        With shadow, a plan that reads the finished mask, for which clouds far away count too.
+
+    Raises
+    ------
+    CloudFreeError
+        If a setting is none, or the method is unknown or returns no mask.
+    MissingBandError, UnitsError
+        If the method reads what the scene lacks or does not declare.
+    GridError
+        If a mask that is given is not on the grid.
+    """
+    if isinstance(dilation, bool) or not isinstance(dilation, (int, np.integer)) or dilation < 0:
+        raise CloudFreeError(
+            f"dilate is {dilation!r}; call reconstruct(dilate=3) or mask(dilate=3), or with other "
+            "whole pixels"
+        )
+    if threshold is not None and not _is_score(threshold):
+        raise CloudFreeError(f"threshold is {threshold!r}; call mask(threshold=0.2)")
+    dilation = int(dilation)  # a small integer of numpy would overflow when squared
+    plan = _plan_cloud(scene, method, threshold, dilation)
+    scored = isinstance(method, str) and method in kernel.METHODS and method != "scl"
+    if haze is not None:
+        if not scored or not _is_score(haze) or not haze < plan.threshold:
+            raise CloudFreeError(
+                f"haze={haze!r} is a score below that of cloud, and mask method {plan.label!r} "
+                f"{f'takes {plan.threshold:g} for cloud' if scored else 'has no score'}; "
+                'call mask(method="score", haze=0.15)'
+            )
+        plan = replace(plan, haze=float(haze))
+    if shadow is False or (shadow is None and not scored):
+        return plan
+    if isinstance(method, str) and method == "scl":
+        raise CloudFreeError(
+            "the scene classification has cloud shadow of its own; call mask(method='scl') without "
+            "shadow=, or mask(method='l2a', shadow=True)"
+        )
+    found = with_shadow(scene, replace(plan, dilation=0), shadow)
+    if found is None:
+        return plan
+    return MaskPlan(found[1], (), None, Calibration(), 0.0, dilation, [[found[0]]])
+
+
+def _is_score(value: Any) -> bool:
+    kinds = (int, float, np.integer, np.floating)
+    return isinstance(value, kinds) and not isinstance(value, bool) and bool(np.isfinite(value))
+
+
+def _plan_cloud(scene: Scene, method: Mask, threshold: float | None, dilation: int) -> MaskPlan:
+    if not isinstance(method, str):
+        array: Any = method
+        if callable(array) and not isinstance(array, xr.DataArray):
+            array = array(scene.source)
+        given = _given(scene, array)
+        return MaskPlan("given", (), None, Calibration(), 0.0, dilation, [[given.data]])
+    if method not in kernel.METHODS:
+        return _plan_plugin(scene, method, threshold, dilation)
+    chosen = kernel.METHODS[method]
+    limit = chosen.threshold if threshold is None else threshold
+    if chosen.bands == ("SCL",):
+        if scene.classes is None:
+            raise MissingBandError(
+                'mask(method="scl") needs the scene classification and the data has no variable '
+                'SCL; load it too, or call mask(method="l2a")'
+            )
+        groups, rule = [[scene.classes.data]], Calibration()
+    else:
+        layer = scene.need_optical(chosen.bands, f"mask method {method!r}")
+        groups, rule = [arrays_of(layer)], scene.calibration()
+    return MaskPlan(method, chosen.bands, chosen, rule, limit, dilation, groups)
+
+
+def _plan_plugin(scene: Scene, name: str, threshold: float | None, dilation: int) -> MaskPlan:
+    """A mask of another package; one that reads its whole input becomes a mask that is given."""
+    named = mask_plugin(name)
+    chosen, plugin = named.method, named.plugin
+    layer = scene.need_optical(plugin.bands, f"mask method {name!r}")
+    named.check_level(scene.level)
+    rule, limit = scene.calibration(), plugin.threshold if threshold is None else threshold
+    planes = layer.by_band()
+    if plugin.reach is not None:
+        return MaskPlan(name, plugin.bands, chosen, rule, limit, dilation, [planes])
+    tiles = Tiles(TILE, TILE // 4)
+    function = TiledMask(named, rule, limit, tiles)
+    output = [Output(np.dtype(bool))]
+    (data,) = map_windows(function, apart(planes), output, lead=len(scene.lead), plan=tiles)
+    return MaskPlan(name, (), None, Calibration(), 0.0, dilation, [[data]])
+
+
+def apart(arrays: Sequence[Any]) -> list[list[Any]]:
+    """Each array as a window of its own, so that nothing is copied to stack them.
+
+    Parameters
+    ----------
+    arrays : sequence of arrays
+        One for each band.
+
+    Returns
+    -------
+    list of list of arrays
+        Groups for :func:`xcloudfree.core.blocks.map_windows`.
+    """
+    return [[array] for array in arrays]
+
+
+def arrays_of(layer: Layer) -> list[Any]:
+    """Arrays of a layer, numpy or dask.
+
+    Parameters
+    ----------
+    layer : Layer
+        Bands of one sensor.
+
+    Returns
+    -------
+    list of arrays
+    """
+    return [a.data for a in layer.arrays]
+
+
+def _given(scene: Scene, array: Any) -> xr.DataArray:
+    """Check a mask that the user brought, and order its dimensions."""
+    if not isinstance(array, xr.DataArray) or array.dtype.kind != "b":
+        if array is None:
+            raise CloudFreeError(
+                "there is no mask; call reconstruct(mask='score'), or mask(method='score')"
+            )
+        kind = getattr(array, "dtype", None)
+        what = type(array).__name__ + (f" of {kind}" if kind is not None else "")
+        raise CloudFreeError(
+            f"a mask must be a boolean DataArray, True where occluded, not a {what}; convert it, "
+            "for example with mask=xr.DataArray(array, dims=('y', 'x')).astype(bool)"
+        )
+    template = scene.template()
+    try:
+        aligned = xr.align(template, array, join="exact", copy=False)[1]
+    except ValueError as error:
+        raise GridError(
+            f"the mask is not on the grid of the scene ({error}); put it there with "
+            "mask.reindex_like(ds, method='nearest')"
+        ) from error
+    extra = set(aligned.dims) - set(template.dims)
+    if extra:
+        raise GridError(
+            f"the mask has dimensions {sorted(map(str, extra))} that the scene lacks; "
+            "select along them with mask.isel(...)"
+        )
+    missing = {d: n for d, n in template.sizes.items() if d not in aligned.dims}
+    return aligned.expand_dims(missing).transpose(*template.dims)

@@ -1,0 +1,251 @@
+"""Shadow of the clouds of a labelled scene: where the sun stands, and stages over its blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from xcloudfree._version import __version__
+from xcloudfree.core.blocks import Output, map_windows, spread
+from xcloudfree.core.ground import ground
+from xcloudfree.core.radiometry import Calibration
+from xcloudfree.core.scene import Scene
+from xcloudfree.core.windows import Halo
+from xcloudfree.exceptions import CloudFreeError, DataError
+from xcloudfree.masks import shadow_geometry as kernel
+from xcloudfree.masks.plan import MaskPlan
+
+Shadow = bool | None | tuple[Any, Any]
+"""Whether to look for shadow, None where it can be found, or azimuth and elevation of the sun."""
+
+INFRARED = ("B08", "B8A")
+"""Near infrared, the first of them that the data has."""
+
+OTHERS = ("B11", "B03")
+
+_KNOWN = "sun_azimuth", "sun_elevation"
+_CALL = "mask(shadow=(azimuth, elevation))"
+
+
+def with_shadow(scene: Scene, plan: MaskPlan, shadow: Shadow) -> tuple[Any, str] | None:
+    """Mask of clouds and of their shadow.
+
+    Parameters
+    ----------
+    scene : Scene
+        What was recognised.
+    plan : MaskPlan
+        How to find clouds, without dilation.
+    shadow : bool, None or tuple
+        True: look for shadow. None: look for it where the position of the sun, the grid and the
+        bands are known. A tuple: azimuth and elevation of the sun in degrees, as numbers or as
+        arrays along the leading dimensions.
+
+    Returns
+    -------
+    tuple of (array of bool, str), or None
+        Mask (*lead, y, x), lazy where the scene is, and the label of the method; None if `shadow`
+        is None and something is not known.
+
+    Raises
+    ------
+    CloudFreeError
+        If something is not known that is needed, with the call that gives it.
+    """
+    try:
+        angles = suns(scene, shadow)
+        east, north, metres = ground(scene)
+        layer = scene.need_optical((_infrared(scene), *OTHERS), "shadow of clouds")
+    except CloudFreeError:
+        if shadow is None:
+            return None
+        raise
+    rule = _Rule(plan, layer.names, scene.calibration(), max(1, round(kernel.AROUND / metres)))
+    (state,) = map_windows(
+        rule,
+        [[a] for a in (*plan.groups[0], *layer.by_band())],
+        [Output(np.dtype("uint8"))],
+        lead=len(scene.lead),
+        plan=Halo(plan.reach + rule.radius),
+    )
+    known = np.isfinite(angles).all(-1)
+    table, places = np.unique(angles.reshape(-1, 2), axis=0, return_inverse=True)
+    offsets = tuple(
+        kernel.displacements((azimuth, elevation), east, north) if azimuth == azimuth else ()
+        for azimuth, elevation in table.tolist()
+    )
+    cast = _Cast(offsets, max(1, round(kernel.STEP / metres)))
+    numbers = places.reshape((*angles.shape[:-1], 1, 1)).astype(np.uint16)
+    (mask,) = map_windows(
+        cast,
+        [[state], *([[spread(numbers, state)]] if len(table) > 1 else [])],
+        [Output(np.dtype(bool))],
+        lead=len(scene.lead),
+        plan=Halo(cast.reach),
+    )
+    some = "" if known.all() else f" on {known.sum()} of {known.size}"
+    return mask, f"{plan.label}+shadow{some}"
+
+
+def _infrared(scene: Scene) -> str:
+    have = () if scene.optical is None else scene.optical.names
+    return next((name for name in INFRARED if name in have), INFRARED[0])
+
+
+def suns(scene: Scene, shadow: Shadow) -> NDArray[np.float64]:
+    """Position of the sun for each image.
+
+    Parameters
+    ----------
+    scene : Scene
+        With coordinates or attributes ``sun_azimuth`` and ``sun_elevation``.
+    shadow : bool, None or tuple
+        See :func:`with_shadow`; a tuple goes before what the scene has.
+
+    Returns
+    -------
+    ndarray of float64
+        Azimuth and elevation in degrees, (*lead, 2); NaN where they are not known.
+
+    Raises
+    ------
+    DataError
+        If they are not known on any image or, unless `shadow` is None, on some.
+    """
+    given = shadow if isinstance(shadow, tuple) else None
+    if shadow is not True and shadow is not None and (given is None or len(given) != 2):
+        raise CloudFreeError(
+            f"shadow is {shadow!r}; call mask(shadow=True), False, or {_CALL} in degrees"
+        )
+    source, template = scene.source, scene.template()
+    angles = []
+    for number, name in enumerate(_KNOWN):
+        found = source.coords.get(name, source.attrs.get(name)) if given is None else given[number]
+        if found is None:
+            raise DataError(
+                f"shadow of clouds needs the position of the sun and the data has no {name!r}; "
+                f"give it as {_CALL} in degrees, or with ds.assign_coords(sun_azimuth=('time', "
+                "[...]), sun_elevation=('time', [...]))"
+            )
+        angles.append(_along(found, name, scene, template))
+    out = np.stack(angles, -1)
+    out[~np.isfinite(out).all(-1)] = np.nan
+    if shadow is None:
+        out[~((out[..., 1] > 0) & (out[..., 1] <= 90))] = np.nan
+    missing = np.isnan(out[..., 0])
+    if missing.all() or (shadow is not None and missing.any()):
+        raise DataError(
+            f"the position of the sun is not known on {missing.sum()} of {missing.size} images; "
+            f"give it as {_CALL} in degrees, or leave them out with ds.sel(time=...)"
+        )
+    height = out[..., 1][~missing]
+    if (height <= 0).any() or (height > 90).any():
+        raise DataError(
+            f"the sun's elevation is {height.min():g} to {height.max():g} degrees and must lie "
+            f"between 0 and 90; correct it, as in {_CALL}"
+        )
+    return out
+
+
+def _along(found: Any, name: str, scene: Scene, template: xr.DataArray) -> NDArray[np.float64]:
+    """An angle as an array over the leading dimensions."""
+    sizes = {d: template.sizes[d] for d in scene.lead}
+    if not isinstance(found, xr.DataArray):
+        try:
+            values = np.asarray(found, float)
+        except (TypeError, ValueError):
+            values = np.empty((0,) * (len(scene.lead) + 1))
+        if values.ndim > min(1, len(scene.lead)):
+            raise DataError(
+                f"{name!r} is {found!r}; give one number in degrees, or one for each image along "
+                f"{scene.lead[0] if scene.lead else 'time'!r} as a DataArray: {_CALL}"
+            )
+        found = xr.DataArray(values, dims=scene.lead[: values.ndim])
+    extra = set(getattr(found, "dims", scene.spatial)) - set(sizes)
+    if extra or any(found.sizes[d] != sizes[d] for d in found.dims):
+        raise DataError(
+            f"{name!r} must be one number for each image and varies along "
+            f"{sorted(map(str, extra)) or dict(found.sizes)}; average it first, with "
+            f"ds.assign_coords({name}=ds.{name}.mean(['y', 'x']))"
+        )
+    for dim in found.dims:
+        if {dim} <= set(found.coords) & set(template.coords) and not found[dim].equals(
+            template[dim]
+        ):
+            raise DataError(
+                f"{name!r} has other values of {dim!r} than the data; take those of the data with "
+                f"{name}.sel({dim}=ds.{dim})"
+            )
+    bare = xr.Variable(found.dims, _numbers(found))
+    missing = {d: n for d, n in sizes.items() if d not in bare.dims}
+    whole = bare.set_dims({**missing, **bare.sizes}).transpose(*scene.lead)
+    return np.array(whole.values, np.float64)
+
+
+def _numbers(angles: xr.DataArray) -> NDArray[np.float64]:
+    """Values of a coordinate; one that ``ds.chunk()`` made lazy is read here, in this thread."""
+    if angles.chunks is not None:
+        try:
+            return np.asarray(angles.data.compute(scheduler="synchronous"), np.float64)
+        except TypeError:  # kept on the workers of a cluster
+            pass
+    return np.asarray(angles.values, np.float64)
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """First stage: clouds, and what is dark around them."""
+
+    plan: MaskPlan
+    bands: tuple[str, ...]
+    calibration: Calibration
+    radius: int
+
+    def __dask_tokenize__(self) -> Any:
+        return (
+            __version__, self.plan.__dask_tokenize__(), self.bands, self.calibration, self.radius,
+        )  # fmt: skip
+
+    def __call__(
+        self, *windows: NDArray[Any], core: tuple[slice, slice]
+    ) -> tuple[NDArray[np.uint8]]:
+        """States (*lead, y, x) of the core; windows are those of the plan, then the bands."""
+        count = len(windows) - len(self.bands)
+        out = np.empty(windows[-1][..., *core].shape, np.uint8)
+        for place in np.ndindex(out.shape[:-2]):
+            image: Sequence[NDArray[Any]] = [w[place] for w in windows[:count]]
+            cloud = self.plan.compute(image if count > 1 else image[0])
+            nir, swir, green = (self.calibration.decode(w[place]) for w in windows[count:])
+            out[place] = kernel.states(cloud, nir, swir, green, self.radius)[core]
+        return (out,)
+
+
+@dataclass(frozen=True)
+class _Cast:
+    """Second stage: the shadow of the clouds, added to them."""
+
+    offsets: tuple[tuple[kernel.Offset, ...], ...]
+    radius: int
+
+    def __dask_tokenize__(self) -> Any:
+        return __version__, self.offsets, self.radius
+
+    @property
+    def reach(self) -> int:
+        """Pixels around a pixel that influence its value."""
+        return max(kernel.reach(offsets, self.radius) for offsets in self.offsets)
+
+    def __call__(
+        self, state: NDArray[np.uint8], *numbers: NDArray[np.uint16], core: tuple[slice, slice]
+    ) -> tuple[NDArray[np.bool_]]:
+        """Mask (*lead, y, x) of the core; windows are states and the numbers of their suns."""
+        out = (state[..., *core] & kernel.CLOUD) > 0
+        for place in np.ndindex(state.shape[:-2]):
+            offsets = self.offsets[int(numbers[0][place][0, 0]) if numbers else 0]
+            out[place] |= kernel.shadowed(state[place], offsets, self.radius, core)
+        return (out,)

@@ -1,0 +1,96 @@
+"""What other dates say of pixels that are taken away on purpose, to learn from the truth there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xcloudfree.methods import area_regression
+from xcloudfree.methods.medians import window_median
+from xcloudfree.methods.temporal_context import SIDES, observations, planes
+
+Floats = NDArray[np.float32]
+Booleans = NDArray[np.bool_]
+
+
+class Place(NamedTuple):
+    """A series of one place, dates in order of time.
+
+    With reflectance (time, band, y, x), clear pixels (time, y, x), backscatter and its local means
+    (time, plane, y, x; see :func:`xcloudfree.methods.area_predictors.local_means`) and day numbers.
+    """
+
+    reflectance: Floats
+    clear: Booleans
+    backscatter: Floats
+    means: Floats
+    days: NDArray[np.float64]
+
+
+def without(
+    place: Place,
+    dates: Sequence[int],
+    hidden: Booleans,
+    gaps: Sequence[float],
+    names: Sequence[str],
+) -> Floats:
+    """The context of dates, as if pixels of theirs had not been seen.
+
+    The hidden pixels of all these dates are taken away at once, from all that is computed. In
+    addition, for each of the dates by itself, all dates within its gap are left out: they are
+    no side of it, no predictor of its regression, and no example from which that is learned. Two
+    things are still of the whole series, without the hidden pixels: which of eleven penalties the
+    regression has, and the error that its deviation starts from.
+
+    Parameters
+    ----------
+    place : Place
+        The series.
+    dates : sequence of int
+        Positions of the dates in order, each once.
+    hidden : ndarray of bool
+        What to take away of each of them, (date, y, x).
+    gaps : sequence of float
+        Days for each of them; with the regression of
+        :data:`~xcloudfree.methods.area_predictors.GAPS`.
+    names : sequence of str
+        Parts of the context, of :data:`xcloudfree.methods.temporal_context.NAMES`.
+
+    Returns
+    -------
+    ndarray of float32
+        (date, plane, y, x), see :func:`xcloudfree.methods.temporal_context.planes`.
+    """
+    times, bands = place.reflectance.shape[:2]
+    clear = place.clear.copy()
+    clear[list(dates)] &= ~hidden
+    out = np.empty((len(dates), planes(names, bands), *clear.shape[1:]), np.float32)
+    sides = [name for name in SIDES if name in names]
+    width = planes(sides, bands)
+    for gap in set(gaps) if sides else ():
+        chosen = [n for n, g in enumerate(gaps) if g == gap]
+        where = [dates[n] for n in chosen]
+        out[chosen, :width] = observations(place.reflectance, clear, place.days, gap, sides, where)
+    if "regression" in names:
+        least = np.zeros(times)
+        least[list(dates)] = gaps
+        wanted = np.zeros(clear.shape, bool)
+        wanted[list(dates)] = True
+        seen = place.reflectance, clear, wanted, place.means, place.days
+        total = area_regression.sums(*seen, least=least.tolist())
+        rule = area_regression.learn(total, place.days, least.tolist())
+        mean, deviation = area_regression.predict(*seen, rule, least=least.tolist())
+        out[:, width : width + bands] = mean[list(dates)]
+        out[:, width + bands : width + 2 * bands] = deviation[list(dates)]
+    if "median" in names:
+        for n, (date, gap) in enumerate(zip(dates, gaps, strict=True)):
+            distance = np.abs(place.days - place.days[date])
+            kept = np.flatnonzero((distance > gap) | (np.arange(times) == date))
+            asked = np.zeros((len(kept), *clear.shape[1:]), bool)
+            asked[kept == date] = True
+            found = window_median(place.reflectance[kept], clear[kept], place.days[kept], asked)
+            out[n, -bands:] = found[kept == date][0]
+    return out

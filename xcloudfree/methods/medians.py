@@ -1,0 +1,158 @@
+"""Medians of the clear dates around a date, band by band or of whole spectra.
+
+As in :mod:`xcloudfree.methods.interpolation`, a date itself never counts, and dates stand in order.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+GROWTH: Final = 1.5
+"""Factor by which a window without a clear date is widened until it holds one."""
+
+ITERATIONS: Final = 100
+"""Steps of the geometric median at most."""
+
+Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
+Booleans = NDArray[np.bool_]
+
+
+def window_median(
+    reflectance: Floats, clear: Booleans, days: Doubles, wanted: Booleans, radius: float = 30.0
+) -> Floats:
+    """Median of the clear values within some days, band by band.
+
+    Where the window holds none it is widened by :data:`GROWTH` until it does.
+
+    Parameters
+    ----------
+    reflectance : ndarray of float32
+        (time, band, y, x).
+    clear, wanted : ndarray of bool
+        Where a date shows the ground, and where a prediction is wanted, (time, y, x).
+    days : ndarray
+        Day numbers, ascending, (time,).
+    radius : float
+        Days before and after the date.
+
+    Returns
+    -------
+    ndarray of float32
+        (time, band, y, x); NaN where not wanted or without a clear date.
+
+    Examples
+    --------
+    >>> series = np.array([0.1, 0.9, 0.3, 0.2], np.float32).reshape(4, 1, 1, 1)
+    >>> clear = np.array([True, False, True, True]).reshape(4, 1, 1)
+    >>> days = np.array([0.0, 2.0, 8.0, 12.0])
+    >>> window_median(series, clear, days, ~clear, 30)[1].ravel().astype(float).round(2).tolist()
+    [0.2]
+    """
+    return _windowed(reflectance, clear, days, wanted, radius, _median)
+
+
+def window_geomedian(
+    reflectance: Floats, clear: Booleans, days: Doubles, wanted: Booleans, radius: float = 30.0
+) -> Floats:
+    """Geometric median of the clear spectra within some days: all bands together.
+
+    Parameters and return value are those of :func:`window_median`.
+
+    References
+    ----------
+    Weiszfeld, "Sur le point pour lequel la somme des distances de n points donnes est minimum",
+    Tohoku Mathematical Journal 43, 1937; with the step of Vardi and Zhang, "The multivariate
+    L1-median and associated data depth", PNAS 97(4), 2000, where it meets a point.
+    Roberts, Mueller, McIntyre, "High-dimensional pixel composites from Earth observation time
+    series", IEEE TGRS 55(11), 2017.
+    """
+    return _windowed(reflectance, clear, days, wanted, radius, geometric_median)
+
+
+def geometric_median(spectra: Floats) -> Floats:
+    """The point with the least sum of distances to others.
+
+    Parameters
+    ----------
+    spectra : ndarray of float32
+        (point, band, pixel); a point with NaN in any band takes no part.
+
+    Returns
+    -------
+    ndarray of float32
+        (band, pixel); NaN without a point.
+
+    Examples
+    --------
+    >>> corners = np.array([[0, 0], [0, 2], [2, 0], [2, 2]], np.float32)
+    >>> geometric_median(corners[..., None]).ravel().round(4).tolist()
+    [1.0, 1.0]
+    """
+    valid: Booleans = np.asarray(np.isfinite(spectra).all(axis=1))
+    points = np.where(valid[:, None], spectra, 0).astype(np.float64)
+    count = valid.sum(0)
+    guess = points.sum(0) / np.maximum(count, 1)
+    out = guess.copy()
+    active = np.flatnonzero(count > 2)
+    points, valid, guess = points[..., active], valid[:, active], guess[:, active]
+    for _ in range(ITERATIONS):
+        if not active.size:
+            break
+        step = points - guess
+        distance = np.sqrt((step * step).sum(1))
+        met = valid & (distance < 1e-9)
+        weight = np.divide(1, distance, out=np.zeros_like(distance), where=valid & ~met)
+        total = weight.sum(0)
+        pull = (weight[:, None] * step).sum(0)  # the force of the points that are not met
+        force = np.sqrt((pull * pull).sum(0))
+        stays = np.where(force > 0, np.minimum(1, met.sum(0) / np.maximum(force, 1e-300)), 1.0)
+        move = (1 - stays) * pull / np.maximum(total, 1e-300)
+        guess = guess + move
+        out[:, active] = guess
+        on = np.sqrt((move * move).sum(0)) > 1e-7
+        if not on.all():
+            active, points = active[on], points[..., on]
+            valid, guess = valid[:, on], guess[:, on]
+    return np.where(count > 0, out, np.nan).astype(np.float32)
+
+
+def _median(values: Floats) -> Floats:
+    """Median of the valid values along the first axis, (point, band, pixel)."""
+    ordered = np.sort(values, axis=0)  # NaN comes last
+    count = np.isfinite(values).sum(0)
+    middle = np.stack([np.maximum(count - 1, 0) // 2, np.minimum(count // 2, len(values) - 1)])
+    low, high = np.take_along_axis(ordered, middle, axis=0)
+    return np.asarray((low + high) / 2, np.float32)
+
+
+def _windowed(
+    reflectance: Floats,
+    clear: Booleans,
+    days: Doubles,
+    wanted: Booleans,
+    radius: float,
+    function: object,
+) -> Floats:
+    out = np.full(reflectance.shape, np.nan, np.float32)
+    longest = max(radius, float(days[-1] - days[0]))
+    for i, day in enumerate(days):
+        places, width = np.nonzero(wanted[i]), radius
+        while places[0].size:
+            near = np.flatnonzero(np.abs(days - day) <= width)
+            near = near[near != i]
+            seen = clear[near][:, places[0], places[1]]
+            some = seen.any(0)
+            if some.any():
+                chosen = tuple(p[some] for p in places)
+                values = reflectance[near][:, :, *chosen]
+                spectra = np.where(seen[:, None, some], values, np.float32(np.nan))
+                out[i][:, *chosen] = function(spectra)  # type: ignore[operator]
+                places = tuple(p[~some] for p in places)
+            if width >= longest:
+                break
+            width = min(width * GROWTH, longest)
+    return out

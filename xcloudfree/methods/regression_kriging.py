@@ -1,0 +1,170 @@
+"""Regression kriging: a linear map from backscatter, and kriging of what it leaves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xcloudfree.methods.digits import significant
+from xcloudfree.methods.kriging import REACH as KRIGING_REACH
+from xcloudfree.methods.kriging import Kriged, krige
+from xcloudfree.methods.trivial import Moments, sar_features, solve_ridge
+from xcloudfree.methods.variogram import Variogram
+
+FEATURE_REACH: Final = 4
+"""Pixels beyond a pixel that its predictors read: 9 x 9 means."""
+
+REACH: Final = KRIGING_REACH + FEATURE_REACH
+"""Pixels beyond a window that may influence it."""
+
+PENALTY: Final = 1e-3
+"""Ridge penalty for standardised predictors: the ratio VV - VH repeats VV and VH."""
+
+
+DIGITS: Final = 6
+"""Significant digits of a coefficient: sums over blocks differ in their last digits, it must not.
+The predictors repeat each other, which makes a thousand times more of those differences."""
+
+
+@dataclass(frozen=True, eq=False)
+class Drift:
+    """Linear map from backscatter to reflectance, and the variogram of its residual.
+
+    Parameters
+    ----------
+    coefficients : numpy.ndarray
+        (1 + predictor, band), from :func:`fit_coefficients`.
+    variogram : Variogram
+        Of what :func:`sar_trend` leaves.
+    """
+
+    coefficients: NDArray[np.float64]
+    variogram: Variogram
+
+
+def fit_coefficients(sums: Moments, *, penalty: float = PENALTY) -> NDArray[np.float64]:
+    """Map from backscatter of a scene.
+
+    Parameters
+    ----------
+    sums : Moments
+        Of the clear pixels, see :func:`xcloudfree.methods.trivial.moments`.
+    penalty : float
+        Ridge penalty.
+
+    Returns
+    -------
+    numpy.ndarray
+        (1 + predictor, band), the intercept first; 0 where no pixel is clear.
+
+    References
+    ----------
+    Odeh, McBratney and Chittleborough, "Further results on prediction of soil properties from
+    terrain attributes: heterotopic cokriging and regression-kriging", Geoderma 67, 1995.
+    """
+    if sums.zz[0, 0] == 0:
+        return np.zeros_like(sums.zy)
+    return significant(solve_ridge(sums, penalty), DIGITS)
+
+
+def linear_map(
+    planes: NDArray[np.float64], coefficients: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Linear combinations of planes; the sums run in one order, so that windows agree bit for bit.
+
+    Parameters
+    ----------
+    planes : numpy.ndarray
+        Predictors (predictor, y, x).
+    coefficients : numpy.ndarray
+        (1 + predictor, band), the intercept first.
+
+    Returns
+    -------
+    numpy.ndarray
+        (band, y, x).
+
+    Examples
+    --------
+    >>> linear_map(np.ones((2, 1, 1)), np.array([[0.5], [1.0], [2.0]])).ravel().tolist()
+    [3.5]
+    """
+    out = np.empty((coefficients.shape[1], *planes.shape[1:]))
+    for band, (constant, *slopes) in zip(out, coefficients.T, strict=True):
+        band[...] = constant
+        for plane, slope in zip(planes, slopes, strict=True):
+            band += plane * slope
+    return out
+
+
+def sar_trend(
+    backscatter: NDArray[np.floating], coefficients: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """What backscatter alone says of reflectance.
+
+    Parameters
+    ----------
+    backscatter : numpy.ndarray
+        dB (2, y, x), VV then VH; NaN = no data.
+    coefficients : numpy.ndarray
+        From :func:`fit_coefficients`.
+
+    Returns
+    -------
+    numpy.ndarray
+        Reflectance (band, y, x); NaN without backscatter.
+    """
+    return linear_map(np.moveaxis(sar_features(backscatter), -1, 0), coefficients)
+
+
+def regression_krige(
+    image: NDArray[np.floating],
+    backscatter: NDArray[np.floating],
+    clear: NDArray[np.bool_],
+    drift: Drift,
+    wanted: NDArray[np.bool_] | None = None,
+    *,
+    neighbours: int = 16,
+    radius: int = KRIGING_REACH,
+) -> Kriged:
+    """Fill hidden pixels by the map from backscatter plus its kriged residual.
+
+    Parameters
+    ----------
+    image : numpy.ndarray
+        Reflectance (band, y, x).
+    backscatter : numpy.ndarray
+        dB (2, y, x), VV then VH; NaN = no data.
+    clear : numpy.ndarray
+        Boolean (y, x), True = shows the ground.
+    drift : Drift
+        Of the scene.
+    wanted : numpy.ndarray, optional
+        Boolean (y, x): hidden pixels to fill; all by default.
+    neighbours : int
+        Clear pixels that share in one residual.
+    radius : int
+        Their largest distance in px. Beyond it the map stands alone, with the full variance of
+        its residual.
+
+    Returns
+    -------
+    Kriged
+        Two arrays (band, y, x), float32; NaN where hidden and not filled, or without backscatter.
+
+    References
+    ----------
+    See :func:`fit_coefficients`.
+    """
+    clear = clear & ~np.isnan(image).any(axis=0)
+    trend = sar_trend(backscatter, drift.coefficients)
+    rest = krige(
+        image - trend, clear, drift.variogram, wanted, neighbours=neighbours, radius=radius
+    )
+    known = clear | np.isnan(trend).any(axis=0)
+    mean = np.where(clear, image, trend + rest.mean)
+    variance = np.where(clear, 0, np.where(known, np.nan, rest.variance))
+    return Kriged(mean.astype(np.float32), variance.astype(np.float32))

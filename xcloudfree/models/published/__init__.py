@@ -1,0 +1,1 @@
+"""Weights that authors published, as models of this library."""

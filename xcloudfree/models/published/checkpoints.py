@@ -1,0 +1,168 @@
+"""Read published weights in the formats that authors use, without running what a file may carry."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from xcloudfree.exceptions import WeightsError
+from xcloudfree.models.published.keras_weights import read_convolutions
+
+Tensors = Mapping[str, Tensor]
+Convolutions = Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]]
+
+_NO_WEIGHTS = {b"<": "a web page", b"version https://git-lfs": "a pointer of Git LFS"}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a file of weights holds.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    digest : str
+        Its SHA-256, hexadecimal.
+    states : mapping of str to mapping of str to Tensor
+        State dicts by their place in the file; ``""`` is the file itself.
+    convolutions : sequence of (ndarray, ndarray)
+        Kernel and bias of each layer of a Keras file; empty for the others.
+    """
+
+    path: Path
+    digest: str
+    states: Mapping[str, Tensors]
+    convolutions: Convolutions = ()
+
+
+def read(path: str | Path) -> Checkpoint:
+    """Read a PyTorch, safetensors or Keras HDF5 file, told apart by their content.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+
+    Returns
+    -------
+    Checkpoint
+
+    Raises
+    ------
+    WeightsError
+        If the file is absent, empty, truncated, none of these formats, or a pickle that holds more
+        than tensors and plain values; such a pickle is never executed.
+    """
+    path = Path(path)
+    head = _head(path)
+    if head.startswith(b"\x89HDF\r\n\x1a\n"):
+        return Checkpoint(path, sha256(path), {}, read_convolutions(path))
+    states = _safetensors(path) if head[8:9] == b"{" else dict(_states(_unpickled(path), ""))
+    if not states:
+        raise WeightsError(
+            f"{path} holds no tensors by name; give the file with the state dict of the network, "
+            "as torch.save(network.state_dict(), path) writes it"
+        )
+    return Checkpoint(path, sha256(path), states)
+
+
+def sha256(path: Path) -> str:
+    """Hash of a file.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Returns
+    -------
+    str
+        SHA-256, hexadecimal.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _head(path: Path) -> bytes:
+    if path.is_dir():
+        raise WeightsError(f"{path} is a folder; call convert() with the file of weights in it")
+    if not path.is_file():
+        raise WeightsError(f"there is no file {path}; call convert() with the path of a checkpoint")
+    with path.open("rb") as file:
+        head = file.read(64)
+    if not head:
+        raise WeightsError(f"{path} is empty; download it again")
+    for start, words in _NO_WEIGHTS.items():
+        if head.startswith(start) and head[8:9] != b"{":  # "{" there: the length of a safetensors
+            raise WeightsError(f"{path} is {words} and holds no weights; download the file itself")
+    return head
+
+
+def _safetensors(path: Path) -> dict[str, Tensors]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            if "xcloudfree" in (file.metadata() or {}):
+                raise WeightsError(
+                    f"{path} is a model already; call xcloudfree.models.load({str(path)!r})"
+                )
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path} is truncated ({error}); download it again") from error
+    return {"": tensors} if tensors else {}
+
+
+def _unpickled(path: Path) -> Any:
+    """The content of a file of ``torch.save``, tensors and plain values only."""
+    if _version(torch.__version__) < (2, 6):
+        raise WeightsError(
+            f"torch {torch.__version__} can be tricked into running code while it reads {path}; "
+            "call `pip install --upgrade 'torch>=2.6'` and convert() again"
+        )
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        # from None: torch's own words advise to read the file without protection
+        found = re.search(r"GLOBAL (\S+)", str(error))
+        if found:
+            raise WeightsError(
+                f"{path} holds {found[1]} beside tensors, and to read that can run any code, so "
+                "nothing was read; ask its authors for the state dict alone, or, where you trust "
+                "them, write it with torch.save(torch.load(path, weights_only=False)"
+                "['state_dict'], new_path) and convert that"
+            ) from None
+    except Exception:  # torch names no errors for what a damaged file can do to it
+        pass
+    raise WeightsError(
+        f"{path} is truncated, or no PyTorch state dict, safetensors or Keras HDF5 file; download "
+        "it again, or ask its authors for torch.save(network.state_dict(), path)"
+    )
+
+
+def _states(value: Any, place: str, depth: int = 4) -> Iterator[tuple[str, Tensors]]:
+    """State dicts inside nested dicts and lists; those of optimisers left out."""
+    if isinstance(value, (list, tuple)):
+        value = {str(number): inner for number, inner in enumerate(value)}
+    if not isinstance(value, Mapping) or "param_groups" in value or not depth:
+        return
+    named = {key: inner for key, inner in value.items() if isinstance(key, str)}
+    tensors = {key: inner for key, inner in named.items() if isinstance(inner, Tensor)}
+    if tensors:
+        yield place, tensors
+    for key, inner in named.items():
+        yield from _states(inner, f"{place}.{key}" if place else key, depth - 1)
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", text)[:2])

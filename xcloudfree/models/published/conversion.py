@@ -1,0 +1,258 @@
+"""Checkpoints that authors published, as models of this library."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from xcloudfree import models
+from xcloudfree.exceptions import WeightsError
+from xcloudfree.models import networks
+from xcloudfree.models.dsen2cr import from_keras
+from xcloudfree.models.model import Model
+from xcloudfree.models.published import matching as fitting
+from xcloudfree.models.published.checkpoints import Checkpoint, Tensors, read
+from xcloudfree.models.variants import ALIASES, VARIANTS
+
+PAIRED = ("simulation-fusion-gan",)
+"""Architectures of two networks, which are published as two files."""
+
+KERAS = ("dsen2cr",)
+"""Architectures that are published for Keras."""
+
+
+def convert(
+    path: str | Path | Sequence[str | Path],
+    architecture: str,
+    *,
+    name: str | None = None,
+    optical_bands: Sequence[str] | None = None,
+    polarisations: Sequence[str] | None = None,
+    level: str = "TOA",
+    sar_quantity: str = "sigma0",
+    **options: Any,
+) -> Model:
+    """Turn a published checkpoint into a model.
+
+    Names and shapes decide which variant of the architecture it is. Reads PyTorch state dicts
+    (never the code that a pickle may carry), also inside training checkpoints, safetensors, and
+    the Keras files of DSen2-CR.
+
+    Parameters
+    ----------
+    path : str or Path, or two of them
+        The authors' file; for ``"simulation-fusion-gan"`` the files of its two generators
+        ``(G1, G2)`` or one that holds both.
+    architecture : str
+        Architecture, or a variant of :func:`xcloudfree.models.list`, which is tried first.
+    name : str, optional
+        Name of the model; by default the variant's and the file's.
+    optical_bands, polarisations : sequence of str, optional
+        What the checkpoint was fitted on, in its order; by default 13 bands, VV and VH.
+    level, sar_quantity : str
+        What the checkpoint was fitted on, see :class:`~xcloudfree.models.spec.ModelSpec`.
+    **options
+        Further arguments of :func:`xcloudfree.models.create`.
+
+    Returns
+    -------
+    Model
+        Ready for ``reconstruct(model=...)`` and ``save``.
+
+    Raises
+    ------
+    WeightsError
+        If the file cannot be read, carries code, or fits no variant.
+    ModelError
+        If there is no such architecture.
+
+    Examples
+    --------
+    >>> import tempfile, torch
+    >>> network = models.create("carf-tiny", seed=1).network
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     torch.save({"epoch": 3, "net_G": network.state_dict()}, f"{folder}/best.pth")
+    ...     model = convert(f"{folder}/best.pth", "carf")
+    >>> model.spec.name, model.spec.trained
+    ('carf-tiny-best', True)
+    """
+    given = {"optical_bands": optical_bands, "polarisations": polarisations}
+    bands = {key: tuple(value) for key, value in given.items() if value is not None}
+    described = {"level": level, "sar_quantity": sar_quantity, **bands, **options}
+    family, variants = _variants(architecture)
+    files = [read(file) for file in _paths(path, family)]
+    states = _candidates(files, family)
+    held = fitting.fits(variants, states, described)
+    good = [fit for fit in held if fit.good]
+    if not good:
+        raise WeightsError(_misfit(files, architecture, held, described))
+    fit = _only(files, architecture, good)
+    model = models.create(fit.variant, **described)
+    model.network.load_state_dict(_numbers(files, fit.state))
+    source = networks.architecture(family)
+    labels = " and ".join(f"{file.path.name} (SHA-256 {file.digest})" for file in files)
+    place = f", entry {fit.place}" if fit.place else ""
+    model.spec = model.spec.replace(
+        name=name or f"{fit.variant}-{files[-1].path.stem}",
+        trained=True,
+        training_data=f"that of the authors' checkpoint; the network is that of {source.source}",
+        licence=source.licence,
+        note=f"converted from {labels}{place}",
+    )
+    return model
+
+
+def _paths(path: str | Path | Sequence[str | Path], family: str) -> list[str | Path]:
+    """The files as a list: one, or two where that is how they are published."""
+    paths: list[str | Path] = [path] if isinstance(path, (str, Path)) else list(path or ())
+    if not 1 <= len(paths) <= 2:
+        raise WeightsError(
+            f"{len(paths)} files were given; call xcloudfree.models.convert(path, {family!r}), "
+            f"or with (path_of_G1, path_of_G2) for {PAIRED[0]!r}"
+        )
+    return paths
+
+
+def _variants(architecture: str) -> tuple[str, list[str]]:
+    """The architecture, and its variants in the order in which they are tried."""
+    named = ALIASES.get(architecture, architecture)
+    family = VARIANTS[named][0] if named in VARIANTS else architecture
+    networks.architecture(family)
+    variants = [variant for variant, (other, _) in VARIANTS.items() if other == family]
+    return family, sorted(variants, key=lambda variant: variant != named)
+
+
+def _candidates(files: Sequence[Checkpoint], family: str) -> Mapping[str, Tensors]:
+    """State dicts that may be the network's."""
+    paths = " and ".join(str(file.path) for file in files)
+    if any(file.convolutions for file in files):
+        if family not in KERAS or len(files) > 1:
+            raise WeightsError(
+                f"{paths} is of Keras, which is read for DSen2-CR only; "
+                f"call xcloudfree.models.convert({str(files[0].path)!r}, 'dsen2cr')"
+            )
+        return {"": from_keras(files[0].convolutions)}
+    if family not in PAIRED:
+        if len(files) > 1:
+            raise WeightsError(
+                f"{family} is one network and {len(files)} files were given; call convert(path, "
+                f"{family!r}) with one of {paths}"
+            )
+        return files[0].states
+    first, second = (
+        fitting.halves(files[0].states) if len(files) == 1 else [file.states for file in files]
+    )
+    if not (first and second):
+        raise WeightsError(
+            f"{family} has two generators and {paths} does not hold both under the names G1 and "
+            f"G2; call xcloudfree.models.convert((path_of_G1, path_of_G2), {family!r})"
+        )
+    return fitting.joined(first, second)
+
+
+def _only(files: list[Checkpoint], architecture: str, good: list[fitting.Fit]) -> fitting.Fit:
+    """The one that fits; where several do, no guess."""
+    named = ALIASES.get(architecture, architecture)
+    kept = [fit for fit in good if fit.variant == named] or good
+    by_config = {fit.config: fit.variant for fit in reversed(kept)}
+    if len(by_config) > 1:
+        choices = sorted(by_config.values())
+        raise WeightsError(
+            f"{files[0].path} fits {' and '.join(choices)}, which compute different things from "
+            f"the same weights; call xcloudfree.models.convert(path, {choices[0]!r})"
+        )
+    first, *others = kept
+    for other in others:
+        if any(not torch.equal(first.state[name], other.state[name]) for name in first.state):
+            raise WeightsError(
+                f"{files[0].path} holds several sets of weights that fit, {first.place!r} and "
+                f"{other.place!r}; write the one that you want with torch.save(torch.load(path, "
+                "weights_only=True)[...], new_path) and convert that"
+            )
+    return first
+
+
+def _numbers(files: list[Checkpoint], state: Tensors) -> dict[str, torch.Tensor]:
+    """The weights as finite float32."""
+    path, out = files[0].path, {}
+    for name, tensor in state.items():
+        plain = tensor.is_floating_point() and tensor.layout == torch.strided
+        if not plain or tensor.is_quantized or tensor.is_meta:
+            raise WeightsError(
+                f"{path} holds {name} as {tensor.dtype} on {tensor.device}, not as plain floating "
+                "point; ask its authors for network.float().state_dict()"
+            )
+        out[name] = tensor.detach().float()
+    bad = [name for name, tensor in out.items() if not tensor.isfinite().all()]
+    if bad:
+        raise WeightsError(
+            f"{path} holds values that are not finite in {_some(bad)}, so its fit diverged or the "
+            "file is damaged; download it again or take another checkpoint"
+        )
+    return out
+
+
+def _misfit(
+    files: list[Checkpoint],
+    architecture: str,
+    held: list[fitting.Fit],
+    described: Mapping[str, Any],
+) -> str:
+    """What is wrong with the closest variant, and the call that may mend it."""
+    closest = max(held, key=lambda fit: fit.likeness)
+    paths = " and ".join(str(file.path) for file in files)
+    wrong = []
+    if closest.missing:
+        wrong.append(f"lacks {_some(closest.missing)}")
+    if closest.unexpected:
+        wrong.append(f"also has {_some(closest.unexpected)}")
+    if closest.different:
+        shapes = [f"{k} {theirs} for {ours}" for k, (theirs, ours) in closest.different.items()]
+        wrong.append(f"has other shapes: {_some(shapes)}")
+    said = f"the checkpoint {paths} does not fit {architecture}; beside {closest.variant} it "
+    said += ", ".join(wrong)
+    call = f"xcloudfree.models.convert(path, {architecture!r}"
+    counts = fitting.band_counts(closest, described)
+    if counts is not None:
+        asked = (closest.config.optical_bands, closest.config.sar_bands)
+        words = [
+            f"{field}=(...{count} names in the order of the weights...)"
+            for field, count, other in zip(
+                ("optical_bands", "polarisations"), counts, asked, strict=True
+            )
+            if count != other
+        ]
+        return (
+            f"{said}; it was fitted on {counts[0]} optical bands and {counts[1]} polarisations, so "
+            f"call {call}, {', '.join(words)})"
+        )
+    others = _others(files, architecture)
+    if others:
+        calls = " or ".join(f"xcloudfree.models.convert(path, {other!r})" for other in others)
+        return f"{said}; it is a checkpoint of another architecture, so call {calls}"
+    return (
+        f"{said}; give the options with which it was fitted, {call}, option=...), see "
+        "help(xcloudfree.models.create)"
+    )
+
+
+def _others(files: list[Checkpoint], architecture: str) -> list[str]:
+    """Variants of other architectures that the file fits."""
+    family, _ = _variants(architecture)
+    found: list[str] = []
+    for other in networks.NETWORKS:
+        if other != family:
+            try:
+                held = fitting.fits(_variants(other)[1], _candidates(files, other), {})
+            except WeightsError:
+                continue
+            found += dict.fromkeys(fit.variant for fit in held if fit.good)
+    return found
+
+
+def _some(names: Iterable[str]) -> str:
+    first, rest = (listed := list(names))[:3], listed[3:]
+    return ", ".join(first) + (f" and {len(rest)} more" if rest else "")

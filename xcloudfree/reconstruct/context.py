@@ -1,0 +1,211 @@
+"""Temporal context of a labelled series: what other dates show, lazy where the series is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from xcloudfree._version import __version__
+from xcloudfree.core.blocks import Output
+from xcloudfree.core.recognise import read
+from xcloudfree.core.scene import Scene
+from xcloudfree.core.windows import ALONE, Area
+from xcloudfree.exceptions import DataError, MissingBandError
+from xcloudfree.masks.plan import MaskPlan
+from xcloudfree.masks.resolve import Mask, plan_mask
+from xcloudfree.masks.shadow import Shadow
+from xcloudfree.methods import get
+from xcloudfree.methods import temporal_context as kernel
+from xcloudfree.models.spec import ModelSpec
+from xcloudfree.reconstruct.apply import estimate, observe
+from xcloudfree.reconstruct.dates import dates_of
+from xcloudfree.reconstruct.series_windows import Reader
+from xcloudfree.reconstruct.work import map_series, whole_series
+
+
+def context(
+    obj: xr.Dataset | xr.DataArray,
+    *,
+    mask: Mask = "score",
+    dilate: int = 0,
+    shadow: Shadow = None,
+    least: float = 0.0,
+) -> xr.Dataset:
+    """The last clear observation of each pixel before each date, and the next one after it.
+
+    The date itself is always left out, also where it is clear. All dates of a place are worked on
+    together, so lazy data is gathered along time: chunk it in space so that one chunk with all
+    dates fits into memory several times.
+
+    Parameters
+    ----------
+    obj : Dataset or DataArray
+        Series in any accepted form, with ``time``.
+    mask, dilate, shadow
+        What is occluded, see :func:`xcloudfree.reconstruct.reconstruct`.
+    least : float
+        Days around a date within which nothing is used, for example to learn what a gap does.
+
+    Returns
+    -------
+    Dataset
+        ``before`` and ``after``: reflectance of all optical bands (..., band, y, x), float32;
+        ``before_age`` and ``after_age``: days between that observation and the date (..., y, x),
+        float32. NaN where there is none.
+
+    Raises
+    ------
+    MissingBandError
+        If there are no optical bands, or the mask needs some that are absent.
+    DataError
+        If the data is no series of dates, or `least` is no number of days.
+    UnitsError
+        If the reflectance cannot be read without guessing.
+
+    Examples
+    --------
+    >>> times = np.array(["2025-06-01", "2025-06-07", "2025-06-11"], "datetime64[ns]")
+    >>> values = np.array([0.1, 0.9, 0.3], "float32").reshape(3, 1, 1)
+    >>> ds = xr.Dataset({"B04": (("time", "y", "x"), values)}, coords={"time": times})
+    >>> around = context(ds, mask=ds.B04 > 0.5)
+    >>> around.before.values[1].ravel().round(2).tolist(), around.after_age.values.ravel().tolist()
+    ([0.10000000149011612], [10.0, 4.0, nan])
+    """
+    number = isinstance(least, (int, float, np.number)) and not isinstance(least, bool)
+    if not number or not np.isfinite(least) or least < 0:
+        raise DataError(f"least is {least!r}; call context(least=15) or another number of days")
+    scene = read(obj)
+    optical = scene.optical
+    if optical is None:
+        raise MissingBandError(
+            "context() reads optical bands and the data has none; load some, for example with "
+            "xcf.stac.load(...)"
+        )
+    axis, days = dates_of(scene, "context()", 'reconstruct(model="idw")')
+    reflectance, state = observe(
+        scene, optical, plan_mask(scene, mask, None, dilate, shadow=shadow), None
+    )
+    reader = Reader(axis, days, backscatter=False, context=False)
+    stack = _observations(reader, reflectance, state, kernel.SIDES, float(least), len(scene.lead))
+    return _labelled(scene, optical.names, stack)
+
+
+def context_groups(
+    scene: Scene, spec: ModelSpec, masked: MaskPlan, around: int | None
+) -> list[list[Any]]:
+    """Groups of arrays with what a network reads of other dates.
+
+    Parameters
+    ----------
+    scene : Scene
+        Series along ``time``.
+    spec : ModelSpec
+        Which parts of a context the network reads.
+    masked : MaskPlan
+        How to find occluded pixels.
+    around : int or None
+        Pixels around occluded ones that are needed too; None needs all.
+
+    Returns
+    -------
+    list of list of arrays
+        Arrays (*lead, plane, y, x), to be joined along the planes: see
+        :func:`xcloudfree.methods.temporal_context.planes`. Empty where the network reads no
+        context.
+
+    Raises
+    ------
+    DataError
+        If the data is no series of dates.
+    MissingBandError
+        If the backscatter for the regression is absent.
+    """
+    if not spec.context:
+        return []
+    why = f"model {spec.name!r}"
+    axis, days = dates_of(scene, why, 'reconstruct(model="carf-small")')
+    beside = () if masked.separate else masked.bands
+    names = tuple(dict.fromkeys((*spec.optical_bands, *beside)))
+    optical, bands = scene.need_optical(names, why), len(spec.optical_bands)
+    reflectance, state = observe(scene, optical, masked, around, bands)
+    if len(names) > bands:
+        reflectance = reflectance[..., :bands, :, :]
+    found = []
+    sides = [s for s in kernel.SIDES if s in spec.context]
+    if sides:
+        reader = Reader(axis, days, backscatter=False, context=False)
+        found.append(_observations(reader, reflectance, state, sides, 0.0, len(scene.lead)))
+    if "regression" in spec.context:
+        found += estimate(scene, get("area-regression"), reflectance, state, True)
+    if "median" in spec.context:
+        found += estimate(scene, get("median"), reflectance, state, False)
+    return [[array] for array in found]
+
+
+@dataclass(frozen=True)
+class _Observations:
+    """The work on one block."""
+
+    reader: Reader
+    sides: tuple[str, ...]
+    least: float
+
+    def __dask_tokenize__(self) -> Any:
+        return __version__, self.reader, self.sides, self.least
+
+    def __call__(self, *windows: NDArray[Any], core: Area) -> tuple[NDArray[np.float32]]:
+        """Planes (*lead, plane, y, x) of the core from reflectance and state."""
+        found = []
+        for series, _ in self.reader.series([w[..., *core] for w in windows]):
+            assert series.days is not None
+            order = np.argsort(series.days, kind="stable")
+            planes = kernel.observations(
+                series.reflectance[order],
+                series.clear[order],
+                series.days[order],
+                self.least,
+                self.sides,
+            )
+            found.append(planes[np.argsort(order)])
+        return (self.reader.join(found, windows[1].shape[:-2]),)
+
+
+def _observations(
+    reader: Reader, reflectance: Any, state: Any, sides: Any, least: float, lead: int
+) -> Any:
+    count = kernel.planes(sides, reflectance.shape[lead])
+    windows = [whole_series(w, reader.time) for w in (reflectance, state)]
+    outputs = [Output(np.dtype("float32"), count)]
+    work = _Observations(reader, tuple(sides), least)
+    return map_series(work, windows, outputs, lead=lead, plan=ALONE)[0]
+
+
+def _labelled(scene: Scene, bands: tuple[str, ...], stack: Any) -> xr.Dataset:
+    """The planes as named arrays, with the chunks along time that came in."""
+    template, count, words = scene.template(), len(bands), {"before": "last", "after": "next"}
+    if not isinstance(stack, np.ndarray) and template.chunks is not None:
+        stack = stack.rechunk(dict(enumerate(template.chunks[: len(scene.lead)])))
+    plain = {k: v for k, v in template.coords.items() if k not in ("band", "provenance")}
+    assert scene.optical is not None
+    level = {} if scene.level is None else {"processing_level": scene.level}
+    found = {}
+    for k, side in enumerate(kernel.SIDES):
+        start = k * (count + 1)
+        what = f"{words[side]} clear observation {side} the date"
+        found[side] = xr.DataArray(
+            stack[..., start : start + count, :, :],
+            dims=(*scene.lead, "band", *scene.spatial),
+            coords={**plain, "band": list(bands)},
+            attrs={"long_name": f"reflectance, {what}", "units": "1", **level},
+        )
+        found[f"{side}_age"] = xr.DataArray(
+            stack[..., start + count, :, :],
+            dims=template.dims,
+            coords=plain,
+            attrs={"long_name": f"age of the {what}", "units": "days"},
+        )
+    return xr.Dataset(found)

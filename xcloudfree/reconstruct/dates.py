@@ -1,0 +1,186 @@
+"""For networks that make one image of several dates: which dates, and when they were."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from xcloudfree.core.layer import Layer
+from xcloudfree.core.scene import Scene
+from xcloudfree.exceptions import DataError
+from xcloudfree.models.spec import ModelSpec
+
+EPOCH = np.datetime64("2014-04-03", "ns")
+"""Day 0 of the networks: the launch of Sentinel-1A."""
+
+
+def nearest_dates(days: NDArray[np.float64], count: int) -> NDArray[np.int64]:
+    """For each date itself and the dates nearest to it.
+
+    Parameters
+    ----------
+    days : ndarray
+        Day numbers, (time,), in any order.
+    count : int
+        Dates to choose, the date itself included.
+
+    Returns
+    -------
+    ndarray of int
+        Positions, (time, count), the date itself first, then by distance; of two at one distance
+        the one that comes first in the series.
+
+    Examples
+    --------
+    >>> nearest_dates(np.array([0.0, 5.0, 6.0, 20.0]), 3).tolist()
+    [[0, 1, 2], [1, 2, 0], [2, 1, 0], [3, 2, 1]]
+    """
+    distance = np.abs(days[:, None] - days)
+    np.fill_diagonal(distance, -1)
+    return np.argsort(distance, axis=1, kind="stable")[:, :count]
+
+
+def neighbours(scene: Scene, spec: ModelSpec) -> list[list[Any]]:
+    """Groups of arrays with the other dates that a network reads beside each date.
+
+    Parameters
+    ----------
+    scene : Scene
+        Series along ``time``.
+    spec : ModelSpec
+        How many dates the network reads.
+
+    Returns
+    -------
+    list of list of arrays
+        Empty for one date. Else the day number of each date as planes (*lead, y, x), then optical
+        and backscatter of the nearest date, of the second nearest, and so on.
+
+    Raises
+    ------
+    DataError
+        If there is no time coordinate of dates, or too few of them.
+    """
+    if spec.dates == 1:
+        return []
+    optical, sar = scene.optical, scene.need_sar(spec.polarisations, f"model {spec.name!r}")
+    assert optical is not None
+    template = scene.template()
+    if "time" not in scene.lead or "time" not in template.coords:
+        raise DataError(
+            f"model {spec.name!r} reads {spec.dates} dates and the data has no time coordinate; "
+            f'{_call_for_time(scene)}, or choose model="uncrtaints"'
+        )
+    days = _days(scene)
+    if len(days) < spec.dates:
+        raise DataError(
+            f"model {spec.name!r} reads {spec.dates} dates and the data has {len(days)}; load a "
+            'longer interval, or choose a network of one date such as model="uncrtaints"'
+        )
+    chosen = nearest_dates(days, spec.dates)
+    axis = scene.lead.index("time")
+    like = xr.ones_like(template, dtype=np.float32)
+    when = [
+        (like * xr.DataArray(days[chosen[:, k]].astype(np.float32), dims="time")).transpose(
+            *template.dims
+        )
+        for k in range(spec.dates)
+    ]
+    groups = [[day.data for day in when]]
+    for k in range(1, spec.dates):
+        for layer in (optical, sar):
+            groups.append([a[(slice(None),) * axis + (chosen[:, k],)] for a in planes(layer)])
+    return groups
+
+
+def _call_for_time(scene: Scene) -> str:
+    """What gives a scene its dates, which may be there by another name."""
+    for dim in scene.lead:
+        coordinate = scene.source.coords.get(dim)
+        if coordinate is not None and coordinate.dtype.kind == "M":
+            return f"its dates are called {dim!r}: ds.rename({{{str(dim)!r}: 'time'}})"
+    return "give it one with ds.expand_dims(time=...) or ds.assign_coords(time=...)"
+
+
+def dates_of(scene: Scene, why: str, without: str) -> tuple[int, tuple[float, ...]]:
+    """Which leading dimension is time, and when the images of a series were taken.
+
+    Parameters
+    ----------
+    scene : Scene
+        What was recognised.
+    why : str
+        Who reads a series, for messages.
+    without : str
+        A call that needs none.
+
+    Returns
+    -------
+    tuple of (int, tuple of float)
+        Position of the dimension, and the day number of each date since :data:`EPOCH`.
+
+    Raises
+    ------
+    DataError
+        If there is no time coordinate, it holds anything but dates, or only one.
+    """
+    template = scene.template()
+    if "time" not in scene.lead or "time" not in template.coords:
+        raise DataError(
+            f"{why} reads a series and the data has no time coordinate; {_call_for_time(scene)}, "
+            f"or call {without}"
+        )
+    days = _day_numbers(template["time"].values)
+    if len(days) < 2:
+        raise DataError(
+            f"{why} reads other dates and the data has one; load a longer interval, or call "
+            f"{without}"
+        )
+    return scene.lead.index("time"), tuple(days.tolist())
+
+
+def planes(layer: Layer) -> list[Any]:
+    """Arrays of a layer, of which a block can tell that they have bands.
+
+    Parameters
+    ----------
+    layer : Layer
+        Bands of one sensor.
+
+    Returns
+    -------
+    list of arrays
+        Several (*lead, y, x), or one (*lead, band, y, x), also where there is only one band.
+    """
+    found = [a.data for a in layer.arrays]
+    alone = len(found) == 1 and not layer.stacked
+    return [found[0][..., None, :, :]] if alone else found
+
+
+def _days(scene: Scene) -> NDArray[np.float64]:
+    """Day number of each date: halfway between the two sensors where both times are known."""
+    days = _day_numbers(scene.template()["time"].values)
+    gap = scene.source.coords.get("time_gap")
+    if gap is not None and gap.dims == ("time",):
+        half = gap.values.astype("timedelta64[ns]") / np.timedelta64(2, "D")
+        days = days + np.nan_to_num(half)
+    return np.asarray(days, np.float64)
+
+
+def _day_numbers(times: NDArray[Any]) -> NDArray[np.float64]:
+    """Days since :data:`EPOCH`; refuses what is no date."""
+    if times.dtype.kind != "M":
+        raise DataError(
+            f"the time coordinate holds {times.dtype} and no dates; convert it with "
+            "ds.assign_coords(time=pandas.to_datetime(...)), or from cftime with "
+            "ds.convert_calendar('standard', use_cftime=False)"
+        )
+    if np.isnat(times).any():
+        raise DataError(
+            f"the time coordinate lacks {np.isnat(times).sum()} of {len(times)} dates; leave these "
+            "images out with ds.sel(time=ds.time.notnull())"
+        )
+    return np.asarray((times.astype("datetime64[ns]") - EPOCH) / np.timedelta64(1, "D"))

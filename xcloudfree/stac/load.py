@@ -1,0 +1,253 @@
+"""From a STAC catalog to calibrated Sentinel-2 with the nearest Sentinel-1, lazily."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import xarray as xr
+
+from xcloudfree.exceptions import CatalogError, DataError
+from xcloudfree.stac.read.access import Access
+from xcloudfree.stac.read.headers import declares_grid, with_grids
+from xcloudfree.stac.read.mosaic import join, make_reader
+from xcloudfree.stac.search.catalog import Source
+from xcloudfree.stac.search.choice import choose_backscatter, choose_collections, is_sar_collection
+from xcloudfree.stac.search.filters import Conditions, checked_conditions
+from xcloudfree.stac.search.query import Query, item_time
+from xcloudfree.stac.series.backscatter import load_backscatter, requested_polarisations
+from xcloudfree.stac.series.grids import given_grid, native_grid
+from xcloudfree.stac.series.optical import optical_layers, optical_rules, requested_bands
+from xcloudfree.stac.series.optical_series import load_optical
+from xcloudfree.stac.series.status import with_status
+from xcloudfree.stac.series.zones import home_zone
+
+if TYPE_CHECKING:
+    import pystac
+    from odc.geo.geobox import GeoBox
+
+CHUNKS = {"x": 1024, "y": 1024}
+
+
+def load(
+    catalog: Any,
+    *,
+    bbox: Sequence[float] | None = None,
+    intersects: Any = None,
+    datetime: Any = None,
+    bands: Sequence[str] | None = None,
+    polarisations: Sequence[str] | None = ("VV", "VH"),
+    collections: str | Sequence[str] | None = None,
+    resolution: Any = None,
+    crs: Any = None,
+    like: Any = None,
+    chunks: Mapping[str, int] | None = None,
+    max_gap: str | timedelta | np.timedelta64 = "3D",
+    on_gap: Literal["raise", "drop", "nan"] = "raise",
+    sign: Callable[[str], str] | None = None,
+    groupby: Literal["solar_day", "time", "id"] = "solar_day",
+    query: Mapping[str, Any] | None = None,
+    sar_query: Mapping[str, Any] | None = None,
+    sar_catalog: Any = None,
+    offsets: Mapping[str, float] | float | None = None,
+    on_error: Literal["raise", "report"] = "raise",
+    loader: Literal["odc", "stackstac"] = "odc",
+) -> xr.Dataset:
+    """Sentinel-2 reflectance and the nearest Sentinel-1 backscatter of an area; reads no pixel yet.
+
+    Every item is calibrated by its own metadata before anything is mosaicked. Sentinel-1 is
+    mosaicked by pass, brought onto the Sentinel-2 grid in linear power, then turned into dB.
+
+    Parameters
+    ----------
+    catalog : str, path, pystac.Catalog, pystac_client.Client, ItemSearch, item or items
+        Where to search.
+    bbox : sequence of float, optional
+        West, south, east, north in degrees.
+    intersects : GeoJSON mapping or geometry, optional
+        Area in degrees, instead of `bbox`.
+    datetime : str, date, pair or slice, optional
+        Interval of the Sentinel-2 scenes, ``"2025-05/2025-07"``. Sentinel-1 is searched `max_gap`
+        beyond it.
+    bands : sequence of str, optional
+        Sentinel-2 bands, and ``SCL`` (``fmask`` of Digital Earth Australia). Default: all that
+        every scene has.
+    polarisations : sequence of str
+        Of Sentinel-1; empty for Sentinel-2 alone.
+    collections : str or sequence of str, optional
+        Collections to search. Default: the first Sentinel-2 one of
+        :data:`xcloudfree.stac.search.choice.S2_COLLECTIONS` (Level-1C before Level-2A) and the
+        first
+        Sentinel-1 one of :data:`xcloudfree.stac.search.choice.S1_COLLECTIONS` that the catalog has.
+        Ground range detected (GRD) Sentinel-1 is only taken if it is named here; it is calibrated
+        to sigma0 and warped with its ground control points, without terrain correction.
+    resolution, crs : optional
+        Grid to load on. Default: the native grid of Sentinel-2.
+    like : GeoBox, Dataset or DataArray, optional
+        Object whose grid is matched to the pixel; also bounds the search.
+    chunks : mapping, optional
+        Chunk size along ``x`` and ``y``. Default 1024; one scene per chunk along ``time``.
+    max_gap : str or timedelta
+        Largest distance in time between a scene and its Sentinel-1 pass.
+    on_gap : {"raise", "drop", "nan"}
+        What becomes of a scene without a pass within `max_gap`: an error, no scene, no backscatter.
+    sign : callable, optional
+        Turns an asset address into one that may be read, ``planetary_computer.sign``. Called by
+        each task when it reads, so that jobs may last longer than a token, and again where it is
+        refused. A function of a module; others work within this process only.
+    groupby : {"solar_day", "time", "id"}
+        Which Sentinel-2 items make up one scene.
+    query, sar_query : mapping, optional
+        Conditions on the properties of Sentinel-2 and Sentinel-1 items,
+        ``{"eo:cloud_cover": {"lt": 20}}``, ``{"sat:orbit_state": "descending"}``, with the
+        operators ``eq``, ``neq``, ``lt``, ``lte``, ``gt``, ``gte``, ``in``, ``startsWith``,
+        ``endsWith``, ``contains``. The server is asked for them as it declares, and they are
+        applied again here.
+    sar_catalog : optional
+        Another catalog, of the same kinds as `catalog`, to take Sentinel-1 from.
+    offsets : mapping of str to float, or float, optional
+        Reflectance offsets that you know better than the metadata, by item, or one for all.
+    on_error : {"raise", "report"}
+        What an asset that cannot be read becomes: an error of the task that reads it, or no data.
+        ``"report"`` tries every asset now, and adds the coordinates ``status`` (time): ``"ok"``, or
+        what did not open; and ``read_status`` (time, asset, y, x): what became of each pixel, known
+        when it is computed. ``ds.cloudfree.report()`` lists both.
+    loader : {"odc", "stackstac"}
+        Which library builds the graph. Values, coordinates and chunks are the same.
+
+    Returns
+    -------
+    xarray.Dataset
+        Reflectance ``B01``..``B12`` (float32), ``SCL`` (uint8) where there is one, backscatter
+        ``VV``, ``VH`` (float32, dB), all (time, y, x), or (time, latitude, longitude) on a grid in
+        degrees, with their units in ``attrs``. NaN is no data. Along ``time``: ``item_id``,
+        ``offset``, ``offset_reason``, ``level``, ``platform``, ``s2_relative_orbit``,
+        ``sun_azimuth`` and ``sun_elevation`` of Sentinel-2; ``s1_item_id``, ``time_gap``
+        (Sentinel-1 minus Sentinel-2), ``relative_orbit`` (-1: unknown) and ``orbit_state`` of
+        Sentinel-1.
+
+    Raises
+    ------
+    CatalogError
+        The catalog does not answer or has nothing in the query.
+    DataError
+        A scene without a Sentinel-1 pass within `max_gap`.
+    MissingBandError
+        A band or polarisation that the items do not have.
+    UnitsError
+        Level-1C and Level-2A in one search, or backscatter that is not terrain corrected.
+
+    Examples
+    --------
+    From a catalog, ``load("https://planetarycomputer.microsoft.com/api/stac/v1",
+    bbox=(9.0, 48.0, 9.1, 48.1), datetime="2025-06")``. From items, here of a simulated scene:
+
+    >>> import tempfile
+    >>> import xcloudfree as xcf
+    >>> scene = xcf.datasets.simulate_scene((32, 32), seed=1)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _, items = xcf.stac.publish(scene, folder, base_url=folder)
+    ...     ds = load(items, bands=["B02", "B08"]).compute()
+    >>> list(ds), ds.VV.attrs["units"], float(abs(ds.B02 - scene.B02).max()) < 1e-4
+    (['B02', 'B08', 'VV', 'VH'], 'dB', True)
+    """
+    if on_gap not in ("raise", "drop", "nan"):
+        raise DataError(f'on_gap={on_gap!r} is unknown: load(..., on_gap="raise"|"drop"|"nan").')
+    if not isinstance(chunks or {}, Mapping):
+        raise DataError(f"chunks={chunks!r} is no mapping: load(..., chunks={CHUNKS}).")
+    access = Access.of(sign)
+    wanted, classes = requested_bands(bands)
+    pols = requested_polarisations(polarisations)
+    gap = _duration(max_gap)
+    conditions = checked_conditions("query", query)
+    sar_conditions = checked_conditions("sar_query", sar_query)
+    where = Query.of(bbox, intersects, datetime)
+    grid = None if like is None else given_grid(like)
+    if grid is not None and where.area() is None:
+        where = where.within(grid.geographic_extent)
+    source = Source(catalog)
+    sar_source = source if sar_catalog is None else Source(sar_catalog)
+    named = [collections] if isinstance(collections, str) else collections
+    names = named
+    if names is None and (offered := source.collections()) is not None:
+        names = choose_collections(offered, sar=bool(pols) and sar_source is source)
+
+    scenes = _search_scenes(source, where, names, conditions)
+    rules = optical_rules(scenes, wanted, offsets)
+    layers = optical_layers(rules, classes=classes)
+    if grid is None:
+        if not (crs and resolution) and not all(map(declares_grid, scenes)):
+            scenes = with_grids(scenes, layers, access, reporting=on_error == "report")
+        home = home_zone(scenes, where.area(), crs)
+        grid = native_grid(
+            [scenes[n] for n in home],
+            [layers[n] for n in home],
+            where.area(),
+            resolution=resolution,
+            crs=crs,
+        )
+    reader = make_reader(grid, {**CHUNKS, **(chunks or {})}, access, loader, on_error)
+    out = load_optical(scenes, rules, layers, reader, groupby)
+    if pols:
+        if sar_source is not source:
+            names = [name for name in named or () if is_sar_collection(name)] or None
+            if names is None and (offered := sar_source.collections()) is not None:
+                names = [choose_backscatter(offered)]
+        slices = _search_slices(sar_source, where, names, scenes, grid, gap, sar_conditions)
+        out = load_backscatter(out, slices, pols, np.timedelta64(gap), on_gap, reader, named)
+        scenes = [*scenes, *slices]
+    out.attrs["source"] = join(str(item.collection_id) for item in scenes)
+    for variable in out.data_vars.values():
+        variable.encoding = {"grid_mapping": "spatial_ref"}
+    return with_status(out, reader) if reader.reporting else out
+
+
+def _search_scenes(
+    source: Source, query: Query, names: Sequence[str] | None, conditions: Conditions
+) -> list[pystac.Item]:
+    optical = None if names is None else [name for name in names if not is_sar_collection(name)]
+    found = source.items(query, optical, conditions, "S2")
+    if not found:
+        also = f", query={dict(conditions)}" if conditions else ""
+        raise CatalogError(
+            f"No Sentinel-2 item in {source.name} for {query}, collections={names}{also}. Widen "
+            "the area or the interval, or name other collections: load(..., bbox=..., "
+            'datetime="2025", collections=["sentinel-2-l2a", "sentinel-1-rtc"]).'
+        )
+    return found
+
+
+def _search_slices(
+    source: Source,
+    query: Query,
+    names: Sequence[str] | None,
+    scenes: Sequence[pystac.Item],
+    grid: GeoBox,
+    gap: timedelta,
+    conditions: Conditions,
+) -> list[pystac.Item]:
+    optical = {item.collection_id for item in scenes}
+    rest = None if names is None else [name for name in names if name not in optical]
+    if rest == []:
+        raise CatalogError(
+            f"collections={names} has no Sentinel-1. Add a terrain-corrected (RTC) collection, "
+            f"load(..., collections={[*(names or ()), 'sentinel-1-rtc']}), or leave Sentinel-1 "
+            "out: load(..., polarisations=())."
+        )
+    around = query.within(grid.geographic_extent).around([item_time(i) for i in scenes], gap)
+    return source.items(around, rest, conditions, "S1")
+
+
+def _duration(gap: str | timedelta | np.timedelta64) -> timedelta:
+    import pandas as pd  # type: ignore[import-untyped]
+
+    if isinstance(gap, str | timedelta | np.timedelta64):  # of a number pandas takes nanoseconds
+        with suppress(ValueError):
+            found = pd.Timedelta(gap)
+            if found >= pd.Timedelta(0):  # NaT is not
+                out: timedelta = found.to_pytimedelta()
+                return out
+    raise DataError(f'max_gap={gap!r} is no duration: load(..., max_gap="3D").')

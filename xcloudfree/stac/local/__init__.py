@@ -1,0 +1,1 @@
+"""A catalog on this machine, to try things with."""

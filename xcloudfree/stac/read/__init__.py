@@ -1,0 +1,1 @@
+"""Pixels of assets, read inside the task, and what failed."""

@@ -1,0 +1,132 @@
+"""The provider table as Markdown.
+
+``python -m xcloudfree.stac.rules.provider_page docs/catalogs.md`` writes it into the page.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from xcloudfree.exceptions import CatalogError
+from xcloudfree.stac.rules.provider_rule import CollectionRule
+from xcloudfree.stac.rules.provider_table import PROVIDERS
+
+BEGIN, END = "<!-- providers: begin -->", "<!-- providers: end -->"
+_OFFSET = {
+    "flag": "applied flag",
+    "declared": "declared",
+    "baseline": "baseline",
+    "date": "date (guess)",
+    "none": "none",
+}
+
+
+def _row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _assets(rule: CollectionRule) -> str:
+    """Keys of some bands that show how they are named."""
+    shown = [band for band in ("B02", "B05", "B8A", "B10", "VV", "VH") if band in rule.assets]
+    return ", ".join(f"{band}=`{rule.assets[band][0]}`" for band in shown)
+
+
+def _units(rule: CollectionRule) -> str:
+    if rule.mission == "S2":
+        return f"{rule.data_type}, {rule.scale:g}"
+    stored = {"1": "linear power", "dB": "dB", "DN": "amplitude"}[rule.units]
+    return f"{rule.data_type}, {stored}"
+
+
+def _cells(provider: str, rule: CollectionRule) -> list[str]:
+    if rule.refused:
+        return [provider, f"`{rule.collection}`", "refused", "", "", "", "", "", ""]
+    kind = rule.level or rule.quantity or "as stated"
+    return [
+        provider,
+        f"`{rule.collection}`",
+        kind,
+        _assets(rule),
+        _units(rule),
+        f"{rule.nodata:g}",
+        " > ".join(_OFFSET[step] for step in rule.offset) if rule.mission == "S2" else "",
+        "" if rule.classes is None else f"`{rule.classes[1][0]}`",
+        {"grid": "map grid", "gcps": "control points"}[rule.geolocation],
+    ]
+
+
+def provider_table() -> str:
+    """The provider table.
+
+    Returns
+    -------
+    str
+        Markdown.
+    """
+    heads = [
+        "provider", "collection", "level or quantity", "asset keys", "stored as", "no data",
+        "offset, first that is found", "classes", "geolocation",
+    ]  # fmt: skip
+    lines = [_row(heads), _row("---" for _ in heads)]
+    for provider in PROVIDERS:
+        lines += [_row(_cells(provider.name, rule)) for rule in provider.collections]
+    lines += ["", _row(["provider", "API", "property filters", "access"]), _row(["---"] * 4)]
+    dialects = {"query": "`query`, undeclared", "cql2": "CQL2", "": "as declared"}
+    for provider in PROVIDERS:
+        filters = dialects[provider.dialect] if provider.url else "none"
+        lines.append(_row([provider.name, provider.url or "none", filters, provider.access]))
+    return "\n".join(lines)
+
+
+def with_table(page: str) -> str:
+    """A page with the table of today between its marks.
+
+    Parameters
+    ----------
+    page : str
+        Markdown with the marks :data:`BEGIN` and :data:`END`.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    CatalogError
+        The marks are missing.
+    """
+    before, begin, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise CatalogError(
+            f"The page has no lines {BEGIN} and {END} between which the table goes. Add them, and "
+            "run: python -m xcloudfree.stac.rules.provider_page docs/catalogs.md"
+        )
+    return f"{before}{BEGIN}\n{provider_table()}\n{END}{after}"
+
+
+def main(arguments: list[str]) -> int:
+    """Print the table, or write it into a page.
+
+    Parameters
+    ----------
+    arguments : list of str
+        Nothing, or the page.
+
+    Returns
+    -------
+    int
+        Exit status.
+    """
+    if not arguments:
+        print(provider_table())
+        return 0
+    page = Path(arguments[0])
+    page.write_text(with_table(page.read_text("utf-8")), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""Items of a catalog that really lie in the query."""

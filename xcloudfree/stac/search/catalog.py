@@ -1,0 +1,284 @@
+"""Finding STAC items: any catalog in, a list of items that really lie in the query out."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from xcloudfree.exceptions import CatalogError, CatalogWarning
+from xcloudfree.stac.read.signing import without_secrets
+from xcloudfree.stac.rules.assets import mission, optical_assets, sar_assets
+from xcloudfree.stac.rules.providers import provider_at
+from xcloudfree.stac.search.filters import Conditions, cql2, holds, portable
+from xcloudfree.stac.search.query import Query, item_time
+
+if TYPE_CHECKING:
+    import pystac
+
+PROJECTION = "https://stac-extensions.github.io/projection/v2.0.0/schema.json"
+
+
+class Source:
+    """A catalog, whatever it is: URL, pystac Catalog, pystac-client Client, or items.
+
+    Parameters
+    ----------
+    catalog : str, path, pystac.Catalog, pystac_client.Client, ItemSearch, item or items
+        Where to look.
+
+    Raises
+    ------
+    CatalogError
+        It is none of these, or does not answer.
+    """
+
+    def __init__(self, catalog: Any) -> None:
+        import pystac
+        from pystac_client import Client, ItemSearch
+
+        if isinstance(catalog, os.PathLike):
+            catalog = os.fspath(catalog)
+        self.name = type(catalog).__name__
+        self._items: list[pystac.Item] | None = None
+        self._root: Any = catalog
+        if isinstance(catalog, str):
+            self.name = without_secrets(catalog)
+            self._root = self._ask(lambda: Client.open(catalog, timeout=30))
+        elif isinstance(catalog, pystac.Catalog):
+            self.name = without_secrets(catalog.get_self_href() or catalog.id)
+            home = str(catalog.get_self_href() or "")
+            searched = catalog.get_single_link("search") is not None and "://" in home
+            if searched and not isinstance(catalog, Client):  # an API's front page, read as a file
+                self._root = self._ask(lambda: Client.open(home, timeout=30))
+        else:
+            if isinstance(catalog, Mapping):
+                catalog = catalog.get("features", [catalog])
+            elif isinstance(catalog, pystac.Item):
+                catalog = [catalog]
+            elif isinstance(catalog, ItemSearch):
+                catalog = self._ask(lambda: list(catalog.items()))
+            if not isinstance(catalog, Iterable):
+                raise CatalogError(_no_catalog(catalog))
+            self._items = [_item(one) for one in catalog]
+        self._searches = isinstance(self._root, Client) and self._root.conforms_to("ITEM_SEARCH")
+
+    def _dialect(self) -> str:
+        """How the API takes conditions: as declared, or as is known of the provider."""
+        if not self._searches:
+            return ""
+        for dialect, conformance in (("query", "QUERY"), ("cql2", "FILTER")):
+            if self._root.conforms_to(conformance):
+                return dialect
+        host = urlsplit(str(self._root.get_self_href() or "")).hostname
+        provider = provider_at(host)
+        return "" if provider is None else provider.dialect
+
+    def _ask(self, question: Any) -> Any:
+        from pystac_client.exceptions import APIError
+        from requests import RequestException
+
+        try:
+            return question()
+        except (APIError, RequestException, OSError, ValueError) as error:
+            raise CatalogError(
+                f"The catalog {self.name} does not answer ({type(error).__name__}: "
+                f"{without_secrets(error)[:300]}). Check its address and your network, then call "
+                'again: load("https://planetarycomputer.microsoft.com/api/stac/v1", ...).'
+            ) from None
+
+    def collections(self) -> list[str] | None:
+        """Names of the collections on offer; None for items without any."""
+        if self._items is not None:
+            return None
+        if self._searches:
+            return [child.id for child in self._ask(lambda: list(self._root.get_collections()))]
+        children = self._ask(lambda: list(self._root.get_all_collections()))
+        return [child.id for child in children] or None
+
+    def items(
+        self,
+        query: Query,
+        collections: Iterable[str] | None,
+        conditions: Conditions | None = None,
+        of: str | None = None,
+    ) -> list[pystac.Item]:
+        """Items of some collections that lie in the query and meet the conditions.
+
+        Whatever the server made of the conditions, they are applied again here, and differences
+        are told.
+
+        Parameters
+        ----------
+        query : Query
+            Area and time.
+        collections : iterable of str or None
+            Names of collections; None for all.
+        conditions : mapping, optional
+            On properties: see :func:`xcloudfree.stac.search.filters.checked_conditions`.
+        of : {"S1", "S2"}, optional
+            Mission that counts.
+
+        Returns
+        -------
+        list of pystac.Item
+            Sorted by time, each item once.
+
+        Warns
+        -----
+        CatalogWarning
+            The server returned items that do not meet the conditions, or lost some that do.
+        """
+        names = None if collections is None else list(collections)
+        if names is not None and not names:
+            return []
+        found = [_completed(item) for item in self._found(query, names, conditions or {}, of)]
+        unique = {(item.collection_id, item.id): item for item in found}
+        for item in unique.values():
+            used = {*optical_assets(item).values(), *sar_assets(item).values()}
+            if any(item.assets[key].get_absolute_href() is None for key in used):
+                raise CatalogError(
+                    f"The assets of item {item.id!r} have relative addresses, and the item does "
+                    "not tell its own. Read it from its place: load([pystac.Item.from_file(path)])."
+                )
+        return sorted(unique.values(), key=lambda item: (item_time(item), item.id))
+
+    def _found(
+        self, query: Query, names: list[str] | None, conditions: Conditions, of: str | None
+    ) -> list[pystac.Item]:
+        """Items that meet everything; says where server and client disagree about it."""
+        sent = portable(conditions)
+        dialect = self._dialect() if sent else ""
+        within = self._within(query, names, dialect, sent, of)
+        if dialect and not within:  # some servers answer nothing to what they do not know
+            plainly = self._within(query, names, "", {}, of) or []
+            lost = [item for item in plainly if holds(item.properties, sent)]
+            if lost:
+                how = "refused" if within is None else "lost"
+                self._warn(f"{how} the condition on items ({len(lost)} of {len(plainly)} meet it)")
+            within = plainly
+        elif dialect and within:
+            wrong = sum(not holds(item.properties, sent) for item in within)
+            if wrong:
+                self._warn(
+                    f"returned {wrong} of {len(within)} items that do not meet the conditions"
+                )
+        meeting = [item for item in within or () if holds(item.properties, conditions)]
+        lacking = {
+            key: sum(key not in item.properties for item in within or ()) for key in conditions
+        }
+        for key, count in lacking.items():
+            if count:
+                self._warn(f"has {count} of {len(within or ())} items without {key!r}")
+        return meeting
+
+    def _warn(self, what: str) -> None:
+        warnings.warn(
+            f"The catalog {self.name} {what}; the conditions were applied here. Look at the items: "
+            "xcloudfree.stac.load([...items], ...) takes a list that you have filtered.",
+            CatalogWarning,
+            stacklevel=6,
+        )
+
+    def _within(
+        self,
+        query: Query,
+        names: list[str] | None,
+        dialect: str,
+        conditions: Conditions,
+        of: str | None,
+    ) -> list[pystac.Item] | None:
+        """Items in area, time and collections; None if the server refuses the conditions."""
+        from pystac_client.exceptions import APIError
+
+        def ask() -> list[pystac.Item] | None:
+            try:
+                return list(self._candidates(query, names, dialect, conditions))
+            except (APIError, NotImplementedError):
+                if not dialect:
+                    raise
+                return None
+
+        found = self._ask(ask)
+        if found is None:
+            return None
+        return [
+            item
+            for item in found
+            if query.holds(item)
+            and (names is None or item.collection_id in names)
+            and (of is None or mission(item) == of)
+        ]
+
+    def _candidates(
+        self, query: Query, names: list[str] | None, dialect: str, conditions: Conditions
+    ) -> Iterator[pystac.Item]:
+        if self._items is not None:
+            yield from self._items
+        elif self._searches:
+            extra: dict[str, Any] = {}
+            if dialect == "query":
+                extra = {"query": {key: dict(value) for key, value in conditions.items()}}
+            elif dialect == "cql2":
+                extra = {"filter": cql2(conditions), "filter_lang": "cql2-json"}
+            with warnings.catch_warnings():
+                # what the provider is known to take, it need not declare
+                warnings.filterwarnings("ignore", message=".*does not conform to")
+                yield from self._root.search(
+                    collections=names,
+                    bbox=query.bbox,
+                    intersects=query.intersects,
+                    datetime=query.interval,
+                    **extra,
+                ).items()
+        else:
+            yield from self._root.get_items(recursive=True)
+
+
+def _item(one: Any) -> pystac.Item:
+    import pystac
+
+    if isinstance(one, pystac.Item):
+        return one
+    try:
+        return pystac.Item.from_dict(dict(one))
+    except Exception as error:  # whatever is missing, pystac says it in its own way
+        name = one.get("id") if isinstance(one, Mapping) else one
+        reason = without_secrets(error)[:200]
+        raise CatalogError(f"{_no_catalog(name, 'STAC item')[:-1]} ({reason}).") from None
+
+
+def _no_catalog(found: Any, what: str = "STAC catalog") -> str:
+    return (
+        f"{without_secrets(repr(found))[:80]} is no {what}. Give an address, a pystac catalog, or "
+        "items: load([pystac.Item.from_file(path)])."
+    )
+
+
+def _completed(item: pystac.Item) -> pystac.Item:
+    """The item, fit to be read.
+
+    Paths of this machine are told from paths of the server that the item came from, and fields of
+    the projection extension count although the extension is not listed.
+    """
+    stated = (item.properties, *(asset.extra_fields for asset in item.assets.values()))
+    projected = any(name.startswith("proj:") for fields in stated for name in fields)
+    listed = any("proj" in str(name) for name in item.stac_extensions)
+    remote = "://" in str(item.get_self_href() or "")
+    local = [k for k, a in item.assets.items() if remote and _on_disk(a.href)]
+    if not local and (listed or not projected):
+        return item
+    item = item.clone()
+    for key in local:
+        # as GDAL reads it: spaces and the like stay what they are
+        item.assets[key].href = f"file:///{Path(item.assets[key].href).as_posix().lstrip('/')}"
+    if projected and not listed:
+        item.stac_extensions.append(PROJECTION)
+    return item
+
+
+def _on_disk(address: str) -> bool:
+    return os.path.isabs(address) and os.path.exists(address)

@@ -1,0 +1,233 @@
+"""Area and time of a search, and whether an item really lies in them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xcloudfree.exceptions import DataError
+from xcloudfree.stac.search.footprints import footprint, sides, valid
+
+if TYPE_CHECKING:
+    import pystac
+
+
+@dataclass(frozen=True)
+class Query:
+    """Area and time of a search; None means everywhere, always."""
+
+    bbox: tuple[float, float, float, float] | None = None
+    intersects: Any = None
+    start: datetime | None = None
+    end: datetime | None = None
+
+    @classmethod
+    def of(cls, bbox: Sequence[float] | None, intersects: Any, interval: Any) -> Query:
+        """Check and normalise what the user gave.
+
+        Parameters
+        ----------
+        bbox : sequence of float, optional
+            West, south, east, north in degrees.
+        intersects : GeoJSON (mapping or text), geometry or None
+            Area, instead of `bbox`.
+        interval : str, datetime or pair, optional
+            As pystac-client takes it: ``"2025-05/2025-07"``; dates and slices too.
+
+        Returns
+        -------
+        Query
+
+        Raises
+        ------
+        DataError
+            Both areas at once, or an area or interval that is none.
+        """
+        if bbox is not None and intersects is not None:
+            raise DataError("bbox= and intersects= exclude each other: load(..., bbox=...).")
+        box = None
+        if bbox is not None:
+            box = _numbers(bbox)
+            if len(box) == 4 and -180 <= box[2] < box[0] <= 180:
+                raise DataError(_two_calls(box[0], box[1], box[2], box[3]))
+            if len(box) != 4 or not (
+                -180 <= box[0] < box[2] <= 180 and -90 <= box[1] < box[3] <= 90
+            ):
+                raise DataError(
+                    f"bbox={box or bbox!r} is not west, south, east, north in degrees: "
+                    "load(..., bbox=(9.0, 48.0, 9.2, 48.1))."
+                )
+        if intersects is not None:
+            from odc.geo import geom
+
+            intersects = _geojson(intersects)
+            west, south, east, north = geom.Geometry(intersects, "EPSG:4326").boundingbox
+            if not (west >= -180 and east <= 180 and south >= -90 and north <= 90):
+                raise DataError(
+                    "intersects= is not in degrees. Reproject it first: "
+                    'load(..., intersects=frame.to_crs("EPSG:4326")).'
+                )
+            if east - west > 180:
+                raise DataError(_two_calls(*sides(geom.Geometry(intersects, "EPSG:4326"))))
+        start, end = _interval(interval)
+        if start is not None and end is not None and end < start:
+            raise DataError(
+                f"datetime={interval!r} ends before it starts: "
+                'load(..., datetime="2025-05/2025-07").'
+            )
+        return cls(box, intersects, start, end)  # type: ignore[arg-type]
+
+    @property
+    def interval(self) -> str | None:
+        """The interval as STAC writes it."""
+        if self.start is None and self.end is None:
+            return None
+        ends = (
+            ".." if e is None else e.strftime("%Y-%m-%dT%H:%M:%SZ") for e in (self.start, self.end)
+        )
+        return "/".join(ends)
+
+    def within(self, extent: Any) -> Query:
+        """The same time, in the box around an extent.
+
+        Parameters
+        ----------
+        extent : odc.geo.geom.Geometry
+            In degrees.
+
+        Returns
+        -------
+        Query
+
+        Raises
+        ------
+        DataError
+            The extent crosses the 180th meridian.
+        """
+        box = tuple(extent.boundingbox)
+        if box[2] - box[0] > 180:
+            raise DataError(_two_calls(*sides(extent)))
+        return replace(self, bbox=box, intersects=None)
+
+    def around(self, times: Sequence[datetime], gap: timedelta) -> Query:
+        """The same area, from the first to the last of some times and a gap on either side."""
+        return replace(self, start=min(times) - gap, end=max(times) + gap)
+
+    def holds(self, item: pystac.Item) -> bool:
+        """Whether an item lies in the query, whatever the server thought of it."""
+        time = item_time(item)
+        late = self.end is not None and time >= self.end + timedelta(seconds=1)
+        if late or (self.start is not None and time < self.start):
+            return False
+        area = self.area()
+        return area is None or area.intersects(footprint(item))
+
+    def area(self) -> Any:
+        """Area as an odc.geo geometry in degrees, or None."""
+        from odc.geo import geom
+
+        if self.bbox is not None:
+            return geom.box(*self.bbox, "EPSG:4326")
+        return None if self.intersects is None else geom.Geometry(self.intersects, "EPSG:4326")
+
+    def __str__(self) -> str:
+        area = self.bbox if self.intersects is None else "the given geometry"
+        return f"bbox={area}, datetime={self.interval!r}"
+
+
+def _two_calls(west: float, south: float, east: float, north: float) -> str:
+    return (
+        "The area crosses the 180th meridian, where map grids of either side do not join. Load "
+        f"each side on its own: load(..., bbox={(west, south, 180.0, north)}) and "
+        f"load(..., bbox={(-180.0, south, east, north)})."
+    )
+
+
+def _numbers(bbox: Any) -> tuple[float, ...]:
+    """The numbers of a box; none if they are none."""
+    try:
+        return tuple(float(v) for v in bbox)
+    except (TypeError, ValueError):
+        return ()
+
+
+def _geojson(shape: Any) -> Any:
+    """The geometry of GeoJSON, as text or mapping, or of an object that tells it."""
+    from odc.geo import geom
+
+    try:
+        if isinstance(shape, str):
+            shape = json.loads(shape)
+        out = geom.Geometry(getattr(shape, "__geo_interface__", shape), "EPSG:4326")
+    except Exception as error:  # shapely, odc-geo and json each raise their own
+        raise DataError(
+            f"intersects= is no geometry ({type(error).__name__}). Give GeoJSON or an object of "
+            "shapely or geopandas, in degrees: load(..., intersects=shapely.box(9, 48, 9.2, 48.1))."
+        ) from None
+    out = valid(out)
+    if out.is_empty or not (out.boundingbox.span_x and out.boundingbox.span_y):
+        raise DataError(
+            "intersects= has no extent, and an area is what is loaded. Widen it: "
+            "load(..., intersects=shape.buffer(0.01))."
+        )
+    return out.json
+
+
+def _text(time: Any) -> Any:
+    """A date of Python or numpy as text, which pystac-client does not take; others as they are."""
+    if isinstance(time, date) and not isinstance(time, datetime):
+        return time.isoformat()
+    return str(time)[:19] if isinstance(time, np.datetime64) else time
+
+
+def _interval(interval: Any) -> tuple[datetime | None, datetime | None]:
+    if interval is None:
+        return None, None
+    from pystac_client import ItemSearch
+
+    if isinstance(interval, slice):  # as xarray takes it
+        interval = (interval.start, interval.stop)
+    several = isinstance(interval, (list, tuple))
+    interval = [_text(time) for time in interval] if several else _text(interval)
+    try:
+        text = ItemSearch("http://localhost", method="GET", datetime=interval).get_parameters()
+        ends = [
+            None if end in ("..", "") else datetime.fromisoformat(end.replace("Z", "+00:00"))
+            for end in text["datetime"].split("/")
+        ]
+    except Exception as error:  # pystac-client raises nothing narrower
+        raise DataError(
+            f"datetime={interval!r} is no interval ({error}). "
+            'Write it as load(..., datetime="2025-05/2025-07").'
+        ) from error
+    return ends[0], ends[-1]
+
+
+def item_time(item: pystac.Item) -> datetime:
+    """Acquisition time of an item, in UTC.
+
+    Parameters
+    ----------
+    item : pystac.Item
+        A STAC item.
+
+    Returns
+    -------
+    datetime
+
+    Raises
+    ------
+    DataError
+        If it has none.
+    """
+    time = item.datetime or item.common_metadata.start_datetime
+    if time is None:
+        raise DataError(
+            f"Item {item.id!r} has no time. Leave it out: load([...items with a time])."
+        )
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)

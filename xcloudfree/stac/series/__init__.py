@@ -1,0 +1,1 @@
+"""Items as calibrated series of scenes, each paired with radar."""

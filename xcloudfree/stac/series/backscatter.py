@@ -1,0 +1,302 @@
+"""Sentinel-1 items as passes, each paired with the scene that it is nearest to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from xcloudfree.core.bands import sar_band
+from xcloudfree.exceptions import DataError, MissingBandError, UnitsError
+from xcloudfree.stac.read.mosaic import Layer, Layers, Reader, join
+from xcloudfree.stac.rules.harmonise import decibel
+from xcloudfree.stac.rules.radar_rule import SarRule, sar_rule
+from xcloudfree.stac.search.choice import RTC_ELSEWHERE
+from xcloudfree.stac.search.footprints import footprint
+from xcloudfree.stac.search.query import item_time
+from xcloudfree.stac.series.optical import COARSER, at_resolution, grid_metres
+from xcloudfree.stac.series.pairing import Pass, nearest_passes
+
+if TYPE_CHECKING:
+    import pystac
+    from odc.geo.geobox import GeoBox
+
+
+SAME_PASS = timedelta(minutes=10)
+"""Slices of one satellite and direction that follow each other so soon are of one pass, also at the
+equator, where the number of the orbit changes, and where a data take ends and the next begins."""
+
+
+@dataclass(frozen=True)
+class _Slices:
+    """The slices of one pass."""
+
+    own: Pass
+    items: tuple[pystac.Item, ...]
+    rule: SarRule
+
+
+def requested_polarisations(polarisations: Sequence[str] | None) -> list[str]:
+    """Canonical polarisations that the user asked for.
+
+    Parameters
+    ----------
+    polarisations : sequence of str, optional
+        As the user wrote them; nothing for Sentinel-2 alone.
+
+    Returns
+    -------
+    list of str
+
+    Raises
+    ------
+    MissingBandError
+        A name that is no polarisation.
+
+    Examples
+    --------
+    >>> requested_polarisations(["vv", "VH"]), requested_polarisations(())
+    (['VV', 'VH'], [])
+    """
+    if isinstance(polarisations, str):
+        polarisations = [polarisations]
+    out = []
+    for name in polarisations or ():
+        band = sar_band(name)
+        if band is None:
+            raise MissingBandError(
+                f'{name!r} is no polarisation: load(..., polarisations=("VV", "VH")).'
+            )
+        out.append(band[0])
+    return out
+
+
+def group_passes(
+    items: Sequence[pystac.Item],
+    polarisations: Sequence[str],
+    grid: GeoBox,
+    named: Sequence[str] | None = None,
+) -> list[_Slices]:
+    """Slices that belong to one pass, for every pass with the wanted polarisations.
+
+    Parameters
+    ----------
+    items : sequence of pystac.Item
+        Sentinel-1 items, sorted by time.
+    polarisations : sequence of str
+        Wanted polarisations.
+    grid : GeoBox
+        Grid whose coverage counts.
+    named : sequence of str, optional
+        Collections that the user named; only of these ground range detected items are accepted.
+
+    Returns
+    -------
+    list
+
+    Raises
+    ------
+    MissingBandError
+        There are items, but none has the polarisations.
+    UnitsError
+        An item is not terrain corrected, or they are of different quantities.
+    """
+    from odc.geo import geom
+
+    area = grid.geographic_extent
+    found: dict[Any, list[tuple[pystac.Item, SarRule]]] = {}
+    latest: dict[Any, tuple[datetime, str]] = {}
+    seen: set[str] = set()
+    for item in items:
+        rule = sar_rule(item, detected=item.collection_id in (named or ()))
+        have = dict(rule.assets)
+        seen |= set(have)
+        if all(pol in have for pol in polarisations):
+            kind = (item.collection_id, rule.assets, rule.units, str(rule.nodata))
+            time, flight = item_time(item), (item.properties.get("platform"), rule.orbit_state)
+            before, key = latest.get((*flight, *kind), (None, ""))
+            if not all(flight) or before is None or time - before > SAME_PASS:
+                key = rule.pass_key
+            latest[(*flight, *kind)] = time, key
+            found.setdefault((key, *kind), []).append((item, rule))
+    if items and not found:
+        raise MissingBandError(
+            f"No Sentinel-1 item has {' and '.join(polarisations)}; they have "
+            f"{', '.join(sorted(seen))}. Ask for what there is: "
+            f"load(..., polarisations={tuple(sorted(seen))})."
+        )
+    quantities = {rule.quantity for slices in found.values() for _, rule in slices}
+    if len(quantities) > 1:
+        raise UnitsError(
+            f"Sentinel-1 items of different quantities, {', '.join(sorted(quantities))}, do not "
+            'mix. Name one collection: load(..., collections=["sentinel-2-l2a", "sentinel-1-rtc"]).'
+        )
+    out = []
+    for (key, *_), slices in found.items():
+        shape = geom.unary_union(footprint(item) for item, _ in slices)
+        covered = 0.0 if shape is None else (shape & area).area / area.area
+        if not covered:
+            continue
+        rule = slices[0][1]
+        start = np.datetime64(item_time(slices[0][0]).astimezone(UTC).replace(tzinfo=None), "ns")
+        own = Pass(key, start, rule.relative_orbit, covered)
+        out.append(_Slices(own, tuple(item for item, _ in slices), rule))
+    return out
+
+
+def load_backscatter(
+    scenes: xr.Dataset,
+    items: Sequence[pystac.Item],
+    polarisations: Sequence[str],
+    max_gap: np.timedelta64,
+    on_gap: str,
+    reader: Reader,
+    named: Sequence[str] | None = None,
+) -> xr.Dataset:
+    """The scenes with the backscatter of the nearest pass of each.
+
+    Parameters
+    ----------
+    scenes : xarray.Dataset
+        Sentinel-2 scenes along ``time``.
+    items : sequence of pystac.Item
+        Sentinel-1 items around their times.
+    polarisations : sequence of str
+        Wanted polarisations.
+    max_gap : numpy.timedelta64
+        Largest distance in time.
+    on_gap : {"raise", "drop", "nan"}
+        What becomes of a scene without a pass.
+    reader : Reader
+        Opens items on the grid of the scenes.
+    named : sequence of str, optional
+        Collections that the user named.
+
+    Returns
+    -------
+    xarray.Dataset
+
+    Raises
+    ------
+    DataError
+        A scene without a pass, or no scene left.
+    """
+    passes = group_passes(items, polarisations, reader.grid, named)
+    pairs = nearest_passes(list(scenes["time"].values), [p.own for p in passes], max_gap)
+    alone = [str(t)[:16] for t, p in zip(scenes["time"].values, pairs, strict=True) if p is None]
+    if alone and (on_gap == "raise" or (on_gap == "drop" and len(alone) == len(pairs))):
+        mend = (
+            'or go on without: load(..., on_gap="drop") or load(..., on_gap="nan").'
+            if items
+            else f'take Sentinel-1 from another catalog, load(..., sar_catalog="{RTC_ELSEWHERE}"), '
+            "or leave it out: load(..., polarisations=())."
+        )
+        raise DataError(
+            f"No Sentinel-1 pass within {max_gap.astype(object)} of {len(alone)} of {len(pairs)} "
+            f'scenes: {", ".join(alone)}. Allow a larger distance, load(..., max_gap="6D"), {mend}'
+        )
+    if on_gap == "drop":
+        scenes = scenes.isel(time=[n for n, p in enumerate(pairs) if p is not None])
+        pairs = [p for p in pairs if p is not None]
+
+    opened = _open(passes, {p for p in pairs if p is not None}, polarisations, reader)
+    blank = xr.full_like(scenes[next(iter(scenes.data_vars))].isel(time=0, drop=True), np.nan)
+    for pol in polarisations:
+        steps = [blank if p is None else opened[p][pol] for p in pairs]
+        series = xr.concat(steps, dim="time", coords="minimal", compat="override", join="override")
+        attrs = {"units": "dB"}
+        if passes:
+            attrs["quantity"] = passes[0].rule.quantity
+        if any(one.rule.geolocation == "gcps" for one in passes):
+            from xcloudfree.stac.read.grd import NOTES
+
+            attrs |= NOTES
+        scenes = scenes.assign({pol: (("time", *blank.dims), series.data, attrs)})
+    return scenes.assign_coords(_coordinates(scenes["time"].values, passes, pairs))
+
+
+def _open(
+    passes: Sequence[_Slices], used: set[int], polarisations: Sequence[str], reader: Reader
+) -> dict[int, xr.Dataset]:
+    kinds: dict[Any, list[int]] = {}
+    out: dict[int, xr.Dataset] = {}
+    for n in sorted(used):
+        rule = passes[n].rule
+        if rule.geolocation == "gcps":
+            out[n] = _decibel(_open_swaths(passes[n], polarisations, reader), rule)
+            continue
+        kind = (passes[n].items[0].collection_id, rule.assets, rule.units, str(rule.nodata))
+        kinds.setdefault((*kind, _layers(passes[n], polarisations, reader)), []).append(n)
+    for (*_, layers), members in kinds.items():
+        items = [item for n in members for item in passes[n].items]
+        power = reader.open(items, [n for n in members for _ in passes[n].items], layers)
+        power = _decibel(power, passes[members[0]].rule)
+        for step, n in enumerate(members):
+            out[n] = power.isel(time=step, drop=True)
+    return out
+
+
+def _layers(one: _Slices, polarisations: Sequence[str], reader: Reader) -> Layers:
+    keys = dict(one.rule.assets)
+    # the mean of dB is not the dB of the mean
+    how = "nearest" if one.rule.units == "dB" else one.rule.resampling
+    layers = tuple((p, Layer(keys[p], "float32", one.rule.nodata, how)) for p in polarisations)
+    return at_resolution(one.items[0], layers, reader.grid)
+
+
+def _open_swaths(one: _Slices, polarisations: Sequence[str], reader: Reader) -> xr.Dataset:
+    """Power of a pass in radar geometry; each slice has its own calibration."""
+    from xcloudfree.stac.read.grd import open_swath
+
+    out: xr.Dataset | None = None
+    for item in one.items:
+        rule = sar_rule(item, detected=True)
+        spacing = float(item.properties.get("sar:pixel_spacing_range") or 10.0)
+        how = "average" if grid_metres(reader.grid) > COARSER * spacing else rule.resampling
+        part = open_swath(reader, item, rule, polarisations, how).isel(time=0, drop=True)
+        out = part if out is None else out.where(out.notnull(), part)
+    assert out is not None
+    return out
+
+
+def _decibel(power: xr.Dataset, rule: SarRule) -> xr.Dataset:
+    out: xr.Dataset = power
+    if rule.units != "dB":
+        out = xr.apply_ufunc(decibel, power, dask="parallelized", output_dtypes=[np.float32])
+    elif not np.isnan(rule.nodata):
+        out = power.where(power != rule.nodata)
+    return out
+
+
+def _coordinates(
+    times: Any, passes: Sequence[_Slices], pairs: Sequence[int | None]
+) -> dict[str, Any]:
+    chosen = [None if p is None else passes[p] for p in pairs]
+    nat = np.timedelta64("NaT", "ns")
+    gaps = [nat if c is None else c.own.time - t for t, c in zip(times, chosen, strict=True)]
+    orbits = [c.own.relative_orbit if c else None for c in chosen]
+    return {
+        "s1_item_id": (
+            "time",
+            np.array(["" if c is None else join(i.id for i in c.items) for c in chosen]),
+        ),
+        "time_gap": (
+            "time",
+            np.array(gaps, "timedelta64[ns]"),
+            {"long_name": "Sentinel-1 minus Sentinel-2 acquisition time"},
+        ),
+        "relative_orbit": (
+            "time",
+            np.array([-1 if o is None else o for o in orbits], "int16"),
+            {"long_name": "relative orbit of Sentinel-1; -1: unknown"},
+        ),
+        "orbit_state": (
+            "time",
+            np.array(["" if c is None else c.rule.orbit_state for c in chosen]),
+            {"long_name": "direction of flight of Sentinel-1"},
+        ),
+    }
