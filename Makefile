@@ -1,6 +1,7 @@
 # Everything happens in .venv, with the versions of constraints.txt.
 PYTHON ?= python3
 OUT ?= out/demo
+WORKERS ?= 2
 BIN := .venv/bin
 READY := .venv/.ready
 
@@ -10,7 +11,7 @@ demo: $(READY)  ## simulated series; DATA=<Zarr store of your series, or SEN12MS
 	$(BIN)/xcloudfree demo --out $(OUT) $(if $(DATA),--data $(DATA))
 
 test: $(READY)  ## all tests but the slow ones
-	$(BIN)/python -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist worksteal
 
 test-slow: $(READY)  ## exactness of every block of every variant, about an hour on 2 cores
 	$(BIN)/python -m pytest -m slow
