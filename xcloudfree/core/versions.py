@@ -34,18 +34,7 @@ _EXTRAS = {
 
 
 def versions() -> dict[str, dict[str, str]]:
-    """Versions of what is used.
-
-    Returns
-    -------
-    dict of str to dict of str to str
-        By topic and distribution; what is not installed is named with the call that installs it.
-
-    Examples
-    --------
-    >>> sorted(versions())[:3]
-    ['arrays', 'catalogs', 'grids and files']
-    """
+    """Versions of what is used by topic and distribution; else the call that installs it."""
     return {topic: {name: _version(name) for name in names} for topic, names in PACKAGES.items()}
 
 
