@@ -17,7 +17,7 @@ class CloudFreeError(Exception):
     subject : str
         What the problem belongs to, such as ``"model 'glfcr'"``; the message begins with it.
     option : str
-        `fix` in options of the command line, where these are different.
+        The same for the command line, ``"--sar dB"``, where `fix` has such a form.
 
     Examples
     --------
@@ -38,7 +38,8 @@ class CloudFreeError(Exception):
     @property
     def as_options(self) -> str:
         """The message with the fix in options of the command line."""
-        return _message(self, self.option or self.fix)
+        option = f"use {self.option}" if self.option.startswith("--") else self.option
+        return _message(self, option or self.fix)
 
 
 def _message(error: CloudFreeError, fix: str) -> str:
