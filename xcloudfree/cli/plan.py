@@ -13,7 +13,7 @@ from xcloudfree.core.scene import Scene
 from xcloudfree.core.windows import Halo
 from xcloudfree.masks.resolve import plan_mask
 from xcloudfree.plot import help as describe
-from xcloudfree.plot.help.reading import reading_factor
+from xcloudfree.plot.help.findings import reading_factor
 from xcloudfree.reconstruct.checks import check_fitness
 from xcloudfree.reconstruct.network_block import EDGE
 
@@ -58,7 +58,7 @@ def plan_text(
     told = describe.page(obj)
     lines = [f"scene       {told.title}"]
     lines += [
-        f"{row.label:<12}{row.value}; {as_options(row.call)}" for row in told.rows if row.call
+        f"{row.label:<12}{row.value}; {as_options(row.fix)}" for row in told.rows if row.fix
     ]
     shape = f"{side[0]} x {side[1]} px"
     lines.append(f"blocks      {blocks} of {shape}, one task each")

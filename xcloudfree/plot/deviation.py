@@ -18,19 +18,7 @@ if TYPE_CHECKING:
 
 
 def mean_deviation(obj: Spatial, names: Sequence[str]) -> xr.DataArray | None:
-    """Standard deviation (y, x), the mean over some bands, where an object carries it.
-
-    Parameters
-    ----------
-    obj : Dataset or DataArray
-        A reconstruction.
-    names : sequence of str
-        Canonical names of the bands.
-
-    Returns
-    -------
-    DataArray or None
-    """
+    """Standard deviation (y, x), the mean over some bands, where an object carries it."""
     if isinstance(obj, xr.DataArray):
         stacked = obj.coords.get("std")
         return None if stacked is None else _over(stacked, names)
@@ -64,25 +52,7 @@ def draw_deviation(
     vmax: float | None = None,
     cmap: str = "magma",
 ) -> Any:
-    """Draw a standard deviation with its scale; what was observed has none and is light grey.
-
-    Parameters
-    ----------
-    axis : Axes
-        Where to.
-    values : ndarray
-        (y, x), reflectance.
-    place : Frame
-        Borders and labels.
-    vmin, vmax : float, optional
-        Ends of the scale; 0 and the 98th percentile by default.
-    cmap : str
-        Colours.
-
-    Returns
-    -------
-    AxesImage
-    """
+    """Draw a standard deviation with its scale; what was observed has none and is light grey."""
     from xcloudfree.plot.canvas import draw_image
 
     known = values[np.isfinite(values)]

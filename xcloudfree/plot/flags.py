@@ -22,22 +22,7 @@ Legend = dict[int, tuple[str, str]]
 def occlusion(
     obj: Spatial, small: Spatial, seen: View, mask: Mask | Any | None
 ) -> tuple[xr.DataArray | None, Legend]:
-    """Flags of the pixels, lazy, and what they mean.
-
-    Parameters
-    ----------
-    obj, small : Dataset or DataArray
-        The object, and the part of it that is shown.
-    seen : View
-        Which part.
-    mask : str, DataArray, array, callable or None
-        ``"auto"``: the provenance that the object carries, else the first built-in mask that reads
-        single pixels and finds its bands.
-
-    Returns
-    -------
-    tuple of (DataArray or None, dict)
-    """
+    """Flags of the pixels, lazy, and what they mean."""
     if mask is None:
         return None, MASK
     if not isinstance(mask, str):
@@ -62,15 +47,5 @@ def occlusion(
 
 
 def carried_provenance(obj: Spatial) -> xr.DataArray | None:
-    """Provenance flags, where an object has them.
-
-    Parameters
-    ----------
-    obj : Dataset or DataArray
-        Anything.
-
-    Returns
-    -------
-    DataArray or None
-    """
+    """Provenance flags, where an object has them."""
     return (obj if isinstance(obj, xr.Dataset) else obj.coords).get("provenance")

@@ -134,7 +134,7 @@ def plot(
     if spread is not None:
         lazy["deviation"] = spread
     if not lazy:
-        raise DataError("There is nothing to show: plot(ds[['B04', 'B03', 'B02']]).")
+        raise DataError("there is nothing to show", fix="call plot(ds[['B04', 'B03', 'B02']])")
     values = together(lazy)
 
     shown = values.get("flags")

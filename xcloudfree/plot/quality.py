@@ -60,7 +60,7 @@ def provenance(
     True
     """
     if carried_provenance(obj) is None:
-        raise DataError("there is no provenance here: ds.cloudfree.reconstruct() returns it.")
+        raise DataError("there is no provenance here", fix="ds.cloudfree.reconstruct() returns it")
     whole = read(obj)
     seen = view(whole, time, index, max_size)
     small = seen(obj)
@@ -129,8 +129,9 @@ def uncertainty(
     found = mean_deviation(small, composite(bands))
     if found is None:
         raise DataError(
-            "there is no standard deviation here: ds.cloudfree.reconstruct(uncertainty=True) with "
-            'a model that estimates it, such as model="uncrtaints".'
+            "there is no standard deviation here",
+            fix="call ds.cloudfree.reconstruct(uncertainty=True) with a model that estimates it, "
+            'such as model="uncrtaints"',
         )
     values, place = together({"deviation": found})["deviation"], frame(small, seen.dims)
     figure, (axis,) = canvas.axes_for(1, 1, ax, figsize, values.shape)

@@ -79,7 +79,9 @@ def series(
     """
     names, whole = composite(bands), read(obj)
     if "time" not in whole.lead:
-        raise DataError("there is no time dimension: plot.series() of xcf.stac.load(...).")
+        raise DataError(
+            "there is no time dimension", fix="call plot.series() of xcf.stac.load(...)"
+        )
     views = [view(whole, None, i, max_size) for i in _indices(whole, dates)]
     made = carried_provenance(obj) is not None or observed is not None
     rows: list[tuple[str, Spatial]] = []
