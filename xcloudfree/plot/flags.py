@@ -8,13 +8,16 @@ import numpy as np
 import xarray as xr
 
 from xcloudfree.core.recognise import read
+from xcloudfree.core.scene import Scene
 from xcloudfree.exceptions import CloudFreeError
 from xcloudfree.masks import masking as masks
 from xcloudfree.masks.resolve import Mask
 from xcloudfree.masks.scores import METHODS
 from xcloudfree.plot.colours import MASK, PROVENANCE
+from xcloudfree.plot.help.findings import SAMPLE, cloud_shares, sample
 from xcloudfree.plot.help.suitability import judge_masks
 from xcloudfree.plot.view import Spatial, View
+from xcloudfree.reconstruct.composite import Provenance
 
 Legend = dict[int, tuple[str, str]]
 
@@ -35,15 +38,40 @@ def occlusion(
     carried = carried_provenance(small)
     if carried is not None:
         return carried, PROVENANCE
-    scene = read(small)
-    fitting = (v.name for v in judge_masks(scene) if v.fits)
-    ready = next((n for n in fitting if n in METHODS and not METHODS[n].reach), None)
+    ready = _ready_mask(read(small))
     if ready is None:
         return None, MASK
     try:
         return masks.mask(small, ready).astype(np.uint8), MASK
     except CloudFreeError:  # nobody asked for it
         return None, MASK
+
+
+def partly_hidden(scene: Scene) -> int:
+    """Number of the date in memory that is nearest to half hidden; 0 where that is not known."""
+    if len(scene.lead) != 1:
+        return 0
+    (dim,) = scene.lead
+    shares = None
+    provenance = carried_provenance(scene.source)
+    try:
+        if provenance is not None:
+            flags = sample(provenance.transpose(dim, ...))
+            shares = None if flags is None else (flags >= Provenance.RECONSTRUCTED).mean((1, 2))
+        elif (ready := _ready_mask(scene)) is not None:
+            shares = cloud_shares(scene, ready)
+    except CloudFreeError:  # the picture itself says what is wrong
+        return 0
+    if shares is None or not len(shares):
+        return 0
+    every = -(-scene.source.sizes[dim] // SAMPLE)  # of many dates, a sample is looked at
+    return every * int(np.abs(shares - 0.5).argmin())
+
+
+def _ready_mask(scene: Scene) -> str | None:
+    """The first built-in mask that reads single pixels and finds its bands."""
+    fitting = (v.name for v in judge_masks(scene) if v.fits)
+    return next((n for n in fitting if n in METHODS and not METHODS[n].reach), None)
 
 
 def carried_provenance(obj: Spatial) -> xr.DataArray | None:

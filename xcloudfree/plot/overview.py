@@ -24,9 +24,9 @@ from xcloudfree.plot.colours import (
     percentile_limits,
     stretch,
 )
-from xcloudfree.plot.deviation import draw_deviation, mean_deviation
-from xcloudfree.plot.flags import Legend, carried_provenance, occlusion
+from xcloudfree.plot.flags import Legend, carried_provenance, occlusion, partly_hidden
 from xcloudfree.plot.frame import frame
+from xcloudfree.plot.quality import draw_deviation, mean_deviation
 from xcloudfree.plot.view import Spatial, title, together, view
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def plot(
     truth: Spatial | None = None,
     mask: Any = "auto",
     time: Any = None,
-    index: int = 0,
+    index: int | None = None,
     bands: str | Sequence[str] = RGB,
     vmin: Limit = None,
     vmax: Limit = None,
@@ -72,8 +72,9 @@ def plot(
         carries, else a mask by the bands that are there; None shows none.
     time : datetime-like, optional
         Which date; the nearest is taken and named in the title.
-    index : int
-        Which date or patch by number, without `time`.
+    index : int, optional
+        Which date or patch by number, without `time`. By default, of values in memory, the one
+        that is nearest to half hidden; else the first.
     bands : str or sequence of str
         Three bands for red, green and blue, or ``"true"``, ``"infrared"``, ``"shortwave"``.
     vmin, vmax : float or sequence of float, optional
@@ -110,6 +111,8 @@ def plot(
     """
     names = composite(bands)
     whole = read(obj)
+    if index is None:
+        index = partly_hidden(whole) if time is None else 0
     seen = view(whole, time, index, max_size)
     small = seen(obj)
     scene = read(small)
