@@ -38,8 +38,12 @@ class CloudFreeError(Exception):
     @property
     def as_options(self) -> str:
         """The message with the fix in options of the command line."""
-        option = f"use {self.option}" if self.option.startswith("--") else self.option
-        return _message(self, option or self.fix)
+        return _message(self, in_options(self.option) or self.fix)
+
+
+def in_options(option: str) -> str:
+    """Options of the command line as a sentence."""
+    return f"use {option}" if option.startswith("--") else option
 
 
 def _message(error: CloudFreeError, fix: str) -> str:

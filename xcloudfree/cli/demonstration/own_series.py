@@ -72,8 +72,8 @@ def _opened(data: Path) -> xr.Dataset:
     names = list(series.data_vars)
     if len(names) == 1 and "band" in series[names[0]].dims:
         raise DataError(
-            f"the store holds one array of bands, {names[0]!r}; write a Dataset with "
-            "xcf.io.to_zarr(array.to_dataset('band'), 'series.zarr')"
+            f"the store holds one array of bands, {names[0]!r}",
+            fix="write a Dataset with xcf.io.to_zarr(array.to_dataset('band'), 'series.zarr')",
         )
     return series
 
@@ -107,8 +107,8 @@ def _mask(series: xr.Dataset) -> str:
     chosen = next((name for name in MASKS if name in fitting), None)
     if chosen is None:
         raise DataError(
-            "no mask finds its bands in the series; add the scene classification with "
-            "ds.assign(SCL=...), and write the store again"
+            "no mask finds its bands in the series",
+            fix="add the scene classification with ds.assign(SCL=...), and write the store again",
         )
     return chosen
 

@@ -16,7 +16,7 @@ from xcloudfree.core.plugins import third_party_names
 from xcloudfree.core.radiometry import Calibration
 from xcloudfree.core.scene import Scene
 from xcloudfree.core.windows import Halo
-from xcloudfree.exceptions import CloudFreeError
+from xcloudfree.exceptions import CloudFreeError, in_options
 from xcloudfree.masks.scores import METHODS
 from xcloudfree.models.shipped import shipped
 from xcloudfree.plot.frame import is_geographic
@@ -40,6 +40,12 @@ class Finding:
     label: str
     value: str
     fix: str = ""  # the call that adds what is missing
+    option: str = ""  # the same for the command line
+
+    @property
+    def as_options(self) -> str:
+        """The fix in options of the command line, where there are such."""
+        return in_options(self.option) or self.fix
 
 
 def findings(scene: Scene) -> list[Finding]:
@@ -54,7 +60,7 @@ def guarded(label: str, describe: Callable[[Any], Any], scene: Any) -> Any:
         return describe(scene)
     except CloudFreeError as error:
         problem = f"{error.subject} {error.problem}" if error.subject else error.problem
-        return Finding(label, problem, error.fix)
+        return Finding(label, problem, error.fix, error.option)
     except Exception as error:  # attributes may hold anything
         return Finding(label, f"not readable, {type(error).__name__}: {error}")
 
@@ -71,7 +77,8 @@ def _level(scene: Scene) -> Finding | None:
     if scene.optical is None:
         return None
     if scene.level is None:
-        return Finding("level", "not declared", 'ds.cloudfree.calibrate(level="TOA") or "BOA"')
+        fix = 'ds.cloudfree.calibrate(level="TOA") or "BOA"'
+        return Finding("level", "not declared", fix, "--level TOA or BOA")
     return Finding("level", _LEVELS.get(scene.level, scene.level))
 
 
@@ -106,7 +113,8 @@ def _backscatter(scene: Scene) -> Finding:
     names = " ".join(scene.sar.names)
     if scene.quantity is None:
         fix = 'ds.cloudfree.calibrate(quantity="sigma0") or "gamma0"'
-        return Finding("backscatter", f"{names}, {unit}, quantity not declared", fix)
+        value = f"{names}, {unit}, quantity not declared"
+        return Finding("backscatter", value, fix, "--quantity sigma0 or gamma0")
     return Finding("backscatter", f"{names}, {unit}, {scene.quantity}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from html import escape
 from textwrap import wrap
 from typing import Any
@@ -34,8 +35,8 @@ border-radius:3px;white-space:pre-wrap}
 """.replace("\n", "")
 
 
-def text(obj: Any) -> str:
-    """The page of an object in plain text.
+def text(obj: Any, *, as_options: bool = False) -> str:
+    """The page of an object in plain text; for the command line with options instead of calls.
 
     >>> import numpy as np, xarray as xr
     >>> print(text(xr.Dataset({"SCL": (("y", "x"), np.zeros((4, 4), "uint8")),
@@ -60,7 +61,11 @@ def text(obj: Any) -> str:
       ds.cloudfree.reconstruct(model='kriging', mask='scl')    without weights
       ds.cloudfree.plot()                                      a picture
     """
-    return _plain(page(obj))
+    found = page(obj)
+    if as_options:
+        rows = [replace(row, fix=row.fix and row.as_options) for row in found.rows]
+        found = replace(found, rows=rows, calls=[])
+    return _plain(found)
 
 
 def html(obj: Any) -> str:
