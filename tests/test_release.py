@@ -24,9 +24,8 @@ def test_version_and_dependencies_are_those_of_the_library():
     assert wanted == {name for name in recipe["requirements"]["run"] if "python >" not in name}
 
 
-@pytest.mark.parametrize("folder", [".github", "."])
-def test_settings_of_the_services_can_be_read(folder):
-    files = [f for f in (ROOT / folder).glob("**/*.y*ml" if folder != "." else ".*.yaml")]
-    assert files
+def test_settings_of_the_services_can_be_read():
+    files = [*ROOT.glob(".*.yaml"), *ROOT.glob(".github/**/*.y*ml")]
+    assert len(files) > 7
     for file in files:
         assert yaml.safe_load(file.read_text())
