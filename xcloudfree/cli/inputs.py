@@ -143,7 +143,7 @@ def _from_catalog(address: str, options: SceneOptions) -> xr.Dataset:
         raise CatalogError(
             f"--bbox {options.bbox!r} is not four numbers", fix="give --bbox 11.2,47.9,11.4,48.0"
         ) from error
-    query = {"eo:cloud_cover": {"lte": options.cloud_cover}}
+    clear = {"eo:cloud_cover": {"lte": options.cloud_cover}}
     return xcf.stac.load(
         address,
         bbox=(west, south, east, north),
@@ -154,7 +154,7 @@ def _from_catalog(address: str, options: SceneOptions) -> xr.Dataset:
         sar_catalog=options.sar_catalog,
         sign=None if options.sign is None else _imported(options.sign),
         chunks={"x": options.chunks, "y": options.chunks},
-        **({} if options.cloud_cover is None else {"query": query}),
+        query=None if options.cloud_cover is None else clear,
     )
 
 

@@ -18,7 +18,7 @@ Options = ParamSpec("Options")
 
 def _of_scene(
     function: Callable[Concatenate[Any, Options], Figure],
-) -> Callable[Concatenate[Any, Options], Figure]:
+) -> Callable[Concatenate[Plots, Options], Figure]:
     """A method that hands the scene to a function, with the signature and help of the function."""
 
     @wraps(function)
@@ -30,7 +30,7 @@ def _of_scene(
 
 def _beside_input(
     function: Callable[Concatenate[Any, Options], Figure],
-) -> Callable[Concatenate[Any, Options], Figure]:
+) -> Callable[Concatenate[Plots, Options], Figure]:
     """The same, with the cloudy input beside the scene where that is known."""
 
     @wraps(function)

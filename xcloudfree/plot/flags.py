@@ -56,8 +56,9 @@ def partly_hidden(scene: Scene) -> int:
     provenance = carried_provenance(scene.source)
     try:
         if provenance is not None:
-            flags = sample(provenance.transpose(dim, ...))
-            shares = None if flags is None else (flags >= Provenance.RECONSTRUCTED).mean((1, 2))
+            flags = sample(provenance.transpose(dim, ..., missing_dims="ignore"))
+            if flags is not None and flags.ndim == 3:
+                shares = (flags >= Provenance.RECONSTRUCTED).mean((1, 2))
         elif (ready := _ready_mask(scene)) is not None:
             shares = cloud_shares(scene, ready)
     except CloudFreeError:  # the picture itself says what is wrong

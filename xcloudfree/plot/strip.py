@@ -16,7 +16,7 @@ from xcloudfree.exceptions import DataError
 from xcloudfree.plot import canvas
 from xcloudfree.plot.colours import MASK, PROVENANCE, Limit, chosen_limits, composite, stretch
 from xcloudfree.plot.flags import carried_provenance, occlusion
-from xcloudfree.plot.view import Spatial, View, nearest, together, view
+from xcloudfree.plot.view import Spatial, View, nearest, title, together, view
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -155,7 +155,8 @@ def _draw(
             if c == 0:
                 axis.set_ylabel(row, fontsize=8)
             if r == 0:
-                axis.set_title(_date(whole, views[c].index), fontsize=8)
+                day = title(whole, views[c].index).partition(" ")[0]
+                axis.set_title(day or str(views[c].index), fontsize=8)
     _bars(figure.add_subplot(grid[height, :]), hidden)
     return canvas.finish(figure)
 
@@ -179,10 +180,3 @@ def _bars(axis: Axes, hidden: list[NDArray[Any] | None]) -> None:
             number, min(cloud + lost, 0.72) + 0.06, f"{cloud:.0%}", ha="center", va="bottom",
             fontsize=7, color="#555555",
         )  # fmt: skip
-
-
-def _date(scene: Scene, index: int) -> str:
-    coordinate = scene.source.coords.get("time")
-    if coordinate is None or coordinate.dtype.kind != "M":
-        return str(index)
-    return str(np.datetime_as_string(coordinate.values[index], "D"))
