@@ -36,14 +36,14 @@ class CloudFreeError(Exception):
         return type(self), (self.problem, self.fix, self.subject, self.option)
 
     @property
+    def instruction(self) -> str:
+        """The fix for the command line, in options where these have it."""
+        return f"use {self.option}" if self.option.startswith("--") else self.option or self.fix
+
+    @property
     def as_options(self) -> str:
-        """The message with the fix in options of the command line."""
-        return _message(self, in_options(self.option) or self.fix)
-
-
-def in_options(option: str) -> str:
-    """Options of the command line as a sentence."""
-    return f"use {option}" if option.startswith("--") else option
+        """The message for the command line."""
+        return _message(self, self.instruction)
 
 
 def _message(error: CloudFreeError, fix: str) -> str:

@@ -60,7 +60,7 @@ def plan_text(
     return "\n".join(
         [
             f"scene       {page.title}",
-            *(f"{row.label:<12}{row.value}; {row.as_options}" for row in page.missing),
+            *(f"{row.label:<12}{row.value}; {row.option or row.fix}" for row in page.missing),
             f"blocks      {blocks} of {rows} x {columns} px, one task each",
             *lines,
             f"memory      {_bytes(memory)} for each block in work, about",

@@ -16,7 +16,7 @@ from xcloudfree.core.plugins import third_party_names
 from xcloudfree.core.radiometry import Calibration
 from xcloudfree.core.scene import Scene
 from xcloudfree.core.windows import Halo
-from xcloudfree.exceptions import CloudFreeError, in_options
+from xcloudfree.exceptions import CloudFreeError
 from xcloudfree.masks.scores import METHODS
 from xcloudfree.models.shipped import shipped
 from xcloudfree.plot.frame import is_geographic
@@ -40,12 +40,7 @@ class Finding:
     label: str
     value: str
     fix: str = ""  # the call that adds what is missing
-    option: str = ""  # the same for the command line
-
-    @property
-    def as_options(self) -> str:
-        """The fix in options of the command line, where there are such."""
-        return in_options(self.option) or self.fix
+    option: str = ""  # the same for the command line, where it has another form
 
 
 def findings(scene: Scene) -> list[Finding]:
@@ -60,7 +55,7 @@ def guarded(label: str, describe: Callable[[Any], Any], scene: Any) -> Any:
         return describe(scene)
     except CloudFreeError as error:
         problem = f"{error.subject} {error.problem}" if error.subject else error.problem
-        return Finding(label, problem, error.fix, error.option)
+        return Finding(label, problem, error.fix, error.instruction)
     except Exception as error:  # attributes may hold anything
         return Finding(label, f"not readable, {type(error).__name__}: {error}")
 
@@ -78,7 +73,7 @@ def _level(scene: Scene) -> Finding | None:
         return None
     if scene.level is None:
         fix = 'ds.cloudfree.calibrate(level="TOA") or "BOA"'
-        return Finding("level", "not declared", fix, "--level TOA or BOA")
+        return Finding("level", "not declared", fix, "use --level TOA or BOA")
     return Finding("level", _LEVELS.get(scene.level, scene.level))
 
 
@@ -114,7 +109,7 @@ def _backscatter(scene: Scene) -> Finding:
     if scene.quantity is None:
         fix = 'ds.cloudfree.calibrate(quantity="sigma0") or "gamma0"'
         value = f"{names}, {unit}, quantity not declared"
-        return Finding("backscatter", value, fix, "--quantity sigma0 or gamma0")
+        return Finding("backscatter", value, fix, "use --quantity sigma0 or gamma0")
     return Finding("backscatter", f"{names}, {unit}, {scene.quantity}")
 
 

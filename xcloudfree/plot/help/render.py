@@ -63,7 +63,7 @@ def text(obj: Any, *, as_options: bool = False) -> str:
     """
     found = page(obj)
     if as_options:
-        rows = [replace(row, fix=row.fix and row.as_options) for row in found.rows]
+        rows = [replace(row, fix=row.option or row.fix) for row in found.rows]
         found = replace(found, rows=rows, calls=[])
     return _plain(found)
 
