@@ -22,7 +22,7 @@ def _of_scene(
     """A method that hands the scene to a function, with the signature and help of the function."""
 
     @wraps(function)
-    def method(self: Plots, *args: Options.args, **options: Options.kwargs) -> Figure:
+    def method(self: Plots, /, *args: Options.args, **options: Options.kwargs) -> Figure:
         return function(self._obj, *args, **options)
 
     return method
@@ -34,7 +34,7 @@ def _beside_input(
     """The same, with the cloudy input beside the scene where that is known."""
 
     @wraps(function)
-    def method(self: Plots, *args: Options.args, **options: Options.kwargs) -> Figure:
+    def method(self: Plots, /, *args: Options.args, **options: Options.kwargs) -> Figure:
         if options.get("observed") is None:
             options["observed"] = self._observed
         return function(self._obj, *args, **options)
