@@ -33,14 +33,18 @@ def models_command(ctx: click.Context) -> None:
 
 @models_command.command("list", epilog=examples("xcloudfree models list 'carf*'"))
 @click.argument("pattern", default="*")
-def list_models(pattern: str) -> None:
+@click.option("--methods", is_flag=True, help="The classical methods too.")
+def list_models(pattern: str, methods: bool = False) -> None:
     """List names; PATTERN as in a shell."""
+    from xcloudfree import methods as classical
     from xcloudfree import models
     from xcloudfree.models.shipped import shipped
 
     ready = shipped()
     for name in models.list(pattern):
         click.echo(f"{name}{'  (shipped weights)' if name in ready else ''}")
+    for name in fnmatch.filter(classical.names(), pattern) if methods else []:
+        click.echo(f"{name}  (method, no weights)")
 
 
 @models_command.command("show", epilog=examples("xcloudfree models show carf-small --cost"))

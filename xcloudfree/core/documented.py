@@ -14,6 +14,13 @@ _FIRST_PARAMETER = re.compile(r"(?<=-\n)\w+ :.*\n?(?: +.*\n?|\n(?= ))*")
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 
+def without_first_parameter(text: str | None) -> str:
+    """A docstring that does not describe the object that a method has already."""
+    cleaned = inspect.cleandoc(text or "")  # python -OO has none
+    start = cleaned.find("Parameters\n---")
+    return cleaned[:start] + _FIRST_PARAMETER.sub("", cleaned[start:], count=1)
+
+
 def documented_by(function: Callable[..., Any]) -> Callable[[Method], Method]:
     """Add description and sections of a function to the docstring of a method that calls it.
 
@@ -45,7 +52,7 @@ def documented_by(function: Callable[..., Any]) -> Callable[[Method], Method]:
         taken = []
         for section in sections:
             if section.startswith("Parameters"):
-                section = _FIRST_PARAMETER.sub("", section, count=1)
+                section = without_first_parameter(section)
             if section.split("\n")[0] in _TAKEN and not section.rstrip().endswith("---"):
                 taken.append(section)
         parts = [part.strip() for part in (summary, description, *taken, *own)]

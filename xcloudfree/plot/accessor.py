@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
+from inspect import signature
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
+from xcloudfree.core.documented import without_first_parameter
 from xcloudfree.plot import overview, quality, single, strip
 
 if TYPE_CHECKING:
@@ -16,29 +18,19 @@ if TYPE_CHECKING:
 Options = ParamSpec("Options")
 
 
-def _of_scene(
+def _method(
     function: Callable[Concatenate[Any, Options], Figure],
 ) -> Callable[Concatenate[Plots, Options], Figure]:
-    """A method that hands the scene to a function, with the signature and help of the function."""
+    """A method with the signature and the help of a function of the scene."""
+    beside = "observed" in signature(function).parameters
 
     @wraps(function)
     def method(self: Plots, /, *args: Options.args, **options: Options.kwargs) -> Figure:
-        return function(self._obj, *args, **options)
-
-    return method
-
-
-def _beside_input(
-    function: Callable[Concatenate[Any, Options], Figure],
-) -> Callable[Concatenate[Plots, Options], Figure]:
-    """The same, with the cloudy input beside the scene where that is known."""
-
-    @wraps(function)
-    def method(self: Plots, /, *args: Options.args, **options: Options.kwargs) -> Figure:
-        if options.get("observed") is None:
+        if beside and options.get("observed") is None:
             options["observed"] = self._observed
         return function(self._obj, *args, **options)
 
+    method.__doc__ = without_first_parameter(function.__doc__)
     return method
 
 
@@ -55,9 +47,9 @@ class Plots:
             "plot.uncertainty(), plot.series()>"
         )
 
-    __call__ = _beside_input(overview.plot)
-    rgb = _of_scene(single.rgb)
-    mask = _of_scene(single.mask)
-    provenance = _of_scene(quality.provenance)
-    uncertainty = _of_scene(quality.uncertainty)
-    series = _beside_input(strip.series)
+    __call__ = _method(overview.plot)
+    rgb = _method(single.rgb)
+    mask = _method(single.mask)
+    provenance = _method(quality.provenance)
+    uncertainty = _method(quality.uncertainty)
+    series = _method(strip.series)
