@@ -220,8 +220,8 @@ def _described(path: str, file: xr.DataArray) -> list[str]:
     """Names of the bands: descriptions, or what the name of a file of one band says."""
     said = file.attrs.get("long_name")
     names = [said] if isinstance(said, str) else list(said or [])
-    known = all(_is_band(name) or _WRITTEN_HERE.fullmatch(name) for name in names)
-    if known and len(names) == file.sizes["band"]:
+    recognised = all(_is_band(name) or _WRITTEN_HERE.fullmatch(name) for name in names)
+    if recognised and len(names) == file.sizes["band"]:
         return [str(name) for name in names]
     if file.sizes["band"] == 1:
         parts = [part for part in re.split(r"[_\-. ]", Path(path).stem) if _is_band(part)]

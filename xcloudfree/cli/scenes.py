@@ -299,7 +299,9 @@ def _is_store(out: str) -> bool:
 def _check_output(out: str) -> None:
     """Refuse a name before anything is computed."""
     if not _is_store(out) and not out.lower().endswith((".tif", ".tiff")):
-        raise DataError(f"{out} tells no format", fix="name it with the ending .zarr or .tif")
+        raise DataError(
+            f"the ending of {out} names no format", fix="name it with the ending .zarr or .tif"
+        )
 
 
 def _write(result: xr.Dataset, out: str, *, progress: bool, encoding: Any = None) -> None:

@@ -61,9 +61,9 @@ def show_versions(file: TextIO | None = None) -> None:
         f"xcloudfree {__version__}",
         f"Python {platform.python_version()}, {system}, {os.cpu_count()} processors",
     ]
-    for topic, found in versions().items():
+    for topic, installed in versions().items():
         lines += ["", topic]
-        lines += [f"  {name:<16}{version}" for name, version in found.items()]
+        lines += [f"  {name:<16}{version}" for name, version in installed.items()]
     print("\n".join(lines), file=out)
 
 

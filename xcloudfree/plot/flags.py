@@ -43,7 +43,7 @@ def occlusion(
         return None, MASK
     try:
         return masks.mask(small, ready).astype(np.uint8), MASK
-    except CloudFreeError:  # nobody asked for it
+    except CloudFreeError:  # the mask is an extra that was not requested
         return None, MASK
 
 

@@ -129,14 +129,14 @@ def uncertainty(
     whole = read(obj)
     seen = view(whole, time, index, max_size)
     small = seen(obj)
-    found = mean_deviation(small, composite(bands))
-    if found is None:
+    deviation = mean_deviation(small, composite(bands))
+    if deviation is None:
         raise DataError(
             "there is no standard deviation here",
             fix="call ds.cloudfree.reconstruct(uncertainty=True) with a model that estimates it, "
             'such as model="uncrtaints"',
         )
-    values, place = together({"deviation": found})["deviation"], frame(small, seen.dims)
+    values, place = together({"deviation": deviation})["deviation"], frame(small, seen.dims)
     figure, (axis,) = canvas.axes_for(1, 1, ax, figsize, values.shape)
     draw_deviation(axis, values, place, vmin, vmax, cmap)
     return canvas.finish_one(figure, axis, place, title(whole, seen.index))
@@ -150,17 +150,17 @@ def mean_deviation(obj: Spatial, names: Sequence[str]) -> xr.DataArray | None:
     for variable in obj.data_vars:
         if str(variable).lower() == "s2_std":
             return _over(obj[variable], names)
-    found = [
+    planes = [
         obj[v]
         for v in obj.data_vars
         if str(v).endswith("_std") and optical_band(str(v).removesuffix("_std")) in names
     ]
-    if not found:
+    if not planes:
         return None
-    total = found[0]
-    for other in found[1:]:
+    total = planes[0]
+    for other in planes[1:]:
         total = total + other
-    return total / len(found)
+    return total / len(planes)
 
 
 def _over(stacked: xr.DataArray, names: Sequence[str]) -> xr.DataArray | None:
@@ -178,8 +178,8 @@ def draw_deviation(
     cmap: str = "magma",
 ) -> Any:
     """Draw a standard deviation with its scale; what was observed has none and is light grey."""
-    known = values[np.isfinite(values)]
-    top = float(np.percentile(known, 98)) if known.size else 1.0
+    finite = values[np.isfinite(values)]
+    top = float(np.percentile(finite, 98)) if finite.size else 1.0
     axis.set_facecolor("#e6e6e6")
     image = canvas.draw_image(
         axis, values, place, cmap=cmap, vmin=0 if vmin is None else vmin,

@@ -119,8 +119,8 @@ def _pixels(
             lazy[f"flags {number}"] = lost if legend is PROVENANCE else flags
     values = together(lazy)
     hidden = [values.get(f"flags {n}") for n in range(len(views))]
-    found = {(row, n): values[f"{row} {n}"] for row, _ in rows for n in range(len(views))}
-    return hidden, found
+    pictures = {(row, n): values[f"{row} {n}"] for row, _ in rows for n in range(len(views))}
+    return hidden, pictures
 
 
 def _indices(scene: Scene, dates: int | Sequence[Any]) -> list[int]:

@@ -73,11 +73,11 @@ class View:
     def _number(self, labels: xr.DataArray | None, size: int, name: str, any_date: bool) -> int:
         """Which of another object's dates or patches is the one shown."""
         if labels is not None and self.label is not None and labels.dtype.kind == _kind(self.label):
-            found = np.flatnonzero(labels.values == self.label)
-            if not found.size and _kind(self.label) == "M":
-                found = np.flatnonzero(_day(labels.values) == _day(self.label))
-            if found.size:
-                return int(found[0])
+            matches = np.flatnonzero(labels.values == self.label)
+            if not matches.size and _kind(self.label) == "M":
+                matches = np.flatnonzero(_day(labels.values) == _day(self.label))
+            if matches.size:
+                return int(matches[0])
             if any_date and size == 1:
                 return 0
             raise DataError(
@@ -127,19 +127,19 @@ def view(scene: Scene, time: Any, index: int, max_size: int) -> View:
                 fix=f"call plot(index={count - 1})",
             )
     label = scene.source.coords.get(scene.lead[0] if scene.lead else "time")
-    known = None if label is None else label.values[index] if label.ndim else label.values[()]
+    name = None if label is None else label.values[index] if label.ndim else label.values[()]
     rows, columns = map(str, scene.spatial)
     lead = tuple(map(str, scene.lead))
-    return View((rows, columns), lead, scene.shape, index % count, count, known, step)
+    return View((rows, columns), lead, scene.shape, index % count, count, name, step)
 
 
 def nearest(coordinate: xr.DataArray, times: Sequence[Any]) -> list[int]:
     """Numbers of the dates nearest to some times."""
     index = coordinate.to_index()
-    known = index.unique().sort_values()  # in which pandas can look for the nearest
+    dates = index.unique().sort_values()  # in which pandas can look for the nearest
     try:
-        found = known.get_indexer(list(times), method="nearest")
-        return [int(np.flatnonzero(index == known[n])[0]) for n in found]
+        positions = dates.get_indexer(list(times), method="nearest")
+        return [int(np.flatnonzero(index == dates[n])[0]) for n in positions]
     except (TypeError, ValueError) as error:
         raise DataError(
             f"{', '.join(map(repr, times))} cannot be found among the dates from {index.min()} to "

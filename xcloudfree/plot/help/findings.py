@@ -159,7 +159,7 @@ def _clouds(scene: Scene) -> Finding | None:
     ready = next((v.name for v in judge_masks(scene) if v.fits and v.name in METHODS), None)
     try:
         shares = None if ready is None else cloud_shares(scene, ready)
-    except CloudFreeError:  # told by the row of the reflectance
+    except CloudFreeError:  # the row of the reflectance says it
         return None
     if shares is None or ready is None or not np.isfinite(shares).all() or not shares.size:
         return None
@@ -192,11 +192,11 @@ def _chunks(scene: Scene) -> Finding:
 
 def _provenance(scene: Scene) -> Finding | None:
     source = scene.source
-    found = (source if isinstance(source, xr.Dataset) else source.coords).get("provenance")
-    if found is None:
+    provenance = (source if isinstance(source, xr.Dataset) else source.coords).get("provenance")
+    if provenance is None:
         return None
-    text = f"reconstructed by {found.attrs.get('model', 'an unnamed model')}"
-    values = sample(found)
+    text = f"reconstructed by {provenance.attrs.get('model', 'an unnamed model')}"
+    values = sample(provenance)
     if values is not None:
         shares = ((p.name.lower(), float((values == p.value).mean())) for p in Provenance)
         text += ": " + ", ".join(f"{share:.0%} {name}" for name, share in shares if share)

@@ -41,9 +41,9 @@ def page(obj: Any) -> Page:
     if isinstance(scene, Finding):
         return Page("nothing recognised", [scene])
     masks, models, methods = (_judged(f, scene) for f in (judge_masks, judge_models, judge_methods))
-    found = Page(_title(scene), findings(scene), masks, models, methods)
+    contents = Page(_title(scene), findings(scene), masks, models, methods)
     lazy = ", lazy" if scene.template().chunks is not None else ""
-    return replace(found, calls=_calls(found, lazy))
+    return replace(contents, calls=_calls(contents, lazy))
 
 
 def _judged(judge: Callable[[Scene], list[Verdict]], scene: Scene) -> list[Verdict]:
@@ -61,17 +61,18 @@ def _title(scene: Scene) -> str:
     return ", ".join([*parts, *sizes, f"{scene.shape[0]} x {scene.shape[1]} px"])
 
 
-def _calls(found: Page, lazy: str) -> list[tuple[str, str]]:
-    if any(row.label == "provenance" for row in found.rows):
+def _calls(contents: Page, lazy: str) -> list[tuple[str, str]]:
+    if any(row.label == "provenance" for row in contents.rows):
         return [
             ("ds.cloudfree.plot()", "pictures of it"),
             ('xcf.io.to_zarr(ds, "out.zarr")', "block by block, resumable"),
             ("xcf.evaluate(ds, truth)", "against a clear image"),
         ]
-    if "reflectance" in (row.label for row in found.missing):
+    if "reflectance" in (row.label for row in contents.missing):
         return []  # nothing works before the numbers are declared
-    mask, network = (next((v.name for v in x if v.fits), None) for x in (found.masks, found.models))
-    fitting = {v.name for v in found.methods if v.fits}
+    mask = next((v.name for v in contents.masks if v.fits), None)
+    network = next((v.name for v in contents.models if v.fits), None)
+    fitting = {v.name for v in contents.methods if v.fits}
     method = next((name for name in WELL_KNOWN if name in fitting), None)
     calls = []
     if mask:
@@ -89,6 +90,6 @@ def _calls(found: Page, lazy: str) -> list[tuple[str, str]]:
         if network in BEHIND_CLEAR or (network == DEFAULT_MODEL and method == "area-regression"):
             offers.reverse()  # what measured better first
         calls += offers
-    if any(row.label == "optical" and not row.fix for row in found.rows):
+    if any(row.label == "optical" and not row.fix for row in contents.rows):
         calls.append(("ds.cloudfree.plot()", "a picture"))
     return calls

@@ -61,63 +61,63 @@ def text(obj: Any, *, as_options: bool = False) -> str:
       ds.cloudfree.reconstruct(model='kriging', mask='scl')    without weights
       ds.cloudfree.plot()                                      a picture
     """
-    found = page(obj)
+    contents = page(obj)
     if as_options:
-        rows = [replace(row, fix=row.option or row.fix) for row in found.rows]
-        found = replace(found, rows=rows, calls=[])
-    return _plain(found)
+        rows = [replace(row, fix=row.option or row.fix) for row in contents.rows]
+        contents = replace(contents, rows=rows, calls=[])
+    return _plain(contents)
 
 
 def html(obj: Any) -> str:
     """The page of an object as an HTML element in the colours of what is around it."""
-    found = page(obj)
+    contents = page(obj)
     sections = [
-        _section("Found", "", _list(map(_row, found.rows)), True),
+        _section("Found", "", _list(map(_row, contents.rows)), True),
         _section(
             "Missing",
-            f"{len(found.missing)}, and how to fix it; each call returns a new object",
-            _list((escape(row.label), _code(row.fix)) for row in found.missing),
+            f"{len(contents.missing)}, and how to fix it; each call returns a new object",
+            _list((escape(row.label), _code(row.fix)) for row in contents.missing),
             True,
         ),
-        _verdicts("Masks", found.masks),
-        _verdicts("Models with shipped weights", found.models),
-        _verdicts("Classical methods", found.methods),
+        _verdicts("Masks", contents.masks),
+        _verdicts("Models with shipped weights", contents.models),
+        _verdicts("Classical methods", contents.methods),
         _section(
             "Next steps",
             "",
-            _list(((_code(call), escape(what)) for call, what in found.calls), "xcf-name"),
+            _list(((_code(call), escape(what)) for call, what in contents.calls), "xcf-name"),
             True,
         ),
     ]
     return (  # readers that drop styles show the plain text
-        f"<div><style>{_STYLE}</style><pre class='xcf-text'>{escape(_plain(found))}</pre>"
+        f"<div><style>{_STYLE}</style><pre class='xcf-text'>{escape(_plain(contents))}</pre>"
         "<div class='xcf' style='display:none'><div class='xcf-head'>"
-        f"<span class='xcf-kind'>xcloudfree scene</span>{escape(found.title)}</div>"
+        f"<span class='xcf-kind'>xcloudfree scene</span>{escape(contents.title)}</div>"
         f"{''.join(sections)}</div></div>"
     )
 
 
-def _plain(found: Page) -> str:
-    lines = [f"<xcloudfree scene: {found.title}>"]
-    for row in found.rows:
+def _plain(contents: Page) -> str:
+    lines = [f"<xcloudfree scene: {contents.title}>"]
+    for row in contents.rows:
         lines += _line(row.label, row.value)
-    if found.masks:
-        lines += _line("masks", _by_reason(found.masks))
-    if found.models:
-        lines += _line("models", _by_reason(found.models))
-    if found.methods:
-        good = [v.name for v in found.methods if v.fits]
+    if contents.masks:
+        lines += _line("masks", _by_reason(contents.masks))
+    if contents.models:
+        lines += _line("models", _by_reason(contents.models))
+    if contents.methods:
+        good = [v.name for v in contents.methods if v.fits]
         shown = [name for name in WELL_KNOWN if name in good]
         more = f" and {len(good) - len(shown)} more" if len(good) > len(shown) else ""
         lines += _line("methods", f"{', '.join(shown) or 'none'}{more}: xcf.methods.names()")
-    if found.missing:
+    if contents.missing:
         lines.append("Missing, and how to fix it")
-        for row in found.missing:
+        for row in contents.missing:
             lines += _line(row.label, row.fix)
-    if found.calls:
+    if contents.calls:
         lines.append("Next steps")
-        width = max(len(call) for call, _ in found.calls)
-        lines += [f"  {call:<{width}}    {what}" for call, what in found.calls]
+        width = max(len(call) for call, _ in contents.calls)
+        lines += [f"  {call:<{width}}    {what}" for call, what in contents.calls]
     return "\n".join(lines)
 
 
