@@ -1,8 +1,55 @@
-"""Errors. Each message ends with the call that mends it."""
+"""Errors, each with the problem and the call that fixes it, and warnings."""
+
+from __future__ import annotations
+
+from typing import Any
 
 
 class CloudFreeError(Exception):
-    """Base of every error that xcloudfree raises on purpose."""
+    """Base of every error that xcloudfree raises on purpose.
+
+    Parameters
+    ----------
+    problem : str
+        What is wrong.
+    fix : str
+        The call that fixes it; the message ends with it.
+    subject : str
+        What the problem belongs to, such as ``"model 'glfcr'"``; the message begins with it.
+    option : str
+        The same for the command line, ``"--sar dB"``, where `fix` has such a form.
+
+    Examples
+    --------
+    >>> error = CloudFreeError("has no dimension x", "call ds.rename(col='x')", subject="the scene")
+    >>> str(error), error.problem
+    ("the scene has no dimension x; call ds.rename(col='x')", 'has no dimension x')
+    """
+
+    def __init__(
+        self, problem: str = "", fix: str = "", subject: str = "", option: str = ""
+    ) -> None:
+        self.problem, self.fix, self.subject, self.option = problem, fix, subject, option
+        super().__init__(_message(self, fix))
+
+    def __reduce__(self) -> tuple[Any, ...]:  # the fields travel between processes
+        return type(self), (self.problem, self.fix, self.subject, self.option)
+
+    @property
+    def instruction(self) -> str:
+        """The fix for the command line, in options where these have it."""
+        return f"use {self.option}" if self.option.startswith("--") else self.option or self.fix
+
+    @property
+    def as_options(self) -> str:
+        """The message for the command line."""
+        return _message(self, self.instruction)
+
+
+def _message(error: CloudFreeError, fix: str) -> str:
+    """Subject, problem and fix as one sentence."""
+    start = f"{error.subject} {error.problem}" if error.subject else error.problem
+    return f"{start}; {fix}" if fix else start
 
 
 class MissingBandError(CloudFreeError, KeyError):

@@ -19,7 +19,7 @@ from click.testing import CliRunner, Result
 import xcloudfree as xcf
 from tests.conftest import make_bands, stacked
 from xcloudfree.cli import main
-from xcloudfree.cli.geotiffs import open_geotiffs
+from xcloudfree.cli.inputs import open_geotiffs
 from xcloudfree.core.bands import S2_BANDS
 from xcloudfree.models.cost import peak_bytes
 
@@ -145,7 +145,7 @@ def test_units_are_asked_for_and_never_guessed(tmp_path: Path) -> None:
     ds = make_bands(1)
     path = geotiff(tmp_path / "s2.tif", ds, ["B01", "B02", "B03", "B04", "B11"])
     said = refused("mask", path, tmp_path / "m.tif", "--method", "l2a")
-    mend = re.search(r"declare it with (--scale \S+ --offset \S+)$", said)
+    mend = re.search(r"; use (--scale \S+ --offset \S+)$", said)
     assert mend is not None
     words = mend[1].split()
     assert call("mask", path, tmp_path / "m.tif", "--method", "l2a", *words).exit_code == 0
@@ -217,13 +217,13 @@ def test_a_dry_run_is_refused_where_the_run_would_be(store: Path, tmp_path: Path
         del ds[name].attrs["units"]
     xcf.io.to_zarr(ds, tmp_path / "bare.zarr", progress=False)
     said = refused("reconstruct", tmp_path / "bare.zarr", tmp_path / "o.zarr", "--dry-run")
-    assert said.endswith("declare it with --sar dB or --sar linear")
+    assert said.endswith("; use --sar dB or --sar linear")
     told = call(
         "reconstruct", tmp_path / "bare.zarr", tmp_path / "o.zarr", "--dry-run", "--model", "median"
     )
     assert "--sar dB or --sar linear" in told.output
     said = refused("reconstruct", store, tmp_path / "o.zarr", "--device", "cuda:99", "--dry-run")
-    assert said.endswith("call --device cpu")
+    assert said.endswith("; use --device cpu")
 
 
 def test_warnings_are_one_line(store: Path, tmp_path: Path) -> None:
@@ -238,6 +238,16 @@ def test_memory_estimate_counts_what_is_alive() -> None:
     assert 3.5 < large / small < 4.5
     features = model.spec.options.get("features", 32)
     assert small > 4 * features * 32 * 32 * 3
+
+
+def test_the_help_page_speaks_of_options(store: Path, tmp_path: Path) -> None:
+    assert "13 optical bands" in call("info", store).output
+    path = geotiff(tmp_path / "s2.tif", make_bands(1), ["B01", "B02", "B03", "B04", "B11"])
+    told = call("info", path)
+    assert told.exit_code == 0
+    assert "use --scale 1e-4 --offset" in told.output
+    assert "use --level TOA or BOA" in told.output
+    assert "calibrate" not in told.output
 
 
 def test_judging_stores(store: Path, tmp_path: Path) -> None:
@@ -272,6 +282,7 @@ def test_a_single_array_comes_out_with_its_provenance(tmp_path: Path) -> None:
 
 def test_models_are_listed_and_shown() -> None:
     assert "carf-small-demo  (shipped weights)" in call("models").output
+    assert call("methods", "k*").output.split() == ["kriging"]
     assert "kriging  (method" in call("models", "list", "k*", "--methods").output
     shown = call("models", "show", "carf-tiny", "--cost").output
     assert "stride: 16" in shown

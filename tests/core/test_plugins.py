@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -167,10 +168,27 @@ def test_a_broken_plugin_is_named_and_breaks_nothing_else(example: Path) -> None
     page = repr(ds.cloudfree)
     assert "bright-blue" in page
     assert "broken" in page
+    assert "example-net" in page
     code = "import xcloudfree, sys; sys.exit(any('cloudfree_example' in m for m in sys.modules))"
     place = {"PYTHONPATH": str(example)}
     done = subprocess.run([sys.executable, "-c", code], env=place, check=False)
     assert done.returncode == 0
+
+
+def test_showing_the_page_imports_no_plugin_and_looks_once_at_what_is_installed(
+    example: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[Any] = []
+    look = metadata.entry_points
+
+    def counted(**options: Any) -> Any:
+        looks.append(options)
+        return look(**options)
+
+    monkeypatch.setattr(metadata, "entry_points", counted)
+    assert "bright-blue" in repr(make_bands().cloudfree)
+    assert len(looks) == 1
+    assert not [module for module in sys.modules if module.startswith("cloudfree_example")]
 
 
 def test_our_own_names_are_not_taken_over_and_the_attempt_is_reported(example: Path) -> None:

@@ -16,14 +16,13 @@ from tests.conftest import as_array, make_bands, stacked
 from xcloudfree.core.recognise import read
 from xcloudfree.core.windows import Halo
 from xcloudfree.models.shipped import shipped
+from xcloudfree.plot.help.findings import cloud_shares, reading_factor
 from xcloudfree.plot.help.page import page
-from xcloudfree.plot.help.reading import reading_cost
-from xcloudfree.plot.help.sampled import cloud_shares
 
 
 def row(obj: Any, label: str) -> tuple[str, str]:
     (found,) = (r for r in page(obj).rows if r.label == label)
-    return found.value, found.call
+    return found.value, found.fix
 
 
 def bare(ds: xr.Dataset) -> xr.Dataset:
@@ -62,13 +61,13 @@ def test_offsets_that_a_catalog_applied_are_told() -> None:
 def test_page_tells_what_is_missing_and_the_calls_it_names_mend_it() -> None:
     ds = bare(make_bands(dtype="uint16").drop_vars("B10"))
     told = page(ds)
-    assert {r.label for r in told.rows if r.call} == {"level", "reflectance", "backscatter", "grid"}
+    assert {r.label for r in told.rows if r.fix} == {"level", "reflectance", "backscatter", "grid"}
     assert not told.calls
     for words in ('calibrate(level="TOA") or "BOA"', "scale=1e-4, offset=-0.1", 'sar="dB"'):
         assert words in repr(ds.cloudfree)
     ds = ds.cloudfree.calibrate(scale=1e-4, offset=-0.1, level="BOA", sar="dB", quantity="sigma0")
     mended = page(ds.rio.write_crs("EPSG:32633"))
-    assert not [r for r in mended.rows if r.call]
+    assert not [r for r in mended.rows if r.fix]
     assert ("ds.cloudfree.mask('l2a')", "occluded") in mended.calls
 
 
@@ -105,7 +104,7 @@ def test_what_measured_better_is_offered_first() -> None:
 def test_one_date_is_one_date_and_code_is_what_can_be_pasted() -> None:
     assert "1 date, " in page(make_bands(dates=1)).title
     text = bare(make_bands(dtype="uint16")).cloudfree._repr_html_()
-    assert "<code>ds.cloudfree.calibrate(sar=&quot;dB&quot;)</code> or" in text
+    assert "<code>ds.rio.write_crs(&quot;EPSG:...&quot;)</code>" in text
 
 
 @pytest.mark.filterwarnings("ignore::xcloudfree.exceptions.DemonstrationWarning")
@@ -184,7 +183,7 @@ def test_numbers_that_are_no_reflectance_are_told() -> None:
 def test_small_chunks_cost_what_is_read_twice() -> None:
     ds = make_bands(1, 320, 320)
     spec = shipped()["carf-small-demo"]
-    factor, _, _ = reading_cost(((64,) * 5, (320,)))
+    factor = reading_factor(Halo(spec.reach or 0, spec.stride), ((64,) * 5, (320,)))
     spans = Halo(spec.reach or 0, spec.stride).spans((64,) * 5)
     read_ = sum(s.read_stop - s.read_start for s in spans)
     assert factor == pytest.approx(read_ / 320)

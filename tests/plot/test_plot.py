@@ -226,7 +226,7 @@ def test_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(MissingBandError, match="B11"):
         plot(out, bands=("B11", "B03", "B02"))
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(CloudFreeError, match=r"pip install 'xcloudfree\[plot\]'\.$"):
+    with pytest.raises(CloudFreeError, match=r"pip install 'xcloudfree\[plot\]'$"):
         plot(observed)
 
 
@@ -348,3 +348,13 @@ def test_degrees_are_labelled_as_such() -> None:
     assert plot(truth.drop_vars(["x", "y"])).axes[0].get_xlabel() == "column"
     metres = plot(truth.rio.write_crs("EPSG:32633")).axes[0]
     assert metres.get_xlabel() == "easting (km)"
+
+
+def test_a_partly_hidden_date_is_shown_first_and_nothing_is_computed_to_find_it() -> None:
+    cover = [0.0, 0.1, 0.5, 1.0]
+    scene = xcf.datasets.simulate_scene((40, 40), dates=4, cover=cover, seed=3)
+    assert scene.cloudfree.plot().get_suptitle() == "2025-06-20 10:06"
+    out = scene.cloudfree.reconstruct(model="idw")
+    assert out.cloudfree.plot().get_suptitle() == "2025-06-20 10:06"
+    assert plot(out, index=0).get_suptitle() == "2025-06-10 10:06"
+    assert plot(out.chunk(time=1)).get_suptitle() == "2025-06-10 10:06"

@@ -1,17 +1,21 @@
-"""``xcloudfree models list | show | convert``."""
+"""Commands on models: models, methods, fit, doctor."""
 
 from __future__ import annotations
 
+import fnmatch
 from pathlib import Path
+from typing import Any
 
 import click
+import xarray as xr
 
-from xcloudfree.cli.group import Group, examples, words
+from xcloudfree.cli.group import examples, main, split_list
+from xcloudfree.cli.inputs import SceneOptions, open_scene, scene_options
+from xcloudfree.exceptions import DataError, MissingBandError
 
 
-@click.group(
+@main.group(
     "models",
-    cls=Group,
     short_help="List, show or convert models.",
     invoke_without_command=True,
     epilog=examples(
@@ -27,13 +31,11 @@ def models_command(ctx: click.Context) -> None:
         ctx.invoke(list_models)
 
 
-@models_command.command("list")
+@models_command.command("list", epilog=examples("xcloudfree models list 'carf*'"))
 @click.argument("pattern", default="*")
 @click.option("--methods", is_flag=True, help="The classical methods too.")
 def list_models(pattern: str, methods: bool = False) -> None:
     """List names; PATTERN as in a shell."""
-    import fnmatch
-
     from xcloudfree import methods as classical
     from xcloudfree import models
     from xcloudfree.models.shipped import shipped
@@ -45,7 +47,7 @@ def list_models(pattern: str, methods: bool = False) -> None:
         click.echo(f"{name}  (method, no weights)")
 
 
-@models_command.command("show")
+@models_command.command("show", epilog=examples("xcloudfree models show carf-small --cost"))
 @click.argument("name")
 @click.option("--cost", is_flag=True, help="Count multiply-adds and memory too.")
 def show_model(name: str, cost: bool) -> None:
@@ -80,20 +82,15 @@ def show_model(name: str, cost: bool) -> None:
 @click.option("--polarisations", help="Comma-separated, in the order of the weights.")
 @click.option("--level", type=click.Choice(["TOA", "BOA"]), default="TOA", show_default=True)
 @click.option(
-    "--sar-quantity",
-    type=click.Choice(["sigma0", "gamma0"]),
-    default="sigma0",
-    show_default=True,
+    "--sar-quantity", type=click.Choice(["sigma0", "gamma0"]), default="sigma0", show_default=True
 )
 def convert_model(
     checkpoint: tuple[str, ...],
     out: Path,
     architecture: str,
-    name: str | None,
     optical_bands: str | None,
     polarisations: str | None,
-    level: str,
-    sar_quantity: str,
+    **options: Any,
 ) -> None:
     """Turn a published CHECKPOINT (or the two of a pair) into a model file OUT (.safetensors)."""
     from xcloudfree import models
@@ -101,11 +98,149 @@ def convert_model(
     model = models.convert(
         checkpoint if len(checkpoint) > 1 else checkpoint[0],
         architecture,
-        name=name,
-        optical_bands=words(optical_bands),
-        polarisations=words(polarisations),
-        level=level,
-        sar_quantity=sar_quantity,
+        optical_bands=split_list(optical_bands),
+        polarisations=split_list(polarisations),
+        **options,
     )
     model.save(out)
     click.echo(repr(model))
+
+
+@main.command(
+    "methods",
+    short_help="List the classical methods.",
+    epilog=examples("xcloudfree methods", "xcloudfree methods '*regression*'"),
+)
+@click.argument("pattern", default="*")
+def methods_command(pattern: str) -> None:
+    """List the classical methods, which need no weights; PATTERN as in a shell."""
+    from xcloudfree import methods
+
+    for name in fnmatch.filter(methods.names(), pattern):
+        click.echo(name)
+
+
+@main.command(
+    "fit",
+    short_help="Fit a model on your data.",
+    epilog=examples(
+        "xcloudfree fit SEN12MS-CR/ mine.safetensors --split official --checkpoints kept --log log",
+        "xcloudfree fit series.zarr mine.safetensors --crop 64 --validation 0.2",
+        "xcloudfree fit l2a.zarr mine.safetensors --optical-bands B02,B03,B04,B08 --mask scl",
+        "xcloudfree reconstruct scene.zarr out.zarr --model mine.safetensors",
+    ),
+)
+@click.argument("data", nargs=-1, required=True, metavar="DATA...")
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--model", default="carf-small", show_default=True)
+@click.option(
+    "--optical-bands",
+    help="Of the network, comma-separated, where not the 13 of Level-1C: "
+    "B02,B03,B04,B05,B06,B07,B08,B8A,B11,B12 for Level-2A at 10 and 20 m.",
+)
+@click.option("--steps", default=2000, show_default=True)
+@click.option("--batch", default=8, show_default=True, help="Samples of a step.")
+@click.option("--crop", default=128, show_default=True, help="Side of a sample in pixels.")
+@click.option("--learning-rate", default=2e-4, show_default=True)
+@click.option("--loss", help="By default that of the network's publication.")
+@click.option(
+    "--mask", default="score", show_default=True,
+    help="Of clouds; for Level-2A l2a or scl, or simulated with --simulated 1.",
+)  # fmt: skip
+@click.option(
+    "--simulated", default=0.5, show_default=True, help="Share of samples under simulated clouds."
+)
+@click.option(
+    "--split",
+    type=click.Choice(["official", "paper", "region"]),
+    help="Of SEN12MS-CR: fit on its training part, validate on its validation part.",
+)
+@click.option("--validation", type=float, help="Share of regions or of the latest dates.")
+@click.option("--patience", type=int, help="Validations without improvement until it stops.")
+@click.option("--checkpoints", type=click.Path(), help="Folder; run again to resume.")
+@click.option("--log", type=click.Path(), help="Folder for metrics.csv, TensorBoard, pictures.")
+@click.option("--cache", type=click.Path(), help="Folder for a copy of the decoded patches.")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--device", help="Torch device.")
+@click.option("--quiet", is_flag=True, help="No progress bar.")
+@scene_options
+def fit_command(
+    data: tuple[str, ...],
+    out: Path,
+    model: str,
+    optical_bands: str | None,
+    split: Any,
+    validation: float | xr.Dataset | None,
+    quiet: bool,
+    **options: Any,
+) -> None:
+    """Fit a model on DATA and save it as OUT (.safetensors).
+
+    DATA is a folder in the layout of SEN12MS-CR, or a series: a Zarr store, GeoTIFFs on one grid
+    or a STAC address. The model takes over the level of the data; where that is not known, say it
+    with --level.
+    """
+    import xcloudfree as xcf
+    from xcloudfree import models, train
+
+    if out.suffix != ".safetensors" or not out.parent.is_dir():
+        raise DataError(
+            f"{out} cannot be written", fix="name a .safetensors file in a folder that exists"
+        )
+    if split is not None and validation is not None:
+        raise DataError("--split names what to validate on", fix="leave out --validation")
+    said = SceneOptions.pop_from(options)
+    if len(data) == 1 and any(Path(data[0]).glob("ROIs*")):
+        scene = xcf.datasets.sen12mscr(data[0])
+    else:
+        opened = open_scene(data, said)
+        scene = opened.to_dataset(name="s2") if isinstance(opened, xr.DataArray) else opened
+    if split is not None:
+        scene, held_out, _ = train.split(scene, split, seed=options["seed"])
+        validation = held_out if held_out.sizes["patch"] else None
+    start = models.load(model, optical_bands=split_list(optical_bands) or None)
+    try:
+        fitted = train.fit(scene, start, validation=validation, progress=not quiet, **options)
+    except MissingBandError as error:
+        raise MissingBandError(
+            error.problem,
+            error.fix,
+            error.subject,
+            option="--optical-bands for a network of other bands, and for a mask without B10 "
+            "--mask l2a or scl",
+        ) from error
+    fitted.save(out)
+
+
+@main.command(
+    "doctor",
+    short_help="Show versions, devices, plug-ins, and problems.",
+    epilog=examples("xcloudfree doctor"),
+)
+def doctor_command() -> None:
+    """Show versions, devices, shipped models and plug-ins, and what is wrong with them.
+
+    Paste what it says into reports of problems. Exit code 1 if a plug-in is broken.
+    """
+    import torch
+
+    from xcloudfree import models, show_versions
+    from xcloudfree.core import plugins
+    from xcloudfree.masks.scores import METHODS
+    from xcloudfree.models.shipped import shipped
+    from xcloudfree.models.variants import ALIASES, VARIANTS
+
+    show_versions()
+    count = torch.cuda.device_count()
+    devices = ", ".join(torch.cuda.get_device_name(i) for i in range(count)) or "CPU only"
+    click.echo(f"\ndevices: {devices}, {torch.get_num_threads()} CPU threads")
+    click.echo(f"shipped weights: {', '.join(shipped())}")
+    click.echo(f"models: {', '.join(models.list())}")
+    click.echo(f"plug-ins, masks: {', '.join(plugins.names('masks')) or 'none'}")
+    click.echo(f"plug-ins, models: {', '.join(plugins.names('models')) or 'none'}")
+    own_models = {*VARIANTS, *ALIASES, *shipped()}
+    problems = plugins.problems("masks", METHODS) + plugins.problems("models", own_models)
+    for line in problems:
+        click.echo(f"problem: {line}")
+    if problems:
+        raise SystemExit(1)

@@ -1,21 +1,37 @@
-"""What a reconstruction would do, before it does it."""
+"""What writing a mask or a reconstruction would take, before it is done; sizes are estimates."""
 
 from __future__ import annotations
 
-from typing import Any
+from math import prod
 
-import numpy as np
 import xarray as xr
 
-from xcloudfree.cli.group import as_options
 from xcloudfree.core.recognise import read
 from xcloudfree.core.scene import Scene
 from xcloudfree.core.windows import Halo
 from xcloudfree.masks.resolve import plan_mask
-from xcloudfree.plot import help as describe
-from xcloudfree.plot.help.reading import reading_factor
+from xcloudfree.plot import help as help_page
+from xcloudfree.plot.help.findings import reading_factor
 from xcloudfree.reconstruct.checks import check_fitness
 from xcloudfree.reconstruct.network_block import EDGE
+
+Chunks = tuple[tuple[int, ...], tuple[int, ...]]
+
+
+def plan_mask_text(obj: xr.Dataset | xr.DataArray, method: str, out: str) -> str:
+    """What writing a mask would take, as lines for the terminal."""
+    scene, page = read(obj), help_page.page(obj)
+    chunks, images = _chunks(scene), _images(scene)
+    verdict = next((v for v in page.masks if v.name == method), None)
+    state = "unknown" if verdict is None else verdict.reason or "ready"
+    return "\n".join(
+        [
+            f"scene       {page.title}",
+            f"mask        {method}: {state}",
+            f"blocks      {images * len(chunks[0]) * len(chunks[1])}, one task each",
+            f"output      {out}, {_bytes(images * prod(scene.shape))} before compression",
+        ]
+    )
 
 
 def plan_text(
@@ -27,111 +43,92 @@ def plan_text(
     dilate: int = 0,
     shadow: bool | None = None,
 ) -> str:
-    """Blocks, reading, memory, arithmetic and size of a reconstruction.
-
-    Parameters
-    ----------
-    obj : Dataset or DataArray
-        A scene, lazy.
-    model : str
-        Name or path of the model, or a classical method.
-    out : str
-        Where the result would go.
-    mask, dilate, shadow
-        See :func:`xcloudfree.reconstruct.reconstruct`.
-
-    Returns
-    -------
-    str
-        Lines for the terminal; memory and arithmetic are estimates.
-
-    Raises
-    ------
-    CloudFreeError
-        If the model or the mask does not fit the scene.
-    """
-    scene = read(obj)
-    chunks = _chunks(scene)
-    lead = int(np.prod([scene.source.sizes[d] for d in scene.lead], dtype=int))
-    blocks = lead * len(chunks[0]) * len(chunks[1])
-    side = max(chunks[0]), max(chunks[1])
-    told = describe.page(obj)
-    lines = [f"scene       {told.title}"]
-    lines += [
-        f"{row.label:<12}{row.value}; {as_options(row.call)}" for row in told.rows if row.call
-    ]
-    shape = f"{side[0]} x {side[1]} px"
-    lines.append(f"blocks      {blocks} of {shape}, one task each")
-    margin = plan_mask(scene, mask, None, dilate, shadow=shadow).reach + EDGE
-    window, network = _network(model, chunks, scene, lead, margin)
-    lines += network
-    bands, kinds = _bands(scene)
-    size = lead * scene.shape[0] * scene.shape[1] * (bands * kinds + 1)
-    read_ = window[0] * window[1] * (bands + _polarisations(scene)) * 4 * 2
-    lines.append(f"memory      {_bytes(read_ + window[2])} for each block in work, about")
-    lines.append(f"output      {out}, {_bytes(size)} before compression")
-    return "\n".join(lines)
-
-
-def _network(
-    model: str,
-    chunks: tuple[tuple[int, ...], tuple[int, ...]],
-    scene: Scene,
-    lead: int,
-    margin: int,
-) -> tuple[tuple[int, int, int], list[str]]:
-    """Rows and columns of a window, bytes of the network in it, and lines about both."""
+    """Blocks, reading, memory, arithmetic and size of a reconstruction, as lines."""
     from xcloudfree import methods
-    from xcloudfree.models import load
 
-    side = max(chunks[0]), max(chunks[1])
-    if methods.known(model):
-        method = methods.get(model)
-        window = side[0] + 2 * method.reach, side[1] + 2 * method.reach
-        dates = " and reads all dates of a block at once" if method.temporal else ""
-        many = lead if method.temporal else 1
-        values = 8 * many * window[0] * window[1] * _bands(scene)[0]
-        return (*window, values), [f"method      {model} needs no weights{dates}"]
+    scene, page = read(obj), help_page.page(obj)
+    chunks, images = _chunks(scene), _images(scene)
+    rows, columns = max(chunks[0]), max(chunks[1])
+    margin = plan_mask(scene, mask, None, dilate, shadow=shadow).reach + EDGE
+    estimate = _method if methods.known(model) else _network
+    window, working_bytes, lines = estimate(model, scene, chunks, margin)
+    bands, itemsize = _bands(scene)
+    planes = bands + (len(scene.sar.names) if scene.sar else 0)
+    memory = window[0] * window[1] * planes * 4 * 2 + working_bytes
+    size = images * prod(scene.shape) * (bands * itemsize + 1)  # and a byte of provenance
+    blocks = images * len(chunks[0]) * len(chunks[1])
+    return "\n".join(
+        [
+            f"scene       {page.title}",
+            *(f"{row.label:<12}{row.value}; {row.option or row.fix}" for row in page.missing),
+            f"blocks      {blocks} of {rows} x {columns} px, one task each",
+            *lines,
+            f"memory      {_bytes(memory)} for each block in work, about",
+            f"output      {out}, {_bytes(size)} before compression",
+        ]
+    )
+
+
+Estimate = tuple[tuple[int, int], int, list[str]]
+"""Rows and columns of a window, bytes at work in it, and lines about both."""
+
+
+def _method(name: str, scene: Scene, chunks: Chunks, margin: int) -> Estimate:
+    from xcloudfree import methods
+
+    method = methods.get(name)
+    window = max(chunks[0]) + 2 * method.reach, max(chunks[1]) + 2 * method.reach
+    dates = _images(scene) if method.temporal else 1
+    several = " and reads all dates of a block at once" if method.temporal else ""
+    working_bytes = 8 * dates * prod(window) * _bands(scene)[0]
+    return window, working_bytes, [f"method      {name} needs no weights{several}"]
+
+
+def _network(name: str, scene: Scene, chunks: Chunks, margin: int) -> Estimate:
+    from xcloudfree.models import load
     from xcloudfree.models.cost import multiply_adds, parameters, peak_bytes
 
-    network = load(model)
+    network = load(name)
     spec = network.spec
     check_fitness(scene, spec)
-    pixels = lead * scene.shape[0] * scene.shape[1]
     work = multiply_adds(network, 256) / 256**2
-    per_pixel = peak_bytes(network, 128) / 128**2
-    lines = [
-        f"network     {spec.name}: {parameters(network) / 1e6:.2f} M parameters, "
-        f"{work / 1e6:.2f} million multiply-adds a pixel"
-    ]
+    bytes_a_pixel = peak_bytes(network, 128) / 128**2
     if spec.reach is None:
         tile = spec.tile or 256
-        lines.append(f"reading     fixed tiles of {tile} x {tile} px, blended")
-        window = side[0] + tile, side[1] + tile
-        return (*window, int(per_pixel * tile**2)), [*lines, _work(work, pixels, 1.6)]
-    plan = Halo(spec.reach + -(-margin // spec.stride) * spec.stride, spec.stride)
-    factor = reading_factor(plan, chunks)
-    rows, columns = (max(s.read_stop - s.read_start for s in plan.spans(n)) for n in chunks)
-    lines.append(
-        f"reading     {factor:.2f} times the area: stride {spec.stride}, reach {spec.reach} px"
-    )
-    return (rows, columns, int(per_pixel * rows * columns)), [*lines, _work(work, pixels, factor)]
-
-
-def _work(per_pixel: float, pixels: int, factor: float) -> str:
-    total = per_pixel * pixels * factor
+        factor, window = 1.6, (max(chunks[0]) + tile, max(chunks[1]) + tile)
+        working_bytes = int(bytes_a_pixel * tile**2)
+        reading = f"fixed tiles of {tile} x {tile} px, blended"
+    else:
+        halo = Halo(spec.reach + -(-margin // spec.stride) * spec.stride, spec.stride)
+        factor = reading_factor(halo, chunks)
+        rows, columns = (max(s.read_stop - s.read_start for s in halo.spans(n)) for n in chunks)
+        window, working_bytes = (rows, columns), int(bytes_a_pixel * rows * columns)
+        reading = f"{factor:.2f} times the area: stride {spec.stride}, reach {spec.reach} px"
+    total = work * _images(scene) * prod(scene.shape) * factor
     return (
-        f"arithmetic  {total:.2g} multiply-adds if all is cloud; far from clouds pixels cost none"
+        window,
+        working_bytes,
+        [
+            f"network     {spec.name}: {parameters(network) / 1e6:.2f} M parameters, "
+            f"{work / 1e6:.2f} million multiply-adds a pixel",
+            f"reading     {reading}",
+            f"arithmetic  {total:.2g} multiply-adds if all is cloud; "
+            "far from clouds pixels cost none",
+        ],
     )
 
 
-def _chunks(scene: Scene) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    template = scene.template()
+def _images(scene: Scene) -> int:
+    return prod(scene.source.sizes[dim] for dim in scene.lead)
+
+
+def _chunks(scene: Scene) -> Chunks:
+    sizes = scene.template().variable.chunksizes
     rows, columns = (
-        template.variable.chunksizes.get(d, (n,))
-        for d, n in zip(scene.spatial, scene.shape, strict=True)
+        tuple(sizes.get(dim, (length,)))
+        for dim, length in zip(scene.spatial, scene.shape, strict=True)
     )
-    return tuple(rows), tuple(columns)
+    return rows, columns
 
 
 def _bands(scene: Scene) -> tuple[int, int]:
@@ -141,47 +138,9 @@ def _bands(scene: Scene) -> tuple[int, int]:
     return len(scene.optical.names), scene.optical.arrays[0].dtype.itemsize
 
 
-def _polarisations(scene: Scene) -> int:
-    return 0 if scene.sar is None else len(scene.sar.names)
-
-
 def _bytes(count: float) -> str:
     for unit in ("B", "KiB", "MiB", "GiB"):
         if count < 1024:
             return f"{count:.3g} {unit}"
         count /= 1024
     return f"{count:.3g} TiB"
-
-
-def plan_mask_text(obj: Any, method: str, out: str) -> str:
-    """What writing a mask would do.
-
-    Parameters
-    ----------
-    obj : Dataset or DataArray
-        A scene, lazy.
-    method : str
-        Of the mask.
-    out : str
-        Where it would go.
-
-    Returns
-    -------
-    str
-    """
-    scene = read(obj)
-    chunks = _chunks(scene)
-    lead = int(np.prod([scene.source.sizes[d] for d in scene.lead], dtype=int))
-    told = describe.page(obj)
-    verdicts = {v.name: v for v in told.masks}
-    fits = verdicts.get(method)
-    state = "unknown" if fits is None else "ready" if fits.fits else fits.reason
-    size = lead * scene.shape[0] * scene.shape[1]
-    return "\n".join(
-        [
-            f"scene       {told.title}",
-            f"mask        {method}: {state}",
-            f"blocks      {lead * len(chunks[0]) * len(chunks[1])}, one task each",
-            f"output      {out}, {_bytes(size)} before compression",
-        ]
-    )

@@ -75,11 +75,15 @@ def calibrate(
     for name, number in (("scale", scale), ("nodata", nodata)):
         good = _is_number if name == "nodata" else _is_finite
         if number is not None and not good(number):
-            raise UnitsError(f"{name} is {number!r}; call calibrate({name}={_USUAL[name]})")
+            raise UnitsError(f"{name} is {number!r}", fix=f"call calibrate({name}={_USUAL[name]})")
     if scale is not None and not scale > 0:
-        raise UnitsError(f"scale is {scale!r}; call calibrate(scale=1e-4, offset=...)")
+        raise UnitsError(f"scale is {scale!r}", fix="call calibrate(scale=1e-4, offset=...)")
     if np.ndim(offset) == 0 and offset is not None and not _is_finite(offset):  # type: ignore[arg-type]
-        raise UnitsError(f"offset is {offset!r}; call calibrate(scale=1e-4, offset=-0.1)")
+        raise UnitsError(
+            f"offset is {offset!r}",
+            fix="call calibrate(scale=1e-4, offset=-0.1)",
+            option="--scale 1e-4 --offset -0.1",
+        )
     scene = read(obj)
     dated = offset is not None and np.ndim(offset) > 0
     optical: dict[str, Any] = {"units": "1"} if scale is not None or dated else {}
@@ -89,9 +93,11 @@ def calibrate(
     if scale is not None and not dated:
         optical |= {"scale_factor": float(scale), "add_offset": float(offset or 0)}  # type: ignore[arg-type]
     elif dated and scale is None:
-        raise UnitsError("offsets by date need a scale; call calibrate(scale=1e-4, offset=[...])")
+        raise UnitsError(
+            "offsets by date need a scale", fix="call calibrate(scale=1e-4, offset=[...])"
+        )
     elif offset is not None and not dated:
-        raise UnitsError("an offset needs a scale; call calibrate(scale=1e-4, offset=...)")
+        raise UnitsError("an offset needs a scale", fix="call calibrate(scale=1e-4, offset=...)")
     backscatter = {} if sar is None else {"units": "dB" if sar == "dB" else "1"}
     if quantity is not None:
         backscatter["quantity"] = quantity
@@ -118,12 +124,15 @@ def _reflectance(scene: Scene, scale: float, offset: Any, nodata: float | None) 
     source, layer = scene.source, scene.optical
     if layer is None or not scene.lead:
         raise UnitsError(
-            "there is one date and there are several offsets; call calibrate(offset=-0.1) or 0"
+            "there is one date and there are several offsets",
+            fix="call calibrate(offset=-0.1) or 0",
+            option="--offset -0.1",
         )
     if any(np.issubdtype(a.dtype, np.floating) for a in layer.arrays):
         raise UnitsError(
             "the reflectance bands are floating-point numbers, to which an offset by date may have "
-            "been applied already; start from the stored integers, or use arithmetic: ds + offsets"
+            "been applied already",
+            fix="start from the stored integers, or use arithmetic: ds + offsets",
         )
     along = scene.lead[0]
     dates = layer.arrays[0][along]
@@ -132,8 +141,8 @@ def _reflectance(scene: Scene, scale: float, offset: Any, nodata: float | None) 
     values = np.asarray(offset, np.float32)
     if values.shape != dates.shape or np.isnan(values).any():
         raise UnitsError(
-            f"there are {dates.size} dates and the offsets have shape {values.shape}, or lack one; "
-            "call calibrate(scale=..., offset=[one for each date])"
+            f"there are {dates.size} dates and the offsets have shape {values.shape}, or lack one",
+            fix="call calibrate(scale=..., offset=[one for each date])",
         )
     offsets = xr.DataArray(values, dims=[along])
     declared = layer.attribute("nodata") if nodata is None else nodata
@@ -150,8 +159,8 @@ def _reflectance(scene: Scene, scale: float, offset: Any, nodata: float | None) 
     if isinstance(source, xr.DataArray):
         if scene.sar is not None:
             raise UnitsError(
-                "one array holds Sentinel-1 and Sentinel-2; split it before offsets by date, with "
-                "xr.Dataset({'s2': ..., 's1': ...})"
+                "one array holds Sentinel-1 and Sentinel-2",
+                fix="split it before offsets by date, with xr.Dataset({'s2': ..., 's1': ...})",
             )
         return apply(source)
     return source.assign({v: apply(source[v]) for v in layer.variables})
@@ -164,7 +173,7 @@ _MEANING = {"TOA": " for Level-1C", "BOA": " for Level-2A"}
 def _one_of(name: str, value: str | None, known: tuple[str, ...]) -> None:
     if value is not None and value not in known:
         choices = " or ".join(f"calibrate({name}={k!r}){_MEANING.get(k, '')}" for k in known)
-        raise UnitsError(f"{name} is {value!r}{did_you_mean(value, known)}; call {choices}")
+        raise UnitsError(f"{name} is {value!r}{did_you_mean(value, known)}", fix=f"call {choices}")
 
 
 def _is_number(value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Help on a method that is a signature and one call: what the function behind it says."""
+"""Docstrings of methods that hand on to one function."""
 
 from __future__ import annotations
 
@@ -7,31 +7,25 @@ import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-_HEAD = re.compile(r"\n(?=(\w[\w ]*)\n-{3,}\n)")
-_KEPT = ("Parameters", "Returns", "Raises", "Warns", "Notes")
-_FIRST = re.compile(r"(?<=-\n)\w+ :.*\n?(?: +.*\n?|\n(?= ))*")
+_HEADING = re.compile(r"\n(?=(\w[\w ]*)\n-{3,}\n)")
+_TAKEN = ("Parameters", "Returns", "Raises", "Warns", "Notes")
+_FIRST_PARAMETER = re.compile(r"(?<=-\n)\w+ :.*\n?(?: +.*\n?|\n(?= ))*")
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 
+def without_first_parameter(text: str | None) -> str:
+    """A docstring that does not describe the object that a method has already."""
+    cleaned = inspect.cleandoc(text or "")  # python -OO has none
+    start = cleaned.find("Parameters\n---")
+    return cleaned[:start] + _FIRST_PARAMETER.sub("", cleaned[start:], count=1)
+
+
 def documented_by(function: Callable[..., Any]) -> Callable[[Method], Method]:
-    """Put the description and the sections of a function into the docstring of a method.
+    """Add description and sections of a function to the docstring of a method that calls it.
 
-    The method keeps its summary and its example; the first parameter, the object itself, is left
-    out.
+    The method keeps its summary and example; the first parameter, the object itself, is left out.
 
-    Parameters
-    ----------
-    function : callable
-        What the method calls.
-
-    Returns
-    -------
-    callable
-        Decorator.
-
-    Examples
-    --------
     >>> def double(obj, times=2):
     ...     '''Multiply.
     ...
@@ -52,13 +46,17 @@ def documented_by(function: Callable[..., Any]) -> Callable[[Method], Method]:
     def add(method: Method) -> Method:
         if not method.__doc__ or not function.__doc__:  # python -OO
             return method
-        summary, *own = _HEAD.sub("\0", inspect.cleandoc(method.__doc__)).split("\0")
-        text, *sections = _HEAD.sub("\0", inspect.cleandoc(function.__doc__)).split("\0")
-        described = text.partition("\n\n")[2].strip()
-        told = [_FIRST.sub("", s, count=1) if s.startswith("Parameters") else s for s in sections]
-        kept = [s for s in told if s.split("\n")[0] in _KEPT and not s.rstrip().endswith("---")]
-        parts = [summary, described, *kept, *own]
-        method.__doc__ = "\n\n".join(part.strip() for part in parts if part.strip())
+        summary, *own = _HEADING.sub("\0", inspect.cleandoc(method.__doc__)).split("\0")
+        text, *sections = _HEADING.sub("\0", inspect.cleandoc(function.__doc__)).split("\0")
+        description = text.partition("\n\n")[2]
+        taken = []
+        for section in sections:
+            if section.startswith("Parameters"):
+                section = without_first_parameter(section)
+            if section.split("\n")[0] in _TAKEN and not section.rstrip().endswith("---"):
+                taken.append(section)
+        parts = [part.strip() for part in (summary, description, *taken, *own)]
+        method.__doc__ = "\n\n".join(filter(None, parts))
         return method
 
     return add

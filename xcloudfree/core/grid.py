@@ -38,28 +38,31 @@ def check_grid(
         if len(steps) > 1 and np.ptp(steps) > 1e-3 * abs(np.median(steps)) + _rounding(source[dim]):
             raise GridError(
                 f"the coordinate {dim!r} is not evenly spaced, as after joining arrays of two "
-                "grids; put both on one grid first, with s1.odc.reproject(s2.odc.geobox)"
+                "grids",
+                fix="put both on one grid first, with s1.odc.reproject(s2.odc.geobox)",
             )
         step = _declared_step(source, dim == spatial[0])
         if step and len(steps) and abs(np.median(steps)) < 0.99 * step:
             raise GridError(
                 f"pixels are {abs(np.median(steps)):g} apart along {dim!r} and the grid declares "
-                f"{step:g}, as after joining arrays of two grids; put both on one grid first, with "
-                "s1.odc.reproject(s2.odc.geobox), or correct it with ds.rio.write_transform()"
+                f"{step:g}, as after joining arrays of two grids",
+                fix="put both on one grid first, with "
+                "s1.odc.reproject(s2.odc.geobox), or correct it with ds.rio.write_transform()",
             )
     if optical is None or sar is None:
         return
     if not set(spatial) <= set(sar.arrays[0].dims):
         raise GridError(
             f"Sentinel-1 has dimensions {sar.arrays[0].dims} and Sentinel-2 "
-            f"{optical.arrays[0].dims}: they are on different grids; put Sentinel-1 on the grid of "
-            "Sentinel-2 with s1.odc.reproject(s2.odc.geobox, resampling='bilinear')"
+            f"{optical.arrays[0].dims}: they are on different grids",
+            fix="put Sentinel-1 on the grid of "
+            "Sentinel-2 with s1.odc.reproject(s2.odc.geobox, resampling='bilinear')",
         )
     systems = {coordinate_system(source, layer.arrays[0]) for layer in (optical, sar)} - {None}
     if len(systems) > 1:
         raise GridError(
-            f"Sentinel-1 and Sentinel-2 are in different coordinate systems ({listed(systems)}); "
-            "reproject with s1.odc.reproject(s2.odc.geobox, resampling='bilinear')"
+            f"Sentinel-1 and Sentinel-2 are in different coordinate systems ({listed(systems)})",
+            fix="reproject with s1.odc.reproject(s2.odc.geobox, resampling='bilinear')",
         )
 
 

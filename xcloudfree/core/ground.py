@@ -36,9 +36,11 @@ def ground(scene: Scene) -> tuple[tuple[float, float], tuple[float, float], floa
     for dim in scene.spatial:
         if dim not in array.coords or array.sizes[dim] < 2:
             raise GridError(
-                f"shadow of clouds needs the size of a pixel and there are no coordinates along "
-                f"{dim!r}; give them with ds.assign_coords(y=..., x=...), or leave it out: "
-                "mask(shadow=False)"
+                "shadow of clouds needs the size of a pixel and there are no coordinates along "
+                f"{dim!r}",
+                fix="give them with ds.assign_coords(y=..., x=...), or leave it out: "
+                "mask(shadow=False)",
+                option="--no-shadow",
             )
         values = array[dim].values[[0, -1]].astype(float)
         steps.append((values[1] - values[0]) / (array.sizes[dim] - 1))
@@ -50,16 +52,18 @@ def ground(scene: Scene) -> tuple[tuple[float, float], tuple[float, float], floa
     if system is None:
         raise GridError(
             "shadow of clouds needs to know where north is and the grid declares no coordinate "
-            'reference system; declare it with ds.rio.write_crs("EPSG:..."), or call '
-            "mask(shadow=False)"
+            "reference system",
+            fix='declare it with ds.rio.write_crs("EPSG:..."), or call mask(shadow=False)',
+            option="--no-shadow",
         )
     try:
         there = Transformer.from_crs(system, "EPSG:4326", always_xy=True)
         back = Transformer.from_crs("EPSG:4326", system, always_xy=True)
     except ProjError as error:
         raise GridError(
-            f"{system} does not tell where on earth the grid lies; declare another with "
-            'ds.rio.write_crs("EPSG:..."), or call mask(shadow=False)'
+            f"{system} does not tell where on earth the grid lies",
+            fix='declare another with ds.rio.write_crs("EPSG:..."), or call mask(shadow=False)',
+            option="--no-shadow",
         ) from error
     longitude, latitude = there.transform(centre[1], centre[0])
     directions = []
@@ -70,7 +74,8 @@ def ground(scene: Scene) -> tuple[tuple[float, float], tuple[float, float], floa
     east, north = directions
     if not np.isfinite([*east, *north]).all():
         raise GridError(
-            f"the centre of the scene lies outside of {system}; correct the coordinates, or call "
-            "mask(shadow=False)"
+            f"the centre of the scene lies outside of {system}",
+            fix="correct the coordinates, or call mask(shadow=False)",
+            option="--no-shadow",
         )
     return east, north, abs(east[0] * north[1] - east[1] * north[0]) ** -0.5

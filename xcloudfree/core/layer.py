@@ -60,8 +60,10 @@ class Layer:
                 n: _plain(a.attrs.get(key)) for n, a in zip(self.names, self.arrays, strict=False)
             }
             raise UnitsError(
-                f"the bands disagree in {key}: {shown}; load items of one rule at a time, or "
-                f"declare what holds for all with ds.cloudfree.calibrate({_CALLS.get(key, '...')})"
+                f"the bands disagree in {key}: {shown}",
+                fix="load items of one rule at a time, or declare what holds for all with "
+                f"ds.cloudfree.calibrate({_CALLS.get(key, '...')})",
+                option="--scale, --offset, --nodata, --level, --sar or --quantity",
             )
         return values.pop()
 
@@ -76,8 +78,8 @@ class Layer:
         kinds = {a.dtype for a in self.arrays}
         if len(kinds) > 1:
             raise UnitsError(
-                f"the bands of {owner} differ in type ({', '.join(sorted(map(str, kinds)))}); "
-                f"make them alike with {owner}.astype('float32')"
+                f"the bands of {owner} differ in type ({', '.join(sorted(map(str, kinds)))})",
+                fix=f"make them alike with {owner}.astype('float32')",
             )
         return kinds.pop()
 
@@ -136,7 +138,7 @@ def band_dim(array: xr.DataArray) -> str:
         if dim in array.dims:
             return dim
     raise MissingBandError(
-        f"{array.name!r} has dimensions {array.dims} and none of them is 'band'; "
-        "rename the one that holds the bands with array.rename({...: 'band'}), or put arrays of "
-        "one band each into a Dataset with xr.Dataset({'B02': array, ...})"
+        f"{array.name!r} has dimensions {array.dims} and none of them is 'band'",
+        fix="rename the one that holds the bands with array.rename({...: 'band'}), or put arrays "
+        "of one band each into a Dataset with xr.Dataset({'B02': array, ...})",
     )

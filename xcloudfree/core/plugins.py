@@ -1,4 +1,4 @@
-"""Masks and models of other packages, found by their entry points and imported when asked for.
+"""Masks and models of other packages, found by their entry points and imported when called.
 
 A package that has, in its ``pyproject.toml``::
 
@@ -42,162 +42,99 @@ PACKAGES = {"s2cloudless": "s2cloudless", "omnicloudmask": "omnicloudmask"}
 
 @dataclass(frozen=True)
 class Plugin:
-    """Something that another package offers.
-
-    Parameters
-    ----------
-    kind : {"masks", "models"}
-        What it is.
-    name : str
-        What users call it.
-    target : str
-        ``"module:attribute"``.
-    distribution : str
-        Package that offers it, with its version.
-    """
+    """Something that another package offers."""
 
     kind: Kind
-    name: str
-    target: str
-    distribution: str
+    name: str  # what users call it
+    target: str  # "module:attribute"
+    distribution: str  # package that offers it, with its version
 
     def load(self) -> Any:
-        """Import it.
-
-        Returns
-        -------
-        object
-            What the entry point names.
-
-        Raises
-        ------
-        PluginError
-            If that fails, for whatever reason.
-        """
+        """Import it."""
         module, _, attribute = self.target.partition(":")
         try:
-            found: Any = importlib.import_module(module)
+            loaded: Any = importlib.import_module(module)
             for part in filter(None, attribute.split(".")):
-                found = getattr(found, part)
+                loaded = getattr(loaded, part)
         except Exception as error:  # the code of others may raise anything
             raise PluginError(
                 f"the plug-in {self.name!r} of {self.distribution} ({self.target}) cannot be "
-                f"imported, {type(error).__name__}: {error}; ask its authors, or remove it with "
-                f"`pip uninstall {self.distribution.split()[0]}`"
+                f"imported, {type(error).__name__}: {error}",
+                fix="ask its authors, or remove it with "
+                f"`pip uninstall {self.distribution.split()[0]}`",
             ) from error
-        return found
+        return loaded
 
 
 def plugins(kind: Kind) -> list[Plugin]:
-    """Everything that is offered, bundled adapters first; imports none of it.
-
-    Parameters
-    ----------
-    kind : {"masks", "models"}
-        Which.
-
-    Returns
-    -------
-    list of Plugin
-    """
-    own = [Plugin(kind, name, target, "xcloudfree") for name, target in BUNDLED[kind].items()]
-    return own + [
+    """Everything that is offered, bundled adapters first; imports none of it."""
+    bundled = [Plugin(kind, name, target, "xcloudfree") for name, target in BUNDLED[kind].items()]
+    return bundled + [
         Plugin(kind, entry.name, entry.value, _distribution(entry))
         for entry in metadata.entry_points(group=f"xcloudfree.{kind}")
     ]
 
 
 def names(kind: Kind) -> list[str]:
-    """Names that plug-ins offer.
+    """Names that plug-ins offer, sorted; also one that two packages claim.
 
-    Parameters
-    ----------
-    kind : {"masks", "models"}
-        Which.
-
-    Returns
-    -------
-    list of str
-        Sorted; one that two packages claim is among them, and refused when it is asked for.
-
-    Examples
-    --------
     >>> {"s2cloudless", "omnicloudmask"} <= set(names("masks"))
     True
     """
     return sorted({plugin.name for plugin in plugins(kind)})
 
 
+def third_party_names() -> dict[Kind, list[str]]:
+    """Names of the plug-ins of other packages by kind, from one look at what is installed."""
+    entries = metadata.entry_points()
+    kinds: tuple[Kind, ...] = ("masks", "models")
+    return {
+        kind: sorted(set(entries.select(group=f"xcloudfree.{kind}").names) - set(BUNDLED[kind]))
+        for kind in kinds
+    }
+
+
 def find(kind: Kind, name: str) -> Plugin | None:
-    """The plug-in of a name.
-
-    Parameters
-    ----------
-    kind : {"masks", "models"}
-        Which.
-    name : str
-        What users call it.
-
-    Returns
-    -------
-    Plugin or None
-
-    Raises
-    ------
-    PluginError
-        If several packages claim the name.
-    """
+    """The plug-in of a name; refused where several packages claim it."""
+    if name in BUNDLED[kind]:  # ours come first, so there is no need to look further
+        return Plugin(kind, name, BUNDLED[kind][name], "xcloudfree")
     claims = [plugin for plugin in plugins(kind) if plugin.name == name]
-    if len({claim.target for claim in claims}) > 1 and claims[0].distribution != "xcloudfree":
-        raise PluginError(_clash(claims))
+    if len({claim.target for claim in claims}) > 1:
+        raise _clash(claims)
     return claims[0] if claims else None
 
 
 def problems(kind: Kind, built_in: Collection[str] = ()) -> list[str]:
-    """What is wrong with the plug-ins that are installed; imports all of them.
-
-    Parameters
-    ----------
-    kind : {"masks", "models"}
-        Which.
-    built_in : collection of str
-        Names of the library's own, which come first.
-
-    Returns
-    -------
-    list of str
-        One sentence each.
-    """
-    found = []
-    reserved = {*built_in, *BUNDLED[kind]}
-    for name in names(kind):
-        claims = [plugin for plugin in plugins(kind) if plugin.name == name]
-        others = [claim for claim in claims if claim.distribution != "xcloudfree"]
-        if name in reserved and others:
-            found.append(
+    """What is wrong with the plug-ins that are installed, a sentence each; imports all of them."""
+    messages = []
+    claims: dict[str, list[Plugin]] = {}
+    for plugin in plugins(kind):
+        if plugin.distribution != "xcloudfree":
+            claims.setdefault(plugin.name, []).append(plugin)
+    for name, others in sorted(claims.items()):
+        if name in built_in or name in BUNDLED[kind]:
+            messages.append(
                 f"{others[0].distribution} offers {name!r} in xcloudfree.{kind}, which is a name "
                 f"of xcloudfree itself: its own is used, rename the entry point"
             )
-            continue
-        if len({claim.target for claim in claims}) > 1:
-            found.append(_clash(claims))
-            continue
-        if others:
+        elif len({claim.target for claim in others}) > 1:
+            messages.append(str(_clash(others)))
+        else:
             try:
                 others[0].load()
             except PluginError as error:
-                found.append(str(error))
-    return found
+                messages.append(str(error))
+    return messages
 
 
-def _clash(claims: list[Plugin]) -> str:
+def _clash(claims: list[Plugin]) -> PluginError:
     who = " and ".join(sorted({claim.distribution for claim in claims}))
-    return (
-        f"{who} both offer {claims[0].name!r} in xcloudfree.{claims[0].kind}; keep one of them "
-        f"with `pip uninstall {claims[-1].distribution.split()[0]}`"
+    return PluginError(
+        f"{who} both offer {claims[0].name!r} in xcloudfree.{claims[0].kind}",
+        fix=f"keep one of them with `pip uninstall {claims[-1].distribution.split()[0]}`",
     )
 
 
 def _distribution(entry: metadata.EntryPoint) -> str:
-    found = entry.dist
-    return "an unnamed package" if found is None else f"{found.name} {found.version}"
+    package = entry.dist
+    return "an unnamed package" if package is None else f"{package.name} {package.version}"

@@ -8,25 +8,11 @@ from typing import TextIO
 
 
 class Progress:
-    """One line on the terminal that tells how far a long task is.
+    """A progress bar on the terminal; elsewhere, such as in a log, a line for every tenth.
 
-    Parameters
-    ----------
-    label : str
-        What is being done.
-    total : int
-        Number of parts.
-    show : bool
-        False keeps silent.
-    stream : file, optional
-        Where to; standard error by default. Away from a terminal, a line for every tenth.
-
-    Examples
-    --------
     >>> bar = Progress("writing out.zarr", 2, stream=sys.stdout)
-    >>> bar.step(); bar.step()
+    >>> bar.step()
     writing out.zarr [##########..........] 1/2, ... s left
-    writing out.zarr [####################] 2/2, ... s left
     """
 
     def __init__(
@@ -40,11 +26,10 @@ class Progress:
     def step(self, note: str = "") -> None:
         """One more part is done; `note` says something about it."""
         self.count += 1
-        if not self.show:
-            return
+        last = self.count == self.total
         terminal = self.stream.isatty()
         tenth = -(-self.total // 10)
-        if not terminal and self.count < self.total and self.count % tenth:
+        if not self.show or not (terminal or last or self.count % tenth == 0):
             return
         filled = 20 * self.count // self.total
         elapsed = time.monotonic() - self.start
@@ -53,6 +38,7 @@ class Progress:
             f"{self.label} [{'#' * filled}{'.' * (20 - filled)}] {self.count}/{self.total}, "
             f"{elapsed:.0f} s, {left:.0f} s left{note and ', '}{note}"
         )
-        end = "\n" if not terminal or self.count == self.total else ""
-        self.stream.write(("\r" if terminal else "") + line + end)
+        if terminal:
+            line = f"\r{line}"  # over the line before
+        self.stream.write(line if terminal and not last else f"{line}\n")
         self.stream.flush()

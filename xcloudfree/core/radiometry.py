@@ -182,14 +182,16 @@ class SarCalibration:
             _check_backscatter(sample)
             if len(sample) >= _ENOUGH and np.mean(sample > 0) > 0.9:
                 raise UnitsError(
-                    "backscatter is declared as dB, but hardly a value is negative, as of power; "
-                    'declare it with ds.cloudfree.calibrate(sar="linear")'
+                    "backscatter is declared as dB, but hardly a value is negative, as of power",
+                    fix='declare it with ds.cloudfree.calibrate(sar="linear")',
+                    option="--sar linear",
                 )
             return out
         if len(sample) >= _ENOUGH and np.median(sample) < 0:
             raise UnitsError(
-                "backscatter is declared as linear power, but most values are negative, as dB are; "
-                'declare it with ds.cloudfree.calibrate(sar="dB")'
+                "backscatter is declared as linear power, but most values are negative, as dB are",
+                fix='declare it with ds.cloudfree.calibrate(sar="dB")',
+                option="--sar dB",
             )
         out[~(out > 0)] = np.nan
         out = np.asarray(10 * np.log10(out), np.float32)
@@ -207,10 +209,12 @@ def _check_backscatter(decibels: NDArray[np.float32]) -> None:
     if len(decibels) >= _ENOUGH and not _FAINTEST < (middle := np.median(decibels)) < _BRIGHTEST:
         raise UnitsError(
             f"the median of the backscatter would be {middle:.0f} dB, so these are digital numbers "
-            "or of another unit, or a value that fills in for none; leave such a value out "
-            "with ds.assign(VV=ds.VV.where(ds.VV != value), VH=ds.VH.where(ds.VH != value)), and "
+            "or of another unit, or a value that fills in for none",
+            fix="leave such a value out with "
+            "ds.assign(VV=ds.VV.where(ds.VV != value), VH=ds.VH.where(ds.VH != value)), and "
             'declare calibrated numbers with ds.cloudfree.calibrate(sar="dB") or '
-            'calibrate(sar="linear")'
+            'calibrate(sar="linear")',
+            option="--sar dB or --sar linear",
         )
 
 
@@ -219,8 +223,10 @@ def _check_reflectance(values: NDArray[np.float32], rule: Calibration) -> None:
     if len(sample) and np.median(sample) > 3:
         raise UnitsError(
             f"half of the reflectance values are above {np.median(sample):.0f} with "
-            f"scale={rule.scale:g} and offset={rule.offset:g}, so they are digital numbers; "
-            "declare how to read them, for example ds.cloudfree.calibrate(scale=1e-4, offset=-0.1)"
+            f"scale={rule.scale:g} and offset={rule.offset:g}, so they are digital numbers",
+            fix="declare how to read them, for example "
+            "ds.cloudfree.calibrate(scale=1e-4, offset=-0.1)",
+            option="--scale 1e-4 --offset -0.1",
         )
 
 
@@ -230,7 +236,9 @@ def _check_numbers(stored: NDArray[np.float32], rule: Calibration) -> None:
     if len(sample) >= _ENOUGH and np.abs(sample).max() < 3:
         raise UnitsError(
             f"scale={rule.scale:g} is declared, but no value exceeds 3, so they are reflectance "
-            "already; declare that with ds.cloudfree.calibrate(scale=1, offset=0)"
+            "already",
+            fix="declare that with ds.cloudfree.calibrate(scale=1, offset=0)",
+            option="--scale 1 --offset 0",
         )
 
 

@@ -56,8 +56,8 @@ def read(obj: xr.Dataset | xr.DataArray) -> Scene:
         return _assemble(obj, "array", *_split(obj, band_dim(obj)))
     if not isinstance(obj, xr.Dataset):
         raise CloudFreeError(
-            f"expected an xarray Dataset or DataArray, not {type(obj).__name__}; "
-            "build one with xr.Dataset({'B02': (('y', 'x'), array), ...})"
+            f"expected an xarray Dataset or DataArray, not {type(obj).__name__}",
+            fix="build one with xr.Dataset({'B02': (('y', 'x'), array), ...})",
         )
     names = {str(v).lower(): v for v in obj.data_vars}
     if "s2" in names or "s1" in names:
@@ -83,15 +83,15 @@ def _assemble(
         if array.dtype.kind not in "iuf":
             call = "array" if isinstance(source, xr.DataArray) else f"ds[{array.name!r}]"
             raise UnitsError(
-                f"{array.name!r} holds {array.dtype}, neither integers nor floating-point numbers; "
-                f"convert it with {call}.astype('float32')"
+                f"{array.name!r} holds {array.dtype}, neither integers nor floating-point numbers",
+                fix=f"convert it with {call}.astype('float32')",
             )
     spatial = _spatial(layer.arrays[0])
     for array in layer.arrays:
         if not set(spatial) <= set(array.dims):
             raise GridError(
-                f"{array.name!r} has dimensions {array.dims} and other bands have {spatial}: put "
-                "them on one grid first, with ds.odc.reproject(geobox) of the band to keep"
+                f"{array.name!r} has dimensions {array.dims} and other bands have {spatial}",
+                fix="put them on one grid first, with ds.odc.reproject(geobox) of the band to keep",
             )
     check_grid(source, spatial, optical, sar)
     lead = tuple(
@@ -120,8 +120,8 @@ def _canonical(
     extra = [d for d in array.dims if d not in (*lead, *spatial, "band")]
     if extra:
         raise GridError(
-            f"{array.name!r} has dimension {extra[0]!r} that the Sentinel-2 bands lack; "
-            f"select along it with ds.isel({extra[0]}=0)"
+            f"{array.name!r} has dimension {extra[0]!r} that the Sentinel-2 bands lack",
+            fix=f"select along it with ds.isel({extra[0]}=0)",
         )
     missing = {d: sizes[d] for d in lead if d not in array.dims}
     out = array.expand_dims(missing) if missing else array
@@ -208,8 +208,8 @@ def _pick(
 def _claim(found: dict[str, Any], band: str, variable: Any) -> None:
     if band in found:
         raise MissingBandError(
-            f"{found[band]!r} and {variable!r} are both {band}; keep one, "
-            f"for example with ds.drop_vars({str(variable)!r})"
+            f"{found[band]!r} and {variable!r} are both {band}",
+            fix=f"keep one, for example with ds.drop_vars({str(variable)!r})",
         )
     found[band] = variable
 
@@ -224,8 +224,8 @@ def _spatial(array: xr.DataArray) -> tuple[str, str]:
         if set(pair) <= set(array.dims):
             return pair
     raise GridError(
-        f"no spatial dimensions among {array.dims}; "
-        "rename them with ds.rename({...: 'y', ...: 'x'})"
+        f"no spatial dimensions among {array.dims}",
+        fix="rename them with ds.rename({...: 'y', ...: 'x'})",
     )
 
 
@@ -235,16 +235,17 @@ def _refuse_unknown(source: xr.Dataset | xr.DataArray) -> None:
         if any(optical_band(v) or _polarisation(v) for v in flat):
             raise GridError(
                 f"{flat[0]!r} has dimensions {source[flat[0]].dims} and an image has rows and "
-                "columns; keep both with ds.isel(y=slice(0, 1)) or ds.expand_dims('y')"
+                "columns",
+                fix="keep both with ds.isel(y=slice(0, 1)) or ds.expand_dims('y')",
             )
         if not source.data_vars:
             raise MissingBandError(
-                "the Dataset has no variables; put bands into it with "
-                "xr.Dataset({'B02': (('y', 'x'), array), ...})"
+                "the Dataset has no variables",
+                fix="put bands into it with xr.Dataset({'B02': (('y', 'x'), array), ...})",
             )
         raise MissingBandError(
-            f"no Sentinel-2 or Sentinel-1 band among the variables {listed(source.data_vars)}; "
-            "name them B01 ... B12, VV, VH with ds.rename({...: 'B02'})"
+            f"no Sentinel-2 or Sentinel-1 band among the variables {listed(source.data_vars)}",
+            fix="name them B01 ... B12, VV, VH with ds.rename({...: 'B02'})",
         )
     dim = band_dim(source)
     have = source[dim].values if dim in source.coords else "no names at all"
@@ -253,6 +254,6 @@ def _refuse_unknown(source: xr.Dataset | xr.DataArray) -> None:
     if isinstance(told, (list, tuple)) and any(optical_band(n) or _polarisation(n) for n in told):
         names = "list(array.long_name)"
     raise MissingBandError(
-        f"no Sentinel-2 or Sentinel-1 band along {dim!r}, which has {have}; name the bands with "
-        f"array.assign_coords({dim}={names})"
+        f"no Sentinel-2 or Sentinel-1 band along {dim!r}, which has {have}",
+        fix=f"name the bands with array.assign_coords({dim}={names})",
     )

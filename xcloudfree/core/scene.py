@@ -101,15 +101,20 @@ class Scene:
                 else ("and no Level-2A has B10", "scl", "carf-small-l2a-10-demo")
             )
             raise MissingBandError(
-                f"{why} needs {listed(missing)}, {told}; load Level-1C, or call what needs none: "
+                f"needs {listed(missing)}, {told}",
+                fix="load Level-1C, or call what needs none: "
                 f'mask("{masked}"), reconstruct(model="area-regression", mask="{masked}") for a '
-                f'series, model="idw" or the demonstration model="{weights}" for one date'
+                f'series, model="idw" or the demonstration model="{weights}" for one date',
+                subject=why,
+                option=f"--model area-regression --mask {masked}",
             )
         if missing or self.optical is None:
             raise MissingBandError(
-                f"{why} needs {listed(missing)}, but the data has {listed(have)}; load what is "
+                f"needs {listed(missing)}, but the data has {listed(have)}",
+                fix="load what is "
                 "missing too, or rename what is there, for example "
-                f"with ds.rename({{'name': {(missing or ['B02'])[0]!r}}})"
+                f"with ds.rename({{'name': {(missing or ['B02'])[0]!r}}})",
+                subject=why,
             )
         return self.optical.select(names)
 
@@ -125,11 +130,14 @@ class Scene:
         missing = [n for n in names if n not in have]
         if missing or self.sar is None:
             raise MissingBandError(
-                f"{why} needs Sentinel-1 {listed(missing)}, but the data has {listed(have)}; add "
+                f"needs Sentinel-1 {listed(missing)}, but the data has {listed(have)}",
+                fix="add "
                 "backscatter on the same grid, for example with "
                 "ds.assign(VV=..., VH=...).cloudfree.calibrate(sar='dB'), or call what needs none: "
                 'reconstruct(model="linear-time") for a series, reconstruct(model="idw") for one '
-                "date"
+                "date",
+                subject=why,
+                option="--model linear-time or --model idw",
             )
         return self.sar.select(names)
 
@@ -174,17 +182,19 @@ class Scene:
         if units not in ("dB", "1"):
             raise UnitsError(
                 f"the unit of {listed(self.sar.names)} is "
-                f"{'not declared' if units is None else repr(units)}, so they may be dB or power; "
-                'declare it with ds.cloudfree.calibrate(sar="dB") or calibrate(sar="linear")'
+                f"{'not declared' if units is None else repr(units)}, so they may be dB or power",
+                fix='declare it with ds.cloudfree.calibrate(sar="dB") or calibrate(sar="linear")',
+                option="--sar dB or --sar linear",
             )
         scale, offset = (self.sar.attribute(key) for key in ("scale_factor", "add_offset"))
         integer = any(np.issubdtype(a.dtype, np.integer) for a in self.sar.arrays)
         if integer and scale in (None, 1):
             names = list(dict.fromkeys(map(str, self.sar.variables)))
             raise UnitsError(
-                f"{listed(self.sar.names)} are integers without a declared scale; declare it, for "
+                f"{listed(self.sar.names)} are integers without a declared scale",
+                fix="declare it, for "
                 "example with ds.assign({n: ds[n].assign_attrs(scale_factor=1e-2, units='dB') "
-                f"for n in {names}}})"
+                f"for n in {names}}})",
             )
         nodata = self.sar.attribute("nodata")
         if nodata is None:
@@ -229,18 +239,20 @@ class Scene:
         return ("B02",) if self.optical is None else self.optical.names
 
     def _refuse_integers(self) -> None:
-        hint = "scale=1e-4, offset=-0.1"
+        offset = "-0.1"
         baseline = self.source.coords.get("s2:processing_baseline")
         if baseline is not None:
             rules = {str(b) >= "04" for b in np.atleast_1d(baseline.values)}
             if len(rules) > 1:
-                hint = "scale=1e-4, offset=[...]"
+                offset = "[...]"
             elif not rules.pop():
-                hint = "scale=1e-4, offset=0"
+                offset = "0"
         raise UnitsError(
             "the reflectance bands are integers without a declared scale; Sentinel-2 has "
             "offset -0.1 from processing baseline 04.00 on and 0 before, unless the provider has "
-            f"applied it; declare it with ds.cloudfree.calibrate({hint})"
+            "applied it",
+            fix=f"declare it with ds.cloudfree.calibrate(scale=1e-4, offset={offset})",
+            option=f"--scale 1e-4 --offset {offset}",
         )
 
 

@@ -7,24 +7,8 @@ from collections.abc import Iterable
 
 
 def did_you_mean(name: object, names: Iterable[str]) -> str:
-    """The name that is nearest to one that is not known, as words for an error.
+    """The nearest known name as words that go right behind the unknown one; empty if none is near.
 
-    Parameters
-    ----------
-    name : object
-        As the user gave it.
-    names : iterable of str
-        Those that there are.
-
-    Returns
-    -------
-    str
-        Goes right behind the name; empty where none is near.
-
-    Examples
-    --------
-    >>> f"there is no model 'carf-smal'{did_you_mean('carf-smal', ['carf-small', 'glfcr'])}"
-    "there is no model 'carf-smal' (did you mean 'carf-small'?)"
     >>> did_you_mean("Kriging", ["idw", "kriging"]), did_you_mean("best", ["idw", "kriging"])
     (" (did you mean 'kriging'?)", '')
     """

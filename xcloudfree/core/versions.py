@@ -34,18 +34,7 @@ _EXTRAS = {
 
 
 def versions() -> dict[str, dict[str, str]]:
-    """Versions of what is used.
-
-    Returns
-    -------
-    dict of str to dict of str to str
-        By topic and distribution; what is not installed is named with the call that installs it.
-
-    Examples
-    --------
-    >>> sorted(versions())[:3]
-    ['arrays', 'catalogs', 'grids and files']
-    """
+    """Versions of what is used by topic and distribution; else the call that installs it."""
     return {topic: {name: _version(name) for name in names} for topic, names in PACKAGES.items()}
 
 
@@ -72,9 +61,9 @@ def show_versions(file: TextIO | None = None) -> None:
         f"xcloudfree {__version__}",
         f"Python {platform.python_version()}, {system}, {os.cpu_count()} processors",
     ]
-    for topic, found in versions().items():
+    for topic, installed in versions().items():
         lines += ["", topic]
-        lines += [f"  {name:<16}{version}" for name, version in found.items()]
+        lines += [f"  {name:<16}{version}" for name, version in installed.items()]
     print("\n".join(lines), file=out)
 
 

@@ -23,42 +23,20 @@ BELOW = 16
 
 
 def pyplot() -> ModuleType:
-    """Matplotlib, imported when first needed.
-
-    Returns
-    -------
-    module
-
-    Raises
-    ------
-    CloudFreeError
-        If it is not installed.
-    """
+    """Matplotlib, imported when first needed."""
     try:
         from matplotlib import pyplot as module
     except ImportError as error:
-        raise CloudFreeError("Pictures need matplotlib: pip install 'xcloudfree[plot]'.") from error
+        raise CloudFreeError(
+            "pictures need matplotlib", fix="pip install 'xcloudfree[plot]'"
+        ) from error
     return module  # type: ignore[no-any-return]
 
 
 def grid_of_axes(
     count: int, columns: int, figsize: tuple[float, float] | None, shape: tuple[int, int]
 ) -> tuple[Figure, list[Axes]]:
-    """A figure with as many axes as there are panels.
-
-    Parameters
-    ----------
-    count, columns : int
-        Panels, and how many of them stand in a row.
-    figsize : tuple of float, optional
-        Inches; by default 3.2 a column, and as high as the images are.
-    shape : tuple of int
-        Rows and columns of an image.
-
-    Returns
-    -------
-    tuple of (Figure, list of Axes)
-    """
+    """A figure with as many axes as there are panels."""
     columns = min(columns, count)
     rows = -(-count // columns)
     tall = min(max(shape[0] / max(1, shape[1]), 0.4), 2.5)
@@ -78,23 +56,7 @@ def axes_for(
     figsize: tuple[float, float] | None,
     shape: tuple[int, ...],
 ) -> tuple[Figure, list[Axes]]:
-    """The axes that were given, or a figure of new ones.
-
-    Parameters
-    ----------
-    count, columns : int
-        Pictures, and how many of them stand in a row.
-    ax : Axes or None
-        Where to draw a single one.
-    figsize : tuple of float or None
-        Inches.
-    shape : tuple of int
-        Of an image; rows and columns last.
-
-    Returns
-    -------
-    tuple of (Figure, list of Axes)
-    """
+    """The axes that were given, or a figure of new ones."""
     if ax is not None:
         figure: Figure = ax.figure  # type: ignore[assignment]  # a subfigure draws as well
         return figure, [ax]
@@ -103,45 +65,13 @@ def axes_for(
 
 
 def draw_image(axis: Axes, image: NDArray[Any], place: Frame, **options: Any) -> Any:
-    """Draw (y, x) or (y, x, colour) where it lies.
-
-    Parameters
-    ----------
-    axis : Axes
-        Where to.
-    image : ndarray
-        Numbers or colours.
-    place : Frame
-        Borders and labels.
-    **options
-        Of ``imshow``.
-
-    Returns
-    -------
-    AxesImage
-    """
+    """Draw (y, x) or (y, x, colour) where it lies."""
     shown = image[::-1] if place.flip else image
     return axis.imshow(shown, extent=place.extent, interpolation="nearest", **options)
 
 
 def draw_flags(axis: Axes, flags: NDArray[Any], legend: Legend, place: Frame) -> Any:
-    """Draw flags in their colours, with a legend of the shares.
-
-    Parameters
-    ----------
-    axis : Axes
-        Where to.
-    flags : ndarray
-        (y, x).
-    legend : dict
-        Name and colour by flag.
-    place : Frame
-        Borders and labels.
-
-    Returns
-    -------
-    AxesImage
-    """
+    """Draw flags in their colours, with a legend of the shares."""
     from matplotlib.colors import ListedColormap
 
     colours = ListedColormap([colour for _, colour in legend.values()])
@@ -152,17 +82,7 @@ def draw_flags(axis: Axes, flags: NDArray[Any], legend: Legend, place: Frame) ->
 
 
 def explain(axis: Axes, flags: NDArray[Any], legend: Legend) -> None:
-    """Legend of flags, with the share of each, below the axes.
-
-    Parameters
-    ----------
-    axis : Axes
-        Where to.
-    flags : ndarray
-        (y, x).
-    legend : dict
-        Name and colour by flag.
-    """
+    """Legend of flags, with the share of each, below the axes."""
     from matplotlib.patches import Patch
     from matplotlib.transforms import ScaledTranslation
 
@@ -180,42 +100,14 @@ def explain(axis: Axes, flags: NDArray[Any], legend: Legend) -> None:
 
 
 def finish_one(figure: Figure, axis: Axes, place: Frame, words: str) -> Figure:
-    """End a figure of one picture.
-
-    Parameters
-    ----------
-    figure : Figure
-        The figure.
-    axis : Axes
-        The picture.
-    place : Frame
-        Borders and labels.
-    words : str
-        What it shows: a date.
-
-    Returns
-    -------
-    Figure
-    """
+    """End a figure of one picture."""
     axis.set_title(words, fontsize=9)
     label_axes([axis], place, 1)
     return finish(figure)
 
 
 def draw_outline(axis: Axes, mask: NDArray[np.bool_], place: Frame, colour: str = OUTLINE) -> None:
-    """Border of what is masked, without specks that would hide the picture.
-
-    Parameters
-    ----------
-    axis : Axes
-        Where to.
-    mask : ndarray of bool
-        (y, x).
-    place : Frame
-        Borders and labels.
-    colour : str
-        Of the line.
-    """
+    """Border of what is masked, without specks that would hide the picture."""
     labels, count = scipy.ndimage.label(mask)
     if not count:
         return
@@ -235,17 +127,7 @@ def draw_outline(axis: Axes, mask: NDArray[np.bool_], place: Frame, colour: str 
 
 
 def label_axes(axes: list[Axes], place: Frame, columns: int) -> None:
-    """Few ticks; names at the left and at the bottom only.
-
-    Parameters
-    ----------
-    axes : list of Axes
-        In rows.
-    place : Frame
-        Borders and labels.
-    columns : int
-        Axes in a row.
-    """
+    """Few ticks; names at the left and at the bottom only."""
     from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
     for number, axis in enumerate(axes):
@@ -263,17 +145,7 @@ def label_axes(axes: list[Axes], place: Frame, columns: int) -> None:
 
 
 def finish(figure: Figure) -> Figure:
-    """Hand over a figure; a notebook shows what is returned, and not twice.
-
-    Parameters
-    ----------
-    figure : Figure
-        Complete.
-
-    Returns
-    -------
-    Figure
-    """
+    """Hand over a figure; a notebook shows what is returned, and not twice."""
     import matplotlib
 
     if "inline" in matplotlib.get_backend().lower():

@@ -35,36 +35,19 @@ Limit = float | Sequence[float] | None
 
 
 def composite(bands: str | Sequence[str]) -> list[str]:
-    """Canonical names of the three bands of a picture.
-
-    Parameters
-    ----------
-    bands : str or sequence of str
-        A key of :data:`COMPOSITES`, or three bands for red, green and blue.
-
-    Returns
-    -------
-    list of str
-
-    Raises
-    ------
-    DataError
-        If they are not three, or the name is unknown.
-
-    Examples
-    --------
-    >>> composite("infrared"), composite(("red", "green", "blue"))
-    (['B08', 'B04', 'B03'], ['B04', 'B03', 'B02'])
-    """
+    """Canonical names of the three bands of a picture."""
     if isinstance(bands, str):
         if bands not in COMPOSITES:
             raise DataError(
-                f"unknown composite {bands!r}{did_you_mean(bands, COMPOSITES)}; call "
-                f"plot(bands=...) with one of {sorted(COMPOSITES)} or three bands such as {RGB}"
+                f"unknown composite {bands!r}{did_you_mean(bands, COMPOSITES)}",
+                fix=f"call plot(bands=...) with one of {sorted(COMPOSITES)} or three bands "
+                f"such as {RGB}",
             )
         return list(COMPOSITES[bands])
     if len(bands) != 3:
-        raise DataError(f"{len(bands)} bands do not make a colour: plot(out, bands={RGB}).")
+        raise DataError(
+            f"{len(bands)} bands do not make a colour", fix=f"call plot(out, bands={RGB})"
+        )
     return [optical_band(b) or b for b in bands]
 
 
@@ -94,25 +77,7 @@ def percentile_limits(reference: Floats) -> Floats:
 
 
 def chosen_limits(reference: Floats, vmin: Limit, vmax: Limit) -> Floats:
-    """Limits as asked for, or else percentiles.
-
-    Parameters
-    ----------
-    reference : numpy.ndarray
-        Values (band, pixel), NaN = no data.
-    vmin, vmax : float or sequence of float, optional
-        Value that is black and value that is full colour, one for all bands or one a band.
-
-    Returns
-    -------
-    numpy.ndarray
-        (band, 2).
-
-    Examples
-    --------
-    >>> chosen_limits(np.arange(101.0)[None], 0, None).tolist()
-    [[0.0, 98.0]]
-    """
+    """Limits as asked for, or else percentiles."""
     limits = percentile_limits(reference)
     for column, given in enumerate((vmin, vmax)):
         if given is not None:
@@ -149,5 +114,7 @@ def stretch(image: Floats, limits: Floats) -> Floats:
 def _each(given: ArrayLike, bands: int) -> Floats:
     values = np.asarray(given, float)
     if values.ndim > 1 or values.size not in (1, bands):
-        raise DataError(f"vmin and vmax are one number or {bands}: plot(out, vmin=0, vmax=0.3).")
+        raise DataError(
+            f"vmin and vmax are one number or {bands}", fix="call plot(out, vmin=0, vmax=0.3)"
+        )
     return values

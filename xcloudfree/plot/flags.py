@@ -8,13 +8,16 @@ import numpy as np
 import xarray as xr
 
 from xcloudfree.core.recognise import read
+from xcloudfree.core.scene import Scene
 from xcloudfree.exceptions import CloudFreeError
 from xcloudfree.masks import masking as masks
 from xcloudfree.masks.resolve import Mask
 from xcloudfree.masks.scores import METHODS
 from xcloudfree.plot.colours import MASK, PROVENANCE
+from xcloudfree.plot.help.findings import SAMPLE, cloud_shares, sample
 from xcloudfree.plot.help.suitability import judge_masks
 from xcloudfree.plot.view import Spatial, View
+from xcloudfree.reconstruct.composite import Provenance
 
 Legend = dict[int, tuple[str, str]]
 
@@ -22,22 +25,7 @@ Legend = dict[int, tuple[str, str]]
 def occlusion(
     obj: Spatial, small: Spatial, seen: View, mask: Mask | Any | None
 ) -> tuple[xr.DataArray | None, Legend]:
-    """Flags of the pixels, lazy, and what they mean.
-
-    Parameters
-    ----------
-    obj, small : Dataset or DataArray
-        The object, and the part of it that is shown.
-    seen : View
-        Which part.
-    mask : str, DataArray, array, callable or None
-        ``"auto"``: the provenance that the object carries, else the first built-in mask that reads
-        single pixels and finds its bands.
-
-    Returns
-    -------
-    tuple of (DataArray or None, dict)
-    """
+    """Flags of the pixels, lazy, and what they mean."""
     if mask is None:
         return None, MASK
     if not isinstance(mask, str):
@@ -50,27 +38,43 @@ def occlusion(
     carried = carried_provenance(small)
     if carried is not None:
         return carried, PROVENANCE
-    scene = read(small)
-    fitting = (v.name for v in judge_masks(scene) if v.fits)
-    ready = next((n for n in fitting if n in METHODS and not METHODS[n].reach), None)
+    ready = _ready_mask(read(small))
     if ready is None:
         return None, MASK
     try:
         return masks.mask(small, ready).astype(np.uint8), MASK
-    except CloudFreeError:  # nobody asked for it
+    except CloudFreeError:  # the mask is an extra that was not requested
         return None, MASK
 
 
+def partly_hidden(scene: Scene) -> int:
+    """Number of the date in memory that is nearest to half hidden; 0 where that is not known."""
+    if len(scene.lead) != 1:
+        return 0
+    (dim,) = scene.lead
+    shares = None
+    provenance = carried_provenance(scene.source)
+    try:
+        if provenance is not None:
+            flags = sample(provenance.transpose(dim, ..., missing_dims="ignore"))
+            if flags is not None and flags.ndim == 3:
+                shares = (flags >= Provenance.RECONSTRUCTED).mean((1, 2))
+        elif (ready := _ready_mask(scene)) is not None:
+            shares = cloud_shares(scene, ready)
+    except CloudFreeError:  # the picture itself says what is wrong
+        return 0
+    if shares is None or not len(shares):
+        return 0
+    every = -(-scene.source.sizes[dim] // SAMPLE)  # of many dates, a sample is looked at
+    return every * int(np.abs(shares - 0.5).argmin())
+
+
+def _ready_mask(scene: Scene) -> str | None:
+    """The first built-in mask that reads single pixels and finds its bands."""
+    fitting = (v.name for v in judge_masks(scene) if v.fits)
+    return next((n for n in fitting if n in METHODS and not METHODS[n].reach), None)
+
+
 def carried_provenance(obj: Spatial) -> xr.DataArray | None:
-    """Provenance flags, where an object has them.
-
-    Parameters
-    ----------
-    obj : Dataset or DataArray
-        Anything.
-
-    Returns
-    -------
-    DataArray or None
-    """
+    """Provenance flags, where an object has them."""
     return (obj if isinstance(obj, xr.Dataset) else obj.coords).get("provenance")

@@ -12,61 +12,38 @@ from xcloudfree.plot.view import Spatial
 
 @dataclass(frozen=True)
 class Frame:
-    """Where a picture lies on the ground.
+    """Where a picture lies on the ground."""
 
-    Parameters
-    ----------
-    extent : tuple of float
-        Left, right, bottom, top, as matplotlib wants it.
-    labels : tuple of str
-        Of the x and y axis.
-    flip : bool
-        Whether the rows go up.
-    """
-
-    extent: tuple[float, float, float, float]
-    labels: tuple[str, str]
-    flip: bool = False
+    extent: tuple[float, float, float, float]  # left, right, bottom, top
+    labels: tuple[str, str]  # of the x and the y axis
+    flip: bool = False  # whether the rows go up
 
 
 def frame(small: Spatial, dims: tuple[str, str]) -> Frame:
-    """Borders and labels of the axes: kilometres, degrees, or pixels without coordinates.
-
-    Parameters
-    ----------
-    small : Dataset or DataArray
-        What is shown.
-    dims : tuple of str
-        Names of the y and x dimensions.
-
-    Returns
-    -------
-    Frame
-    """
+    """Borders and labels of the axes: kilometres, degrees, or pixels without coordinates."""
     rows, columns = (small.sizes[d] for d in dims)
     if any(d not in small.coords or small.sizes[d] < 2 for d in dims):
         return Frame((-0.5, columns - 0.5, rows - 0.5, -0.5), ("column", "row"))
     layer = next(iter(small.data_vars.values())) if isinstance(small, xr.Dataset) else small
     system = coordinate_system(small, layer)
-    geographic = dims[0] != "y"
-    unit = "km"
-    if system is not None and not geographic:
-        from pyproj import CRS
-
-        geographic = CRS.from_user_input(system).is_geographic
-    elif system is None and not geographic:
-        unit = ""
-    scale = 1e-3 if unit == "km" and not geographic else 1.0
+    scale, names = 1.0, (dims[1], dims[0])
+    if dims[0] != "y" or is_geographic(system):
+        names = ("longitude (°)", "latitude (°)")
+    elif system is not None:
+        scale, names = 1e-3, ("easting (km)", "northing (km)")
     left, right = _edges(small[dims[1]], scale)
     top, bottom = _edges(small[dims[0]], scale)
-    if geographic:
-        names = ("longitude (°)", "latitude (°)")
-    elif unit:
-        names = ("easting (km)", "northing (km)")
-    else:
-        names = (dims[1], dims[0])
     low, high = min(top, bottom), max(top, bottom)
     return Frame((left, right, low, high), names, flip=bottom > top)
+
+
+def is_geographic(system: str | None) -> bool:
+    """Whether coordinates of a system are degrees."""
+    if system is None:
+        return False
+    from pyproj import CRS
+
+    return bool(CRS.from_user_input(system).is_geographic)
 
 
 def _edges(coordinate: xr.DataArray, scale: float) -> tuple[float, float]:

@@ -15,7 +15,6 @@ from xcloudfree.core.scene import Scene
 from xcloudfree.exceptions import DataError
 from xcloudfree.plot import canvas
 from xcloudfree.plot.colours import (
-    MASK,
     PROVENANCE,
     Floats,
     Limit,
@@ -24,13 +23,17 @@ from xcloudfree.plot.colours import (
     percentile_limits,
     stretch,
 )
-from xcloudfree.plot.deviation import draw_deviation, mean_deviation
-from xcloudfree.plot.flags import Legend, carried_provenance, occlusion
+from xcloudfree.plot.flags import carried_provenance, occlusion, partly_hidden
 from xcloudfree.plot.frame import frame
+from xcloudfree.plot.quality import draw_deviation, mean_deviation
 from xcloudfree.plot.view import Spatial, title, together, view
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+_OPTICAL = ("cloudy input", "Sentinel-2", "reconstruction", "truth")
+_DUAL = "Sentinel-1: VV, VH, VV-VH"
 
 
 def plot(
@@ -40,7 +43,7 @@ def plot(
     truth: Spatial | None = None,
     mask: Any = "auto",
     time: Any = None,
-    index: int = 0,
+    index: int | None = None,
     bands: str | Sequence[str] = RGB,
     vmin: Limit = None,
     vmax: Limit = None,
@@ -72,8 +75,9 @@ def plot(
         carries, else a mask by the bands that are there; None shows none.
     time : datetime-like, optional
         Which date; the nearest is taken and named in the title.
-    index : int
-        Which date or patch by number, without `time`.
+    index : int, optional
+        Which date or patch by number, without `time`. By default, of values in memory, the one
+        that is nearest to half hidden; else the first.
     bands : str or sequence of str
         Three bands for red, green and blue, or ``"true"``, ``"infrared"``, ``"shortwave"``.
     vmin, vmax : float or sequence of float, optional
@@ -110,65 +114,56 @@ def plot(
     """
     names = composite(bands)
     whole = read(obj)
+    if index is None:
+        index = partly_hidden(whole) if time is None else 0
     seen = view(whole, time, index, max_size)
     small = seen(obj)
     scene = read(small)
     before = None if observed is None else read(seen.of_other(observed, "observed"))
     flags, legend = occlusion(obj, small, seen, mask)
     reconstructed = observed is not None or carried_provenance(small) is not None
+    radar = next((s for s in (scene, before) if s and s.sar), None)
+    spread = mean_deviation(small, names)
 
-    lazy: dict[str, xr.DataArray] = {}
+    lazy: dict[str, xr.DataArray] = {}  # what each panel shows, by its title and in their order
     if before is not None:
         lazy["cloudy input"] = _optical(before, names)
-    if scene.optical is not None:
-        lazy["reconstruction" if reconstructed else "Sentinel-2"] = _optical(scene, names)
+    if scene.optical is not None and not reconstructed:
+        lazy["Sentinel-2"] = _optical(scene, names)
+    if radar is not None:
+        dual = radar.sar is not None and {"VV", "VH"} <= set(radar.sar.names)
+        lazy[_DUAL if dual else "Sentinel-1"] = radar.backscatter(("VV", "VH") if dual else None)
+    if flags is not None:
+        lazy["provenance" if legend is PROVENANCE else "mask"] = flags
+    if scene.optical is not None and reconstructed:
+        lazy["reconstruction"] = _optical(scene, names)
+    if spread is not None:
+        lazy["standard deviation"] = spread
     if truth is not None:
         lazy["truth"] = _optical(read(seen.of_other(truth, "truth", any_date=True)), names)
-    coloured = list(lazy)
-    radar = next((s for s in (scene, before) if s and s.sar), None)
-    if radar is not None:
-        lazy["Sentinel-1"] = radar.backscatter(("VV", "VH") if _dual(radar) else None)
-    if flags is not None:
-        lazy["flags"] = flags
-    spread = mean_deviation(small, names)
-    if spread is not None:
-        lazy["deviation"] = spread
     if not lazy:
-        raise DataError("There is nothing to show: plot(ds[['B04', 'B03', 'B02']]).")
-    values = together(lazy)
+        raise DataError("there is nothing to show", fix="call plot(ds[['B04', 'B03', 'B02']])")
+    panels = together(lazy)
 
-    shown = values.get("flags")
-    clear = None if shown is None else np.isin(shown, _clear_flags(legend))
-    first = ("cloudy input", "Sentinel-2")
-    panels: list[tuple[str, str]] = [(n, "colour") for n in coloured if n in first]
-    if radar is not None:
-        panels.append(("Sentinel-1: VV, VH, VV-VH" if _dual(radar) else "Sentinel-1", "radar"))
-    if shown is not None:
-        panels.append(("provenance" if legend is PROVENANCE else "mask", "flags"))
-    panels += [(n, "colour") for n in coloured if n == "reconstruction"]
-    panels += [("standard deviation", "deviation")] * (spread is not None)
-    panels += [(n, "colour") for n in coloured if n == "truth"]
-
+    shown = next((panels[name] for name in ("provenance", "mask") if name in panels), None)
+    clear = None if shown is None else shown == (1 if legend is PROVENANCE else 0)
+    coloured = {name: panels[name] for name in _OPTICAL if name in panels}
+    limits = chosen_limits(_reference(coloured, clear), vmin, vmax) if coloured else None
     place = frame(small, seen.dims)
     columns = col_wrap or len(panels)
     figure, axes = canvas.grid_of_axes(len(panels), columns, figsize, scene.shape)
-    limits = None
-    if coloured:
-        limits = chosen_limits(_reference({n: values[n] for n in coloured}, clear), vmin, vmax)
-    for axis, (name, kind) in zip(axes, panels, strict=True):
+    for axis, (name, values) in zip(axes, panels.items(), strict=True):
         axis.set_title(name, fontsize=10)
-        if kind == "flags":
-            assert shown is not None
-            canvas.draw_flags(axis, shown, legend, place)
-        elif kind == "deviation":
-            draw_deviation(axis, values["deviation"], place)
-        elif kind == "radar":
-            canvas.draw_image(axis, _radar(values["Sentinel-1"]), place)
-        else:
-            assert limits is not None
-            canvas.draw_image(axis, stretch(values[name], limits), place)
+        if name in coloured and limits is not None:
+            canvas.draw_image(axis, stretch(values, limits), place)
             if outline and clear is not None and shown is not None and name != "truth":
                 canvas.draw_outline(axis, ~clear & (shown > 0), place)
+        elif name == "standard deviation":
+            draw_deviation(axis, values, place)
+        elif name in ("provenance", "mask"):
+            canvas.draw_flags(axis, values, legend, place)
+        else:
+            canvas.draw_image(axis, _radar(values), place)
     canvas.label_axes(axes, place, columns)
     if text := title(whole, seen.index):
         figure.suptitle(text, fontsize=10)
@@ -185,14 +180,6 @@ def _radar(planes: Floats) -> Floats:
     planes = np.stack([*planes, planes[0] - planes[1]]) if len(planes) == 2 else planes[:1]
     limits = percentile_limits(planes.reshape(len(planes), -1))
     return stretch(np.resize(planes, (3, *planes.shape[1:])), np.resize(limits, (3, 2)))
-
-
-def _dual(scene: Scene) -> bool:
-    return scene.sar is not None and {"VV", "VH"} <= set(scene.sar.names)
-
-
-def _clear_flags(legend: Legend) -> list[int]:
-    return [1] if legend is PROVENANCE else [next(iter(MASK))]
 
 
 def _reference(images: dict[str, Floats], clear: NDArray[np.bool_] | None) -> Floats:

@@ -1,18 +1,21 @@
-"""Single pictures of what a reconstruction tells about itself: provenance and uncertainty."""
+"""Pictures of what a reconstruction says about itself: provenance and standard deviation."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from xcloudfree.core.bands import RGB
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from xcloudfree.core.bands import RGB, optical_band
 from xcloudfree.core.recognise import read
 from xcloudfree.exceptions import DataError
 from xcloudfree.plot import canvas
 from xcloudfree.plot.colours import PROVENANCE, composite
-from xcloudfree.plot.deviation import draw_deviation, mean_deviation
 from xcloudfree.plot.flags import carried_provenance
-from xcloudfree.plot.frame import frame
+from xcloudfree.plot.frame import Frame, frame
 from xcloudfree.plot.view import Spatial, title, together, view
 
 if TYPE_CHECKING:
@@ -60,7 +63,7 @@ def provenance(
     True
     """
     if carried_provenance(obj) is None:
-        raise DataError("there is no provenance here: ds.cloudfree.reconstruct() returns it.")
+        raise DataError("there is no provenance here", fix="ds.cloudfree.reconstruct() returns it")
     whole = read(obj)
     seen = view(whole, time, index, max_size)
     small = seen(obj)
@@ -126,13 +129,63 @@ def uncertainty(
     whole = read(obj)
     seen = view(whole, time, index, max_size)
     small = seen(obj)
-    found = mean_deviation(small, composite(bands))
-    if found is None:
+    deviation = mean_deviation(small, composite(bands))
+    if deviation is None:
         raise DataError(
-            "there is no standard deviation here: ds.cloudfree.reconstruct(uncertainty=True) with "
-            'a model that estimates it, such as model="uncrtaints".'
+            "there is no standard deviation here",
+            fix="call ds.cloudfree.reconstruct(uncertainty=True) with a model that estimates it, "
+            'such as model="uncrtaints"',
         )
-    values, place = together({"deviation": found})["deviation"], frame(small, seen.dims)
+    values, place = together({"deviation": deviation})["deviation"], frame(small, seen.dims)
     figure, (axis,) = canvas.axes_for(1, 1, ax, figsize, values.shape)
     draw_deviation(axis, values, place, vmin, vmax, cmap)
     return canvas.finish_one(figure, axis, place, title(whole, seen.index))
+
+
+def mean_deviation(obj: Spatial, names: Sequence[str]) -> xr.DataArray | None:
+    """Standard deviation (y, x), the mean over some bands, where an object carries it."""
+    if isinstance(obj, xr.DataArray):
+        stacked = obj.coords.get("std")
+        return None if stacked is None else _over(stacked, names)
+    for variable in obj.data_vars:
+        if str(variable).lower() == "s2_std":
+            return _over(obj[variable], names)
+    planes = [
+        obj[v]
+        for v in obj.data_vars
+        if str(v).endswith("_std") and optical_band(str(v).removesuffix("_std")) in names
+    ]
+    if not planes:
+        return None
+    total = planes[0]
+    for other in planes[1:]:
+        total = total + other
+    return total / len(planes)
+
+
+def _over(stacked: xr.DataArray, names: Sequence[str]) -> xr.DataArray | None:
+    dim = next(str(d) for d in stacked.dims if "band" in str(d))
+    where = [i for i, name in enumerate(stacked[dim].values) if optical_band(name) in names]
+    return stacked.isel({dim: where}).mean(dim) if where else None
+
+
+def draw_deviation(
+    axis: Axes,
+    values: NDArray[Any],
+    place: Frame,
+    vmin: float | None = None,
+    vmax: float | None = None,
+    cmap: str = "magma",
+) -> Any:
+    """Draw a standard deviation with its scale; what was observed has none and is light grey."""
+    finite = values[np.isfinite(values)]
+    top = float(np.percentile(finite, 98)) if finite.size else 1.0
+    axis.set_facecolor("#e6e6e6")
+    image = canvas.draw_image(
+        axis, values, place, cmap=cmap, vmin=0 if vmin is None else vmin,
+        vmax=top if vmax is None else vmax,
+    )  # fmt: skip
+    bar = axis.figure.colorbar(image, ax=axis, fraction=0.045, pad=0.02)
+    bar.ax.tick_params(labelsize=7)
+    bar.outline.set_visible(False)
+    return image

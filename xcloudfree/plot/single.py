@@ -92,9 +92,13 @@ def rgb(
     names, whole = composite(bands), read(obj)
     if col is not None and col not in whole.lead:
         have = list(map(str, whole.lead))
-        raise DataError(f"there is no dimension {col!r} among {have}: plot.rgb(col='time').")
+        raise DataError(
+            f"there is no dimension {col!r} among {have}", fix="call plot.rgb(col='time')"
+        )
     if col is not None and ax is not None:
-        raise DataError("ax holds one picture and col asks for several: plot.rgb(col='time').")
+        raise DataError(
+            "ax holds one picture and col asks for several", fix="call plot.rgb(col='time')"
+        )
     indices = [index] if col is None else list(range(whole.source.sizes[col]))
     views = [view(whole, time if col is None else None, i, max_size) for i in indices]
     lazy: dict[str, xr.DataArray] = {}
@@ -177,7 +181,9 @@ def mask(
     small = seen(obj)
     flags, legend = occlusion(obj, small, seen, method)
     if flags is None:
-        raise DataError("no built-in mask finds its bands here: plot.mask(method=your_array).")
+        raise DataError(
+            "no built-in mask finds its bands here", fix="call plot.mask(method=your_array)"
+        )
     lazy = {"hidden": flags != (1 if legend is PROVENANCE else 0)}
     names = None if bands is None else composite(bands)
     scene = read(small)

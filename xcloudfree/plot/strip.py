@@ -16,7 +16,7 @@ from xcloudfree.exceptions import DataError
 from xcloudfree.plot import canvas
 from xcloudfree.plot.colours import MASK, PROVENANCE, Limit, chosen_limits, composite, stretch
 from xcloudfree.plot.flags import carried_provenance, occlusion
-from xcloudfree.plot.view import Spatial, View, nearest, together, view
+from xcloudfree.plot.view import Spatial, View, nearest, title, together, view
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -79,7 +79,9 @@ def series(
     """
     names, whole = composite(bands), read(obj)
     if "time" not in whole.lead:
-        raise DataError("there is no time dimension: plot.series() of xcf.stac.load(...).")
+        raise DataError(
+            "there is no time dimension", fix="call plot.series() of xcf.stac.load(...)"
+        )
     views = [view(whole, None, i, max_size) for i in _indices(whole, dates)]
     made = carried_provenance(obj) is not None or observed is not None
     rows: list[tuple[str, Spatial]] = []
@@ -117,8 +119,8 @@ def _pixels(
             lazy[f"flags {number}"] = lost if legend is PROVENANCE else flags
     values = together(lazy)
     hidden = [values.get(f"flags {n}") for n in range(len(views))]
-    found = {(row, n): values[f"{row} {n}"] for row, _ in rows for n in range(len(views))}
-    return hidden, found
+    pictures = {(row, n): values[f"{row} {n}"] for row, _ in rows for n in range(len(views))}
+    return hidden, pictures
 
 
 def _indices(scene: Scene, dates: int | Sequence[Any]) -> list[int]:
@@ -153,7 +155,8 @@ def _draw(
             if c == 0:
                 axis.set_ylabel(row, fontsize=8)
             if r == 0:
-                axis.set_title(_date(whole, views[c].index), fontsize=8)
+                day = title(whole, views[c].index).partition(" ")[0]
+                axis.set_title(day or str(views[c].index), fontsize=8)
     _bars(figure.add_subplot(grid[height, :]), hidden)
     return canvas.finish(figure)
 
@@ -177,10 +180,3 @@ def _bars(axis: Axes, hidden: list[NDArray[Any] | None]) -> None:
             number, min(cloud + lost, 0.72) + 0.06, f"{cloud:.0%}", ha="center", va="bottom",
             fontsize=7, color="#555555",
         )  # fmt: skip
-
-
-def _date(scene: Scene, index: int) -> str:
-    coordinate = scene.source.coords.get("time")
-    if coordinate is None or coordinate.dtype.kind != "M":
-        return str(index)
-    return str(np.datetime_as_string(coordinate.values[index], "D"))

@@ -19,33 +19,15 @@ Spatial = xr.Dataset | xr.DataArray
 
 @dataclass(frozen=True)
 class View:
-    """Which date and which pixels of a scene, and of what belongs to it.
+    """Which date and which pixels of a scene, and of what belongs to it."""
 
-    Parameters
-    ----------
-    dims : tuple of str
-        Names of the y and x dimensions.
-    lead : tuple of str
-        Dimensions before them.
-    shape : tuple of int
-        Rows and columns of the whole.
-    index : int
-        Number of the date or patch.
-    count : int
-        Of how many.
-    label : datetime64, str or None
-        Time or name of the date or patch, where it has one.
-    step : int
-        Every how many pixels.
-    """
-
-    dims: tuple[str, str]
-    lead: tuple[str, ...]
-    shape: tuple[int, int]
-    index: int
-    count: int
-    label: Any
-    step: int
+    dims: tuple[str, str]  # names of rows and columns
+    lead: tuple[str, ...]  # dimensions before them
+    shape: tuple[int, int]  # rows and columns of the whole
+    index: int  # number of the date or patch
+    count: int  # of how many
+    label: Any  # its time or name, where it has one
+    step: int  # every how many pixels
 
     def __call__(self, obj: Any) -> Any:
         """The same part of what has the scene's own dates; what has none serves for each."""
@@ -54,31 +36,13 @@ class View:
         return obj.isel(where | self._thinned(self.dims, obj.dims))
 
     def of_other(self, other: Spatial, name: str, *, any_date: bool = False) -> Any:
-        """The same date and pixels of another object, found by its own coordinates.
-
-        Parameters
-        ----------
-        other : Dataset or DataArray
-            What stands beside the scene: cloudy input, truth.
-        name : str
-            Of the argument, for messages.
-        any_date : bool
-            Whether a single image of another date will do.
-
-        Returns
-        -------
-        Dataset or DataArray
-
-        Raises
-        ------
-        DataError
-            If the date is not among its dates, or its pixels are others.
-        """
+        """The same date and pixels of another object, found by its own coordinates."""
         scene = read(other)
         if scene.shape != self.shape:
             raise DataError(
                 f"{name} has {_pixels(scene.shape)} and what it is shown beside "
-                f"{_pixels(self.shape)}: plot({name}={name}.odc.reproject(out.odc.geobox))."
+                f"{_pixels(self.shape)}",
+                fix=f"call plot({name}={name}.odc.reproject(out.odc.geobox))",
             )
         where = {
             d: self._number(other.coords.get(d), other.sizes[d], name, any_date) for d in scene.lead
@@ -91,8 +55,8 @@ class View:
             values = np.asarray(mask)
             if values.ndim not in (2, 3) or values.shape[-2:] != self.shape:
                 raise DataError(
-                    f"a mask of shape {values.shape} does not lie on {_pixels(self.shape)}: "
-                    f"plot(mask=array of shape {self.shape})."
+                    f"a mask of shape {values.shape} does not lie on {_pixels(self.shape)}",
+                    fix=f"call plot(mask=array of shape {self.shape})",
                 )
             mask = xr.DataArray(values, dims=("lead", *self.dims)[-values.ndim :])
         where = {
@@ -109,24 +73,25 @@ class View:
     def _number(self, labels: xr.DataArray | None, size: int, name: str, any_date: bool) -> int:
         """Which of another object's dates or patches is the one shown."""
         if labels is not None and self.label is not None and labels.dtype.kind == _kind(self.label):
-            found = np.flatnonzero(labels.values == self.label)
-            if not found.size and _kind(self.label) == "M":
-                found = np.flatnonzero(_day(labels.values) == _day(self.label))
-            if found.size:
-                return int(found[0])
+            matches = np.flatnonzero(labels.values == self.label)
+            if not matches.size and _kind(self.label) == "M":
+                matches = np.flatnonzero(_day(labels.values) == _day(self.label))
+            if matches.size:
+                return int(matches[0])
             if any_date and size == 1:
                 return 0
             raise DataError(
                 f"{name} has nothing of {_plain(self.label)} among its {size} from "
-                f"{_plain(labels.values.min())} to {_plain(labels.values.max())}: choose what both "
-                f"have, plot({name}=..., time=...)."
+                f"{_plain(labels.values.min())} to {_plain(labels.values.max())}",
+                fix=f"choose a date that both have, plot({name}=..., time=...)",
             )
         if size == 1:
             return 0
         if size != self.count:
             raise DataError(
-                f"{name} has {size} images without times to tell which belongs to the one of "
-                f"{self.count} shown: plot({name}=one of them)."
+                f"{name} has {size} images without times to say which belongs to the one of "
+                f"{self.count} shown",
+                fix=f"call plot({name}=one of them)",
             )
         return self.index
 
@@ -148,28 +113,7 @@ def _plain(label: Any) -> str:
 
 
 def view(scene: Scene, time: Any, index: int, max_size: int) -> View:
-    """Choose a date and how far to thin out.
-
-    Parameters
-    ----------
-    scene : Scene
-        What was recognised.
-    time : datetime-like or None
-        The nearest date is taken.
-    index : int
-        Which date or patch, without `time`.
-    max_size : int
-        Rows and columns at most.
-
-    Returns
-    -------
-    View
-
-    Raises
-    ------
-    DataError
-        If there is no such date.
-    """
+    """Choose a date and how far to thin out."""
     step = max(1, -(-max(scene.shape) // max(1, max_size)))
     coordinate = scene.source.coords.get("time")
     if time is not None and coordinate is not None and coordinate.ndim:
@@ -179,60 +123,33 @@ def view(scene: Scene, time: Any, index: int, max_size: int) -> View:
         count = scene.source.sizes[dim]
         if not -count <= index < count:
             raise DataError(
-                f"there are {count} along {dim}, counted from 0: plot(index={count - 1})."
+                f"there are {count} along {dim}, counted from 0",
+                fix=f"call plot(index={count - 1})",
             )
     label = scene.source.coords.get(scene.lead[0] if scene.lead else "time")
-    known = None if label is None else label.values[index] if label.ndim else label.values[()]
+    name = None if label is None else label.values[index] if label.ndim else label.values[()]
     rows, columns = map(str, scene.spatial)
     lead = tuple(map(str, scene.lead))
-    return View((rows, columns), lead, scene.shape, index % count, count, known, step)
+    return View((rows, columns), lead, scene.shape, index % count, count, name, step)
 
 
 def nearest(coordinate: xr.DataArray, times: Sequence[Any]) -> list[int]:
-    """Numbers of the dates nearest to some times.
-
-    Parameters
-    ----------
-    coordinate : DataArray
-        The dates, in any order; of two that are equal the first is found.
-    times : sequence of datetime-like
-        Which.
-
-    Returns
-    -------
-    list of int
-
-    Raises
-    ------
-    DataError
-        If they are no times.
-    """
+    """Numbers of the dates nearest to some times."""
     index = coordinate.to_index()
-    known = index.unique().sort_values()  # in which pandas can look for the nearest
+    dates = index.unique().sort_values()  # in which pandas can look for the nearest
     try:
-        found = known.get_indexer(list(times), method="nearest")
-        return [int(np.flatnonzero(index == known[n])[0]) for n in found]
+        positions = dates.get_indexer(list(times), method="nearest")
+        return [int(np.flatnonzero(index == dates[n])[0]) for n in positions]
     except (TypeError, ValueError) as error:
         raise DataError(
             f"{', '.join(map(repr, times))} cannot be found among the dates from {index.min()} to "
-            f"{index.max()}: plot(time={str(index[0])!r}), or by number, plot(index=0)."
+            f"{index.max()}",
+            fix=f"call plot(time={str(index[0])!r}), or by number plot(index=0)",
         ) from error
 
 
 def title(scene: Scene, index: int) -> str:
-    """The date or number of an image.
-
-    Parameters
-    ----------
-    scene : Scene
-        What was recognised.
-    index : int
-        Which.
-
-    Returns
-    -------
-    str
-    """
+    """The date or number of an image."""
     coordinate = scene.source.coords.get("time")
     if coordinate is not None and coordinate.dims in ((), ("time",)):
         if coordinate.dtype.kind != "M":
@@ -249,17 +166,7 @@ def title(scene: Scene, index: int) -> str:
 
 
 def together(arrays: Mapping[str, xr.DataArray]) -> dict[str, NDArray[Any]]:
-    """Compute arrays at once, so that they share what is behind them.
-
-    Parameters
-    ----------
-    arrays : mapping of str to DataArray
-        Lazy or not, of any shapes; y and x last.
-
-    Returns
-    -------
-    dict of str to ndarray
-    """
+    """Compute arrays at once, so that they share what is behind them."""
     bare = {}
     for key, array in arrays.items():
         pair = next(pair for pair in SPATIAL if set(pair) <= set(array.dims))

@@ -24,37 +24,12 @@ def run(
     model: str | None = None,
     say: Callable[[str], Any] = print,
 ) -> xr.Dataset:
-    """Run the demonstration.
-
-    Parameters
-    ----------
-    out : Path
-        Folder for the results; made if absent.
-    data : Path, optional
-        A Zarr store of a series, or a folder in the layout of SEN12MS-CR; by default a simulated
-        series behind a STAC API on this machine.
-    model : str, optional
-        Name or path of the model; by default a regression for a series, and the demonstration
-        weights for single images.
-    say : callable
-        Where the words go.
-
-    Returns
-    -------
-    Dataset
-        Metrics, see :func:`xcloudfree.evaluate`; of a Zarr store, see
-        :func:`xcloudfree.benchmark`.
-
-    Raises
-    ------
-    DataError
-        If `data` is a single file.
-    """
+    """Run the demonstration."""
     start = time.monotonic()
     if data is not None and not data.is_dir():
         raise DataError(
-            f"{data} is neither a Zarr store nor a folder in the layout of SEN12MS-CR; write a "
-            "store with xcf.io.to_zarr(ds, 'series.zarr')"
+            f"{data} is neither a Zarr store nor a folder in the layout of SEN12MS-CR",
+            fix="write a store with xcf.io.to_zarr(ds, 'series.zarr')",
         )
     out.mkdir(parents=True, exist_ok=True)
     if data is None:

@@ -48,13 +48,13 @@ def from_series(out: Path, data: Path, model: str | None, say: Callable[[str], A
         result = xcf.benchmark(_watched(cases, kept, say), _rivals(scene, model))
     (case,) = kept
     shown = result.sel({"case": case.name})
-    found = (
+    summary = (
         "Hidden pixels, mean over the hidden dates:\n\n"
         + to_markdown(result, by=[], metrics=METRICS, cost=True)
         + f"\n\nOf the date in demo.png, {case.name}:\n\n"
         + to_markdown(shown.expand_dims("case"), by=[], metrics=METRICS)
     )
-    (out / "metrics.md").write_text(found + "\n", encoding="utf-8")
+    (out / "metrics.md").write_text(summary + "\n", encoding="utf-8")
     say(f"3/4 reconstructing all dates with {model} into {out / 'cloudfree.zarr'}")
     hidden = series.cloudfree.mask(mask, dilate=DILATE)
     lazy = series.cloudfree.reconstruct(model=model, mask=hidden)
@@ -63,7 +63,7 @@ def from_series(out: Path, data: Path, model: str | None, say: Callable[[str], A
     _draw(case, model, out / "demo.png")
     strip = xcf.plot.series(stored, observed=series, mask=hidden)
     strip.savefig(out / "series.png", dpi=110)
-    say("\n" + found)
+    say("\n" + summary)
     return result
 
 
@@ -72,8 +72,8 @@ def _opened(data: Path) -> xr.Dataset:
     names = list(series.data_vars)
     if len(names) == 1 and "band" in series[names[0]].dims:
         raise DataError(
-            f"the store holds one array of bands, {names[0]!r}; write a Dataset with "
-            "xcf.io.to_zarr(array.to_dataset('band'), 'series.zarr')"
+            f"the store holds one array of bands, {names[0]!r}",
+            fix="write a Dataset with xcf.io.to_zarr(array.to_dataset('band'), 'series.zarr')",
         )
     return series
 
@@ -107,8 +107,8 @@ def _mask(series: xr.Dataset) -> str:
     chosen = next((name for name in MASKS if name in fitting), None)
     if chosen is None:
         raise DataError(
-            "no mask finds its bands in the series; add the scene classification with "
-            "ds.assign(SCL=...), and write the store again"
+            "no mask finds its bands in the series",
+            fix="add the scene classification with ds.assign(SCL=...), and write the store again",
         )
     return chosen
 

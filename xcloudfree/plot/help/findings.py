@@ -1,90 +1,63 @@
-"""What can be told of a scene without computing anything: the rows of the help page."""
+"""The rows of the help page: what can be said of a scene without computing anything."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from xcloudfree.core.bands import S2_BANDS
 from xcloudfree.core.grid import coordinate_system
+from xcloudfree.core.plugins import third_party_names
+from xcloudfree.core.radiometry import Calibration
 from xcloudfree.core.scene import Scene
+from xcloudfree.core.windows import Halo
 from xcloudfree.exceptions import CloudFreeError
 from xcloudfree.masks.scores import METHODS
-from xcloudfree.plot.help.reading import DEFAULT_MODEL, reading_cost
-from xcloudfree.plot.help.sampled import cloud_shares, sample
+from xcloudfree.models.shipped import shipped
+from xcloudfree.plot.frame import is_geographic
 from xcloudfree.plot.help.suitability import judge_masks
 from xcloudfree.reconstruct.composite import Provenance
 
-_WORDS = {"time": ("date", "dates"), "patch": ("patch", "patches")}
+DEFAULT_MODEL = "carf-small-demo"
+"""What ``reconstruct()`` takes without a further word."""
+
+SAMPLE = 128
+"""Rows and columns of which values in memory are looked at, and the most dates."""
+
+_LEVELS = {"TOA": "TOA (Level-1C)", "BOA": "BOA (Level-2A)"}
+_PLURALS = {"time": ("date", "dates"), "patch": ("patch", "patches")}
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A row of the help page.
-
-    Parameters
-    ----------
-    label, value : str
-        What it is about, and what was found.
-    call : str
-        The call that mends it; empty where nothing is missing.
-    """
+    """A row of the help page."""
 
     label: str
     value: str
-    call: str = ""
+    fix: str = ""  # the call that adds what is missing
+    option: str = ""  # the same for the command line, where it has another form
 
 
 def findings(scene: Scene) -> list[Finding]:
-    """What was found in a scene; a row that cannot be told says why.
-
-    Parameters
-    ----------
-    scene : Scene
-        What was recognised.
-
-    Returns
-    -------
-    list of Finding
-    """
-    rows = []
-    for label, tell in _ROWS.items():
-        try:
-            row = tell(scene)
-        except CloudFreeError as error:
-            row = refusal(label, error)
-        except Exception as error:  # a help page never fails
-            row = Finding(label, f"not readable, {type(error).__name__}: {error}")
-        if row is not None:
-            rows.append(row)
-    return rows
+    """The rows of a scene; one that cannot be told says why."""
+    rows = (guarded(label, describe, scene) for label, describe in _ROWS.items())
+    return [row for row in rows if row is not None]
 
 
-def refusal(label: str, error: CloudFreeError) -> Finding:
-    """An error as a row: our messages end with the call that mends them, after a semicolon.
-
-    Parameters
-    ----------
-    label : str
-        What the row is about.
-    error : CloudFreeError
-        What was raised.
-
-    Returns
-    -------
-    Finding
-
-    Examples
-    --------
-    >>> refusal("grid", CloudFreeError("no dimension x; rename it with ds.rename(...)"))
-    Finding(label='grid', value='no dimension x', call='rename it with ds.rename(...)')
-    """
-    value, _, call = str(error).rpartition("; ")
-    return Finding(label, value, call) if value else Finding(label, call)
+def guarded(label: str, describe: Callable[[Any], Any], scene: Any) -> Any:
+    """What a function returns, or a row with its error: a help page never fails."""
+    try:
+        return describe(scene)
+    except CloudFreeError as error:
+        problem = f"{error.subject} {error.problem}" if error.subject else error.problem
+        return Finding(label, problem, error.fix, error.instruction)
+    except Exception as error:  # attributes may hold anything
+        return Finding(label, f"not readable, {type(error).__name__}: {error}")
 
 
 def _optical(scene: Scene) -> Finding:
@@ -98,10 +71,10 @@ def _optical(scene: Scene) -> Finding:
 def _level(scene: Scene) -> Finding | None:
     if scene.optical is None:
         return None
-    known = {"TOA": "TOA (Level-1C)", "BOA": "BOA (Level-2A)"}
     if scene.level is None:
-        return Finding("level", "not declared", 'ds.cloudfree.calibrate(level="TOA") or "BOA"')
-    return Finding("level", known.get(scene.level, scene.level))
+        fix = 'ds.cloudfree.calibrate(level="TOA") or "BOA"'
+        return Finding("level", "not declared", fix, "use --level TOA or BOA")
+    return Finding("level", _LEVELS.get(scene.level, scene.level))
 
 
 def _reflectance(scene: Scene) -> Finding | None:
@@ -109,33 +82,34 @@ def _reflectance(scene: Scene) -> Finding | None:
         return None
     rule = scene.calibration()
     kind = scene.optical.arrays[0].dtype
-    where = scene.source.coords.get("offset")
+    offset = scene.source.coords.get("offset")
     by_date = ""
-    if where is not None and where.variable._in_memory:
-        values = np.unique(np.asarray(where.values, float))
+    if offset is not None and offset.variable._in_memory:
+        values = np.unique(np.asarray(offset.values, float))
         by_date = f"; offset {', '.join(f'{v:+g}' for v in values)} applied on loading"
     if not rule.is_identity:
         value = f"{kind} x {rule.scale:g} {rule.offset:+g}, no data {rule.nodata}{by_date}"
         return Finding("reflectance", value)
-    looked = sample(scene.optical.arrays[0])
-    if looked is not None:
-        rule.decode(looked)  # refuses numbers that are no reflectance
+    sampled = sample(scene.optical.arrays[0])
+    if sampled is not None:
+        rule.decode(sampled)  # refuses numbers that are no reflectance
     return Finding("reflectance", f"{kind}, taken as reflectance{by_date}")
 
 
 def _backscatter(scene: Scene) -> Finding:
     if scene.sar is None:
-        call = "add VV and VH on this grid: ds.assign(VV=..., VH=...)"
-        return Finding("backscatter", "none", call)
+        fix = "add VV and VH on this grid: ds.assign(VV=..., VH=...)"
+        return Finding("backscatter", "none", fix)
     rule = scene.sar_calibration()
-    looked = sample(scene.sar.arrays[0])
-    if looked is not None:
-        rule.decode(looked)  # refuses numbers of another unit
+    sampled = sample(scene.sar.arrays[0])
+    if sampled is not None:
+        rule.decode(sampled)  # refuses numbers of another unit
     unit = "dB" if rule.units == "dB" else "linear power"
     names = " ".join(scene.sar.names)
     if scene.quantity is None:
-        call = 'ds.cloudfree.calibrate(quantity="sigma0") or "gamma0"'
-        return Finding("backscatter", f"{names}, {unit}, quantity not declared", call)
+        fix = 'ds.cloudfree.calibrate(quantity="sigma0") or "gamma0"'
+        value = f"{names}, {unit}, quantity not declared"
+        return Finding("backscatter", value, fix, "use --quantity sigma0 or gamma0")
     return Finding("backscatter", f"{names}, {unit}, {scene.quantity}")
 
 
@@ -145,7 +119,7 @@ def _grid(scene: Scene) -> Finding:
     size = f"{scene.shape[0]} x {scene.shape[1]} px"
     system = coordinate_system(scene.source, layer.arrays[0])
     steps = [_step(scene.source, dim) for dim in scene.spatial]
-    geographic = scene.spatial[0] != "y" or _is_geographic(system)
+    geographic = scene.spatial[0] != "y" or is_geographic(system)
     if all(steps):
         apart = " x ".join(dict.fromkeys(f"{s:g}" for s in steps))
         size += f" of {apart}{'°' if geographic else ' m' if system else ''}"
@@ -161,17 +135,9 @@ def _step(source: xr.Dataset | xr.DataArray, dim: Any) -> float:
     return abs(float(values[-1]) - float(values[0])) / (len(values) - 1)
 
 
-def _is_geographic(system: str | None) -> bool:
-    if system is None:
-        return False
-    from pyproj import CRS
-
-    return bool(CRS.from_user_input(system).is_geographic)
-
-
 def counted(size: int, dim: str) -> str:
     """How many images there are along a dimension, in words: ``"1 date"``."""
-    return f"{size} {_WORDS.get(dim, (dim, dim))[size != 1]}"
+    return f"{size} {_PLURALS.get(dim, (dim, dim))[size != 1]}"
 
 
 def _dates(scene: Scene) -> Finding:
@@ -193,7 +159,7 @@ def _clouds(scene: Scene) -> Finding | None:
     ready = next((v.name for v in judge_masks(scene) if v.fits and v.name in METHODS), None)
     try:
         shares = None if ready is None else cloud_shares(scene, ready)
-    except CloudFreeError:  # told by the row of the reflectance
+    except CloudFreeError:  # the row of the reflectance says it
         return None
     if shares is None or ready is None or not np.isfinite(shares).all() or not shares.size:
         return None
@@ -212,7 +178,9 @@ def _chunks(scene: Scene) -> Finding:
         return Finding("chunks", "in memory" if loaded else "in files, read when used")
     y, x = (template.variable.chunksizes[d] for d in scene.spatial)
     text = f"{max(y)} x {max(x)} px, {len(y) * len(x)} blocks a date"
-    factor, stride, reach = reading_cost((y, x))
+    spec = shipped()[DEFAULT_MODEL]
+    stride, reach = spec.stride, spec.reach or 0
+    factor = reading_factor(Halo(reach, stride), (y, x))
     text += (
         f"; {DEFAULT_MODEL} (stride {stride}, reach {reach} px) reads {factor:.2f} times their area"
     )
@@ -224,15 +192,21 @@ def _chunks(scene: Scene) -> Finding:
 
 def _provenance(scene: Scene) -> Finding | None:
     source = scene.source
-    found = (source if isinstance(source, xr.Dataset) else source.coords).get("provenance")
-    if found is None:
+    provenance = (source if isinstance(source, xr.Dataset) else source.coords).get("provenance")
+    if provenance is None:
         return None
-    text = f"reconstructed by {found.attrs.get('model', 'an unnamed model')}"
-    values = sample(found)
+    text = f"reconstructed by {provenance.attrs.get('model', 'an unnamed model')}"
+    values = sample(provenance)
     if values is not None:
         shares = ((p.name.lower(), float((values == p.value).mean())) for p in Provenance)
         text += ": " + ", ".join(f"{share:.0%} {name}" for name, share in shares if share)
     return Finding("provenance", text)
+
+
+def _plugins(scene: Scene) -> Finding | None:
+    """Names only: a package that nobody called is not imported."""
+    named = [f"{kind} {', '.join(names)}" for kind, names in third_party_names().items() if names]
+    return Finding("plug-ins", f"{'; '.join(named)} (imported when called)") if named else None
 
 
 _ROWS: dict[str, Callable[[Scene], Finding | None]] = {
@@ -245,19 +219,50 @@ _ROWS: dict[str, Callable[[Scene], Finding | None]] = {
     "clouds": _clouds,
     "chunks": _chunks,
     "provenance": _provenance,
+    "plug-ins": _plugins,
 }
 
 
-def missing(rows: list[Finding]) -> Iterator[Finding]:
-    """Rows with a call that mends them.
+def reading_factor(halo: Halo, chunks: tuple[tuple[int, ...], tuple[int, ...]]) -> float:
+    """Pixels that windows hold for each pixel of the scene.
 
-    Parameters
-    ----------
-    rows : list of Finding
-        From :func:`findings`.
-
-    Yields
-    ------
-    Finding
+    >>> reading_factor(Halo(8), ((16, 16), (32,)))
+    1.5
     """
-    return (row for row in rows if row.call)
+    factor = 1.0
+    for lengths in chunks:
+        read = sum(span.read_stop - span.read_start for span in halo.spans(lengths))
+        factor *= read / max(1, sum(lengths))
+    return factor
+
+
+def sample(array: xr.DataArray) -> NDArray[Any] | None:
+    """Some pixels and dates of an array (..., y, x); None where it would have to be read."""
+    if array.chunks is not None or not array.variable._in_memory:
+        return None
+    steps = {d: slice(None, None, max(1, -(-n // SAMPLE))) for d, n in array.sizes.items()}
+    return np.asarray(array.variable.isel(steps).values)
+
+
+def cloud_shares(scene: Scene, name: str) -> NDArray[np.float64] | None:
+    """Share of occluded pixels of each image in memory, by a built-in mask on a grid of pixels."""
+    method = METHODS[name]
+    if method.bands == ("SCL",):
+        assert scene.classes is not None
+        sources, rule = {"SCL": scene.classes}, Calibration()
+    else:
+        layer = scene.need_optical(method.bands, "the page")
+        arrays = list(layer.arrays)
+        if layer.stacked:
+            arrays = [arrays[0].isel(band=i) for i in range(len(layer.names))]
+        sources, rule = dict(zip(layer.names, arrays, strict=True)), scene.calibration()
+    planes = {}
+    for band, array in sources.items():
+        values = sample(array)
+        if values is None:
+            return None
+        if band == "B02":
+            rule.decode(values)  # refuses numbers of another unit
+        planes[band] = values.reshape(-1, *values.shape[-2:])
+    images = (dict(zip(planes, image, strict=True)) for image in zip(*planes.values(), strict=True))
+    return np.array([method.kernel(image, rule, method.threshold).mean() for image in images])

@@ -1,0 +1,247 @@
+"""A scene from what stands on the command line: Zarr, GeoTIFFs or a STAC catalog."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import xarray as xr
+
+from xcloudfree.cli.group import add_options, split_list
+from xcloudfree.core.bands import is_scene_classification, optical_band, sar_band
+from xcloudfree.exceptions import CatalogError, DataError, GridError
+
+Spatial = xr.Dataset | xr.DataArray
+
+_WRITTEN_HERE = re.compile(r"provenance|mask|\w+_std")
+"""What stands beside the bands in files that the library wrote."""
+
+_BY_BAND = {"scales": "scale_factor", "offsets": "add_offset"}
+"""What rioxarray calls numbers that differ by band, and what one of them is."""
+
+
+@dataclass(frozen=True)
+class SceneOptions:
+    """What is said about a scene beside where it is; fields are named as the options."""
+
+    bands: str | None
+    scale: float | None
+    offset: float | None
+    nodata: float | None
+    level: str | None
+    sar: str | None
+    quantity: str | None
+    bbox: str | None
+    datetime: str | None
+    collections: str | None
+    sar_catalog: str | None
+    sign: str | None
+    cloud_cover: float | None
+    resolution: float | None
+    chunks: int
+
+    @classmethod
+    def pop_from(cls, options: dict[str, Any]) -> SceneOptions:
+        """Take the options of a scene out of those of a command."""
+        return cls(**{field.name: options.pop(field.name) for field in fields(cls)})
+
+
+scene_argument = click.argument("scene", nargs=-1, required=True, metavar="SCENE...")
+
+scene_options = add_options(
+    click.option(
+        "--bands", help="Of GeoTIFFs, comma-separated in their order, where the files do not name "
+        "them; or which to load from a catalog.",
+    ),
+    click.option("--scale", type=float, help="Reflectance per stored number: 1e-4."),
+    click.option("--offset", type=float, help="Reflectance of the number 0: 0 or -0.1."),
+    click.option("--nodata", type=float, help="Stored number that means no data."),
+    click.option("--level", type=click.Choice(["TOA", "BOA"]), help="Level-1C is TOA, 2A is BOA."),
+    click.option("--sar", type=click.Choice(["dB", "linear"]), help="Unit of the backscatter."),
+    click.option("--quantity", type=click.Choice(["sigma0", "gamma0"]), help="Of the backscatter."),
+    click.option("--bbox", help="West,south,east,north in degrees (catalog)."),
+    click.option("--datetime", help="2025-06-01/2025-06-30 (catalog)."),
+    click.option("--collections", help="Comma-separated (catalog)."),
+    click.option("--sar-catalog", help="Another catalog to take Sentinel-1 from."),
+    click.option(
+        "--sign", help="Function that makes addresses readable (catalog): planetary_computer:sign."
+    ),
+    click.option("--cloud-cover", type=float, help="Per cent at most, of an item (catalog)."),
+    click.option("--resolution", type=float, help="Of the grid to load on (catalog)."),
+    click.option("--chunks", default=1024, show_default=True, help="Side of a block in pixels."),
+)  # fmt: skip
+"""Options of every command that reads a scene."""
+
+
+def open_scene(places: Sequence[str], options: SceneOptions) -> Spatial:
+    """Open a Zarr store, GeoTIFFs or a catalog lazily, and declare what was said about it."""
+    scene = _opened(places, options)
+    names = ("scale", "offset", "nodata", "level", "sar", "quantity")
+    declared = {n: getattr(options, n) for n in names if getattr(options, n) is not None}
+    if declared:
+        scene = scene.cloudfree.calibrate(**declared)
+    return scene
+
+
+def _opened(places: Sequence[str], options: SceneOptions) -> Spatial:
+    first = places[0]
+    if first.startswith(("http://", "https://")) or first.endswith(".json"):
+        if len(places) > 1:
+            raise DataError(
+                "a catalog stands alone", fix="take Sentinel-1 from another with --sar-catalog"
+            )
+        return _from_catalog(first, options)
+    for place in places:
+        if not Path(place).exists():
+            raise DataError(
+                f"there is no {place}", fix="give a Zarr store, GeoTIFFs or a STAC address"
+            )
+    if all(place.lower().endswith((".tif", ".tiff")) for place in places):
+        return open_geotiffs(places, split_list(options.bands), options.chunks)
+    if len(places) > 1:
+        raise DataError(
+            "several places must all be GeoTIFFs", fix="give one Zarr store, or .tif files"
+        )
+    if not Path(first).is_dir():
+        raise DataError(
+            f"{first} is no Zarr store, no GeoTIFF and no catalog",
+            fix="give a Zarr folder, .tif files, a .json catalog or an http address",
+        )
+    return _from_store(first)
+
+
+def _from_store(path: str) -> Spatial:
+    """A scene from a Zarr store; the one array with bands where that is all there is."""
+    import xcloudfree as xcf
+
+    opened = xcf.io.open_zarr(path)
+    if len(opened.data_vars) == 1:
+        (array,) = opened.data_vars.values()
+        return array if "band" in array.dims else opened
+    return opened
+
+
+def _from_catalog(address: str, options: SceneOptions) -> xr.Dataset:
+    import xcloudfree as xcf
+
+    if options.bbox is None or options.datetime is None:
+        raise CatalogError(
+            "a catalog holds much",
+            fix="say where and when with --bbox west,south,east,north and "
+            "--datetime 2025-06-01/2025-06-30",
+        )
+    try:
+        west, south, east, north = map(float, options.bbox.split(","))
+    except ValueError as error:
+        raise CatalogError(
+            f"--bbox {options.bbox!r} is not four numbers", fix="give --bbox 11.2,47.9,11.4,48.0"
+        ) from error
+    clear = {"eo:cloud_cover": {"lte": options.cloud_cover}}
+    return xcf.stac.load(
+        address,
+        bbox=(west, south, east, north),
+        datetime=options.datetime,
+        bands=split_list(options.bands),
+        collections=split_list(options.collections),
+        resolution=options.resolution,
+        sar_catalog=options.sar_catalog,
+        sign=None if options.sign is None else _imported(options.sign),
+        chunks={"x": options.chunks, "y": options.chunks},
+        query=None if options.cloud_cover is None else clear,
+    )
+
+
+def _imported(name: str) -> Any:
+    module, _, attribute = name.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise CatalogError(
+            f"--sign {name} cannot be imported ({error})",
+            fix="install it, for example with pip install planetary-computer, and give "
+            "--sign planetary_computer:sign",
+        ) from error
+
+
+def open_geotiffs(paths: Sequence[str], bands: Sequence[str] | None, chunks: int) -> xr.Dataset:
+    """Open GeoTIFFs on one grid as a Dataset of bands, lazily, with the numbers as stored.
+
+    Bands are named by `bands` in their order, by the descriptions in the files, or by the names
+    of files of one band.
+    """
+    files = [_read_geotiff(path, chunks) for path in paths]
+    total = sum(file.sizes["band"] for file in files)
+    if bands is not None and len(bands) != total:
+        raise DataError(
+            f"--bands names {len(bands)} and the files have {total} bands",
+            fix="name every one with --bands, comma-separated in their order",
+        )
+    given = iter(bands or ())
+    planes: dict[str, xr.DataArray] = {}
+    for path, file in zip(paths, files, strict=True):
+        _check_grid(files[0], file, paths[0], path)
+        described = [] if bands is not None else _described(path, file)
+        attrs = {_BY_BAND.get(k, k): v for k, v in file.attrs.items() if k != "long_name"}
+        for index in range(file.sizes["band"]):
+            name = described[index] if bands is None else next(given)
+            if name in planes:
+                raise DataError(f"{name} is there twice", fix="name the bands with --bands")
+            plane = file.isel(band=index, drop=True)
+            plane.attrs = {k: v[index] if isinstance(v, tuple) else v for k, v in attrs.items()}
+            planes[name] = plane.rename(name)
+    return xr.Dataset(planes)
+
+
+def _read_geotiff(path: str, chunks: int) -> xr.DataArray:
+    import rioxarray
+    from rasterio.errors import RasterioIOError
+
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "(Scales|Offsets) differ across bands")
+            opened = rioxarray.open_rasterio(path, chunks={"x": chunks, "y": chunks})
+    except RasterioIOError as error:
+        raise DataError(
+            f"{path} cannot be read as GeoTIFF ({error})", fix="write it again"
+        ) from error
+    if not isinstance(opened, xr.DataArray):
+        raise DataError(f"{path} holds several images", fix="give one GeoTIFF for each")
+    return opened
+
+
+def _described(path: str, file: xr.DataArray) -> list[str]:
+    """Names of the bands: descriptions, or what the name of a file of one band says."""
+    said = file.attrs.get("long_name")
+    names = [said] if isinstance(said, str) else list(said or [])
+    recognised = all(_is_band(name) or _WRITTEN_HERE.fullmatch(name) for name in names)
+    if recognised and len(names) == file.sizes["band"]:
+        return [str(name) for name in names]
+    if file.sizes["band"] == 1:
+        parts = [part for part in re.split(r"[_\-. ]", Path(path).stem) if _is_band(part)]
+        if len(parts) == 1:
+            return parts
+    raise DataError(
+        f"the bands of {path} are not named ({', '.join(map(str, names)) or 'no descriptions'})",
+        fix="name them with --bands B02,B03,B04,..., in their order",
+    )
+
+
+def _is_band(name: object) -> bool:
+    return bool(optical_band(name) or sar_band(name) or is_scene_classification(name))
+
+
+def _check_grid(first: xr.DataArray, other: xr.DataArray, one: str, two: str) -> None:
+    same = all(np.array_equal(first[dim].values, other[dim].values) for dim in ("y", "x"))
+    if not same or first.rio.crs != other.rio.crs:
+        raise GridError(
+            f"{one} and {two} are on different grids",
+            fix="bring one to the grid of the other first, with two.rio.reproject_match(one)",
+            option="bring one to the grid of the other first, for example with gdalwarp",
+        )

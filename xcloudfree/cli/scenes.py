@@ -1,0 +1,316 @@
+"""Commands on scenes: info, mask, reconstruct, evaluate, judge, demo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import xarray as xr
+
+from xcloudfree.cli.group import add_options, examples, main
+from xcloudfree.cli.inputs import SceneOptions, open_scene, scene_argument, scene_options
+from xcloudfree.exceptions import DataError
+
+_dry_run = click.option(
+    "--dry-run", is_flag=True, help="Print block count, memory, compute and output size."
+)
+_quiet = click.option("--quiet", is_flag=True, help="No progress bar.")
+_model_of_demonstration = click.option(
+    "--model",
+    help="Name or file  [default: a regression for a series, carf-small-demo for SEN12MS-CR]",
+)
+
+
+@main.command(
+    "info",
+    short_help="Show what is recognised and what is missing.",
+    epilog=examples(
+        "xcloudfree info scene.zarr",
+        "xcloudfree info s2.tif s1.tif --scale 1e-4 --offset 0 --level TOA --sar dB",
+    ),
+)
+@scene_argument
+@scene_options
+def info_command(scene: tuple[str, ...], **options: Any) -> None:
+    """Show the help page of a SCENE: what is recognised, what is missing, which models fit.
+
+    SCENE is a Zarr store, one or more GeoTIFFs on one grid, or a STAC address.
+    """
+    from xcloudfree.plot import help as help_page
+
+    click.echo(help_page.text(open_scene(scene, SceneOptions.pop_from(options)), as_options=True))
+
+
+@main.command(
+    "mask",
+    short_help="Write a cloud mask.",
+    epilog=examples(
+        "xcloudfree mask scene.zarr mask.zarr",
+        "xcloudfree mask B02.tif B03.tif B04.tif B01.tif B11.tif mask.tif \\",
+        "    --method l2a --scale 1e-4 --offset -0.1 --level BOA",
+        "xcloudfree mask https://earth-search.aws.element84.com/v1 mask.zarr --method scl \\",
+        "    --bbox 11.2,47.9,11.4,48.0 --datetime 2025-06",
+    ),
+)
+@scene_argument
+@click.argument("out")
+@click.option(
+    "--method", "--mask", "method", default="score", show_default=True,
+    help="Or l2a, scl, s2cloudless, ...",
+)  # fmt: skip
+@click.option("--threshold", type=float, help="Score above which a pixel is cloud.")
+@click.option("--dilate", default=0, show_default=True, help="Radius in pixels.")
+@click.option("--shadow/--no-shadow", help="The shadow of the clouds too, by the sun's angles.")
+@add_options(_dry_run, _quiet, scene_options)
+def mask_command(
+    scene: tuple[str, ...],
+    out: str,
+    method: str,
+    threshold: float | None,
+    dilate: int,
+    shadow: bool,
+    dry_run: bool,
+    quiet: bool,
+    **options: Any,
+) -> None:
+    """Write the mask of a SCENE to OUT, 1 where the ground is hidden.
+
+    SCENE is a Zarr store, one or more GeoTIFFs on one grid, or a STAC address; OUT ends in .zarr
+    (run again to resume) or .tif.
+    """
+    _check_output(out)
+    opened = open_scene(scene, SceneOptions.pop_from(options))
+    if dry_run:
+        from xcloudfree.cli.plan import plan_mask_text
+
+        click.echo(plan_mask_text(opened, method, out))
+        return
+    made = opened.cloudfree.mask(method, threshold=threshold, dilate=dilate, shadow=shadow)
+    if not _is_store(out):
+        made = made.astype(np.uint8)
+    _write(made.to_dataset(name="mask"), out, progress=not quiet)
+
+
+@main.command(
+    "reconstruct",
+    short_help="Fill what clouds hide.",
+    epilog=examples(
+        "xcloudfree reconstruct scene.zarr out.zarr",
+        "xcloudfree reconstruct scene.zarr out.zarr --model area-regression --mask l2a",
+        "xcloudfree reconstruct s2.tif s1.tif out.tif --scale 1e-4 --offset 0 --level TOA --sar dB",
+        "xcloudfree reconstruct https://planetarycomputer.microsoft.com/api/stac/v1 out.zarr \\",
+        "    --bbox 11.2,47.9,11.4,48.0 --datetime 2025-05/2025-07 --mask scl \\",
+        "    --model mine.safetensors --sign planetary_computer:sign --dry-run",
+    ),
+)
+@scene_argument
+@click.argument("out")
+@click.option(
+    "--model", default="carf-small-demo", show_default=True,
+    help="Name (xcloudfree models), file, or a classical method (xcloudfree methods).",
+)  # fmt: skip
+@click.option(
+    "--mask", "--method", "mask", default="score", show_default=True,
+    help="What is hidden: score, l2a, scl, s2cloudless, ...",
+)  # fmt: skip
+@click.option("--dilate", default=0, show_default=True, help="Radius to extend the mask by.")
+@click.option(
+    "--shadow/--no-shadow", default=None,
+    help="Whether shadow is hidden too; by default where the sun's angles are known.",
+)  # fmt: skip
+@click.option("--no-blend", is_flag=True, help="The network's output everywhere (eq. 12).")
+@click.option("--uncertainty", is_flag=True, help="Standard deviations too, where estimated.")
+@click.option(
+    "--precision", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True
+)
+@click.option("--device", help="cpu, cuda, cuda:1; by default CUDA where there is one.")
+@click.option(
+    "--encoding", type=click.Choice(["int16", "uint16"]), help="Store reflectance as integers."
+)
+@add_options(_dry_run, _quiet, scene_options)
+def reconstruct_command(
+    scene: tuple[str, ...],
+    out: str,
+    model: str,
+    mask: str,
+    dilate: int,
+    shadow: bool | None,
+    no_blend: bool,
+    uncertainty: bool,
+    precision: str,
+    device: str | None,
+    encoding: str | None,
+    dry_run: bool,
+    quiet: bool,
+    **options: Any,
+) -> None:
+    """Reconstruct what clouds hide in a SCENE, into OUT.
+
+    SCENE is a Zarr store, one or more GeoTIFFs on one grid, or a STAC address; OUT ends in .zarr
+    (run again to resume) or .tif. Clear pixels are returned unchanged.
+    """
+    _check_output(out)
+    if encoding is not None and not _is_store(out):
+        raise DataError(
+            f"--encoding is for Zarr and {out} is a GeoTIFF",
+            fix="name OUT .zarr, or leave out --encoding",
+        )
+    opened = open_scene(scene, SceneOptions.pop_from(options))
+    result = opened.cloudfree.reconstruct(
+        model=model,
+        mask=mask,
+        dilate=dilate,
+        shadow=shadow,
+        blend=None if no_blend else "feather",
+        uncertainty=uncertainty,
+        precision=precision,
+        device=device,
+    )  # lazy: what the data or the model lacks is refused before a dry run says what it takes
+    if dry_run:
+        from xcloudfree.cli.plan import plan_text
+
+        click.echo(plan_text(opened, model, out, mask=mask, dilate=dilate, shadow=shadow))
+        return
+    if isinstance(result, xr.DataArray):
+        result = result.to_dataset(name=str(result.name or "data")).reset_coords("provenance")
+    _write(result, out, progress=not quiet, encoding=encoding)
+
+
+@main.command(
+    "evaluate",
+    short_help="Compare a result with the truth.",
+    epilog=examples(
+        "xcloudfree evaluate out.zarr truth.zarr --observed scene.zarr --mask score",
+        "xcloudfree evaluate out.tif truth.tif --observed s2.tif --scale 1e-4 --offset 0 \\",
+        "    --mask clouds.zarr --table metrics.md",
+    ),
+)
+@click.argument("prediction")
+@click.argument("truth")
+@click.option("--observed", help="The cloudy input: judged as well, as doing nothing.")
+@click.option("--mask", help="What was hidden: a method for the cloudy input, or a Zarr store.")
+@click.option("--per-image", is_flag=True, help="A block of rows for every date or patch.")
+@click.option("--table", type=click.Path(path_type=Path), help="Write the table here too.")
+@scene_options
+def evaluate_command(
+    prediction: str,
+    truth: str,
+    observed: str | None,
+    mask: str | None,
+    per_image: bool,
+    table: Path | None,
+    **options: Any,
+) -> None:
+    """Compare a PREDICTION with the TRUTH: PSNR, SSIM, MAE, RMSE and spectral angle.
+
+    Over all, cloudy and clear pixels. Each is a Zarr store or a GeoTIFF; the options about bands
+    and units hold for all of them.
+    """
+    import xcloudfree as xcf
+    from xcloudfree.judge.evaluation_tables import table as as_table
+
+    said = SceneOptions.pop_from(options)
+    cloudy = None if observed is None else open_scene([observed], said)
+    result = xcf.evaluate(
+        open_scene([prediction], said),
+        open_scene([truth], said),
+        mask=None if mask is None else _hidden(mask, cloudy),
+        observed=cloudy,
+    )
+    text = as_table(result.compute(), per_image=per_image)
+    click.echo(text)
+    if table is not None:
+        table.write_text(text + "\n", encoding="utf-8")
+
+
+def _hidden(mask: str, cloudy: Any) -> xr.DataArray:
+    """What was hidden: from a store that ``xcloudfree mask`` wrote, or by a method."""
+    import xcloudfree as xcf
+
+    if not Path(mask).exists():
+        if cloudy is None:
+            raise DataError(
+                f"--mask {mask} is computed from the cloudy input", fix="give --observed too"
+            )
+        hidden: xr.DataArray = cloudy.cloudfree.mask(mask)
+        return hidden
+    store = xcf.io.open_zarr(mask) if Path(mask).is_dir() else {}
+    if "mask" not in store:
+        raise DataError(
+            f"{mask} is no Zarr store with a variable 'mask'",
+            fix="write one: xcloudfree mask SCENE mask.zarr",
+        )
+    return store["mask"].astype(bool)
+
+
+@main.command(
+    "judge",
+    short_help="Say what each method is worth on your data.",
+    epilog=examples(
+        "xcloudfree judge my_series.zarr",
+        "xcloudfree judge SEN12MS-CR/ --out out/real --model mine.safetensors",
+    ),
+)
+@click.argument("data", type=click.Path(path_type=Path, exists=True))
+@click.option("--out", type=click.Path(path_type=Path), default="out/judge", show_default=True)
+@_model_of_demonstration
+def judge_command(data: Path, out: Path, model: str | None) -> None:
+    """Judge methods on DATA and leave pictures, a reconstruction and a table in a folder.
+
+    DATA is a Zarr store of a series, of which clear dates are hidden under the clouds of others,
+    or a folder in the layout of SEN12MS-CR. The same as xcloudfree demo --data DATA.
+    """
+    from xcloudfree.cli import demonstration
+
+    demonstration.run(out, data=data, model=model, say=click.echo)
+
+
+@main.command(
+    "demo",
+    short_help="Run everything once, offline, with pictures.",
+    epilog=examples(
+        "xcloudfree demo",
+        "xcloudfree demo --data my_series.zarr --out out/mine",
+        "xcloudfree demo --data SEN12MS-CR/ --out out/real",
+    ),
+)
+@click.option("--out", type=click.Path(path_type=Path), default="out/demo", show_default=True)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, exists=True),
+    help="Instead of a simulated series: a Zarr store of your own, of which clear dates are hidden "
+    "under the clouds of others; or a folder in the layout of SEN12MS-CR.",
+)
+@_model_of_demonstration
+def demo_command(out: Path, data: Path | None, model: str | None) -> None:
+    """Run the whole path offline and leave pictures, Zarr, COG and a table in a folder."""
+    from xcloudfree.cli import demonstration
+
+    demonstration.run(out, data=data, model=model, say=click.echo)
+
+
+def _is_store(out: str) -> bool:
+    """Whether a name is that of a Zarr store, also with the slash that a shell completes."""
+    return out.rstrip("/").lower().endswith(".zarr")
+
+
+def _check_output(out: str) -> None:
+    """Refuse a name before anything is computed."""
+    if not _is_store(out) and not out.lower().endswith((".tif", ".tiff")):
+        raise DataError(
+            f"the ending of {out} names no format", fix="name it with the ending .zarr or .tif"
+        )
+
+
+def _write(result: xr.Dataset, out: str, *, progress: bool, encoding: Any = None) -> None:
+    """Write a lazy result as Zarr (resumable) or GeoTIFF, and say where it is."""
+    import xcloudfree as xcf
+
+    if _is_store(out):
+        xcf.io.to_zarr(result, out, progress=progress, encoding=encoding)
+        click.echo(f"written: {out}")
+        return
+    for path in xcf.io.to_cog(result, out, progress=progress):
+        click.echo(f"written: {path}")
