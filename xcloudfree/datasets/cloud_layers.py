@@ -43,55 +43,39 @@ ABSORBED = {"B11": 0.3, "B12": 0.5}
 
 @dataclass(frozen=True, slots=True)
 class CloudLayer:
-    """One layer of cloud as drawn by chance: where it floats, what it looks like.
+    """One layer of cloud as drawn by chance: where it floats, what it looks like."""
 
-    Attributes
-    ----------
-    height : float
-        Height in km.
-    strength, power : float
-        Optical thickness at the mean excess of the noise over its threshold, and its exponent.
-    angstrom : float
-        Exponent of the decrease of the optical thickness with wavelength.
-    slope, scale, stretch, orientation : float
-        Spectral exponent, outer scale (km), elongation and direction (radians) of the noise.
-    offset : float
-        Handicap of the layer in its competition for the cover.
-    brightness, grain, ice, relief : float
-        Reflectance where infinitely thick, smallness of its droplets (0 to 1), share of ice
-        (0 to 1), and contrast between its sunny and its averted sides.
-    """
-
-    height: float
+    height: float  # height in km
+    # optical thickness at the mean excess of the noise over its threshold, and its exponent
     strength: float
+    # optical thickness at the mean excess of the noise over its threshold, and its exponent
     power: float
-    angstrom: float
+    angstrom: float  # exponent of the decrease of the optical thickness with wavelength
+    # spectral exponent, outer scale (km), elongation and direction (radians) of the noise
     slope: float
+    # spectral exponent, outer scale (km), elongation and direction (radians) of the noise
     scale: float
+    # spectral exponent, outer scale (km), elongation and direction (radians) of the noise
     stretch: float
+    # spectral exponent, outer scale (km), elongation and direction (radians) of the noise
     orientation: float
-    offset: float
+    offset: float  # handicap of the layer in its competition for the cover
+    # reflectance where infinitely thick, smallness of its droplets (0 to 1), share of ice (0 to 1),
+    # and contrast between its sunny and its averted sides
     brightness: float
+    # reflectance where infinitely thick, smallness of its droplets (0 to 1), share of ice (0 to 1),
+    # and contrast between its sunny and its averted sides
     grain: float
+    # reflectance where infinitely thick, smallness of its droplets (0 to 1), share of ice (0 to 1),
+    # and contrast between its sunny and its averted sides
     ice: float
+    # reflectance where infinitely thick, smallness of its droplets (0 to 1), share of ice (0 to 1),
+    # and contrast between its sunny and its averted sides
     relief: float
 
 
 def check_kind(kind: str, call: str) -> None:
-    """Refuse a kind of cloud that is not drawn.
-
-    Parameters
-    ----------
-    kind : str
-        As the user gave it.
-    call : str
-        That mends it, for the error.
-
-    Raises
-    ------
-    DataError
-        If it is none of :data:`CloudKind`.
-    """
+    """Refuse a kind of cloud that is not drawn."""
     kinds = get_args(CloudKind)
     if kind not in kinds:
         near = did_you_mean(kind, kinds)
@@ -99,20 +83,7 @@ def check_kind(kind: str, call: str) -> None:
 
 
 def draw_layers(rng: np.random.Generator, kind: CloudKind) -> list[CloudLayer]:
-    """Draw the layers of one sky.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-        Source of chance.
-    kind : {"mixed", "thick", "thin"}
-        What may be drawn.
-
-    Returns
-    -------
-    list of CloudLayer
-        One to three layers, the lowest first.
-    """
+    """Draw the layers of one sky."""
     if kind == "thick":
         makers = (
             [_low, _middle][: 1 + int(rng.random() < 0.25)] if rng.random() < 0.75 else [_middle]
@@ -179,22 +150,7 @@ def _haze(rng: np.random.Generator) -> CloudLayer:
 
 
 def thick_reflectance(layer: CloudLayer, vapour: float, names: Sequence[str]) -> list[float]:
-    """Reflectance of a layer where it is infinitely thick, band by band.
-
-    Parameters
-    ----------
-    layer : CloudLayer
-        The layer.
-    vapour : float
-        Optical depth of the whole column of water vapour in B09.
-    names : sequence of str
-        Canonical band names.
-
-    Returns
-    -------
-    list of float
-        Reflectance of each band.
-    """
+    """Reflectance of a layer where it is infinitely thick, band by band."""
     above = math.exp(-layer.height / 2.2)
     swir = {"B11": 0.66 + 0.42 * layer.grain}
     swir["B12"] = swir["B11"] * (0.60 + 0.22 * layer.grain)

@@ -29,50 +29,7 @@ def simulate_clouds(
     native: bool = True,
     surface: bool = False,
 ) -> CloudField:
-    """Put simulated clouds and their shadows over clear reflectance.
-
-    Parameters
-    ----------
-    reflectance : numpy.ndarray
-        Clear reflectance (band, y, x), top-of-atmosphere unless `surface`. NaN stays NaN.
-    rng : numpy.random.Generator
-        The only source of chance: equal states give equal clouds.
-    cover : float
-        Share of pixels with cloud (opacity above 0), 0 to 1; held to the pixel.
-    bands : sequence of str
-        Sentinel-2 band of each plane.
-    kind : {"mixed", "thick", "thin"}
-        Thick clouds (low and middle), thin ones (cirrus and haze), or one to three layers of any.
-    sun : tuple of float
-        Azimuth (degrees clockwise from north) and elevation (degrees) of the sun. Rows run south.
-    shadow : bool
-        Whether the clouds cast shadows on the ground.
-    resolution : float
-        Size of a pixel in metres.
-    native : bool
-        Whether bands of 20 m and 60 m see the clouds as coarsely as the instrument does.
-    surface : bool
-        Whether the reflectance is that of the surface, without the light of the air.
-
-    Returns
-    -------
-    CloudField
-        Cloudy reflectance, opacity and shadow. Where the last two are 0 the first is unchanged.
-
-    Raises
-    ------
-    DataError
-        Unusable shape, cover, kind, sun or resolution.
-    MissingBandError
-        A name that is no Sentinel-2 band.
-
-    Examples
-    --------
-    >>> clear = np.full((13, 64, 64), 0.1, np.float32)
-    >>> sky = simulate_clouds(clear, rng=np.random.default_rng(0), cover=0.25)
-    >>> sky.cloudy.shape, float((sky.opacity > 0).mean())
-    ((13, 64, 64), 0.25)
-    """
+    """Put simulated clouds and their shadows over clear reflectance."""
     names = _checked(reflectance, bands, cover, kind, sun, resolution)
     shape = (reflectance.shape[1], reflectance.shape[2])
     if cover == 0 or reflectance.size == 0:
@@ -87,28 +44,7 @@ def simulate_clouds(
 def shadow_offset(
     height: float, sun: tuple[float, float], resolution: float = 10.0
 ) -> tuple[float, float]:
-    """Where the shadow of a cloud falls on flat ground.
-
-    Parameters
-    ----------
-    height : float
-        Height of the cloud in metres.
-    sun : tuple of float
-        Azimuth (degrees clockwise from north) and elevation (degrees).
-    resolution : float
-        Size of a pixel in metres.
-
-    Returns
-    -------
-    tuple of float
-        Rows (southwards) and columns (eastwards) from the cloud to its shadow.
-
-    Examples
-    --------
-    >>> rows, columns = shadow_offset(1000.0, sun=(180.0, 45.0))
-    >>> round(rows, 3), round(columns, 3) + 0.0
-    (-100.0, 0.0)
-    """
+    """Where the shadow of a cloud falls on flat ground."""
     return offset_on(height, sun, ((0.0, 1 / resolution), (-1 / resolution, 0.0)))
 
 

@@ -26,59 +26,25 @@ _CROP_SHARES = (0.36, 0.08, 0.22, 0.12, 0.17, 0.05)
 
 @dataclass(frozen=True, slots=True)
 class Landscape:
-    """What stays as it is between two dates.
+    """What stays as it is between two dates."""
 
-    Attributes
-    ----------
-    cover : numpy.ndarray
-        Land cover, number in :data:`LANDCOVER`, uint8 (y, x).
-    parcel : numpy.ndarray
-        Four traits of the parcel of each pixel, 0 to 1, float32 (trait, y, x): lateness,
-        vigour, soil, roughness.
-    rows : numpy.ndarray
-        Pattern of crop rows and tramlines, -1 to 1, float32 (y, x).
-    facing : numpy.ndarray
-        How far crop rows lie across the look of the radar, 0 to 1, float32 (y, x).
-    smooth, rough : numpy.ndarray
-        Noise of unit variance: soil and vigour within parcels, tree crowns; float32 (y, x).
-    height : numpy.ndarray
-        Height of trees and buildings in metres, float32 (y, x).
-    """
-
-    cover: NDArray[np.uint8]
+    cover: NDArray[np.uint8]  # land cover, number in :data:`LANDCOVER`, uint8 (y, x)
+    # four traits of the parcel of each pixel, 0 to 1, float32 (trait, y, x): lateness, vigour,
+    # soil, roughness
     parcel: Field
-    rows: Field
-    facing: Field
+    rows: Field  # pattern of crop rows and tramlines, -1 to 1, float32 (y, x)
+    facing: Field  # how far crop rows lie across the look of the radar, 0 to 1, float32 (y, x)
+    # noise of unit variance: soil and vigour within parcels, tree crowns; float32 (y, x)
     smooth: Field
+    # noise of unit variance: soil and vigour within parcels, tree crowns; float32 (y, x)
     rough: Field
-    height: Field
+    height: Field  # height of trees and buildings in metres, float32 (y, x)
 
 
 def make_landscape(
     rng: np.random.Generator, shape: tuple[int, int], resolution: float = 10.0
 ) -> Landscape:
-    """Draw a landscape: parcels, forests, a meandering river, a lake, a town and roads.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-        The only source of chance.
-    shape : tuple of int
-        Rows and columns.
-    resolution : float
-        Size of a pixel in metres.
-
-    Returns
-    -------
-    Landscape
-        Land cover and the traits that reflectance and backscatter are made from.
-
-    Examples
-    --------
-    >>> land = make_landscape(np.random.default_rng(0), (96, 80))
-    >>> land.cover.shape, land.parcel.shape
-    ((96, 80), (4, 96, 80))
-    """
+    """Draw a landscape: parcels, forests, a meandering river, a lake, a town and roads."""
     y, x = (axis.astype(np.float32) * resolution for axis in np.ogrid[: shape[0], : shape[1]])
     size = (shape[0] * resolution, shape[1] * resolution)
     smooth = _noise(rng, shape, 3.0, 40.0)

@@ -34,20 +34,12 @@ from xcloudfree.datasets.sky import Sky
 
 @dataclass(frozen=True, slots=True)
 class CloudField:
-    """Clouds over a scene: the cloudy reflectance and the truth about it.
+    """Clouds over a scene: the cloudy reflectance and the truth about it."""
 
-    Attributes
-    ----------
-    cloudy : numpy.ndarray
-        Reflectance below cloud and shadow, float32 (band, y, x); may exceed 1.
-    opacity : numpy.ndarray
-        Share of the ground's light that the clouds take away at 0.5 um, float32 (y, x), 0 to 1.
-    shadow : numpy.ndarray
-        Share of direct sunlight that the clouds take away from the ground, float32 (y, x).
-    """
-
-    cloudy: Field
+    cloudy: Field  # reflectance below cloud and shadow, float32 (band, y, x); may exceed 1
+    # share of the ground's light that the clouds take away at 0.5 um, float32 (y, x), 0 to 1
     opacity: Field
+    # share of direct sunlight that the clouds take away from the ground, float32 (y, x)
     shadow: Field
 
 
@@ -61,29 +53,7 @@ def lay(
     resolution: float | None = 10.0,
     surface: bool = False,
 ) -> CloudField:
-    """Lay clouds and their shadow over a part of the scene that they were drawn for.
-
-    Parameters
-    ----------
-    sky : Sky
-        From :func:`xcloudfree.datasets.sky.draw_sky`.
-    reflectance : numpy.ndarray
-        Clear reflectance of the part, (band, y, x).
-    names : sequence of str
-        Sentinel-2 band of each plane.
-    origin : tuple of int
-        First row and column of the part in the scene.
-    shadow : bool
-        Whether the clouds cast shadows on the ground.
-    resolution : float or None
-        Size of a pixel in metres, for bands that see the clouds coarser; None if none does.
-    surface : bool
-        Whether the reflectance is that of the surface, without the light of the air.
-
-    Returns
-    -------
-    CloudField
-    """
+    """Lay clouds and their shadow over a part of the scene that they were drawn for."""
     ground = np.array(reflectance, dtype=np.float32)
     steps = {n: 1 if resolution is None else max(1, round(NATIVE[n] / resolution)) for n in NATIVE}
     grid = math.lcm(*{steps.get(name, 1) for name in names})

@@ -22,7 +22,7 @@ from xcloudfree.datasets.cloud_layers import CloudKind, check_kind
 from xcloudfree.datasets.overcast import CloudField, lay
 from xcloudfree.datasets.sky import Ground, Sky, draw_sky
 from xcloudfree.exceptions import DataError, GridError, MissingBandError
-from xcloudfree.masks.shadow import Shadow, suns
+from xcloudfree.masks.shadow import Shadow, sun_angles
 from xcloudfree.reconstruct.dates import planes
 
 SUN = (150.0, 50.0)
@@ -156,7 +156,7 @@ def _images(
             f"seed={seed!r} a whole number of at least 0; for example {_CALL}"
         )
     try:
-        angles = suns(scene, sun)
+        angles = sun_angles(scene, sun)
     except DataError:
         if sun is not None:
             raise

@@ -27,28 +27,16 @@ _FAINTEST = np.float32(1e-3)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sky:
-    """Clouds over a scene, before they are laid over anything.
+    """Clouds over a scene, before they are laid over anything."""
 
-    Attributes
-    ----------
-    shape : tuple of int
-        Rows and columns of the scene.
-    layers : tuple of CloudLayer
-        The lowest first.
-    vapour : float
-        Optical depth of the whole column of water vapour in B09.
-    thickness, light : tuple of numpy.ndarray
-        Optical thickness ``u`` of each layer and brightness of its surface, float32, periodic.
-    offsets : tuple of tuple of float
-        Rows and columns from each layer to its shadow.
-    """
-
-    shape: tuple[int, int]
-    layers: tuple[CloudLayer, ...]
-    vapour: float
+    shape: tuple[int, int]  # rows and columns of the scene
+    layers: tuple[CloudLayer, ...]  # the lowest first
+    vapour: float  # optical depth of the whole column of water vapour in B09
+    # optical thickness ``u`` of each layer and brightness of its surface, float32, periodic
     thickness: tuple[Field, ...]
+    # optical thickness ``u`` of each layer and brightness of its surface, float32, periodic
     light: tuple[Field, ...]
-    offsets: tuple[tuple[float, float], ...]
+    offsets: tuple[tuple[float, float], ...]  # rows and columns from each layer to its shadow
 
 
 def draw_sky(
@@ -61,26 +49,7 @@ def draw_sky(
     axes: Ground,
     resolution: float,
 ) -> Sky:
-    """Draw the clouds over a scene.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-        The only source of chance.
-    shape : tuple of int
-        Rows and columns of the scene.
-    cover : float
-        Share of pixels with cloud, above 0; held to the pixel in scenes of less than
-        :data:`LARGEST` pixels, on average in larger ones.
-    kind, sun, resolution
-        See :func:`xcloudfree.datasets.clouds.simulate_clouds`.
-    axes : tuple
-        Rows and columns to a metre eastwards, and northwards.
-
-    Returns
-    -------
-    Sky
-    """
+    """Draw the clouds over a scene."""
     vapour = float(rng.uniform(2.4, 4.4))
     layers = draw_layers(rng, kind)
     offsets = [offset_on(one.height * 1e3, sun, axes) for one in layers]
@@ -95,21 +64,7 @@ def draw_sky(
 
 
 def offset_on(height: float, sun: tuple[float, float], axes: Ground) -> tuple[float, float]:
-    """Rows and columns from a cloud to its shadow.
-
-    Parameters
-    ----------
-    height : float
-        Height of the cloud in metres.
-    sun : tuple of float
-        Azimuth (degrees clockwise from north) and elevation (degrees).
-    axes : tuple
-        Rows and columns to a metre eastwards, and northwards.
-
-    Returns
-    -------
-    tuple of float
-    """
+    """Rows and columns from a cloud to its shadow."""
     azimuth, elevation = (math.radians(angle) for angle in sun)
     reach = height / math.tan(elevation)
     east, north = -reach * math.sin(azimuth), -reach * math.cos(azimuth)

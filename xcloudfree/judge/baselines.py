@@ -31,34 +31,19 @@ Booleans = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class TrainingImage:
-    """One clear image with its backscatter.
+    """One clear image with its backscatter."""
 
-    Parameters
-    ----------
-    optical : numpy.ndarray
-        Clear reflectance (band, y, x), NaN = no data.
-    sar : numpy.ndarray or None
-        Backscatter (2, y, x) in dB, VV then VH, NaN = no data; only ridge regression needs it.
-    group : str
-        Region: images of one group never stand on both sides of a cross-validation.
-    """
-
-    optical: Floats
+    optical: Floats  # clear reflectance (band, y, x), NaN = no data
+    # backscatter (2, y, x) in dB, VV then VH, NaN = no data; only ridge regression needs it
     sar: Floats | None = None
-    group: str = ""
+    group: str = ""  # region: images of one group never stand on both sides of a cross-validation
 
 
 @dataclass(frozen=True)
 class Constant:
-    """One spectrum for every pixel.
+    """One spectrum for every pixel."""
 
-    Parameters
-    ----------
-    spectrum : numpy.ndarray
-        Reflectance per band.
-    """
-
-    spectrum: NDArray[np.float64]
+    spectrum: NDArray[np.float64]  # reflectance per band
 
     def predict(
         self,
@@ -68,24 +53,7 @@ class Constant:
         *,
         everywhere: bool = False,
     ) -> Floats:
-        """Fill the occluded pixels, or with ``everywhere`` all of them.
-
-        Parameters
-        ----------
-        cloudy : numpy.ndarray
-            Reflectance (band, y, x).
-        sar : numpy.ndarray, optional
-            Not used: every estimate here is called alike.
-        mask : numpy.ndarray, optional
-            Boolean (y, x), True = occluded. May be absent with ``everywhere``.
-        everywhere : bool
-            Replace clear pixels too.
-
-        Returns
-        -------
-        numpy.ndarray
-            Reflectance (band, y, x) of the type that came in.
-        """
+        """Fill the occluded pixels, or with ``everywhere`` all of them."""
         where = _where(cloudy, mask, everywhere)
         out = cloudy.copy()
         out[:, where] = self.spectrum[:, None]
@@ -94,39 +62,15 @@ class Constant:
 
 @dataclass(frozen=True)
 class Neighbours:
-    """Inverse-distance mean of the nearest clear pixels of the same image.
+    """Inverse-distance mean of the nearest clear pixels of the same image."""
 
-    Parameters
-    ----------
-    fallback : numpy.ndarray or None
-        Spectrum for an image without a clear pixel; None leaves NaN there.
-    neighbours : int
-        Number of clear pixels that share in one value.
-    power : float
-        Weight = distance ** -power.
-    """
-
+    # spectrum for an image without a clear pixel; None leaves NaN there
     fallback: NDArray[np.float64] | None = None
-    neighbours: int = 12
-    power: float = 2.0
+    neighbours: int = 12  # number of clear pixels that share in one value
+    power: float = 2.0  # weight = distance ** -power
 
     def predict(self, cloudy: Floats, sar: Floats | None, mask: Booleans) -> Floats:
-        """Fill the occluded pixels from clear ones.
-
-        Parameters
-        ----------
-        cloudy : numpy.ndarray
-            Reflectance (band, y, x).
-        sar : numpy.ndarray, optional
-            Not used.
-        mask : numpy.ndarray
-            Boolean (y, x), True = occluded.
-
-        Returns
-        -------
-        numpy.ndarray
-            Reflectance (band, y, x).
-        """
+        """Fill the occluded pixels from clear ones."""
         mask = _where(cloudy, mask, False)
         clear = ~mask & ~np.isnan(cloudy).any(axis=0)
         if self.fallback is not None and not clear.any():
@@ -136,20 +80,11 @@ class Neighbours:
 
 @dataclass(frozen=True)
 class Ridge:
-    """Reflectance as a linear function of backscatter and its local means.
+    """Reflectance as a linear function of backscatter and its local means."""
 
-    Parameters
-    ----------
-    coefficients : numpy.ndarray
-        (1 + feature, band), the intercept first.
-    penalty : float
-        The ridge penalty that was chosen.
-    errors : dict of float to float
-        Root mean squared error on the group left out, by penalty; empty with a single group.
-    """
-
-    coefficients: NDArray[np.float64]
-    penalty: float
+    coefficients: NDArray[np.float64]  # (1 + feature, band), the intercept first
+    penalty: float  # the ridge penalty that was chosen
+    # root mean squared error on the group left out, by penalty; empty with a single group
     errors: dict[float, float]
 
     def predict(
@@ -160,15 +95,7 @@ class Ridge:
         *,
         everywhere: bool = False,
     ) -> Floats:
-        """Fill the occluded pixels from backscatter; NaN where backscatter is missing.
-
-        Takes and returns what :meth:`Constant.predict` does; `sar` is (2, y, x) in dB, VV then VH.
-
-        Raises
-        ------
-        DataError
-            Without backscatter.
-        """
+        """Fill the occluded pixels from backscatter; NaN where backscatter is missing."""
         if sar is None:
             raise DataError(
                 "Ridge regression needs backscatter: ridge.predict(cloudy, sar, mask) with sar as "
@@ -182,28 +109,7 @@ class Ridge:
 
 
 def fit_constant(train: Iterable[TrainingImage]) -> Constant:
-    """Mean spectrum of the pixels of clear images.
-
-    Parameters
-    ----------
-    train : iterable of TrainingImage
-        Clear images.
-
-    Returns
-    -------
-    Constant
-
-    Raises
-    ------
-    DataError
-        If there is no valid pixel.
-
-    Examples
-    --------
-    >>> images = [TrainingImage(np.full((2, 4, 4), v)) for v in (0.1, 0.3)]
-    >>> fit_constant(images).spectrum.round(6).tolist()
-    [0.2, 0.2]
-    """
+    """Mean spectrum of the pixels of clear images."""
     total: NDArray[np.float64] | float = 0.0
     count = 0
     for image in train:
@@ -216,42 +122,7 @@ def fit_constant(train: Iterable[TrainingImage]) -> Constant:
 
 
 def fit_ridge(train: Sequence[TrainingImage], penalties: Sequence[float] = PENALTIES) -> Ridge:
-    """Ridge regression from backscatter to reflectance, in closed form.
-
-    The penalty is the one with the least squared error on the group left out, over all groups of
-    the training images; with a single group it is the least of ``penalties``.
-
-    Parameters
-    ----------
-    train : sequence of TrainingImage
-        Clear images with backscatter and their groups.
-    penalties : sequence of float
-        Candidates.
-
-    Returns
-    -------
-    Ridge
-
-    Raises
-    ------
-    DataError
-        If there is no image, or one lacks backscatter.
-
-    References
-    ----------
-    Hoerl and Kennard, "Ridge regression: biased estimation for nonorthogonal problems",
-    Technometrics 12(1), 1970, equation 2.1.
-
-    Examples
-    --------
-    >>> rng = np.random.default_rng(0)
-    >>> sar = rng.uniform((-20, -25), (-5, -12), (8, 8, 2)).transpose(2, 0, 1)
-    >>> images = [TrainingImage(0.5 + sar[:1] / 50, sar, group) for group in "AB"]
-    >>> ridge = fit_ridge(images)
-    >>> bool(np.allclose(ridge.predict(images[0].optical, sar, everywhere=True),
-    ...                  images[0].optical, atol=1e-3))
-    True
-    """
+    """Ridge regression from backscatter to reflectance, in closed form."""
     groups: dict[str, Moments] = {}
     for image in train:
         if image.sar is None:

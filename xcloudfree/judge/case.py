@@ -99,13 +99,7 @@ class Case:
         return reflectance_of(self.truth.drop_vars("time", errors="ignore"))
 
     def fingerprint(self) -> str:
-        """Hash of all that decides the figures: values, coordinates, attributes, not the name.
-
-        Returns
-        -------
-        str
-            32 hexadecimal digits.
-        """
+        """Hash of all that decides the figures: values, coordinates, attributes, not the name."""
         sha = blake2b(repr(self.date).encode(), digest_size=16)
         for part in (self.data, self.hidden.to_dataset(name="hidden"), self.truth):
             for name in sorted(part.variables, key=str):
@@ -153,18 +147,7 @@ class Fold:
 
 
 def reflectance_of(obj: xr.Dataset | xr.DataArray) -> xr.DataArray:
-    """Reflectance of an accepted input in memory, with the attributes that declare it.
-
-    Parameters
-    ----------
-    obj : Dataset or DataArray
-        Scene in any accepted form.
-
-    Returns
-    -------
-    DataArray
-        (..., band, y, x).
-    """
+    """Reflectance of an accepted input in memory, with the attributes that declare it."""
     scene = read(obj)
     array = scene.reflectance().rename(dict(zip(scene.spatial, ("y", "x"), strict=True)))
     array = array.drop_attrs().drop_encoding().compute()
@@ -174,16 +157,7 @@ def reflectance_of(obj: xr.Dataset | xr.DataArray) -> xr.DataArray:
 
 
 def on_yx(hidden: xr.DataArray) -> xr.DataArray:
-    """A mask with the names of its spatial dimensions that reflectance gets.
-
-    Parameters
-    ----------
-    hidden : DataArray of bool
-
-    Returns
-    -------
-    DataArray
-    """
+    """A mask with the names of its spatial dimensions that reflectance gets."""
     for pair in SPATIAL[1:]:
         if set(pair) <= set(hidden.dims):
             hidden = hidden.rename(dict(zip(pair, ("y", "x"), strict=True)))

@@ -16,51 +16,15 @@ _INTERVAL = 0.002
 
 
 class Cost(NamedTuple):
-    """Of one call.
+    """Of one call."""
 
-    Parameters
-    ----------
-    cpu : float
-        CPU-seconds of all threads of the process.
-    wall : float
-        Seconds that passed.
-    memory : float
-        Highest resident memory during the call above that at its start, in bytes.
-    """
-
-    cpu: float
-    wall: float
-    memory: float
+    cpu: float  # CPU-seconds of all threads of the process
+    wall: float  # seconds that passed
+    memory: float  # highest resident memory during the call above that at its start, in bytes
 
 
 def measure(function: Callable[[], Any]) -> tuple[Any, Cost]:
-    """Call a function and say what it cost.
-
-    Memory is that of the whole process as the operating system sees it, so that what numpy, torch
-    and libraries in C allocate counts (tracemalloc sees none of torch's). On Linux the kernel's own
-    record of the peak is set back before the call and read after it, which misses nothing; where
-    that is not permitted, a thread looks every 2 ms and may miss short peaks; elsewhere than on
-    Linux it is NaN. Free memory that the allocator keeps is given back to the system first where
-    glibc can do that; what is kept nonetheless makes the figure too small. Other threads of the
-    process count too: measure one thing at a time.
-
-    Parameters
-    ----------
-    function : callable
-        Without arguments.
-
-    Returns
-    -------
-    tuple of (any, Cost)
-        What it returned.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> ones, cost = measure(lambda: np.ones(4_000_000).sum())
-    >>> bool(ones == 4e6), cost.memory > 30e6 or cost.memory != cost.memory
-    (True, True)
-    """
+    """Call a function and say what it cost."""
     gc.collect()
     _trim()
     watch = _peak_of_kernel() or _Sampler()
@@ -76,15 +40,7 @@ def measure(function: Callable[[], Any]) -> tuple[Any, Cost]:
 
 @contextmanager
 def sparing() -> Iterator[Callable[[], None]]:
-    """Spare collections of garbage what is there when the function that one gets is called.
-
-    They then take a millisecond and not a tenth of a second, in which no method has a part.
-
-    Yields
-    ------
-    callable
-        Without arguments.
-    """
+    """Spare collections of garbage what is there when the function that one gets is called."""
     others = gc.get_freeze_count() > 0
 
     def spare() -> None:

@@ -127,22 +127,7 @@ class Fit:
 
 
 def resolve(method: Any) -> Estimate | Fit:
-    """A method as a callable.
-
-    Parameters
-    ----------
-    method : str, Path, Model, callable or Fit
-        See :func:`xcloudfree.judge.benchmark`.
-
-    Returns
-    -------
-    callable or Fit
-
-    Raises
-    ------
-    ModelError
-        If it is none of these, or no model or method has this name.
-    """
+    """A method as a callable."""
     from xcloudfree import methods
     from xcloudfree.judge.trivial import TRIVIAL
 
@@ -169,22 +154,7 @@ def resolve(method: Any) -> Estimate | Fit:
 
 
 def label(method: Any) -> str:
-    """Name of a method for tables.
-
-    Parameters
-    ----------
-    method : any
-        As for :func:`resolve`.
-
-    Returns
-    -------
-    str
-
-    Examples
-    --------
-    >>> label("idw"), label(Path("mine.safetensors")), label(Reconstruct("idw", {"blend": None}))
-    ('idw', 'mine', 'idw, blend=None')
-    """
+    """Name of a method for tables."""
     if isinstance(method, Path):
         return method.stem
     if isinstance(method, str):
@@ -201,23 +171,7 @@ def label(method: Any) -> str:
 
 
 def identify(method: Any) -> str:
-    """Hash of what a method is, by which its stored results are known again.
-
-    Parameters
-    ----------
-    method : callable
-        If it has a method ``fingerprint()``, that counts. Otherwise the source of its function and
-        its state: changes in functions that it calls are not seen.
-
-    Returns
-    -------
-    str
-
-    Raises
-    ------
-    ModelError
-        If the state cannot be read.
-    """
+    """Hash of what a method is, by which its stored results are known again."""
     if hasattr(method, "fingerprint"):
         return blake2b(str(method.fingerprint()).encode(), digest_size=16).hexdigest()
     import cloudpickle  # type: ignore[import-untyped,unused-ignore]

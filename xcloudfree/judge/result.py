@@ -24,22 +24,7 @@ BETTER = {"psnr": 1, "ssim": 1, "mae": -1, "rmse": -1, "sam": -1}
 
 
 def check_names(result: xr.Dataset, call: str, named: Mapping[str, Sequence[str]]) -> None:
-    """Refuse a method, metric or selection of pixels that a result does not hold.
-
-    Parameters
-    ----------
-    result : Dataset
-        From :func:`xcloudfree.judge.benchmark`.
-    call : str
-        Who asks, for the error.
-    named : mapping of str to sequence of str
-        Names by the dimension that should have them.
-
-    Raises
-    ------
-    DataError
-        If one is not there.
-    """
+    """Refuse a method, metric or selection of pixels that a result does not hold."""
     for dim, names in named.items():
         there = [str(label) for label in result[dim].values]
         if wrong := [name for name in names if name not in there]:
@@ -52,22 +37,7 @@ def check_names(result: xr.Dataset, call: str, named: Mapping[str, Sequence[str]
 def assemble(
     methods: Sequence[str], cases: Sequence[Case], records: Sequence[Sequence[Record]]
 ) -> xr.Dataset:
-    """Figures by method and case.
-
-    Parameters
-    ----------
-    methods : sequence of str
-        Labels.
-    cases : sequence of Case
-        Their names and labels are read.
-    records : sequence of sequence of Record
-        For each case that of each method.
-
-    Returns
-    -------
-    xarray.Dataset
-        See :func:`xcloudfree.judge.benchmark`.
-    """
+    """Figures by method and case."""
     shape = (len(methods), len(cases))
     empty = [[np.nan] * (len(METRICS) + 2)] * len(PIXELS)
     grid = [[records[c][m] for c in range(shape[1])] for m in range(shape[0])]

@@ -15,70 +15,32 @@ _FORM = 2
 
 @dataclass(frozen=True)
 class Record:
-    """What is known of one method on one case.
+    """What is known of one method on one case."""
 
-    Parameters
-    ----------
-    rows : list of lists of float
-        Metrics and counts by selection of pixels; empty if it failed.
-    cpu, wall, memory, fit_cpu : float
-        Seconds, seconds, bytes, and CPU-seconds of the fit before.
-    failure : str
-        Message of the error; empty if there was none.
-    """
-
+    # metrics and counts by selection of pixels; empty if it failed
     rows: list[list[float]] = field(default_factory=list)
-    cpu: float = float("nan")
-    wall: float = float("nan")
-    memory: float = float("nan")
-    fit_cpu: float = float("nan")
-    failure: str = ""
+    cpu: float = float("nan")  # seconds, seconds, bytes, and CPU-seconds of the fit before
+    wall: float = float("nan")  # seconds, seconds, bytes, and CPU-seconds of the fit before
+    memory: float = float("nan")  # seconds, seconds, bytes, and CPU-seconds of the fit before
+    fit_cpu: float = float("nan")  # seconds, seconds, bytes, and CPU-seconds of the fit before
+    failure: str = ""  # message of the error; empty if there was none
 
 
 @dataclass(frozen=True)
 class Store:
-    """A folder of records; several processes may use it at once.
+    """A folder of records; several processes may use it at once."""
 
-    Parameters
-    ----------
-    folder : Path or None
-        None keeps nothing.
-    """
-
-    folder: Path | None
+    folder: Path | None  # none keeps nothing
 
     def path(self, method: str, case: str, *identity: str) -> Path | None:
-        """File of a pair: names for people, a hash of all that decides the figures for us.
-
-        Parameters
-        ----------
-        method, case : str
-            Names.
-        *identity : str
-            Fingerprints of both and the version.
-
-        Returns
-        -------
-        Path or None
-        """
+        """File of a pair: names for people, a hash of all that decides the figures for us."""
         if self.folder is None:
             return None
         digest = blake2b("\n".join((str(_FORM), *identity)).encode(), digest_size=8).hexdigest()
         return self.folder / _slug(method) / f"{_slug(case)}-{digest}.json"
 
     def read(self, path: Path | None) -> Record | None:
-        """What was written, if anything.
-
-        Parameters
-        ----------
-        path : Path or None
-            From :meth:`path`.
-
-        Returns
-        -------
-        Record or None
-            None also where the file is damaged: it is made again.
-        """
+        """What was written, if anything."""
         if path is None:
             return None
         try:
@@ -87,16 +49,7 @@ class Store:
             return None
 
     def write(self, path: Path | None, record: Record, **about: str) -> None:
-        """Write a record so that it is there whole or not at all.
-
-        Parameters
-        ----------
-        path : Path or None
-            From :meth:`path`.
-        record : Record
-        **about : str
-            For people who look into the file.
-        """
+        """Write a record so that it is there whole or not at all."""
         if path is None:
             return
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -19,38 +19,12 @@ from xcloudfree.judge.estimators import Estimate, Fit
 
 
 def do_nothing(data: xr.Dataset, hidden: xr.DataArray) -> xr.DataArray:
-    """The cloudy input.
-
-    Parameters
-    ----------
-    data : Dataset
-        Scene in any accepted form.
-    hidden : DataArray of bool
-        Not used.
-
-    Returns
-    -------
-    DataArray
-        Reflectance (..., band, y, x).
-    """
+    """The cloudy input."""
     return reflectance_of(data)
 
 
 def clear_mean(data: xr.Dataset, hidden: xr.DataArray) -> xr.DataArray:
-    """One spectrum for all that is hidden: the mean of the clear pixels of the image or series.
-
-    Parameters
-    ----------
-    data : Dataset
-        Scene in any accepted form.
-    hidden : DataArray of bool
-        True = occluded.
-
-    Returns
-    -------
-    DataArray
-        Reflectance (..., band, y, x); without any clear pixel no data.
-    """
+    """One spectrum for all that is hidden: the mean of the clear pixels of the image or series."""
     image = reflectance_of(data)
     clear = (~on_yx(hidden) & image.notnull().all("band")).transpose(*image.dims[:-3], "y", "x")
     pixels = np.moveaxis(image.values, -3, -1)[np.broadcast_to(clear, image.isel(band=0).shape)]
@@ -63,15 +37,9 @@ def clear_mean(data: xr.Dataset, hidden: xr.DataArray) -> xr.DataArray:
 
 @dataclass(frozen=True, eq=False)
 class Spectrum:
-    """One given spectrum for all that is hidden.
+    """One given spectrum for all that is hidden."""
 
-    Parameters
-    ----------
-    values : mapping of str to float
-        Reflectance by band.
-    """
-
-    values: Mapping[str, float]
+    values: Mapping[str, float]  # reflectance by band
 
     def __call__(self, data: xr.Dataset, hidden: xr.DataArray) -> xr.DataArray:
         """Fill what is hidden."""
@@ -87,32 +55,14 @@ class Spectrum:
 
 
 def mean_of_pixels(train: Sequence[Case]) -> Spectrum:
-    """Mean spectrum of all pixels of the truths.
-
-    Parameters
-    ----------
-    train : sequence of Case
-
-    Returns
-    -------
-    Spectrum
-    """
+    """Mean spectrum of all pixels of the truths."""
     bands = _bands(train)
     images = (TrainingImage(_truth(c, bands), group=c.region) for c in train)
     return Spectrum(dict(zip(bands, fit_constant(images).spectrum.tolist(), strict=True)))
 
 
 def mean_of_regions(train: Sequence[Case]) -> Spectrum:
-    """Mean spectrum of the truths, each region as heavy as any other, and each image in a region.
-
-    Parameters
-    ----------
-    train : sequence of Case
-
-    Returns
-    -------
-    Spectrum
-    """
+    """Mean spectrum of the truths, each region as heavy as any other, and each image in a region."""
     bands = _bands(train)
     by_region: dict[str, list[Any]] = {}
     for case in train:
@@ -124,18 +74,10 @@ def mean_of_regions(train: Sequence[Case]) -> Spectrum:
 
 @dataclass(frozen=True, eq=False)
 class RadarMap:
-    """A fitted linear map from backscatter for all that is hidden.
+    """A fitted linear map from backscatter for all that is hidden."""
 
-    Parameters
-    ----------
-    ridge : Ridge
-        See :func:`xcloudfree.judge.baselines.fit_ridge`.
-    bands : tuple of str
-        What it predicts.
-    """
-
-    ridge: Ridge
-    bands: tuple[str, ...]
+    ridge: Ridge  # see :func:`xcloudfree.judge.baselines.fit_ridge`
+    bands: tuple[str, ...]  # what it predicts
 
     def __call__(self, data: xr.Dataset, hidden: xr.DataArray) -> xr.DataArray:
         """Fill what is hidden."""
@@ -159,17 +101,7 @@ class RadarMap:
 
 
 def radar_map(train: Sequence[Case]) -> RadarMap:
-    """Ridge regression of the truths on backscatter, the penalty by leaving out regions.
-
-    Parameters
-    ----------
-    train : sequence of Case
-        Of single images with VV and VH.
-
-    Returns
-    -------
-    RadarMap
-    """
+    """Ridge regression of the truths on backscatter, the penalty by leaving out regions."""
     bands = _bands(train)
     images = [
         TrainingImage(
