@@ -41,7 +41,7 @@ def evaluate_command(
     """
     import xcloudfree as xcf
     from xcloudfree.exceptions import DataError
-    from xcloudfree.judge.evaluation_tables import table as as_table
+    from xcloudfree.judge.evaluation import table as as_table
 
     words = SceneWords.taken(said)
     cloudy = None if observed is None else open_scene([observed], words)

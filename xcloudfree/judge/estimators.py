@@ -58,12 +58,12 @@ class Reconstruct:
 
 
 @dataclass(frozen=True)
-class Alone:
-    """A method that gets the dates on which something is hidden, and no other.
+class SingleDate:
+    """A method that gets the judged date alone (the dates on which something is hidden).
 
-    Spares methods of single images the rest of a series. Cases that differ in other dates only, as
-    those of :func:`xcloudfree.judge.hidden_dates` that differ in the gap, are one case for
-    it: the benchmark runs it once, and tells figures and cost of that run for each of them.
+    Methods of single images need not read the rest of a series. Cases that differ in other dates
+    only, as those of :func:`xcloudfree.judge.hidden_dates` that differ in the gap, are one case
+    for it: the benchmark runs it once and reports figures and cost of that run for each of them.
 
     Parameters
     ----------
@@ -72,14 +72,14 @@ class Alone:
 
     Examples
     --------
-    >>> label(Alone("idw"))
+    >>> label(SingleDate("idw"))
     'idw'
     """
 
     method: Any
 
     def view(self, data: xr.Dataset, hidden: xr.DataArray) -> tuple[xr.Dataset, xr.DataArray]:
-        """What the method gets of a case."""
+        """The part of a case that the method gets."""
         if "time" not in hidden.dims:
             return data, hidden
         dates = hidden.any([d for d in hidden.dims if d != "time"]).values
@@ -90,14 +90,17 @@ class Alone:
         return self._estimate()(*self.view(data, hidden))
 
     def fingerprint(self) -> str:
-        """Of the method."""
+        """That of the method."""
         return f"alone {identify(self._estimate())}"
 
     def _estimate(self) -> Estimate:
-        found = resolve(self.method)
-        if isinstance(found, Fit):
-            raise ModelError("a method that must be fitted cannot be Alone; call Fit(function)")
-        return found
+        method = resolve(self.method)
+        if isinstance(method, Fit):
+            raise ModelError(
+                "a method that must be fitted takes whole cases, not a SingleDate; call "
+                "benchmarking.Fit(function)"
+            )
+        return method
 
 
 @dataclass(frozen=True)
@@ -122,14 +125,14 @@ class Fit:
     function: Callable[[Sequence[Case]], Any]
 
     def fingerprint(self) -> str:
-        """Of the function; the training cases are added by the benchmark."""
+        """That of the function; the benchmark adds the training cases."""
         return f"fit {identify(self.function)}"
 
 
 def resolve(method: Any) -> Estimate | Fit:
     """A method as a callable."""
     from xcloudfree import methods
-    from xcloudfree.judge.trivial import TRIVIAL
+    from xcloudfree.judge.baselines import TRIVIAL
 
     if isinstance(method, str) and method in TRIVIAL:
         return TRIVIAL[method]
@@ -141,7 +144,7 @@ def resolve(method: Any) -> Estimate | Fit:
 
             check_known(method, TRIVIAL)
         out = Reconstruct(method)
-        out.fingerprint()
+        out.fingerprint()  # loads the model, so that a wrong path is refused before any case
         return out
     if isinstance(method, Fit):
         return method
@@ -161,7 +164,7 @@ def label(method: Any) -> str:
         return Path(method).stem if method.endswith(".safetensors") else method
     if isinstance(method, Reconstruct):
         return ", ".join([label(method.model), *(f"{k}={v}" for k, v in method.options.items())])
-    if isinstance(method, Alone):
+    if isinstance(method, SingleDate):
         return label(method.method)
     if isinstance(method, Fit):
         return label(method.function)

@@ -12,6 +12,17 @@ from numpy.typing import NDArray
 METRICS: Final[tuple[str, ...]] = ("psnr", "ssim", "mae", "rmse", "sam")
 """Names of the columns that :func:`image_metrics` returns, before the two counts."""
 
+UNITS: Final = {"psnr": "dB", "ssim": "1", "mae": "1", "rmse": "1", "sam": "degree"}
+
+BETTER: Final = {"psnr": 1, "ssim": 1, "mae": -1, "rmse": -1, "sam": -1}
+"""Whether more of a metric is better (1) or worse (-1)."""
+
+NAMES: Final = {"psnr": "PSNR dB", "ssim": "SSIM", "mae": "MAE", "rmse": "RMSE", "sam": "SAM deg"}
+"""Metrics with their units, as tables call them."""
+
+DIGITS: Final = {"psnr": 2, "ssim": 3, "mae": 4, "rmse": 4, "sam": 2}
+"""Digits that tables show."""
+
 SSIM_C1: Final = 1e-4
 SSIM_C2: Final = 9e-4
 SSIM_SIGMA: Final = 1.5
@@ -30,7 +41,7 @@ def gaussian_window() -> Doubles:
 
 
 def ssim_map(prediction: Floats, truth: Floats) -> Doubles:
-    """Structural similarity of every pixel of one band."""
+    """Structural similarity of every pixel of one band, values 0 to 1 (Wang 2004, eq. 13)."""
     taps = gaussian_window()
 
     def local(image: Doubles) -> Doubles:
@@ -50,7 +61,11 @@ def ssim_map(prediction: Floats, truth: Floats) -> Doubles:
 def image_metrics(
     prediction: Floats, truth: Floats, selections: Sequence[Booleans | None] = (None,)
 ) -> Doubles:
-    """Quality of one image over one or several selections of its pixels."""
+    """A row of metrics, pixels compared and pixels left out for each selection of pixels.
+
+    Values are clipped to [0, 1]; a pixel without data in any band of either image is left out. SSIM
+    is the mean of the whole image's map over the selection.
+    """
     bands, height, width = truth.shape
     valid: Booleans = np.ones((height, width), dtype=np.bool_)
     for p, t in zip(prediction, truth, strict=True):

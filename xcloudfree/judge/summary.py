@@ -11,7 +11,8 @@ import xarray as xr
 
 from xcloudfree.core.spelling import did_you_mean
 from xcloudfree.exceptions import DataError
-from xcloudfree.judge.result import BETTER, check_names
+from xcloudfree.judge.metrics import BETTER, DIGITS, NAMES
+from xcloudfree.judge.result import check_names
 
 KEYS: Final = ("case", "region", "gap", "protocol", "kind")
 """What cases can be grouped by."""
@@ -199,13 +200,6 @@ def upsets(
                         place = f"{group}, " if str(group) else ""
                         out.append(f"{place}{NAMES[metric]} of {kind} pixels: {line}")
     return out
-
-
-NAMES: Final = {"psnr": "PSNR dB", "ssim": "SSIM", "mae": "MAE", "rmse": "RMSE", "sam": "SAM deg"}
-"""Metrics with their units, as tables call them."""
-
-DIGITS: Final = {"psnr": 2, "ssim": 3, "mae": 4, "rmse": 4, "sam": 2}
-"""Digits that tables show."""
 
 
 def _upset(at: xr.Dataset, method: str, others: Sequence[str], sign: int) -> str:
