@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from xcloudfree.core.bands import S2_BANDS
 from xcloudfree.datasets.cloud_layers import BAND, draw_layers, thick_reflectance
-from xcloudfree.datasets.clouds import CloudField, shadow_offset, simulate_clouds
+from xcloudfree.datasets.clouds import CloudField, offset_on, simulate_clouds
 from xcloudfree.datasets.fields import block_mean, power_law_noise
 from xcloudfree.exceptions import DataError, MissingBandError
 
@@ -116,7 +116,8 @@ def test_a_shadow_falls_away_from_the_sun_at_height_over_tangent(sun, rows, colu
     """One blob at 1000 m, 10 m pixels: the centroid moves by h / tan(elevation)."""
     y, x = np.mgrid[:512, :512]
     blob = np.exp(-((y - 256) ** 2 + (x - 256) ** 2) / 200).astype(np.float32)
-    moved = ndimage.shift(blob, shadow_offset(1000.0, sun, 10.0), order=1, mode="grid-wrap")
+    offset = offset_on(1000.0, sun, ((0.0, 0.1), (-0.1, 0.0)))
+    moved = ndimage.shift(blob, offset, order=1, mode="grid-wrap")
     centre = [float((axis * moved).sum() / moved.sum()) - 256 for axis in (y, x)]
     assert centre == pytest.approx([rows, columns], abs=0.02)
 
