@@ -211,9 +211,9 @@ def test_a_training_patch_takes_milliseconds():
     rng = np.random.default_rng(0)
     spans = []
     for _ in range(7):
-        start = time.perf_counter()
+        start = time.process_time()
         simulate_clouds(clear, rng=rng, cover=0.5)
-        spans.append(time.perf_counter() - start)
+        spans.append(time.process_time() - start)
     assert min(spans) < 0.06
 
 

@@ -29,16 +29,12 @@ class Landscape:
     """What stays as it is between two dates."""
 
     cover: NDArray[np.uint8]  # land cover, number in :data:`LANDCOVER`, uint8 (y, x)
-    # four traits of the parcel of each pixel, 0 to 1, float32 (trait, y, x): lateness, vigour,
-    # soil, roughness
-    parcel: Field
-    rows: Field  # pattern of crop rows and tramlines, -1 to 1, float32 (y, x)
-    facing: Field  # how far crop rows lie across the look of the radar, 0 to 1, float32 (y, x)
-    # noise of unit variance: soil and vigour within parcels, tree crowns; float32 (y, x)
-    smooth: Field
-    # noise of unit variance: soil and vigour within parcels, tree crowns; float32 (y, x)
-    rough: Field
-    height: Field  # height of trees and buildings in metres, float32 (y, x)
+    parcel: Field  # lateness, vigour, soil and roughness of its parcel, 0 to 1, (trait, y, x)
+    rows: Field  # pattern of crop rows and tramlines, -1 to 1
+    facing: Field  # how far crop rows lie across the look of the radar, 0 to 1
+    smooth: Field  # noise of unit variance: soil and vigour within parcels
+    rough: Field  # noise of unit variance: tree crowns
+    height: Field  # of trees and buildings in metres
 
 
 def make_landscape(
