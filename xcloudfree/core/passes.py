@@ -23,7 +23,8 @@ def day_numbers(times: NDArray[np.datetime64]) -> NDArray[np.float64]:
 
 def same_pass(days: NDArray[np.float64], date: int) -> NDArray[np.bool_]:
     """Which images belong to the pass of one of them, itself included."""
-    return np.abs(days - days[date]) < PASS
+    together: NDArray[np.bool_] = np.abs(days - days[date]) < PASS
+    return together
 
 
 def join_passes(ds: Any) -> Any:

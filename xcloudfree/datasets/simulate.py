@@ -11,7 +11,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xcloudfree.core.bands import S2_BANDS
-from xcloudfree.datasets.clouds import CloudKind, simulate_clouds
+from xcloudfree.datasets.cloud_layers import CloudKind
+from xcloudfree.datasets.clouds import simulate_clouds
 from xcloudfree.datasets.landcover import backscatter, reflectance, to_surface
 from xcloudfree.datasets.landscape import LANDCOVER, make_landscape
 from xcloudfree.exceptions import DataError, GridError

@@ -52,8 +52,7 @@ def summary(result: xr.Dataset, by: Sequence[str] = ("region",)) -> xr.Dataset:
     --------
     >>> import xcloudfree as xcf
     >>> series = xcf.datasets.simulate_scene((32, 32), dates=3, cover=[0, 0.6, 0])
-    >>> options = {"clear": "score", "gaps": [0], "kinds": ["full"], "count": 1}
-    >>> cases = xcf.benchmarking.hidden_dates(series, **options)
+    >>> cases = xcf.benchmarking.hidden_dates(series, clear="score", gaps=[0], kinds=["full"])
     >>> result = xcf.benchmark(cases, ["do nothing", "linear-time"])
     >>> summary(result).value.sel(metric="mae", pixels="cloudy").squeeze().values < 0.1
     array([False,  True])
@@ -129,8 +128,7 @@ def winners(means: xr.Dataset) -> xr.DataArray:
     --------
     >>> import xcloudfree as xcf
     >>> series = xcf.datasets.simulate_scene((32, 32), dates=3, cover=[0, 0.6, 0])
-    >>> options = {"clear": "score", "gaps": [0], "kinds": ["full"], "count": 1}
-    >>> cases = xcf.benchmarking.hidden_dates(series, **options)
+    >>> cases = xcf.benchmarking.hidden_dates(series, clear="score", gaps=[0], kinds=["full"])
     >>> result = xcf.benchmark(cases, ["do nothing", "linear-time"])
     >>> best = winners(summary(result)).sel(metric="mae", pixels="cloudy").squeeze()
     >>> best.method.values[best.values].tolist()
@@ -179,8 +177,7 @@ def upsets(
     --------
     >>> import xcloudfree as xcf
     >>> series = xcf.datasets.simulate_scene((32, 32), dates=3, cover=[0, 0.6, 0])
-    >>> options = {"clear": "score", "gaps": [0], "kinds": ["full"], "count": 1}
-    >>> cases = xcf.benchmarking.hidden_dates(series, **options)
+    >>> cases = xcf.benchmarking.hidden_dates(series, clear="score", gaps=[0], kinds=["full"])
     >>> result = xcf.benchmark(cases, ["do nothing", "linear-time"])
     >>> len(upsets(result, ["do nothing"], metrics=["mae"], pixels=["cloudy"]))
     1

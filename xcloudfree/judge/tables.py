@@ -117,8 +117,7 @@ def to_latex(
     --------
     >>> import xcloudfree as xcf
     >>> series = xcf.datasets.simulate_scene((32, 32), dates=3, cover=[0, 0.6, 0])
-    >>> options = {"clear": "score", "gaps": [0], "kinds": ["full"], "count": 1}
-    >>> cases = xcf.benchmarking.hidden_dates(series, **options)
+    >>> cases = xcf.benchmarking.hidden_dates(series, clear="score", gaps=[0], kinds=["full"])
     >>> result = xcf.benchmark(cases, ["do nothing", "linear-time"])
     >>> print(to_latex(result).splitlines()[0])
     \begin{tabular}{lr}
@@ -184,8 +183,7 @@ def failures(result: xr.Dataset) -> list[str]:
     --------
     >>> import xcloudfree as xcf
     >>> series = xcf.datasets.simulate_scene((32, 32), dates=3, cover=[0, 0.6, 0])
-    >>> options = {"clear": "score", "gaps": [0], "kinds": ["full"], "count": 1}
-    >>> cases = xcf.benchmarking.hidden_dates(series, **options)
+    >>> cases = xcf.benchmarking.hidden_dates(series, clear="score", gaps=[0], kinds=["full"])
     >>> result = xcf.benchmark(cases, ["do nothing", "linear-time"])
     >>> failures(result)
     []
@@ -255,8 +253,7 @@ def plot(
     --------
     >>> import xcloudfree as xcf
     >>> series = xcf.datasets.simulate_scene((32, 32), dates=3, cover=[0, 0.6, 0])
-    >>> options = {"clear": "score", "gaps": [0], "kinds": ["full"], "count": 1}
-    >>> cases = xcf.benchmarking.hidden_dates(series, **options)
+    >>> cases = xcf.benchmarking.hidden_dates(series, clear="score", gaps=[0], kinds=["full"])
     >>> result = xcf.benchmark(cases, ["do nothing", "linear-time"])
     >>> len(plot(result).axes)
     1
