@@ -235,7 +235,10 @@ def _check_pass(case: Case) -> None:
     date = int(np.flatnonzero(times == case.date)[0])
     twins = same_pass(day_numbers(times), date)
     twins[date] = False
-    if twins.any() and not (case.hidden.isel(time=twins) | ~case.hidden.isel(time=date)).all():
+    if (
+        twins.any()
+        and not (case.hidden.isel(time=twins) | ~case.hidden.isel(time=date, drop=True)).all()
+    ):
         raise DataError(
             f"case {case.name!r} hides {_day(case)} and shows another image of the same pass, "
             "which is nearly the truth; make the case from xcf.join_passes(ds), or with "
