@@ -202,7 +202,7 @@ def _tasks(
     visible: Visible,
 ) -> Iterator[_Task]:
     share = 1 - ground.mean((1, 2))
-    cloudy = _one_each_pass((share >= _CLOUD[0]) & (share <= _CLOUD[1]), days)
+    cloudy = np.flatnonzero((share >= _CLOUD[0]) & (share <= _CLOUD[1]))
     clear = _one_each_pass(share < _CLEAR_BELOW, days)
     if not len(clear):
         raise DataError(
