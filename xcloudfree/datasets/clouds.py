@@ -28,7 +28,7 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from xcloudfree.core.bands import S2_BANDS, optical_band
+from xcloudfree.core.bands import S2_BANDS
 from xcloudfree.datasets.cloud_layers import (
     ABSORBED,
     BAND,
@@ -36,12 +36,10 @@ from xcloudfree.datasets.cloud_layers import (
     SURFACE,
     CloudKind,
     CloudLayer,
-    check_kind,
     draw_layers,
     thick_reflectance,
 )
 from xcloudfree.datasets.fields import Field, block_mean, power_law_noise
-from xcloudfree.exceptions import DataError, MissingBandError
 
 Ground = tuple[tuple[float, float], tuple[float, float]]
 """Rows and columns to a metre eastwards, and northwards."""
@@ -92,7 +90,6 @@ def simulate_clouds(
     clouds as coarsely as the instrument does; `surface` reflectance has no light of the air. Where
     opacity and shadow are 0 the reflectance is unchanged; NaN stays NaN.
     """
-    names = _checked(reflectance, bands, cover, kind, sun, resolution)
     shape = (reflectance.shape[1], reflectance.shape[2])
     if cover == 0 or reflectance.size == 0:
         free = np.zeros(shape, np.float32)
@@ -100,7 +97,7 @@ def simulate_clouds(
     axes = (0.0, 1 / resolution), (-1 / resolution, 0.0)
     sky = draw_sky(rng, shape, cover=cover, kind=kind, sun=sun, axes=axes, resolution=resolution)
     step = resolution if native else None
-    return lay(sky, reflectance, names, shadow=shadow, resolution=step, surface=surface)
+    return lay(sky, reflectance, bands, shadow=shadow, resolution=step, surface=surface)
 
 
 def draw_sky(
@@ -259,33 +256,3 @@ def _displaced(
     out = _piece(field, near, [n + 1 for n in size])
     out = (1 - down) * out[1:] + down * out[:-1]
     return (1 - right) * out[:, 1:] + right * out[:, :-1]
-
-
-def _checked(
-    reflectance: NDArray[np.floating],
-    bands: Sequence[str],
-    cover: float,
-    kind: CloudKind,
-    sun: tuple[float, float],
-    resolution: float,
-) -> list[str]:
-    call = "simulate_clouds(reflectance, rng=numpy.random.default_rng(0), cover=0.4, bands=bands)"
-    if reflectance.ndim != 3 or reflectance.shape[0] != len(bands):
-        raise DataError(
-            f"reflectance has the shape {reflectance.shape}, but {len(bands)} bands are named; "
-            f"give (band, y, x) with one plane a band: {call}"
-        )
-    if not (0 <= cover <= 1 and 0 < sun[1] <= 90 and resolution > 0):
-        raise DataError(
-            f"cover={cover} must be 0..1, the sun's elevation {sun[1]} 0..90 degrees, "
-            f"resolution={resolution} positive; for example {call}"
-        )
-    check_kind(kind, call)
-    names = [optical_band(band) for band in bands]
-    known = [name for name in names if name is not None]
-    if len(known) != len(names):
-        raise MissingBandError(
-            f"{[b for b, n in zip(bands, names, strict=True) if n is None]} are no Sentinel-2 "
-            'bands; name each plane as in simulate_clouds(..., bands=("B02", "B03", "B04"))'
-        )
-    return known
