@@ -8,7 +8,6 @@ from typing import Any, Final
 import numpy as np
 import xarray as xr
 
-from xcloudfree.core.passes import day_numbers
 from xcloudfree.core.recognise import read
 from xcloudfree.exceptions import DataError, GridError
 from xcloudfree.judge.protocols import ground_of
@@ -51,7 +50,7 @@ def overcast(
     hidden : float
         Share of a date that must not be clear for it to count as overcast.
     days : float
-        Before and after the date.
+        Calendar days before and after the date.
 
     Returns
     -------
@@ -97,7 +96,8 @@ def overcast(
     dims = ("time", *scene.spatial)
     use = carried["provenance"].transpose(*dims).values == _RECONSTRUCTED
     ground = ground_of(series, scene, clear, SURE_GROUND)
-    share, when = 1 - ground.mean((1, 2)), day_numbers(series.time.values)
+    share = 1 - ground.mean((1, 2))
+    when = series.time.values.astype("datetime64[D]").astype(int)
     chosen = np.flatnonzero(share > hidden)
     ratios = np.full(len(chosen), np.nan)
     for place, date in enumerate(chosen):
