@@ -23,7 +23,8 @@ from results_pages import put
 
 import xcloudfree as xcf
 from xcloudfree.core.bands import S2_BANDS
-from xcloudfree.judge.baselines import Neighbours, TrainingImage, fit_constant, fit_ridge
+from xcloudfree.judge.baselines import TrainingImage, fit_constant, fit_ridge
+from xcloudfree.methods.trivial import inverse_distance
 
 DATA = Path(os.environ.get("XCLOUDFREE_DATA", "data"))
 REPOSITORY = Path(__file__).parent.parent
@@ -161,14 +162,11 @@ def estimates(scene: xr.Dataset, mask: xr.DataArray) -> dict[str, xr.Dataset]:
         for g in dict.fromkeys(t.group for t in train)
     ]
     regions = np.mean(by_region, 0)
-    neighbours = Neighbours(fallback=constant.spectrum)
     rows = {
-        "constant: mean of training patches": constant.predict,
-        "constant: mean of training regions": lambda x, r, m: np.where(
-            m, regions[:, None, None], x
-        ),
-        "clear neighbours (inverse distance)": neighbours.predict,
-        "ridge regression on SAR": ridge.predict,
+        "constant: mean of training patches": one_spectrum(constant),
+        "constant: mean of training regions": one_spectrum(regions),
+        "clear neighbours (inverse distance)": neighbours(constant),
+        "ridge regression on SAR": lambda x, r, m: np.where(m, ridge.predict(r), x),
     }
     out = {
         name: filled(scene, lambda x, r, m, predict=predict: predict(x, r, m), mask)
@@ -196,6 +194,21 @@ def network(name: str):
         with torch.inference_mode():
             guess = model.denormalise(model.network(optical, sar, mask=hidden))[0]
         return np.where(m, guess, x)
+
+    return predict
+
+
+def one_spectrum(spectrum):
+    """One spectrum under the mask."""
+    return lambda x, r, m: np.where(m, spectrum[:, None, None], x)
+
+
+def neighbours(spectrum):
+    """Inverse-distance mean of clear pixels, or a spectrum where there is none."""
+
+    def predict(x, r, m):
+        clear = ~m & ~np.isnan(x).any(0)
+        return inverse_distance(x, m) if clear.any() else one_spectrum(spectrum)(x, r, m)
 
     return predict
 

@@ -20,11 +20,19 @@ import numpy as np
 import rasterio
 import xarray as xr
 import yaml
-from demo_weights import CLEAR, REGIONS, UNSEEN, clear_pair, triplets
+from demo_weights import (
+    CLEAR,
+    REGIONS,
+    UNSEEN,
+    clear_pair,
+    neighbours,
+    one_spectrum,
+    triplets,
+)
 from results_pages import put
 
 import xcloudfree as xcf
-from xcloudfree.judge.baselines import Neighbours, TrainingImage, fit_constant
+from xcloudfree.judge.baselines import TrainingImage, fit_constant
 
 HERE = Path(__file__).parent
 ALL = REGIONS | UNSEEN
@@ -148,8 +156,8 @@ def predictor(task: dict, train: dict[str, xr.Dataset]):
     constant = fit_constant(images)
     guess = {
         "do nothing": lambda x, r, m: x,
-        "clear neighbours": Neighbours(fallback=constant.spectrum).predict,
-        "mean of training": constant.predict,
+        "clear neighbours": neighbours(constant),
+        "mean of training": one_spectrum(constant),
     }[task["model"]]
 
     def predict(scene: xr.Dataset, mask: xr.DataArray) -> xr.Dataset:

@@ -200,7 +200,7 @@ def real_clouds(name: str, keep: Path) -> xr.Dataset:
     for case in bench.hidden_dates(
         data.series(), region=data.BELGIUM, gaps=(0,), kinds=("partial", "full"), count=12
     ):
-        alone, hidden = bench.Alone("idw").view(case.data, case.hidden)
+        alone, hidden = bench.SingleDate("idw").view(case.data, case.hidden)
         cases.append(replace(case, data=alone, hidden=hidden))
     methods = {row: row for row in ROWS} | {name: fitted(name, group, keep)}
     return xcf.benchmark([bench.Fold(train(BANDS[name], group), cases)], methods)

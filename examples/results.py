@@ -74,11 +74,11 @@ NETWORKS = {
 }
 SERIES = {
     **{m: m for m in [*TRIVIAL, *TEMPORAL, *(f"{m}+offset" for m in TEMPORAL)]},
-    **{m: bench.Alone(m) for m in [*SPATIAL, *FUSION]},
+    **{m: bench.SingleDate(m) for m in [*SPATIAL, *FUSION]},
     "starfm": "starfm",
     "area-regression": "area-regression",
     "area-regression+nearby": "area-regression+nearby",
-    NAME: bench.Alone(NAME),
+    NAME: bench.SingleDate(NAME),
 }
 
 

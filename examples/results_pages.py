@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from xcloudfree import judge as bench
-from xcloudfree.judge.result import BETTER
-from xcloudfree.judge.summary import DIGITS
+from xcloudfree.judge.metrics import BETTER, DIGITS
 
 METRICS = ("psnr", "ssim", "mae", "rmse", "sam")
 

@@ -16,6 +16,7 @@ from xcloudfree.core.versions import show_versions
 if TYPE_CHECKING:
     from xcloudfree import datasets, io, methods, plot, stac, train
     from xcloudfree import judge as benchmarking
+    from xcloudfree.core.passes import join_passes
     from xcloudfree.judge import benchmark
     from xcloudfree.judge.evaluation import evaluate
     from xcloudfree.train import fit
@@ -31,6 +32,7 @@ __all__ = [
     "exceptions",
     "fit",
     "io",
+    "join_passes",
     "methods",
     "models",
     "plot",
@@ -40,7 +42,12 @@ __all__ = [
 ]
 
 _ROOMS = ("datasets", "io", "methods", "plot", "stac", "train")
-_CALLS = {"benchmark": "judge", "evaluate": "judge.evaluation", "fit": "train"}
+_CALLS = {
+    "benchmark": "judge",
+    "evaluate": "judge.evaluation",
+    "fit": "train",
+    "join_passes": "core.passes",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -147,7 +147,7 @@ def test_an_architecture_of_another_package_is_built_fitted_saved_and_read(
 
 def test_what_a_plugin_owes_is_checked(example: Path) -> None:
     ds = make_bands()
-    with pytest.raises(PluginError, match="owes bool"):
+    with pytest.raises(PluginError, match="must return bool"):
         ds.cloudfree.mask("owes-bool")
     with pytest.raises(PluginError, match="is no mask"):
         ds.cloudfree.mask("no-mask")

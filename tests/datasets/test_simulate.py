@@ -195,6 +195,8 @@ def test_small_scenes_work(shape):
         ({"dates": ["2025-01-01", "2025-01-01"]}, DataError), ({"cover": -0.1}, DataError),
         ({"cover": [0.1, 0.2]}, DataError), ({"seed": -1}, DataError),
         ({"level": "L2A"}, DataError), ({"crs": "EPSG:4326"}, GridError),
+        ({"kind": "fog"}, DataError), ({"sun": (150, -5)}, DataError),
+        ({"resolution": 0}, DataError),
     ],
 )  # fmt: skip
 def test_bad_arguments_are_refused_with_the_call_that_mends_them(change, error):

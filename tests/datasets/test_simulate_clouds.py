@@ -10,8 +10,8 @@ import xcloudfree as xcf
 from tests.checks import check_kept, no_computes
 from tests.conftest import as_array, make_bands, stacked
 from xcloudfree.core.bands import S2_BANDS
+from xcloudfree.datasets import clouds as kernel
 from xcloudfree.datasets import simulate_clouds
-from xcloudfree.datasets import sky as kernel
 from xcloudfree.exceptions import DataError, MissingBandError
 
 

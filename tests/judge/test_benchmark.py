@@ -99,18 +99,18 @@ def gaps_in_what_is_hidden(data, hidden):
 def test_a_method_of_single_images_runs_once_for_all_gaps(series, tmp_path):
     cases = list(bench.hidden_dates(series, clear="scl", gaps=(0, 10), count=2, clouds=1))
     method = Counting(0.5)
-    found = xcf.benchmark(cases, {"alone": bench.Alone(method), "idw": "idw"})
+    found = xcf.benchmark(cases, {"alone": bench.SingleDate(method), "idw": "idw"})
     assert method.calls == len(cases) / 2
-    kept = xcf.benchmark(cases, {"alone": bench.Alone(method)}, folder=tmp_path)
+    kept = xcf.benchmark(cases, {"alone": bench.SingleDate(method)}, folder=tmp_path)
     assert method.calls == len(cases)  # in a folder it is looked for there
     assert len(list(tmp_path.rglob("*.json"))) == len(cases) / 2
-    again = xcf.benchmark(cases, {"alone": bench.Alone(method)}, folder=tmp_path)
+    again = xcf.benchmark(cases, {"alone": bench.SingleDate(method)}, folder=tmp_path)
     assert method.calls == len(cases)
     xr.testing.assert_identical(kept, again)
     xr.testing.assert_identical(found.value.sel({"method": "alone"}), kept.value[0])
-    alone = xcf.benchmark(cases, {"idw": bench.Alone("idw")})
+    alone = xcf.benchmark(cases, {"idw": bench.SingleDate("idw")})
     xr.testing.assert_identical(alone.value, found.value.sel({"method": ["idw"]}))
-    fit = bench.Alone(bench.Fit(lambda train: half))
+    fit = bench.SingleDate(bench.Fit(lambda train: half))
     with pytest.raises(ModelError, match="fitted"):
         fit(cases[0].data, cases[0].hidden)
 
@@ -410,7 +410,7 @@ def test_series_that_cannot_serve_are_refused_with_the_way_out(series):
     with pytest.raises(DataError, match="is time"):
         next(bench.hidden_dates(series.isel(time=0)))
     guessed = series.cloudfree.reconstruct(model="nearest-date", mask="scl")
-    with pytest.raises(DataError, match="what is guessed in it is no truth"):
+    with pytest.raises(DataError, match="its estimates are no truth"):
         next(bench.hidden_dates(guessed))
     with pytest.raises(DataError, match="clear='l2a'"):
         next(bench.hidden_dates(series.drop_vars("SCL")))
@@ -454,3 +454,114 @@ def test_area_regression_reaches_what_was_published_of_it(data_root):
     means = bench.summary(xcf.benchmark(cases, ["area-regression"]), by=["gap"])
     psnr = means.value.sel(metric="psnr", pixels="cloudy").values.ravel()
     assert (psnr > np.array([32.94, 31.04, 29.30]) - 0.15).all()
+
+
+def with_twins(series, seconds):
+    """Every clear image comes twice, so many seconds apart, as two stations deliver it."""
+    twins = series.isel(time=slice(0, None, 3))
+    twins = twins.assign_coords(time=twins.time + np.timedelta64(seconds, "s"))
+    return xr.concat([series, twins], "time").sortby("time")
+
+
+@pytest.mark.parametrize("seconds", [0, 12, 6000])
+def test_twins_of_a_hidden_date_do_not_show_the_truth(series, seconds):
+    options = {"gaps": [0.0, 7.0], "count": 3, "clouds": 1}
+    methods = ["nearest-date", "linear-time", "median"]
+    once = list(bench.hidden_dates(series, **options))
+    twice = list(bench.hidden_dates(with_twins(series, seconds), **options))
+    assert [c.date for c in twice] == [c.date for c in once]
+    for case in twice:
+        days = abs(case.data.time.values - case.date) / np.timedelta64(1, "D")
+        assert (days < 0.5).sum() == 1
+    one, other = (xcf.benchmark(cases, methods).value for cases in (once, twice))
+    nearest = {"method": ["nearest-date"]}
+    np.testing.assert_array_equal(one.sel(nearest), other.sel(nearest))
+    # the twin showed the truth: with it the error was 0
+    assert (
+        other.sel(metric="mae", pixels="cloudy")
+        > 0.9 * one.sel(metric="mae", pixels="cloudy").values
+    ).all()
+
+
+def test_a_case_that_shows_a_twin_is_refused_with_the_call_that_joins(series):
+    case = next(bench.hidden_dates(series, gaps=[0.0]))
+    twin = case.data.sel(time=[case.date]).assign_coords(time=[case.date + np.timedelta64(12, "s")])
+    twin = twin.map(lambda a: a.fillna(0.1).assign_attrs(a.attrs))
+    data = xr.concat([case.data, twin], "time")
+    hidden = case.hidden.reindex(time=data.time, fill_value=False)
+    shown = bench.Case("shown", data, hidden, case.truth, date=case.date)
+    with pytest.raises(DataError, match=r"xcf\.join_passes\(ds\)"):
+        xcf.benchmark([shown], ["median"])
+    both = hidden.copy()
+    both.loc[{"time": twin.time}] = case.occluded.values
+    hidden_too = bench.Case("hidden too", data, both, case.truth, date=case.date)
+    assert xcf.benchmark([hidden_too], ["median"]).failure.item() == ""
+
+
+def test_realistic_dates_keep_the_rim_of_the_clouds_visible(series):
+    from scipy import ndimage
+
+    options = {"gaps": [0.0], "count": 2, "clouds": 1}
+    clean = list(bench.hidden_dates(series, **options))
+    real = list(bench.hidden_dates(series, **options, visible="realistic", rim=2))
+    disk = np.hypot(*np.mgrid[-2:3, -2:3]) <= 2
+    for one, other in zip(clean, real, strict=True):
+        cover = one.occluded.values  # the whole cloud, on a date that is all ground
+        inner = ndimage.binary_erosion(cover, disk, border_value=1)
+        np.testing.assert_array_equal(other.occluded, inner)
+        assert 0 < inner.sum() < cover.sum()
+        for band in BANDS:  # the same values: what was hidden as cloud now stays visible as cloud
+            np.testing.assert_array_equal(
+                one.at_date(one.data)[band], other.at_date(other.data)[band]
+            )
+        assert other.protocol == "hidden-dates, realistic"
+        assert other.name != one.name
+        xr.testing.assert_identical(one.truth, other.truth)
+    with pytest.raises(DataError, match="visible='realistic'"):
+        next(bench.hidden_dates(series, visible="clouds"))
+
+
+def test_realistic_dates_that_are_wholly_hidden_show_what_an_overcast_one_leaves(series):
+    with pytest.raises(DataError, match=r"kinds=\['partial'\]"):
+        next(bench.hidden_dates(series, kinds=["full"], visible="realistic"))
+    closed = series.copy(deep=True)
+    closed["SCL"][4] = 9
+    closed["SCL"][4, 3, 3] = 7  # what the classification missed
+    options = {"gaps": [0.0], "kinds": ["full"], "count": 2, "visible": "realistic"}
+    for case in bench.hidden_dates(closed, **options, rim=1):
+        assert case.kind == "full"
+        visible = ~case.occluded.values
+        expected = np.zeros((12, 10), bool)
+        expected[3, 2:5] = expected[2:5, 3] = True
+        np.testing.assert_array_equal(visible, expected)
+        for band in BANDS:
+            np.testing.assert_array_equal(case.at_date(case.data)[band], closed[band][4])
+
+
+def test_scene_classes_that_are_none_make_no_cases(series):
+    broken = series.assign(SCL=series.SCL * 0.5)
+    with pytest.raises(DataError, match="SCL holds 4.5"):
+        next(bench.hidden_dates(broken))
+
+
+def test_overcast_dates_are_compared_with_their_own_clear_pixels(series):
+    """The ratio by hand; ground brighter by a half gives 1.5, and dates that are clear no row."""
+    closed = series.copy(deep=True)
+    closed["SCL"][7] = 9
+    closed["SCL"][7, 0, 0] = 4
+    out = closed.drop_vars("SCL")
+    hidden = ~closed.SCL.isin([4]).values
+    near = abs(np.arange(20) - 7) * 5 <= 20
+    usual = np.nanmedian(np.where(~hidden[near], closed.B02.values[near], np.nan), 0)
+    out["B02"] = out.B02.where(~hidden, 1.5 * usual).astype("float32").assign_attrs(units="1")
+    flags = np.where(hidden, 2, 1).astype("uint8")
+    out["provenance"] = (("time", "y", "x"), flags)
+    found = bench.overcast(closed, out, days=20)
+    np.testing.assert_array_equal(found.time, closed.time[[7]])
+    assert found.hidden.item() == pytest.approx(119 / 120)
+    expected = 1.5 * np.median(usual[hidden[7]]) / np.median(usual[hidden[7]])
+    assert found.ratio.item() == pytest.approx(expected, rel=1e-6)
+    out["provenance"][7] = 3  # not filled
+    assert np.isnan(bench.overcast(closed, out).ratio.item())
+    with pytest.raises(DataError, match="carries provenance"):
+        bench.overcast(closed, out.drop_vars("provenance"))

@@ -10,7 +10,7 @@ import xcloudfree  # noqa: F401  registers ds.cloudfree
 from tests.checks import check_plane, no_computes
 from tests.conftest import as_array, make_bands, stacked
 from xcloudfree.core.radiometry import Calibration
-from xcloudfree.exceptions import CloudFreeError, GridError, MissingBandError
+from xcloudfree.exceptions import CloudFreeError, DataError, GridError, MissingBandError
 from xcloudfree.masks.scores import code_mask, paper_mask
 
 FORMS = {
@@ -156,3 +156,54 @@ def test_a_mask_of_another_grid_is_refused_with_a_call_that_mends_it():
     call = str(caught.value).rpartition("with ")[2]
     mended = eval(call, {"mask": coarse, "ds": ds})
     assert ds.cloudfree.mask(mended).dtype == bool
+
+
+CLASSES = np.array([[0, 3, 4, 5], [8, 9, 10, 11]], "uint8")
+
+
+def with_classes(values):
+    values = np.asarray(values)
+    ds = make_bands(dates=1, height=values.shape[0], width=values.shape[1])
+    return ds.assign(SCL=(("time", "y", "x"), values[None]))
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ((CLASSES[:, :2].mean(1, keepdims=True) + CLASSES) / 2, "resampling='nearest'"),
+        (CLASSES * np.float32(1e-4), "mask_and_scale=False"),
+        (CLASSES * np.float32(1e-4) - np.float32(0.1), "mask_and_scale=False"),
+        (CLASSES * 20, "as they are stored"),
+        (CLASSES.astype("int16") - 1, "SCL holds -1"),
+        (np.where(CLASSES == 4, np.inf, CLASSES), "SCL holds inf"),
+    ],
+)
+@pytest.mark.parametrize("lazy", [False, True])
+def test_a_classification_without_whole_classes_is_refused_at_compute(values, words, lazy):
+    ds = with_classes(values)
+    ds = ds.chunk(y=1) if lazy else ds
+    with pytest.raises(DataError, match=words):
+        (ds.cloudfree.mask("scl")).compute()
+    with pytest.raises(DataError, match="SCL holds"):
+        ds.cloudfree.reconstruct(model="idw", mask="scl").compute()
+
+
+def test_interpolated_classes_are_named_in_the_error():
+    with pytest.raises(DataError, match=r"^SCL holds 4\.5, .*; load it with resampling='nearest'$"):
+        with_classes([[4.5, 9.0]]).cloudfree.mask("scl")
+
+
+@pytest.mark.parametrize(
+    "values", [CLASSES, CLASSES.astype("int64"), np.where(CLASSES == 4, np.nan, CLASSES)]
+)
+def test_whole_classes_of_any_type_are_accepted(values):
+    found = with_classes(values).cloudfree.mask("scl")
+    np.testing.assert_array_equal(found[0], np.isin(CLASSES, [3, 8, 9, 10]))
+
+
+def test_declared_no_data_of_a_classification_is_no_wrong_class():
+    ds = with_classes(np.where(CLASSES == 4, 255, CLASSES).astype("uint8"))
+    with pytest.raises(DataError, match="SCL holds 255"):
+        ds.cloudfree.mask("scl")
+    ds["SCL"].attrs["nodata"] = 255
+    np.testing.assert_array_equal(ds.cloudfree.mask("scl")[0], np.isin(CLASSES, [3, 8, 9, 10]))

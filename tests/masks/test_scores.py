@@ -15,8 +15,7 @@ from xcloudfree.core.bands import S2_BANDS
 from xcloudfree.core.radiometry import Calibration
 from xcloudfree.masks import compiled as mask_compiled
 from xcloudfree.masks import scores as module
-from xcloudfree.masks.scores import METHODS, code_mask, dilate, paper_mask, score
-from xcloudfree.masks.strips import in_strips
+from xcloudfree.masks.scores import METHODS, code_mask, dilate, in_strips, paper_mask, score
 
 TRIPLETS = ("4287", "6780", "316")
 STORED = Calibration(1e-4, 0.0, 0)

@@ -11,7 +11,7 @@ from xcloudfree.exceptions import DataError, MissingBandError, UnitsError
 from xcloudfree.methods.area_predictors import local_means
 from xcloudfree.methods.leave_out import Place, without
 from xcloudfree.train.series_clouds import Skies
-from xcloudfree.train.series_samples import SeriesSamples
+from xcloudfree.train.series_samples import SeriesSamples, _hide_twins
 from xcloudfree.train.splits import check_apart, split_series
 
 NAMES = ("before", "after", "regression")
@@ -51,6 +51,26 @@ def test_what_is_taken_away_has_no_influence(place):
     other = without(place._replace(reflectance=values), dates, hidden, gaps, NAMES)
     np.testing.assert_array_equal(found, other)
     assert np.isfinite(found).all(1).mean() > 0.2
+
+
+def test_another_image_of_a_pass_shows_nothing_of_what_is_hidden(place):
+    """With date 2 hidden, what its twin of 12 seconds later shows of those pixels is not read."""
+    order = [0, 1, 2, 2, 3, 4, 5, 6, 7, 8]
+    twice = Place(*(array[order] for array in place))
+    twice.days[3] += 12 / 86400
+    hidden = np.zeros((1, 40, 33), bool)
+    hidden[0, 5:25] = True
+
+    def context(place):
+        return without(_hide_twins(place, np.array([2]), hidden), [2], hidden, [0.0], NAMES)
+
+    values = twice.reflectance.copy()
+    values[3][:, hidden[0]] = 0.77
+    changed = twice._replace(reflectance=values)
+    np.testing.assert_array_equal(context(twice), context(changed))
+    shown = (without(p, [2], hidden, [0.0], NAMES) for p in (twice, changed))
+    assert not np.array_equal(*shown, equal_nan=True)  # as it was without hiding the twin
+    assert twice.clear[3].any()
 
 
 def test_sides_and_regression_leave_out_the_gap(place):

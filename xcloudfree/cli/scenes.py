@@ -209,7 +209,7 @@ def evaluate_command(
     and units hold for all of them.
     """
     import xcloudfree as xcf
-    from xcloudfree.judge.evaluation_tables import table as as_table
+    from xcloudfree.judge.evaluation import table as as_table
 
     said = SceneOptions.pop_from(options)
     cloudy = None if observed is None else open_scene([observed], said)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, get_args
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
@@ -41,57 +40,56 @@ ABSORBED = {"B11": 0.3, "B12": 0.5}
 """How much brighter, at equal opacity, thin cloud is than thick where droplets absorb."""
 
 
-@dataclass(frozen=True, slots=True)
-class CloudLayer:
-    """One layer of cloud as drawn by chance: where it floats, what it looks like.
+class CloudLayer(NamedTuple):
+    """One layer of cloud as drawn by chance: where it floats, what it looks like."""
 
-    Attributes
-    ----------
-    height : float
-        Height in km.
-    strength, power : float
-        Optical thickness at the mean excess of the noise over its threshold, and its exponent.
-    angstrom : float
-        Exponent of the decrease of the optical thickness with wavelength.
-    slope, scale, stretch, orientation : float
-        Spectral exponent, outer scale (km), elongation and direction (radians) of the noise.
-    offset : float
-        Handicap of the layer in its competition for the cover.
-    brightness, grain, ice, relief : float
-        Reflectance where infinitely thick, smallness of its droplets (0 to 1), share of ice
-        (0 to 1), and contrast between its sunny and its averted sides.
-    """
+    height: float  # km
+    strength: float  # optical thickness at the mean excess of the noise over its threshold
+    power: float  # exponent of that excess
+    angstrom: float  # exponent of the decrease of the optical thickness with wavelength
+    slope: float  # spectral exponent of the noise
+    scale: float  # outer scale of the noise, km
+    stretch: float  # elongation of the noise
+    orientation: float  # direction of the elongation, radians
+    offset: float  # handicap of the layer in its competition for the cover
+    brightness: float  # reflectance where infinitely thick
+    grain: float  # smallness of its droplets, 0 to 1
+    ice: float  # share of ice, 0 to 1
+    relief: float  # contrast between its sunny and its averted sides
 
-    height: float
-    strength: float
-    power: float
-    angstrom: float
-    slope: float
-    scale: float
-    stretch: float
-    orientation: float
-    offset: float
-    brightness: float
-    grain: float
-    ice: float
-    relief: float
+
+Range = tuple[float, float] | tuple[float, float, str]
+
+# ranges of the fields of a layer, in the order in which they are drawn; "log": evenly in the
+# logarithm; a range of one value is not drawn
+_LOW: dict[str, Range] = {
+    "height": (0.6, 2.5, "log"), "strength": (0.11, 1.35, "log"), "power": (1.0, 2.0),
+    "angstrom": (0.0, 0.2), "slope": (2.9, 3.8), "scale": (0.7, 8.0, "log"), "stretch": (1.0, 1.8),
+    "orientation": (0.0, math.pi), "offset": (-0.5, 0.5), "brightness": (0.78, 0.98),
+    "grain": (0.0, 0.8), "ice": (0.0, 0.0), "relief": (0.0, 0.25),
+}  # fmt: skip
+_MIDDLE: dict[str, Range] = {
+    "height": (3.5, 6.0), "strength": (0.11, 1.1, "log"), "power": (1.0, 1.6),
+    "angstrom": (0.0, 0.3), "slope": (2.8, 3.8), "scale": (1.0, 10.0, "log"),
+    "stretch": (1.0, 2.5), "orientation": (0.0, math.pi), "offset": (-0.5, 0.5),
+    "brightness": (0.75, 0.95), "grain": (0.4, 1.0), "ice": (0.0, 0.3), "relief": (0.0, 0.15),
+}  # fmt: skip
+_CIRRUS: dict[str, Range] = {
+    "height": (6.0, 9.5), "strength": (0.05, 0.35, "log"), "power": (0.9, 1.4),
+    "angstrom": (0.0, 0.2), "slope": (3.0, 4.0), "scale": (1.5, 12.0, "log"),
+    "stretch": (1.5, 6.0), "orientation": (0.0, math.pi), "offset": (-0.5, 0.5),
+    "brightness": (0.75, 0.95), "grain": (0.0, 0.6), "ice": (0.7, 1.0), "relief": (0.0, 0.0),
+}  # fmt: skip
+_HAZE: dict[str, Range] = {
+    "height": (0.5, 3.0, "log"), "strength": (0.05, 0.35, "log"), "power": (0.9, 1.3),
+    "angstrom": (0.4, 1.4), "slope": (3.2, 4.2), "scale": (2.0, 12.0, "log"),
+    "stretch": (1.0, 2.5), "orientation": (0.0, math.pi), "offset": (-0.5, 0.5),
+    "brightness": (0.75, 0.9), "grain": (0.3, 1.0), "ice": (0.0, 0.0), "relief": (0.0, 0.0),
+}  # fmt: skip
 
 
 def check_kind(kind: str, call: str) -> None:
-    """Refuse a kind of cloud that is not drawn.
-
-    Parameters
-    ----------
-    kind : str
-        As the user gave it.
-    call : str
-        That mends it, for the error.
-
-    Raises
-    ------
-    DataError
-        If it is none of :data:`CloudKind`.
-    """
+    """Refuse a kind of cloud that is not drawn."""
     kinds = get_args(CloudKind)
     if kind not in kinds:
         near = did_you_mean(kind, kinds)
@@ -99,102 +97,33 @@ def check_kind(kind: str, call: str) -> None:
 
 
 def draw_layers(rng: np.random.Generator, kind: CloudKind) -> list[CloudLayer]:
-    """Draw the layers of one sky.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-        Source of chance.
-    kind : {"mixed", "thick", "thin"}
-        What may be drawn.
-
-    Returns
-    -------
-    list of CloudLayer
-        One to three layers, the lowest first.
-    """
+    """Draw the one to three layers of a sky, the lowest first."""
     if kind == "thick":
-        makers = (
-            [_low, _middle][: 1 + int(rng.random() < 0.25)] if rng.random() < 0.75 else [_middle]
-        )
+        two = rng.random() < 0.75
+        drawn = [_LOW, _MIDDLE][: 1 + int(rng.random() < 0.25)] if two else [_MIDDLE]
     elif kind == "thin":
-        makers = [_cirrus] if rng.random() < 0.6 else [_haze]
+        drawn = [_CIRRUS] if rng.random() < 0.6 else [_HAZE]
     else:
         chance = rng.random(4) < (0.65, 0.35, 0.3, 0.25)
-        makers = [m for m, c in zip((_low, _middle, _cirrus, _haze), chance, strict=True) if c]
-        makers = makers[:3] or [_low]
-    return sorted((make(rng) for make in makers), key=lambda layer: layer.height)
+        four = (_LOW, _MIDDLE, _CIRRUS, _HAZE)
+        drawn = [m for m, c in zip(four, chance, strict=True) if c][:3] or [_LOW]
+    return sorted((_draw_layer(rng, ranges) for ranges in drawn), key=lambda layer: layer.height)
 
 
-def _between(rng: np.random.Generator, low: float, high: float) -> float:
-    return float(rng.uniform(low, high))
-
-
-def _log_between(rng: np.random.Generator, low: float, high: float) -> float:
-    return math.exp(_between(rng, math.log(low), math.log(high)))
-
-
-def _low(rng: np.random.Generator) -> CloudLayer:
-    return CloudLayer(
-        height=_log_between(rng, 0.6, 2.5), strength=_log_between(rng, 0.11, 1.35),
-        power=_between(rng, 1.0, 2.0), angstrom=_between(rng, 0.0, 0.2),
-        slope=_between(rng, 2.9, 3.8), scale=_log_between(rng, 0.7, 8.0),
-        stretch=_between(rng, 1.0, 1.8), orientation=_between(rng, 0.0, math.pi),
-        offset=_between(rng, -0.5, 0.5), brightness=_between(rng, 0.78, 0.98),
-        grain=_between(rng, 0.0, 0.8), ice=0.0, relief=_between(rng, 0.0, 0.25),
-    )  # fmt: skip
-
-
-def _middle(rng: np.random.Generator) -> CloudLayer:
-    return CloudLayer(
-        height=_between(rng, 3.5, 6.0), strength=_log_between(rng, 0.11, 1.1),
-        power=_between(rng, 1.0, 1.6), angstrom=_between(rng, 0.0, 0.3),
-        slope=_between(rng, 2.8, 3.8), scale=_log_between(rng, 1.0, 10.0),
-        stretch=_between(rng, 1.0, 2.5), orientation=_between(rng, 0.0, math.pi),
-        offset=_between(rng, -0.5, 0.5), brightness=_between(rng, 0.75, 0.95),
-        grain=_between(rng, 0.4, 1.0), ice=_between(rng, 0.0, 0.3), relief=_between(rng, 0.0, 0.15),
-    )  # fmt: skip
-
-
-def _cirrus(rng: np.random.Generator) -> CloudLayer:
-    return CloudLayer(
-        height=_between(rng, 6.0, 9.5), strength=_log_between(rng, 0.05, 0.35),
-        power=_between(rng, 0.9, 1.4), angstrom=_between(rng, 0.0, 0.2),
-        slope=_between(rng, 3.0, 4.0), scale=_log_between(rng, 1.5, 12.0),
-        stretch=_between(rng, 1.5, 6.0), orientation=_between(rng, 0.0, math.pi),
-        offset=_between(rng, -0.5, 0.5), brightness=_between(rng, 0.75, 0.95),
-        grain=_between(rng, 0.0, 0.6), ice=_between(rng, 0.7, 1.0), relief=0.0,
-    )  # fmt: skip
-
-
-def _haze(rng: np.random.Generator) -> CloudLayer:
-    return CloudLayer(
-        height=_log_between(rng, 0.5, 3.0), strength=_log_between(rng, 0.05, 0.35),
-        power=_between(rng, 0.9, 1.3), angstrom=_between(rng, 0.4, 1.4),
-        slope=_between(rng, 3.2, 4.2), scale=_log_between(rng, 2.0, 12.0),
-        stretch=_between(rng, 1.0, 2.5), orientation=_between(rng, 0.0, math.pi),
-        offset=_between(rng, -0.5, 0.5), brightness=_between(rng, 0.75, 0.9),
-        grain=_between(rng, 0.3, 1.0), ice=0.0, relief=0.0,
-    )  # fmt: skip
+def _draw_layer(rng: np.random.Generator, ranges: Mapping[str, Range]) -> CloudLayer:
+    values = {}
+    for name, (low, high, *log) in ranges.items():
+        if low == high:
+            values[name] = low
+        elif log:
+            values[name] = math.exp(float(rng.uniform(math.log(low), math.log(high))))
+        else:
+            values[name] = float(rng.uniform(low, high))
+    return CloudLayer(**values)
 
 
 def thick_reflectance(layer: CloudLayer, vapour: float, names: Sequence[str]) -> list[float]:
-    """Reflectance of a layer where it is infinitely thick, band by band.
-
-    Parameters
-    ----------
-    layer : CloudLayer
-        The layer.
-    vapour : float
-        Optical depth of the whole column of water vapour in B09.
-    names : sequence of str
-        Canonical band names.
-
-    Returns
-    -------
-    list of float
-        Reflectance of each band.
-    """
+    """Reflectance of a layer where it is infinitely thick, band by band."""
     above = math.exp(-layer.height / 2.2)
     swir = {"B11": 0.66 + 0.42 * layer.grain}
     swir["B12"] = swir["B11"] * (0.60 + 0.22 * layer.grain)

@@ -21,32 +21,7 @@ def power_law_noise(
     stretch: float = 1.0,
     orientation: float = 0.0,
 ) -> Field:
-    """Smooth, periodic Gaussian noise of zero mean and unit variance with a power-law spectrum.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-        Source of chance.
-    shape : sequence of int
-        Rows and columns; fast where both have small prime factors.
-    slope : float
-        Exponent of the power spectrum: 2 is rough, 4 is smooth.
-    scale : float
-        Outer scale in pixels: nothing much larger appears.
-    stretch, orientation : float
-        Elongation of the structures, and its direction in radians from the x axis.
-
-    Returns
-    -------
-    numpy.ndarray
-        Noise (y, x), float32.
-
-    Examples
-    --------
-    >>> field = power_law_noise(np.random.default_rng(0), (64, 64), slope=3.0, scale=30.0)
-    >>> field.shape, field.dtype, round(float(field.std()), 3)
-    ((64, 64), dtype('float32'), 1.0)
-    """
+    """Smooth, periodic Gaussian noise of zero mean and unit variance with a power-law spectrum."""
     white = rng.standard_normal(tuple(shape), dtype=np.float32)
     ky = scipy.fft.fftfreq(shape[0]).astype(np.float32)[:, None]
     kx = scipy.fft.rfftfreq(shape[1]).astype(np.float32)[None, :]
@@ -60,25 +35,7 @@ def power_law_noise(
 
 
 def block_mean(field: Field, step: int) -> Field:
-    """Mean over blocks of ``step x step`` pixels, repeated on the grid that came in.
-
-    Parameters
-    ----------
-    field : numpy.ndarray
-        Field (y, x) of any size.
-    step : int
-        Size of a block; blocks cut off by the border take its pixels as repeated.
-
-    Returns
-    -------
-    numpy.ndarray
-        Field of the same shape, constant within blocks.
-
-    Examples
-    --------
-    >>> block_mean(np.float32([[0, 1, 4, 6, 9]]), 2)
-    array([[0.5, 0.5, 5. , 5. , 9. ]], dtype=float32)
-    """
+    """Mean over blocks of ``step x step`` pixels, repeated on the grid that came in."""
     if step <= 1:
         return field
     whole = np.pad(field, [(0, -n % step) for n in field.shape], mode="edge")

@@ -50,25 +50,7 @@ _CLEAR = (0.72, 0.78, 0.82, 0.87, 0.87, 0.85, 0.90, 0.86, 0.93, 0.36, 0.005, 0.9
 
 
 def to_surface(reflectance: Field, bands: tuple[str, ...] = S2_BANDS) -> Field:
-    """Surface reflectance from top-of-atmosphere reflectance under one fixed clear sky.
-
-    Parameters
-    ----------
-    reflectance : numpy.ndarray
-        Top-of-atmosphere reflectance (band, y, x).
-    bands : tuple of str
-        Its bands, canonical names.
-
-    Returns
-    -------
-    numpy.ndarray
-        Bottom-of-atmosphere reflectance, at least 0.
-
-    Examples
-    --------
-    >>> to_surface(np.float32([[[0.066]]]), ("B02",)).item()
-    0.0
-    """
+    """Surface reflectance from top-of-atmosphere reflectance under one fixed clear sky."""
     index = [S2_BANDS.index(band) for band in bands]
     path = np.array(_PATH, np.float32)[index, None, None] / 1000
     clear = np.array(_CLEAR, np.float32)[index, None, None]
@@ -76,20 +58,7 @@ def to_surface(reflectance: Field, bands: tuple[str, ...] = S2_BANDS) -> Field:
 
 
 def phenology(land: Landscape, day: float) -> tuple[Field, Field]:
-    """Share of green vegetation, and of straw in what is left, on a day of the year.
-
-    Parameters
-    ----------
-    land : Landscape
-        The landscape.
-    day : float
-        Day of the year, northern mid latitudes.
-
-    Returns
-    -------
-    tuple of numpy.ndarray
-        Green share and straw share, 0 to 1, float32 (y, x).
-    """
+    """Share of green vegetation, and of straw in what is left, on a day of the year."""
     cover, (late, vigour, _, _) = land.cover, land.parcel
     green, straw = np.zeros(cover.shape, np.float32), np.zeros(cover.shape, np.float32)
     on = day - 24 * (late - 0.5)  # each parcel keeps its own calendar
@@ -114,24 +83,7 @@ def phenology(land: Landscape, day: float) -> tuple[Field, Field]:
 
 
 def reflectance(land: Landscape, day: float, moisture: float, resolution: float = 10.0) -> Field:
-    """Clear top-of-atmosphere reflectance of a landscape, each band at its native resolution.
-
-    Parameters
-    ----------
-    land : Landscape
-        The landscape.
-    day : float
-        Day of the year.
-    moisture : float
-        Wetness of bare soil, 0 to 1.
-    resolution : float
-        Size of a pixel in metres.
-
-    Returns
-    -------
-    numpy.ndarray
-        Reflectance (band, y, x), float32, in the order of ``S2_BANDS``.
-    """
+    """Clear top-of-atmosphere reflectance of a landscape, each band at its native resolution."""
     green, straw = phenology(land, day)
     wet = _wetness(land, moisture)
     plant, surface, soil = _indices(land, _VEGETATION, _SURFACE)
@@ -170,26 +122,7 @@ def backscatter(
     rng: np.random.Generator,
     looks: float = 4.4,
 ) -> Field:
-    """Radar backscatter of a landscape, sigma0 in dB, VV and VH, with speckle.
-
-    Parameters
-    ----------
-    land : Landscape
-        The landscape.
-    day : float
-        Day of the year.
-    moisture : float
-        Wetness of bare soil, 0 to 1.
-    rng : numpy.random.Generator
-        Source of the speckle.
-    looks : float
-        Equivalent number of looks; infinite for no speckle.
-
-    Returns
-    -------
-    numpy.ndarray
-        Backscatter (polarisation, y, x), float32.
-    """
+    """Radar backscatter of a landscape, sigma0 in dB, VV and VH, with speckle."""
     green, straw = phenology(land, day)
     wet = _wetness(land, moisture)
     _, surface, soil = _indices(land, _VEGETATION, _SURFACE)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import scipy
@@ -24,69 +24,40 @@ _CROPS = ("cereal", "rapeseed", "maize", "beet", "meadow", "bare")
 _CROP_SHARES = (0.36, 0.08, 0.22, 0.12, 0.17, 0.05)
 
 
-@dataclass(frozen=True, slots=True)
-class Landscape:
-    """What stays as it is between two dates.
+class Landscape(NamedTuple):
+    """What stays as it is between two dates."""
 
-    Attributes
-    ----------
-    cover : numpy.ndarray
-        Land cover, number in :data:`LANDCOVER`, uint8 (y, x).
-    parcel : numpy.ndarray
-        Four traits of the parcel of each pixel, 0 to 1, float32 (trait, y, x): lateness,
-        vigour, soil, roughness.
-    rows : numpy.ndarray
-        Pattern of crop rows and tramlines, -1 to 1, float32 (y, x).
-    facing : numpy.ndarray
-        How far crop rows lie across the look of the radar, 0 to 1, float32 (y, x).
-    smooth, rough : numpy.ndarray
-        Noise of unit variance: soil and vigour within parcels, tree crowns; float32 (y, x).
-    height : numpy.ndarray
-        Height of trees and buildings in metres, float32 (y, x).
-    """
+    cover: NDArray[np.uint8]  # land cover, number in :data:`LANDCOVER`, uint8 (y, x)
+    parcel: Field  # lateness, vigour, soil and roughness of its parcel, 0 to 1, (trait, y, x)
+    rows: Field  # pattern of crop rows and tramlines, -1 to 1
+    facing: Field  # how far crop rows lie across the look of the radar, 0 to 1
+    smooth: Field  # noise of unit variance: soil and vigour within parcels
+    rough: Field  # noise of unit variance: tree crowns
+    height: Field  # of trees and buildings in metres
 
-    cover: NDArray[np.uint8]
-    parcel: Field
-    rows: Field
-    facing: Field
-    smooth: Field
-    rough: Field
-    height: Field
+
+class _Ground(NamedTuple):
+    """What is drawn on: the source of chance, and metres from the upper left corner."""
+
+    rng: np.random.Generator
+    x: Field
+    y: Field
+    size: tuple[float, float]
+    resolution: float
 
 
 def make_landscape(
     rng: np.random.Generator, shape: tuple[int, int], resolution: float = 10.0
 ) -> Landscape:
-    """Draw a landscape: parcels, forests, a meandering river, a lake, a town and roads.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-        The only source of chance.
-    shape : tuple of int
-        Rows and columns.
-    resolution : float
-        Size of a pixel in metres.
-
-    Returns
-    -------
-    Landscape
-        Land cover and the traits that reflectance and backscatter are made from.
-
-    Examples
-    --------
-    >>> land = make_landscape(np.random.default_rng(0), (96, 80))
-    >>> land.cover.shape, land.parcel.shape
-    ((96, 80), (4, 96, 80))
-    """
+    """Draw a landscape: parcels, forests, a meandering river, a lake, a town and roads."""
     y, x = (axis.astype(np.float32) * resolution for axis in np.ogrid[: shape[0], : shape[1]])
-    size = (shape[0] * resolution, shape[1] * resolution)
+    ground = _Ground(rng, x, y, (shape[0] * resolution, shape[1] * resolution), resolution)
     smooth = _noise(rng, shape, 3.0, 40.0)
     rough = _noise(rng, shape, 1.2, 6.0)
     wide = _noise(rng, shape, 3.4, 2200.0 / resolution)
     ragged = _noise(rng, shape, 2.6, 300.0 / resolution)
 
-    cover, parcel, rows, facing, border = _parcels(rng, x, y, size, resolution)
+    cover, parcel, rows, facing, border = _parcels(ground)
     track = border < 0.45 * resolution
     cover[track] = CODE["meadow"]
 
@@ -94,20 +65,20 @@ def make_landscape(
     kind = _noise(rng, shape, 3.0, 1500.0 / resolution) > 0.2
     cover[forest] = np.where(kind, CODE["conifer"], CODE["deciduous"])[forest]
 
-    along, across, half = _river(rng, x, y, size)
+    along, across, half = _river(ground)
     riparian = np.abs(across) < half + 25 + 30 * np.maximum(ragged + 0.4, 0)
     cover[riparian] = CODE["deciduous"]
     meander = np.abs(across) - half
     cover[(meander < 14) & (meander >= 0) & (smooth > 1.5)] = CODE["gravel"]
     river = meander < 0
     shore = _noise(rng, shape, 4.2, 900.0 / resolution)
-    lake = _blob(rng, x, y, size, along) + 0.16 * shore < 1
+    lake = _blob(ground, along) + 0.16 * shore < 1
     town_noise = 0.8 * _noise(rng, shape, 3.4, 700.0 / resolution) + 0.3 * ragged
 
     cover[river] = CODE["river"]
     cover[lake] = CODE["lake"]
-    _settlements(rng, x, y, size, cover, town_noise, river | lake, resolution)
-    _roads(rng, x, y, size, cover, resolution)
+    _settlements(ground, cover, town_noise, river | lake)
+    _roads(ground, cover)
 
     height = np.zeros(shape, np.float32)
     trees = (cover == CODE["deciduous"]) | (cover == CODE["conifer"])
@@ -123,10 +94,9 @@ def _noise(rng: np.random.Generator, shape: tuple[int, int], slope: float, scale
     return np.ascontiguousarray(noise[: shape[0], : shape[1]])
 
 
-def _parcels(
-    rng: np.random.Generator, x: Field, y: Field, size: tuple[float, float], resolution: float
-) -> tuple[NDArray[np.uint8], Field, Field, Field, Field]:
+def _parcels(ground: _Ground) -> tuple[NDArray[np.uint8], Field, Field, Field, Field]:
     """Blocks of parallel strips, each block turned its own way, cut across into parcels."""
+    rng, x, y, size, resolution = ground
     count = max(3, int(size[0] * size[1] / 6.5e5))
     centres = rng.uniform(-0.05, 1.05, (count, 2)) * np.array(size)
     first = np.full((y.shape[0], x.shape[1]), np.inf, np.float32)
@@ -161,10 +131,9 @@ def _parcels(
     return codes[number], traits[:, number], rows, facing.astype(np.float32), second - first
 
 
-def _river(
-    rng: np.random.Generator, x: Field, y: Field, size: tuple[float, float]
-) -> tuple[float, Field, Field]:
+def _river(ground: _Ground) -> tuple[float, Field, Field]:
     """Signed distance from a meandering river that crosses the scene, and its half width."""
+    rng, x, y, size, _ = ground
     turn = rng.uniform(-0.5, 0.5)
     middle = rng.uniform(0.3, 0.42) if rng.random() < 0.5 else rng.uniform(0.58, 0.7)
     along = math.cos(turn) * y + math.sin(turn) * (x - size[1] / 2)
@@ -179,10 +148,9 @@ def _river(
     return middle, ((across - path) / np.sqrt(1 + slope**2)).astype(np.float32), half
 
 
-def _blob(
-    rng: np.random.Generator, x: Field, y: Field, size: tuple[float, float], river: float
-) -> Field:
+def _blob(ground: _Ground, river: float) -> Field:
     """Distance from a lake's middle over its radius; the lake lies beside the river."""
+    rng, x, y, size, _ = ground
     column = (0.2 if river > 0.5 else 0.8) + rng.uniform(-0.05, 0.05)
     row = rng.uniform(0.2, 0.8)
     reach = 0.085 * min(size) * rng.uniform(0.9, 1.2)
@@ -194,16 +162,10 @@ def _blob(
 
 
 def _settlements(
-    rng: np.random.Generator,
-    x: Field,
-    y: Field,
-    size: tuple[float, float],
-    cover: NDArray[np.uint8],
-    noise: Field,
-    keep: NDArray[np.bool_],
-    resolution: float,
+    ground: _Ground, cover: NDArray[np.uint8], noise: Field, keep: NDArray[np.bool_]
 ) -> None:
     """Build a town with an industrial quarter, and villages, into the land cover."""
+    rng, size = ground.rng, ground.size
     reach = 0.11 * min(size) * rng.uniform(0.9, 1.2)
     middle = rng.uniform(0.3, 0.7, 2) * np.array(size)
     places = [(*middle, reach, False)]
@@ -215,21 +177,21 @@ def _settlements(
             (*(rng.uniform(0.05, 0.95, 2) * np.array(size)), rng.uniform(150, 340), False)
         )
     for row, column, extent, works in places:
-        _quarter(rng, (x - column, y - row), extent, works, cover, noise, keep, resolution)
+        _quarter(ground, (row, column), extent, works, cover, noise, keep)
 
 
 def _quarter(
-    rng: np.random.Generator,
-    offset: tuple[Field, Field],
+    ground: _Ground,
+    middle: tuple[float, float],
     reach: float,
     works: bool,
     cover: NDArray[np.uint8],
     noise: Field,
     keep: NDArray[np.bool_],
-    resolution: float,
 ) -> None:
     """Houses, gardens and streets, or the halls and yards of an industrial quarter."""
-    dx, dy = offset
+    rng, x, y, _, resolution = ground
+    dy, dx = y - middle[0], x - middle[1]
     angle = rng.uniform(0, math.pi / 2)
     u = math.cos(angle) * dx + math.sin(angle) * dy
     v = math.cos(angle) * dy - math.sin(angle) * dx
@@ -265,15 +227,9 @@ def _hash(u: NDArray[np.int64], v: NDArray[np.int64], seed: int) -> Field:
     return out
 
 
-def _roads(
-    rng: np.random.Generator,
-    x: Field,
-    y: Field,
-    size: tuple[float, float],
-    cover: NDArray[np.uint8],
-    resolution: float,
-) -> None:
+def _roads(ground: _Ground, cover: NDArray[np.uint8]) -> None:
     """Two main roads across everything but the lake; bridges lead over the river."""
+    rng, x, y, size, resolution = ground
     for turn in (rng.uniform(0.15, 0.6), rng.uniform(1.4, 2.0)):
         through = rng.uniform(0.4, 0.6, 2) * np.array(size)
         dy, dx = y - through[0], x - through[1]

@@ -19,10 +19,9 @@ from xcloudfree.core.radiometry import Calibration
 from xcloudfree.core.recognise import read
 from xcloudfree.core.scene import Scene
 from xcloudfree.datasets.cloud_layers import CloudKind, check_kind
-from xcloudfree.datasets.overcast import CloudField, lay
-from xcloudfree.datasets.sky import Ground, Sky, draw_sky
+from xcloudfree.datasets.clouds import CloudField, Ground, Sky, draw_sky, lay
 from xcloudfree.exceptions import DataError, GridError, MissingBandError
-from xcloudfree.masks.shadow import Shadow, suns
+from xcloudfree.masks.shadow import Shadow, sun_angles
 from xcloudfree.reconstruct.dates import planes
 
 SUN = (150.0, 50.0)
@@ -42,7 +41,7 @@ def simulate_clouds(
     """Lay simulated clouds and their shadow over a clear scene.
 
     Reflectance, transmission and shadow of the clouds depend on the band as in
-    :mod:`xcloudfree.datasets.overcast`. The clouds depend on the seed, the size of the scene and
+    :mod:`xcloudfree.datasets.clouds`. The clouds depend on the seed, the size of the scene and
     the date (the position in the series where there is no time), and not on the chunks nor on which
     other dates there are. In scenes of more than 2048 px they repeat themselves.
 
@@ -156,7 +155,7 @@ def _images(
             f"seed={seed!r} a whole number of at least 0; for example {_CALL}"
         )
     try:
-        angles = suns(scene, sun)
+        angles = sun_angles(scene, sun)
     except DataError:
         if sun is not None:
             raise

@@ -11,7 +11,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xcloudfree.core.bands import S2_BANDS
-from xcloudfree.datasets.clouds import CloudKind, simulate_clouds
+from xcloudfree.datasets.cloud_layers import CloudKind, check_kind
+from xcloudfree.datasets.clouds import simulate_clouds
 from xcloudfree.datasets.landcover import backscatter, reflectance, to_surface
 from xcloudfree.datasets.landscape import LANDCOVER, make_landscape
 from xcloudfree.exceptions import DataError, GridError
@@ -203,6 +204,12 @@ def _simulate(
         raise DataError(f"shape={shape} must be rows and columns, at least 1; for example {_CALL}")
     if level not in ("TOA", "BOA"):
         raise DataError(f"level={level!r} is neither 'TOA' nor 'BOA'; leave it out: {_CALL}")
+    check_kind(kind, _CALL)
+    if not (0 < sun[1] <= 90 and resolution > 0):
+        raise DataError(
+            f"the sun's elevation {sun[1]} must be 0..90 degrees and resolution={resolution} "
+            f"positive; for example {_CALL}"
+        )
     if not isinstance(seed, (int, np.integer)):
         raise DataError(f"seed={seed!r} must be a whole number, at least 0; for example {_CALL}")
     times = _times(dates)

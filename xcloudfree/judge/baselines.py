@@ -1,22 +1,26 @@
-"""The trivial estimates that every table must show beside a network.
+"""Trivial estimates that every table shows first: what does not beat them has learned nothing.
 
-A constant spectrum, the neighbours, and a straight line from backscatter: what does not beat them
-has learned nothing. All take and return numpy arrays of one image.
+The cloudy input, one spectrum for all that is hidden, and a straight line from backscatter.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
-from xcloudfree.exceptions import DataError
+from xcloudfree.core.recognise import read
+from xcloudfree.exceptions import DataError, MissingBandError
+from xcloudfree.judge.case import Case, reflectance_of
+from xcloudfree.judge.estimators import Estimate, Fit
+from xcloudfree.judge.evaluation import on_yx
 from xcloudfree.methods.trivial import (
     Moments,
-    inverse_distance,
     moments,
     sar_features,
     solve_ridge,
@@ -26,184 +30,31 @@ from xcloudfree.methods.trivial import (
 PENALTIES: Final[tuple[float, ...]] = tuple(float(p) for p in 10.0 ** np.arange(-4, 3.1, 0.5))
 
 Floats = NDArray[np.floating]
-Booleans = NDArray[np.bool_]
 
 
-@dataclass(frozen=True)
-class TrainingImage:
-    """One clear image with its backscatter.
+class TrainingImage(NamedTuple):
+    """One clear image with its backscatter."""
 
-    Parameters
-    ----------
-    optical : numpy.ndarray
-        Clear reflectance (band, y, x), NaN = no data.
-    sar : numpy.ndarray or None
-        Backscatter (2, y, x) in dB, VV then VH, NaN = no data; only ridge regression needs it.
-    group : str
-        Region: images of one group never stand on both sides of a cross-validation.
-    """
-
-    optical: Floats
-    sar: Floats | None = None
-    group: str = ""
+    optical: Floats  # reflectance (band, y, x), NaN = no data
+    sar: Floats | None = None  # (2, y, x) in dB, VV then VH, NaN = no data
+    group: str = ""  # images of one group never stand on both sides of a cross-validation
 
 
-@dataclass(frozen=True)
-class Constant:
-    """One spectrum for every pixel.
+class Ridge(NamedTuple):
+    """Reflectance as a linear function of backscatter and its local means."""
 
-    Parameters
-    ----------
-    spectrum : numpy.ndarray
-        Reflectance per band.
-    """
-
-    spectrum: NDArray[np.float64]
-
-    def predict(
-        self,
-        cloudy: Floats,
-        sar: Floats | None = None,
-        mask: Booleans | None = None,
-        *,
-        everywhere: bool = False,
-    ) -> Floats:
-        """Fill the occluded pixels, or with ``everywhere`` all of them.
-
-        Parameters
-        ----------
-        cloudy : numpy.ndarray
-            Reflectance (band, y, x).
-        sar : numpy.ndarray, optional
-            Not used: every estimate here is called alike.
-        mask : numpy.ndarray, optional
-            Boolean (y, x), True = occluded. May be absent with ``everywhere``.
-        everywhere : bool
-            Replace clear pixels too.
-
-        Returns
-        -------
-        numpy.ndarray
-            Reflectance (band, y, x) of the type that came in.
-        """
-        where = _where(cloudy, mask, everywhere)
-        out = cloudy.copy()
-        out[:, where] = self.spectrum[:, None]
-        return out
-
-
-@dataclass(frozen=True)
-class Neighbours:
-    """Inverse-distance mean of the nearest clear pixels of the same image.
-
-    Parameters
-    ----------
-    fallback : numpy.ndarray or None
-        Spectrum for an image without a clear pixel; None leaves NaN there.
-    neighbours : int
-        Number of clear pixels that share in one value.
-    power : float
-        Weight = distance ** -power.
-    """
-
-    fallback: NDArray[np.float64] | None = None
-    neighbours: int = 12
-    power: float = 2.0
-
-    def predict(self, cloudy: Floats, sar: Floats | None, mask: Booleans) -> Floats:
-        """Fill the occluded pixels from clear ones.
-
-        Parameters
-        ----------
-        cloudy : numpy.ndarray
-            Reflectance (band, y, x).
-        sar : numpy.ndarray, optional
-            Not used.
-        mask : numpy.ndarray
-            Boolean (y, x), True = occluded.
-
-        Returns
-        -------
-        numpy.ndarray
-            Reflectance (band, y, x).
-        """
-        mask = _where(cloudy, mask, False)
-        clear = ~mask & ~np.isnan(cloudy).any(axis=0)
-        if self.fallback is not None and not clear.any():
-            return Constant(self.fallback).predict(cloudy, sar, mask)
-        return inverse_distance(cloudy, mask, neighbours=self.neighbours, power=self.power)
-
-
-@dataclass(frozen=True)
-class Ridge:
-    """Reflectance as a linear function of backscatter and its local means.
-
-    Parameters
-    ----------
-    coefficients : numpy.ndarray
-        (1 + feature, band), the intercept first.
-    penalty : float
-        The ridge penalty that was chosen.
-    errors : dict of float to float
-        Root mean squared error on the group left out, by penalty; empty with a single group.
-    """
-
-    coefficients: NDArray[np.float64]
+    coefficients: NDArray[np.float64]  # (1 + feature, band), the intercept first
     penalty: float
-    errors: dict[float, float]
+    errors: dict[float, float]  # error on the group left out by penalty; empty with one group
 
-    def predict(
-        self,
-        cloudy: Floats,
-        sar: Floats | None,
-        mask: Booleans | None = None,
-        *,
-        everywhere: bool = False,
-    ) -> Floats:
-        """Fill the occluded pixels from backscatter; NaN where backscatter is missing.
-
-        Takes and returns what :meth:`Constant.predict` does; `sar` is (2, y, x) in dB, VV then VH.
-
-        Raises
-        ------
-        DataError
-            Without backscatter.
-        """
-        if sar is None:
-            raise DataError(
-                "Ridge regression needs backscatter: ridge.predict(cloudy, sar, mask) with sar as "
-                "(2, y, x) in dB."
-            )
-        where = _where(cloudy, mask, everywhere)
-        out = cloudy.copy()
-        slope = self.coefficients[1:]
-        out[:, where] = (sar_features(sar)[where] @ slope + self.coefficients[0]).T
-        return out
+    def predict(self, sar: Floats) -> Floats:
+        """Reflectance (band, y, x) of backscatter (2, y, x); NaN where backscatter is missing."""
+        fitted = sar_features(sar) @ self.coefficients[1:] + self.coefficients[0]
+        return np.moveaxis(fitted, -1, 0)
 
 
-def fit_constant(train: Iterable[TrainingImage]) -> Constant:
-    """Mean spectrum of the pixels of clear images.
-
-    Parameters
-    ----------
-    train : iterable of TrainingImage
-        Clear images.
-
-    Returns
-    -------
-    Constant
-
-    Raises
-    ------
-    DataError
-        If there is no valid pixel.
-
-    Examples
-    --------
-    >>> images = [TrainingImage(np.full((2, 4, 4), v)) for v in (0.1, 0.3)]
-    >>> fit_constant(images).spectrum.round(6).tolist()
-    [0.2, 0.2]
-    """
+def fit_constant(train: Iterable[TrainingImage]) -> NDArray[np.float64]:
+    """Mean spectrum of the valid pixels of clear images."""
     total: NDArray[np.float64] | float = 0.0
     count = 0
     for image in train:
@@ -212,46 +63,11 @@ def fit_constant(train: Iterable[TrainingImage]) -> Constant:
         count += int(np.count_nonzero(valid))
     if count == 0:
         raise DataError("No valid pixel to average: fit_constant([TrainingImage(optical), ...]).")
-    return Constant(np.asarray(total / count))
+    return np.asarray(total / count)
 
 
 def fit_ridge(train: Sequence[TrainingImage], penalties: Sequence[float] = PENALTIES) -> Ridge:
-    """Ridge regression from backscatter to reflectance, in closed form.
-
-    The penalty is the one with the least squared error on the group left out, over all groups of
-    the training images; with a single group it is the least of ``penalties``.
-
-    Parameters
-    ----------
-    train : sequence of TrainingImage
-        Clear images with backscatter and their groups.
-    penalties : sequence of float
-        Candidates.
-
-    Returns
-    -------
-    Ridge
-
-    Raises
-    ------
-    DataError
-        If there is no image, or one lacks backscatter.
-
-    References
-    ----------
-    Hoerl and Kennard, "Ridge regression: biased estimation for nonorthogonal problems",
-    Technometrics 12(1), 1970, equation 2.1.
-
-    Examples
-    --------
-    >>> rng = np.random.default_rng(0)
-    >>> sar = rng.uniform((-20, -25), (-5, -12), (8, 8, 2)).transpose(2, 0, 1)
-    >>> images = [TrainingImage(0.5 + sar[:1] / 50, sar, group) for group in "AB"]
-    >>> ridge = fit_ridge(images)
-    >>> bool(np.allclose(ridge.predict(images[0].optical, sar, everywhere=True),
-    ...                  images[0].optical, atol=1e-3))
-    True
-    """
+    """Ridge regression from backscatter to reflectance (Hoerl and Kennard 1970, eq. 2.1)."""
     groups: dict[str, Moments] = {}
     for image in train:
         if image.sar is None:
@@ -268,32 +84,145 @@ def fit_ridge(train: Sequence[TrainingImage], penalties: Sequence[float] = PENAL
     total, *others = groups.values()
     for sums in others:
         total = total.plus(sums)
-    errors: dict[float, float] = {}
-    if others:
-        values = total.zz[0, 0] * total.zy.shape[1]
-        for penalty in penalties:
-            left_out = sum(
-                squared_error(sums, solve_ridge(total.plus(sums, -1), penalty))
-                for sums in groups.values()
-            )
-            errors[penalty] = float(np.sqrt(max(left_out, 0) / values))
-        best = min(errors, key=errors.__getitem__)
-    else:
+    if not others:
         best = min(penalties)
+        return Ridge(solve_ridge(total, best), best, {})
+    # the penalty with the least squared error on the group left out, over all groups
+    errors: dict[float, float] = {}
+    values = total.zz[0, 0] * total.zy.shape[1]
+    for penalty in penalties:
+        left_out = sum(
+            squared_error(sums, solve_ridge(total.plus(sums, -1), penalty))
+            for sums in groups.values()
+        )
+        errors[penalty] = float(np.sqrt(max(left_out, 0) / values))
+    best = min(errors, key=errors.__getitem__)
     return Ridge(solve_ridge(total, best), best, errors)
 
 
-def _where(cloudy: Floats, mask: Booleans | None, everywhere: bool) -> Booleans:
-    """Pixels to replace."""
-    if everywhere:
-        return np.ones(cloudy.shape[1:], dtype=np.bool_)
-    if mask is None:
-        raise DataError(
-            "Without a mask nothing is known to be occluded: predict(cloudy, sar, mask)."
+def do_nothing(data: xr.Dataset, hidden: xr.DataArray) -> xr.DataArray:
+    """The cloudy input."""
+    return reflectance_of(data)
+
+
+def clear_mean(data: xr.Dataset, hidden: xr.DataArray) -> xr.DataArray:
+    """One spectrum for all that is hidden: the mean of the clear pixels of the image or series."""
+    image = reflectance_of(data)
+    clear = (~on_yx(hidden) & image.notnull().all("band")).transpose(*image.dims[:-3], "y", "x")
+    pixels = np.moveaxis(image.values, -3, -1)[np.broadcast_to(clear, image.isel(band=0).shape)]
+    spectrum = np.full(image.sizes["band"], np.nan, np.float32)
+    if len(pixels):
+        spectrum = pixels.mean(axis=0, dtype=np.float64).astype(np.float32)
+    return _filled(image, hidden, spectrum)
+
+
+@dataclass(frozen=True, eq=False)
+class Spectrum:
+    """One given spectrum for all that is hidden."""
+
+    values: Mapping[str, float]  # reflectance by band
+
+    def __call__(self, data: xr.Dataset, hidden: xr.DataArray) -> xr.DataArray:
+        """Fill what is hidden."""
+        image = reflectance_of(data)
+        _need(image, self.values)
+        return _filled(image, hidden, [self.values[str(b)] for b in image.band.values])
+
+    def fingerprint(self) -> str:
+        """The spectrum."""
+        return f"spectrum {sorted(self.values.items())}"
+
+
+@dataclass(frozen=True, eq=False)
+class RadarMap:
+    """A fitted linear map from backscatter for all that is hidden."""
+
+    ridge: Ridge
+    bands: tuple[str, ...]  # what it predicts
+
+    def __call__(self, data: xr.Dataset, hidden: xr.DataArray) -> xr.DataArray:
+        """Fill what is hidden."""
+        image, radar = reflectance_of(data), read(data).backscatter(("VV", "VH"))
+        _need(image, self.bands)
+        image = image.sel(band=list(self.bands))
+        planes = np.broadcast_to(radar.values, (*image.shape[:-3], 2, *image.shape[-2:]))
+        fitted = np.stack([self.ridge.predict(p) for p in planes.reshape(-1, *planes.shape[-3:])])
+        fill = image.copy(data=fitted.reshape(image.shape).astype(image.dtype))
+        return image.where(~on_yx(hidden), fill).assign_attrs(image.attrs)
+
+    def fingerprint(self) -> str:
+        """The coefficients."""
+        return f"ridge {self.bands} {self.ridge.coefficients.tolist()}"
+
+
+def mean_of_pixels(train: Sequence[Case]) -> Spectrum:
+    """Mean spectrum of all pixels of the truths."""
+    bands = _bands(train)
+    images = (TrainingImage(_truth(c, bands)) for c in train)
+    return Spectrum(dict(zip(bands, fit_constant(images).tolist(), strict=True)))
+
+
+def mean_of_regions(train: Sequence[Case]) -> Spectrum:
+    """Mean spectrum of the truths; each region weighs the same, and each image in a region."""
+    bands = _bands(train)
+    by_region: dict[str, list[Any]] = {}
+    for case in train:
+        one = fit_constant([TrainingImage(_truth(case, bands))])
+        by_region.setdefault(case.region, []).append(one)
+    mean = np.mean([np.mean(rows, axis=0) for rows in by_region.values()], axis=0)
+    return Spectrum(dict(zip(bands, mean.tolist(), strict=True)))
+
+
+def radar_map(train: Sequence[Case]) -> RadarMap:
+    """Ridge regression of the truths on backscatter, the penalty by leaving out regions."""
+    bands = _bands(train)
+    images = [
+        TrainingImage(
+            _truth(case, bands), read(case.data).backscatter(("VV", "VH")).values, case.region
         )
-    if mask.dtype != np.bool_ or mask.shape != cloudy.shape[1:]:
+        for case in train
+    ]
+    return RadarMap(fit_ridge(images), bands)
+
+
+TRIVIAL: Final[Mapping[str, Estimate | Fit]] = MappingProxyType(
+    {
+        "do nothing": do_nothing,
+        "clear mean": clear_mean,
+        "constant of training pixels": Fit(mean_of_pixels),
+        "constant of training regions": Fit(mean_of_regions),
+        "ridge on SAR": Fit(radar_map),
+    }
+)
+"""Names that :func:`xcloudfree.judge.benchmark` takes, besides those of methods and models.
+
+The last three are fitted on the training cases of a fold."""
+
+
+def _filled(image: xr.DataArray, hidden: xr.DataArray, spectrum: Any) -> xr.DataArray:
+    fill = xr.DataArray(np.asarray(spectrum, np.float32), coords={"band": image.band})
+    return image.where(~on_yx(hidden), fill).assign_attrs(image.attrs)
+
+
+def _bands(train: Sequence[Case]) -> tuple[str, ...]:
+    """Bands of the truths."""
+    if not len(train):
         raise DataError(
-            f"The mask is {mask.dtype} {mask.shape}; a boolean array {cloudy.shape[1:]}, True = "
-            "occluded, is expected: predict(cloudy, sar, mask.astype(bool))."
+            "there are no cases to fit on; call benchmark([Fold(train, test)], methods)"
         )
-    return mask
+    return tuple(str(b) for b in reflectance_of(train[0].truth).band.values)
+
+
+def _truth(case: Case, bands: Sequence[str]) -> NDArray[np.float32]:
+    values: NDArray[np.float32] = reflectance_of(case.truth).sel(band=list(bands)).values
+    return values
+
+
+def _need(image: xr.DataArray, bands: Iterable[str]) -> None:
+    """Refuse bands on which nothing was fitted."""
+    have, fitted = {str(b) for b in image.band.values}, set(bands)
+    if not have <= fitted:
+        raise MissingBandError(
+            f"the data has {sorted(have - fitted)}, on which nothing was fitted; call "
+            "benchmark([Fold(train, test)], methods) with cases of the same bands"
+        )

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xcloudfree.core.recognise import SPATIAL, read
+from xcloudfree.core.recognise import read
 from xcloudfree.exceptions import DataError
+from xcloudfree.judge.evaluation import on_yx, reflectance
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,13 +100,7 @@ class Case:
         return reflectance_of(self.truth.drop_vars("time", errors="ignore"))
 
     def fingerprint(self) -> str:
-        """Hash of all that decides the figures: values, coordinates, attributes, not the name.
-
-        Returns
-        -------
-        str
-            32 hexadecimal digits.
-        """
+        """Hash of all that decides the figures: values, coordinates, attributes, not the name."""
         sha = blake2b(repr(self.date).encode(), digest_size=16)
         for part in (self.data, self.hidden.to_dataset(name="hidden"), self.truth):
             for name in sorted(part.variables, key=str):
@@ -153,41 +148,10 @@ class Fold:
 
 
 def reflectance_of(obj: xr.Dataset | xr.DataArray) -> xr.DataArray:
-    """Reflectance of an accepted input in memory, with the attributes that declare it.
-
-    Parameters
-    ----------
-    obj : Dataset or DataArray
-        Scene in any accepted form.
-
-    Returns
-    -------
-    DataArray
-        (..., band, y, x).
-    """
-    scene = read(obj)
-    array = scene.reflectance().rename(dict(zip(scene.spatial, ("y", "x"), strict=True)))
-    array = array.drop_attrs().drop_encoding().compute()
-    return array.assign_attrs(
-        units="1", **({"processing_level": scene.level} if scene.level else {})
-    )
-
-
-def on_yx(hidden: xr.DataArray) -> xr.DataArray:
-    """A mask with the names of its spatial dimensions that reflectance gets.
-
-    Parameters
-    ----------
-    hidden : DataArray of bool
-
-    Returns
-    -------
-    DataArray
-    """
-    for pair in SPATIAL[1:]:
-        if set(pair) <= set(hidden.dims):
-            hidden = hidden.rename(dict(zip(pair, ("y", "x"), strict=True)))
-    return hidden
+    """Reflectance (..., band, y, x) in memory, with the attributes that declare it."""
+    level = read(obj).level
+    array = reflectance(obj).drop_attrs().drop_encoding().compute()
+    return array.assign_attrs(units="1", **({"processing_level": level} if level else {}))
 
 
 def leave_one_region_out(cases: Iterable[Case]) -> Iterator[Fold]:

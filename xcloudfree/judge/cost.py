@@ -4,148 +4,68 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import os
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-_INTERVAL = 0.002
-
 
 class Cost(NamedTuple):
-    """Of one call.
+    """What one call cost."""
 
-    Parameters
-    ----------
-    cpu : float
-        CPU-seconds of all threads of the process.
-    wall : float
-        Seconds that passed.
-    memory : float
-        Highest resident memory during the call above that at its start, in bytes.
-    """
-
-    cpu: float
-    wall: float
-    memory: float
+    cpu: float  # CPU-seconds of all threads of the process
+    wall: float  # seconds that passed
+    memory: float  # bytes of the highest resident memory above that at the start
 
 
 def measure(function: Callable[[], Any]) -> tuple[Any, Cost]:
-    """Call a function and say what it cost.
-
-    Memory is that of the whole process as the operating system sees it, so that what numpy, torch
-    and libraries in C allocate counts (tracemalloc sees none of torch's). On Linux the kernel's own
-    record of the peak is set back before the call and read after it, which misses nothing; where
-    that is not permitted, a thread looks every 2 ms and may miss short peaks; elsewhere than on
-    Linux it is NaN. Free memory that the allocator keeps is given back to the system first where
-    glibc can do that; what is kept nonetheless makes the figure too small. Other threads of the
-    process count too: measure one thing at a time.
-
-    Parameters
-    ----------
-    function : callable
-        Without arguments.
-
-    Returns
-    -------
-    tuple of (any, Cost)
-        What it returned.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> ones, cost = measure(lambda: np.ones(4_000_000).sum())
-    >>> bool(ones == 4e6), cost.memory > 30e6 or cost.memory != cost.memory
-    (True, True)
-    """
+    """Call a function; its result and its cost, with NaN memory where the kernel does not tell."""
+    # Memory is that of the whole process as the kernel records it, because tracemalloc does not see
+    # what torch and libraries in C allocate. Other threads of the process count too. Memory that
+    # the allocator keeps after earlier calls would hide what this one takes: give it back first.
     gc.collect()
-    _trim()
-    watch = _peak_of_kernel() or _Sampler()
-    before = _status("VmRSS")
+    with suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
+    known = _forget_peak()
+    before = _bytes_of("VmRSS")
     wall, cpu = time.perf_counter(), time.process_time()
-    try:
-        result = function()
-    finally:
-        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-        peak = watch.stop()
-    return result, Cost(cpu, wall, max(peak - before, 0.0) if peak == peak else peak)
+    result = function()
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    above = max(_bytes_of("VmHWM") - before, 0.0) if known else float("nan")
+    return result, Cost(cpu, wall, above)
 
 
 @contextmanager
-def sparing() -> Iterator[Callable[[], None]]:
-    """Spare collections of garbage what is there when the function that one gets is called.
+def quick_collection() -> Iterator[Callable[[], None]]:
+    """A function that exempts what exists by then from garbage collection, until the end."""
+    # each measurement collects garbage: that takes a millisecond and not a tenth of a second
+    frozen_by_others = gc.get_freeze_count() > 0
 
-    They then take a millisecond and not a tenth of a second, in which no method has a part.
-
-    Yields
-    ------
-    callable
-        Without arguments.
-    """
-    others = gc.get_freeze_count() > 0
-
-    def spare() -> None:
-        if not others:
+    def exempt() -> None:
+        if not frozen_by_others:
             gc.collect()
             gc.freeze()
 
     try:
-        yield spare
+        yield exempt
     finally:
-        if not others:
+        if not frozen_by_others:
             gc.unfreeze()
 
 
-class _Kernel:
-    """The peak that the kernel keeps."""
-
-    def stop(self) -> float:
-        return _status("VmHWM")
-
-
-class _Sampler:
-    """The peak that a thread sees."""
-
-    def __init__(self) -> None:
-        self.peak, self.ended = _status("VmRSS"), threading.Event()
-        self.thread = threading.Thread(target=self._look, daemon=True)
-        self.thread.start()
-
-    def _look(self) -> None:
-        while not self.ended.wait(_INTERVAL):
-            self.peak = max(self.peak, _status("VmRSS"))
-
-    def stop(self) -> float:
-        self.ended.set()
-        self.thread.join()
-        return max(self.peak, _status("VmRSS"))
-
-
-def _peak_of_kernel() -> _Kernel | None:
-    """The kernel's record set back, if it lets us."""
-    try:
+def _forget_peak() -> bool:
+    """Set the kernel's record of the peak back to what is resident now; whether that worked."""
+    with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return None
-    reset = _status("VmHWM") - _status("VmRSS") < 2**22
-    return _Kernel() if reset else None
+    return _bytes_of("VmHWM") - _bytes_of("VmRSS") < 2**22
 
 
-def _status(key: str) -> float:
-    """Bytes of a line of the process's status."""
+def _bytes_of(key: str) -> float:
+    """Bytes of a line of the process's status, NaN where there is none."""
     try:
-        with open(f"/proc/{os.getpid()}/status") as file:
-            for line in file:
-                if line.startswith(f"{key}:"):
-                    return float(line.split()[1]) * 1024
+        lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:
-        pass
-    return float("nan")
-
-
-def _trim() -> None:
-    with suppress(OSError, AttributeError, TypeError):
-        ctypes.CDLL(None).malloc_trim(0)
+        return float("nan")
+    found = [line.split()[1] for line in lines if line.startswith(f"{key}:")]
+    return float(found[0]) * 1024 if found else float("nan")

@@ -58,12 +58,12 @@ class Reconstruct:
 
 
 @dataclass(frozen=True)
-class Alone:
-    """A method that gets the dates on which something is hidden, and no other.
+class SingleDate:
+    """A method that gets the judged date alone (the dates on which something is hidden).
 
-    Spares methods of single images the rest of a series. Cases that differ in other dates only, as
-    those of :func:`xcloudfree.judge.hidden_dates` that differ in the gap, are one case for
-    it: the benchmark runs it once, and tells figures and cost of that run for each of them.
+    Methods of single images need not read the rest of a series. Cases that differ in other dates
+    only, as those of :func:`xcloudfree.judge.hidden_dates` that differ in the gap, are one case
+    for it: the benchmark runs it once and reports figures and cost of that run for each of them.
 
     Parameters
     ----------
@@ -72,14 +72,14 @@ class Alone:
 
     Examples
     --------
-    >>> label(Alone("idw"))
+    >>> label(SingleDate("idw"))
     'idw'
     """
 
     method: Any
 
     def view(self, data: xr.Dataset, hidden: xr.DataArray) -> tuple[xr.Dataset, xr.DataArray]:
-        """What the method gets of a case."""
+        """The part of a case that the method gets."""
         if "time" not in hidden.dims:
             return data, hidden
         dates = hidden.any([d for d in hidden.dims if d != "time"]).values
@@ -90,14 +90,17 @@ class Alone:
         return self._estimate()(*self.view(data, hidden))
 
     def fingerprint(self) -> str:
-        """Of the method."""
+        """That of the method."""
         return f"alone {identify(self._estimate())}"
 
     def _estimate(self) -> Estimate:
-        found = resolve(self.method)
-        if isinstance(found, Fit):
-            raise ModelError("a method that must be fitted cannot be Alone; call Fit(function)")
-        return found
+        method = resolve(self.method)
+        if isinstance(method, Fit):
+            raise ModelError(
+                "a method that must be fitted takes whole cases, not a SingleDate; call "
+                "benchmarking.Fit(function)"
+            )
+        return method
 
 
 @dataclass(frozen=True)
@@ -122,29 +125,14 @@ class Fit:
     function: Callable[[Sequence[Case]], Any]
 
     def fingerprint(self) -> str:
-        """Of the function; the training cases are added by the benchmark."""
+        """That of the function; the benchmark adds the training cases."""
         return f"fit {identify(self.function)}"
 
 
 def resolve(method: Any) -> Estimate | Fit:
-    """A method as a callable.
-
-    Parameters
-    ----------
-    method : str, Path, Model, callable or Fit
-        See :func:`xcloudfree.judge.benchmark`.
-
-    Returns
-    -------
-    callable or Fit
-
-    Raises
-    ------
-    ModelError
-        If it is none of these, or no model or method has this name.
-    """
+    """A method as a callable."""
     from xcloudfree import methods
-    from xcloudfree.judge.trivial import TRIVIAL
+    from xcloudfree.judge.baselines import TRIVIAL
 
     if isinstance(method, str) and method in TRIVIAL:
         return TRIVIAL[method]
@@ -156,7 +144,7 @@ def resolve(method: Any) -> Estimate | Fit:
 
             check_known(method, TRIVIAL)
         out = Reconstruct(method)
-        out.fingerprint()
+        out.fingerprint()  # loads the model, so that a wrong path is refused before any case
         return out
     if isinstance(method, Fit):
         return method
@@ -169,29 +157,14 @@ def resolve(method: Any) -> Estimate | Fit:
 
 
 def label(method: Any) -> str:
-    """Name of a method for tables.
-
-    Parameters
-    ----------
-    method : any
-        As for :func:`resolve`.
-
-    Returns
-    -------
-    str
-
-    Examples
-    --------
-    >>> label("idw"), label(Path("mine.safetensors")), label(Reconstruct("idw", {"blend": None}))
-    ('idw', 'mine', 'idw, blend=None')
-    """
+    """Name of a method for tables."""
     if isinstance(method, Path):
         return method.stem
     if isinstance(method, str):
         return Path(method).stem if method.endswith(".safetensors") else method
     if isinstance(method, Reconstruct):
         return ", ".join([label(method.model), *(f"{k}={v}" for k, v in method.options.items())])
-    if isinstance(method, Alone):
+    if isinstance(method, SingleDate):
         return label(method.method)
     if isinstance(method, Fit):
         return label(method.function)
@@ -201,23 +174,7 @@ def label(method: Any) -> str:
 
 
 def identify(method: Any) -> str:
-    """Hash of what a method is, by which its stored results are known again.
-
-    Parameters
-    ----------
-    method : callable
-        If it has a method ``fingerprint()``, that counts. Otherwise the source of its function and
-        its state: changes in functions that it calls are not seen.
-
-    Returns
-    -------
-    str
-
-    Raises
-    ------
-    ModelError
-        If the state cannot be read.
-    """
+    """Hash of what a method is, by which its stored results are known again."""
     if hasattr(method, "fingerprint"):
         return blake2b(str(method.fingerprint()).encode(), digest_size=16).hexdigest()
     import cloudpickle  # type: ignore[import-untyped,unused-ignore]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
 from typing import Any, Final
 
 import numpy as np
@@ -12,10 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from xcloudfree.core.bands import optical_band
 from xcloudfree.core.recognise import SPATIAL, read
 from xcloudfree.exceptions import DataError, GridError, MissingBandError
-from xcloudfree.judge.evaluation_tables import mean, table
-from xcloudfree.judge.metrics import METRICS, image_metrics
-
-__all__ = ["evaluate", "mean", "table"]
+from xcloudfree.judge.metrics import DIGITS, METRICS, NAMES, UNITS, image_metrics
 
 PIXELS: Final = ("all", "cloudy", "clear")
 NOTHING: Final = "do nothing"
@@ -23,36 +21,28 @@ PREDICTION: Final = "prediction"
 
 _IMAGE: Final = ("band", "y", "x")
 COLUMNS: Final = (*METRICS, "count", "left_out")
-_ATTRS: Final[dict[str, dict[str, str]]] = {
-    "psnr": {
-        "long_name": "peak signal-to-noise ratio",
-        "units": "dB",
-        "definition": "-10 log10(mean squared difference), peak 1; infinite if identical",
-    },
-    "ssim": {
-        "long_name": "structural similarity",
-        "units": "1",
-        "definition": "mean over bands and pixels of the map with a Gaussian window 11x11, sigma "
-        "1.5, C1 = 1e-4, C2 = 9e-4, zeros beyond the border and at left-out pixels; for a "
-        "selection the mean of the full image's map over it",
-    },
-    "mae": {"long_name": "mean absolute error", "units": "1", "definition": "mean |difference|"},
-    "rmse": {
-        "long_name": "root mean squared error",
-        "units": "1",
-        "definition": "sqrt(mean squared difference)",
-    },
-    "sam": {
-        "long_name": "spectral angle",
-        "units": "degree",
-        "definition": "mean over pixels of the angle between the spectra; all-zero spectra left "
-        "out",
-    },
-    "count": {"long_name": "pixels compared", "units": "1"},
-    "left_out": {
-        "long_name": "selected pixels left out: no data in some band of either image",
-        "units": "1",
-    },
+
+_DEFINITIONS: Final = {
+    "psnr": (
+        "peak signal-to-noise ratio",
+        "-10 log10(mean squared difference), peak 1; infinite if identical",
+    ),
+    "ssim": (
+        "structural similarity",
+        "mean over bands and pixels of the map with a Gaussian window 11x11, sigma 1.5, C1 = 1e-4, "
+        "C2 = 9e-4, zeros beyond the border and at left-out pixels; for a selection the mean of "
+        "the full image's map over it",
+    ),
+    "mae": ("mean absolute error", "mean |difference|"),
+    "rmse": ("root mean squared error", "sqrt(mean squared difference)"),
+    "sam": (
+        "spectral angle",
+        "mean over pixels of the angle between the spectra; all-zero spectra left out",
+    ),
+}
+_COUNTS: Final = {
+    "count": "pixels compared",
+    "left_out": "selected pixels left out: no data in some band of either image",
 }
 
 Spatial = xr.Dataset | xr.DataArray
@@ -127,11 +117,11 @@ def evaluate(
             f"The names {NOTHING!r} and {PREDICTION!r} are taken: evaluate(..., "
             "others={'another name': image})."
         )
-    images = {PREDICTION: _reflectance(prediction)}
-    images |= {name: _reflectance(image) for name, image in (others or {}).items()}
+    images = {PREDICTION: reflectance(prediction)}
+    images |= {name: reflectance(image) for name, image in (others or {}).items()}
     if observed is not None:
-        images[NOTHING] = _reflectance(observed)
-    reference = _reflectance(truth)
+        images[NOTHING] = reflectance(observed)
+    reference = reflectance(truth)
 
     chosen = _common_bands(images[PREDICTION], reference, bands)
     reference = _select(reference, chosen, "truth")
@@ -146,11 +136,11 @@ def evaluate(
     stacked = stacked.transpose("metric", "estimate", "pixels", ...)
 
     out = xr.Dataset({c: stacked.isel(metric=i) for i, c in enumerate(COLUMNS)})
-    for name, attrs in _ATTRS.items():
-        out[name].attrs = dict(attrs)
-    for name in ("count", "left_out"):
+    for name, (words, definition) in _DEFINITIONS.items():
+        out[name].attrs = {"long_name": words, "units": UNITS[name], "definition": definition}
+    for name, words in _COUNTS.items():
         out[name] = out[name].fillna(0).astype(np.int64)
-        out[name].attrs = dict(_ATTRS[name])
+        out[name].attrs = {"long_name": words, "units": "1"}
     out.attrs = {
         "title": "Quality of reconstructed reflectance per image",
         "bands": list(chosen),
@@ -164,11 +154,19 @@ def evaluate(
     return out
 
 
-def _reflectance(obj: Spatial) -> xr.DataArray:
+def reflectance(obj: Spatial) -> xr.DataArray:
     """Reflectance (..., band, y, x) of any accepted input, bands by their canonical names."""
     scene = read(obj)
     array = scene.reflectance().rename(dict(zip(scene.spatial, ("y", "x"), strict=True)))
     return array.transpose(..., *_IMAGE)
+
+
+def on_yx(mask: xr.DataArray) -> xr.DataArray:
+    """A mask with the names of its spatial dimensions that :func:`reflectance` gives."""
+    for pair in SPATIAL[1:]:
+        if set(pair) <= set(mask.dims):
+            mask = mask.rename(dict(zip(pair, ("y", "x"), strict=True)))
+    return mask
 
 
 def _common_bands(
@@ -258,9 +256,7 @@ def _cloudy(
                 "evaluate(..., mask=ds.cloudfree.mask())."
             )
         mask = xr.DataArray(values, dims=dims[-values.ndim :])  # type: ignore[union-attr]
-    for pair in SPATIAL[1:]:
-        if set(pair) <= set(mask.dims):
-            mask = mask.rename(dict(zip(pair, ("y", "x"), strict=True)))
+    mask = on_yx(mask)
     if mask.dtype != np.bool_:
         raise DataError(
             f"The mask is {mask.dtype}, not boolean: evaluate(..., mask=mask.astype(bool))."
@@ -294,3 +290,103 @@ def _row(image: xr.DataArray, truth: xr.DataArray, cloudy: xr.DataArray | None) 
         dask_gufunc_kwargs={"output_sizes": {"pixels": len(PIXELS), "metric": len(COLUMNS)}},
     )
     return row.assign_coords(pixels=list(PIXELS))
+
+
+def mean(result: xr.Dataset) -> xr.Dataset:
+    """Mean over images; an image without pixels in a selection does not count there.
+
+    Parameters
+    ----------
+    result : xarray.Dataset
+        From :func:`xcloudfree.evaluate`.
+
+    Returns
+    -------
+    xarray.Dataset
+        Over estimate and pixels; `count` and `left_out` are sums, `images` the number of images.
+    """
+    lead = _image_dims(result)
+    out = result[list(METRICS)].mean(lead, skipna=True, keep_attrs=True)
+    out["images"] = result.mae.notnull().sum(lead)
+    for name in ("count", "left_out"):
+        out[name] = result[name].sum(lead, keep_attrs=True)
+    out.attrs = dict(result.attrs)
+    return out
+
+
+def table(result: xr.Dataset, *, per_image: bool = False) -> str:
+    r"""Markdown table of a result of :func:`xcloudfree.evaluate`.
+
+    Parameters
+    ----------
+    result : xarray.Dataset
+        From :func:`xcloudfree.evaluate`.
+    per_image : bool
+        A block of rows for every image before the mean.
+
+    Returns
+    -------
+    str
+        The table, with a line for what is unknown.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> truth = xr.DataArray(np.full((1, 4, 4), 0.5), dims=("band", "y", "x"),
+    ...                      coords={"band": ["B02"]}, attrs={"units": "1"})
+    >>> text = table(evaluate(truth + 0.1, truth, mask=np.eye(4, dtype=bool)))
+    >>> print("\n".join(line[:52] for line in text.splitlines()[:5]))
+    | estimate | pixels | PSNR dB | SSIM | MAE | RMSE |
+    |---|---|---|---|---|---|---|---|---|
+    | do nothing | all | – | – | – | – | – | 0 | 0 |
+    | do nothing | cloudy | – | – | – | – | – | 0 | 0 |
+    | do nothing | clear | – | – | – | – | – | 0 | 0 |
+    """
+    result = result.compute()
+    lead = _image_dims(result)
+    blocks: list[tuple[str, xr.Dataset]] = []
+    if per_image and lead:
+        stacked = result.stack(image=lead, create_index=False)
+        for i in range(stacked.sizes["image"]):
+            one = stacked.isel(image=i)
+            label = ", ".join(_coordinate(one, d) if d in one.coords else f"{d} {i}" for d in lead)
+            blocks.append((label, one.assign(images=one.mae.notnull().astype(int))))
+    blocks.append(("mean", mean(result)))
+
+    head = ["estimate", "pixels", *NAMES.values(), "images", "count"]
+    rows = []
+    for label, block in blocks:
+        for method, pixels in product(block.estimate.values, block.pixels.values):
+            one = block.sel(estimate=method, pixels=pixels)
+            figures = [number(float(one[name]), digits) for name, digits in DIGITS.items()]
+            counts = [str(int(one[name])) for name in ("images", "count")]
+            rows.append([label, str(method), str(pixels), *figures, *counts])
+    if len(blocks) == 1:
+        text = markdown(head, [row[1:] for row in rows])
+    else:
+        text = markdown(["image", *head], rows)
+    for key, what in (("do_nothing", "do nothing"), ("cloudy_and_clear", "cloudy and clear")):
+        if key in result.attrs:
+            text += f"\n\n{what}: {result.attrs[key]}"
+    return text
+
+
+def _image_dims(result: xr.Dataset) -> list[str]:
+    return [str(d) for d in result.mae.dims if d not in ("estimate", "pixels")]
+
+
+def _coordinate(image: xr.Dataset, dim: str) -> str:
+    value = image[dim].values
+    return str(value.astype("datetime64[s]")) if value.dtype.kind == "M" else str(value)
+
+
+def number(value: float, digits: int) -> str:
+    """A figure for a table."""
+    return "–" if np.isnan(value) else f"{value:.{digits}f}"
+
+
+def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = ["| " + " | ".join(cells) + " |" for cells in (head, *rows)]
+    lines.insert(1, "|" + "---|" * len(head))
+    return "\n".join(lines)

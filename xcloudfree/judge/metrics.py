@@ -12,6 +12,17 @@ from numpy.typing import NDArray
 METRICS: Final[tuple[str, ...]] = ("psnr", "ssim", "mae", "rmse", "sam")
 """Names of the columns that :func:`image_metrics` returns, before the two counts."""
 
+UNITS: Final = {"psnr": "dB", "ssim": "1", "mae": "1", "rmse": "1", "sam": "degree"}
+
+BETTER: Final = {"psnr": 1, "ssim": 1, "mae": -1, "rmse": -1, "sam": -1}
+"""Whether more of a metric is better (1) or worse (-1)."""
+
+NAMES: Final = {"psnr": "PSNR dB", "ssim": "SSIM", "mae": "MAE", "rmse": "RMSE", "sam": "SAM deg"}
+"""Metrics with their units, as tables call them."""
+
+DIGITS: Final = {"psnr": 2, "ssim": 3, "mae": 4, "rmse": 4, "sam": 2}
+"""Digits that tables show."""
+
 SSIM_C1: Final = 1e-4
 SSIM_C2: Final = 9e-4
 SSIM_SIGMA: Final = 1.5
@@ -23,50 +34,14 @@ Booleans = NDArray[np.bool_]
 
 
 def gaussian_window() -> Doubles:
-    """One-dimensional Gaussian window with sum 1.
-
-    Returns
-    -------
-    numpy.ndarray
-        The taps; the two-dimensional window is their outer product.
-
-    Examples
-    --------
-    >>> gaussian_window().round(4)[5:].tolist()
-    [0.266, 0.213, 0.1094, 0.036, 0.0076, 0.001]
-    """
+    """One-dimensional Gaussian window with sum 1."""
     offset = np.arange(SSIM_SIZE, dtype=np.float64) - (SSIM_SIZE - 1) / 2
     taps = np.exp(-(offset**2) / (2 * SSIM_SIGMA**2))
     return np.asarray(taps / taps.sum(), dtype=np.float64)
 
 
 def ssim_map(prediction: Floats, truth: Floats) -> Doubles:
-    """Structural similarity of every pixel of one band.
-
-    Gaussian window 11 x 11 with standard deviation 1.5, data range 1, both images continued with
-    zeros beyond their border. Values are taken as they are: clip to [0, 1] first.
-
-    Parameters
-    ----------
-    prediction, truth : numpy.ndarray
-        Images (y, x) without NaN.
-
-    Returns
-    -------
-    numpy.ndarray
-        Similarity (y, x) in [-1, 1], float64.
-
-    References
-    ----------
-    Wang et al., "Image quality assessment: from error visibility to structural similarity", IEEE
-    Trans. Image Process. 13(4), 2004, equation 13.
-
-    Examples
-    --------
-    >>> flat = np.full((3, 3), 0.5)
-    >>> bool(np.allclose(ssim_map(flat, flat), 1))
-    True
-    """
+    """Structural similarity of every pixel of one band, values 0 to 1 (Wang 2004, eq. 13)."""
     taps = gaussian_window()
 
     def local(image: Doubles) -> Doubles:
@@ -86,36 +61,10 @@ def ssim_map(prediction: Floats, truth: Floats) -> Doubles:
 def image_metrics(
     prediction: Floats, truth: Floats, selections: Sequence[Booleans | None] = (None,)
 ) -> Doubles:
-    """Quality of one image over one or several selections of its pixels.
+    """A row of metrics, pixels compared and pixels left out for each selection of pixels.
 
-    All bands count jointly and every value is clipped to [0, 1] before anything else. With
-    d = prediction - truth: MAE = mean |d|, RMSE = sqrt(mean d^2), PSNR = -10 log10(mean d^2) (peak
-    1; infinite for identical images), SSIM = mean of :func:`ssim_map` over bands and pixels,
-    SAM = mean over pixels of the angle between the two spectra in degrees.
-
-    A pixel where any band of either image is NaN is left out of all five; the SSIM windows of its
-    neighbours see zero there, as they do beyond the border. The angle of an all-zero spectrum is
-    undefined and left out of SAM alone. A selection without pixels gives NaN.
-
-    Parameters
-    ----------
-    prediction, truth : numpy.ndarray
-        Reflectance (band, y, x).
-    selections : sequence of numpy.ndarray or None
-        Boolean images (y, x), True = counts; None = all pixels. SSIM is the mean of the map of the
-        full image over the selected pixels.
-
-    Returns
-    -------
-    numpy.ndarray
-        Shape (selection, 7), float64: the five :data:`METRICS`, the number of pixels that counted,
-        and the number of selected pixels that were left out for NaN.
-
-    Examples
-    --------
-    >>> truth = np.full((2, 4, 4), 0.5)
-    >>> image_metrics(truth + 0.1, truth).round(3)[0].tolist()
-    [20.0, 0.968, 0.1, 0.1, 0.0, 16.0, 0.0]
+    Values are clipped to [0, 1]; a pixel without data in any band of either image is left out. SSIM
+    is the mean of the whole image's map over the selection.
     """
     bands, height, width = truth.shape
     valid: Booleans = np.ones((height, width), dtype=np.bool_)

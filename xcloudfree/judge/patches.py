@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
 
 import xarray as xr
 
 from xcloudfree.datasets.sen12mscr import sen12mscr as read_sen12mscr
 from xcloudfree.exceptions import DataError
 from xcloudfree.judge.case import Case
-from xcloudfree.judge.splits import Part, Split, sen12mscr_split
 from xcloudfree.masks import masking as masks
 from xcloudfree.masks.resolve import Mask
+
+Part = Literal["train", "val", "test"]
+Split = Literal["official", "paper"]
 
 
 def sen12mscr(
@@ -60,7 +62,7 @@ def sen12mscr(
             f"{get_args(Part)}"
         )
     scenes = read_sen12mscr(root)
-    pairs = list(zip(scenes.season.values.tolist(), scenes.roi.values.tolist(), strict=True))
+    pairs = _pairs(scenes)
     parts = sen12mscr_split(pairs, split, seed)
     for index, pair in enumerate(pairs):
         if parts[pair] != part:
@@ -126,3 +128,63 @@ def patch_case(
     truth = bare[["target"]].rename(target="s2")
     hidden = masks.mask(data, mask)
     return Case(name, data, hidden, truth, region, protocol=protocol, kind=kind)
+
+
+def sen12mscr_split(
+    regions: Iterable[tuple[str, int]], split: Split = "official", seed: int = 0
+) -> dict[tuple[str, int], Part]:
+    """The part of SEN12MS-CR that each region belongs to.
+
+    Parameters
+    ----------
+    regions : iterable of (str, int)
+        Season and region of interest of each patch.
+    split : {"official", "paper"}
+        ``"official"``: the list that goes with UnCRtainTS, 10 regions for validation and 10 for
+        test, whole names compared (the published loader looks for the name of a training region
+        *within* a path, so that region 1 also brings in region 106 of the test). ``"paper"``:
+        80, 10 and 10 % of the patches, by whole regions drawn with `seed` since the paper gives no
+        list: the parts of ``xcloudfree.train.split(ds, "paper", seed=seed)``.
+    seed : int
+        Of the draw.
+
+    Returns
+    -------
+    dict
+        ``"train"``, ``"val"`` or ``"test"`` of each region.
+
+    Raises
+    ------
+    DataError
+        If there is no such split.
+
+    References
+    ----------
+    Ebel et al., "UnCRtainTS: Uncertainty quantification for cloud removal in optical satellite
+    time series", CVPR workshops 2023. Cloud-Aware SAR Fusion, section IV.
+
+    Examples
+    --------
+    >>> sen12mscr_split([("fall", 139), ("spring", 1), ("winter", 22)])
+    {('fall', 139): 'test', ('spring', 1): 'train', ('winter', 22): 'val'}
+    """
+    if split not in ("official", "paper"):
+        raise DataError(f"split is {split!r}; call sen12mscr(split='official') or 'paper'")
+    from xcloudfree.train.partition import split as divide
+
+    given = list(regions)
+    patches = xr.Dataset(
+        coords={
+            "patch": range(len(given)),
+            "season": ("patch", [season for season, _ in given]),
+            "roi": ("patch", [roi for _, roi in given]),
+        }
+    )
+    names: tuple[Part, ...] = ("train", "val", "test")
+    parts = zip(names, divide(patches, split, seed=seed), strict=True)
+    chosen = {pair: name for name, part in parts for pair in _pairs(part)}
+    return dict(sorted(chosen.items()))
+
+
+def _pairs(part: xr.Dataset) -> list[tuple[str, int]]:
+    return list(zip(part.season.values.tolist(), part.roi.values.tolist(), strict=True))

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Final, Literal, get_args
+from typing import Final, Literal, NamedTuple, get_args
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
+from xcloudfree.core.passes import day_numbers, same_pass
 from xcloudfree.core.recognise import read
+from xcloudfree.core.scene import Scene
 from xcloudfree.core.spelling import did_you_mean
 from xcloudfree.exceptions import DataError
 from xcloudfree.judge.case import Case
 from xcloudfree.masks import masking as masks
 from xcloudfree.masks.resolve import Mask
+from xcloudfree.masks.scores import check_classes, dilate
 
 GROUND: Final = (4, 5, 6, 7)
 """Scene classes that show the ground: vegetation, bare, water, unclassified."""
@@ -22,10 +26,14 @@ GAPS: Final = (0.0, 15.0, 30.0, 45.0)
 """Days."""
 
 Kind = Literal["partial", "full"]
+Visible = Literal["clean", "realistic"]
 
-_CLEAR_BELOW: Final = 0.02
-_CLOUD: Final = (0.2, 0.9)
-_WHITE: Final = 0.9
+_CLEAR_BELOW: Final = 0.02  # share of a clear date that shows anything but ground
+_CLOUD: Final = (0.2, 0.9)  # share of a cloudy date that does so; above it is overcast
+_WHITE: Final = 0.9  # reflectance of cloud that no date shows
+
+Booleans = NDArray[np.bool_]
+Floats = NDArray[np.float32]
 
 
 def hidden_dates(
@@ -38,6 +46,8 @@ def hidden_dates(
     count: int = 22,
     clouds: int = 2,
     seed: int = 0,
+    visible: Visible = "clean",
+    rim: int = 3,
 ) -> Iterator[Case]:
     """Clear dates of a series, hidden under real clouds of other dates of the same series.
 
@@ -46,6 +56,10 @@ def hidden_dates(
     wholly ("full"). The hidden pixels hold what the sensor saw where the clouds come from. On all
     other dates what is not ground is no data, and dates within the gap are taken away. The
     backscatter stays, at the times for which it was given.
+
+    A pass of the satellite may come as several images (tiles, processing baselines). All images
+    within half a day of a hidden date are taken away with it, since they show the truth;
+    :func:`xcloudfree.join_passes` makes one image of each pass.
 
     Parameters
     ----------
@@ -58,7 +72,7 @@ def hidden_dates(
         ``"scl"``: ground is what the scene classification calls vegetation, bare, water or
         unclassified. Otherwise what :func:`xcloudfree.masks.mask` does not call occluded.
     gaps : sequence of float
-        Days before and after the date without any other date; 0 takes away none.
+        Days before and after the date without any other date; 0 takes away its own pass alone.
     kinds : sequence of {"partial", "full"}
         How much is hidden.
     count : int
@@ -67,6 +81,13 @@ def hidden_dates(
         Clouds under which each date is hidden, for "partial".
     seed : int
         Of the choice of clouds, which is the same for all gaps.
+    visible : {"clean", "realistic"}
+        What the judged date still shows. ``"clean"``: ground alone. ``"realistic"``: what real
+        cloudy dates leave, with values of the date that the clouds come from: rims and specks of
+        cloud that masks miss, here the outermost `rim` pixels of its mask; and for "full" all that
+        a date over 90 % clouded leaves, in the place of everything that the judged date showed.
+    rim : int
+        Pixels inside the mask of the other date that stay visible, for ``"realistic"``.
 
     Yields
     ------
@@ -91,7 +112,7 @@ def hidden_dates(
     scene = read(series)
     if "provenance" in series:
         raise DataError(
-            "the series was reconstructed, and what is guessed in it is no truth; call "
+            "the series was reconstructed, and its estimates are no truth; call "
             "hidden_dates() with the series as it was observed"
         )
     if scene.lead != ("time",) or "time" not in series.coords:
@@ -99,74 +120,90 @@ def hidden_dates(
             "hidden_dates hides dates of a series; give a Dataset whose only dimension besides "
             f"{scene.spatial} is time, for example with ds.isel(patch=0)"
         )
-    ground = _ground(series, scene, clear)
-    days = series.time.values
-    tasks = list(_chosen(ground, count, clouds, seed, kinds))
+    if wrong := [kind for kind in kinds if kind not in get_args(Kind)]:
+        raise DataError(
+            f"there is no kind {wrong[0]!r}{did_you_mean(wrong[0], get_args(Kind))}; call "
+            "hidden_dates(..., kinds=['partial', 'full']), or with one of them"
+        )
+    if visible not in get_args(Visible):
+        raise DataError(
+            f"visible={visible!r} is none of {get_args(Visible)}; call "
+            "hidden_dates(..., visible='realistic')"
+        )
+    ground = ground_of(series, scene, clear)
+    stack: Floats = scene.reflectance().compute().values
+    times, days = series.time.values, day_numbers(series.time.values)
+    tasks = list(_tasks(ground, stack, days, count, clouds, seed, kinds, visible))
     bare = series.drop_vars([] if scene.classes is None else [str(scene.classes.name)])
-    stack = scene.reflectance().compute()
+    dims = ("time", *scene.spatial)
     for gap in gaps:
-        for date, cloud in tasks:
-            distance = np.abs(days - days[date]) / np.timedelta64(1, "D")
-            keep = np.flatnonzero((distance > gap) | (np.arange(len(days)) == date))
-            cover = np.ones_like(ground[date]) if cloud is None else ~ground[cloud]
-            hidden = cover & ground[date]
+        for date, donor, kind in tasks:
+            keep = _kept(days, date, gap)
             place = int(np.flatnonzero(keep == date)[0])
-            here = np.zeros((len(keep), *hidden.shape), bool)
-            here[place] = hidden
-            values = stack.values[keep]
-            values[np.broadcast_to(~ground[keep][:, None], values.shape)] = np.nan
-            values[place][:, hidden] = _seen(stack.values, cloud)[:, hidden]
-            day = str(days[date].astype("datetime64[D]"))
-            under = "full" if cloud is None else str(days[cloud].astype("datetime64[D]"))
-            dims = ("time", *scene.spatial)
+            values = np.where(ground[keep][:, None], stack[keep], np.float32(np.nan))
+            pasted, hidden = _clouds(ground, stack, date, donor, kind, visible, rim)
+            values[place][:, pasted] = _seen(stack, donor)[:, pasted]
+            all_hidden = np.zeros((len(keep), *hidden.shape), bool)
+            all_hidden[place] = hidden
+            truth = np.where(ground[date], stack[date], np.float32(np.nan))
+            day, under = (
+                "full" if d is None else str(times[d].astype("datetime64[D]"))
+                for d in (date, donor)
+            )
+            under += ", realistic" * (visible == "realistic")
             yield Case(
                 name=f"{region} {day} under {under}, gap {gap:g}".strip(),
                 data=_with(bare.isel(time=keep), scene, values),
-                hidden=xr.DataArray(here, {"time": days[keep]}, dims),
-                truth=_with(
-                    bare.isel(time=[date]), scene, stack.values[[date]], (dims, ground[[date]])
-                ).isel(time=0, drop=True),
+                hidden=xr.DataArray(all_hidden, {"time": times[keep]}, dims),
+                truth=_truth(bare.isel(time=[date]), scene, truth),
                 region=region,
-                date=days[date],
+                date=times[date],
                 gap=float(gap),
-                protocol="hidden-dates",
-                kind="full" if cloud is None else "partial",
+                protocol="hidden-dates" + ", realistic" * (visible == "realistic"),
+                kind=kind,
             )
 
 
-def _ground(series: xr.Dataset, scene: Any, clear: Mask) -> np.ndarray[Any, np.dtype[np.bool_]]:
+class _Task(NamedTuple):
+    """A date to hide, the date that its clouds come from (None: white), and how much is hidden."""
+
+    date: int
+    donor: int | None
+    kind: Kind
+
+
+def ground_of(
+    series: xr.Dataset, scene: Scene, clear: Mask, ground: Sequence[int] = GROUND
+) -> Booleans:
     """Pixels that show the ground, (time, y, x)."""
-    valid = scene.reflectance().notnull().all("band")
     if isinstance(clear, str) and clear == "scl":
         if scene.classes is None:
             raise DataError(
                 "the series has no scene classification; call hidden_dates(series, clear='l2a') "
                 "or with another mask"
             )
-        ground = scene.classes.isin(GROUND)
+        classes = scene.classes.compute()
+        check_classes(classes.values, classes.attrs.get("nodata"))
+        shown = classes.isin(ground)
     else:
-        ground = valid & ~masks.mask(series, clear)
-    out: np.ndarray[Any, np.dtype[np.bool_]]
-    out = ground.transpose("time", *scene.spatial).values
+        shown = scene.reflectance().notnull().all("band") & ~masks.mask(series, clear)
+    out: Booleans = shown.transpose("time", *scene.spatial).values
     return out
 
 
-def _chosen(
-    ground: np.ndarray[Any, np.dtype[np.bool_]],
+def _tasks(
+    ground: Booleans,
+    stack: Floats,
+    days: NDArray[np.float64],
     count: int,
     clouds: int,
     seed: int,
     kinds: Sequence[Kind],
-) -> Iterator[tuple[int, int | None]]:
-    """(date, date of its cloud or None)."""
+    visible: Visible,
+) -> Iterator[_Task]:
     share = 1 - ground.mean((1, 2))
-    clear = np.flatnonzero(share < _CLEAR_BELOW)
     cloudy = np.flatnonzero((share >= _CLOUD[0]) & (share <= _CLOUD[1]))
-    if wrong := [kind for kind in kinds if kind not in get_args(Kind)]:
-        raise DataError(
-            f"there is no kind {wrong[0]!r}{did_you_mean(wrong[0], get_args(Kind))}; call "
-            "hidden_dates(..., kinds=['partial', 'full']), or with one of them"
-        )
+    clear = _one_each_pass(share < _CLEAR_BELOW, days)
     if not len(clear):
         raise DataError(
             f"the series has no date of which less than {_CLEAR_BELOW:.0%} is clouded, and such "
@@ -178,40 +215,88 @@ def _chosen(
             f"the series has {len(clear)} clear dates and {len(cloudy)} with clouds to hide one "
             "under; load a longer one, or call hidden_dates(..., clouds=1) or kinds=['full']"
         )
-    dates = clear[np.unique(np.linspace(0, len(clear) - 1, count).round().astype(int))]
+    spread = np.unique(np.linspace(0, len(clear) - 1, count).round().astype(int))
+    dates = clear[spread].tolist()
+    rng = np.random.default_rng(seed)
     if "partial" in kinds:
-        rng = np.random.default_rng(seed)
         for date in dates:
-            for cloud in rng.choice(cloudy[cloudy != date], clouds, replace=False):
-                yield int(date), int(cloud)
-    if "full" in kinds:
-        yield from ((int(date), None) for date in dates)
+            others = cloudy[~same_pass(days, date)[cloudy]]
+            for donor in rng.choice(others, min(clouds, len(others)), replace=False):
+                yield _Task(date, int(donor), "partial")
+    if "full" in kinds and visible == "clean":
+        yield from (_Task(date, None, "full") for date in dates)
+    elif "full" in kinds:
+        measured = np.isfinite(stack).all(1).mean((1, 2))
+        overcast = _one_each_pass((share > _CLOUD[1]) & (measured > _CLOUD[1]), days)
+        if not len(overcast):
+            raise DataError(
+                f"the series has no date over {_CLOUD[1]:.0%} clouded to take the place of a "
+                "hidden one; load a longer one, or call hidden_dates(..., kinds=['partial'])"
+            )
+        yield from (_Task(date, int(rng.choice(overcast)), "full") for date in dates)
 
 
-def _seen(
-    stack: np.ndarray[Any, np.dtype[np.float32]], cloud: int | None
-) -> np.ndarray[Any, np.dtype[np.float32]]:
+def _one_each_pass(chosen: Booleans, days: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Positions of chosen images, the first of each pass."""
+    first: list[int] = []
+    for date in np.flatnonzero(chosen).tolist():
+        if not same_pass(days, date)[first].any():
+            first.append(date)
+    return np.array(first, np.intp)
+
+
+def _kept(days: NDArray[np.float64], date: int, gap: float) -> NDArray[np.intp]:
+    """Positions of the dates that stay: the date, without its twins and all within the gap."""
+    away = same_pass(days, date) | (np.abs(days - days[date]) <= gap)
+    away[date] = False
+    return np.flatnonzero(~away)
+
+
+def _clouds(
+    ground: Booleans,
+    stack: Floats,
+    date: int,
+    donor: int | None,
+    kind: Kind,
+    visible: Visible,
+    rim: int,
+) -> tuple[Booleans, Booleans]:
+    """Pixels that get the values of the donor, and those of them that are hidden, (y, x)."""
+    cover = np.ones_like(ground[date]) if donor is None else ~ground[donor]
+    if visible == "clean" or donor is None:
+        hidden = cover & ground[date]
+        return hidden, hidden
+    # what has no data in the donor cannot stay visible
+    missed = cover & dilate(~cover, rim) & np.isfinite(stack[donor]).all(0)
+    pasted = np.ones_like(cover) if kind == "full" else cover
+    return pasted, cover & ~missed & ground[date]
+
+
+def _seen(stack: Floats, donor: int | None) -> Floats:
     """What the sensor saw under the cloud, white where that is not known, (band, y, x)."""
     white = np.full(stack.shape[1:], _WHITE, np.float32)
-    if cloud is None:
+    if donor is None:
         return white
-    known = np.isfinite(stack[cloud]).all(0)
-    return np.where(known, stack[cloud], white)
+    return np.where(np.isfinite(stack[donor]).all(0), stack[donor], white)
 
 
-def _with(
-    bare: xr.Dataset, scene: Any, values: Any, where: tuple[Any, Any] | None = None
-) -> xr.Dataset:
-    """The Dataset with other reflectance (time, band, y, x), and, for a truth, nothing else."""
+def _with(bare: xr.Dataset, scene: Scene, values: Floats) -> xr.Dataset:
+    """The Dataset with other reflectance (time, band, y, x)."""
+    assert scene.optical is not None
     attrs = {"units": "1"} | ({"processing_level": scene.level} if scene.level else {})
-    if where is not None:
-        values = np.where(where[1][:, None], values, np.float32(np.nan))
-    new = {}
+    names, dims = scene.optical.variables, scene.spatial
     if scene.form == "bands":
-        for index, name in enumerate(scene.optical.variables):
-            new[name] = xr.Variable(("time", *scene.spatial), values[:, index].copy(), attrs)
+        new = {
+            name: xr.Variable(("time", *dims), values[:, index].copy(), attrs)
+            for index, name in enumerate(names)
+        }
     else:
-        name = scene.optical.variables[0]
-        new[name] = xr.Variable(("time", "band", *scene.spatial), values, attrs)
-    out = bare.assign(new)
-    return out if where is None else out[list(new)]
+        new = {names[0]: xr.Variable(("time", "band", *dims), values, attrs)}
+    return bare.assign(new)
+
+
+def _truth(bare: xr.Dataset, scene: Scene, values: Floats) -> xr.Dataset:
+    """The clear image (band, y, x) in the form of the series, and nothing else."""
+    assert scene.optical is not None
+    names = list(dict.fromkeys(scene.optical.variables))
+    return _with(bare, scene, values[None])[names].isel(time=0, drop=True)

@@ -1,9 +1,16 @@
-"""Records of a benchmark as one Dataset."""
+"""Finished pairs of method and case: a small file each in a folder, and all as one Dataset."""
 
 from __future__ import annotations
 
+import json
+import os
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from hashlib import blake2b
+from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import xarray as xr
@@ -13,84 +20,84 @@ from xcloudfree.core.spelling import did_you_mean
 from xcloudfree.exceptions import DataError
 from xcloudfree.judge.case import Case
 from xcloudfree.judge.evaluation import PIXELS
-from xcloudfree.judge.metrics import METRICS
-from xcloudfree.judge.store import Record
+from xcloudfree.judge.metrics import METRICS, UNITS
 
-UNITS = {"psnr": "dB", "ssim": "1", "mae": "1", "rmse": "1", "sam": "degree"}
-"""Units of the metrics."""
-
-BETTER = {"psnr": 1, "ssim": 1, "mae": -1, "rmse": -1, "sam": -1}
-"""Whether more of a metric is better (1) or worse (-1)."""
+_FORM = 2
+"""Number of the form of the files; files of other forms are not read."""
 
 
-def check_names(result: xr.Dataset, call: str, named: Mapping[str, Sequence[str]]) -> None:
-    """Refuse a method, metric or selection of pixels that a result does not hold.
+@dataclass(frozen=True)
+class Record:
+    """The figures of one method on one case."""
 
-    Parameters
-    ----------
-    result : Dataset
-        From :func:`xcloudfree.judge.benchmark`.
-    call : str
-        Who asks, for the error.
-    named : mapping of str to sequence of str
-        Names by the dimension that should have them.
+    rows: list[list[float]] = field(default_factory=list)  # by pixels; empty if it failed
+    cpu: float = float("nan")  # seconds
+    wall: float = float("nan")  # seconds
+    memory: float = float("nan")  # bytes
+    fit_cpu: float = float("nan")  # seconds of the fit before
+    failure: str = ""  # message of the error; empty if there was none
 
-    Raises
-    ------
-    DataError
-        If one is not there.
-    """
-    for dim, names in named.items():
-        there = [str(label) for label in result[dim].values]
-        if wrong := [name for name in names if name not in there]:
-            raise DataError(
-                f"{wrong[0]!r}{did_you_mean(wrong[0], there)} is no {dim} of the result; call "
-                f"{call} with some of {there}"
-            )
+
+@dataclass(frozen=True)
+class Store:
+    """A folder of records; several processes may use it at once."""
+
+    folder: Path | None  # None keeps nothing
+
+    def path(self, method: str, case: str, *identity: str) -> Path | None:
+        """File of a pair: readable names, and a hash of all that decides the figures."""
+        if self.folder is None:
+            return None
+        digest = blake2b("\n".join((str(_FORM), *identity)).encode(), digest_size=8).hexdigest()
+        return self.folder / _slug(method) / f"{_slug(case)}-{digest}.json"
+
+    def read(self, path: Path | None) -> Record | None:
+        """The record of a file; None where there is none or it is damaged."""
+        if path is None:
+            return None
+        try:
+            return Record(**json.loads(path.read_text())["record"])
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
+
+    def write(self, path: Path | None, record: Record, **about: str) -> None:
+        """Write a record so that it is there whole or not at all."""
+        if path is None:
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f"{path.name}.{uuid4().hex}.partial")
+        partial.write_text(json.dumps({**about, "record": asdict(record)}, indent=1))
+        os.replace(partial, path)
+
+
+def _slug(name: str) -> str:
+    """Name of a file; unlike names may share one, their hashes differ."""
+    return re.sub(r"[^A-Za-z0-9.+-]+", "_", name).strip("._")[:60] or "_"
 
 
 def assemble(
     methods: Sequence[str], cases: Sequence[Case], records: Sequence[Sequence[Record]]
 ) -> xr.Dataset:
-    """Figures by method and case.
-
-    Parameters
-    ----------
-    methods : sequence of str
-        Labels.
-    cases : sequence of Case
-        Their names and labels are read.
-    records : sequence of sequence of Record
-        For each case that of each method.
-
-    Returns
-    -------
-    xarray.Dataset
-        See :func:`xcloudfree.judge.benchmark`.
-    """
-    shape = (len(methods), len(cases))
+    """The result of a benchmark from a record of each case and method."""
     empty = [[np.nan] * (len(METRICS) + 2)] * len(PIXELS)
-    grid = [[records[c][m] for c in range(shape[1])] for m in range(shape[0])]
+    grid = [[row[m] for row in records] for m in range(len(methods))]
     table = np.array([[r.rows or empty for r in row] for row in grid], np.float64)
-    pair, many = ("method", "case"), len(METRICS)
-    counts = np.nan_to_num(table[..., many:]).astype(np.int64)
+    counts = np.nan_to_num(table[..., len(METRICS) :]).astype(np.int64)
 
     def column(name: str) -> Any:
         return np.array([[getattr(r, name) for r in row] for row in grid])
 
-    dims = ("method", "case", "pixels")
+    pair = ("method", "case")
+    values = table[..., : len(METRICS)].swapaxes(2, 3)
+    peak = {"units": "MB", "long_name": "highest resident memory above that before the call"}
     variables = {
-        "value": (("method", "case", "metric", "pixels"), table[..., :many].swapaxes(2, 3)),
-        "count": (dims, counts[..., 0], {"units": "1", "long_name": "pixels compared"}),
-        "left_out": (dims, counts[..., 1], {"units": "1", "long_name": "pixels without data"}),
+        "value": ((*pair, "metric", "pixels"), values),
+        "count": ((*pair, "pixels"), counts[..., 0], _about("pixels compared")),
+        "left_out": ((*pair, "pixels"), counts[..., 1], _about("pixels without data")),
         "cpu_seconds": (pair, column("cpu"), {"units": "s", "long_name": "CPU time, all threads"}),
         "wall_seconds": (pair, column("wall"), {"units": "s"}),
         "fit_cpu_seconds": (pair, column("fit_cpu"), {"units": "s"}),
-        "peak_memory": (
-            pair,
-            column("memory") / 1e6,
-            {"units": "MB", "long_name": "highest resident memory above that before the call"},
-        ),
+        "peak_memory": (pair, column("memory") / 1e6, peak),
         "failure": (pair, np.array(column("failure"), dtype=str)),
     }
     coords = {
@@ -109,3 +116,18 @@ def assemble(
         "xcloudfree_version": __version__,
     }
     return xr.Dataset(variables, coords, attrs)
+
+
+def _about(words: str) -> dict[str, str]:
+    return {"units": "1", "long_name": words}
+
+
+def check_names(result: xr.Dataset, call: str, named: Mapping[str, Sequence[str]]) -> None:
+    """Refuse a method, metric or selection of pixels that a result does not hold."""
+    for dim, names in named.items():
+        present = [str(label) for label in result[dim].values]
+        if wrong := [name for name in names if name not in present]:
+            raise DataError(
+                f"{wrong[0]!r}{did_you_mean(wrong[0], present)} is no {dim} of the result; call "
+                f"{call} with some of {present}"
+            )

@@ -11,14 +11,14 @@ import numpy as np
 import xarray as xr
 
 from xcloudfree._version import __version__
+from xcloudfree.core.passes import day_numbers, same_pass
 from xcloudfree.core.progress import Progress
 from xcloudfree.exceptions import DataError
 from xcloudfree.judge.case import Case, Fold
-from xcloudfree.judge.cost import measure, sparing
-from xcloudfree.judge.estimators import Alone, Estimate, Fit, identify, label, resolve
+from xcloudfree.judge.cost import measure, quick_collection
+from xcloudfree.judge.estimators import Estimate, Fit, SingleDate, identify, label, resolve
 from xcloudfree.judge.evaluation import COLUMNS, PREDICTION, evaluate
-from xcloudfree.judge.result import assemble
-from xcloudfree.judge.store import Record, Store
+from xcloudfree.judge.result import Record, Store, assemble
 
 _LONGEST: Final = 500
 
@@ -35,7 +35,7 @@ def benchmark(
 
     Cases are taken one by one, loaded once each, and handed to every method in memory, so that
     memory holds one case however many there are. Each figure is that of
-    :func:`xcloudfree.evaluate.evaluate` for one case.
+    :func:`xcloudfree.evaluate` for one case.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def benchmark(
     methods : sequence, or mapping from labels
         Names of classical methods (:func:`xcloudfree.methods.names`), of trivial rows
         (:data:`xcloudfree.benchmarking.TRIVIAL`) and of models; files of models; models; functions
-        of (data, hidden) that return a reconstruction; :class:`xcloudfree.benchmarking.Alone`;
+        of (data, hidden) that return a reconstruction; :class:`xcloudfree.benchmarking.SingleDate`;
         :class:`xcloudfree.judge.Fit`.
     folder : str or Path, optional
         Where each pair of method and case is kept as soon as it is done, so that a second call goes
@@ -55,7 +55,7 @@ def benchmark(
     retry : bool
         Try again what failed before.
     progress : bool
-        Tell on the terminal how far it is.
+        Show on the terminal how far it is.
 
     Returns
     -------
@@ -73,7 +73,8 @@ def benchmark(
     Raises
     ------
     DataError
-        If there is no case, or two cases or methods share a name.
+        If there is no case, two cases or methods share a name, or a case shows another image of the
+        pass that it hides.
     ModelError
         If a method is not known.
 
@@ -96,7 +97,7 @@ def benchmark(
     seen: list[Case] = []
     records: list[list[Record]] = []
     names: set[str] = set()
-    with sparing() as spare:
+    with quick_collection() as exempt:
         for number, (case, fold) in enumerate(_flat(cases)):
             if case.name in names:
                 raise DataError(
@@ -104,7 +105,8 @@ def benchmark(
                 )
             names.add(case.name)
             if number < 2:  # the first case has brought in what methods import
-                spare()
+                exempt()
+            _check_pass(case)
             loaded = case.load()
             inputs = loaded.fingerprint() if store.folder else ""
             records.append([r.run(loaded, inputs, fold, store, retry) for r in runners])
@@ -118,7 +120,7 @@ def benchmark(
 
 @dataclass
 class _Runner:
-    """A method and, if it is fitted, what came of the last fit."""
+    """A method and, if it is fitted, the result of the last fit."""
 
     name: str
     method: Estimate | Fit
@@ -134,7 +136,7 @@ class _Runner:
     ) -> Record:
         """Figures of a case, from the store if they are there."""
         path, about = None, case.name
-        if isinstance(self.method, Alone):
+        if isinstance(self.method, SingleDate):
             data, hidden = self.method.view(case.data, case.hidden)
             case = replace(case, data=data, hidden=hidden)
             fingerprint, about = case.fingerprint(), f"{case.region} alone {_day(case)}"
@@ -144,12 +146,12 @@ class _Runner:
             fitted = isinstance(self.method, Fit) and fold is not None
             trained = fold.training if fitted else ""  # type: ignore[union-attr]
             path = store.path(self.name, about, *parts, trained)
-        known = store.read(path) or self.shared.get(fingerprint)
-        if known is not None and not (retry and known.failure):
-            return known
+        earlier = store.read(path) or self.shared.get(fingerprint)
+        if earlier is not None and not (retry and earlier.failure):
+            return earlier
         record = self._judge(case, fold)
         store.write(path, record, method=self.name, case=about, version=__version__)
-        if isinstance(self.method, Alone):
+        if isinstance(self.method, SingleDate):
             self.shared[fingerprint] = record
         return record
 
@@ -179,8 +181,8 @@ class _Runner:
                     "benchmark([Fold(train, test)], methods) or leave_one_region_out(cases)"
                 )
             train = fold.train
-            found, cost = measure(lambda: function(train))
-            self.fitted, self.fit_cpu = _estimate(found), cost.cpu
+            method, cost = measure(lambda: function(train))
+            self.fitted, self.fit_cpu = _estimate(method), cost.cpu
         except Exception as error:
             self.failure = f"fit: {_message(error)}"
         return self.fitted
@@ -199,7 +201,7 @@ def judge(case: Case, guess: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
     -------
     ndarray of float64
         (pixels, metric), all, cloudy and clear pixels; metrics and the two counts in the order of
-        :data:`xcloudfree.evaluate.COLUMNS`, of the pixels that the truth has.
+        :data:`xcloudfree.judge.evaluation.COLUMNS`, of the pixels that the truth has.
 
     Raises
     ------
@@ -214,15 +216,34 @@ def judge(case: Case, guess: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
     (3, 7)
     """
     hidden = case.occluded
-    found = evaluate(case.at_date(guess), case.reference, mask=hidden)
-    row = found.sel(estimate=PREDICTION)
+    row = evaluate(case.at_date(guess), case.reference, mask=hidden).sel(estimate=PREDICTION)
     table = np.stack([np.asarray(row[name], np.float64) for name in COLUMNS], axis=-1)
     table = table.reshape(-1, len(COLUMNS))
+    # pixels that the truth lacks are no fault of the method
     lacking = case.reference.isnull().any("band").values
     place = COLUMNS.index("left_out")
     for number, chosen in enumerate((True, hidden.values, ~hidden.values)):
         table[number, place] -= np.count_nonzero(lacking & chosen)
     return table
+
+
+def _check_pass(case: Case) -> None:
+    """Refuse a series in which another image of the judged pass shows the truth."""
+    if case.date is None or "time" not in case.data.coords or "time" not in case.hidden.dims:
+        return
+    times = case.data.time.values
+    date = int(np.flatnonzero(times == case.date)[0])
+    twins = same_pass(day_numbers(times), date)
+    twins[date] = False
+    if (
+        twins.any()
+        and not (case.hidden.isel(time=twins) | ~case.hidden.isel(time=date, drop=True)).all()
+    ):
+        raise DataError(
+            f"case {case.name!r} hides {_day(case)} and shows another image of the same pass, "
+            "which is nearly the truth; make the case from xcf.join_passes(ds), or with "
+            "benchmarking.hidden_dates(ds)"
+        )
 
 
 def _named(methods: Sequence[Any] | Mapping[str, Any]) -> dict[str, Any]:
@@ -254,8 +275,8 @@ def _flat(cases: Iterable[Case | Fold]) -> Iterator[tuple[Case, Fold | None]]:
             )
 
 
-def _estimate(found: Any) -> Estimate:
-    out = resolve(found)
+def _estimate(method: Any) -> Estimate:
+    out = resolve(method)
     assert not isinstance(out, Fit)
     return out
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from itertools import combinations_with_replacement
-from math import factorial, prod
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
+import scipy
 import xarray as xr
 from numpy.typing import NDArray
 
-from xcloudfree.judge.result import BETTER, check_names
+from xcloudfree.judge.metrics import BETTER
+from xcloudfree.judge.result import check_names
 
 _ENUMERATED: Final = 8
 """With so many regions at most there are 6435 different resamples, and all of them are taken."""
@@ -161,32 +162,22 @@ def _interval(
     if number == 1:
         return float(means[0]), np.nan, np.nan, np.nan, ahead, 1
     draws, weights = _resampled(means, resamples, seed)
-    low, high = (_quantile(draws, weights, q) for q in ((1 - level) / 2, (1 + level) / 2))
+    bounds = ((1 - level) / 2, (1 + level) / 2)
+    # the least value at or below which such a share of the resamples lies
+    low, high = np.quantile(draws, bounds, method="inverted_cdf", weights=weights)
     better = float(weights[sign * draws > 0].sum() + weights[draws == 0].sum() / 2)
-    return float(means.mean()), low, high, better, ahead, number
+    return float(means.mean()), float(low), float(high), better, ahead, number
 
 
 def _resampled(
     means: NDArray[np.float64], resamples: int, seed: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Means of resamples and how likely each is."""
+    """Means of resamples with replacement, and the probability of each."""
     n = len(means)
-    if n <= _ENUMERATED:
-        draws, weights = [], []
-        for chosen in combinations_with_replacement(range(n), n):
-            counts = np.bincount(chosen, minlength=n)
-            draws.append(counts @ means / n)
-            ways = factorial(n) // prod(factorial(int(c)) for c in counts)
-            weights.append(ways / n**n)
-        return np.array(draws), np.array(weights)
-    rng: Any = np.random.default_rng(seed)
-    drawn = means[rng.integers(0, n, (resamples, n))].mean(axis=1)
-    return drawn, np.full(resamples, 1 / resamples)
-
-
-def _quantile(draws: NDArray[np.float64], weights: NDArray[np.float64], q: float) -> float:
-    """Least value at or below which a share `q` of the weight lies."""
-    order = np.argsort(draws)
-    total = np.cumsum(weights[order])
-    place = min(int(np.searchsorted(total, q - 1e-12)), len(draws) - 1)
-    return float(draws[order[place]])
+    if n <= _ENUMERATED:  # scipy.stats.bootstrap has no exact enumeration
+        chosen = combinations_with_replacement(range(n), n)
+        counts = np.array([np.bincount(c, minlength=n) for c in chosen])
+        ways = scipy.special.factorial(n) / scipy.special.factorial(counts).prod(axis=1)
+        return np.array([c @ means / n for c in counts]), ways / n**n
+    drawn = np.random.default_rng(seed).integers(0, n, (resamples, n))
+    return means[drawn].mean(axis=1), np.full(resamples, 1 / resamples)

@@ -1,9 +1,10 @@
-"""Means of a benchmark by group of cases, who wins, and where a network loses."""
+"""Means of a benchmark by group of cases, which method wins, and where a network loses."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Sequence
+from itertools import product
 from typing import Any, Final
 
 import numpy as np
@@ -11,7 +12,8 @@ import xarray as xr
 
 from xcloudfree.core.spelling import did_you_mean
 from xcloudfree.exceptions import DataError
-from xcloudfree.judge.result import BETTER, check_names
+from xcloudfree.judge.metrics import BETTER, DIGITS, NAMES
+from xcloudfree.judge.result import check_names
 
 KEYS: Final = ("case", "region", "gap", "protocol", "kind")
 """What cases can be grouped by."""
@@ -51,8 +53,7 @@ def summary(result: xr.Dataset, by: Sequence[str] = ("region",)) -> xr.Dataset:
     --------
     >>> import xcloudfree as xcf
     >>> series = xcf.datasets.simulate_scene((32, 32), dates=3, cover=[0, 0.6, 0])
-    >>> options = {"clear": "score", "gaps": [0], "kinds": ["full"], "count": 1}
-    >>> cases = xcf.benchmarking.hidden_dates(series, **options)
+    >>> cases = xcf.benchmarking.hidden_dates(series, clear="score", gaps=[0], kinds=["full"])
     >>> result = xcf.benchmark(cases, ["do nothing", "linear-time"])
     >>> summary(result).value.sel(metric="mae", pixels="cloudy").squeeze().values < 0.1
     array([False,  True])
@@ -81,9 +82,8 @@ _COSTS: Final = ("cpu_seconds", "wall_seconds", "peak_memory")
 def _group(part: xr.Dataset) -> xr.Dataset:
     finite = part.value.sel(metric="mae", drop=True).notnull()
     total = part["count"] + part.left_out
-    wanted = total.max("method")
+    pixels = total.max("method").sum("case")  # a method that failed has no counts of its own
     done = part["count"].where(finite, 0).sum("case")
-    pixels = wanted.sum("case")
     share = (done / pixels.where(pixels > 0)).fillna(0.0)
     pair, many = ("method",), ("method", "metric", "pixels")
     ordered = part.transpose("case", "method", "metric", "pixels", ...)
@@ -128,8 +128,7 @@ def winners(means: xr.Dataset) -> xr.DataArray:
     --------
     >>> import xcloudfree as xcf
     >>> series = xcf.datasets.simulate_scene((32, 32), dates=3, cover=[0, 0.6, 0])
-    >>> options = {"clear": "score", "gaps": [0], "kinds": ["full"], "count": 1}
-    >>> cases = xcf.benchmarking.hidden_dates(series, **options)
+    >>> cases = xcf.benchmarking.hidden_dates(series, clear="score", gaps=[0], kinds=["full"])
     >>> result = xcf.benchmark(cases, ["do nothing", "linear-time"])
     >>> best = winners(summary(result)).sel(metric="mae", pixels="cloudy").squeeze()
     >>> best.method.values[best.values].tolist()
@@ -158,7 +157,7 @@ def upsets(
     result : Dataset
         From :func:`xcloudfree.judge.benchmark`.
     methods : sequence of str
-        Those that should win, for example networks: each is held against all rivals.
+        Those that should win, for example networks: each is compared with all rivals.
     by, metrics, pixels
         Which places, see :func:`summary`.
     rivals : sequence of str, optional
@@ -167,7 +166,7 @@ def upsets(
     Returns
     -------
     list of str
-        A sentence a place and method. Where a rival left too much without data it is not heard.
+        A sentence a place and method. A rival that left too much without data does not count.
 
     Raises
     ------
@@ -178,8 +177,7 @@ def upsets(
     --------
     >>> import xcloudfree as xcf
     >>> series = xcf.datasets.simulate_scene((32, 32), dates=3, cover=[0, 0.6, 0])
-    >>> options = {"clear": "score", "gaps": [0], "kinds": ["full"], "count": 1}
-    >>> cases = xcf.benchmarking.hidden_dates(series, **options)
+    >>> cases = xcf.benchmarking.hidden_dates(series, clear="score", gaps=[0], kinds=["full"])
     >>> result = xcf.benchmark(cases, ["do nothing", "linear-time"])
     >>> len(upsets(result, ["do nothing"], metrics=["mae"], pixels=["cloudy"]))
     1
@@ -189,37 +187,19 @@ def upsets(
     means = summary(result, by)
     others = [str(m) for m in means.method.values if m not in methods] if rivals is None else rivals
     out = []
-    for group in means.group.values:
-        for metric in metrics:
-            for kind in pixels:
-                at = means.sel(group=group, metric=metric, pixels=kind)
-                for method in methods:
-                    line = _upset(at, method, others, BETTER[metric])
-                    if line:
-                        place = f"{group}, " if str(group) else ""
-                        out.append(f"{place}{NAMES[metric]} of {kind} pixels: {line}")
+    for group, metric, kind in product(means.group.values, metrics, pixels):
+        at = means.sel(group=group, metric=metric, pixels=kind)
+        sign, digits = BETTER[metric], DIGITS[metric]
+        every = zip(at.method.values.tolist(), at.value.values.tolist(), at.ranked, strict=True)
+        values = {name: value for name, value, ranked in every if ranked}
+        place = f"{group}, " if str(group) else ""
+        for method in (m for m in methods if m in values):
+            ahead = [o for o in others if o in values and sign * values[o] > sign * values[method]]
+            if ahead:
+                ahead.sort(key=lambda other: -sign * values[other])
+                rows = ", ".join(f"{other} {values[other]:.{digits}f}" for other in ahead)
+                out.append(
+                    f"{place}{NAMES[metric]} of {kind} pixels: {method} "
+                    f"{values[method]:.{digits}f} is beaten by {rows}"
+                )
     return out
-
-
-NAMES: Final = {"psnr": "PSNR dB", "ssim": "SSIM", "mae": "MAE", "rmse": "RMSE", "sam": "SAM deg"}
-"""Metrics with their units, as tables call them."""
-
-DIGITS: Final = {"psnr": 2, "ssim": 3, "mae": 4, "rmse": 4, "sam": 2}
-"""Digits that tables show."""
-
-
-def _upset(at: xr.Dataset, method: str, others: Sequence[str], sign: int) -> str:
-    metric = str(at.metric.values)
-    own = float(at.value.sel({"method": method}))
-    if not bool(at.ranked.sel({"method": method})):
-        return ""
-    values = {
-        o: float(at.value.sel({"method": o})) for o in others if bool(at.ranked.sel({"method": o}))
-    }
-    ranking = sorted(values, key=lambda o: -sign * values[o])
-    ahead = [o for o in ranking if sign * values[o] > sign * own]
-    if not ahead:
-        return ""
-    digits = DIGITS[metric]
-    rows = ", ".join(f"{o} {values[o]:.{digits}f}" for o in ahead)
-    return f"{method} {own:.{digits}f} is beaten by {rows}"

@@ -1,25 +1,29 @@
-"""Tables of a benchmark in Markdown and LaTeX."""
+"""Tables of a benchmark in Markdown and LaTeX, and its picture."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import xarray as xr
 
+from xcloudfree.judge.evaluation import markdown, number
+from xcloudfree.judge.metrics import DIGITS, NAMES
 from xcloudfree.judge.result import check_names
-from xcloudfree.judge.summary import DIGITS, NAMES, summary, winners
+from xcloudfree.judge.summary import summary, winners
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
-@dataclass(frozen=True)
-class _Table:
-    """Cells as text, which of them are best, and remarks."""
+class _Column(NamedTuple):
+    """A column of a table: a cell for each method, and whether it is the best."""
 
-    head: list[str]
-    rows: list[tuple[str, list[str]]]
-    best: list[list[bool]]
-    notes: list[str]
+    head: str
+    cells: list[str]
+    best: list[bool]
 
 
 def to_markdown(
@@ -73,14 +77,14 @@ def to_markdown(
     |---|---|---|
     | do nothing | **6.02** | **0.5000** |
     """
-    table = _table(result, by, metrics, pixels, cost, mean)
-    lines = ["| " + " | ".join(table.head) + " |", "|" + "---|" * len(table.head)]
-    for (name, cells), best in zip(table.rows, table.best, strict=True):
-        shown = [f"**{c}**" if b else c for c, b in zip(cells, best, strict=True)]
-        lines.append("| " + " | ".join([name.replace("|", "\\|"), *shown]) + " |")
-    if notes and table.notes:
-        lines += ["", *(f"* {note}" for note in table.notes)]
-    return "\n".join(lines)
+    columns = _columns(result, by, metrics, pixels, cost, mean)
+    rows = [[str(m).replace("|", "\\|")] for m in result.method.values]
+    for column in columns:
+        for row, cell, best in zip(rows, column.cells, column.best, strict=True):
+            row.append(f"**{cell}**" if best else cell)
+    text = markdown(["method", *(column.head for column in columns)], rows)
+    remarks = failures(result) if notes else []
+    return "\n".join([text, *([""] if remarks else []), *(f"* {note}" for note in remarks)])
 
 
 def to_latex(
@@ -113,62 +117,54 @@ def to_latex(
     --------
     >>> import xcloudfree as xcf
     >>> series = xcf.datasets.simulate_scene((32, 32), dates=3, cover=[0, 0.6, 0])
-    >>> options = {"clear": "score", "gaps": [0], "kinds": ["full"], "count": 1}
-    >>> cases = xcf.benchmarking.hidden_dates(series, **options)
+    >>> cases = xcf.benchmarking.hidden_dates(series, clear="score", gaps=[0], kinds=["full"])
     >>> result = xcf.benchmark(cases, ["do nothing", "linear-time"])
     >>> print(to_latex(result).splitlines()[0])
     \begin{tabular}{lr}
     """
-    table = _table(result, by, metrics, pixels, cost, mean)
-    columns = "l" + "r" * (len(table.head) - 1)
-    lines = [f"\\begin{{tabular}}{{{columns}}}", "\\toprule"]
-    lines += [" & ".join(map(_escaped, table.head)) + r" \\", "\\midrule"]
-    for (name, cells), best in zip(table.rows, table.best, strict=True):
-        shown = [
-            f"\\textbf{{{_escaped(c)}}}" if b else _escaped(c)
-            for c, b in zip(cells, best, strict=True)
-        ]
-        lines.append(" & ".join([_escaped(name), *shown]) + r" \\")
-    lines += ["\\bottomrule", "\\end{tabular}"]
-    if notes:
-        lines += [f"% {note}" for note in table.notes]
-    return "\n".join(lines)
+    # pandas' to_latex would need jinja2 for these few lines
+    columns = _columns(result, by, metrics, pixels, cost, mean)
+    rows = [["method", *(column.head for column in columns)]]
+    rows = [[_escaped(cell) for cell in row] for row in (*rows, *([m] for m in _methods(result)))]
+    for column in columns:
+        for row, cell, best in zip(rows[1:], column.cells, column.best, strict=True):
+            row.append(f"\\textbf{{{_escaped(cell)}}}" if best else _escaped(cell))
+    head, *body = (" & ".join(row) + r" \\" for row in rows)
+    begin = f"\\begin{{tabular}}{{l{'r' * len(columns)}}}"
+    lines = [begin, r"\toprule", head, r"\midrule", *body, r"\bottomrule", r"\end{tabular}"]
+    return "\n".join([*lines, *(f"% {note}" for note in (failures(result) if notes else []))])
 
 
-def _table(
+def _methods(result: xr.Dataset) -> list[str]:
+    return [str(m) for m in result.method.values]
+
+
+def _columns(
     result: xr.Dataset,
     by: Sequence[str],
     metrics: Sequence[str],
     pixels: Sequence[str],
     cost: bool,
     mean: bool,
-) -> _Table:
+) -> list[_Column]:
     check_names(result, "to_markdown()", {"metric": metrics, "pixels": pixels})
     blocks = [summary(result, by)] if by or not mean else []
     if mean:
         blocks.append(summary(result, ()).assign_coords(group=["mean"]))
-    head: list[str] = []
-    columns: list[list[str]] = []
-    best: list[list[bool]] = []
+    columns = []
     for means in blocks:
         won = winners(means)
-        for group in means.group.values:
-            for metric in metrics:
-                for kind in pixels:
-                    at = {"group": group, "metric": metric, "pixels": kind}
-                    head.append(_head(str(group), metric, kind, metrics, pixels))
-                    columns.append(_column(means.sel(at), DIGITS[metric]))
-                    best.append(won.sel(at).values.tolist())
+        for group, metric, kind in product(means.group.values, metrics, pixels):
+            at = {"group": group, "metric": metric, "pixels": kind}
+            head = _head(str(group), metric, kind, metrics, pixels)
+            cells = _cells(means.sel(at), DIGITS[metric])
+            columns.append(_Column(head, cells, won.sel(at).values.tolist()))
     if cost:
-        whole = summary(result, ())
+        whole, none = summary(result, ()), [False] * result.sizes["method"]
         for name, title, digits in (("cpu_seconds", "CPU s", 2), ("peak_memory", "peak MB", 0)):
-            head.append(title)
-            columns.append([_number(v, digits) for v in whole[name].isel(group=0).values])
-            best.append([False] * result.sizes["method"])
-    methods = [str(m) for m in result.method.values]
-    rows = [(m, [c[i] for c in columns]) for i, m in enumerate(methods)]
-    flags = [[bool(c[i]) for c in best] for i in range(len(methods))]
-    return _Table(["method", *head], rows, flags, failures(result))
+            cells = [number(v, digits) for v in whole[name].isel(group=0).values]
+            columns.append(_Column(title, cells, none))
+    return columns
 
 
 def failures(result: xr.Dataset) -> list[str]:
@@ -187,8 +183,7 @@ def failures(result: xr.Dataset) -> list[str]:
     --------
     >>> import xcloudfree as xcf
     >>> series = xcf.datasets.simulate_scene((32, 32), dates=3, cover=[0, 0.6, 0])
-    >>> options = {"clear": "score", "gaps": [0], "kinds": ["full"], "count": 1}
-    >>> cases = xcf.benchmarking.hidden_dates(series, **options)
+    >>> cases = xcf.benchmarking.hidden_dates(series, clear="score", gaps=[0], kinds=["full"])
     >>> result = xcf.benchmark(cases, ["do nothing", "linear-time"])
     >>> failures(result)
     []
@@ -208,22 +203,94 @@ def _head(group: str, metric: str, kind: str, metrics: Sequence[str], pixels: Se
     return ": ".join(part for part in (group, ", ".join(what)) if part)
 
 
-def _column(means: xr.Dataset, digits: int) -> list[str]:
+def _cells(means: xr.Dataset, digits: int) -> list[str]:
+    """A cell for each method; the share that it reconstructed stands behind where it is less."""
     cells = []
     for method in means.method.values:
         one = means.sel({"method": method})
-        cell, share = _number(float(one.value), digits), float(one.reconstructed)
+        cell, share = number(float(one.value), digits), float(one.reconstructed)
         if cell != "–" and not bool(one.ranked):
             cell += f" ({100 * share:.0f} %)"
         cells.append(cell)
     return cells
 
 
-def _number(value: float, digits: int) -> str:
-    return "–" if np.isnan(value) else f"{value:.{digits}f}"
-
-
 def _escaped(text: str) -> str:
     special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     special |= {c: f"\\{c}" for c in "&%$#_{}"} | {"–": "--"}
     return "".join(special.get(c, c) for c in text)
+
+
+def plot(
+    result: xr.Dataset,
+    *,
+    metric: str = "psnr",
+    pixels: str = "cloudy",
+    by: Sequence[str] = ("region",),
+) -> Figure:
+    """A panel for each region: lines over the gap where there are several, else a point a group.
+
+    Parameters
+    ----------
+    result : Dataset
+        From :func:`xcloudfree.judge.benchmark`.
+    metric, pixels : str
+        What to draw.
+    by : sequence of str
+        A panel for each group, see :func:`xcloudfree.judge.summary`; not ``gap``.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Hollow points are means of methods that did not reconstruct everything.
+
+    Raises
+    ------
+    DataError
+        If the result has no such metric or selection of pixels.
+
+    Examples
+    --------
+    >>> import xcloudfree as xcf
+    >>> series = xcf.datasets.simulate_scene((32, 32), dates=3, cover=[0, 0.6, 0])
+    >>> cases = xcf.benchmarking.hidden_dates(series, clear="score", gaps=[0], kinds=["full"])
+    >>> result = xcf.benchmark(cases, ["do nothing", "linear-time"])
+    >>> len(plot(result).axes)
+    1
+    """
+    from matplotlib.figure import Figure
+
+    check_names(result, "plot()", {"metric": [metric], "pixels": [pixels]})
+    gaps = np.unique(result.gap.values[~np.isnan(result.gap.values)])
+    lines = len(gaps) > 1
+    means = summary(result, [*by, "gap"] if lines else list(by))
+    panels = summary(result, list(by)) if lines else summary(result, ())
+    count = panels.sizes["group"]
+    # xarray's facets draw through pyplot, which keeps every figure that it made
+    figure = Figure(figsize=(1.5 + 3.2 * count, 1.2 + 0.24 * result.sizes["method"]))
+    axes = figure.subplots(1, count, sharey=True, squeeze=False)[0]
+    for place, axis in enumerate(axes):
+        part = means
+        for key in by if lines else ():
+            part = part.isel(group=part[key].values == panels[key].values[place])
+        for row, method in enumerate(means.method.values):
+            at = part.sel({"method": method, "pixels": pixels})
+            values, whole = at.value.sel(metric=metric).values, at.ranked.values
+            x, y = (at.gap.values, values) if lines else (values, np.full(len(values), -row))
+            colour = f"C{row % 10}" if lines else "C0"
+            if lines:
+                axis.plot(x, y, lw=1, color=colour, label=str(method))
+            axis.plot(x[whole], y[whole], "o", ms=4, color=colour)
+            axis.plot(x[~whole], y[~whole], "o", ms=4, color=colour, mfc="white")
+        axis.set_title(str(panels.group.values[place]), fontsize=9)
+        axis.grid(alpha=0.3)
+    what = f"{NAMES[metric]}, {pixels} pixels"
+    if lines:
+        axes[0].set_ylabel(what)
+        axes[0].set_xlabel("gap, days")
+        axes[-1].legend(fontsize=7, loc="center left", bbox_to_anchor=(1.02, 0.5))
+    else:
+        axes[0].set_yticks(range(0, -result.sizes["method"], -1), result.method.values.tolist())
+        axes[0].set_xlabel(what)
+    figure.set_layout_engine("constrained")
+    return figure

@@ -1,4 +1,9 @@
-"""What clouds and their shadow hide: scores, masks and the weights of the loss."""
+"""What clouds and their shadow hide: scores, masks and the weights of the loss.
+
+:mod:`~xcloudfree.masks.masking` has the calls, :mod:`~xcloudfree.masks.resolve` turns a name or an
+array into a plan, :mod:`~xcloudfree.masks.plan` computes it inside a block, and
+:mod:`~xcloudfree.masks.scores` holds the built-in methods on plain arrays.
+"""
 
 from xcloudfree.masks.masking import mask, score
 

@@ -62,18 +62,10 @@ class MaskPlugin(Protocol):
 
 @dataclass(frozen=True)
 class NamedMask:
-    """A plug-in under its name, ready for a block.
+    """A plug-in under its name, ready for a block."""
 
-    Parameters
-    ----------
-    name : str
-        What users call it.
-    plugin : MaskPlugin
-        The code of others.
-    """
-
-    name: str
-    plugin: MaskPlugin
+    name: str  # what users call it
+    plugin: MaskPlugin  # the code of others
 
     def __call__(
         self, bands: Bands, calibration: Calibration, threshold: float
@@ -92,8 +84,8 @@ class NamedMask:
             ) from error
         if made.shape != reflectance.shape[1:] or made.dtype.kind != "b":
             raise PluginError(
-                f"the mask {self.name!r} returned {made.dtype} of shape {made.shape} and owes bool "
-                f"of shape {reflectance.shape[1:]}; ask its authors to mend it"
+                f"the mask {self.name!r} returned {made.dtype} of shape {made.shape} and must "
+                f"return bool of shape {reflectance.shape[1:]}; ask its authors to correct it"
             )
         return np.asarray(made & np.isfinite(reflectance).all(0))
 
@@ -104,13 +96,7 @@ class NamedMask:
         return MaskMethod(plugin.bands, self, plugin.reach or 0, plugin.threshold)
 
     def check_level(self, level: str | None) -> None:
-        """Refuse reflectance of another level than the mask was made for.
-
-        Raises
-        ------
-        UnitsError
-            If the level is another one, or not declared.
-        """
+        """Refuse reflectance of another level than the mask was made for."""
         wanted = self.plugin.level
         if wanted is None or level == wanted:
             return
@@ -129,24 +115,12 @@ class NamedMask:
 
 @dataclass(frozen=True)
 class TiledMask:
-    """A mask that reads its whole input, on fixed tiles of the scene; where they overlap they vote.
+    """A mask that reads its whole input, on fixed tiles of the scene; overlapping tiles vote."""
 
-    Parameters
-    ----------
-    named : NamedMask
-        The mask.
-    calibration : Calibration
-        From stored numbers to reflectance.
-    threshold : float
-        For the mask.
-    tiles : Tiles
-        Where they lie.
-    """
-
-    named: NamedMask
-    calibration: Calibration
-    threshold: float
-    tiles: Tiles
+    named: NamedMask  # the mask
+    calibration: Calibration  # from stored numbers to reflectance
+    threshold: float  # for the mask
+    tiles: Tiles  # where they lie
 
     def __dask_tokenize__(self) -> Any:
         """Everything but the code of others."""
@@ -183,24 +157,7 @@ class TiledMask:
 
 @cache
 def mask_plugin(name: str) -> NamedMask:
-    """A mask of another package by its name.
-
-    Parameters
-    ----------
-    name : str
-        One of :func:`mask_names` that is not our own.
-
-    Returns
-    -------
-    NamedMask
-
-    Raises
-    ------
-    CloudFreeError
-        If there is none of this name.
-    PluginError
-        If it cannot be imported, two packages claim the name, or it is no mask.
-    """
+    """A mask of another package by its name."""
     found = find("masks", name)
     if found is None:
         raise CloudFreeError(
@@ -224,31 +181,10 @@ def mask_plugin(name: str) -> NamedMask:
 
 
 def mask_names() -> list[str]:
-    """Everything that ``mask(method=...)`` takes by name.
-
-    Returns
-    -------
-    list of str
-        Our own first, then those of plug-ins.
-
-    Examples
-    --------
-    >>> mask_names()[:2]
-    ['score', 'reference-code']
-    """
+    """Everything that ``mask(method=...)`` takes by name."""
     return [*METHODS, *(name for name in names("masks") if name not in METHODS)]
 
 
 def mask_method(name: str) -> MaskMethod:
-    """A mask method by its name, our own or that of a plug-in.
-
-    Parameters
-    ----------
-    name : str
-        One of :func:`mask_names`.
-
-    Returns
-    -------
-    MaskMethod
-    """
+    """A mask method by its name, our own or that of a plug-in."""
     return METHODS[name] if name in METHODS else mask_plugin(name).method

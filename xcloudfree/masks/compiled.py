@@ -24,20 +24,7 @@ _ONE_AT_A_TIME = Lock()
 
 
 def compiled(loop: Callable[..., None]) -> Callable[..., None] | None:
-    """Compiled form of a loop over pixels; it releases the interpreter while it runs.
-
-    The machine code is kept beside this file, or in numba's cache folder, for later processes.
-
-    Parameters
-    ----------
-    loop : callable
-        :func:`mark_pixels` or :func:`score_pixels`.
-
-    Returns
-    -------
-    callable or None
-        None where numba is not installed, does not work, or is told not to compile.
-    """
+    """Compiled form of a loop over pixels; None without a numba that works and may compile."""
     with _ONE_AT_A_TIME:
         return _compile(loop)
 
@@ -78,21 +65,7 @@ def mark_pixels(
     nodata: Any,
     largest: Any,
 ) -> None:
-    """Mask of eq. 14-16; see :class:`xcloudfree.masks.thresholds.Limits`.
-
-    Parameters
-    ----------
-    b01, b02, b03, b04, b10, b11 : ndarray
-        Stored numbers, (pixel,).
-    out : ndarray of bool
-        (pixel,), written.
-    kind : type
-        Of the sums.
-    edges : tuple of eight numbers
-        Limits of the terms, of bright and of dark snow, of type `kind`.
-    nodata, largest : number
-        Of type `kind`; `largest` is None for integers.
-    """
+    """Mask of eq. 14-16; see :class:`xcloudfree.masks.thresholds.Limits`."""
     blue, aerosol, cirrus, visible, sum_above, gap_above, sum_below, gap_below = edges
     for i in range(out.size):
         p01, p02, p03 = kind(b01[i]), kind(b02[i]), kind(b03[i])
@@ -122,21 +95,7 @@ def score_pixels(
     lows: tuple[float, ...],
     spans: tuple[float, ...],
 ) -> None:
-    """Score of eq. 13.
-
-    Parameters
-    ----------
-    b01, b02, b03, b04, b10 : ndarray
-        Stored numbers, (pixel,).
-    out : ndarray of float32
-        (pixel,), written; NaN without a measurement.
-    scale, offset : float32
-        To reflectance.
-    nodata : float
-        Stored number without a measurement, NaN if there is none.
-    lows, spans : tuple of four floats
-        Sums of reflectance that score 0, and how far from there to 1.
-    """
+    """Score of eq. 13."""
     for i in range(out.size):
         r01 = np.float64(np.float32(b01[i]) * scale + offset)
         r02 = np.float64(np.float32(b02[i]) * scale + offset)

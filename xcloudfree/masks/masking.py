@@ -18,7 +18,7 @@ from xcloudfree.core.scene import Scene
 from xcloudfree.core.windows import Halo
 from xcloudfree.masks import scores as kernel
 from xcloudfree.masks.plan import MaskPlan, refuse_other_units
-from xcloudfree.masks.resolve import Mask, apart, arrays_of, plan_mask
+from xcloudfree.masks.resolve import Mask, one_group_each, plan_mask
 from xcloudfree.masks.shadow import Shadow
 
 
@@ -58,7 +58,10 @@ def score(obj: xr.Dataset | xr.DataArray) -> xr.DataArray:
     layer = scene.need_optical(("B01", "B02", "B03", "B04", "B10"), "the cloud score (eq. 13)")
     function = _Score(layer.names, scene.calibration())
     (data,) = map_windows(
-        function, apart(arrays_of(layer)), [Output(np.dtype("float32"))], lead=len(scene.lead)
+        function,
+        one_group_each([a.data for a in layer.arrays]),
+        [Output(np.dtype("float32"))],
+        lead=len(scene.lead),
     )
     return _label(scene, data, "cloud_score", {"long_name": "cloud score S_c, eq. 13"})
 
@@ -151,27 +154,10 @@ def where_occluded(
     attrs: Mapping[str, Any],
     values: tuple[float, float] | None = None,
 ) -> xr.DataArray:
-    """Mask of a scene, or one number where it is False and another where it is True.
-
-    Parameters
-    ----------
-    scene : Scene
-        What was recognised.
-    plan : MaskPlan
-        How to tell, from :func:`plan_mask`.
-    name, attrs
-        Of the array.
-    values : tuple of two floats, optional
-        For clear and for occluded pixels.
-
-    Returns
-    -------
-    DataArray of bool, or of float32 with `values`
-        Dimensions as the bands (..., y, x).
-    """
+    """Mask of a scene (bool), or with `values` (float32) one for clear and one for occluded."""
     (data,) = map_windows(
         _Apply(plan, values),
-        apart(plan.groups[0]),
+        one_group_each(plan.groups[0]),
         [Output(np.dtype(bool if values is None else np.float32))],
         lead=len(scene.lead),
         plan=Halo(plan.reach),

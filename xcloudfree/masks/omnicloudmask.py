@@ -12,16 +12,7 @@ LEAST = 50
 
 
 class OmniCloudMask:
-    """Mask of the package omnicloudmask: thick cloud, thin cloud and shadow, for both levels.
-
-    Its network normalises each image by its own mean and deviation, so that there is no reach: it
-    is given fixed tiles of the scene. It downloads its weights when it is used first.
-
-    References
-    ----------
-    Wright et al., Training sensor-agnostic deep learning models for remote sensing, Remote Sensing
-    of Environment 322 (2025).
-    """
+    """Mask of the package omnicloudmask: thick cloud, thin cloud and shadow, for both levels."""
 
     bands = ("B04", "B03", "B8A")
     level = None

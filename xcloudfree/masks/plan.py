@@ -20,36 +20,16 @@ NEAR: Final = 30
 
 @dataclass(frozen=True)
 class MaskPlan:
-    """How to compute a mask inside a block.
+    """How to compute a mask inside a block."""
 
-    Parameters
-    ----------
-    label : str
-        Name of the method for attributes.
-    bands : tuple of str
-        Names of the planes of the window.
-    method : MaskMethod or None
-        None if the window holds the mask itself.
-    calibration : Calibration
-        From stored numbers to reflectance.
-    threshold : float
-        For the method.
-    dilation : int
-        Radius in pixels.
-    groups : list of lists of arrays
-        The arrays that the window is read from; they do not travel with the plan.
-    haze : float or None
-        Threshold near cloud.
-    """
-
-    label: str
-    bands: tuple[str, ...]
-    method: kernel.MaskMethod | None
-    calibration: Calibration
-    threshold: float
-    dilation: int
-    groups: list[list[Any]]
-    haze: float | None = None
+    label: str  # name of the method for attributes
+    bands: tuple[str, ...]  # names of the planes of the window
+    method: kernel.MaskMethod | None  # None if the window holds the mask itself
+    calibration: Calibration  # from stored numbers to reflectance
+    threshold: float  # for the method
+    dilation: int  # radius in pixels
+    groups: list[list[Any]]  # arrays that the window is read from; they are not pickled
+    haze: float | None = None  # threshold near cloud
 
     def __dask_tokenize__(self) -> Any:
         """Everything but the arrays, whose names enter the graph by themselves."""
@@ -93,19 +73,6 @@ class MaskPlan:
 
 
 def refuse_other_units(plane: NDArray[Any], calibration: Calibration) -> None:
-    """Decode enough of a band to see that the values are what was declared.
-
-    Parameters
-    ----------
-    plane : ndarray
-        Stored numbers, (..., y, x).
-    calibration : Calibration
-        What was declared.
-
-    Raises
-    ------
-    UnitsError
-        If they are not.
-    """
+    """Decode enough of a band to see that the values are what was declared."""
     step = max(4, isqrt(plane.size // 2**14))
     calibration.decode(plane[..., ::step, ::step])

@@ -10,7 +10,6 @@ import numpy as np
 import xarray as xr
 
 from xcloudfree.core.blocks import Output, map_windows
-from xcloudfree.core.layer import Layer
 from xcloudfree.core.radiometry import Calibration
 from xcloudfree.core.scene import Scene
 from xcloudfree.core.tiles import Tiles
@@ -33,29 +32,7 @@ def plan_mask(
     shadow: Shadow = False,
     haze: float | None = None,
 ) -> MaskPlan:
-    """Resolve a method against a scene.
-
-    Parameters
-    ----------
-    scene : Scene
-        What was recognised.
-    method, threshold, dilation, shadow, haze
-        See :func:`xcloudfree.masks.mask`.
-
-    Returns
-    -------
-    MaskPlan
-        With shadow, a plan that reads the finished mask, for which clouds far away count too.
-
-    Raises
-    ------
-    CloudFreeError
-        If a setting is none, or the method is unknown or returns no mask.
-    MissingBandError, UnitsError
-        If the method reads what the scene lacks or does not declare.
-    GridError
-        If a mask that is given is not on the grid.
-    """
+    """Turn a method into a plan; with shadow the plan reads a finished mask of the whole scene."""
     if isinstance(dilation, bool) or not isinstance(dilation, (int, np.integer)) or dilation < 0:
         raise CloudFreeError(
             f"dilate is {dilation!r}; call reconstruct(dilate=3) or mask(dilate=3), or with other "
@@ -81,10 +58,16 @@ def plan_mask(
             "the scene classification has cloud shadow of its own; call mask(method='scl') without "
             "shadow=, or mask(method='l2a', shadow=True)"
         )
-    found = with_shadow(scene, replace(plan, dilation=0), shadow)
-    if found is None:
+    shaded = with_shadow(scene, replace(plan, dilation=0), shadow)
+    if shaded is None:
         return plan
-    return MaskPlan(found[1], (), None, Calibration(), 0.0, dilation, [[found[0]]])
+    array, label = shaded
+    return _finished(label, array, dilation)
+
+
+def _finished(label: str, array: Any, dilation: int) -> MaskPlan:
+    """A plan that reads a mask and only dilates it."""
+    return MaskPlan(label, (), None, Calibration(), 0.0, dilation, [[array]])
 
 
 def _is_score(value: Any) -> bool:
@@ -97,8 +80,8 @@ def _plan_cloud(scene: Scene, method: Mask, threshold: float | None, dilation: i
         array: Any = method
         if callable(array) and not isinstance(array, xr.DataArray):
             array = array(scene.source)
-        given = _given(scene, array)
-        return MaskPlan("given", (), None, Calibration(), 0.0, dilation, [[given.data]])
+        given = _on_scene(scene, array)
+        return _finished("given", given.data, dilation)
     if method not in kernel.METHODS:
         return _plan_plugin(scene, method, threshold, dilation)
     chosen = kernel.METHODS[method]
@@ -109,10 +92,12 @@ def _plan_cloud(scene: Scene, method: Mask, threshold: float | None, dilation: i
                 'mask(method="scl") needs the scene classification and the data has no variable '
                 'SCL; load it too, or call mask(method="l2a")'
             )
-        groups, rule = [[scene.classes.data]], Calibration()
+        attrs = scene.classes.attrs
+        rule = Calibration(nodata=attrs.get("nodata", attrs.get("_FillValue")))
+        groups = [[scene.classes.data]]
     else:
         layer = scene.need_optical(chosen.bands, f"mask method {method!r}")
-        groups, rule = [arrays_of(layer)], scene.calibration()
+        groups, rule = [[a.data for a in layer.arrays]], scene.calibration()
     return MaskPlan(method, chosen.bands, chosen, rule, limit, dilation, groups)
 
 
@@ -129,42 +114,18 @@ def _plan_plugin(scene: Scene, name: str, threshold: float | None, dilation: int
     tiles = Tiles(TILE, TILE // 4)
     function = TiledMask(named, rule, limit, tiles)
     output = [Output(np.dtype(bool))]
-    (data,) = map_windows(function, apart(planes), output, lead=len(scene.lead), plan=tiles)
-    return MaskPlan(name, (), None, Calibration(), 0.0, dilation, [[data]])
+    (data,) = map_windows(
+        function, one_group_each(planes), output, lead=len(scene.lead), plan=tiles
+    )
+    return _finished(name, data, dilation)
 
 
-def apart(arrays: Sequence[Any]) -> list[list[Any]]:
-    """Each array as a window of its own, so that nothing is copied to stack them.
-
-    Parameters
-    ----------
-    arrays : sequence of arrays
-        One for each band.
-
-    Returns
-    -------
-    list of list of arrays
-        Groups for :func:`xcloudfree.core.blocks.map_windows`.
-    """
+def one_group_each(arrays: Sequence[Any]) -> list[list[Any]]:
+    """Each array as a window of its own, so that nothing is copied to stack them."""
     return [[array] for array in arrays]
 
 
-def arrays_of(layer: Layer) -> list[Any]:
-    """Arrays of a layer, numpy or dask.
-
-    Parameters
-    ----------
-    layer : Layer
-        Bands of one sensor.
-
-    Returns
-    -------
-    list of arrays
-    """
-    return [a.data for a in layer.arrays]
-
-
-def _given(scene: Scene, array: Any) -> xr.DataArray:
+def _on_scene(scene: Scene, array: Any) -> xr.DataArray:
     """Check a mask that the user brought, and order its dimensions."""
     if not isinstance(array, xr.DataArray) or array.dtype.kind != "b":
         if array is None:

@@ -14,13 +14,7 @@ DILATION = 2
 
 
 class S2Cloudless:
-    """Mask of the package s2cloudless, for Level-1C.
-
-    References
-    ----------
-    Zupanc, Improving cloud detection with machine learning (2017); Skakun et al., Remote Sensing
-    of Environment 274 (2022), where it is compared with others.
-    """
+    """Mask of the package s2cloudless, for Level-1C."""
 
     bands = ("B01", "B02", "B04", "B05", "B08", "B8A", "B09", "B10", "B11", "B12")
     level = "TOA"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import isqrt, prod
@@ -13,73 +13,47 @@ import scipy
 from numpy.typing import NDArray
 
 from xcloudfree.core.radiometry import Calibration
+from xcloudfree.exceptions import DataError
 from xcloudfree.masks.compiled import COMPILED, PIECE, WORTH, compiled, mark_pixels, score_pixels
-from xcloudfree.masks.strips import Planes, in_strips, mark, score_strip
-from xcloudfree.masks.thresholds import TERMS, stored_limits, stored_nodata
+from xcloudfree.masks.thresholds import SNOW_RATIO, TERMS, Limits, stored_limits, stored_nodata
 
 Bands = Mapping[str, NDArray[Any]]
+Planes = Sequence[NDArray[Any]]
 
 OCCLUDED_CLASSES = (3, 8, 9, 10)
 """Scene classification: cloud shadow, cloud medium and high probability, thin cirrus."""
 
+LAST_CLASS = 11
+"""Scene classification: its classes are whole numbers from 0 to this one."""
+
+STRIP = 12 * 1024
+"""Pixels of a strip: a float64 plane of them stays below what malloc maps anew every time."""
+
 
 @dataclass(frozen=True)
 class MaskMethod:
-    """A way to tell occluded pixels.
+    """A method that finds occluded pixels."""
 
-    Parameters
-    ----------
-    bands : tuple of str
-        Canonical bands that `kernel` reads; ``"SCL"`` for the scene classification.
-    kernel : callable
-        ``kernel(bands, calibration, threshold)`` with stored numbers by band name, each (y, x);
-        returns bool (y, x).
-    reach : int
-        Pixels around a pixel that influence its value.
-    threshold : float
-        Default of the third argument.
-    """
-
-    bands: tuple[str, ...]
+    bands: tuple[str, ...]  # canonical bands that `kernel` reads, or only "SCL"
+    # kernel(stored numbers by band, each (y, x), calibration, threshold) -> bool (y, x)
     kernel: Callable[[Bands, Calibration, float], NDArray[np.bool_]]
-    reach: int = 0
-    threshold: float = 0.2
+    reach: int = 0  # pixels around a pixel that influence its value
+    threshold: float = 0.2  # default of the third argument
 
 
 def score(
     bands: Bands, cirrus: bool = True, calibration: Calibration | None = None
 ) -> NDArray[np.float32]:
-    """Cloud score of eq. 13, not limited above.
-
-    Parameters
-    ----------
-    bands : mapping of str to ndarray
-        Stored numbers by band, (..., y, x); B10 only with `cirrus`.
-    cirrus : bool
-        Whether to use the term with B10, which Level-2A lacks.
-    calibration : Calibration, optional
-        From stored numbers to reflectance, in float32; by default they are reflectance.
-
-    Returns
-    -------
-    ndarray of float32
-        NaN where a band has no data. The same with numba as without.
-
-    Examples
-    --------
-    >>> bright = {b: np.full((1, 1), 0.4) for b in ("B01", "B02", "B03", "B04", "B10")}
-    >>> score(bright).round(4).tolist()
-    [[0.75]]
-    """
+    """Cloud score of eq. 13, NaN where a band has no data; B10 counts only with `cirrus`."""
     rule = calibration or Calibration()
     names = ("B01", "B02", "B03", "B04", "B10") if cirrus else ("B01", "B02", "B03", "B04")
     planes, shape = _planes(bands, names)
     nodata = stored_nodata(rule, planes[0].dtype)
     out = np.empty(planes[0].shape, np.float32)
-    loop = compiled(score_pixels) if cirrus and _worth(planes) else None
+    loop = compiled(score_pixels) if cirrus and _worth_compiling(planes) else None
     if loop is None:
         in_strips(
-            partial(score_strip, scale=rule.scale, offset=rule.offset, nodata=nodata), planes, out
+            partial(_score_strip, scale=rule.scale, offset=rule.offset, nodata=nodata), planes, out
         )
     else:
         lows = tuple(float(low) for _, low, _ in TERMS)
@@ -92,34 +66,16 @@ def score(
 def paper_mask(
     bands: Bands, calibration: Calibration, threshold: float = 0.2, cirrus: bool = True
 ) -> NDArray[np.bool_]:
-    """Mask of eq. 14-16: score above the threshold, and not snow.
-
-    Integers are compared with the exact rational thresholds and never rounded.
-
-    Parameters
-    ----------
-    bands : mapping of str to ndarray
-        Stored numbers by band, (..., y, x): B01 B02 B03 B04 B11, and B10 with `cirrus`.
-    calibration : Calibration
-        From stored numbers to reflectance.
-    threshold : float
-        Score above which a pixel is cloud.
-    cirrus : bool
-        Whether to use the term with B10.
-
-    Returns
-    -------
-    ndarray of bool
-        True where cloudy; False where a band has no data. The same with numba as without.
-    """
+    """Mask of eq. 14-16: score above the threshold, and not snow; False without data."""
     # without cirrus B01 stands in for B10, and the limit of that term is always exceeded
     names = ("B01", "B02", "B03", "B04", "B10" if cirrus else "B01", "B11")
     planes, shape = _planes(bands, names)
+    # integers are compared with exact rational limits and never rounded
     limits = stored_limits(calibration, threshold, planes[0].dtype, cirrus)
     out = np.empty(planes[0].shape, bool)
-    loop = compiled(mark_pixels) if _worth(planes) else None
+    loop = compiled(mark_pixels) if _worth_compiling(planes) else None
     if loop is None:
-        in_strips(partial(mark, limits=limits), planes, out)
+        in_strips(partial(_mark_strip, limits=limits), planes, out)
     else:
         kind, largest = limits.kind, limits.largest
         edges = tuple(kind(v) for v in (*limits.cloud, *limits.bright, *limits.dark))
@@ -129,18 +85,7 @@ def paper_mask(
 
 
 def code_mask(bands: Bands, calibration: Calibration, threshold: float = 0.2) -> NDArray[np.bool_]:
-    """Mask as the paper's published code computes it: closed, averaged, with a soft snow term.
-
-    Parameters
-    ----------
-    bands, calibration, threshold
-        See :func:`paper_mask`.
-
-    Returns
-    -------
-    ndarray of bool
-        True where cloudy; a pixel without data counts as score 0.
-    """
+    """Mask as the paper's published code computes it: closed, averaged, with a soft snow term."""
     names = METHODS["reference-code"].bands
     reflectance = {n: calibration.decode(bands[n]) for n in names}
     smooth = np.minimum(score(reflectance), 1)
@@ -148,48 +93,39 @@ def code_mask(bands: Bands, calibration: Calibration, threshold: float = 0.2) ->
     total = green + swir
     ndsi = (green - swir) / np.where(total == 0, np.float32(1e-3), total)
     smooth = np.minimum(smooth, (ndsi - np.float32(0.8)) / np.float32(0.6 - 0.8))
+    # a pixel without data counts as score 0
     smooth = scipy.ndimage.grey_closing(np.nan_to_num(smooth), size=(5, 5))
     smooth = scipy.ndimage.uniform_filter(smooth, 7, mode="constant")
     return np.asarray(np.clip(smooth, 1e-5, 1) >= threshold)
 
 
 def class_mask(bands: Bands, calibration: Calibration, threshold: float) -> NDArray[np.bool_]:
-    """Occluded classes of the scene classification (SCL).
-
-    Parameters
-    ----------
-    bands : mapping of str to ndarray
-        ``{"SCL": classes}``.
-    calibration, threshold
-        Not used.
-
-    Returns
-    -------
-    ndarray of bool
-    """
+    """Occluded classes of the scene classification (SCL)."""
+    check_classes(bands["SCL"], calibration.nodata)
     return np.isin(bands["SCL"], OCCLUDED_CLASSES)
 
 
+def check_classes(classes: NDArray[Any], nodata: float | None = None) -> None:
+    """Refuse interpolated, scaled or stretched classes, which would give a mask with holes."""
+    wrong = (classes < 0) | (classes > LAST_CLASS)
+    if classes.dtype.kind == "f":
+        wrong |= np.isfinite(classes) & (classes != np.rint(classes))
+    if nodata is not None and wrong.any():
+        wrong &= classes != nodata
+    if not wrong.any():
+        return
+    value = classes[wrong].flat[0]
+    if value == np.rint(value):
+        cure = 'load the classes as they are stored, or call mask("l2a")'
+    elif np.nanmax(np.abs(classes[wrong])) < 1:  # a scale of 1e-4 was applied
+        cure = "read it with mask_and_scale=False"
+    else:
+        cure = "load it with resampling='nearest'"
+    raise DataError(f"SCL holds {value:g}, which is no class of 0 to {LAST_CLASS}; {cure}")
+
+
 def dilate(mask: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:
-    """Extend a mask by a disk.
-
-    Parameters
-    ----------
-    mask : ndarray of bool
-        (y, x).
-    radius : int
-        Pixels.
-
-    Returns
-    -------
-    ndarray of bool
-        True within `radius` of a True pixel.
-
-    Examples
-    --------
-    >>> dilate(np.array([[False, False, True, False, False]]), 1).astype(int).tolist()
-    [[0, 1, 1, 1, 0]]
-    """
+    """Extend a mask (y, x) by a disk: True within `radius` pixels of a True pixel."""
     if radius <= 0 or not mask.any():
         return mask
     height, out = len(mask), np.zeros_like(mask)
@@ -216,6 +152,71 @@ METHODS: dict[str, MaskMethod] = {
 """Built-in methods by name."""
 
 
+def in_strips(
+    evaluate: Callable[[Planes, NDArray[Any]], None],
+    planes: Planes,
+    out: NDArray[Any],
+    pixels: int = STRIP,
+) -> None:
+    """Call ``evaluate(parts, out)`` for strips of `planes` and of `out`, contiguous (pixel,)."""
+    ordered = all(plane.flags.c_contiguous for plane in planes)
+    rows = [plane.reshape(-1, 1) for plane in planes] if ordered else list(planes)
+    height, width = rows[0].shape
+    flat, step = out.reshape(-1), max(1, pixels // max(1, width))
+    for y in range(0, height, step):
+        parts = [np.ascontiguousarray(r[y : y + step]).reshape(-1) for r in rows]
+        evaluate(parts, flat[y * width : (y + step) * width])
+
+
+def _mark_strip(parts: Planes, out: NDArray[np.bool_], limits: Limits) -> None:
+    """Write the mask of eq. 14-16 of a strip of B01 B02 B03 B04 B10 B11."""
+    kind, total, flag = limits.kind, np.empty(out.shape, limits.kind), np.empty(out.shape, bool)
+    b01, b02, b03, b04, b10, b11 = (part.astype(kind, copy=False) for part in parts)
+    with np.errstate(invalid="ignore", over="ignore"):
+        np.greater(b02, kind(limits.cloud[0]), out=out)
+        out &= np.greater(b01, kind(limits.cloud[1]), out=flag)
+        out &= np.greater(np.add(b10, b01, out=total), kind(limits.cloud[2]), out=flag)
+        np.add(np.add(b04, b03, out=total), b02, out=total)
+        out &= np.greater(total, kind(limits.cloud[3]), out=flag)
+        np.add(b03, b11, out=total)
+        bright, dark = total > kind(limits.bright[0]), total < kind(limits.dark[0])
+        np.subtract(b03, np.multiply(b11, kind(SNOW_RATIO), out=total), out=total)
+    bright &= np.greater(total, kind(limits.bright[1]), out=flag)
+    dark &= np.less(total, kind(limits.dark[1]), out=flag)
+    out &= ~(bright | dark)
+    for part in parts:
+        out &= _measured(part, limits.nodata, flag)
+
+
+def _score_strip(
+    parts: Planes, out: NDArray[np.float32], scale: float, offset: float, nodata: float
+) -> None:
+    """Write the score of eq. 13 of a strip of B01 B02 B03 B04, and B10 if that term counts."""
+    names = ("B01", "B02", "B03", "B04", "B10")[: len(parts)]
+    good, flag = np.ones(out.shape, bool), np.empty(out.shape, bool)
+    reflectance = {}
+    with np.errstate(invalid="ignore", over="ignore"):
+        for name, part in zip(names, parts, strict=True):
+            value = part.astype(np.float32) * np.float32(scale) + np.float32(offset)
+            good &= _measured(part, nodata, flag)
+            good &= np.isfinite(value, out=flag)
+            reflectance[name] = value.astype(np.float64)
+        least = np.full(out.shape, np.inf)
+        for term, low, high in TERMS:
+            if set(term) <= reflectance.keys():
+                total = sum(reflectance[name] for name in term)
+                np.minimum(least, (total - float(low)) / (float(high) - float(low)), out=least)
+        out[:] = np.where(good, least, np.nan)
+
+
+def _measured(part: NDArray[Any], nodata: float, flag: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Write to `flag` where there is a measurement."""
+    np.isfinite(part, out=flag)
+    if not np.isnan(nodata):
+        flag &= part != part.dtype.type(nodata)
+    return flag
+
+
 def _planes(bands: Bands, names: tuple[str, ...]) -> tuple[Planes, tuple[int, ...]]:
     """Bands of one type as (y, x), and the shape that they had."""
     arrays = np.broadcast_arrays(*(bands[name] for name in names))
@@ -225,7 +226,7 @@ def _planes(bands: Bands, names: tuple[str, ...]) -> tuple[Planes, tuple[int, ..
     return [a.astype(kind, copy=False).reshape(flat) for a in arrays], shape
 
 
-def _worth(planes: Planes) -> bool:
+def _worth_compiling(planes: Planes) -> bool:
     return planes[0].size >= WORTH and planes[0].dtype.str[1:] in COMPILED
 
 

@@ -28,65 +28,49 @@ INFRARED = ("B08", "B8A")
 
 OTHERS = ("B11", "B03")
 
-_KNOWN = "sun_azimuth", "sun_elevation"
+_ANGLES = "sun_azimuth", "sun_elevation"
 _CALL = "mask(shadow=(azimuth, elevation))"
 
 
 def with_shadow(scene: Scene, plan: MaskPlan, shadow: Shadow) -> tuple[Any, str] | None:
-    """Mask of clouds and of their shadow.
+    """Mask of clouds and their shadow (*lead, y, x), and its label.
 
-    Parameters
-    ----------
-    scene : Scene
-        What was recognised.
-    plan : MaskPlan
-        How to find clouds, without dilation.
-    shadow : bool, None or tuple
-        True: look for shadow. None: look for it where the position of the sun, the grid and the
-        bands are known. A tuple: azimuth and elevation of the sun in degrees, as numbers or as
-        arrays along the leading dimensions.
-
-    Returns
-    -------
-    tuple of (array of bool, str), or None
-        Mask (*lead, y, x), lazy where the scene is, and the label of the method; None if `shadow`
-        is None and something is not known.
-
-    Raises
-    ------
-    CloudFreeError
-        If something is not known that is needed, with the call that gives it.
+    None if `shadow` is None and the sun, the grid or a band is not known.
     """
     try:
-        angles = suns(scene, shadow)
+        angles = sun_angles(scene, shadow)
         east, north, metres = ground(scene)
         layer = scene.need_optical((_infrared(scene), *OTHERS), "shadow of clouds")
     except CloudFreeError:
         if shadow is None:
             return None
         raise
-    rule = _Rule(plan, layer.names, scene.calibration(), max(1, round(kernel.AROUND / metres)))
+    marking = _MarkDark(
+        plan, layer.names, scene.calibration(), max(1, round(kernel.AROUND / metres))
+    )
+    # first pass over the scene: clouds, and what is darker than its surroundings
     (state,) = map_windows(
-        rule,
+        marking,
         [[a] for a in (*plan.groups[0], *layer.by_band())],
         [Output(np.dtype("uint8"))],
         lead=len(scene.lead),
-        plan=Halo(plan.reach + rule.radius),
+        plan=Halo(plan.reach + marking.radius),
     )
+    # second pass: the same displacements for all images under one sun
     known = np.isfinite(angles).all(-1)
     table, places = np.unique(angles.reshape(-1, 2), axis=0, return_inverse=True)
     offsets = tuple(
         kernel.displacements((azimuth, elevation), east, north) if azimuth == azimuth else ()
         for azimuth, elevation in table.tolist()
     )
-    cast = _Cast(offsets, max(1, round(kernel.STEP / metres)))
+    casting = _CastShadow(offsets, max(1, round(kernel.STEP / metres)))
     numbers = places.reshape((*angles.shape[:-1], 1, 1)).astype(np.uint16)
     (mask,) = map_windows(
-        cast,
+        casting,
         [[state], *([[spread(numbers, state)]] if len(table) > 1 else [])],
         [Output(np.dtype(bool))],
         lead=len(scene.lead),
-        plan=Halo(cast.reach),
+        plan=Halo(casting.reach),
     )
     some = "" if known.all() else f" on {known.sum()} of {known.size}"
     return mask, f"{plan.label}+shadow{some}"
@@ -97,26 +81,8 @@ def _infrared(scene: Scene) -> str:
     return next((name for name in INFRARED if name in have), INFRARED[0])
 
 
-def suns(scene: Scene, shadow: Shadow) -> NDArray[np.float64]:
-    """Position of the sun for each image.
-
-    Parameters
-    ----------
-    scene : Scene
-        With coordinates or attributes ``sun_azimuth`` and ``sun_elevation``.
-    shadow : bool, None or tuple
-        See :func:`with_shadow`; a tuple goes before what the scene has.
-
-    Returns
-    -------
-    ndarray of float64
-        Azimuth and elevation in degrees, (*lead, 2); NaN where they are not known.
-
-    Raises
-    ------
-    DataError
-        If they are not known on any image or, unless `shadow` is None, on some.
-    """
+def sun_angles(scene: Scene, shadow: Shadow) -> NDArray[np.float64]:
+    """Azimuth and elevation of the sun in degrees, (*lead, 2); NaN where they are not known."""
     given = shadow if isinstance(shadow, tuple) else None
     if shadow is not True and shadow is not None and (given is None or len(given) != 2):
         raise CloudFreeError(
@@ -124,7 +90,7 @@ def suns(scene: Scene, shadow: Shadow) -> NDArray[np.float64]:
         )
     source, template = scene.source, scene.template()
     angles = []
-    for number, name in enumerate(_KNOWN):
+    for number, name in enumerate(_ANGLES):
         found = source.coords.get(name, source.attrs.get(name)) if given is None else given[number]
         if found is None:
             raise DataError(
@@ -198,7 +164,7 @@ def _numbers(angles: xr.DataArray) -> NDArray[np.float64]:
 
 
 @dataclass(frozen=True)
-class _Rule:
+class _MarkDark:
     """First stage: clouds, and what is dark around them."""
 
     plan: MaskPlan
@@ -226,7 +192,7 @@ class _Rule:
 
 
 @dataclass(frozen=True)
-class _Cast:
+class _CastShadow:
     """Second stage: the shadow of the clouds, added to them."""
 
     offsets: tuple[tuple[kernel.Offset, ...], ...]

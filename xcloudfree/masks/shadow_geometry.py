@@ -54,35 +54,10 @@ def states(
     green: NDArray[np.floating],
     radius: int,
 ) -> NDArray[np.uint8]:
-    """Cloud, and what is darker than the clear land around it in near and short-wave infrared.
-
-    Water, which is dark in both, is left out: NDWI above 0 (McFeeters 1996,
-    doi:10.1080/01431169608948714) and near infrared below 0.15.
-
-    Parameters
-    ----------
-    cloud : ndarray of bool
-        (y, x).
-    nir, swir, green : ndarray
-        Reflectance of B08 or B8A, B11 and B03, (y, x); NaN without data.
-    radius : int
-        Half the side in pixels of the box around each pixel.
-
-    Returns
-    -------
-    ndarray of uint8
-        Bits :data:`CLOUD`, :data:`DIM` and :data:`DARK`, (y, x). A pixel depends on those within
-        `radius`.
-
-    Examples
-    --------
-    >>> nir = np.full((3, 3), 0.3)
-    >>> nir[1, 1] = 0.1
-    >>> states(np.eye(3, k=2) > 0, nir, nir / 2, np.full((3, 3), 0.05), 2).tolist()
-    [[0, 0, 1], [0, 6, 0], [0, 0, 0]]
-    """
+    """Bits of each pixel: cloud, and what is darker than clear land within `radius` pixels."""
     out = np.where(cloud, np.uint8(CLOUD), np.uint8(0))
     land = np.isfinite(nir) & np.isfinite(swir) & np.isfinite(green) & ~cloud
+    # water is dark in both: NDWI above 0 (McFeeters 1996, doi:10.1080/01431169608948714)
     land &= ~((green > nir) & (nir < 0.15))
     if not land.any():
         return out
@@ -103,26 +78,7 @@ def states(
 def displacements(
     sun: tuple[float, float], east: tuple[float, float], north: tuple[float, float]
 ) -> tuple[Offset, ...]:
-    """Pixels from a cloud to its shadow, for all heights that are tried.
-
-    Parameters
-    ----------
-    sun : tuple of float
-        Azimuth (degrees clockwise from north) and elevation (degrees).
-    east, north : tuple of float
-        Rows and columns to a metre eastwards and northwards.
-
-    Returns
-    -------
-    tuple of tuple of int
-        Rows and columns, the nearest first.
-
-    Examples
-    --------
-    >>> found = displacements((180.0, 45.0), east=(0.0, 0.1), north=(-0.1, 0.0))
-    >>> found[0], found[-1], len(found)
-    ((-20, 0), (-500, 0), 33)
-    """
+    """Rows and columns from a cloud to its shadow, for all heights that are tried."""
     azimuth, elevation = (math.radians(angle) for angle in sun)
     slope = math.tan(elevation)
     near, far = (min(height / slope, FARTHEST) for height in (LOWEST, HIGHEST))
@@ -137,59 +93,14 @@ def displacements(
 
 
 def reach(offsets: Sequence[Offset], radius: int) -> int:
-    """Pixels around a pixel that :func:`shadowed` reads.
-
-    Parameters
-    ----------
-    offsets : sequence of tuple of int
-        From :func:`displacements`.
-    radius : int
-        Half the side in pixels of the box in which a match is judged.
-
-    Returns
-    -------
-    int
-
-    Examples
-    --------
-    >>> reach([(-20, 0), (-500, 3)], 15)
-    523
-    """
+    """Pixels around a pixel that :func:`shadowed` reads."""
     return radius + _edge(radius) + max((abs(n) for offset in offsets for n in offset), default=0)
 
 
 def shadowed(
     state: NDArray[np.uint8], offsets: Sequence[Offset], radius: int, core: Area
 ) -> NDArray[np.bool_]:
-    """Pixels in the shadow of a cloud.
-
-    For each displacement the cloud is moved; where at least half of it is dark, in the box around
-    a pixel, the pixel lies in its shadow if it is darker than what is around it. Dark pixels
-    beside such a shadow are added, up to halfway to the next displacement.
-
-    Parameters
-    ----------
-    state : ndarray of uint8
-        From :func:`states`, (y, x).
-    offsets : sequence of tuple of int
-        From :func:`displacements`.
-    radius : int
-        Half the side in pixels of the box in which a match is judged.
-    core : tuple of slice
-        Rows and columns to return.
-
-    Returns
-    -------
-    ndarray of bool
-        Of the core. A pixel depends on those within :func:`reach`.
-
-    Examples
-    --------
-    >>> state = np.zeros((5, 5), np.uint8)
-    >>> state[3, :2], state[1, :2], state[1, 4] = CLOUD, DIM | DARK, DIM | DARK
-    >>> shadowed(state, [(-2, 0)], 1, (slice(0, 3), slice(0, 5))).astype(int).tolist()
-    [[0, 0, 0, 0, 0], [1, 1, 0, 0, 0], [0, 0, 0, 0, 0]]
-    """
+    """Pixels of the core in the shadow of a cloud; they depend on those within :func:`reach`."""
     near, here = widened(core, _edge(radius), state.shape)
     wide, inner = widened(near, radius, state.shape)
     part = state[wide]
@@ -200,6 +111,7 @@ def shadowed(
         return found[here]
     small = (2 * radius + 1) ** 2 < 2**15
     kind, bits = (np.int32, 16) if small else (np.int64, 32)
+    # a pixel lies in shadow where half of the moved cloud around it is dark, and it is dim itself
     for offset in offsets:
         moved = free & _moved(cloud, offset, wide)
         match = moved & dark
@@ -212,6 +124,7 @@ def shadowed(
         found |= moved[inner] & dim & enough
     if not found.any():
         return found[here]
+    # dark pixels beside it count too, up to halfway to the next displacement
     beside = whole_box_sums(found.astype(np.int32), _edge(radius), here) > 0
     return found[here] | (beside & dark[inner][here])
 

@@ -26,60 +26,23 @@ SNOW_RATIO = 4
 
 @dataclass(frozen=True)
 class Limits:
-    """What sums of stored numbers are compared with.
+    """What sums of stored numbers are compared with."""
 
-    A minimum exceeds a threshold where every term does, so eq. 14 is four comparisons. With the
-    zero of reflectance at `z` in stored numbers, ``(g - s) / (g + s) > 0.6`` of eq. 16 is
-    ``g - 4 s > -3 z`` where ``g + s > 2 z``, and ``g - 4 s < -3 z`` where ``g + s < 2 z``.
-
-    Parameters
-    ----------
-    kind : type
-        Floating type in which the sums are exact: float32 for integers of up to 16 bits, else
-        float64.
-    cloud : tuple of float
-        Sums of the four terms of eq. 13 that score the threshold.
-    bright, dark : tuple of two floats
-        ``g + s`` and ``g - 4 s`` at the edge of snow, which is above both or below both.
-    nodata : float
-        Stored number without a measurement, NaN if there is none.
-    largest : float or None
-        Largest finite number; None for integers, which are all finite.
-    """
-
-    kind: type[np.floating[Any]]
-    cloud: tuple[float, ...]
-    bright: tuple[float, float]
-    dark: tuple[float, float]
-    nodata: float
-    largest: float | None
+    # A minimum exceeds a threshold where every term does, so eq. 14 is four comparisons. With the
+    # zero of reflectance at z in stored numbers, (g - s) / (g + s) > 0.6 of eq. 16 is
+    # g - 4 s > -3 z where g + s > 2 z, and g - 4 s < -3 z where g + s < 2 z.
+    kind: type[np.floating[Any]]  # sums are exact in it: float32 for integers of up to 16 bits
+    cloud: tuple[float, ...]  # sums of the four terms of eq. 13 that score the threshold
+    bright: tuple[float, float]  # g + s and g - 4 s above which a pixel is bright snow
+    dark: tuple[float, float]  # g + s and g - 4 s below which a pixel is dark snow
+    nodata: float  # stored number without a measurement, NaN if there is none
+    largest: float | None  # largest finite number; None for integers, which are all finite
 
 
 def stored_limits(
     calibration: Calibration, threshold: float, dtype: np.dtype[Any], cirrus: bool = True
 ) -> Limits:
-    """Limits for numbers of a type, as exact as the type allows.
-
-    Parameters
-    ----------
-    calibration : Calibration
-        From stored numbers to reflectance; its numbers are taken as the decimals they print as.
-    threshold : float
-        Score above which a pixel is cloud.
-    dtype : dtype
-        Of the stored numbers. Limits of integers are whole numbers, so that no tie is rounded.
-    cirrus : bool
-        Whether the term with B10 counts.
-
-    Returns
-    -------
-    Limits
-
-    Examples
-    --------
-    >>> stored_limits(Calibration(1e-4, -0.1, 0), 0.2, np.dtype("uint16")).cloud
-    (2800.0, 2400.0, 3600.0, 6200.0)
-    """
+    """Limits for numbers of a type, as exact as the type allows."""
     scale, offset = _exact(calibration.scale), _exact(calibration.offset)
     limit, zero = _exact(threshold), -offset / scale
     cloud = []
@@ -100,25 +63,7 @@ def stored_limits(
 
 
 def stored_nodata(calibration: Calibration, dtype: np.dtype[Any]) -> float:
-    """No-data value as a number of a type has it.
-
-    Parameters
-    ----------
-    calibration : Calibration
-        Declares it.
-    dtype : dtype
-        Of the stored numbers.
-
-    Returns
-    -------
-    float
-        NaN, which equals no number, if there is none or the type cannot hold it.
-
-    Examples
-    --------
-    >>> stored_nodata(Calibration(nodata=-9999), np.dtype("uint16"))
-    nan
-    """
+    """No-data value as a number of a type has it."""
     declared = calibration.nodata
     if declared is None or isnan(declared):
         return nan

@@ -54,7 +54,7 @@ class Temporal(Method):
         if isinstance(self.kernel, Whittaker) and len(set(days)) < len(days):
             raise DataError(
                 "the series has two images of one time, through which no curve leads; "
-                "join them with ds.groupby('time').first()"
+                "join them with xcf.join_passes(ds)"
             )
 
     def set(self, **options: Any) -> Self:

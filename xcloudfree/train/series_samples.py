@@ -14,6 +14,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from xcloudfree.core.passes import same_pass
 from xcloudfree.core.scene import Scene
 from xcloudfree.exceptions import DataError
 from xcloudfree.masks.resolve import Mask
@@ -254,7 +255,9 @@ class SeriesSamples:
         drawn = [self._sky(skies, rng, int(date), known[date]) for date in dates]
         gaps = [float(rng.choice(self.gaps)) for _ in dates]
         hidden = np.stack([sky.hidden for sky in drawn])
-        context = without(place, dates.tolist(), hidden, gaps, self.spec.context)
+        context = without(
+            _hide_twins(place, dates, hidden), dates.tolist(), hidden, gaps, self.spec.context
+        )
         return View(
             dates,
             hidden,
@@ -271,6 +274,14 @@ class SeriesSamples:
             if (sky.hidden & known).sum() >= min(ENOUGH, known.sum()):
                 return sky
         return skies.overcast(rng, date)
+
+
+def _hide_twins(place: Place, dates: NDArray[np.int64], hidden: NDArray[np.bool_]) -> Place:
+    """Hide in all images of a pass what one of them hides: the others show the truth."""
+    clear = place.clear.copy()
+    for date, gone in zip(dates.tolist(), hidden, strict=True):
+        clear[same_pass(place.days, date)] &= ~gone
+    return place._replace(clear=clear)
 
 
 def _check_gaps(gaps: Sequence[float], spec: ModelSpec) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import xarray as xr
 
 import xcloudfree as xcf
-from xcloudfree.judge.evaluation_tables import table
+from xcloudfree.judge.evaluation import table
 from xcloudfree.plot import plot
 
 MODEL = "carf-small-demo"

@@ -11,7 +11,7 @@ import xarray as xr
 
 import xcloudfree as xcf
 from xcloudfree.exceptions import DemonstrationWarning
-from xcloudfree.judge.evaluation_tables import table
+from xcloudfree.judge.evaluation import table
 from xcloudfree.plot import plot
 
 SIZE = 512

@@ -1,0 +1,119 @@
+"""Dates that are really cloudy: what was filled on them against the pixel's own clear history."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, Final
+
+import numpy as np
+import xarray as xr
+
+from xcloudfree.core.recognise import read
+from xcloudfree.exceptions import DataError, GridError
+from xcloudfree.judge.protocols import ground_of
+from xcloudfree.masks.resolve import Mask
+
+SURE_GROUND: Final = (4, 5, 6)
+"""Scene classes of ground without "unclassified", which under a full deck is often cloud."""
+
+_RECONSTRUCTED: Final = 2  # flag of provenance
+_FILLED: Final = 0.5  # share of a date that must be filled for its ratio to mean something
+
+
+def overcast(
+    series: xr.Dataset,
+    out: Any,
+    *,
+    clear: Mask = "scl",
+    band: str = "B02",
+    hidden: float = 0.9,
+    days: float = 60.0,
+) -> xr.Dataset:
+    """Brightness of what was filled on overcast dates, relative to the clear ground around them.
+
+    No truth is known on a date that is really cloudy, but it must look like the ground: the median
+    of the filled pixels is divided by the median that these pixels have where they are clear, pixel
+    by pixel, within so many days. A ratio far from 1 (above 1.5, below 0.5) is cloud or shadow that
+    was taken for ground. :func:`hidden_dates`, which hides clear dates, cannot see this.
+
+    Parameters
+    ----------
+    series : Dataset
+        As it was observed, in any accepted form, with dates along ``time``.
+    out : Dataset or DataArray
+        Its reconstruction, with ``provenance``.
+    clear : str, DataArray or callable
+        ``"scl"``: clear is what the scene classification calls vegetation, bare or water. Otherwise
+        what :func:`xcloudfree.masks.mask` does not call occluded.
+    band : str
+        Of the comparison; blue separates cloud from ground best.
+    hidden : float
+        Share of a date that must not be clear for it to count as overcast.
+    days : float
+        Calendar days before and after the date.
+
+    Returns
+    -------
+    Dataset
+        For each overcast ``time``: ``ratio``, NaN where less than half of the date was filled or no
+        pixel was clear around it; ``hidden`` and ``filled``, shares of the date.
+
+    Raises
+    ------
+    DataError
+        If there is no time, or `out` has no provenance.
+    GridError
+        If `out` has other dates or another grid.
+
+    Examples
+    --------
+    >>> import xcloudfree as xcf
+    >>> cover = [0, 0.3, 0.97, 0.3, 0]
+    >>> series = xcf.datasets.simulate_scene((48, 48), dates=5, cover=cover, level="BOA")
+    >>> out = series.cloudfree.reconstruct(model="median", mask="l2a")
+    >>> found = overcast(series, out, clear="l2a", hidden=0.8)
+    >>> bool((abs(found.ratio - 1) < 0.5).all())
+    True
+    """
+    scene, filled = read(series), read(out)
+    if scene.lead != ("time",) or "time" not in series.coords:
+        raise DataError(
+            "overcast dates are those of one series; call overcast(ds, out) with dates along time"
+        )
+    carried = out if isinstance(out, xr.Dataset) else out.coords
+    if "provenance" not in carried:
+        raise DataError(
+            "nothing says which pixels were filled; call overcast(ds, out) with "
+            "out = ds.cloudfree.reconstruct(...), which carries provenance"
+        )
+    observed = scene.reflectance([band]).isel(band=0).compute().values
+    made = filled.reflectance([band]).isel(band=0).compute().values
+    if made.shape != observed.shape or not np.array_equal(out.time.values, series.time.values):
+        raise GridError(
+            "the reconstruction has other dates or another grid than the series; call "
+            "overcast(ds, ds.cloudfree.reconstruct(...))"
+        )
+    dims = ("time", *scene.spatial)
+    use = carried["provenance"].transpose(*dims).values == _RECONSTRUCTED
+    ground = ground_of(series, scene, clear, SURE_GROUND)
+    share = 1 - ground.mean((1, 2))
+    when = series.time.values.astype("datetime64[D]").astype(int)
+    chosen = np.flatnonzero(share > hidden)
+    ratios = np.full(len(chosen), np.nan)
+    for place, date in enumerate(chosen):
+        if use[date].mean() < _FILLED:
+            continue
+        near = np.abs(when - when[date]) <= days
+        with warnings.catch_warnings():  # pixels that are never clear have no median
+            warnings.filterwarnings("ignore", "(All-NaN|Mean of empty)", RuntimeWarning)
+            usual = np.nanmedian(np.where(ground[near], observed[near], np.nan), axis=0)
+            ratios[place] = np.nanmedian(made[date][use[date]]) / np.nanmedian(usual[use[date]])
+    return xr.Dataset(
+        {
+            "ratio": ("time", ratios, {"units": "1", "long_name": f"filled {band} over clear"}),
+            "hidden": ("time", share[chosen], {"units": "1", "long_name": "share not clear"}),
+            "filled": ("time", use[chosen].mean((1, 2)), {"units": "1"}),
+        },
+        {"time": series.time.values[chosen]},
+        {"title": f"Filled {band} on overcast dates over its clear median within {days:g} days"},
+    )
