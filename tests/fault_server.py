@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, urlsplit
 
-from xcloudfree.stac.local.files import FileHandler, serve_files
+from xcloudfree.stac.local.serve import FileHandler, serve_files
 
 
 @dataclass

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from xcloudfree import judge as benchmarking
     from xcloudfree.judge import benchmark
     from xcloudfree.judge.evaluation import evaluate
+    from xcloudfree.stac.series.pairing import pair
     from xcloudfree.train import fit
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "io",
     "methods",
     "models",
+    "pair",
     "plot",
     "show_versions",
     "stac",
@@ -40,7 +42,12 @@ __all__ = [
 ]
 
 _ROOMS = ("datasets", "io", "methods", "plot", "stac", "train")
-_CALLS = {"benchmark": "judge", "evaluate": "judge.evaluation", "fit": "train"}
+_CALLS = {
+    "benchmark": "judge",
+    "evaluate": "judge.evaluation",
+    "fit": "train",
+    "pair": "stac.series.pairing",
+}
 
 
 def __getattr__(name: str) -> Any:

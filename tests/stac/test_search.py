@@ -24,13 +24,10 @@ from xcloudfree.exceptions import (
     GridWarning,
     UnitsError,
 )
-from xcloudfree.stac.rules.provider_rule import Provider
-from xcloudfree.stac.rules.providers import register, unregister
+from xcloudfree.stac.rules.providers import Provider, register, unregister
 from xcloudfree.stac.search.catalog import Source
 from xcloudfree.stac.search.choice import choose_collections
-from xcloudfree.stac.search.filters import checked_conditions, cql2, holds, portable
-from xcloudfree.stac.search.footprints import footprint
-from xcloudfree.stac.search.query import Query
+from xcloudfree.stac.search.query import Query, checked_conditions, cql2, footprint, holds, portable
 
 N = 64
 CLEAR = {"eo:cloud_cover": {"lt": 20}}

@@ -13,8 +13,7 @@ finds the rule of a collection in ``provider_table`` (words: ``provider_rule``, 
 from xcloudfree.stac.load import load
 from xcloudfree.stac.local.publish import publish
 from xcloudfree.stac.local.serve import serve
-from xcloudfree.stac.rules.provider_rule import CollectionRule, Provider
-from xcloudfree.stac.rules.providers import register
+from xcloudfree.stac.rules.providers import CollectionRule, Provider, register
 from xcloudfree.stac.series.offset_check import check_offset
 
 __all__ = ["CollectionRule", "Provider", "check_offset", "load", "publish", "register", "serve"]

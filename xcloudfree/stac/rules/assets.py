@@ -8,8 +8,7 @@ from typing import Any
 
 from xcloudfree.core.bands import S2_BANDS, is_scene_classification, optical_band, sar_band
 from xcloudfree.exceptions import UnitsError
-from xcloudfree.stac.rules.items import plain
-from xcloudfree.stac.rules.providers import collection_rule, mission_of
+from xcloudfree.stac.rules.providers import collection_rule, mission_of, plain
 
 _NATIVE_METRES = {
     **dict.fromkeys(S2_BANDS, 20.0),
@@ -20,22 +19,7 @@ _NATIVE_METRES = {
 
 
 def mission(item: Any) -> str | None:
-    """Which mission an item belongs to.
-
-    Parameters
-    ----------
-    item : pystac.Item or mapping
-        A STAC item.
-
-    Returns
-    -------
-    {"S1", "S2", None}
-
-    Examples
-    --------
-    >>> mission({"properties": {"constellation": "Sentinel 2"}}), mission({"properties": {}})
-    ('S2', None)
-    """
+    """Which mission an item belongs to."""
     item = plain(item)
     properties = item.get("properties", {})
     for text in (
@@ -70,27 +54,7 @@ def _raster_field(asset: Mapping[str, Any], field: str) -> Any:
 
 
 def asset_metres(item: Any, key: str, band: str) -> float:
-    """Pixel size of an asset.
-
-    Parameters
-    ----------
-    item : pystac.Item or mapping
-        A STAC item.
-    key : str
-        Key of the asset.
-    band : str
-        Band that it holds, whose own resolution counts where the asset does not tell.
-
-    Returns
-    -------
-    float
-        Metres.
-
-    Examples
-    --------
-    >>> asset_metres({"assets": {"B02_60m": {}, "blue": {}}}, "blue", "B02")
-    10.0
-    """
+    """Pixel size of an asset."""
     asset = plain(item)["assets"][key]
     return _metres(key, asset, _NATIVE_METRES.get(band, 10.0))
 
@@ -121,27 +85,10 @@ def _name(key: str, asset: Mapping[str, Any]) -> str | None:
 
 
 def optical_assets(item: Any) -> dict[str, str]:
-    """Asset key of every Sentinel-2 band and of the classification of one item.
-
-    The provider's own keys go first; other bands are recognised by their names. Of several assets
-    for one band the one at the band's own resolution is taken, and a cloud optimised GeoTIFF
-    before its JPEG 2000 twin.
-
-    Parameters
-    ----------
-    item : pystac.Item or mapping
-        A Sentinel-2 item.
-
-    Returns
-    -------
-    dict
-        Canonical name (``B01``..``B12``, ``SCL`` or ``fmask``) to asset key, in spectral order.
-
-    Examples
-    --------
-    >>> optical_assets({"assets": {"B02_20m": {}, "B02_10m": {}, "blue-jp2": {}}})
-    {'B02': 'B02_10m'}
-    """
+    """Asset key of every Sentinel-2 band and of the classification of one item."""
+    # The provider's own keys go first; other bands are recognised by their names. Of several assets
+    # for one band the one at the band's own resolution is taken, and a cloud optimised GeoTIFF
+    # before its JPEG 2000 twin.
     item = plain(item)
     assets = item["assets"]
     rule = collection_rule(item, "S2")
@@ -166,22 +113,7 @@ def optical_assets(item: Any) -> dict[str, str]:
 
 
 def sar_assets(item: Any) -> dict[str, str]:
-    """Asset key of every polarisation of one Sentinel-1 item.
-
-    Parameters
-    ----------
-    item : pystac.Item or mapping
-        A Sentinel-1 item.
-
-    Returns
-    -------
-    dict
-
-    Examples
-    --------
-    >>> sar_assets({"assets": {"gamma0_vv": {}, "vh": {}, "incidence": {}}})
-    {'VV': 'gamma0_vv', 'VH': 'vh'}
-    """
+    """Asset key of every polarisation of one Sentinel-1 item."""
     item = plain(item)
     assets = item["assets"]
     named = {band[0]: key for key in assets if (band := sar_band(key)) is not None}
@@ -193,51 +125,14 @@ def sar_assets(item: Any) -> dict[str, str]:
 
 
 def calibration_asset(item: Any, polarisation: str) -> str | None:
-    """Asset key of the calibration table of one polarisation, or None.
-
-    Parameters
-    ----------
-    item : pystac.Item or mapping
-        A Sentinel-1 ground range detected item.
-    polarisation : str
-        ``VV``, ``VH``, ``HH`` or ``HV``.
-
-    Returns
-    -------
-    str or None
-
-    Examples
-    --------
-    >>> calibration_asset({"assets": {"vv": {}, "schema-calibration-vv": {}}}, "VV")
-    'schema-calibration-vv'
-    """
+    """Asset key of the calibration table of one polarisation, or None."""
     pattern = re.compile(rf"(?:^|[-_])calibration[-_](?:.*[-_])?{polarisation.lower()}(?:$|[-_.])")
     keys = [key for key in plain(item)["assets"] if pattern.search(key.lower())]
     return min(keys, key=len, default=None)
 
 
 def agreed(item: Any, assets: Iterable[str], field: str) -> Any:
-    """A field of the raster extension on which all named assets of one item agree.
-
-    Parameters
-    ----------
-    item : pystac.Item or mapping
-        A STAC item.
-    assets : iterable of str
-        Asset keys.
-    field : str
-        ``scale``, ``offset``, ``nodata`` or ``data_type``. An asset that declares none agrees with
-        any, except for the offset, of which none is another statement.
-
-    Returns
-    -------
-    The value, or None where no asset declares one.
-
-    Raises
-    ------
-    UnitsError
-        The assets disagree.
-    """
+    """A field of the raster extension on which all named assets of one item agree."""
     item = plain(item)
     declared = [_raster_field(item["assets"][key], field) for key in assets]
     values = {_comparable(value): value for value in declared}
