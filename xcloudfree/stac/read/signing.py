@@ -18,6 +18,9 @@ from xcloudfree.exceptions import CatalogError, DataError
 _QUERY = re.compile(r"\?[^\s'\"`<>,)]+")
 _USER = re.compile(r"//[^/\s'\"]+@")
 _FRAGMENT = re.compile(r"(://[^\s'\"`<>,)#]*)#[^\s'\"`<>,)]+")
+_HEADER = re.compile(
+    r"((?:authorization|cookie|[\w-]*key|[\w-]*token)['\"]?: ['\"]?)[^'\"\r\n]+", re.IGNORECASE
+)
 _LOGIN = re.compile(r"^([A-Za-z][\w+.-]*://)([^/?#\s]+)@")
 _SIGNED = re.compile(r"[?&](?:sig|signature|x-amz-signature|x-goog-signature)=", re.IGNORECASE)
 _CREDENTIALS = re.compile(
@@ -132,7 +135,8 @@ def is_credential(option: str) -> bool:
 
 def without_secrets(text: object) -> str:
     """A message without queries, passwords and fragments of the addresses in it."""
-    return _FRAGMENT.sub(r"\1#***", _USER.sub("//***@", _QUERY.sub("?***", str(text))))
+    out = _HEADER.sub(r"\1***", _USER.sub("//***@", _QUERY.sub("?***", str(text))))
+    return _FRAGMENT.sub(r"\1#***", out)
 
 
 def split_login(address: str) -> tuple[str, str]:

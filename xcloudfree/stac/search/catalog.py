@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from xcloudfree.core.bands import POLARISATIONS
 from xcloudfree.exceptions import CatalogError, CatalogWarning
-from xcloudfree.stac.read.signing import without_secrets
+from xcloudfree.stac.read.signing import listening, without_secrets
 from xcloudfree.stac.rules.assets import calibration_asset, mission, optical_assets, sar_assets
 from xcloudfree.stac.rules.providers import provider_at
 from xcloudfree.stac.search.query import Conditions, Query, cql2, holds, item_time, portable
@@ -80,7 +80,8 @@ class Source:
         from requests import RequestException
 
         try:
-            return question()
+            with listening("", ""):  # keeps secrets of the address out of logs
+                return question()
         except (APIError, RequestException, OSError, ValueError) as error:
             raise CatalogError(
                 f"The catalog {self.name} does not answer ({type(error).__name__}: "
