@@ -210,7 +210,7 @@ def _signed(asset: Asset, access: Access) -> str | Failure:
 
 def _asked_to_wait(asset: Asset, access: Access) -> float | None:
     """Seconds after which the server wants to be asked again; None if it does not say."""
-    import requests  # type: ignore[import-untyped]
+    import requests
 
     # GDAL neither honours Retry-After nor shows it, so the last byte is asked for
     address = _signed(asset, access)

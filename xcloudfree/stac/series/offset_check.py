@@ -102,8 +102,10 @@ def check_offset(
     """
     if on_error not in ("raise", "report"):
         raise DataError(f'on_error={on_error!r} is unknown: check_offset(ds, on_error="report").')
-    loaded = isinstance(ds, xr.Dataset) and {"item_id", "offset", "offset_reason"} <= set(ds.coords)
-    numbers = _loaded(ds) if loaded else _declared(ds)
+    if isinstance(ds, xr.Dataset) and {"item_id", "offset", "offset_reason"} <= set(ds.coords):
+        numbers = _loaded(ds)
+    else:
+        numbers = _declared(ds)
     steps = [numbers.bands]
     if "time" in numbers.bands.dims:
         steps = [numbers.bands.isel(time=n) for n in range(numbers.bands.sizes["time"])]

@@ -117,9 +117,9 @@ def pair(
         out = out.drop_vars("s1", errors="ignore").assign(s1=_stack(layer))
     along = pass_coordinates(times, [None if n is None else passes[n][0] for n in chosen])
     if "time" in out.dims:
-        return out.assign_coords(time=("time", times, s2["time"].attrs), **along)
+        return out.assign_coords(along | {"time": ("time", times, s2["time"].attrs)})
     single = {name: ((), values[0], *attrs) for name, (_, values, *attrs) in along.items()}
-    return out.assign_coords(time=times[0], **single)
+    return out.assign_coords(single | {"time": times[0]})
 
 
 def duration(gap: str | timedelta | np.timedelta64, call: str) -> timedelta:
