@@ -13,11 +13,10 @@ from xcloudfree.stac.local.serve import FileHandler, serve_files
 class Fault:
     """What goes wrong with a file.
 
-    ``status`` is answered instead of the content, ``times`` times (None: for ever), except to
-    requests for its first ``spare`` bytes. The bytes ``broken`` (from, to) come as zeros; from
-    ``cut_at`` on nothing comes, although it was announced. Every answer takes ``delay`` seconds. From
-    the byte ``stall_at`` on nothing comes for a while, and the connection stays open. ``status`` is
-    answered ``until`` a time only, and with it ``retry_after``.
+    ``status`` is answered instead of the content, ``times`` times (None: for ever) or ``until`` a
+    time, with ``retry_after``, except to requests for its first ``spare`` bytes. The bytes
+    ``broken`` (from, to) come as zeros; from ``cut_at`` on nothing comes, although it was
+    announced; from ``stall_at`` on nothing comes for a while. Every answer takes ``delay`` seconds.
     """
 
     status: int | None = None

@@ -160,7 +160,7 @@ def test_a_password_in_an_address_is_used_here_and_left_nowhere(served, loader, 
     shown = [pickle.dumps(ds), cloudpickle.dumps(dict(ds.__dask_graph__())), repr(ds).encode()]
     assert np.isfinite(pickle.loads(shown[0]).B04.values).all()  # of the same process
     faults.by_path["B04.tif"] = Fault(404)
-    with pytest.raises(AssetError) as caught, pytest.warns(UserWarning):
+    with pytest.raises(AssetError) as caught, pytest.warns(match="passwords"):
         load([item_of(f"{address}?{next(COUNTER)}#{SECRET}")]).compute()
     shown += [
         repr(caught.value).encode(),
@@ -217,14 +217,13 @@ def test_patience_with_an_asset_that_stalled_is_short(monkeypatch):
     assert [o["GDAL_HTTP_LOW_SPEED_TIME"] for o in asked] == ["10", "2", "10"]
 
 
-@pytest.mark.parametrize("status", [429, 503])
-def test_a_server_that_says_when_to_come_back_is_asked_again_then(served, status):
+def test_a_server_that_says_when_to_come_back_is_asked_again_then(served):
     href, _, faults = served
     ds = load([item_of(href)], sign=lambda a: f"{a}?{next(COUNTER)}")
-    faults.by_path["B04.tif"] = Fault(status, until=time.monotonic() + 3, retry_after="3")
+    faults.by_path["B04.tif"] = Fault(429, until=time.monotonic() + 2, retry_after="2")
     start = time.monotonic()
     assert np.isfinite(ds.B04.values).all()
-    assert time.monotonic() - start > 2.5
+    assert time.monotonic() - start > 1.9
 
 
 def test_a_server_that_asks_for_too_long_a_wait_is_not_waited_for(served):

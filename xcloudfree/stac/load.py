@@ -13,7 +13,7 @@ import xarray as xr
 from xcloudfree.exceptions import CatalogError, DataError
 from xcloudfree.stac.read.access import Access
 from xcloudfree.stac.read.grids import declares_grid, given_grid, home_zone, native_grid, with_grids
-from xcloudfree.stac.read.mosaic import join, make_reader
+from xcloudfree.stac.read.mosaic import Reader, join
 from xcloudfree.stac.search.catalog import Source
 from xcloudfree.stac.search.choice import choose_backscatter, choose_collections, is_sar_collection
 from xcloudfree.stac.search.query import Conditions, Query, checked_conditions, item_time
@@ -157,8 +157,14 @@ def load(
     (['B02', 'B08', 'VV', 'VH'], 'dB', True)
     """
     # what is asked for
-    if on_gap not in ("raise", "drop", "nan"):
-        raise DataError(f'on_gap={on_gap!r} is unknown: load(..., on_gap="raise"|"drop"|"nan").')
+    for name, value, choices in (
+        ("on_gap", on_gap, ("raise", "drop", "nan")),
+        ("on_error", on_error, ("raise", "report")),
+        ("loader", loader, ("odc", "stackstac")),
+    ):
+        if value not in choices:
+            known = "|".join(f'"{choice}"' for choice in choices)
+            raise DataError(f"{name}={value!r} is unknown: load(..., {name}={known}).")
     if not isinstance(chunks or {}, Mapping):
         raise DataError(f"chunks={chunks!r} is no mapping: load(..., chunks={CHUNKS}).")
     access = Access.of(sign)
@@ -200,7 +206,8 @@ def load(
         )
 
     # read Sentinel-2 as a series of calibrated scenes
-    reader = make_reader(grid, {**CHUNKS, **(chunks or {})}, access, loader, on_error)
+    sizes = {**CHUNKS, **(chunks or {})}
+    reader = Reader(grid, sizes, access, loader, reporting=on_error == "report")
     out = load_optical(scenes, rules, layers, reader, groupby)
 
     # search Sentinel-1 around these scenes, and pair each with its nearest pass

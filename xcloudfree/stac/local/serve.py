@@ -16,11 +16,12 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
+from unittest.mock import patch
 from urllib.error import URLError
 from urllib.parse import unquote, urlsplit
 from urllib.request import ProxyHandler, build_opener
@@ -120,9 +121,7 @@ class FileHandler(BaseHTTPRequestHandler):
 
 @contextmanager
 def serve_files(
-    folder: str | Path,
-    handler: type[FileHandler] = FileHandler,
-    **attributes: Any,
+    folder: str | Path, handler: type[FileHandler] = FileHandler, **attributes: Any
 ) -> Iterator[tuple[str, list[Request]]]:
     """Serve the files of a folder."""
     requests: list[Request] = []
@@ -137,20 +136,11 @@ def serve_files(
             server.shutdown()
 
 
-@contextmanager
-def _without_proxy() -> Iterator[None]:
+def _without_proxy() -> AbstractContextManager[Any]:
     """Keep requests to the loopback away from any proxy of this process."""
-    before = {key: os.environ.get(key) for key in ("no_proxy", "NO_PROXY")}
-    hosts = [h for h in (before["no_proxy"] or before["NO_PROXY"] or "").split(",") if h]
-    os.environ.update(dict.fromkeys(before, ",".join([*hosts, "127.0.0.1", "localhost"])))
-    try:
-        yield
-    finally:
-        for key, value in before.items():
-            if value is None:
-                os.environ.pop(key, None)
-            else:
-                os.environ[key] = value
+    before = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    hosts = ",".join([*filter(None, before.split(",")), "127.0.0.1", "localhost"])
+    return patch.dict(os.environ, no_proxy=hosts, NO_PROXY=hosts)
 
 
 @dataclass

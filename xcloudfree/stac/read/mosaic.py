@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xcloudfree.exceptions import DataError
-
 if TYPE_CHECKING:
     import pystac
     import xarray as xr
@@ -115,21 +113,6 @@ def _apply(function: Callable[..., Any], packed: xr.DataArray, data_type: str) -
         dask_gufunc_kwargs={"meta": np.empty((0,) * packed.ndim, data_type)},
     )
     return out
-
-
-def make_reader(
-    grid: GeoBox,
-    chunks: Mapping[str, int],
-    access: Access,
-    loader: str,
-    on_error: str,
-) -> Reader:
-    """Reader as the user wants it."""
-    if loader not in ("odc", "stackstac"):
-        raise DataError(f'loader={loader!r} is unknown: load(..., loader="odc"|"stackstac").')
-    if on_error not in ("raise", "report"):
-        raise DataError(f'on_error={on_error!r} is unknown: load(..., on_error="raise"|"report").')
-    return Reader(grid, chunks, access, loader, on_error == "report")
 
 
 def join(names: Iterable[str]) -> str:

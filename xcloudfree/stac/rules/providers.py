@@ -219,10 +219,7 @@ PROVIDERS: tuple[Provider, ...] = (
     Provider(
         "AWS (Indigo RTC)",
         "",
-        (
-            _rtc("sentinel1-rtc-aws", _GAMMA, 0.0),
-            _rtc("sentinel-s1-rtc-indigo", _GAMMA, 0.0),
-        ),
+        (_rtc("sentinel1-rtc-aws", _GAMMA, 0.0), _rtc("sentinel-s1-rtc-indigo", _GAMMA, 0.0)),
         access="none; no API, give the items",
     ),
     Provider(

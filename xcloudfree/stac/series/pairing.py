@@ -144,7 +144,8 @@ def utc_times(obj: xr.Dataset | xr.DataArray, name: str) -> npt.NDArray[np.datet
             f"{name} has no coordinate 'time', by which passes are found: "
             f'pair({name}=ds.assign_coords(time=pandas.to_datetime(["2025-06-01", ...])), ...).'
         )
-    values = np.atleast_1d(obj["time"].values)
+    indexed = "time" in obj.indexes  # an index keeps its zone
+    values = obj.indexes["time"] if indexed else np.atleast_1d(obj["time"].values)
     try:
         if values.dtype.kind in "iuf":  # pandas would take nanoseconds
             raise ValueError(f"numbers such as {values[0]}")
