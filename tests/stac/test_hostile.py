@@ -209,11 +209,11 @@ def test_patience_with_an_asset_that_stalled_is_short(monkeypatch):
     asked = []
     monkeypatch.setattr(access, "_attempt", lambda *args: asked.append(args[3]) or 1)
     asset = access.Asset("a", "B04", "https://host/B04.tif")
-    access.use(asset, access.Access(), len)
+    access.with_asset(asset, access.Access(), len)
     monkeypatch.setitem(access._stalled, asset.address, time.monotonic())
-    access.use(asset, access.Access(), len)
+    access.with_asset(asset, access.Access(), len)
     monkeypatch.setitem(access._stalled, asset.address, time.monotonic() - 301)
-    access.use(asset, access.Access(), len)
+    access.with_asset(asset, access.Access(), len)
     assert [o["GDAL_HTTP_LOW_SPEED_TIME"] for o in asked] == ["10", "2", "10"]
 
 

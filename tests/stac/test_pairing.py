@@ -193,3 +193,10 @@ def test_a_real_series_gets_the_passes_that_are_nearest(data_root):
     with dask.config.set(scheduler="single-threaded"):
         source = radar.VV.sel(time=ds.time.values[n] + ds.time_gap.values[n]).values
         np.testing.assert_array_equal(ds.VV[n].values.astype(source.dtype), source)
+
+
+def test_publishing_takes_times_with_a_zone(s2, tmp_path):
+    zoned = pd.DatetimeIndex(s2.time.values).tz_localize("UTC").tz_convert("Asia/Tokyo")
+    aware = s2.assign_coords(time=("time", np.array(list(zoned), object)))
+    items = xcf.stac.publish(aware.isel(time=[0]), tmp_path)[1]
+    assert items[0]["properties"]["datetime"] == "2025-06-01T10:20:00.000Z"

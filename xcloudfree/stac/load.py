@@ -156,7 +156,7 @@ def load(
     >>> list(ds), ds.VV.attrs["units"], float(abs(ds.B02 - scene.B02).max()) < 1e-4
     (['B02', 'B08', 'VV', 'VH'], 'dB', True)
     """
-    # what is asked for
+    # check the request
     for name, value, choices in (
         ("on_gap", on_gap, ("raise", "drop", "nan")),
         ("on_error", on_error, ("raise", "report")),
@@ -192,7 +192,7 @@ def load(
     layers = optical_layers(rules, classes=classes)
     access = access.with_logins(scenes)
 
-    # grid: the one that is asked for, or the commonest finest one of the items
+    # grid: the requested one, or the commonest finest one of the items
     if grid is None:
         if not (crs and resolution) and not all(map(declares_grid, scenes)):
             scenes = with_grids(scenes, layers, access, reporting=on_error == "report")

@@ -50,7 +50,7 @@ def publish(
     baseline : str
         Processing baseline; from 04.00 on, numbers carry an offset of 1000.
     declare : bool
-        Whether assets declare scale and offset; if not, only the baseline tells.
+        Whether assets declare scale and offset; if not, only the baseline says.
     collection : str, optional
         Name of the Sentinel-2 collection. Default ``sentinel-2-l1c`` or ``sentinel-2-l2a``.
 

@@ -63,7 +63,7 @@ class FileHandler(BaseHTTPRequestHandler):
 
     @property
     def asked(self) -> str:
-        """Path that is asked for, without the query."""
+        """Requested path, without the query."""
         return unquote(urlsplit(self.path).path)
 
     def answer(self, *, body: bool) -> None:

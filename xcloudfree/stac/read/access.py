@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
@@ -22,8 +23,8 @@ from xcloudfree.stac.read.faults import Cause, Failure, classify
 from xcloudfree.stac.read.signing import (
     Logins,
     Signer,
+    clean_logging,
     is_credential,
-    listening,
     split_login,
     without_secrets,
 )
@@ -50,7 +51,7 @@ takes three times the low speed time. The environment of the process that reads,
 
 PROMPT: Final = 1.0
 """Seconds. GDAL remembers for the life of a process that an address failed, and fails at once when
-asked again. What fails within this time is therefore asked anew, past its memory."""
+asked again. What fails within this time is requested again, past its memory."""
 
 LONGEST_WAIT: Final = 60.0
 """Seconds that a task waits because a server asks for it (``Retry-After``); longer is a fault."""
@@ -141,12 +142,12 @@ def open_raster(address: str, **options: Any) -> Any:
     return rasterio.DatasetReader(address, driver=list(DRIVERS), sharing=False, **options)
 
 
-def use(asset: Asset, access: Access, action: Callable[[Any], _Result]) -> _Result:
+def with_asset(asset: Asset, access: Access, action: Callable[[Any], _Result]) -> _Result:
     """Open one asset, signed now, and do something with it."""
     # What was refused is signed anew and tried once more. So is what failed at once, which may be
     # no more than GDAL's memory of an earlier fault, though with less patience: the other chunks of
     # an asset that is lost do not all wait as long as the first. A server that says when it will
-    # answer again is asked again then. All else ends with the first failure, after the bounded
+    # answer gets another request then. All else ends with the first failure, after the bounded
     # number of repetitions of HTTP.
     start = time.monotonic()
     patient = start - _stalled.get(asset.address, -np.inf) > STALLED_FOR
@@ -154,7 +155,7 @@ def use(asset: Asset, access: Access, action: Callable[[Any], _Result]) -> _Resu
     if isinstance(result, Failure):
         spent = time.monotonic() - start
         refused = result.cause is Cause.REFUSED and access.sign is not None
-        wait = _asked_to_wait(asset, access) if result.status in (429, 503) else None
+        wait = _requested_wait(asset, access) if result.status in (429, 503) else None
         if wait is not None and wait > LONGEST_WAIT:
             result = replace(result, detail=f"{result.detail}, which asks to wait {wait:.0f} s")
         elif wait is not None or refused or spent < PROMPT:
@@ -173,7 +174,7 @@ def _attempt(
     if isinstance(address, Failure):
         return address
     start = time.monotonic()
-    with listening(address, asset.address) as said:
+    with clean_logging(address, asset.address) as said:
         try:
             with rasterio.Env(**options), open_raster(address) as dataset:
                 contradiction = _contradiction(dataset, asset)
@@ -192,8 +193,10 @@ def _attempt(
                 seen = seen.__cause__ or seen.__context__
         failure = classify(messages, said)
     # GDAL does not say that a transfer stalled, only that too few bytes came
-    limit = float({**options, **os.environ}.get("GDAL_HTTP_LOW_SPEED_TIME", "inf"))
-    if failure.cause is Cause.DAMAGED and "://" in address and time.monotonic() - start >= limit:
+    effective = {**options, **os.environ}
+    limit = min(float(effective[f"GDAL_HTTP_{name}"]) for name in ("LOW_SPEED_TIME", "TIMEOUT"))
+    short = "://" in address and re.search(r"got \d+ bytes", failure.detail)
+    if failure.cause is Cause.DAMAGED and short and time.monotonic() - start >= limit:
         failure = Failure(Cause.NO_ANSWER, f"the server sent nothing for {limit:g} s")
         _stalled[asset.address] = time.monotonic()
     return failure
@@ -208,16 +211,16 @@ def _signed(asset: Asset, access: Access) -> str | Failure:
         return Failure(Cause.REFUSED, f"sign= failed with {type(error).__name__}")
 
 
-def _asked_to_wait(asset: Asset, access: Access) -> float | None:
-    """Seconds after which the server wants to be asked again; None if it does not say."""
+def _requested_wait(asset: Asset, access: Access) -> float | None:
+    """Seconds until the server wants another request; None if it does not say."""
     import requests
 
-    # GDAL neither honours Retry-After nor shows it, so the last byte is asked for
+    # GDAL neither honours Retry-After nor shows it, so the last byte is requested
     address = _signed(asset, access)
     if isinstance(address, Failure) or not address.startswith(("http://", "https://")):
         return None
     try:
-        with listening(address, asset.address):
+        with clean_logging(address, asset.address):
             answer = requests.get(address, headers={"Range": "bytes=-1"}, timeout=10, stream=True)
             answer.close()
     except requests.RequestException:
@@ -254,16 +257,16 @@ def _contradiction(dataset: Any, asset: Asset) -> str:
 
 
 def _error(asset: Asset, failure: Failure) -> AssetError:
-    mend = 'or go on without what fails: load(..., on_error="report").'
+    fix = 'or go on without what fails: load(..., on_error="report").'
     if failure.cause is Cause.REFUSED:
-        mend = f"{_SIGN}; {mend}"
+        fix = f"{_SIGN}; {fix}"
     elif failure.cause is Cause.OTHER:
-        mend = f"Leave the item out, load([...other items]), {mend}"
+        fix = f"Leave the item out, load([...other items]), {fix}"
     else:
-        mend = f"Try again later, {mend}"
+        fix = f"Try again later, {fix}"
     error = AssetError(
         f"Asset {asset.name!r} of item {asset.item!r} cannot be read: {failure}, "
-        f"{without_secrets(asset.address)}. {mend}"
+        f"{without_secrets(asset.address)}. {fix}"
     )
     error.item, error.asset, error.failure = asset.item, asset.name, failure
     return error

@@ -40,7 +40,7 @@ WORDS = {
 }
 
 LAST_ITEM = 30
-"""Items of a scene are told apart up to this position; those behind count as this one."""
+"""Items of a scene have codes of their own up to this position; later ones share its code."""
 
 _VALID = 255  # in the making: a value was read, whatever failed beside it
 _STATUS = re.compile(r"HTTP (?:response|error) code: (\d{3})\b")
@@ -86,7 +86,7 @@ def _of_status(status: int) -> Cause:
     return Cause.SERVER if status >= 500 or status in (408, 429) else Cause.OTHER
 
 
-def failed(cause: Cause, position: int) -> int:
+def failure_code(cause: Cause, position: int) -> int:
     """Code of a pixel that could not be read."""
     return int(cause) + 8 * min(position, LAST_ITEM)
 
@@ -146,7 +146,7 @@ def merge(
         table = np.arange(256, dtype=np.uint8)
         for here, there in enumerate(own):
             for cause in Cause:
-                table[failed(cause, here)] = failed(cause, there)
+                table[failure_code(cause, here)] = failure_code(cause, there)
         np.maximum(out, table[part], out=out)
     out[out == _VALID] = READ
     return out

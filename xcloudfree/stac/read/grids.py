@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from xcloudfree.exceptions import GridError, GridWarning
-from xcloudfree.stac.read.access import Access, Asset, AssetError, use
+from xcloudfree.stac.read.access import Access, Asset, AssetError, with_asset
 from xcloudfree.stac.read.mosaic import Layer, Layers
 from xcloudfree.stac.rules.assets import asset_metres
-from xcloudfree.stac.rules.providers import plain
+from xcloudfree.stac.rules.providers import as_mapping
 from xcloudfree.stac.search.catalog import PROJECTION
 from xcloudfree.stac.search.query import footprint
 
@@ -33,7 +33,7 @@ def declared(item: pystac.Item, key: str) -> dict[str, Any]:
 
 
 def declared_grid(item: pystac.Item, key: str) -> GeoBox | None:
-    """Grid of one asset; None where the item does not tell it in full."""
+    """Grid of one asset; None where the item does not state it in full."""
     from affine import Affine
     from odc.geo.geobox import GeoBox
 
@@ -56,7 +56,7 @@ PROJECTIONS = ("proj:code", "proj:epsg", "proj:wkt2", "proj:projjson")
 
 def declares_grid(item: Any) -> bool:
     """Whether an item declares the grid of any of its assets."""
-    item = plain(item)
+    item = as_mapping(item)
     sources = (item.get("properties", {}), *item.get("assets", {}).values())
     placed = any(s.get(name) for s in sources for name in PROJECTIONS)
     return placed and any(s.get("proj:transform") and s.get("proj:shape") for s in sources)
@@ -88,7 +88,7 @@ def _completed(item: pystac.Item, layers: Layers, access: Access) -> pystac.Item
     def grid(dataset: Any) -> tuple[str, list[int], list[float]]:
         return str(dataset.crs), list(dataset.shape), list(dataset.transform)[:6]
 
-    code, shape, transform = use(Asset(item.id, layer.asset, address), access, grid)
+    code, shape, transform = with_asset(Asset(item.id, layer.asset, address), access, grid)
     out = item.clone()
     out.properties |= {"proj:code": code, "proj:shape": shape, "proj:transform": transform}
     out.properties[FROM_HEADER] = True
@@ -137,7 +137,7 @@ def native_grid(
     resolution: Any = None,
     crs: Any = None,
 ) -> GeoBox:
-    """Grid to load on: the commonest finest grid of the items, or the one asked for."""
+    """Grid to load on: the commonest finest grid of the items, or the requested one."""
     from odc.geo import CRS, geom, res_
     from odc.geo.crs import CRSError
     from odc.geo.geobox import GeoBox
@@ -206,7 +206,7 @@ def _enclosing(native: GeoBox, area: Any) -> GeoBox:
 
 def item_projection(item: Any) -> str | None:
     """Map projection of an item, as stated by the item or by its assets."""
-    item = plain(item)
+    item = as_mapping(item)
     for source in (item.get("properties", {}), *item.get("assets", {}).values()):
         if source.get("proj:code"):
             return str(source["proj:code"]).upper()
@@ -226,10 +226,10 @@ def home_zone(items: Sequence[pystac.Item], area: Any, crs: Any) -> list[int]:
     zones.pop(None, None)
     if crs is not None:
         try:
-            asked = [members for code, members in zones.items() if CRS(str(code)) == CRS(crs)]
+            requested = [members for code, members in zones.items() if CRS(str(code)) == CRS(crs)]
         except (CRSError, TypeError, ValueError):  # refused in words where the grid is made
-            asked = []
-        return asked[0] if asked else list(range(len(items)))
+            requested = []
+        return requested[0] if requested else list(range(len(items)))
     if len(zones) < 2:
         return list(range(len(items)))
     covered = {}

@@ -97,7 +97,7 @@ class Driver:
         """End a load."""
 
     def capture_env(self) -> dict[str, Any]:
-        """What tells the tasks of this load from others on the same assets: part of their names."""
+        """What distinguishes this load from others on the same assets: part of task names."""
         sign = self._access.sign
         return {"options": self._access.options, "sign": sign and sign.name}
 

@@ -20,8 +20,8 @@ from rasterio.errors import RasterioIOError
 from rasterio.windows import Window
 
 from xcloudfree.exceptions import UnitsError
-from xcloudfree.stac.read.access import Access, Asset, AssetError, open_raster, use
-from xcloudfree.stac.read.faults import Cause, Failure, failed, pack
+from xcloudfree.stac.read.access import Access, Asset, AssetError, open_raster, with_asset
+from xcloudfree.stac.read.faults import Cause, Failure, failure_code, pack
 from xcloudfree.stac.read.mosaic import Layer
 
 
@@ -72,8 +72,10 @@ def _overview(dataset: Any, shrink: int) -> Iterator[Any]:
 
 
 def read_asset(asset: Asset, access: Access, grid: GeoBox, layer: Layer) -> npt.NDArray[np.generic]:
-    """Pixels of one asset on a grid; see :func:`read_window` and :func:`use`."""
-    return use(asset, access, lambda dataset: (layer.read or read_window)(dataset, grid, layer))
+    """Pixels of one asset on a grid; see :func:`read_window` and :func:`with_asset`."""
+    return with_asset(
+        asset, access, lambda dataset: (layer.read or read_window)(dataset, grid, layer)
+    )
 
 
 def read_reporting(
@@ -84,9 +86,9 @@ def read_reporting(
     try:
         return pack(read_asset(asset, access, grid, layer), layer.nodata, None, 0)
     except AssetError as error:
-        code = failed(error.failure.cause, asset.position)
+        code = failure_code(error.failure.cause, asset.position)
     except UnitsError:  # a product without control points, or with a damaged calibration table
-        code = failed(Cause.OTHER, asset.position)
+        code = failure_code(Cause.OTHER, asset.position)
     nothing = np.full(grid.shape, layer.nodata, layer.data_type)
     return pack(nothing, layer.nodata, _covered(grid, asset.footprint), code)
 
@@ -108,7 +110,7 @@ def probe(asset: Asset, access: Access) -> Failure | None:
         dataset.read(1, window=Window(dataset.width - 1, dataset.height - 1, 1, 1))
 
     try:
-        use(asset, access, last_block)
+        with_asset(asset, access, last_block)
     except AssetError as error:
         return error.failure
     return None

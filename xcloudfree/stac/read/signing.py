@@ -160,7 +160,7 @@ _LOGGERS: Final = ("rasterio", "pystac", "pystac_client", "requests", "urllib3")
 
 
 @contextmanager
-def listening(signed: str, plain: str) -> Iterator[list[str]]:
+def clean_logging(signed: str, plain: str) -> Iterator[list[str]]:
     """Collect what is logged in this thread, and clean it of secrets before anyone sees it."""
     for name in [n for n in list(logging.root.manager.loggerDict) if n.split(".")[0] in _LOGGERS]:
         logger = logging.getLogger(name)

@@ -1,7 +1,7 @@
 """What one item says about its pixels: bands, scale, offset, level; quantity, unit, pass.
 
-Every rule reads one item and nothing else. Collections mix processing baselines, dates do not tell
-reprocessed from original scenes, so no rule is allowed to look at either first.
+Every rule reads one item and nothing else. Collections mix processing baselines, dates do not
+separate reprocessed from original scenes, so no rule is allowed to look at either first.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from xcloudfree.core.bands import sar_band
 from xcloudfree.exceptions import UnitsError
-from xcloudfree.stac.rules.assets import agreed, calibration_asset, optical_assets, sar_assets
-from xcloudfree.stac.rules.providers import CollectionRule, collection_rule, plain
+from xcloudfree.stac.rules.assets import calibration_asset, common_field, optical_assets, sar_assets
+from xcloudfree.stac.rules.providers import CollectionRule, as_mapping, collection_rule
 
 SCALE = 1e-4
 """Reflectance per digital number of ESA's Sentinel-2 products."""
@@ -53,7 +53,7 @@ class OpticalRule:
 
 def processing_level(item: Any) -> str:
     """Top or bottom of atmosphere."""
-    item = plain(item)
+    item = as_mapping(item)
     properties = item.get("properties", {})
     rule = collection_rule(item, "S2")
     composite = rule.refused or _composite(properties)
@@ -93,7 +93,7 @@ def _composite(properties: Mapping[str, Any]) -> str:
 
 def processing_baseline(item: Any) -> float | None:
     """Processing baseline of a Sentinel-2 item, as stated or in the product's name, or None."""
-    item = plain(item)
+    item = as_mapping(item)
     properties = item.get("properties", {})
     for key in _BASELINES:
         match = re.match(r"N?(\d{1,2})(?:\.?(\d{2})|\.(\d))?(?!\d)", str(properties.get(key, "")))
@@ -110,7 +110,7 @@ def reflectance_offset(item: Any, assets: Iterable[str]) -> tuple[float, str]:
     """Offset that turns the stored numbers of one item into reflectance, and why."""
     # in this order, of which a collection may leave steps out: a flag that the offset is in the
     # pixels already; what the assets declare; the processing baseline; the date, a guess
-    item, assets = plain(item), list(assets)
+    item, assets = as_mapping(item), list(assets)
     properties = item.get("properties", {})
     rule = collection_rule(item, "S2")
     for step in rule.offset:
@@ -121,7 +121,7 @@ def reflectance_offset(item: Any, assets: Iterable[str]) -> tuple[float, str]:
             flag = next((f for f in rule.flags if str(properties.get(f)).lower() == "true"), None)
             found = None if flag is None else (0.0, f"{flag} is true")
         elif step == "declared":
-            declared = agreed(item, assets, "offset")
+            declared = common_field(item, assets, "offset")
             found = None if declared is None else (float(declared), "declared by the assets")
             baseline = processing_baseline(item)
             if found and found[0] and baseline is not None and baseline < 4:
@@ -135,7 +135,7 @@ def reflectance_offset(item: Any, assets: Iterable[str]) -> tuple[float, str]:
         if found is not None:
             return found
     raise UnitsError(
-        f"Item {item.get('id')!r} tells no reflectance offset. Say it: "
+        f"Item {item.get('id')!r} states no reflectance offset. Give it: "
         f"load(..., offsets={{{item.get('id')!r}: -0.1}})."
     )
 
@@ -146,7 +146,7 @@ def optical_rule(
     offsets: Mapping[str, float] | float | None = None,
 ) -> OpticalRule:
     """Everything needed to read one Sentinel-2 item as reflectance."""
-    item = plain(item)
+    item = as_mapping(item)
     level = processing_level(item)
     declared: CollectionRule = collection_rule(item, "S2")
     keys = optical_assets(item)
@@ -164,9 +164,9 @@ def optical_rule(
                 f"offsets= gives {offset:g} for item {item.get('id')!r}, and reflectance is meant, "
                 f"not stored numbers: load(..., offsets={{{item.get('id')!r}: {BASELINE_OFFSET}}})."
             )
-    scale = agreed(item, assets.values(), "scale")
-    data_type = agreed(item, assets.values(), "data_type")
-    nodata = agreed(item, assets.values(), "nodata")
+    scale = common_field(item, assets.values(), "scale")
+    data_type = common_field(item, assets.values(), "data_type")
+    nodata = common_field(item, assets.values(), "nodata")
     return OpticalRule(
         assets=tuple(assets.items()),
         classification=classification,
@@ -221,7 +221,7 @@ class SarRule:
 
 def sar_rule(item: Any, *, detected: bool = False) -> SarRule:
     """What the pixels of one Sentinel-1 item mean."""
-    item = plain(item)
+    item = as_mapping(item)
     properties = item.get("properties", {})
     declared = collection_rule(item, "S1")
     assets = sar_assets(item)
@@ -233,11 +233,11 @@ def sar_rule(item: Any, *, detected: bool = False) -> SarRule:
         quantity = declared.quantity
     if quantity is None and _terrain_corrected(item, assets):
         quantity, geolocation = "gamma0", "grid"
-        units = "dB" if str(agreed(item, assets.values(), "unit")).lower() == "db" else "1"
+        units = "dB" if str(common_field(item, assets.values(), "unit")).lower() == "db" else "1"
     if quantity is None:
         tables = {pol: calibration_asset(item, pol) for pol in assets}
         name = item.get("collection")
-        mend = (
+        fix = (
             'Take an RTC collection, load(..., collections=["sentinel-2-l2a", "sentinel-1-rtc"]), '
             'or one of another catalog, load(..., sar_catalog="https://planetarycomputer.microsoft'
             '.com/api/stac/v1"), or leave Sentinel-1 out: load(..., polarisations=()).'
@@ -246,19 +246,19 @@ def sar_rule(item: Any, *, detected: bool = False) -> SarRule:
             raise UnitsError(
                 f"Item {item.get('id')!r} of collection {name!r} is not terrain corrected: its GRD "
                 "amplitudes are uncalibrated, and it offers no calibration tables "
-                f"(schema-calibration-vv) to turn them into sigma0. {mend}"
+                f"(schema-calibration-vv) to turn them into sigma0. {fix}"
             )
         if not detected:
             raise UnitsError(
                 f"Item {item.get('id')!r} of collection {name!r} is not terrain corrected: its GRD "
                 "amplitudes have neither calibration nor a map grid. To have them calibrated to "
                 "sigma0 and warped with their ground control points, without terrain correction, "
-                f'name the collection, load(..., collections=["sentinel-2-l2a", {name!r}]). {mend}'
+                f'name the collection, load(..., collections=["sentinel-2-l2a", {name!r}]). {fix}'
             )
         quantity, units, geolocation = "sigma0", "DN", "gcps"
     else:
         geolocation = "grid"
-    nodata = agreed(item, assets.values(), "nodata")
+    nodata = common_field(item, assets.values(), "nodata")
     known = declared.nodata
     if units != declared.units:
         known = 0.0 if units == "DN" else float("nan")
@@ -295,7 +295,7 @@ def _platform(item: Mapping[str, Any]) -> str:
 
 def absolute_orbit(item: Any) -> int | None:
     """Absolute orbit of a Sentinel-1 item, as stated or in the product's name, or None."""
-    item = plain(item)
+    item = as_mapping(item)
     stated = item.get("properties", {}).get("sat:absolute_orbit")
     if stated is not None:
         return int(stated)
@@ -305,7 +305,7 @@ def absolute_orbit(item: Any) -> int | None:
 
 def relative_orbit(item: Any) -> int | None:
     """Relative orbit (track) of a Sentinel-1 item, stated or from the absolute orbit, or None."""
-    item = plain(item)
+    item = as_mapping(item)
     stated = item.get("properties", {}).get("sat:relative_orbit")
     if stated is not None:
         return int(stated)
@@ -318,7 +318,7 @@ def pass_key(item: Any) -> str:
     # Slices of one pass may be mosaicked; passes of one day may not, since an ascending and a
     # descending one see every slope from opposite sides. Near the poles both are in one orbit, so
     # the direction is part of the name.
-    item = plain(item)
+    item = as_mapping(item)
     properties = item.get("properties", {})
     words = [_platform(item), str(properties.get("sat:orbit_state") or "").lower()]
     who = " ".join(filter(None, words))

@@ -268,7 +268,7 @@ GENERIC: dict[str, CollectionRule] = {
 _TELLING = ("self", "root", "collection", "parent")
 
 
-def plain(item: Any) -> Mapping[str, Any]:
+def as_mapping(item: Any) -> Mapping[str, Any]:
     """The item as a plain mapping, links untouched (nothing is resolved over the network)."""
     if isinstance(item, Mapping):
         return item
@@ -347,7 +347,7 @@ def collection_rule(item: Any, mission: str) -> CollectionRule:
     """Return the rule for an item, or the generic one of the mission."""
     # collections of several providers share a name, so the item decides: where its links lead,
     # then which rule names most of its assets
-    item = plain(item)
+    item = as_mapping(item)
     name = str(item.get("collection") or "")
     hosts, keys = link_hosts(item), set(item.get("assets") or ())
     best, found = (False, 0), None

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from xcloudfree.core.bands import POLARISATIONS
 from xcloudfree.exceptions import CatalogError, CatalogWarning
-from xcloudfree.stac.read.signing import listening, without_secrets
+from xcloudfree.stac.read.signing import clean_logging, without_secrets
 from xcloudfree.stac.rules.assets import calibration_asset, mission, optical_assets, sar_assets
 from xcloudfree.stac.rules.providers import provider_at
 from xcloudfree.stac.search.query import Conditions, Query, cql2, holds, item_time, portable
@@ -80,7 +80,7 @@ class Source:
         from requests import RequestException
 
         try:
-            with listening("", ""):  # keeps secrets of the address out of logs
+            with clean_logging("", ""):  # keeps secrets of the address out of logs
                 return question()
         except (APIError, RequestException, OSError, ValueError) as error:
             raise CatalogError(
@@ -235,7 +235,7 @@ def _refuse_local_files(item: pystac.Item, *, trusted: bool) -> None:
         if address is None:
             raise CatalogError(
                 f"The assets of item {item.id!r} have relative addresses, and the item does "
-                "not tell its own. Read it from its place: load([pystac.Item.from_file(path)])."
+                "not state its own. Read it from its place: load([pystac.Item.from_file(path)])."
             )
         # who gives items may have downloaded their files, and put paths in place of addresses
         downloaded = trusted and _on_disk(item.assets[key].href)

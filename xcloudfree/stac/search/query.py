@@ -123,7 +123,7 @@ def _numbers(bbox: Any) -> tuple[float, ...]:
 
 
 def _geojson(shape: Any) -> Any:
-    """The geometry of GeoJSON, as text or mapping, or of an object that tells it."""
+    """The geometry of GeoJSON, as text or mapping, or of an object that has one."""
     from odc.geo import geom
 
     try:
@@ -324,7 +324,7 @@ def sides(shape: Any) -> tuple[float, float, float, float]:
 
 
 def valid(shape: Any) -> Any:
-    """A shape, mended where its outline crosses itself, as that of some items does."""
+    """A shape, repaired where its outline crosses itself, as that of some items does."""
     from odc.geo import geom
     from shapely import make_valid  # type: ignore[import-untyped]
 

@@ -34,7 +34,7 @@ class _Slices:
 
 
 def requested_polarisations(polarisations: Sequence[str] | None) -> list[str]:
-    """Canonical polarisations that the user asked for."""
+    """Canonical names of the requested polarisations."""
     if isinstance(polarisations, str):
         polarisations = [polarisations]
     out = []
@@ -113,7 +113,7 @@ def load_backscatter(
     pairs = nearest_passes(list(scenes["time"].values), [p.own for p in passes], max_gap)
     alone = [str(t)[:16] for t, p in zip(scenes["time"].values, pairs, strict=True) if p is None]
     if alone and (on_gap == "raise" or (on_gap == "drop" and len(alone) == len(pairs))):
-        mend = (
+        fix = (
             'or go on without: load(..., on_gap="drop") or load(..., on_gap="nan").'
             if items
             else f'take Sentinel-1 from another catalog, load(..., sar_catalog="{RTC_ELSEWHERE}"), '
@@ -121,7 +121,7 @@ def load_backscatter(
         )
         raise DataError(
             f"No Sentinel-1 pass within {max_gap.astype(object)} of {len(alone)} of {len(pairs)} "
-            f'scenes: {", ".join(alone)}. Allow a larger distance, load(..., max_gap="6D"), {mend}'
+            f'scenes: {", ".join(alone)}. Allow a larger distance, load(..., max_gap="6D"), {fix}'
         )
     if on_gap == "drop":
         scenes = scenes.isel(time=[n for n, p in enumerate(pairs) if p is not None])

@@ -38,7 +38,7 @@ METRES_PER_DEGREE = 111_320.0
 
 
 def requested_bands(bands: Sequence[str] | None) -> tuple[list[str] | None, str | None]:
-    """Canonical bands that the user asked for, and which classification."""
+    """Canonical names of the requested bands, and which classification."""
     if bands is None:
         return None, None
     bands = [bands] if isinstance(bands, str) else list(bands)
