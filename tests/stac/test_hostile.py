@@ -170,6 +170,16 @@ def test_a_password_in_an_address_is_used_here_and_left_nowhere(served, loader, 
     assert not [text for text in shown if SECRET.encode() in text]
 
 
+def test_a_signature_beside_a_password_is_kept(served):
+    href, requests, _ = served
+    address = href.replace("//", "//me:word@") + "?sig=abc"
+    with pytest.warns(match="tokens"), pytest.warns(match="passwords"):
+        ds = load([item_of(address)])
+    assert np.isfinite(ds.B04.values).all()
+    assert {r.query for r in requests} == {"sig=abc"}
+    assert all("authorization" in r.headers for r in requests)
+
+
 def test_the_password_of_a_catalog_shows_in_no_log_and_no_error(caplog):
     caplog.set_level(logging.DEBUG)
     with pytest.raises(CatalogError) as caught:

@@ -165,6 +165,8 @@ def test_refusals_name_the_call(s2, s1):
         xcf.pair(s2.isel(time=slice(0, 3)), s1, "1h")
     with pytest.raises(DataError, match=r"pair\(s2, s1, max_gap=\"3D\"\)"):
         xcf.pair(s2, s1, max_gap=3)
+    with pytest.raises(DataError, match="s1 has no date"):
+        xcf.pair(s2, s1.isel(time=slice(0, 0)))
     with pytest.raises(DataError, match="coordinate 'time'"):
         xcf.pair(s2.drop_vars("time"), s1)
     with pytest.raises(DataError, match=r"s1\.assign_coords\(time=pandas\.to_datetime"):
@@ -200,3 +202,13 @@ def test_publishing_takes_times_with_a_zone(s2, tmp_path):
     aware = s2.assign_coords(time=("time", np.array(list(zoned), object)))
     items = xcf.stac.publish(aware.isel(time=[0]), tmp_path)[1]
     assert items[0]["properties"]["datetime"] == "2025-06-01T10:20:00.000Z"
+
+
+def test_no_date_and_unknown_dates(s2, s1):
+    assert xcf.pair(s2.isel(time=slice(0, 0)), s1).VV.shape == (0, *GRID.shape)
+    unknown = np.array([s2.time.values[0], np.datetime64("NaT")])
+    with pytest.warns(UserWarning, match="1 of 2 dates: NaT"):
+        ds = xcf.pair(s2.isel(time=[0, 1]).assign_coords(time=unknown), s1)
+    assert np.isfinite(ds.VV[0]).all()
+    late = s1.assign_coords(time=np.array([np.datetime64("NaT"), *s1.time.values[1:]]))
+    np.testing.assert_array_equal(xcf.pair(s2.isel(time=[1]), late).VV[0], s1.VV[1])

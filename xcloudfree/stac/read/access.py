@@ -117,7 +117,7 @@ class Access:
         """Access that puts ``user:password@`` of the items' addresses back when they are read."""
         hrefs = (a.get_absolute_href() or "" for i in items for a in i.assets.values())
         parts = [split_login(href) for href in hrefs]
-        logins = {plain: login for plain, login in parts if login}
+        logins = {plain.split("?")[0]: login for plain, login in parts if login}
         if not logins:
             return self
         warnings.warn(
@@ -127,6 +127,11 @@ class Access:
             stacklevel=3,
         )
         return replace(self, sign=Signer(Logins(logins, self.sign)))
+
+    @property
+    def renews(self) -> bool:
+        """Whether the user's ``sign=`` makes signatures, in place of those in the items."""
+        return self.sign is not None and self.sign.renews
 
     def environment(self, *, again: bool = False, patient: bool = True) -> dict[str, Any]:
         """GDAL options for a read in this process."""
@@ -238,12 +243,15 @@ def _requested_wait(asset: Asset, access: Access) -> float | None:
 def _contradiction(dataset: Any, asset: Asset) -> str:
     """How a file differs from what its item declares; empty if it does not."""
     found = dataset.dtypes[0]
-    if asset.data_type and np.dtype(asset.data_type).kind in "iu" and np.dtype(found).kind in "fc":
+    integers = asset.data_type and np.dtype(asset.data_type).kind in "iu"
+    if integers and found.startswith(("float", "complex")):
         return f"the file holds {found}, not {asset.data_type}"
     declared = asset.footprint
     if not asset.checked or declared is None or declared.crs is None or dataset.crs is None:
         return ""
     grid = rio_geobox(dataset)
+    if not (grid.axis_aligned and declared.axis_aligned):
+        return ""
     codes = grid.crs.epsg, declared.crs.epsg
     if None not in codes and codes[0] != codes[1]:
         return f"the file lies in EPSG:{codes[0]}, not EPSG:{codes[1]}"

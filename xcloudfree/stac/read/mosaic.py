@@ -59,8 +59,7 @@ class Reader:
         from xcloudfree.stac.read.signing import is_signed, split_login
 
         href, _ = split_login(href)
-        again = self.access.sign is not None and is_signed(href)
-        return href.split("?")[0] if again else href
+        return href.split("?")[0] if self.access.renews and is_signed(href) else href
 
     def open(
         self, items: Sequence[pystac.Item], groups: Sequence[int], layers: Layers
@@ -94,7 +93,7 @@ class Reader:
         from xcloudfree.stac.read.signing import is_signed
 
         hrefs = [item.assets[layer.asset].href for item in items for _, layer in layers]
-        if self.access.sign is None and any(map(is_signed, hrefs)):
+        if not self.access.renews and any(map(is_signed, hrefs)):
             warnings.warn(
                 "The items' addresses carry tokens, which expire, and which stay in the Dataset "
                 "and what is pickled of it. Search without a modifier, and sign when reading: "

@@ -42,6 +42,7 @@ class Signer:
                 "load(..., sign=planetary_computer.sign)."
             )
         self._function = function
+        self.renews = getattr(function, "renews", True)  # signatures; Logins alone does not
         self._key = uuid.uuid4().hex
         _HERE[self._key] = self
 
@@ -90,10 +91,11 @@ class Logins:
 
     def __init__(self, logins: Mapping[str, str], sign: Signer | None) -> None:
         self._logins, self._sign = logins, sign
+        self.renews = sign is not None and sign.renews
 
     def __call__(self, address: str) -> str:
         """Complete one address."""
-        login = self._logins.get(address)
+        login = self._logins.get(address.split("?")[0])
         signed = address if self._sign is None else self._sign(address)
         return signed if login is None else signed.replace("://", f"://{login}@", 1)
 

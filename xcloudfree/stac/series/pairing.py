@@ -196,7 +196,7 @@ def _passes(s1: xr.Dataset | xr.DataArray) -> list[tuple[Pass, list[int]]]:
     orbits = along("relative_orbit", "sat:relative_orbit")
     ids = along("s1_item_id", "item_id", "id")
     groups: list[list[int]] = []
-    for n in np.argsort(times, kind="stable"):
+    for n in np.flatnonzero(~np.isnat(times))[np.argsort(times[~np.isnat(times)], kind="stable")]:
         last = groups[-1][-1] if groups else None
         if (
             last is not None
@@ -217,6 +217,8 @@ def _passes(s1: xr.Dataset | xr.DataArray) -> list[tuple[Pass, list[int]]]:
         key = f"{platforms[first]} {state} {times[first]}"
         orbit = orbits[first] if known else None
         out.append((Pass(key, times[first], orbit, 1.0, state, items), [int(n) for n in steps]))
+    if not out:
+        raise DataError("s1 has no date. Load some: pair(s2, xcloudfree.stac.load(...)).")
     return out
 
 
@@ -229,7 +231,8 @@ def _warn_of_gaps(
     alone = [time for time, n in zip(times, chosen, strict=True) if n is None]
     if not alone:
         return
-    least = max(min(abs(one.time - time) for one in passes) for time in alone)
+    dated = [time for time in alone if not np.isnat(time)]
+    least = max((min(abs(one.time - time) for one in passes) for time in dated), default=gap)
     days = int(np.ceil(least / np.timedelta64(1, "D")))
     shown = ", ".join(str(time)[:16] for time in alone[:5]) + (", ..." if len(alone) > 5 else "")
     message = (
@@ -250,15 +253,14 @@ def _paired(layer: Layer, pairs: Sequence[list[int] | None], optical: Scene) -> 
         if "time" not in array.dims:
             array = array.expand_dims("time")
         array = array.drop_vars([c for c in array.coords if c != "band"])
-        fill = array.attrs.get("nodata", array.attrs.get("_FillValue"))
-        if array.dtype.kind in "iu" and fill is None and None in pairs:
+        nodata = array.attrs.get("nodata", array.attrs.get("_FillValue"))
+        if array.dtype.kind in "iu" and nodata is None and None in pairs:
             array = array.astype("float32")
-        if fill is None or array.dtype.kind == "f":
-            fill = np.nan
-        blank = xr.full_like(array.isel(time=slice(0, 1)), fill)
-        steps = [blank if steps is None else _joined(array, steps, fill) for steps in pairs]
+        integers = array.dtype.kind in "iu" and nodata is not None
+        blank = xr.full_like(array.isel(time=slice(0, 1)), nodata if integers else np.nan)
+        steps = [blank if steps is None else _joined(array, steps, nodata) for steps in pairs]
         # slices, not a list of positions: dask would shuffle every chunk for it
-        out = xr.concat(steps, "time") if len(steps) > 1 else steps[0]
+        out = xr.concat(steps, "time") if steps else array.isel(time=slice(0, 0))
         out.attrs = array.attrs
         if out.chunks is not None and chunks:
             out = out.chunk(chunks)
@@ -272,11 +274,12 @@ def _paired(layer: Layer, pairs: Sequence[list[int] | None], optical: Scene) -> 
     )
 
 
-def _joined(array: xr.DataArray, steps: Sequence[int], fill: float) -> xr.DataArray:
+def _joined(array: xr.DataArray, steps: Sequence[int], nodata: float | None) -> xr.DataArray:
     """One pass: its first slice, and the others in turn where nothing is there yet."""
     out, *others = (array.isel(time=slice(n, n + 1)) for n in steps)
     for other in others:
-        out = out.where(out.notnull() if np.isnan(fill) else out != fill, other)
+        valid = out.notnull() if nodata is None else out.notnull() & (out != nodata)
+        out = out.where(valid, other)
     return out
 
 
