@@ -6,16 +6,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, urlsplit
 
-from xcloudfree.stac.local.files import FileHandler, serve_files
+from xcloudfree.stac.local.serve import FileHandler, serve_files
 
 
 @dataclass
 class Fault:
     """What goes wrong with a file.
 
-    ``status`` is answered instead of the content, ``times`` times (None: for ever), except to
-    requests for its first ``spare`` bytes. The bytes ``broken`` (from, to) come as zeros; from
-    ``cut_at`` on nothing comes, although it was announced. Every answer takes ``delay`` seconds.
+    ``status`` is answered instead of the content, ``times`` times (None: for ever) or ``until`` a
+    time, with ``retry_after``, except to requests for its first ``spare`` bytes. The bytes
+    ``broken`` (from, to) come as zeros; from ``cut_at`` on nothing comes, although it was
+    announced; from ``stall_at`` on nothing comes for a while. Every answer takes ``delay`` seconds.
     """
 
     status: int | None = None
@@ -24,6 +25,9 @@ class Fault:
     delay: float = 0.0
     broken: tuple[int, int] | None = None
     cut_at: int | None = None
+    stall_at: int | None = None
+    until: float | None = None
+    retry_after: str = ""
 
 
 @dataclass
@@ -69,8 +73,11 @@ class FaultHandler(FileHandler):
             fails = fault.status is not None and fault.times != 0 and start >= fault.spare
             if fails and fault.times is not None:
                 fault.times -= 1
+        if fault.until is not None and time.monotonic() > fault.until:
+            fails = False
         if fails:
-            self.reply(fault.status)
+            headers = {"Retry-After": fault.retry_after} if fault.retry_after else {}
+            self.reply(fault.status, headers=headers)
         else:
             super().answer(body=body)
 
@@ -80,6 +87,9 @@ class FaultHandler(FileHandler):
         if fault is not None and fault.broken is not None:
             low, high = (min(max(b - first, 0), length) for b in fault.broken)
             content = content[:low] + bytes(high - low) + content[high:]
+        if fault is not None and fault.stall_at is not None and first + length > fault.stall_at:
+            time.sleep(4)
+            self.close_connection = True
         if fault is not None and fault.cut_at is not None and first + length > fault.cut_at:
             content = content[: max(fault.cut_at - first, 0)]
             self.close_connection = True

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from xcloudfree.core.passes import join_passes
     from xcloudfree.judge import benchmark
     from xcloudfree.judge.evaluation import evaluate
+    from xcloudfree.stac.series.pairing import pair
     from xcloudfree.train import fit
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "join_passes",
     "methods",
     "models",
+    "pair",
     "plot",
     "show_versions",
     "stac",
@@ -47,6 +49,7 @@ _CALLS = {
     "evaluate": "judge.evaluation",
     "fit": "train",
     "join_passes": "core.passes",
+    "pair": "stac.series.pairing",
 }
 
 

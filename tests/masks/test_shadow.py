@@ -22,7 +22,7 @@ from xcloudfree.exceptions import CloudFreeError, DataError, GridError, MissingB
 from xcloudfree.masks import shadow_geometry as kernel
 from xcloudfree.masks.resolve import plan_mask
 from xcloudfree.masks.scores import METHODS
-from xcloudfree.stac.series.optical_series import _sun
+from xcloudfree.stac.series.optical import _sun
 
 
 def plain(size=160, metres=10.0, crs="EPSG:32633", **sun):

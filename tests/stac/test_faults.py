@@ -21,7 +21,15 @@ from xcloudfree import stac
 from xcloudfree.core.bands import S2_BANDS
 from xcloudfree.exceptions import CatalogError, DataError
 from xcloudfree.stac.read.access import AssetError
-from xcloudfree.stac.read.faults import WORDS, Cause, cause_of, classify, failed, merge, position_of
+from xcloudfree.stac.read.faults import (
+    WORDS,
+    Cause,
+    cause_of,
+    classify,
+    failure_code,
+    merge,
+    position_of,
+)
 
 pytestmark = [
     pytest.mark.network,
@@ -242,7 +250,8 @@ def test_a_server_that_never_answers_well_ends_in_bounded_time_by_default(
             ds["B04"][0, 0, column].compute()
         spent.append(time.monotonic() - start)
         if column == 0:
-            assert len(requests) == 4  # one and three more
+            reads = [r for r in requests if r.range != "bytes=-1"]  # asks how long to wait
+            assert len(reads) == 4  # one and three more
     assert spent[0] < BOUND
     assert spent[1] < spent[0] / 2  # the other chunks do not wait as long
 
@@ -313,7 +322,7 @@ def test_a_hole_from_a_fault_is_told_from_a_hole_in_the_footprint(halves, loader
         faults.clear()
         codes = out["read_status"].sel(asset="B04").values[0]
         assert (codes[:, readable] == 1).all()  # also where the lost item lay on top
-        assert (codes[:, mine] == failed(Cause.NOT_FOUND, position)).all()
+        assert (codes[:, mine] == failure_code(Cause.NOT_FOUND, position)).all()
         assert (codes[:, 400:] == 0).all()
         seen = out["B04"].values[0][:, readable]
         np.testing.assert_allclose(seen, whole["B04"].values[0][:, readable], atol=5.1e-5)
@@ -434,8 +443,7 @@ def test_a_failed_pixel_is_no_data_and_never_cloud(tmp_path, faults):
         own.by_path["B02.tif"] = Fault(404)
         ds = load(found, on_error="report", polarisations=("VV", "VH")).compute()
     assert not ds.cloudfree.mask().values.any()
-    model = xcf.models.create("carf-tiny", base="prior")
-    out = ds.cloudfree.reconstruct(model=model)
+    out = ds.cloudfree.reconstruct(model="idw")
     assert (out["provenance"].values == 0).all()
     assert out["provenance"].attrs["flag_meanings"].split()[0] == "nodata"
     assert np.isnan(out["B02"].values).all()
@@ -476,10 +484,10 @@ def test_a_series_without_record_says_how_to_get_one(items):
 
 def test_codes_tell_cause_and_item():
     for cause, position in itertools.product(Cause, (0, 1, 30)):
-        code = failed(cause, position)
+        code = failure_code(cause, position)
         assert 2 <= code < 255
         assert (cause_of(code), position_of(code)) == (cause, position)
-    assert position_of(failed(Cause.DAMAGED, 99)) == 30
+    assert position_of(failure_code(Cause.DAMAGED, 99)) == 30
     assert cause_of(0) is cause_of(1) is None
     # values hide faults, faults hide nothing; items are renumbered from mosaic to scene
     first = np.array([255, 0, 2, 2, 0], np.uint8)

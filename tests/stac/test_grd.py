@@ -15,7 +15,7 @@ from xcloudfree import stac
 from xcloudfree.exceptions import CatalogError, UnitsError
 from xcloudfree.stac.read import grd as module
 from xcloudfree.stac.read.access import Access
-from xcloudfree.stac.read.calibration_table import parse_calibration
+from xcloudfree.stac.read.grd import parse_calibration
 from xcloudfree.stac.search.choice import choose_collections
 
 REAL = (

@@ -14,12 +14,14 @@ from xcloudfree.stac.rules.assets import mission, optical_assets, sar_assets
 from xcloudfree.stac.rules.harmonise import (
     decibel,
     optical_rule,
+    pass_key,
     processing_level,
     reflectance,
     reflectance_offset,
+    relative_orbit,
     sar_rule,
 )
-from xcloudfree.stac.series.pairing import FULL, TIE, Pass, nearest_passes, pass_key, relative_orbit
+from xcloudfree.stac.series.pairing import FULL, TIE, Pass, nearest_passes
 
 NO_CIRRUS = tuple(band for band in S2_BANDS if band != "B10")
 

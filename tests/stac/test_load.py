@@ -21,7 +21,7 @@ from tests.checks import check_scene
 from xcloudfree import stac
 from xcloudfree.core.bands import S2_BANDS
 from xcloudfree.exceptions import CatalogError, DataError, GridError, MissingBandError, UnitsError
-from xcloudfree.stac.local.serve import publish, serve
+from xcloudfree.stac import publish, serve
 from xcloudfree.stac.search.choice import choose_collections
 
 pytestmark = [

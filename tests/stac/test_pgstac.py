@@ -19,8 +19,7 @@ from tests import archive
 from xcloudfree import stac
 from xcloudfree.exceptions import CatalogWarning
 from xcloudfree.stac.search.catalog import Source
-from xcloudfree.stac.search.filters import checked_conditions, portable
-from xcloudfree.stac.search.query import Query
+from xcloudfree.stac.search.query import Query, checked_conditions, portable
 
 pytestmark = pytest.mark.network
 

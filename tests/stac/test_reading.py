@@ -32,6 +32,7 @@ from tests.stac.test_providers import MADE_UP, REAL, case
 from tests.swath import Swath
 from xcloudfree import stac
 from xcloudfree.exceptions import CatalogError, DataError, GridError
+from xcloudfree.stac.read import signing
 from xcloudfree.stac.read.access import AssetError
 from xcloudfree.stac.read.mosaic import Layer
 from xcloudfree.stac.read.reading import read_window
@@ -188,9 +189,6 @@ class Holder:
     def __call__(self, address):
         return f"{address}?sig={self.token}&n={next(COUNTER)}"
 
-    def method(self, address):
-        return self(address)
-
 
 def signers():
     token = SECRET
@@ -198,10 +196,6 @@ def signers():
         "function": by_reference,
         "closure": lambda address: f"{address}?sig={token}&n={next(COUNTER)}",
         "object": Holder(SECRET),
-        "method": Holder(SECRET).method,
-        "partial": functools.partial(
-            lambda sig, address: f"{address}?sig={sig}&n={next(COUNTER)}", SECRET
-        ),
         "path": lambda address: address.replace("/S", f"/{token}/S", 1),
     }
 
@@ -215,7 +209,8 @@ def everything_about(error):
 
 
 @pytest.mark.parametrize(
-    ("kind", "loader"), [*((kind, "odc") for kind in signers()), ("closure", "stackstac")]
+    ("kind", "loader"),
+    [("function", "odc"), ("object", "odc"), ("path", "odc"), ("closure", "stackstac")],
 )
 def test_no_token_is_left_behind(archive, tmp_path, caplog, monkeypatch, kind, loader):
     caplog.set_level(logging.DEBUG)
@@ -291,20 +286,20 @@ def test_sign_is_pickled_by_reference():
         again = pickle.loads(pickle.dumps(Signer(function)))
         assert again._function is function
         assert len(pickle.dumps(again)) < 200
-    local = Signer(lambda address: address)
-    assert pickle.loads(pickle.dumps(local)) is local
+    held = Holder(SECRET)
+    partial = functools.partial(lambda token, address: f"{address}?{token}", SECRET)
+    for function in (lambda address: address, held, held.__call__, partial):
+        local = Signer(function)
+        assert pickle.loads(pickle.dumps(local)) is local
+        assert SECRET.encode() not in cloudpickle.dumps(local)
 
 
-def test_a_sign_that_cannot_leave_the_process_says_so_elsewhere(archive):
+def test_a_sign_that_cannot_leave_the_process_says_so_elsewhere(archive, monkeypatch):
     ds = load(archive.boa, sign=lambda address: address)
     assert np.isfinite(pickle.loads(pickle.dumps(ds))["B04"].values).all()
-    code = "import pickle, sys; pickle.loads(sys.stdin.buffer.read()).compute()"
-    done = subprocess.run(
-        [sys.executable, "-c", code], input=pickle.dumps(ds), capture_output=True, check=False
-    )
-    last = done.stderr.decode().strip().splitlines()[-1]
-    assert last.startswith("xcloudfree.exceptions.CatalogError")
-    assert last.endswith("load(..., sign=my_module.sign).")
+    monkeypatch.setattr(signing, "_HERE", {})  # as in a process that did not call load
+    with pytest.raises(CatalogError, match=r"load\(\.\.\., sign=my_module\.sign\)\.$"):
+        pickle.loads(pickle.dumps(ds)).compute()
 
 
 def test_a_cluster_in_this_process_takes_any_sign(archive):
@@ -330,26 +325,28 @@ def test_names_of_tasks_are_those_of_another_process_so_that_writes_resume(archi
         items = json.load(sys.stdin)
         for loader in ("odc", "stackstac"):
             options = {"polarisations": ("VV",), "max_gap": "4D", "loader": loader}
-            for sign in (None, lambda address: address, Holder(), str):
+            signs = (None, lambda address: address, Holder(), str)
+            for sign in signs if loader == "odc" else signs[:2]:
                 ds = stac.load(items, sign=sign, **options)
                 print([v.data.name for v in ds.variables.values() if v.chunks])
             options = {"polarisations": (), "on_error": "report", "loader": loader}
             ds = stac.load(items[:1], **options)
             print([v.data.name for v in ds.variables.values() if v.chunks])
     """
-    found = [
-        subprocess.run(
+    running = [
+        subprocess.Popen(
             [sys.executable, "-c", code],
-            input=json.dumps([*archive.boa, *archive.radar]),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
             env=os.environ | {"PYTHONHASHSEED": seed},
-            capture_output=True,
             text=True,
-            check=True,
-        ).stdout.splitlines()
+        )
         for seed in ("1", "2")
     ]
+    items = json.dumps([*archive.boa[:1], *archive.radar[:1]])
+    found = [process.communicate(items)[0].splitlines() for process in running]
     assert found[0] == found[1]
-    assert len(set(found[0])) == 10  # another sign, or another mode, is another job
+    assert len(set(found[0])) == 8  # another sign, or another mode, is another job
 
 
 # --------------------------------------------------------------------------- environment
@@ -375,7 +372,8 @@ def test_options_of_the_process_that_reads_go_before_ours(archive, monkeypatch):
         archive.requests.clear()
         with pytest.raises(AssetError):
             ds["B04"][0, 0, 0].compute()
-        seen[retries] = len(archive.requests)
+        # "bytes=-1" asks how long to wait
+        seen[retries] = len([r for r in archive.requests if r.range != "bytes=-1"])
     # what failed at once is asked for anew, lest it be GDAL's memory: twice, as that is off then
     assert seen == {"0": 3, "2": 9}
 
@@ -461,10 +459,10 @@ def test_windows_are_those_that_odc_stac_reads(raster, name, resampling):
 # ------------------------------------------------------------------------------- stackstac
 
 
-KINDS = ("toa", "boa", "old", "silent", "coarse")
 CASES = [
-    *itertools.product(("native", "half a pixel"), KINDS, ["raise"]),
-    *(("twice as coarse", kind, "raise") for kind in ("boa", "coarse")),
+    *itertools.product(("half a pixel",), ("boa", "silent", "coarse"), ["raise"]),
+    ("native", "toa", "raise"),
+    ("twice as coarse", "coarse", "raise"),
     ("other zone", "boa", "raise"),
     ("native", "old", "report"),
     ("half a pixel", "boa", "report"),

@@ -24,13 +24,10 @@ from xcloudfree.exceptions import (
     GridWarning,
     UnitsError,
 )
-from xcloudfree.stac.rules.provider_rule import Provider
-from xcloudfree.stac.rules.providers import register, unregister
+from xcloudfree.stac.rules.providers import Provider, register, unregister
 from xcloudfree.stac.search.catalog import Source
 from xcloudfree.stac.search.choice import choose_collections
-from xcloudfree.stac.search.filters import checked_conditions, cql2, holds, portable
-from xcloudfree.stac.search.footprints import footprint
-from xcloudfree.stac.search.query import Query
+from xcloudfree.stac.search.query import Query, checked_conditions, cql2, footprint, holds, portable
 
 N = 64
 CLEAR = {"eo:cloud_cover": {"lt": 20}}
@@ -477,8 +474,6 @@ def test_the_check_reads_only_some_chunks(tmp_path):
 
 def test_the_threshold_on_real_scenes(data_root):
     """Numbers without an offset are told from numbers with one, whatever they show."""
-    from xcloudfree.stac.series.offset_check import _scene
-
     found = {"contradiction": 0, "agrees": 0}
     names = ("B04", "B12")
     for path in sorted((data_root / "triplets").glob("*/s2_cloudfree.tif")):
@@ -489,11 +484,48 @@ def test_the_threshold_on_real_scenes(data_root):
                 key: (("y", "x"), np.where(v > 0, (v + shift - 1000) / 1e4, np.nan))
                 for key, v in numbers.items()
             }
-            scene = xr.Dataset(bands).assign_coords(offset=-0.1)
-            verdict = _scene(scene, 4)[0]
+            scene = xr.Dataset({k: v.expand_dims("time") for k, v in xr.Dataset(bands).items()})
+            made = {"item_id": ["a"], "offset": [-0.1], "offset_reason": ["declared"]}
+            scene = scene.assign_coords({k: ("time", v) for k, v in made.items()})
+            verdict = stac.check_offset(scene, on_error="report").verdict.item()
             if lie:
                 found[verdict] += 1
             else:
                 assert verdict == "agrees", path
     assert found["contradiction"] >= 14
     assert found["contradiction"] + found["agrees"] == 16
+
+
+@pytest.mark.parametrize("form", ["integers", "stacked", "decoded", "one date"])
+@pytest.mark.parametrize(("shift", "offset"), [(1000, -0.1), (0, -0.1), (0, 0.0), (1000, 0.0)])
+def test_arrays_of_ones_own_are_checked_too(form, shift, offset):
+    """The offset taken out by the provider and declared once more, or not taken out at all."""
+    bands = {k: (("time", "y", "x"), v[None]) for k, v in stored(shift).items()}
+    ds = xr.Dataset(bands, {"time": np.array(["2025-06-01"], "datetime64[ns]")})
+    if form == "decoded":
+        for name in bands:
+            ds[name].attrs = {"scale_factor": 1e-4, "add_offset": offset, "_FillValue": 0}
+        ds = xr.decode_cf(ds)
+    else:
+        ds = ds.cloudfree.calibrate(scale=1e-4, offset=offset, level="BOA")
+    if form == "stacked":
+        ds = ds.to_dataarray("band").transpose("time", "band", "y", "x")
+        ds.attrs = {"scale_factor": 1e-4, "add_offset": offset, "processing_level": "BOA"}
+    if form == "one date":
+        ds = ds.isel(time=0)
+    right = {(1000, -0.1): "agrees", (0, 0.0): "agrees", (0, -0.1): "contradiction"}
+    if (shift, offset) == (0, -0.1):
+        with pytest.raises(UnitsError, match=r"many stored numbers are below 950.*offset=0\)\.$"):
+            stac.check_offset(ds)
+    if (shift, offset) == (1000, 0.0):
+        with pytest.warns(CatalogWarning, match=r"offset=-0\.1\)\.$"):
+            assert stac.check_offset(ds).verdict.item() == "suspicious"
+    else:
+        found = stac.check_offset(ds, on_error="report")
+        assert found.verdict.item() == right[shift, offset]
+
+
+def test_numbers_that_declare_nothing_are_refused_with_the_call():
+    ds = xr.Dataset({k: (("y", "x"), v) for k, v in stored(1000).items()})
+    with pytest.raises(DataError, match=r"check_offset\(ds\.cloudfree\.calibrate\("):
+        stac.check_offset(ds)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,18 +12,20 @@ import xarray as xr
 
 from xcloudfree.exceptions import CatalogError, DataError
 from xcloudfree.stac.read.access import Access
-from xcloudfree.stac.read.headers import declares_grid, with_grids
-from xcloudfree.stac.read.mosaic import join, make_reader
+from xcloudfree.stac.read.grids import declares_grid, given_grid, home_zone, native_grid, with_grids
+from xcloudfree.stac.read.mosaic import Reader, join
 from xcloudfree.stac.search.catalog import Source
 from xcloudfree.stac.search.choice import choose_backscatter, choose_collections, is_sar_collection
-from xcloudfree.stac.search.filters import Conditions, checked_conditions
-from xcloudfree.stac.search.query import Query, item_time
+from xcloudfree.stac.search.query import Conditions, Query, checked_conditions, item_time
 from xcloudfree.stac.series.backscatter import load_backscatter, requested_polarisations
-from xcloudfree.stac.series.grids import given_grid, native_grid
-from xcloudfree.stac.series.optical import optical_layers, optical_rules, requested_bands
-from xcloudfree.stac.series.optical_series import load_optical
+from xcloudfree.stac.series.optical import (
+    load_optical,
+    optical_layers,
+    optical_rules,
+    requested_bands,
+)
+from xcloudfree.stac.series.pairing import duration
 from xcloudfree.stac.series.status import with_status
-from xcloudfree.stac.series.zones import home_zone
 
 if TYPE_CHECKING:
     import pystac
@@ -154,30 +156,43 @@ def load(
     >>> list(ds), ds.VV.attrs["units"], float(abs(ds.B02 - scene.B02).max()) < 1e-4
     (['B02', 'B08', 'VV', 'VH'], 'dB', True)
     """
-    if on_gap not in ("raise", "drop", "nan"):
-        raise DataError(f'on_gap={on_gap!r} is unknown: load(..., on_gap="raise"|"drop"|"nan").')
+    # check the request
+    for name, value, choices in (
+        ("on_gap", on_gap, ("raise", "drop", "nan")),
+        ("on_error", on_error, ("raise", "report")),
+        ("loader", loader, ("odc", "stackstac")),
+    ):
+        if value not in choices:
+            known = "|".join(f'"{choice}"' for choice in choices)
+            raise DataError(f"{name}={value!r} is unknown: load(..., {name}={known}).")
     if not isinstance(chunks or {}, Mapping):
         raise DataError(f"chunks={chunks!r} is no mapping: load(..., chunks={CHUNKS}).")
     access = Access.of(sign)
     wanted, classes = requested_bands(bands)
     pols = requested_polarisations(polarisations)
-    gap = _duration(max_gap)
+    gap = duration(max_gap, "load(...")
     conditions = checked_conditions("query", query)
     sar_conditions = checked_conditions("sar_query", sar_query)
     where = Query.of(bbox, intersects, datetime)
     grid = None if like is None else given_grid(like)
     if grid is not None and where.area() is None:
         where = where.within(grid.geographic_extent)
+
+    # search Sentinel-2
     source = Source(catalog)
     sar_source = source if sar_catalog is None else Source(sar_catalog)
     named = [collections] if isinstance(collections, str) else collections
     names = named
     if names is None and (offered := source.collections()) is not None:
         names = choose_collections(offered, sar=bool(pols) and sar_source is source)
-
     scenes = _search_scenes(source, where, names, conditions)
+
+    # rules: what each item says about its pixels, and so how its assets are read
     rules = optical_rules(scenes, wanted, offsets)
     layers = optical_layers(rules, classes=classes)
+    access = access.with_logins(scenes)
+
+    # grid: the requested one, or the commonest finest one of the items
     if grid is None:
         if not (crs and resolution) and not all(map(declares_grid, scenes)):
             scenes = with_grids(scenes, layers, access, reporting=on_error == "report")
@@ -189,16 +204,24 @@ def load(
             resolution=resolution,
             crs=crs,
         )
-    reader = make_reader(grid, {**CHUNKS, **(chunks or {})}, access, loader, on_error)
+
+    # read Sentinel-2 as a series of calibrated scenes
+    sizes = {**CHUNKS, **(chunks or {})}
+    reader = Reader(grid, sizes, access, loader, reporting=on_error == "report")
     out = load_optical(scenes, rules, layers, reader, groupby)
+
+    # search Sentinel-1 around these scenes, and pair each with its nearest pass
     if pols:
         if sar_source is not source:
             names = [name for name in named or () if is_sar_collection(name)] or None
             if names is None and (offered := sar_source.collections()) is not None:
                 names = [choose_backscatter(offered)]
         slices = _search_slices(sar_source, where, names, scenes, grid, gap, sar_conditions)
+        reader = replace(reader, access=access.with_logins(slices))
         out = load_backscatter(out, slices, pols, np.timedelta64(gap), on_gap, reader, named)
         scenes = [*scenes, *slices]
+
+    # stamp
     out.attrs["source"] = join(str(item.collection_id) for item in scenes)
     for variable in out.data_vars.values():
         variable.encoding = {"grid_mapping": "spatial_ref"}
@@ -239,15 +262,3 @@ def _search_slices(
         )
     around = query.within(grid.geographic_extent).around([item_time(i) for i in scenes], gap)
     return source.items(around, rest, conditions, "S1")
-
-
-def _duration(gap: str | timedelta | np.timedelta64) -> timedelta:
-    import pandas as pd  # type: ignore[import-untyped]
-
-    if isinstance(gap, str | timedelta | np.timedelta64):  # of a number pandas takes nanoseconds
-        with suppress(ValueError):
-            found = pd.Timedelta(gap)
-            if found >= pd.Timedelta(0):  # NaT is not
-                out: timedelta = found.to_pytimedelta()
-                return out
-    raise DataError(f'max_gap={gap!r} is no duration: load(..., max_gap="3D").')

@@ -13,11 +13,9 @@ import xarray as xr
 from xcloudfree.core.bands import POLARISATIONS, S2_BANDS
 from xcloudfree.exceptions import DataError, UnitsError
 from xcloudfree.stac.rules.harmonise import BASELINE_OFFSET, SCALE
+from xcloudfree.stac.series.pairing import utc_times
 
-_EXTENSIONS = [
-    f"https://stac-extensions.github.io/{name}/schema.json"
-    for name in ("projection/v1.1.0", "raster/v1.1.0", "sat/v1.0.0")
-]
+_EXTENSIONS = ("projection/v1.1.0", "raster/v1.1.0", "sat/v1.0.0")
 _S1_NODATA = -32768.0
 
 
@@ -52,7 +50,7 @@ def publish(
     baseline : str
         Processing baseline; from 04.00 on, numbers carry an offset of 1000.
     declare : bool
-        Whether assets declare scale and offset; if not, only the baseline tells.
+        Whether assets declare scale and offset; if not, only the baseline says.
     collection : str, optional
         Name of the Sentinel-2 collection. Default ``sentinel-2-l1c`` or ``sentinel-2-l2a``.
 
@@ -87,36 +85,33 @@ def publish(
         )
     if "time" not in ds.coords:
         raise DataError("The Dataset has no time: publish(ds.expand_dims(time=[...]), ...).")
-    if "time" not in ds.dims:
-        ds = ds.expand_dims("time")
+    ds = ds if "time" in ds.dims else ds.expand_dims("time")
     folder = Path(folder)
     bands = [name for name in (*S2_BANDS, "SCL") if name in ds]
     pols = [name for name in POLARISATIONS if name in ds]
     if not bands and not pols:
         raise DataError("No band to publish: publish(ds[['B02', 'B03', 'B04', 'VV', 'VH']], ...).")
+    level = level or next((ds[b].attrs.get("processing_level") for b in bands), None)
+    if bands and level not in ("TOA", "BOA"):
+        raise UnitsError(f'level={level!r} is undeclared: publish(ds, folder, level="TOA").')
 
     items = []
-    for step in range(ds.sizes["time"]):
+    for step, time in enumerate(utc_times(ds, "ds")):
         one = ds.isel(time=step)
         made = []
         if bands:
-            found = level or next((ds[b].attrs.get("processing_level") for b in bands), None)
-            if found not in ("TOA", "BOA"):
-                raise UnitsError(
-                    f'level={found!r} is undeclared: publish(ds, folder, level="TOA").'
-                )
-            made.append(_scene(one[bands], found, baseline, declare, collection))
+            made.append(_scene(one[bands], time, str(level), baseline, declare, collection))
         if pols:
-            made.append(_pass(one[pols]))
+            made.append(_pass(one[pols], time))
         for item in made:
-            for key, asset in item["assets"].items():
-                path = _write(asset.pop("pixels"), folder, item["id"], key, grid, asset)
-                asset["href"] = f"{base_url.rstrip('/')}/{path}" if base_url else f"./{path}"
             _place(item, grid)
+            for key, asset in item["assets"].items():
+                path = f"{item['id']}/{key}.tif"
+                asset["href"] = f"{base_url.rstrip('/')}/{path}" if base_url else f"./{path}"
+                _write(asset.pop("pixels"), folder / path, grid, asset["raster:bands"][0]["nodata"])
             _dump(item, folder / "items" / f"{item['id']}.json")
         items += made
-    names = dict.fromkeys(item["collection"] for item in items)
-    collections = [_collection(name) for name in names]
+    collections = [_collection(name) for name in dict.fromkeys(i["collection"] for i in items)]
     for entry in collections:
         _dump(entry, folder / "collections" / f"{entry['id']}.json")
     return collections, items
@@ -127,7 +122,7 @@ def _dump(content: dict[str, Any], path: Path) -> None:
     path.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
-def _stamp(time: Any) -> tuple[str, str]:
+def _stamp(time: np.datetime64) -> tuple[str, str]:
     text = str(np.datetime_as_string(time, unit="ms"))
     return text + "Z", text[:19].replace("-", "").replace(":", "")
 
@@ -137,60 +132,61 @@ def _coordinate(one: xr.Dataset, name: str, default: Any) -> Any:
 
 
 def _scene(
-    one: xr.Dataset, level: str, baseline: str, declare: bool, collection: str | None
+    one: xr.Dataset,
+    time: np.datetime64,
+    level: str,
+    baseline: str,
+    declare: bool,
+    collection: str | None,
 ) -> dict[str, Any]:
-    stated, compact = _stamp(one["time"].values)
-    product = "MSIL1C" if level == "TOA" else "MSIL2A"
+    """A Sentinel-2 item, its assets with pixels."""
+    stated, compact = _stamp(time)
+    product = "L1C" if level == "TOA" else "L2A"
     platform = str(_coordinate(one, "platform", "sentinel-2a"))
-    satellite = "S2" + platform[-1:].upper()
-    number = baseline.replace(".", "")
     offset = BASELINE_OFFSET if float(baseline) >= 4 else 0.0
     assets = {}
-    for name in one.data_vars:
-        values = one[name].values
+    for name, band in one.data_vars.items():
         raster: dict[str, Any] = {"nodata": 0, "data_type": "uint16"}
         if name == "SCL":
-            pixels, raster = values.astype("uint8"), {"nodata": 0, "data_type": "uint8"}
+            pixels, raster = band.values.astype("uint8"), {"nodata": 0, "data_type": "uint8"}
         else:
-            pixels = _numbers(values, offset)
-            if declare:
-                raster |= {"scale": SCALE, "offset": offset}
+            valid = np.isfinite(band.values)
+            reflectance = np.where(valid, band.values, 0).astype("float64")
+            numbers = np.clip(np.rint((reflectance - offset) / SCALE), 1, 65535)
+            pixels = np.where(valid, numbers, 0).astype("uint16")
+            raster |= {"scale": SCALE, "offset": offset} if declare else {}
         assets[str(name)] = {"pixels": pixels, "raster:bands": [raster]}
+    satellite, number = "S2" + platform[-1:].upper(), baseline.replace(".", "")
     return {
-        "id": f"{satellite}_{product}_{compact}_N{number}_R037_T32UNA",
-        "collection": collection or f"sentinel-2-{product[3:].lower()}",
+        "id": f"{satellite}_MSI{product}_{compact}_N{number}_R037_T32UNA",
+        "collection": collection or f"sentinel-2-{product.lower()}",
         "properties": {
             "datetime": stated,
             "platform": platform,
             "constellation": "sentinel-2",
             "instruments": ["msi"],
-            "s2:product_type": f"S2{product.replace('MSIL', 'MSI')}",
+            "s2:product_type": f"S2MSI{product[1:]}",
             "s2:processing_baseline": baseline,
         },
         "assets": assets,
     }
 
 
-def _numbers(reflectance: npt.NDArray[Any], offset: float) -> npt.NDArray[np.uint16]:
-    valid = np.isfinite(reflectance)
-    numbers = np.rint((np.where(valid, reflectance, 0).astype("float64") - offset) / SCALE)
-    return np.where(valid, np.clip(numbers, 1, 65535), 0).astype("uint16")
-
-
-def _pass(one: xr.Dataset) -> dict[str, Any]:
+def _pass(one: xr.Dataset, time: np.datetime64) -> dict[str, Any]:
+    """A Sentinel-1 item, its assets with pixels."""
     gap = _coordinate(one, "time_gap", np.timedelta64(0, "ns"))
-    time: Any = one["time"].values + (np.timedelta64(0, "ns") if np.isnat(gap) else gap)
+    time = time + (np.timedelta64(0, "ns") if np.isnat(gap) else gap)
     stated, compact = _stamp(time)
     orbit = int((time - np.datetime64("2014-04-03")) / np.timedelta64(1, "m") / 98.6)
-    relative = int(_coordinate(one, "relative_orbit", (orbit - 73) % 175 + 1))
-    declared = [one[name].attrs for name in one.data_vars]
     assets = {}
-    for name in one.data_vars:
-        values = one[name].values.astype("float64")
-        power = 10 ** (values / 10) if one[name].attrs.get("units", "dB") == "dB" else values
+    for name, band in one.data_vars.items():
+        power = band.values.astype("float64")
+        if band.attrs.get("units", "dB") == "dB":
+            power = 10 ** (power / 10)
         pixels = np.where(np.isfinite(power), power, _S1_NODATA).astype("float32")
         raster = {"nodata": _S1_NODATA, "data_type": "float32"}
         assets[str(name).lower()] = {"pixels": pixels, "raster:bands": [raster]}
+    first = next(iter(one.data_vars.values()))
     return {
         "id": f"S1A_IW_GRDH_1SDV_{compact}_{orbit:06d}_rtc",
         "collection": "sentinel-1-rtc",
@@ -202,45 +198,36 @@ def _pass(one: xr.Dataset) -> dict[str, Any]:
             "sar:product_type": "GRD",
             "sar:polarizations": [str(name) for name in one.data_vars],
             "sat:absolute_orbit": orbit,
-            "sat:relative_orbit": relative,
-            "xcloudfree:quantity": declared[0].get("quantity", "gamma0"),
+            "sat:relative_orbit": int(_coordinate(one, "relative_orbit", (orbit - 73) % 175 + 1)),
+            "xcloudfree:quantity": first.attrs.get("quantity", "gamma0"),
         },
         "assets": assets,
     }
 
 
-def _write(
-    pixels: npt.NDArray[Any], folder: Path, name: str, key: str, grid: Any, asset: dict[str, Any]
-) -> str:
+def _write(pixels: npt.NDArray[Any], path: Path, grid: Any, nodata: float) -> None:
     import rasterio
 
-    path = folder / name / f"{key}.tif"
+    profile = {
+        "driver": "COG", "count": 1, "dtype": pixels.dtype, "nodata": nodata, "blocksize": 256,
+        "compress": "DEFLATE", "resampling": "NEAREST" if path.stem == "SCL" else "AVERAGE",
+        "height": grid.shape[0], "width": grid.shape[1], "transform": grid.transform,
+        "crs": f"EPSG:{grid.crs.epsg}",
+    }  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
-    with rasterio.open(
-        path,
-        "w",
-        driver="COG",
-        height=grid.shape[0],
-        width=grid.shape[1],
-        count=1,
-        dtype=pixels.dtype,
-        crs=f"EPSG:{grid.crs.epsg}",
-        transform=grid.transform,
-        nodata=asset["raster:bands"][0]["nodata"],
-        blocksize=256,
-        compress="DEFLATE",
-        resampling="NEAREST" if key == "SCL" else "AVERAGE",
-    ) as target:
+    with rasterio.open(path, "w", **profile) as target:
         target.write(pixels, 1)
-    return f"{name}/{key}.tif"
 
 
 def _place(item: dict[str, Any], grid: Any) -> None:
+    """Add what every item has, and where it lies."""
     extent = grid.geographic_extent
     item |= {
         "type": "Feature",
         "stac_version": "1.0.0",
-        "stac_extensions": _EXTENSIONS,
+        "stac_extensions": [
+            f"https://stac-extensions.github.io/{name}/schema.json" for name in _EXTENSIONS
+        ],
         "geometry": extent.json,
         "bbox": list(extent.boundingbox),
         "links": [],
@@ -257,6 +244,7 @@ def _place(item: dict[str, Any], grid: Any) -> None:
 
 
 def _collection(name: str) -> dict[str, Any]:
+    interval = [["2014-04-03T00:00:00Z", None]]
     return {
         "type": "Collection",
         "stac_version": "1.0.0",
@@ -264,8 +252,5 @@ def _collection(name: str) -> dict[str, Any]:
         "description": f"{name}, published by xcloudfree",
         "license": "proprietary",
         "links": [],
-        "extent": {
-            "spatial": {"bbox": [[-180, -90, 180, 90]]},
-            "temporal": {"interval": [["2014-04-03T00:00:00Z", None]]},
-        },
+        "extent": {"spatial": {"bbox": [[-180, -90, 180, 90]]}, "temporal": {"interval": interval}},
     }

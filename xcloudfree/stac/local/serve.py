@@ -7,47 +7,150 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
+from unittest.mock import patch
 from urllib.error import URLError
+from urllib.parse import unquote, urlsplit
 from urllib.request import ProxyHandler, build_opener
 
 from xcloudfree.exceptions import CatalogError
-from xcloudfree.stac.local.files import FileHandler, Request, serve_files
-from xcloudfree.stac.local.publish import publish
 
-__all__ = ["LocalCatalog", "Request", "publish", "serve"]
+_RANGE = re.compile(r"bytes=(\d*)-(\d*)$")
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request that the file server answered."""
+
+    method: str
+    path: str
+    range: str | None
+    status: int
+    query: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class FileHandler(BaseHTTPRequestHandler):
+    """Answers GET and HEAD for the files of one folder, whole or by range."""
+
+    protocol_version = "HTTP/1.1"
+    root: ClassVar[Path]
+    requests: ClassVar[list[Request]]
+
+    def do_GET(self) -> None:
+        """Answer with the content."""
+        self.answer(body=True)
+
+    def do_HEAD(self) -> None:
+        """Answer without the content."""
+        self.answer(body=False)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Keep the terminal quiet; the log is a list."""
+
+    @property
+    def asked(self) -> str:
+        """Requested path, without the query."""
+        return unquote(urlsplit(self.path).path)
+
+    def answer(self, *, body: bool) -> None:
+        """Answer one request."""
+        file = (self.root / self.asked.lstrip("/")).resolve()
+        if not file.is_relative_to(self.root) or not file.is_file():
+            self.reply(404)
+            return
+        size = file.stat().st_size
+        first, last, status = 0, size - 1, 200
+        match = _RANGE.match(self.headers.get("Range") or "")
+        if match and any(match.groups()):
+            start, stop = match.groups()
+            if start:
+                first, last = int(start), min(int(stop or last), size - 1)
+            else:
+                first = max(size - int(stop), 0)
+            status = 206 if first <= last else 416
+        headers = {"Accept-Ranges": "bytes", "Content-Type": "application/octet-stream"}
+        if status == 416:
+            self.reply(416, headers=headers | {"Content-Range": f"bytes */{size}"})
+            return
+        if status == 206:
+            headers["Content-Range"] = f"bytes {first}-{last}/{size}"
+        length = last - first + 1
+        self.reply(status, self.part(file, first, length) if body else b"", headers, length)
+
+    def part(self, file: Path, first: int, length: int) -> bytes:
+        """Part of a file, from one byte on."""
+        with file.open("rb") as source:
+            source.seek(first)
+            return source.read(length)
+
+    def reply(
+        self,
+        status: int,
+        content: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+        length: int = 0,
+    ) -> None:
+        """Send one answer and note it."""
+        query = urlsplit(self.path).query
+        wanted = self.headers.get("Range")
+        own = {key.lower(): value for key, value in self.headers.items()}
+        self.requests.append(Request(self.command, self.asked, wanted, status, query, own))
+        try:
+            self.send_response(status)
+            for key, value in {**(headers or {}), "Content-Length": str(length)}.items():
+                self.send_header(key, value)
+            self.end_headers()
+            self.wfile.write(content)
+        except (BrokenPipeError, ConnectionResetError):  # the client has gone
+            self.close_connection = True
+
+
+@contextmanager
+def serve_files(
+    folder: str | Path, handler: type[FileHandler] = FileHandler, **attributes: Any
+) -> Iterator[tuple[str, list[Request]]]:
+    """Serve the files of a folder."""
+    requests: list[Request] = []
+    own = {"root": Path(folder).resolve(), "requests": requests, **attributes}
+    kind = type("Handler", (handler,), own)
+    with _without_proxy(), ThreadingHTTPServer(("127.0.0.1", 0), kind) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}", requests
+        finally:
+            server.shutdown()
+
+
+def _without_proxy() -> AbstractContextManager[Any]:
+    """Keep requests to the loopback away from any proxy of this process."""
+    before = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    hosts = ",".join([*filter(None, before.split(",")), "127.0.0.1", "localhost"])
+    return patch.dict(os.environ, no_proxy=hosts, NO_PROXY=hosts)
 
 
 @dataclass
 class LocalCatalog:
-    """A catalog that is being served.
+    """A catalog that is being served."""
 
-    Attributes
-    ----------
-    url : str
-        Address of the STAC API.
-    files_url : str
-        Address of the folder.
-    requests : list of Request
-        Every request for a file so far.
-    faults : dict
-        Status to answer for files whose path ends with the key, ``{"B04.tif": 503}``.
-    """
-
-    url: str
+    url: str  # of the STAC API
     files_url: str
-    requests: list[Request] = field(default_factory=list)
-    faults: dict[str, int] = field(default_factory=dict)
+    requests: list[Request] = field(default_factory=list)  # for files, so far
+    faults: dict[str, int] = field(default_factory=dict)  # status by end of path, {"B04.tif": 503}
 
 
 class _FileHandler(FileHandler):
@@ -86,7 +189,7 @@ def serve(folder: str | Path) -> Iterator[LocalCatalog]:
     >>> import xcloudfree as xcf
     >>> scene = xcf.datasets.simulate_scene((32, 32), seed=1)
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     _ = publish(scene, folder)
+    ...     _ = xcf.stac.publish(scene, folder)
     ...     with serve(folder) as catalog:
     ...         ds = xcf.stac.load(catalog.url, like=scene).compute()
     >>> bool(abs(ds.B04 - scene.B04.values).max() < 1e-4)

@@ -3,54 +3,74 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+import numpy as np
 import rasterio
+from odc.geo.converters import rio_geobox
 from odc.geo.geobox import GeoBox
 from rasterio.errors import RasterioIOError
 
 from xcloudfree.exceptions import CatalogError, CloudFreeError
 from xcloudfree.stac.read.faults import Cause, Failure, classify
-from xcloudfree.stac.read.signing import Signer, is_credential, listening, without_secrets
+from xcloudfree.stac.read.signing import (
+    Logins,
+    Signer,
+    clean_logging,
+    is_credential,
+    split_login,
+    without_secrets,
+)
+
+if TYPE_CHECKING:
+    import pystac
+
+DRIVERS: Final = ("GTiff", "JP2OpenJPEG", "JP2KAK", "JP2ECW", "JP2MrSID", "JP2Lura")
+"""Formats that are opened. Others, VRT above all, can name files of this machine and further
+addresses, so a catalog that is not trusted could have them read."""
 
 HTTP: Final[Mapping[str, str]] = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
     "GDAL_HTTP_CONNECTTIMEOUT": "10",
     "GDAL_HTTP_TIMEOUT": "60",
-    "GDAL_HTTP_LOW_SPEED_TIME": "15",
+    "GDAL_HTTP_LOW_SPEED_TIME": "10",
     "GDAL_HTTP_LOW_SPEED_LIMIT": "1",
     "GDAL_HTTP_MAX_RETRY": "3",
     "GDAL_HTTP_RETRY_DELAY": "0.5",
 }
-"""How long a read over HTTP may take before it fails. The environment of the process that reads,
-and a ``rasterio.Env`` that is open when :func:`xcloudfree.stac.load` is called, go before."""
+"""How long a read over HTTP may take before it fails. GDAL asks for a block three times, so a stall
+takes three times the low speed time. The environment of the process that reads, and a
+``rasterio.Env`` that is open when :func:`xcloudfree.stac.load` is called, go before."""
 
 PROMPT: Final = 1.0
 """Seconds. GDAL remembers for the life of a process that an address failed, and fails at once when
-asked again. What fails within this time is therefore asked anew, past its memory."""
+asked again. What fails within this time is requested again, past its memory."""
+
+LONGEST_WAIT: Final = 60.0
+"""Seconds that a task waits because a server asks for it (``Retry-After``); longer is a fault."""
+
+STALLED_FOR: Final = 300.0
+"""Seconds for which this process has little patience with an address that stalled."""
 
 _FORGETFUL: Final = {"CPL_VSIL_CURL_NON_CACHED": "/vsicurl/:/vsis3/:/vsiaz/:/vsigs/"}
-_IMPATIENT: Final = {"GDAL_HTTP_MAX_RETRY": "1", "GDAL_HTTP_LOW_SPEED_TIME": "5"}
+_IMPATIENT: Final = {"GDAL_HTTP_MAX_RETRY": "1", "GDAL_HTTP_LOW_SPEED_TIME": "2"}
 _SIGN = "Sign the address, load(..., sign=planetary_computer.sign), or, for s3://, give the " \
     "workers credentials in the environment (docs/catalogs.md)"  # fmt: skip
 _Result = TypeVar("_Result")
+_stalled: dict[str, float] = {}  # a cache: addresses that stalled lately, and when
 
 
 class AssetError(RasterioIOError, CatalogError):  # type: ignore[misc]
     """An asset that cannot be read: a CatalogError, and a RasterioIOError for code that awaits one.
 
     In this order of bases it can be made without its arguments, as unpickling on a cluster does.
-
-    Attributes
-    ----------
-    item, asset : str
-        Names.
-    failure : Failure
-        Why.
     """
 
     item: str
@@ -60,60 +80,27 @@ class AssetError(RasterioIOError, CatalogError):  # type: ignore[misc]
 
 @dataclass(frozen=True)
 class Asset:
-    """One asset of one item.
-
-    Parameters
-    ----------
-    item, name : str
-        Identifier of the item and key of the asset.
-    address : str
-        Its address, unsigned.
-    position : int
-        Position of the item among those of its mosaic.
-    footprint : GeoBox, optional
-        Grid of the file as the catalog declares it.
-    """
+    """One asset of one item, and what the item declares of its file."""
 
     item: str
     name: str
-    address: str
-    position: int = 0
-    footprint: GeoBox | None = field(default=None, compare=False)
+    address: str  # unsigned
+    position: int = 0  # of the item among those of its mosaic
+    footprint: GeoBox | None = field(default=None, compare=False)  # declared grid of the file
+    data_type: str = field(default="", compare=False)  # declared type; empty: any
+    checked: bool = field(default=False, compare=False)  # whether the file must lie on this grid
 
 
 @dataclass(frozen=True)
 class Access:
-    """How addresses are opened; goes to the workers, and holds no secret.
-
-    Parameters
-    ----------
-    sign : Signer, optional
-        Turns an address into one that may be read.
-    options : tuple of (str, str)
-        GDAL options that the user set.
-    """
+    """How addresses are opened; goes to the workers, and holds no secret."""
 
     sign: Signer | None = None
-    options: tuple[tuple[str, Any], ...] = ()
+    options: tuple[tuple[str, Any], ...] = ()  # of GDAL, that the user set
 
     @classmethod
     def of(cls, sign: Callable[[str], str] | None) -> Access:
-        """Access by ``sign=`` and the ``rasterio.Env`` that is open now, without its credentials.
-
-        Parameters
-        ----------
-        sign : callable, optional
-            What the user gave.
-
-        Returns
-        -------
-        Access
-
-        Warns
-        -----
-        UserWarning
-            The ``rasterio.Env`` holds credentials, which are not handed on.
-        """
+        """Access by ``sign=`` and the open ``rasterio.Env``, without its credentials."""
         theirs = rasterio.env.getenv() if rasterio.env.hasenv() else {}
         secret = sorted(name for name in theirs if is_credential(name))
         if secret:
@@ -126,20 +113,28 @@ class Access:
         kept = {k: v for k, v in theirs.items() if k not in (*secret, "GDAL_DATA", "PROJ_DATA")}
         return cls(None if sign is None else Signer(sign), tuple(sorted(kept.items())))
 
+    def with_logins(self, items: Iterable[pystac.Item]) -> Access:
+        """Access that puts ``user:password@`` of the items' addresses back when they are read."""
+        hrefs = (a.get_absolute_href() or "" for i in items for a in i.assets.values())
+        parts = [split_login(href) for href in hrefs]
+        logins = {plain.split("?")[0]: login for plain, login in parts if login}
+        if not logins:
+            return self
+        warnings.warn(
+            "The items' addresses carry user names and passwords. They are kept out of the Dataset "
+            "and known to this process only. For workers in other processes sign the addresses: "
+            "load(..., sign=my_module.sign).",
+            stacklevel=3,
+        )
+        return replace(self, sign=Signer(Logins(logins, self.sign)))
+
+    @property
+    def renews(self) -> bool:
+        """Whether the user's ``sign=`` makes signatures, in place of those in the items."""
+        return self.sign is not None and self.sign.renews
+
     def environment(self, *, again: bool = False, patient: bool = True) -> dict[str, Any]:
-        """GDAL options for a read in this process.
-
-        Parameters
-        ----------
-        again : bool
-            Whether GDAL's memory of the address is passed by.
-        patient : bool
-            Whether a server that fails gets all the time of :data:`HTTP`.
-
-        Returns
-        -------
-        dict
-        """
+        """GDAL options for a read in this process."""
         ours = {**HTTP, **({} if patient else _IMPATIENT)}
         ours = {name: value for name, value in ours.items() if name not in os.environ}
         return {
@@ -147,38 +142,30 @@ class Access:
         }  # fmt: skip
 
 
-def use(asset: Asset, access: Access, action: Callable[[Any], _Result]) -> _Result:
-    """Open one asset, signed now, and do something with it.
+def open_raster(address: str, **options: Any) -> Any:
+    """Open a raster, of the formats in DRIVERS only."""
+    return rasterio.DatasetReader(address, driver=list(DRIVERS), sharing=False, **options)
 
-    What was refused is signed anew and tried once more. So is what failed at once, which may be
-    no more than GDAL's memory of an earlier fault, though with less patience: the other chunks of
-    an asset that is lost do not all wait as long as the first. All else ends with the first
-    failure, after the bounded number of repetitions of :data:`HTTP`.
 
-    Parameters
-    ----------
-    asset : Asset
-        What to open.
-    access : Access
-        How.
-    action : callable
-        What to do with the ``rasterio.DatasetReader``.
-
-    Returns
-    -------
-    What the action returns.
-
-    Raises
-    ------
-    AssetError
-        It cannot be read.
-    """
+def with_asset(asset: Asset, access: Access, action: Callable[[Any], _Result]) -> _Result:
+    """Open one asset, signed now, and do something with it."""
+    # What was refused is signed anew and tried once more. So is what failed at once, which may be
+    # no more than GDAL's memory of an earlier fault, though with less patience: the other chunks of
+    # an asset that is lost do not all wait as long as the first. A server that says when it will
+    # answer gets another request then. All else ends with the first failure, after the bounded
+    # number of repetitions of HTTP.
     start = time.monotonic()
-    result = _attempt(asset, access, action, access.environment())
+    patient = start - _stalled.get(asset.address, -np.inf) > STALLED_FOR
+    result = _attempt(asset, access, action, access.environment(patient=patient))
     if isinstance(result, Failure):
+        spent = time.monotonic() - start
         refused = result.cause is Cause.REFUSED and access.sign is not None
-        if refused or time.monotonic() - start < PROMPT:
-            options = access.environment(again=True, patient=refused)
+        wait = _requested_wait(asset, access) if result.status in (429, 503) else None
+        if wait is not None and wait > LONGEST_WAIT:
+            result = replace(result, detail=f"{result.detail}, which asks to wait {wait:.0f} s")
+        elif wait is not None or refused or spent < PROMPT:
+            time.sleep(wait or 0)
+            options = access.environment(again=True, patient=refused or wait is not None)
             result = _attempt(asset, access, action, options)
     if isinstance(result, Failure):  # outside of any except clause: the cause may hold a token
         raise _error(asset, result)
@@ -188,18 +175,16 @@ def use(asset: Asset, access: Access, action: Callable[[Any], _Result]) -> _Resu
 def _attempt(
     asset: Asset, access: Access, action: Callable[[Any], _Result], options: Mapping[str, Any]
 ) -> _Result | Failure:
-    try:
-        address = asset.address if access.sign is None else access.sign(asset.address)
-    except CloudFreeError:
-        raise
-    except Exception as error:  # whatever the user's function raises, its text may hold a token
-        return Failure(Cause.REFUSED, f"sign= failed with {type(error).__name__}")
-    with listening(address, asset.address) as said:
+    address = _signed(asset, access)
+    if isinstance(address, Failure):
+        return address
+    start = time.monotonic()
+    with clean_logging(address, asset.address) as said:
         try:
-            with (
-                rasterio.Env(**options),
-                rasterio.open(address, sharing=False) as dataset,
-            ):
+            with rasterio.Env(**options), open_raster(address) as dataset:
+                contradiction = _contradiction(dataset, asset)
+                if contradiction:
+                    return Failure(Cause.OTHER, f"{contradiction}; the item declares otherwise")
                 return action(dataset)
         except Exception as error:
             if not isinstance(error, OSError) and "rasterio" not in type(error).__module__:
@@ -211,15 +196,85 @@ def _attempt(
                 text = str(seen).replace(address, asset.address)
                 messages.append(without_secrets(text))
                 seen = seen.__cause__ or seen.__context__
-        return classify(messages, said)
+        failure = classify(messages, said)
+    # GDAL does not say that a transfer stalled, only that too few bytes came
+    effective = {**options, **os.environ}
+    limit = min(float(effective[f"GDAL_HTTP_{name}"]) for name in ("LOW_SPEED_TIME", "TIMEOUT"))
+    short = "://" in address and re.search(r"got \d+ bytes", failure.detail)
+    if failure.cause is Cause.DAMAGED and short and time.monotonic() - start >= limit:
+        failure = Failure(Cause.NO_ANSWER, f"the server sent nothing for {limit:g} s")
+        _stalled[asset.address] = time.monotonic()
+    return failure
+
+
+def _signed(asset: Asset, access: Access) -> str | Failure:
+    try:
+        return asset.address if access.sign is None else access.sign(asset.address)
+    except CloudFreeError:
+        raise
+    except Exception as error:  # whatever the user's function raises, its text may hold a token
+        return Failure(Cause.REFUSED, f"sign= failed with {type(error).__name__}")
+
+
+def _requested_wait(asset: Asset, access: Access) -> float | None:
+    """Seconds until the server wants another request; None if it does not say."""
+    import requests
+
+    # GDAL neither honours Retry-After nor shows it, so the last byte is requested
+    address = _signed(asset, access)
+    if isinstance(address, Failure) or not address.startswith(("http://", "https://")):
+        return None
+    try:
+        with clean_logging(address, asset.address):
+            answer = requests.get(address, headers={"Range": "bytes=-1"}, timeout=10, stream=True)
+            answer.close()
+    except requests.RequestException:
+        return None
+    stated = answer.headers.get("Retry-After", "").strip()
+    if stated.isdecimal():
+        return float(stated)
+    try:
+        until = parsedate_to_datetime(stated)
+        return max((until.astimezone(UTC) - datetime.now(UTC)).total_seconds(), 0.0)
+    except (TypeError, ValueError):  # no header, or none that is understood
+        return None
+
+
+def _contradiction(dataset: Any, asset: Asset) -> str:
+    """How a file differs from what its item declares; empty if it does not."""
+    found = dataset.dtypes[0]
+    integers = asset.data_type and np.dtype(asset.data_type).kind in "iu"
+    if integers and found.startswith(("float", "complex")):
+        return f"the file holds {found}, not {asset.data_type}"
+    declared = asset.footprint
+    if not asset.checked or declared is None or declared.crs is None or dataset.crs is None:
+        return ""
+    grid = rio_geobox(dataset)
+    if not (grid.axis_aligned and declared.axis_aligned):
+        return ""
+    codes = grid.crs.epsg, declared.crs.epsg
+    if None not in codes and codes[0] != codes[1]:
+        return f"the file lies in EPSG:{codes[0]}, not EPSG:{codes[1]}"
+    # extents, as some items declare one grid for bands of several resolutions
+    pixel = max(abs(v) for box in (grid, declared) for v in box.resolution.xy)
+    apart = np.abs(np.subtract(grid.boundingbox.bbox, declared.boundingbox.bbox)).max()
+    if apart > pixel:
+        bounds = ", ".join(f"{v:.6g}" for v in grid.boundingbox.bbox)
+        return f"the file covers {bounds}, which is off by {apart:g}"
+    return ""
 
 
 def _error(asset: Asset, failure: Failure) -> AssetError:
-    mend = 'or go on without what fails: load(..., on_error="report").'
-    mend = f"{_SIGN}; {mend}" if failure.cause is Cause.REFUSED else f"Try again later, {mend}"
+    fix = 'or go on without what fails: load(..., on_error="report").'
+    if failure.cause is Cause.REFUSED:
+        fix = f"{_SIGN}; {fix}"
+    elif failure.cause is Cause.OTHER:
+        fix = f"Leave the item out, load([...other items]), {fix}"
+    else:
+        fix = f"Try again later, {fix}"
     error = AssetError(
         f"Asset {asset.name!r} of item {asset.item!r} cannot be read: {failure}, "
-        f"{without_secrets(asset.address)}. {mend}"
+        f"{without_secrets(asset.address)}. {fix}"
     )
     error.item, error.asset, error.failure = asset.item, asset.name, failure
     return error

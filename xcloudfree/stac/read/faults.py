@@ -40,10 +40,11 @@ WORDS = {
 }
 
 LAST_ITEM = 30
-"""Items of a scene are told apart up to this position; those behind count as this one."""
+"""Items of a scene have codes of their own up to this position; later ones share its code."""
 
 _VALID = 255  # in the making: a value was read, whatever failed beside it
 _STATUS = re.compile(r"HTTP (?:response|error) code: (\d{3})\b")
+_NOWHERE = re.compile(r" at row 4294967295(, col\w* 4294967295)?")  # -1, as libtiff prints it
 _PATTERNS = (
     (Cause.REFUSED, r"Access ?Denied|ExpiredToken|InvalidAccessKey|Signature|InvalidCredentials"),
     (Cause.NO_ANSWER, r"CURL error|timed? ?out|too slow|resolve host|connect to|error code: 0\b"),
@@ -54,48 +55,22 @@ _PATTERNS = (
 
 @dataclass(frozen=True)
 class Failure:
-    """Why an asset could not be read.
-
-    Parameters
-    ----------
-    cause : Cause
-        Kind.
-    detail : str
-        What was said, without secrets.
-    """
+    """Why an asset could not be read."""
 
     cause: Cause
-    detail: str = ""
+    detail: str = ""  # what was said, without secrets
+    status: int = 0  # of HTTP, if there was an answer
 
     def __str__(self) -> str:
         return f"{WORDS[self.cause]} ({self.detail})" if self.detail else WORDS[self.cause]
 
 
 def classify(messages: Sequence[str], logged: Iterable[str] = ()) -> Failure:
-    """Kind of a fault, from what GDAL said.
-
-    Parameters
-    ----------
-    messages : sequence of str
-        Messages of an exception and of its causes, the outermost first.
-    logged : iterable of str
-        What was logged on the way, such as the statuses of requests that were repeated.
-
-    Returns
-    -------
-    Failure
-
-    Examples
-    --------
-    >>> str(classify(["HTTP response code: 403"]))
-    'refused (HTTP 403)'
-    >>> str(classify(["Read failed.", "TIFFFillTile: got 10 bytes, expected 99"]))
-    'damaged file (TIFFFillTile: got 10 bytes, expected 99)'
-    """
+    """Kind of a fault, from what GDAL said."""
     statuses = [int(s) for m in (*messages, *logged) for s in _STATUS.findall(m)]
     if statuses:
-        return Failure(_of_status(statuses[0]), f"HTTP {statuses[0]}")
-    detail = messages[-1] if messages else ""
+        return Failure(_of_status(statuses[0]), f"HTTP {statuses[0]}", statuses[0])
+    detail = _NOWHERE.sub("", messages[-1]) if messages else ""
     text = " ".join([*messages, *logged])
     for cause, pattern in _PATTERNS:
         if re.search(pattern, text):
@@ -111,25 +86,8 @@ def _of_status(status: int) -> Cause:
     return Cause.SERVER if status >= 500 or status in (408, 429) else Cause.OTHER
 
 
-def failed(cause: Cause, position: int) -> int:
-    """Code of a pixel that could not be read.
-
-    Parameters
-    ----------
-    cause : Cause
-        Kind of fault.
-    position : int
-        Position of the item among those of its scene.
-
-    Returns
-    -------
-    int
-
-    Examples
-    --------
-    >>> failed(Cause.REFUSED, 1), cause_of(11), position_of(11)
-    (11, <Cause.REFUSED: 3>, 1)
-    """
+def failure_code(cause: Cause, position: int) -> int:
+    """Code of a pixel that could not be read."""
     return int(cause) + 8 * min(position, LAST_ITEM)
 
 
@@ -146,26 +104,8 @@ def position_of(code: int) -> int:
 def pack(
     values: npt.NDArray[np.generic], nodata: float, where: npt.NDArray[np.bool_] | None, code: int
 ) -> npt.NDArray[np.complex64]:
-    """Values with their codes in one array, as loaders know only arrays of numbers.
-
-    The real part is the value, the imaginary part the code. float32 and whole numbers of 16 bits
-    pass unchanged.
-
-    Parameters
-    ----------
-    values : ndarray
-        What was read, (y, x).
-    nodata : float
-        Value of no data, perhaps NaN.
-    where : ndarray of bool, optional
-        Pixels that could not be read; None: those without a value stay without one.
-    code : int
-        Code of these pixels.
-
-    Returns
-    -------
-    ndarray of complex64
-    """
+    """Values (real part) with their codes (imaginary part), as loaders know only plain arrays."""
+    # float32 and whole numbers of 16 bits pass unchanged
     valid = values == values if np.isnan(nodata) else values != nodata
     if values.dtype.kind == "f":
         valid &= ~np.isnan(values)
@@ -178,36 +118,14 @@ def pack(
 
 
 def fuse(below: npt.NDArray[np.complex64], above: npt.NDArray[np.complex64]) -> None:
-    """Fill an array from another in place: a value counts more than a fault, a fault than nothing.
-
-    Parameters
-    ----------
-    below : ndarray of complex64
-        What is kept where it has a value, see :func:`pack`.
-    above : ndarray of complex64
-        What fills the rest.
-    """
+    """Fill an array from another in place: a value goes before a fault, a fault before nothing."""
     np.copyto(below, above, where=above.imag > below.imag)
 
 
 def unpack(
     packed: npt.NDArray[np.complex64], data_type: str, nodata: float
 ) -> npt.NDArray[np.generic]:
-    """Values of :func:`pack`, with no data where nothing was read.
-
-    Parameters
-    ----------
-    packed : ndarray of complex64
-        Values with codes.
-    data_type : str
-        Type of the values.
-    nodata : float
-        Value of no data.
-
-    Returns
-    -------
-    ndarray
-    """
+    """Values of :func:`pack`, with no data where nothing was read."""
     values = np.full(packed.shape, nodata, data_type)
     valid = packed.imag == _VALID
     values[valid] = packed.real[valid].astype(data_type)
@@ -222,25 +140,13 @@ def codes(packed: npt.NDArray[np.complex64]) -> npt.NDArray[np.uint8]:
 def merge(
     parts: Sequence[npt.NDArray[np.uint8]], positions: Sequence[Sequence[int]]
 ) -> npt.NDArray[np.uint8]:
-    """Final codes of one asset of one scene, from those of the mosaics that it is made of.
-
-    Parameters
-    ----------
-    parts : sequence of ndarray of uint8
-        :func:`codes` of each mosaic.
-    positions : sequence of sequence of int
-        For each mosaic, the position in the scene of every one of its items.
-
-    Returns
-    -------
-    ndarray of uint8
-    """
+    """Final codes of one asset of one scene, from those of the mosaics that it is made of."""
     out = np.zeros(parts[0].shape, np.uint8)
     for part, own in zip(parts, positions, strict=True):
         table = np.arange(256, dtype=np.uint8)
         for here, there in enumerate(own):
             for cause in Cause:
-                table[failed(cause, here)] = failed(cause, there)
+                table[failure_code(cause, here)] = failure_code(cause, there)
         np.maximum(out, table[part], out=out)
     out[out == _VALID] = READ
     return out

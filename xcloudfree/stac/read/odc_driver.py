@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,8 @@ import xarray as xr
 from odc.loader.types import RasterBandMetadata, RasterGroupMetadata
 
 from xcloudfree.stac.read.access import Access, Asset
-from xcloudfree.stac.read.declared_grid import declared_grid
 from xcloudfree.stac.read.faults import fuse
+from xcloudfree.stac.read.grids import declared_asset
 from xcloudfree.stac.read.mosaic import Layer, Reader
 from xcloudfree.stac.read.reading import read_asset, read_reporting
 
@@ -26,17 +26,7 @@ _Region = tuple[slice, slice]
 
 @dataclass(frozen=True)
 class Declared:
-    """What is read of every item, as odc-loader's metadata parser.
-
-    Parameters
-    ----------
-    layers : tuple of Layer
-        What is read.
-    positions : mapping
-        Position of each item among those of its mosaic.
-    reporting : bool
-        Whether pixels come with the codes of :mod:`xcloudfree.stac.read.faults`.
-    """
+    """What is read of every item, as odc-loader's metadata parser."""
 
     layers: tuple[Layer, ...]
     positions: Mapping[str, int]
@@ -55,10 +45,10 @@ class Declared:
             }
         )
 
-    def driver_data(self, md: Any, band_key: tuple[str, int]) -> tuple[str, str, int, Any]:
-        """Which item and asset a source is, and where it lies: for its errors."""
-        key = band_key[0]
-        return md.id, key, self.positions[md.id], declared_grid(md, key)
+    def driver_data(self, md: Any, band_key: tuple[str, int]) -> Asset:
+        """Which item and asset a source is, and what is declared of it."""
+        layer = next(layer for layer in self.layers if layer.asset == band_key[0])
+        return declared_asset(md, layer, self.positions[md.id])
 
 
 @dataclass(frozen=True)
@@ -83,15 +73,7 @@ class AssetReader:
 
 
 class Driver:
-    """Opens assets with :class:`AssetReader`, as odc-loader's reader driver.
-
-    Parameters
-    ----------
-    access : Access
-        How addresses are opened.
-    declared : Declared
-        What is read.
-    """
+    """Opens assets with :class:`AssetReader`, as odc-loader's reader driver."""
 
     aux_reader = None
     dask_reader = None
@@ -115,7 +97,7 @@ class Driver:
         """End a load."""
 
     def capture_env(self) -> dict[str, Any]:
-        """What tells the tasks of this load from others on the same assets: part of their names."""
+        """What distinguishes this load from others on the same assets: part of task names."""
         sign = self._access.sign
         return {"options": self._access.options, "sign": sign and sign.name}
 
@@ -125,8 +107,7 @@ class Driver:
 
     def open(self, src: Any, ctx: Any) -> AssetReader:
         """Make a reader of one asset; opens nothing yet."""
-        item, name, position, footprint = src.driver_data
-        asset = Asset(item, name, src.uri, position, footprint)
+        asset = replace(src.driver_data, address=src.uri)
         return AssetReader(asset, self._access, self._reporting)
 
 
@@ -137,26 +118,7 @@ def open_items(
     layers: Sequence[Layer],
     positions: Mapping[str, int],
 ) -> xr.Dataset:
-    """Mosaics of groups of items by odc-stac; reads no pixel.
-
-    Parameters
-    ----------
-    reader : Reader
-        Grid, chunks and access.
-    items : sequence of pystac.Item
-        Items.
-    groups : sequence of int
-        The mosaic that each is part of.
-    layers : sequence of Layer
-        What is read.
-    positions : mapping
-        Position of each item among those of its mosaic.
-
-    Returns
-    -------
-    xarray.Dataset
-        A variable for each asset, (time, y, x).
-    """
+    """Mosaics of groups of items by odc-stac; reads no pixel."""
     from odc.stac import load
 
     out: xr.Dataset = load(

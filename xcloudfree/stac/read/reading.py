@@ -20,37 +20,16 @@ from rasterio.errors import RasterioIOError
 from rasterio.windows import Window
 
 from xcloudfree.exceptions import UnitsError
-from xcloudfree.stac.read.access import Access, Asset, AssetError, use
-from xcloudfree.stac.read.faults import Cause, Failure, failed, pack
+from xcloudfree.stac.read.access import Access, Asset, AssetError, open_raster, with_asset
+from xcloudfree.stac.read.faults import Cause, Failure, failure_code, pack
 from xcloudfree.stac.read.mosaic import Layer
 
 
 def read_window(dataset: Any, grid: GeoBox, layer: Layer) -> npt.NDArray[np.generic]:
-    """Pixels of one raster on a grid.
-
-    Where the grids agree to a twentieth of a pixel, pixels are taken as they are; else they are
-    resampled, from the overview that fits. Nodata is that of the file, or that of the layer
-    where the file declares none: otherwise undeclared nodata would be blended into its neighbours.
-
-    Parameters
-    ----------
-    dataset : rasterio.DatasetReader
-        Raster.
-    grid : GeoBox
-        Grid to read on.
-    layer : Layer
-        Type, nodata and resampling.
-
-    Returns
-    -------
-    ndarray
-        (y, x) of the grid; ``layer.nodata`` where there is nothing.
-
-    Raises
-    ------
-    RasterioIOError
-        The raster lies on no map grid.
-    """
+    """Pixels of one raster on a grid; ``layer.nodata`` where there is nothing."""
+    # Where the grids agree to a twentieth of a pixel, pixels are taken as they are; else they are
+    # resampled, from the overview that fits. Nodata is that of the file, or that of the layer where
+    # the file declares none: otherwise undeclared nodata would be blended into its neighbours.
     if dataset.crs is None:
         raise RasterioIOError("the file has no map projection, so its place is unknown")
     out = np.full(grid.shape, layer.nodata, layer.data_type)
@@ -88,61 +67,28 @@ def _overview(dataset: Any, shrink: int) -> Iterator[Any]:
     if not fine:
         yield dataset
         return
-    with rasterio.open(dataset.name, sharing=False, overview_level=fine[-1]) as overview:
+    with open_raster(dataset.name, overview_level=fine[-1]) as overview:
         yield overview
 
 
 def read_asset(asset: Asset, access: Access, grid: GeoBox, layer: Layer) -> npt.NDArray[np.generic]:
-    """Pixels of one asset on a grid; see :func:`read_window` and :func:`use`.
-
-    Parameters
-    ----------
-    asset : Asset
-        What to read.
-    access : Access
-        How to open it.
-    grid : GeoBox
-        Grid to read on.
-    layer : Layer
-        Type, nodata and resampling, and the function that reads, if it is not the usual one.
-
-    Returns
-    -------
-    ndarray
-        (y, x) of the grid.
-
-    Raises
-    ------
-    AssetError
-        It cannot be read.
-    """
-    return use(asset, access, lambda dataset: (layer.read or read_window)(dataset, grid, layer))
+    """Pixels of one asset on a grid; see :func:`read_window` and :func:`with_asset`."""
+    return with_asset(
+        asset, access, lambda dataset: (layer.read or read_window)(dataset, grid, layer)
+    )
 
 
 def read_reporting(
     asset: Asset, access: Access, grid: GeoBox, layer: Layer
 ) -> npt.NDArray[np.complex64]:
-    """Pixels of one asset with their codes, whether it can be read or not.
-
-    Where it cannot, the pixels inside the grid that the catalog declares for the file are marked;
-    without one, all.
-
-    Parameters
-    ----------
-    asset, access, grid, layer
-        See :func:`read_asset`.
-
-    Returns
-    -------
-    ndarray of complex64
-        See :func:`xcloudfree.stac.read.faults.pack`.
-    """
+    """Pixels of one asset with their codes, whether it can be read or not."""
+    # where it cannot, the pixels inside the declared grid of the file are marked; without one, all
     try:
         return pack(read_asset(asset, access, grid, layer), layer.nodata, None, 0)
     except AssetError as error:
-        code = failed(error.failure.cause, asset.position)
+        code = failure_code(error.failure.cause, asset.position)
     except UnitsError:  # a product without control points, or with a damaged calibration table
-        code = failed(Cause.OTHER, asset.position)
+        code = failure_code(Cause.OTHER, asset.position)
     nothing = np.full(grid.shape, layer.nodata, layer.data_type)
     return pack(nothing, layer.nodata, _covered(grid, asset.footprint), code)
 
@@ -158,25 +104,13 @@ def _covered(grid: GeoBox, footprint: GeoBox | None) -> npt.NDArray[np.bool_]:
 
 
 def probe(asset: Asset, access: Access) -> Failure | None:
-    """Whether one asset can be read: its header, and its last block, which a cut file lacks.
-
-    Parameters
-    ----------
-    asset : Asset
-        What to look at.
-    access : Access
-        How to open it.
-
-    Returns
-    -------
-    Failure or None
-    """
+    """Whether one asset can be read: its header, and its last block, which a cut file lacks."""
 
     def last_block(dataset: Any) -> None:
         dataset.read(1, window=Window(dataset.width - 1, dataset.height - 1, 1, 1))
 
     try:
-        use(asset, access, last_block)
+        with_asset(asset, access, last_block)
     except AssetError as error:
         return error.failure
     return None

@@ -7,7 +7,7 @@ import re
 import sys
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import reduce
 from typing import Any, Final
@@ -16,7 +16,12 @@ from weakref import WeakValueDictionary
 from xcloudfree.exceptions import CatalogError, DataError
 
 _QUERY = re.compile(r"\?[^\s'\"`<>,)]+")
-_USER = re.compile(r"//[^/@\s'\"]+@")
+_USER = re.compile(r"//[^/\s'\"]+@")
+_FRAGMENT = re.compile(r"(://[^\s'\"`<>,)#]*)#[^\s'\"`<>,)]+")
+_HEADER = re.compile(
+    r"((?:authorization|cookie|[\w-]*key|[\w-]*token)['\"]?: ['\"]?)[^'\"\r\n]+", re.IGNORECASE
+)
+_LOGIN = re.compile(r"^([A-Za-z][\w+.-]*://)([^/?#\s]+)@")
 _SIGNED = re.compile(r"[?&](?:sig|signature|x-amz-signature|x-goog-signature)=", re.IGNORECASE)
 _CREDENTIALS = re.compile(
     r"SECRET|TOKEN|PASSWORD|USERPWD|BEARER|HEADERS|COOKIE|SAS|KEY|CONNECTION_STRING|OAUTH|PRIVATE"
@@ -25,21 +30,10 @@ _HERE: Final[WeakValueDictionary[str, Signer]] = WeakValueDictionary()
 
 
 class Signer:
-    """What ``sign=`` was given, pickled by reference so that what it holds stays in this process.
+    """What ``sign=`` was given, pickled by reference: what it holds stays in this process."""
 
-    A function of a module is pickled as its name. Anything else (a closure, a method of an object
-    that holds a token, a function of a notebook) is known to this process only.
-
-    Parameters
-    ----------
-    function : callable
-        Turns an asset address into one that may be read, such as ``planetary_computer.sign``.
-
-    Raises
-    ------
-    DataError
-        It cannot be called.
-    """
+    # A function of a module is pickled as its name. Anything else (a closure, a method of an object
+    # that holds a token, a function of a notebook) is known to this process only.
 
     def __init__(self, function: Callable[[str], str]) -> None:
         if not callable(function):
@@ -48,6 +42,7 @@ class Signer:
                 "load(..., sign=planetary_computer.sign)."
             )
         self._function = function
+        self.renews = getattr(function, "renews", True)  # signatures; Logins alone does not
         self._key = uuid.uuid4().hex
         _HERE[self._key] = self
 
@@ -91,6 +86,20 @@ class Signer:
         return self.name if _resolve(self.name) is self._function else None
 
 
+class Logins:
+    """Puts ``user:password@`` back into addresses that had it, then signs them."""
+
+    def __init__(self, logins: Mapping[str, str], sign: Signer | None) -> None:
+        self._logins, self._sign = logins, sign
+        self.renews = sign is not None and sign.renews
+
+    def __call__(self, address: str) -> str:
+        """Complete one address."""
+        login = self._logins.get(address.split("?")[0])
+        signed = address if self._sign is None else self._sign(address)
+        return signed if login is None else signed.replace("://", f"://{login}@", 1)
+
+
 def _resolve(name: str) -> Any:
     module, path = name.split(":")
     return reduce(lambda o, part: getattr(o, part, None), path.split("."), sys.modules.get(module))
@@ -109,70 +118,35 @@ def _by_key(key: str) -> Signer:
 
 def _unknown(address: str) -> str:
     raise CatalogError(
-        "sign= is known only to the process that called load(), so that no token leaves it. "
+        "sign= (or a password in an address) is known only to the process that called load(), so "
+        "that no secret leaves it. "
         "Put the function into a module that the workers can import: "
         "load(..., sign=my_module.sign)."
     )
 
 
 def is_signed(address: str) -> bool:
-    """Whether an address carries a signature.
-
-    Parameters
-    ----------
-    address : str
-        Address.
-
-    Returns
-    -------
-    bool
-
-    Examples
-    --------
-    >>> is_signed("https://host/B02.tif?se=2025&sig=abc"), is_signed("https://host/B02.tif?v=2")
-    (True, False)
-    """
+    """Whether an address carries a signature."""
     return _SIGNED.search(address) is not None
 
 
 def is_credential(option: str) -> bool:
-    """Whether a GDAL option holds a secret, judged by its name.
-
-    Parameters
-    ----------
-    option : str
-        Name of the option.
-
-    Returns
-    -------
-    bool
-
-    Examples
-    --------
-    >>> is_credential("GDAL_HTTP_BEARER"), is_credential("GDAL_HTTP_TIMEOUT")
-    (True, False)
-    """
+    """Whether a GDAL option holds a secret, judged by its name."""
     return _CREDENTIALS.search(option.upper()) is not None
 
 
 def without_secrets(text: object) -> str:
-    """A message without the queries and passwords of the addresses in it, whatever their names.
+    """A message without queries, passwords and fragments of the addresses in it."""
+    out = _HEADER.sub(r"\1***", _USER.sub("//***@", _QUERY.sub("?***", str(text))))
+    return _FRAGMENT.sub(r"\1#***", out)
 
-    Parameters
-    ----------
-    text : object
-        Anything that prints.
 
-    Returns
-    -------
-    str
-
-    Examples
-    --------
-    >>> without_secrets("'/vsicurl/https://me:word@host/B02.tif?se=2025&sig=abc' is no raster")
-    "'/vsicurl/https://***@host/B02.tif?***' is no raster"
-    """
-    return _USER.sub("//***@", _QUERY.sub("?***", str(text)))
+def split_login(address: str) -> tuple[str, str]:
+    """An address without ``user:password@``, and what was taken out."""
+    match = _LOGIN.match(address)
+    if match is None:
+        return address, ""
+    return match.group(1) + address[match.end() :], match.group(2)
 
 
 class _Thread(threading.local):
@@ -184,23 +158,13 @@ class _Thread(threading.local):
 
 
 _thread = _Thread()
+_LOGGERS: Final = ("rasterio", "pystac", "pystac_client", "requests", "urllib3")
 
 
 @contextmanager
-def listening(signed: str, plain: str) -> Iterator[list[str]]:
-    """Collect what GDAL logs in this thread, and clean it of secrets before anyone sees it.
-
-    Parameters
-    ----------
-    signed, plain : str
-        Address that is being read, and what is shown instead.
-
-    Yields
-    ------
-    list of str
-        Messages so far, clean.
-    """
-    for name in [n for n in list(logging.root.manager.loggerDict) if n.split(".")[0] == "rasterio"]:
+def clean_logging(signed: str, plain: str) -> Iterator[list[str]]:
+    """Collect what is logged in this thread, and clean it of secrets before anyone sees it."""
+    for name in [n for n in list(logging.root.manager.loggerDict) if n.split(".")[0] in _LOGGERS]:
         logger = logging.getLogger(name)
         if _clean not in logger.filters:
             logger.addFilter(_clean)
@@ -214,6 +178,8 @@ def listening(signed: str, plain: str) -> Iterator[list[str]]:
 
 
 def _clean(record: logging.LogRecord) -> bool:
+    if _thread.said is None and record.name.startswith(("requests", "urllib3")):
+        return True  # requests of other code are its own affair
     text = record.getMessage()
     if _thread.signed:
         text = text.replace(_thread.signed, _thread.plain)

@@ -8,8 +8,7 @@ from typing import Any
 
 from xcloudfree.core.bands import S2_BANDS, is_scene_classification, optical_band, sar_band
 from xcloudfree.exceptions import UnitsError
-from xcloudfree.stac.rules.items import plain
-from xcloudfree.stac.rules.providers import collection_rule, mission_of
+from xcloudfree.stac.rules.providers import as_mapping, collection_rule, mission_of
 
 _NATIVE_METRES = {
     **dict.fromkeys(S2_BANDS, 20.0),
@@ -20,23 +19,8 @@ _NATIVE_METRES = {
 
 
 def mission(item: Any) -> str | None:
-    """Which mission an item belongs to.
-
-    Parameters
-    ----------
-    item : pystac.Item or mapping
-        A STAC item.
-
-    Returns
-    -------
-    {"S1", "S2", None}
-
-    Examples
-    --------
-    >>> mission({"properties": {"constellation": "Sentinel 2"}}), mission({"properties": {}})
-    ('S2', None)
-    """
-    item = plain(item)
+    """Which mission an item belongs to."""
+    item = as_mapping(item)
     properties = item.get("properties", {})
     for text in (
         properties.get("constellation"),
@@ -70,28 +54,8 @@ def _raster_field(asset: Mapping[str, Any], field: str) -> Any:
 
 
 def asset_metres(item: Any, key: str, band: str) -> float:
-    """Pixel size of an asset.
-
-    Parameters
-    ----------
-    item : pystac.Item or mapping
-        A STAC item.
-    key : str
-        Key of the asset.
-    band : str
-        Band that it holds, whose own resolution counts where the asset does not tell.
-
-    Returns
-    -------
-    float
-        Metres.
-
-    Examples
-    --------
-    >>> asset_metres({"assets": {"B02_60m": {}, "blue": {}}}, "blue", "B02")
-    10.0
-    """
-    asset = plain(item)["assets"][key]
+    """Pixel size of an asset."""
+    asset = as_mapping(item)["assets"][key]
     return _metres(key, asset, _NATIVE_METRES.get(band, 10.0))
 
 
@@ -101,8 +65,8 @@ def _metres(key: str, asset: Mapping[str, Any], native: float) -> float:
         return float(suffix.group(1))
     transform = asset.get("proj:transform")
     found = asset.get("gsd") or _raster_field(asset, "spatial_resolution")
-    told = found or (abs(transform[0]) if transform else native)
-    return float(told) if float(told) >= 1 else native  # degrees
+    size = float(found or (abs(transform[0]) if transform else native))
+    return size if size >= 1 else native  # degrees
 
 
 def _is_jpeg2000(key: str, asset: Mapping[str, Any]) -> bool:
@@ -121,28 +85,11 @@ def _name(key: str, asset: Mapping[str, Any]) -> str | None:
 
 
 def optical_assets(item: Any) -> dict[str, str]:
-    """Asset key of every Sentinel-2 band and of the classification of one item.
-
-    The provider's own keys go first; other bands are recognised by their names. Of several assets
-    for one band the one at the band's own resolution is taken, and a cloud optimised GeoTIFF
-    before its JPEG 2000 twin.
-
-    Parameters
-    ----------
-    item : pystac.Item or mapping
-        A Sentinel-2 item.
-
-    Returns
-    -------
-    dict
-        Canonical name (``B01``..``B12``, ``SCL`` or ``fmask``) to asset key, in spectral order.
-
-    Examples
-    --------
-    >>> optical_assets({"assets": {"B02_20m": {}, "B02_10m": {}, "blue-jp2": {}}})
-    {'B02': 'B02_10m'}
-    """
-    item = plain(item)
+    """Asset key of every Sentinel-2 band and of the classification of one item."""
+    # The provider's own keys go first; other bands are recognised by their names. Of several assets
+    # for one band the one at the band's own resolution is taken, and a cloud optimised GeoTIFF
+    # before its JPEG 2000 twin.
+    item = as_mapping(item)
     assets = item["assets"]
     rule = collection_rule(item, "S2")
     declared = dict(rule.assets)
@@ -154,10 +101,10 @@ def optical_assets(item: Any) -> dict[str, str]:
             if key in assets:
                 rank = (_is_jpeg2000(key, assets[key]), float(place), key)
                 found.setdefault(name, []).append(rank)
-    told = {name for name, ranks in found.items() if not min(ranks)[0]}  # with a COG among them
+    settled = {name for name, ranks in found.items() if not min(ranks)[0]}  # with a COG among them
     for key, asset in assets.items():
         guess = _name(key, asset)
-        if guess is not None and guess not in told:
+        if guess is not None and guess not in settled:
             native = _NATIVE_METRES[guess]
             distance = abs(_metres(key, asset, native) - native)
             found.setdefault(guess, []).append((_is_jpeg2000(key, asset), distance, key))
@@ -166,23 +113,8 @@ def optical_assets(item: Any) -> dict[str, str]:
 
 
 def sar_assets(item: Any) -> dict[str, str]:
-    """Asset key of every polarisation of one Sentinel-1 item.
-
-    Parameters
-    ----------
-    item : pystac.Item or mapping
-        A Sentinel-1 item.
-
-    Returns
-    -------
-    dict
-
-    Examples
-    --------
-    >>> sar_assets({"assets": {"gamma0_vv": {}, "vh": {}, "incidence": {}}})
-    {'VV': 'gamma0_vv', 'VH': 'vh'}
-    """
-    item = plain(item)
+    """Asset key of every polarisation of one Sentinel-1 item."""
+    item = as_mapping(item)
     assets = item["assets"]
     named = {band[0]: key for key in assets if (band := sar_band(key)) is not None}
     for pol, keys in collection_rule(item, "S1").assets.items():
@@ -193,55 +125,18 @@ def sar_assets(item: Any) -> dict[str, str]:
 
 
 def calibration_asset(item: Any, polarisation: str) -> str | None:
-    """Asset key of the calibration table of one polarisation, or None.
-
-    Parameters
-    ----------
-    item : pystac.Item or mapping
-        A Sentinel-1 ground range detected item.
-    polarisation : str
-        ``VV``, ``VH``, ``HH`` or ``HV``.
-
-    Returns
-    -------
-    str or None
-
-    Examples
-    --------
-    >>> calibration_asset({"assets": {"vv": {}, "schema-calibration-vv": {}}}, "VV")
-    'schema-calibration-vv'
-    """
+    """Asset key of the calibration table of one polarisation, or None."""
     pattern = re.compile(rf"(?:^|[-_])calibration[-_](?:.*[-_])?{polarisation.lower()}(?:$|[-_.])")
-    keys = [key for key in plain(item)["assets"] if pattern.search(key.lower())]
+    keys = [key for key in as_mapping(item)["assets"] if pattern.search(key.lower())]
     return min(keys, key=len, default=None)
 
 
-def agreed(item: Any, assets: Iterable[str], field: str) -> Any:
-    """A field of the raster extension on which all named assets of one item agree.
-
-    Parameters
-    ----------
-    item : pystac.Item or mapping
-        A STAC item.
-    assets : iterable of str
-        Asset keys.
-    field : str
-        ``scale``, ``offset``, ``nodata`` or ``data_type``. An asset that declares none agrees with
-        any, except for the offset, of which none is another statement.
-
-    Returns
-    -------
-    The value, or None where no asset declares one.
-
-    Raises
-    ------
-    UnitsError
-        The assets disagree.
-    """
-    item = plain(item)
+def common_field(item: Any, assets: Iterable[str], field: str) -> Any:
+    """A field of the raster extension on which all named assets of one item agree."""
+    item = as_mapping(item)
     declared = [_raster_field(item["assets"][key], field) for key in assets]
     values = {_comparable(value): value for value in declared}
-    if field != "offset":  # one that is not told is that of the collection, and of its neighbours
+    if field != "offset":  # one that is not stated is that of the collection
         values.pop(None, None)
     if len(values) > 1:
         raise UnitsError(

@@ -1,7 +1,7 @@
-"""What one Sentinel-2 item says about its pixels: bands, scale, offset, level.
+"""What one item says about its pixels: bands, scale, offset, level; quantity, unit, pass.
 
-Every rule reads one item and nothing else. Collections mix processing baselines, dates do not tell
-reprocessed from original scenes, so no rule is allowed to look at either first.
+Every rule reads one item and nothing else. Collections mix processing baselines, dates do not
+separate reprocessed from original scenes, so no rule is allowed to look at either first.
 """
 
 from __future__ import annotations
@@ -14,17 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from xcloudfree.core.bands import sar_band
 from xcloudfree.exceptions import UnitsError
-from xcloudfree.stac.rules.assets import agreed, optical_assets
-from xcloudfree.stac.rules.items import plain
-from xcloudfree.stac.rules.provider_rule import CollectionRule
-from xcloudfree.stac.rules.providers import collection_rule
-from xcloudfree.stac.rules.radar_rule import SarRule, sar_rule
-
-__all__ = [
-    "BASELINE_OFFSET", "SCALE", "OpticalRule", "SarRule", "decibel", "optical_rule",
-    "processing_baseline", "processing_level", "reflectance", "reflectance_offset", "sar_rule",
-]  # fmt: skip
+from xcloudfree.stac.rules.assets import calibration_asset, common_field, optical_assets, sar_assets
+from xcloudfree.stac.rules.providers import CollectionRule, as_mapping, collection_rule
 
 SCALE = 1e-4
 """Reflectance per digital number of ESA's Sentinel-2 products."""
@@ -44,41 +37,23 @@ _LEVEL = re.compile(r"(?:^|MSI|[-_])(?:L([123])[AC]?|([123])[AC])(?:$|[-_.])")
 
 @dataclass(frozen=True)
 class OpticalRule:
-    """How the pixels of one Sentinel-2 item become reflectance.
+    """How the pixels of one Sentinel-2 item become reflectance."""
 
-    ``reflectance = digital number * scale + offset`` wherever the number is not ``nodata``.
-    """
-
-    assets: tuple[tuple[str, str], ...]
-    classification: str | None
-    scale: float
+    assets: tuple[tuple[str, str], ...]  # band and asset key
+    classification: str | None  # asset key
+    scale: float  # reflectance = number * scale + offset, where the number is not nodata
     offset: float
     offset_reason: str
     level: str
     data_type: str
     nodata: float
-    classes: str = "SCL"
+    classes: str = "SCL"  # or fmask
     resampling: str = "bilinear"
 
 
 def processing_level(item: Any) -> str:
-    """Top or bottom of atmosphere.
-
-    Parameters
-    ----------
-    item : pystac.Item or mapping
-        A Sentinel-2 item.
-
-    Returns
-    -------
-    {"TOA", "BOA"}
-
-    Raises
-    ------
-    UnitsError
-        The item is neither Level-1C nor Level-2A, or does not tell.
-    """
-    item = plain(item)
+    """Top or bottom of atmosphere."""
+    item = as_mapping(item)
     properties = item.get("properties", {})
     rule = collection_rule(item, "S2")
     composite = rule.refused or _composite(properties)
@@ -118,7 +93,7 @@ def _composite(properties: Mapping[str, Any]) -> str:
 
 def processing_baseline(item: Any) -> float | None:
     """Processing baseline of a Sentinel-2 item, as stated or in the product's name, or None."""
-    item = plain(item)
+    item = as_mapping(item)
     properties = item.get("properties", {})
     for key in _BASELINES:
         match = re.match(r"N?(\d{1,2})(?:\.?(\d{2})|\.(\d))?(?!\d)", str(properties.get(key, "")))
@@ -132,35 +107,10 @@ def processing_baseline(item: Any) -> float | None:
 
 
 def reflectance_offset(item: Any, assets: Iterable[str]) -> tuple[float, str]:
-    """Offset that turns the stored numbers of one item into reflectance, and why.
-
-    In this order: a flag that the offset is in the pixels already; the offset that the assets
-    declare; the processing baseline; the date, which is a guess and says so. A collection may
-    leave steps out: see :class:`xcloudfree.stac.CollectionRule`.
-
-    Parameters
-    ----------
-    item : pystac.Item or mapping
-        A Sentinel-2 item.
-    assets : iterable of str
-        Keys of the assets to be read.
-
-    Returns
-    -------
-    tuple of (float, str)
-
-    Raises
-    ------
-    UnitsError
-        Assets of one item that declare different offsets, or nothing tells the offset.
-
-    Examples
-    --------
-    >>> reflectance_offset({"id": "", "properties": {"s2:processing_baseline": "03.01"},
-    ...                     "assets": {"B02": {}}}, ["B02"])
-    (0.0, 'processing baseline 3.01')
-    """
-    item, assets = plain(item), list(assets)
+    """Offset that turns the stored numbers of one item into reflectance, and why."""
+    # in this order, of which a collection may leave steps out: a flag that the offset is in the
+    # pixels already; what the assets declare; the processing baseline; the date, a guess
+    item, assets = as_mapping(item), list(assets)
     properties = item.get("properties", {})
     rule = collection_rule(item, "S2")
     for step in rule.offset:
@@ -171,7 +121,7 @@ def reflectance_offset(item: Any, assets: Iterable[str]) -> tuple[float, str]:
             flag = next((f for f in rule.flags if str(properties.get(f)).lower() == "true"), None)
             found = None if flag is None else (0.0, f"{flag} is true")
         elif step == "declared":
-            declared = agreed(item, assets, "offset")
+            declared = common_field(item, assets, "offset")
             found = None if declared is None else (float(declared), "declared by the assets")
             baseline = processing_baseline(item)
             if found and found[0] and baseline is not None and baseline < 4:
@@ -185,7 +135,7 @@ def reflectance_offset(item: Any, assets: Iterable[str]) -> tuple[float, str]:
         if found is not None:
             return found
     raise UnitsError(
-        f"Item {item.get('id')!r} tells no reflectance offset. Say it: "
+        f"Item {item.get('id')!r} states no reflectance offset. Give it: "
         f"load(..., offsets={{{item.get('id')!r}: -0.1}})."
     )
 
@@ -195,27 +145,8 @@ def optical_rule(
     bands: Iterable[str] | None = None,
     offsets: Mapping[str, float] | float | None = None,
 ) -> OpticalRule:
-    """Everything needed to read one Sentinel-2 item as reflectance.
-
-    Parameters
-    ----------
-    item : pystac.Item or mapping
-        A Sentinel-2 item.
-    bands : iterable of str, optional
-        Canonical bands that will be read. Default: all that the item has.
-    offsets : mapping of str to float, or float, optional
-        Offsets that the caller knows better, by the item's id, or one for all.
-
-    Returns
-    -------
-    OpticalRule
-
-    Raises
-    ------
-    UnitsError
-        The item does not tell its level, or its bands contradict each other.
-    """
-    item = plain(item)
+    """Everything needed to read one Sentinel-2 item as reflectance."""
+    item = as_mapping(item)
     level = processing_level(item)
     declared: CollectionRule = collection_rule(item, "S2")
     keys = optical_assets(item)
@@ -233,9 +164,9 @@ def optical_rule(
                 f"offsets= gives {offset:g} for item {item.get('id')!r}, and reflectance is meant, "
                 f"not stored numbers: load(..., offsets={{{item.get('id')!r}: {BASELINE_OFFSET}}})."
             )
-    scale = agreed(item, assets.values(), "scale")
-    data_type = agreed(item, assets.values(), "data_type")
-    nodata = agreed(item, assets.values(), "nodata")
+    scale = common_field(item, assets.values(), "scale")
+    data_type = common_field(item, assets.values(), "data_type")
+    nodata = common_field(item, assets.values(), "nodata")
     return OpticalRule(
         assets=tuple(assets.items()),
         classification=classification,
@@ -253,25 +184,7 @@ def optical_rule(
 def reflectance(
     numbers: npt.NDArray[Any], *, scale: float, offset: float, nodata: float
 ) -> npt.NDArray[np.float32]:
-    """Reflectance of stored numbers, NaN where there are none.
-
-    Parameters
-    ----------
-    numbers : numpy.ndarray
-        Stored (integer) numbers.
-    scale, offset, nodata : float
-        See :class:`OpticalRule`.
-
-    Returns
-    -------
-    numpy.ndarray
-        float32.
-
-    Examples
-    --------
-    >>> reflectance(np.array([0, 1, 3500], "uint16"), scale=1e-4, offset=-0.1, nodata=0)
-    array([    nan, -0.0999,  0.25  ], dtype=float32)
-    """
+    """Reflectance of stored numbers, NaN where there are none."""
     # in whole numbers first: 0.1 is no binary fraction, and thresholds are compared exactly
     shifted = numbers.astype(np.float32) + np.float32(round(offset / scale, 6))
     out = shifted / np.float32(round(1 / scale, 6))
@@ -279,23 +192,144 @@ def reflectance(
 
 
 def decibel(power: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    """Decibels of linear power, NaN where there is none.
-
-    Parameters
-    ----------
-    power : numpy.ndarray
-        Linear power; nodata is anything not above zero.
-
-    Returns
-    -------
-    numpy.ndarray
-        float32.
-
-    Examples
-    --------
-    >>> decibel(np.array([1.0, 0.01, 0.0, -32768.0]))
-    array([  0., -20.,  nan,  nan], dtype=float32)
-    """
+    """Decibels of linear power, NaN where there is none."""
     valid = power > 0
     safe = np.where(valid, power, 1.0)
     return np.where(valid, 10 * np.log10(safe), np.nan).astype(np.float32)
+
+
+# Sentinel-1
+
+_UNIT_STAMP, _QUANTITY_STAMP = "xcloudfree:units", "xcloudfree:quantity"
+
+
+@dataclass(frozen=True)
+class SarRule:
+    """What the pixels of one Sentinel-1 item mean, and which pass they belong to."""
+
+    assets: tuple[tuple[str, str], ...]
+    quantity: str
+    units: str  # "1" (linear power), "dB", or "DN" (amplitude, made power by calibration tables)
+    nodata: float
+    pass_key: str
+    relative_orbit: int | None
+    orbit_state: str = ""
+    geolocation: str = "grid"
+    calibration: tuple[tuple[str, str], ...] = ()  # polarisation and asset key of its table
+    resampling: str = "bilinear"
+
+
+def sar_rule(item: Any, *, detected: bool = False) -> SarRule:
+    """What the pixels of one Sentinel-1 item mean."""
+    item = as_mapping(item)
+    properties = item.get("properties", {})
+    declared = collection_rule(item, "S1")
+    assets = sar_assets(item)
+    stamps = [properties, *(item["assets"][key] for key in assets.values())]
+    quantity = next((s[_QUANTITY_STAMP] for s in stamps if _QUANTITY_STAMP in s), None)
+    units = str(next((s[_UNIT_STAMP] for s in stamps if _UNIT_STAMP in s), declared.units))
+    geolocation, tables = declared.geolocation, {}
+    if quantity is None and declared.quantity is not None and declared.units != "DN":
+        quantity = declared.quantity
+    if quantity is None and _terrain_corrected(item, assets):
+        quantity, geolocation = "gamma0", "grid"
+        units = "dB" if str(common_field(item, assets.values(), "unit")).lower() == "db" else "1"
+    if quantity is None:
+        tables = {pol: calibration_asset(item, pol) for pol in assets}
+        name = item.get("collection")
+        fix = (
+            'Take an RTC collection, load(..., collections=["sentinel-2-l2a", "sentinel-1-rtc"]), '
+            'or one of another catalog, load(..., sar_catalog="https://planetarycomputer.microsoft'
+            '.com/api/stac/v1"), or leave Sentinel-1 out: load(..., polarisations=()).'
+        )
+        if not tables or None in tables.values():
+            raise UnitsError(
+                f"Item {item.get('id')!r} of collection {name!r} is not terrain corrected: its GRD "
+                "amplitudes are uncalibrated, and it offers no calibration tables "
+                f"(schema-calibration-vv) to turn them into sigma0. {fix}"
+            )
+        if not detected:
+            raise UnitsError(
+                f"Item {item.get('id')!r} of collection {name!r} is not terrain corrected: its GRD "
+                "amplitudes have neither calibration nor a map grid. To have them calibrated to "
+                "sigma0 and warped with their ground control points, without terrain correction, "
+                f'name the collection, load(..., collections=["sentinel-2-l2a", {name!r}]). {fix}'
+            )
+        quantity, units, geolocation = "sigma0", "DN", "gcps"
+    else:
+        geolocation = "grid"
+    nodata = common_field(item, assets.values(), "nodata")
+    known = declared.nodata
+    if units != declared.units:
+        known = 0.0 if units == "DN" else float("nan")
+    return SarRule(
+        assets=tuple(sorted(assets.items(), reverse=True)),
+        quantity=str(quantity),
+        units=units,
+        nodata=known if nodata is None else float(nodata),
+        pass_key=pass_key(item),
+        relative_orbit=relative_orbit(item),
+        orbit_state=str(properties.get("sat:orbit_state") or "").lower(),
+        geolocation=geolocation,
+        calibration=tuple((pol, str(key)) for pol, key in sorted(tables.items(), reverse=True)),
+        resampling=declared.resampling,
+    )
+
+
+def _terrain_corrected(item: Mapping[str, Any], assets: Mapping[str, str]) -> bool:
+    properties = item.get("properties", {})
+    product = f"{properties.get('sar:product_type')} {item.get('collection')} {item.get('id')}"
+    named = {band[1] for band in map(sar_band, assets.values()) if band is not None}
+    return "RTC" in product.upper() or named == {"gamma0"}
+
+
+_PRODUCT = re.compile(r"^S1[A-D]_.{40,}?_(\d{6})_[0-9A-F]{6}", re.IGNORECASE)
+_TILE = re.compile(r"^s1_rtc_([0-9A-F]{6})_", re.IGNORECASE)
+_FIRST_ORBIT = {"a": 73, "b": 27}
+_TRACKS = 175
+
+
+def _platform(item: Mapping[str, Any]) -> str:
+    return str(item.get("properties", {}).get("platform") or "sentinel-1").lower()
+
+
+def absolute_orbit(item: Any) -> int | None:
+    """Absolute orbit of a Sentinel-1 item, as stated or in the product's name, or None."""
+    item = as_mapping(item)
+    stated = item.get("properties", {}).get("sat:absolute_orbit")
+    if stated is not None:
+        return int(stated)
+    match = _PRODUCT.match(str(item.get("id")))
+    return None if match is None else int(match.group(1))
+
+
+def relative_orbit(item: Any) -> int | None:
+    """Relative orbit (track) of a Sentinel-1 item, stated or from the absolute orbit, or None."""
+    item = as_mapping(item)
+    stated = item.get("properties", {}).get("sat:relative_orbit")
+    if stated is not None:
+        return int(stated)
+    orbit, first = absolute_orbit(item), _FIRST_ORBIT.get(_platform(item)[-1:])
+    return None if orbit is None or first is None else (orbit - first) % _TRACKS + 1
+
+
+def pass_key(item: Any) -> str:
+    """Name of the satellite pass that an item is a slice of."""
+    # Slices of one pass may be mosaicked; passes of one day may not, since an ascending and a
+    # descending one see every slope from opposite sides. Near the poles both are in one orbit, so
+    # the direction is part of the name.
+    item = as_mapping(item)
+    properties = item.get("properties", {})
+    words = [_platform(item), str(properties.get("sat:orbit_state") or "").lower()]
+    who = " ".join(filter(None, words))
+    orbit = absolute_orbit(item)
+    if orbit is not None:
+        return f"{who} orbit {orbit}"
+    tile = _TILE.match(str(item.get("id")))
+    take = properties.get("s1:datatake_id") or (tile and tile.group(1))
+    if take is not None:
+        return f"{who} datatake {take}"
+    if properties.get("sat:relative_orbit") is not None:
+        day = str(properties.get("datetime") or properties.get("start_datetime"))[:10]
+        return f"{who} track {properties['sat:relative_orbit']} on {day}"
+    return str(item.get("id"))

@@ -10,8 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from xcloudfree.exceptions import CatalogError
-from xcloudfree.stac.rules.provider_rule import CollectionRule
-from xcloudfree.stac.rules.provider_table import PROVIDERS
+from xcloudfree.stac.rules.providers import PROVIDERS, CollectionRule
 
 BEGIN, END = "<!-- providers: begin -->", "<!-- providers: end -->"
 _OFFSET = {
@@ -58,13 +57,7 @@ def _cells(provider: str, rule: CollectionRule) -> list[str]:
 
 
 def provider_table() -> str:
-    """The provider table.
-
-    Returns
-    -------
-    str
-        Markdown.
-    """
+    """The provider table."""
     heads = [
         "provider", "collection", "level or quantity", "asset keys", "stored as", "no data",
         "offset, first that is found", "classes", "geolocation",
@@ -81,22 +74,7 @@ def provider_table() -> str:
 
 
 def with_table(page: str) -> str:
-    """A page with the table of today between its marks.
-
-    Parameters
-    ----------
-    page : str
-        Markdown with the marks :data:`BEGIN` and :data:`END`.
-
-    Returns
-    -------
-    str
-
-    Raises
-    ------
-    CatalogError
-        The marks are missing.
-    """
+    """A page with the table of today between its marks."""
     before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
@@ -108,18 +86,7 @@ def with_table(page: str) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Print the table, or write it into a page.
-
-    Parameters
-    ----------
-    arguments : list of str
-        Nothing, or the page.
-
-    Returns
-    -------
-    int
-        Exit status.
-    """
+    """Print the table, or write it into a page."""
     if not arguments:
         print(provider_table())
         return 0

@@ -3,38 +3,35 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from xcloudfree.core.bands import POLARISATIONS
 from xcloudfree.exceptions import CatalogError, CatalogWarning
-from xcloudfree.stac.read.signing import without_secrets
-from xcloudfree.stac.rules.assets import mission, optical_assets, sar_assets
+from xcloudfree.stac.read.signing import clean_logging, without_secrets
+from xcloudfree.stac.rules.assets import calibration_asset, mission, optical_assets, sar_assets
 from xcloudfree.stac.rules.providers import provider_at
-from xcloudfree.stac.search.filters import Conditions, cql2, holds, portable
-from xcloudfree.stac.search.query import Query, item_time
+from xcloudfree.stac.search.query import Conditions, Query, cql2, holds, item_time, portable
 
 if TYPE_CHECKING:
     import pystac
+
+_ELSEWHERE = re.compile(
+    r"(?:https?|ftp|s3|gs|az|abfss?|adl|oss|swift)://|/vsi(?:s3|gs|az|adls|oss|swift)/|"
+    r"/vsicurl/https?://",
+    re.IGNORECASE,
+)
+"""Addresses that an item of another machine may have; anything else may be a file of this one."""
 
 PROJECTION = "https://stac-extensions.github.io/projection/v2.0.0/schema.json"
 
 
 class Source:
-    """A catalog, whatever it is: URL, pystac Catalog, pystac-client Client, or items.
-
-    Parameters
-    ----------
-    catalog : str, path, pystac.Catalog, pystac_client.Client, ItemSearch, item or items
-        Where to look.
-
-    Raises
-    ------
-    CatalogError
-        It is none of these, or does not answer.
-    """
+    """A catalog, whatever it is: URL, pystac Catalog, pystac-client Client, or items."""
 
     def __init__(self, catalog: Any) -> None:
         import pystac
@@ -45,6 +42,7 @@ class Source:
         self.name = type(catalog).__name__
         self._items: list[pystac.Item] | None = None
         self._root: Any = catalog
+        self._remote = _is_remote(_place(catalog))
         if isinstance(catalog, str):
             self.name = without_secrets(catalog)
             self._root = self._ask(lambda: Client.open(catalog, timeout=30))
@@ -82,7 +80,8 @@ class Source:
         from requests import RequestException
 
         try:
-            return question()
+            with clean_logging("", ""):  # keeps secrets of the address out of logs
+                return question()
         except (APIError, RequestException, OSError, ValueError) as error:
             raise CatalogError(
                 f"The catalog {self.name} does not answer ({type(error).__name__}: "
@@ -106,44 +105,15 @@ class Source:
         conditions: Conditions | None = None,
         of: str | None = None,
     ) -> list[pystac.Item]:
-        """Items of some collections that lie in the query and meet the conditions.
-
-        Whatever the server made of the conditions, they are applied again here, and differences
-        are told.
-
-        Parameters
-        ----------
-        query : Query
-            Area and time.
-        collections : iterable of str or None
-            Names of collections; None for all.
-        conditions : mapping, optional
-            On properties: see :func:`xcloudfree.stac.search.filters.checked_conditions`.
-        of : {"S1", "S2"}, optional
-            Mission that counts.
-
-        Returns
-        -------
-        list of pystac.Item
-            Sorted by time, each item once.
-
-        Warns
-        -----
-        CatalogWarning
-            The server returned items that do not meet the conditions, or lost some that do.
-        """
+        """Items of some collections that lie in the query and meet the conditions."""
         names = None if collections is None else list(collections)
         if names is not None and not names:
             return []
-        found = [_completed(item) for item in self._found(query, names, conditions or {}, of)]
+        found = self._found(query, names, conditions or {}, of)
         unique = {(item.collection_id, item.id): item for item in found}
-        for item in unique.values():
-            used = {*optical_assets(item).values(), *sar_assets(item).values()}
-            if any(item.assets[key].get_absolute_href() is None for key in used):
-                raise CatalogError(
-                    f"The assets of item {item.id!r} have relative addresses, and the item does "
-                    "not tell its own. Read it from its place: load([pystac.Item.from_file(path)])."
-                )
+        for key, item in unique.items():
+            _refuse_local_files(item, trusted=not self._remote)
+            unique[key] = _completed(item)
         return sorted(unique.values(), key=lambda item: (item_time(item), item.id))
 
     def _found(
@@ -238,6 +208,46 @@ class Source:
             yield from self._root.get_items(recursive=True)
 
 
+def _place(catalog: Any) -> Any:
+    """Where a catalog comes from, as far as it is known."""
+    if isinstance(catalog, str):
+        return catalog
+    own = getattr(catalog, "get_self_href", lambda: None)
+    return getattr(catalog, "url", None) or own()
+
+
+def _is_remote(address: Any) -> bool:
+    """Whether an address is on another machine."""
+    parts = urlsplit(str(address or ""))
+    local = {"localhost", "::1", None}
+    return parts.scheme in ("http", "https") and not (
+        parts.hostname in local or str(parts.hostname).startswith("127.")
+    )
+
+
+def _refuse_local_files(item: pystac.Item, *, trusted: bool) -> None:
+    """Refuse assets without an absolute address, and local ones in items of other machines."""
+    remote = not trusted or _is_remote(item.get_self_href())
+    used = {*optical_assets(item).values(), *sar_assets(item).values()}
+    used |= {key for pol in POLARISATIONS if (key := calibration_asset(item, pol)) is not None}
+    for key in used:
+        address = item.assets[key].get_absolute_href()
+        if address is None:
+            raise CatalogError(
+                f"The assets of item {item.id!r} have relative addresses, and the item does "
+                "not state its own. Read it from its place: load([pystac.Item.from_file(path)])."
+            )
+        # who gives items may have downloaded their files, and put paths in place of addresses
+        downloaded = trusted and _on_disk(item.assets[key].href)
+        if remote and not downloaded and not _ELSEWHERE.match(address):
+            raise CatalogError(
+                f"Asset {key!r} of item {item.id!r} is {without_secrets(address)[:100]!r}, a file "
+                "of this machine, although the item comes from another. If you trust the catalog, "
+                'give its items without their links: load([{**item.to_dict(), "links": []} for '
+                "item in items])."
+            )
+
+
 def _item(one: Any) -> pystac.Item:
     import pystac
 
@@ -259,16 +269,12 @@ def _no_catalog(found: Any, what: str = "STAC catalog") -> str:
 
 
 def _completed(item: pystac.Item) -> pystac.Item:
-    """The item, fit to be read.
-
-    Paths of this machine are told from paths of the server that the item came from, and fields of
-    the projection extension count although the extension is not listed.
-    """
+    """The item, fit to be read."""
     stated = (item.properties, *(asset.extra_fields for asset in item.assets.values()))
     projected = any(name.startswith("proj:") for fields in stated for name in fields)
     listed = any("proj" in str(name) for name in item.stac_extensions)
-    remote = "://" in str(item.get_self_href() or "")
-    local = [k for k, a in item.assets.items() if remote and _on_disk(a.href)]
+    served = "://" in str(item.get_self_href() or "")
+    local = [k for k, a in item.assets.items() if served and _on_disk(a.href)]
     if not local and (listed or not projected):
         return item
     item = item.clone()
@@ -281,4 +287,4 @@ def _completed(item: pystac.Item) -> pystac.Item:
 
 
 def _on_disk(address: str) -> bool:
-    return os.path.isabs(address) and os.path.exists(address)
+    return os.path.isabs(address) and not address.startswith("/vsi") and os.path.exists(address)

@@ -28,30 +28,7 @@ RTC_ELSEWHERE = "https://planetarycomputer.microsoft.com/api/stac/v1"
 
 
 def choose_collections(offered: Sequence[str], *, sar: bool) -> list[str]:
-    """Collections to search where the user names none.
-
-    Parameters
-    ----------
-    offered : sequence of str
-        What the catalog has.
-    sar : bool
-        Whether Sentinel-1 is wanted too.
-
-    Returns
-    -------
-    list of str
-        The first known Sentinel-2 collection and, if wanted, the first known Sentinel-1 one.
-
-    Raises
-    ------
-    CatalogError
-        The catalog has none that is known.
-
-    Examples
-    --------
-    >>> choose_collections(["sentinel-1-rtc", "sentinel-2-l2a", "landsat-c2-l2"], sar=True)
-    ['sentinel-2-l2a', 'sentinel-1-rtc']
-    """
+    """Collections to search where the user names none."""
     listing = ", ".join(sorted(offered)[:40]) or "none"
     optical = next((fit for name in S2_COLLECTIONS if (fit := _matching(name, offered))), None)
     if optical is None:
@@ -63,25 +40,7 @@ def choose_collections(offered: Sequence[str], *, sar: bool) -> list[str]:
 
 
 def choose_backscatter(offered: Sequence[str], optical: Sequence[str] = ("sentinel-2-l2a",)) -> str:
-    """Sentinel-1 collection to search where the user names none.
-
-    Parameters
-    ----------
-    offered : sequence of str
-        What the catalog has.
-    optical : sequence of str
-        The Sentinel-2 collections that are searched, for the message.
-
-    Returns
-    -------
-    str
-
-    Raises
-    ------
-    CatalogError
-        The catalog has no terrain-corrected Sentinel-1 that is known. Ground range detected (GRD)
-        collections are never chosen, only taken by name.
-    """
+    """Sentinel-1 collection to search where the user names none."""
     backscatter = next((name for name in S1_COLLECTIONS if name in offered), None)
     if backscatter is not None:
         return backscatter
@@ -106,15 +65,5 @@ def _matching(pattern: str, offered: Sequence[str]) -> list[str]:
 
 
 def is_sar_collection(name: str) -> bool:
-    """Whether a collection is Sentinel-1, judged by its name.
-
-    Parameters
-    ----------
-    name : str
-        Name of a collection.
-
-    Returns
-    -------
-    bool
-    """
+    """Whether a collection is Sentinel-1, judged by its name."""
     return mission_of(name) == "S1" or _S1_NAME.search(name) is not None

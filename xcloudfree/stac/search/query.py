@@ -1,9 +1,10 @@
-"""Area and time of a search, and whether an item really lies in them."""
+"""Area, time and conditions of a search, and whether an item really meets them."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import operator
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xcloudfree.exceptions import DataError
-from xcloudfree.stac.search.footprints import footprint, sides, valid
 
 if TYPE_CHECKING:
     import pystac
@@ -28,26 +28,7 @@ class Query:
 
     @classmethod
     def of(cls, bbox: Sequence[float] | None, intersects: Any, interval: Any) -> Query:
-        """Check and normalise what the user gave.
-
-        Parameters
-        ----------
-        bbox : sequence of float, optional
-            West, south, east, north in degrees.
-        intersects : GeoJSON (mapping or text), geometry or None
-            Area, instead of `bbox`.
-        interval : str, datetime or pair, optional
-            As pystac-client takes it: ``"2025-05/2025-07"``; dates and slices too.
-
-        Returns
-        -------
-        Query
-
-        Raises
-        ------
-        DataError
-            Both areas at once, or an area or interval that is none.
-        """
+        """Check and normalise what the user gave."""
         if bbox is not None and intersects is not None:
             raise DataError("bbox= and intersects= exclude each other: load(..., bbox=...).")
         box = None
@@ -93,22 +74,7 @@ class Query:
         return "/".join(ends)
 
     def within(self, extent: Any) -> Query:
-        """The same time, in the box around an extent.
-
-        Parameters
-        ----------
-        extent : odc.geo.geom.Geometry
-            In degrees.
-
-        Returns
-        -------
-        Query
-
-        Raises
-        ------
-        DataError
-            The extent crosses the 180th meridian.
-        """
+        """The same time, in the box around an extent."""
         box = tuple(extent.boundingbox)
         if box[2] - box[0] > 180:
             raise DataError(_two_calls(*sides(extent)))
@@ -157,7 +123,7 @@ def _numbers(bbox: Any) -> tuple[float, ...]:
 
 
 def _geojson(shape: Any) -> Any:
-    """The geometry of GeoJSON, as text or mapping, or of an object that tells it."""
+    """The geometry of GeoJSON, as text or mapping, or of an object that has one."""
     from odc.geo import geom
 
     try:
@@ -209,25 +175,157 @@ def _interval(interval: Any) -> tuple[datetime | None, datetime | None]:
 
 
 def item_time(item: pystac.Item) -> datetime:
-    """Acquisition time of an item, in UTC.
-
-    Parameters
-    ----------
-    item : pystac.Item
-        A STAC item.
-
-    Returns
-    -------
-    datetime
-
-    Raises
-    ------
-    DataError
-        If it has none.
-    """
+    """Acquisition time of an item, in UTC."""
     time = item.datetime or item.common_metadata.start_datetime
     if time is None:
         raise DataError(
             f"Item {item.id!r} has no time. Leave it out: load([...items with a time])."
         )
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+# Conditions on properties: sent to the server, and applied again here
+
+Conditions = Mapping[str, Mapping[str, Any]]
+
+
+def _on_text(test: Callable[[str, str], bool]) -> Callable[[Any, Any], bool]:
+    return lambda value, wanted: test(str(value), str(wanted))
+
+
+_TESTS: dict[str, Callable[[Any, Any], bool]] = {
+    "eq": operator.eq,
+    "neq": operator.ne,
+    "lt": operator.lt,
+    "lte": operator.le,
+    "gt": operator.gt,
+    "gte": operator.ge,
+    "in": lambda value, wanted: value in wanted,
+    "startsWith": _on_text(str.startswith),
+    "endsWith": _on_text(str.endswith),
+    "contains": _on_text(str.__contains__),
+}
+_CQL2 = {"eq": "=", "neq": "<>", "lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
+"""Operators that every server understands, as CQL2 writes them."""
+
+
+def checked_conditions(name: str, query: Any) -> dict[str, dict[str, Any]]:
+    """Conditions as the user wrote them, checked."""
+    example = f'load(..., {name}={{"eo:cloud_cover": {{"lt": 20}}}}).'
+    if query is None:
+        return {}
+    if not isinstance(query, Mapping):
+        raise DataError(f"{name}={query!r} is no mapping of properties to conditions: {example}")
+    out = {}
+    for key, condition in query.items():
+        if not isinstance(condition, Mapping):
+            condition = {"eq": condition}
+        unknown = [name for name in condition if name not in _TESTS]
+        if unknown or not condition:
+            raise DataError(
+                f"{name}: {key!r} has the operators {list(condition)}; known are "
+                f"{', '.join(_TESTS)}: {example}"
+            )
+        out[str(key)] = dict(condition)
+    return out
+
+
+def portable(conditions: Conditions) -> dict[str, dict[str, Any]]:
+    """The conditions that every server understands; the others are only applied on this side."""
+    kept = {
+        key: {name: value for name, value in condition.items() if name in _CQL2}
+        for key, condition in conditions.items()
+    }
+    return {key: condition for key, condition in kept.items() if condition}
+
+
+def cql2(conditions: Conditions) -> dict[str, Any]:
+    """The conditions in CQL2 JSON, all of which have to hold."""
+    terms: list[dict[str, Any]] = [
+        {"op": _CQL2[name], "args": [{"property": key}, value]}
+        for key, condition in conditions.items()
+        for name, value in condition.items()
+    ]
+    return terms[0] if len(terms) == 1 else {"op": "and", "args": terms}
+
+
+def holds(properties: Mapping[str, Any], conditions: Conditions) -> bool:
+    """Whether an item meets all conditions; one that lacks a property does not."""
+    return all(
+        key in properties and properties[key] is not None and _meets(properties[key], condition)
+        for key, condition in conditions.items()
+    )
+
+
+def _meets(value: Any, condition: Mapping[str, Any]) -> bool:
+    try:
+        return all(_TESTS[name](value, wanted) for name, wanted in condition.items())
+    except TypeError:  # a number compared with a word
+        return False
+
+
+# Footprints, also across the 180th meridian
+
+
+def footprint(item: pystac.Item) -> Any:
+    """Footprint of an item as an odc.geo geometry in degrees; empty if it states none."""
+    from odc.geo import geom
+
+    stated = dict(item.geometry or {})
+    if stated.get("type") == "MultiPolygon":  # some items have parts without any corner
+        stated["coordinates"] = [part for part in stated["coordinates"] if part]
+    if stated.get("coordinates"):
+        return unwrapped(valid(geom.Geometry(stated, "EPSG:4326")))
+    if item.bbox:
+        west, south, east, north = (*item.bbox[:2], *item.bbox[len(item.bbox) // 2 :][:2])
+        if west > east:
+            return geom.unary_union(
+                [
+                    geom.box(west, south, 180, north, "EPSG:4326"),
+                    geom.box(-180, south, east, north, "EPSG:4326"),
+                ]
+            )
+        return unwrapped(geom.box(west, south, east, north, "EPSG:4326"))
+    return geom.Geometry({"type": "Polygon", "coordinates": []}, "EPSG:4326")
+
+
+def unwrapped(shape: Any) -> Any:
+    """A footprint, cut in two at the 180th meridian if its outline jumps across it."""
+    from odc.geo import geom
+
+    parts = list(shape.geoms) if shape.geom_type.startswith("Multi") else [shape]
+    if not any(part.boundingbox.span_x > 180 for part in parts):
+        return shape
+    out = []
+    for part in parts:
+        if part.boundingbox.span_x <= 180:
+            out.append(part)
+            continue
+        shifted = part.transform(lambda x, y, *_: ([v + 360 * (v < 0) for v in x], y))
+        out.append(shifted & geom.box(0, -90, 180, 90, "EPSG:4326"))
+        beyond = shifted & geom.box(180, -90, 360, 90, "EPSG:4326")
+        out.append(beyond.transform(lambda x, y, *_: ([v - 360 for v in x], y)))
+    return geom.unary_union(out)
+
+
+def sides(shape: Any) -> tuple[float, float, float, float]:
+    """West (positive), south, east (negative) and north of a shape on both sides of 180 degrees."""
+    _, south, _, north = shape.boundingbox
+    longitudes: list[float] = []
+
+    def note(x: Any, y: Any, *_: Any) -> tuple[Any, Any]:
+        longitudes.extend(x)
+        return x, y
+
+    shape.transform(note)  # whatever it is made of
+    west = min((x for x in longitudes if x >= 0), default=180.0)
+    east = max((x for x in longitudes if x < 0), default=-180.0)
+    return west, south, east, north
+
+
+def valid(shape: Any) -> Any:
+    """A shape, repaired where its outline crosses itself, as that of some items does."""
+    from odc.geo import geom
+    from shapely import make_valid  # type: ignore[import-untyped]
+
+    return shape if shape.is_valid else geom.Geometry(make_valid(shape.geom), shape.crs)

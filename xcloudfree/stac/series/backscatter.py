@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,22 +13,15 @@ import xarray as xr
 from xcloudfree.core.bands import sar_band
 from xcloudfree.exceptions import DataError, MissingBandError, UnitsError
 from xcloudfree.stac.read.mosaic import Layer, Layers, Reader, join
-from xcloudfree.stac.rules.harmonise import decibel
-from xcloudfree.stac.rules.radar_rule import SarRule, sar_rule
+from xcloudfree.stac.rules.harmonise import SarRule, decibel, sar_rule
 from xcloudfree.stac.search.choice import RTC_ELSEWHERE
-from xcloudfree.stac.search.footprints import footprint
-from xcloudfree.stac.search.query import item_time
+from xcloudfree.stac.search.query import footprint, item_time
 from xcloudfree.stac.series.optical import COARSER, at_resolution, grid_metres
-from xcloudfree.stac.series.pairing import Pass, nearest_passes
+from xcloudfree.stac.series.pairing import SAME_PASS, Pass, nearest_passes, pass_coordinates
 
 if TYPE_CHECKING:
     import pystac
     from odc.geo.geobox import GeoBox
-
-
-SAME_PASS = timedelta(minutes=10)
-"""Slices of one satellite and direction that follow each other so soon are of one pass, also at the
-equator, where the number of the orbit changes, and where a data take ends and the next begins."""
 
 
 @dataclass(frozen=True)
@@ -41,27 +34,7 @@ class _Slices:
 
 
 def requested_polarisations(polarisations: Sequence[str] | None) -> list[str]:
-    """Canonical polarisations that the user asked for.
-
-    Parameters
-    ----------
-    polarisations : sequence of str, optional
-        As the user wrote them; nothing for Sentinel-2 alone.
-
-    Returns
-    -------
-    list of str
-
-    Raises
-    ------
-    MissingBandError
-        A name that is no polarisation.
-
-    Examples
-    --------
-    >>> requested_polarisations(["vv", "VH"]), requested_polarisations(())
-    (['VV', 'VH'], [])
-    """
+    """Canonical names of the requested polarisations."""
     if isinstance(polarisations, str):
         polarisations = [polarisations]
     out = []
@@ -81,30 +54,7 @@ def group_passes(
     grid: GeoBox,
     named: Sequence[str] | None = None,
 ) -> list[_Slices]:
-    """Slices that belong to one pass, for every pass with the wanted polarisations.
-
-    Parameters
-    ----------
-    items : sequence of pystac.Item
-        Sentinel-1 items, sorted by time.
-    polarisations : sequence of str
-        Wanted polarisations.
-    grid : GeoBox
-        Grid whose coverage counts.
-    named : sequence of str, optional
-        Collections that the user named; only of these ground range detected items are accepted.
-
-    Returns
-    -------
-    list
-
-    Raises
-    ------
-    MissingBandError
-        There are items, but none has the polarisations.
-    UnitsError
-        An item is not terrain corrected, or they are of different quantities.
-    """
+    """Slices that belong to one pass, for every pass with the wanted polarisations."""
     from odc.geo import geom
 
     area = grid.geographic_extent
@@ -143,7 +93,8 @@ def group_passes(
             continue
         rule = slices[0][1]
         start = np.datetime64(item_time(slices[0][0]).astimezone(UTC).replace(tzinfo=None), "ns")
-        own = Pass(key, start, rule.relative_orbit, covered)
+        ids = join(item.id for item, _ in slices)
+        own = Pass(key, start, rule.relative_orbit, covered, rule.orbit_state, ids)
         out.append(_Slices(own, tuple(item for item, _ in slices), rule))
     return out
 
@@ -157,39 +108,12 @@ def load_backscatter(
     reader: Reader,
     named: Sequence[str] | None = None,
 ) -> xr.Dataset:
-    """The scenes with the backscatter of the nearest pass of each.
-
-    Parameters
-    ----------
-    scenes : xarray.Dataset
-        Sentinel-2 scenes along ``time``.
-    items : sequence of pystac.Item
-        Sentinel-1 items around their times.
-    polarisations : sequence of str
-        Wanted polarisations.
-    max_gap : numpy.timedelta64
-        Largest distance in time.
-    on_gap : {"raise", "drop", "nan"}
-        What becomes of a scene without a pass.
-    reader : Reader
-        Opens items on the grid of the scenes.
-    named : sequence of str, optional
-        Collections that the user named.
-
-    Returns
-    -------
-    xarray.Dataset
-
-    Raises
-    ------
-    DataError
-        A scene without a pass, or no scene left.
-    """
+    """The scenes with the backscatter of the nearest pass of each."""
     passes = group_passes(items, polarisations, reader.grid, named)
     pairs = nearest_passes(list(scenes["time"].values), [p.own for p in passes], max_gap)
     alone = [str(t)[:16] for t, p in zip(scenes["time"].values, pairs, strict=True) if p is None]
     if alone and (on_gap == "raise" or (on_gap == "drop" and len(alone) == len(pairs))):
-        mend = (
+        fix = (
             'or go on without: load(..., on_gap="drop") or load(..., on_gap="nan").'
             if items
             else f'take Sentinel-1 from another catalog, load(..., sar_catalog="{RTC_ELSEWHERE}"), '
@@ -197,7 +121,7 @@ def load_backscatter(
         )
         raise DataError(
             f"No Sentinel-1 pass within {max_gap.astype(object)} of {len(alone)} of {len(pairs)} "
-            f'scenes: {", ".join(alone)}. Allow a larger distance, load(..., max_gap="6D"), {mend}'
+            f'scenes: {", ".join(alone)}. Allow a larger distance, load(..., max_gap="6D"), {fix}'
         )
     if on_gap == "drop":
         scenes = scenes.isel(time=[n for n, p in enumerate(pairs) if p is not None])
@@ -216,7 +140,8 @@ def load_backscatter(
 
             attrs |= NOTES
         scenes = scenes.assign({pol: (("time", *blank.dims), series.data, attrs)})
-    return scenes.assign_coords(_coordinates(scenes["time"].values, passes, pairs))
+    chosen = [None if p is None else passes[p].own for p in pairs]
+    return scenes.assign_coords(pass_coordinates(scenes["time"].values, chosen))
 
 
 def _open(
@@ -270,33 +195,3 @@ def _decibel(power: xr.Dataset, rule: SarRule) -> xr.Dataset:
     elif not np.isnan(rule.nodata):
         out = power.where(power != rule.nodata)
     return out
-
-
-def _coordinates(
-    times: Any, passes: Sequence[_Slices], pairs: Sequence[int | None]
-) -> dict[str, Any]:
-    chosen = [None if p is None else passes[p] for p in pairs]
-    nat = np.timedelta64("NaT", "ns")
-    gaps = [nat if c is None else c.own.time - t for t, c in zip(times, chosen, strict=True)]
-    orbits = [c.own.relative_orbit if c else None for c in chosen]
-    return {
-        "s1_item_id": (
-            "time",
-            np.array(["" if c is None else join(i.id for i in c.items) for c in chosen]),
-        ),
-        "time_gap": (
-            "time",
-            np.array(gaps, "timedelta64[ns]"),
-            {"long_name": "Sentinel-1 minus Sentinel-2 acquisition time"},
-        ),
-        "relative_orbit": (
-            "time",
-            np.array([-1 if o is None else o for o in orbits], "int16"),
-            {"long_name": "relative orbit of Sentinel-1; -1: unknown"},
-        ),
-        "orbit_state": (
-            "time",
-            np.array(["" if c is None else c.rule.orbit_state for c in chosen]),
-            {"long_name": "direction of flight of Sentinel-1"},
-        ),
-    }

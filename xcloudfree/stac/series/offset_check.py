@@ -1,20 +1,23 @@
-"""Whether pixels agree with the offset that their metadata tell."""
+"""Whether pixels agree with the offset that their metadata declare."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import numpy as np
+import numpy.typing as npt
 import xarray as xr
 
+from xcloudfree.core.recognise import read
 from xcloudfree.exceptions import CatalogWarning, DataError, UnitsError
 from xcloudfree.stac.rules.harmonise import BASELINE_OFFSET, SCALE
 from xcloudfree.stac.series.status import block_slices
 
-DARK: Final = 950
-"""Stored numbers below this are reflectance below -0.005 if there is an offset: hardly any."""
+DARK: Final = 0.95
+"""Stored numbers below this share of the offset are reflectance below -0.005: hardly any are."""
 
 SHARE: Final = 0.05
 """Largest share of such numbers in a band that is still believed."""
@@ -29,8 +32,22 @@ _BANDS: Final = ("B04", "B12", "B11", "B03", "B02", "B08")  # the darkest over l
 _NONE: Final = 1e-4
 
 
+@dataclass(frozen=True)
+class _Numbers:
+    """Two bands, and how their values come from stored numbers."""
+
+    bands: xr.Dataset
+    scale: float
+    offsets: npt.NDArray[np.float64]  # of each date
+    nodata: float  # NaN in decoded values
+    decoded: bool  # whether the values are reflectance already
+
+
 def check_offset(
-    ds: xr.Dataset, *, on_error: Literal["raise", "report"] = "raise", chunks: int = 4
+    ds: xr.Dataset | xr.DataArray,
+    *,
+    on_error: Literal["raise", "report"] = "raise",
+    chunks: int = 4,
 ) -> xr.Dataset:
     """Compare pixels with the offset that was applied, and say where they contradict each other.
 
@@ -40,10 +57,13 @@ def check_offset(
     of almost every scene over land has many. This reads `chunks` chunks of two bands of every
     scene; :func:`xcloudfree.stac.load` stays lazy and does not call it.
 
+    Arrays of your own are checked too, in any accepted form, if they declare a scale and an offset:
+    as ``ds.cloudfree.calibrate(scale=, offset=)`` does, or as xarray decoded them.
+
     Parameters
     ----------
-    ds : xarray.Dataset
-        What :func:`xcloudfree.stac.load` returned.
+    ds : Dataset or DataArray
+        What :func:`xcloudfree.stac.load` returned, or other Sentinel-2 numbers that declare theirs.
     on_error : {"raise", "report"}
         Whether a contradiction is an error, or only stands in the result.
     chunks : int
@@ -52,17 +72,16 @@ def check_offset(
     Returns
     -------
     xarray.Dataset
-        Along ``time``: ``verdict`` (``agrees``, ``contradiction``, ``suspicious``, ``too few
-        pixels``, ``items differ``), ``share`` of stored numbers below 950 in the band that has
-        most, and ``valid``, the number of pixels that were looked at.
+        Along ``time``, if there is one: ``verdict`` (``agrees``, ``contradiction``, ``suspicious``,
+        ``too few pixels``, ``items differ``), ``share`` of stored numbers below 95 % of the offset
+        (950) in the band that has most, and ``valid``, the number of pixels that were looked at.
 
     Raises
     ------
     UnitsError
         An offset was applied, and more than 5 % of the stored numbers of a band are below 950.
     DataError
-        The Dataset lacks ``item_id``, ``offset`` or ``offset_reason`` along ``time``, or
-        reflectance; or another `on_error`.
+        Neither a loaded series nor numbers with a declared scale and offset; or another `on_error`.
 
     Warns
     -----
@@ -83,78 +102,126 @@ def check_offset(
     """
     if on_error not in ("raise", "report"):
         raise DataError(f'on_error={on_error!r} is unknown: check_offset(ds, on_error="report").')
-    bands = [name for name in _BANDS if name in ds.data_vars][:2]
-    kept = ["item_id", "offset", "offset_reason"]
-    if not set(kept) <= set(ds.coords) or "time" not in ds.dims or not bands:
-        raise DataError(
-            f"The offset is checked of what load returned, with {', '.join(kept)}, and a band of "
-            f"{', '.join(_BANDS)}: check_offset(xcloudfree.stac.load(...))."
-        )
-    rows = [_scene(ds[bands].isel(time=step), chunks) for step in range(ds.sizes["time"])]
+    if isinstance(ds, xr.Dataset) and {"item_id", "offset", "offset_reason"} <= set(ds.coords):
+        numbers = _loaded(ds)
+    else:
+        numbers = _declared(ds)
+    steps = [numbers.bands]
+    if "time" in numbers.bands.dims:
+        steps = [numbers.bands.isel(time=n) for n in range(numbers.bands.sizes["time"])]
+    rows = [_judge(step, n, numbers, chunks) for n, step in enumerate(steps)]
+    along = ("time",) if "time" in numbers.bands.dims else ()
+    kept = ("time", "item_id", "offset", "offset_reason")
     out = xr.Dataset(
         {
-            "verdict": ("time", np.array([row[0] for row in rows])),
-            "share": ("time", np.array([row[1] for row in rows])),
-            "valid": ("time", np.array([row[2] for row in rows])),
+            name: (along, np.array([row[k] for row in rows]).reshape([len(rows)] * len(along)))
+            for k, name in enumerate(("verdict", "share", "valid"))
         },
-        coords={"time": ds["time"], **{name: ds[name] for name in kept}},
+        coords={name: ds[name] for name in kept if name in ds.coords},
     )
-    wrong = {
-        word: [n for n, row in enumerate(rows) if row[0] == word]
-        for word in ("contradiction", "suspicious")
-    }
-    if wrong["suspicious"]:
+    suspicious, wrong = (
+        [n for n, row in enumerate(rows) if row[0] == word]
+        for word in ("suspicious", "contradiction")
+    )
+    if suspicious:
         warnings.warn(
             "No offset was applied, yet no stored number is below 1000: "
-            f"{_told(out, wrong['suspicious'])}. If it is missing (not over snow, cloud or desert "
-            f"throughout): {_mended(out, wrong['suspicious'], BASELINE_OFFSET)}",
+            f"{_list(out, suspicious)}. If it is missing (not over snow, cloud or desert "
+            f"throughout): {_fix(out, suspicious, numbers, BASELINE_OFFSET)}",
             CatalogWarning,
             stacklevel=2,
         )
-    if wrong["contradiction"] and on_error == "raise":
+    if wrong and on_error == "raise":
+        offset = numbers.offsets[wrong[0]]
         raise UnitsError(
-            f"An offset of {BASELINE_OFFSET} was applied, yet many stored numbers are below "
-            f"{DARK}: {_told(out, wrong['contradiction'])}. It seems to be in the pixels already. "
-            f"To load without it: {_mended(out, wrong['contradiction'], 0.0)}"
+            f"An offset of {offset:g} was applied, yet many stored numbers are below "
+            f"{-DARK * offset / numbers.scale:.0f}: {_list(out, wrong)}. It seems to be in the "
+            f"pixels already. To load without it: {_fix(out, wrong, numbers, 0.0)}"
         )
     return out
 
 
-def _told(out: xr.Dataset, steps: Sequence[int]) -> str:
-    shown = [
-        f"{out['item_id'].values[n]} ({100 * out['share'].values[n]:.1f} %, "
-        f"offset {out['offset_reason'].values[n]})"
-        for n in steps[:5]
-    ]
+def _loaded(ds: xr.Dataset) -> _Numbers:
+    """Numbers of a series that load() made, each date with an offset of its own."""
+    bands = [name for name in _BANDS if name in ds.data_vars][:2]
+    if not bands or "time" not in ds.dims:
+        raise DataError(
+            f"The offset is checked of a band of {', '.join(_BANDS)}, along time: "
+            "check_offset(xcloudfree.stac.load(...))."
+        )
+    return _Numbers(ds[bands], SCALE, ds["offset"].values.astype(float), np.nan, decoded=True)
+
+
+def _declared(ds: xr.Dataset | xr.DataArray) -> _Numbers:
+    """Numbers of arrays that declare their scale and offset, in attributes or as xarray decoded."""
+    layer = read(ds).optical
+    names = [name for name in _BANDS if layer is not None and name in layer.names][:2]
+    if layer is None or not names:
+        raise DataError(
+            f"The offset is checked of a band of {', '.join(_BANDS)}: check_offset(ds[['B04']])."
+        )
+    source = layer.select(names)
+    first = source.arrays[0]
+    decoded = first.dtype.kind == "f"
+    held = first.encoding if decoded else first.attrs
+    scale, offset = held.get("scale_factor"), held.get("add_offset", 0.0)
+    if scale is None:
+        raise DataError(
+            "The offset is checked of what load returned, with item_id, offset, offset_reason, or "
+            "of numbers that declare a scale and an offset: check_offset(ds.cloudfree.calibrate("
+            'scale=1e-4, offset=-0.1, level="BOA")).'
+        )
+    arrays = source.arrays
+    if source.stacked:
+        arrays = tuple(first.isel(band=k, drop=True) for k in range(len(names)))
+    bands = xr.Dataset({n: a.drop_vars(a.coords) for n, a in zip(names, arrays, strict=True)})
+    offsets = np.full(bands.sizes.get("time", 1), float(offset))
+    nodata = np.nan if decoded else float(first.attrs.get("nodata", 0))
+    return _Numbers(bands, float(scale), offsets, nodata, decoded=decoded)
+
+
+def _list(out: xr.Dataset, steps: Sequence[int]) -> str:
+    def names(variable: str, n: int) -> str:
+        return str(np.atleast_1d(out[variable].values)[n])
+
+    shown = []
+    for n in steps[:5]:
+        label = next((names(v, n) for v in ("item_id", "time") if v in out.coords), "the scene")
+        reason = f", offset {names('offset_reason', n)}" if "offset_reason" in out.coords else ""
+        shown.append(f"{label} ({100 * float(names('share', n)):.1f} %{reason})")
     return ", ".join(shown) + (f" and {len(steps) - 5} more" if len(steps) > 5 else "")
 
 
-def _mended(out: xr.Dataset, steps: Sequence[int], offset: float) -> str:
+def _fix(out: xr.Dataset, steps: Sequence[int], numbers: _Numbers, offset: float) -> str:
+    if "item_id" not in out.coords:
+        return f"ds.cloudfree.calibrate(scale={numbers.scale:g}, offset={offset:g})."
     names = [name for n in steps for name in str(out["item_id"].values[n]).split(", ")]
     return f"load(..., offsets={dict.fromkeys(names[:5], offset)})."
 
 
-def _scene(scene: xr.Dataset, chunks: int) -> tuple[str, float, int]:
-    offset = float(scene["offset"])
+def _judge(scene: xr.Dataset, n: int, source: _Numbers, chunks: int) -> tuple[str, float, int]:
+    """Verdict, share of dark numbers and count of one date."""
+    offset = source.offsets[n]
     if np.isnan(offset):
         return "items differ", np.nan, 0
     below = dict.fromkeys(scene.data_vars, 0)
-    shifted = dict(below)
-    valid = dict(below)
+    low, valid = dict(below), dict(below)
     for part in _blocks(scene, chunks):
         for name, band in part.compute().data_vars.items():
-            numbers = np.rint((band.values.astype("float64") - offset) / SCALE)
-            numbers = numbers[np.isfinite(numbers)]
+            values = band.values.astype("float64")
+            numbers = values[np.isfinite(values) & (values != source.nodata)]
+            if source.decoded:
+                numbers = np.rint((numbers - offset) / source.scale)
             valid[name] += numbers.size
-            below[name] += int((numbers < DARK).sum())
-            shifted[name] += int((numbers < -BASELINE_OFFSET / SCALE).sum())
+            below[name] += int((numbers < -DARK * offset / source.scale).sum())
+            low[name] += int((numbers < -BASELINE_OFFSET / source.scale).sum())
     count = max(valid.values())
     if count < FEW:
         return "too few pixels", np.nan, count
     share = max(below[name] / max(valid[name], 1) for name in below)
     if offset < 0:
         return ("contradiction" if share > SHARE else "agrees"), share, count
-    none = all(shifted[name] <= _NONE * valid[name] for name in shifted)
+    none = all(low[name] <= _NONE * valid[name] for name in low)
     return ("suspicious" if none and count >= LARGE else "agrees"), share, count
 
 

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
 
 from xcloudfree.core.bands import S2_BANDS, is_scene_classification, optical_band
 from xcloudfree.exceptions import CatalogWarning, DataError, MissingBandError, UnitsError
-from xcloudfree.stac.read.mosaic import Layer, Layers
+from xcloudfree.stac.read.grids import item_projection
+from xcloudfree.stac.read.mosaic import Layer, Layers, Reader, join
 from xcloudfree.stac.rules.assets import asset_metres, optical_assets
-from xcloudfree.stac.rules.harmonise import AGAINST, OpticalRule, optical_rule, processing_level
+from xcloudfree.stac.rules.harmonise import (
+    AGAINST,
+    OpticalRule,
+    optical_rule,
+    processing_level,
+    reflectance,
+)
 from xcloudfree.stac.search.query import item_time
 
 if TYPE_CHECKING:
     import pystac
     from odc.geo.geobox import GeoBox
+
 
 COARSER = 1.5
 """Pixels are averaged onto a grid that is coarser than they by more than this factor."""
@@ -26,28 +38,7 @@ METRES_PER_DEGREE = 111_320.0
 
 
 def requested_bands(bands: Sequence[str] | None) -> tuple[list[str] | None, str | None]:
-    """Canonical bands that the user asked for, and which classification.
-
-    Parameters
-    ----------
-    bands : sequence of str, optional
-        As the user wrote them.
-
-    Returns
-    -------
-    tuple of (list of str or None, str or None)
-        None: whatever there is; an empty name: no classification.
-
-    Raises
-    ------
-    MissingBandError
-        A name that is no Sentinel-2 band.
-
-    Examples
-    --------
-    >>> requested_bands(["red", "B8A", "SCL"])
-    (['B04', 'B8A'], 'SCL')
-    """
+    """Canonical names of the requested bands, and which classification."""
     if bands is None:
         return None, None
     bands = [bands] if isinstance(bands, str) else list(bands)
@@ -68,33 +59,7 @@ def optical_rules(
     bands: Sequence[str] | None,
     offsets: Mapping[str, float] | float | None = None,
 ) -> list[OpticalRule]:
-    """Rule of every item, for one set of bands that all have and one level.
-
-    Parameters
-    ----------
-    items : sequence of pystac.Item
-        Sentinel-2 items.
-    bands : sequence of str, optional
-        Canonical bands. Default: those that every item has.
-    offsets : mapping of str to float, or float, optional
-        Reflectance offsets that the caller knows better, by item, or one for all.
-
-    Returns
-    -------
-    list of OpticalRule
-
-    Raises
-    ------
-    MissingBandError
-        An item lacks a band.
-    UnitsError
-        Items of both levels.
-
-    Warns
-    -----
-    CatalogWarning
-        Offsets of items that are not there, or declared against the processing baseline.
-    """
+    """Rule of every item, for one set of bands that all have and one level."""
     unknown = set(offsets) - {item.id for item in items} if isinstance(offsets, Mapping) else ()
     if unknown:
         warnings.warn(
@@ -143,25 +108,7 @@ def optical_rules(
 
 
 def optical_layers(rules: Sequence[OpticalRule], *, classes: str | None) -> list[Layers]:
-    """How the assets of every item are read.
-
-    Parameters
-    ----------
-    rules : sequence of OpticalRule
-        Rule of each item.
-    classes : str or None
-        Which classification is read: ``SCL``, ``fmask``, none if empty; None: the one that every
-        item has, if there is one.
-
-    Returns
-    -------
-    list of Layers
-
-    Raises
-    ------
-    MissingBandError
-        A classification is wanted, and an item has none.
-    """
+    """How the assets of every item are read."""
     offered = {rule.classes if rule.classification is not None else "" for rule in rules}
     if classes is None:
         classes = offered.pop() if len(offered) == 1 else ""
@@ -186,35 +133,13 @@ def optical_layers(rules: Sequence[OpticalRule], *, classes: str | None) -> list
 
 
 def grid_metres(grid: GeoBox) -> float:
-    """Pixel size of a grid.
-
-    Parameters
-    ----------
-    grid : GeoBox
-        A grid.
-
-    Returns
-    -------
-    float
-        Metres; of a grid in degrees, along the meridian.
-    """
+    """Pixel size of a grid."""
     size = float(min(abs(grid.resolution.x), abs(grid.resolution.y)))
     return size * METRES_PER_DEGREE if grid.crs is not None and grid.crs.geographic else size
 
 
 def centre_longitude(grid: GeoBox) -> float:
-    """Longitude of the centre of a grid, also of one that crosses the 180th meridian.
-
-    Parameters
-    ----------
-    grid : GeoBox
-        A grid.
-
-    Returns
-    -------
-    float
-        Degrees.
-    """
+    """Longitude of the centre of a grid, also of one that crosses the 180th meridian."""
     from odc.geo import geom
 
     x, y = grid.transform * (grid.shape[1] / 2, grid.shape[0] / 2)
@@ -222,21 +147,7 @@ def centre_longitude(grid: GeoBox) -> float:
 
 
 def at_resolution(item: pystac.Item, layers: Layers, grid: GeoBox) -> Layers:
-    """The layers of an item, with averages where the grid is coarser than the pixels.
-
-    Parameters
-    ----------
-    item : pystac.Item
-        A STAC item.
-    layers : Layers
-        How its assets are read.
-    grid : GeoBox
-        Grid to load on.
-
-    Returns
-    -------
-    Layers
-    """
+    """The layers of an item, with averages where the grid is coarser than the pixels."""
     metres = grid_metres(grid)
     return tuple(
         (
@@ -251,26 +162,7 @@ def at_resolution(item: pystac.Item, layers: Layers, grid: GeoBox) -> Layers:
 
 
 def group_scenes(items: Sequence[pystac.Item], by: str, longitude: float) -> list[int]:
-    """Number of the scene that each item is part of, scenes counted in order of time.
-
-    Parameters
-    ----------
-    items : sequence of pystac.Item
-        Items, sorted by time.
-    by : {"solar_day", "time", "id"}
-        What the items of one scene share.
-    longitude : float
-        Longitude of the area in degrees, for the solar day.
-
-    Returns
-    -------
-    list of int
-
-    Raises
-    ------
-    DataError
-        Another `by`.
-    """
+    """Number of the scene that each item is part of, scenes counted in order of time."""
     keys: list[Any]
     if by == "solar_day":
         keys = [(item_time(i) + timedelta(hours=longitude / 15)).date() for i in items]
@@ -282,3 +174,166 @@ def group_scenes(items: Sequence[pystac.Item], by: str, longitude: float) -> lis
         raise DataError(f'groupby={by!r} is unknown: load(..., groupby="solar_day").')
     order = {key: n for n, key in enumerate(dict.fromkeys(keys))}
     return [order[key] for key in keys]
+
+
+# The series
+
+CLASSES: dict[str, dict[str, Any]] = {
+    "SCL": {"long_name": "scene classification", "nodata": 0},
+    "fmask": {
+        "long_name": "Fmask classification",
+        "nodata": 0,
+        "flag_values": np.arange(6, dtype="uint8"),
+        "flag_meanings": "nodata valid cloud cloud_shadow snow water",
+    },
+}
+"""Attributes of classifications."""
+
+SUN = {"units": "degree", "comment": "mean of the items; NaN: not stated"}
+
+
+def load_optical(
+    items: Sequence[pystac.Item],
+    rules: Sequence[OpticalRule],
+    layers: Sequence[Layers],
+    reader: Reader,
+    groupby: str,
+) -> xr.Dataset:
+    """Series of scenes as reflectance; unlike items are calibrated before they are merged."""
+    scene_of = group_scenes(items, groupby, centre_longitude(reader.grid))
+    layers = [at_resolution(i, own, reader.grid) for i, own in zip(items, layers, strict=True)]
+    home = None if reader.grid.crs is None else f"EPSG:{reader.grid.crs.epsg}"
+    # of one scene, pixels that need no warp go before those of a neighbouring projection
+    order = sorted(
+        range(len(items)), key=lambda n: (scene_of[n], item_projection(items[n]) != home)
+    )
+    kinds: dict[Any, list[int]] = {}
+    for n in order:
+        rule = rules[n]
+        key = (items[n].collection_id, layers[n], rule.scale, rule.offset, rule.nodata)
+        kinds.setdefault(key, []).append(n)
+
+    parts: list[tuple[xr.Dataset, list[int]]] = []
+    for members in kinds.values():
+        opened = reader.open(
+            [items[n] for n in members], [scene_of[n] for n in members], layers[members[0]]
+        )
+        own = sorted({scene_of[n] for n in members})
+        parts.append((_calibrated(opened, rules[members[0]]), own))
+    out = parts[0][0] if len(parts) == 1 else _in_order(parts)
+    out = out.assign_coords(_coordinates(items, rules, scene_of))
+    for name, variable in out.data_vars.items():
+        units = {"units": "1", "processing_level": rules[0].level}
+        variable.attrs = dict(CLASSES.get(str(name), units))
+    out.attrs = {}
+    return out
+
+
+def _calibrated(opened: xr.Dataset, rule: OpticalRule) -> xr.Dataset:
+    classes = [name for name in CLASSES if name in opened]
+    numbers = opened.drop_vars(classes)
+    out: xr.Dataset = xr.apply_ufunc(
+        reflectance,
+        numbers,
+        kwargs={"scale": rule.scale, "offset": rule.offset, "nodata": rule.nodata},
+        dask="parallelized",
+        output_dtypes=[np.float32],
+    )
+    return out.assign({name: opened[name] for name in classes})
+
+
+def _in_order(parts: Sequence[tuple[xr.Dataset, Sequence[int]]]) -> xr.Dataset:
+    """One series of several, each with the numbers of its scenes; equal scenes are fused."""
+    pieces: dict[int, list[xr.Dataset]] = {}
+    for part, scenes in parts:
+        for step, scene in enumerate(scenes):
+            # a slice: a list of one makes dask shuffle every chunk
+            pieces.setdefault(scene, []).append(part.isel(time=slice(step, step + 1)))
+    return xr.concat(
+        [_fused(pieces[scene]) for scene in sorted(pieces)],
+        dim="time",
+        coords="minimal",
+        compat="override",
+        join="override",
+        combine_attrs="override",
+    )
+
+
+def _fused(parts: Sequence[xr.Dataset]) -> xr.Dataset:
+    """The first part, and the others in turn where nothing is there yet."""
+    first, *others = parts
+    for other in others:
+        other = other.drop_vars("time")
+        merged = {}
+        for name, variable in first.data_vars.items():
+            if name in other:
+                empty = variable == 0 if name in CLASSES else variable.isnull()
+                merged[name] = variable.where(~empty, other[name].isel(time=0))
+        first = first.assign(merged)
+    return first
+
+
+def _coordinates(
+    items: Sequence[pystac.Item], rules: Sequence[OpticalRule], scene_of: Sequence[int]
+) -> dict[str, Any]:
+    members: dict[int, list[int]] = {}
+    for n, scene in enumerate(scene_of):
+        members.setdefault(scene, []).append(n)
+    groups = [members[scene] for scene in sorted(members)]
+    platform = [str(i.properties.get("platform") or "unknown").lower() for i in items]
+    tracks = [_track(item) for item in items]
+    offsets = [{rules[n].offset for n in group} for group in groups]
+    suns = np.array([_sun([items[n] for n in g]) for g in groups])
+    times = [item_time(items[group[0]]).astimezone(UTC).replace(tzinfo=None) for group in groups]
+    return {
+        "time": ("time", np.array(times, "datetime64[ns]")),
+        "item_id": ("time", np.array([join(items[n].id for n in g) for g in groups])),
+        "offset": (
+            "time",
+            np.array([o.pop() if len(o) == 1 else np.nan for o in offsets]),
+            {"long_name": "reflectance offset that was applied; NaN where items differ"},
+        ),
+        "offset_reason": (
+            "time",
+            np.array([join(rules[n].offset_reason for n in g) for g in groups]),
+        ),
+        "level": ("time", np.array([rules[g[0]].level for g in groups])),
+        "platform": ("time", np.array([join(platform[n] for n in g) for g in groups])),
+        "s2_relative_orbit": (
+            "time",
+            np.array([tracks[g[0]] for g in groups], "int16"),
+            {"long_name": "relative orbit of Sentinel-2; -1: unknown"},
+        ),
+        "sun_azimuth": ("time", suns[:, 0], SUN | {"standard_name": "solar_azimuth_angle"}),
+        "sun_elevation": ("time", suns[:, 1], SUN | {"standard_name": "solar_elevation_angle"}),
+    }
+
+
+def _sun(items: Sequence[pystac.Item]) -> tuple[float, float]:
+    """Mean azimuth and elevation of the sun over the items that state both, in degrees."""
+    found = []
+    for stated in (item.properties for item in items):
+        azimuth = stated.get("view:sun_azimuth", stated.get("s2:mean_solar_azimuth"))
+        elevation, zenith = stated.get("view:sun_elevation"), stated.get("s2:mean_solar_zenith")
+        if elevation is None and zenith is not None:
+            elevation = 90.0 - float(zenith)
+        if azimuth is not None and elevation is not None and float(elevation) > 0:
+            found.append((float(azimuth), float(elevation)))
+    if not found:
+        return np.nan, np.nan
+    azimuths, elevations = np.radians(found).T
+    mean = np.arctan2(np.sin(azimuths).mean(), np.cos(azimuths).mean())
+    return float(np.degrees(mean)) % 360.0, float(np.degrees(elevations.mean()))
+
+
+def _track(item: pystac.Item) -> int:
+    """Relative orbit, as stated or in the product's name, or -1."""
+    stated = item.properties.get("sat:relative_orbit")
+    if stated is not None:
+        return int(stated)
+    names = (item.properties.get("s2:product_uri"), item.properties.get("sentinel:product_id"))
+    for name in (*names, item.id):
+        match = re.search(r"_R(\d{3})_", str(name))
+        if match:
+            return int(match.group(1))
+    return -1

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Hashable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+import xarray as xr
 
-from xcloudfree.stac.rules.items import plain
+from xcloudfree.core.grid import coordinate_system
+from xcloudfree.core.layer import Layer
+from xcloudfree.core.recognise import read
+from xcloudfree.core.scene import Scene
+from xcloudfree.exceptions import DataError, GridError, MissingBandError
 
 TIE = np.timedelta64(6, "h")
 """Passes whose distances in time differ by less count as equally near: within half a day the
@@ -18,10 +26,9 @@ ground changes less than the shading of slopes changes from one orbit to another
 FULL = 0.9
 """A pass that covers less than this share of what the best pass covers is no candidate."""
 
-_PRODUCT = re.compile(r"^S1[A-D]_.{40,}?_(\d{6})_[0-9A-F]{6}", re.IGNORECASE)
-_TILE = re.compile(r"^s1_rtc_([0-9A-F]{6})_", re.IGNORECASE)
-_FIRST_ORBIT = {"a": 73, "b": 27}
-_TRACKS = 175
+SAME_PASS = timedelta(minutes=10)
+"""Slices of one satellite and direction that follow each other so soon are of one pass, also at the
+equator, where the number of the orbit changes, and where a data take ends and the next begins."""
 
 
 @dataclass(frozen=True)
@@ -31,135 +38,299 @@ class Pass:
     key: str
     time: np.datetime64
     relative_orbit: int | None
-    coverage: float = 1.0
+    coverage: float = 1.0  # share of the area
+    orbit_state: str = ""
+    items: str = ""  # identifiers
 
 
-def _platform(item: Mapping[str, Any]) -> str:
-    return str(item.get("properties", {}).get("platform") or "sentinel-1").lower()
+def pair(
+    s2: xr.Dataset | xr.DataArray,
+    s1: xr.Dataset | xr.DataArray,
+    max_gap: str | timedelta | np.timedelta64 = "6D",
+) -> xr.Dataset:
+    """Give every Sentinel-2 date the Sentinel-1 pass that is nearest in time.
 
-
-def absolute_orbit(item: Any) -> int | None:
-    """Absolute orbit of a Sentinel-1 item, as stated or in the product's name, or None.
-
-    Parameters
-    ----------
-    item : pystac.Item or mapping
-        A Sentinel-1 item.
-
-    Returns
-    -------
-    int or None
-
-    Examples
-    --------
-    >>> name = "S1A_IW_GRDH_1SDV_20250311T044231_20250311T044249_058252_073302_rtc"
-    >>> absolute_orbit({"id": name, "properties": {}})
-    58252
-    """
-    item = plain(item)
-    stated = item.get("properties", {}).get("sat:absolute_orbit")
-    if stated is not None:
-        return int(stated)
-    match = _PRODUCT.match(str(item.get("id")))
-    return None if match is None else int(match.group(1))
-
-
-def relative_orbit(item: Any) -> int | None:
-    """Relative orbit (track) of a Sentinel-1 item, stated or from the absolute orbit, or None.
+    The rule is that of :func:`xcloudfree.stac.load`: the nearest pass is taken; of passes that are
+    about equally near (six hours), the one on the orbit that serves most dates, so that slopes keep
+    their shading through the series. Orbits are known from the coordinates ``relative_orbit`` or
+    ``sat:relative_orbit`` along ``time`` of `s1`. Steps of `s1` within ten minutes of each other
+    are slices of one pass and are joined. Nothing is computed.
 
     Parameters
     ----------
-    item : pystac.Item or mapping
-        A Sentinel-1 item.
+    s2 : Dataset or DataArray
+        Sentinel-2 in any accepted form, with ``time``.
+    s1 : Dataset or DataArray
+        Sentinel-1 in any accepted form, with ``time``, on the grid of `s2`.
+    max_gap : str or timedelta
+        Largest distance in time between a date and its pass.
 
     Returns
     -------
-    int or None
+    xarray.Dataset
+        `s2` with ``VV``, ``VH``, or with ``s1`` where its bands are stacked; a DataArray becomes
+        the variable ``s2``. Along ``time``: ``time_gap`` (Sentinel-1 minus Sentinel-2; NaT: no
+        pass), ``relative_orbit`` (-1: unknown), ``orbit_state`` and ``s1_item_id``. Times are in
+        UTC, without a zone.
+
+    Raises
+    ------
+    MissingBandError
+        `s2` has no optical band, or `s1` no polarisation.
+    GridError
+        `s1` lies on another grid.
+    DataError
+        No time, or no pass within `max_gap` of any date.
+
+    Warns
+    -----
+    UserWarning
+        Dates without a pass within `max_gap`; their backscatter is NaN, or the declared no data.
 
     Examples
     --------
-    >>> relative_orbit({"id": "", "properties": {"platform": "sentinel-1a",
-    ...                                          "sat:absolute_orbit": 58252}})
-    80
+    >>> import xcloudfree as xcf
+    >>> scene = xcf.datasets.simulate_scene((32, 32), dates=3, seed=1)
+    >>> s2, s1 = scene.drop_vars(["VV", "VH"]), scene[["VV", "VH"]]
+    >>> s1 = s1.assign_coords(time=s1.time + np.timedelta64(30, "h"))
+    >>> ds = xcf.pair(s2, s1)
+    >>> bool((ds.VV == scene.VV).all()), ds.time_gap.dt.total_seconds().values / 3600
+    (True, array([30., 30., 30.]))
     """
-    item = plain(item)
-    stated = item.get("properties", {}).get("sat:relative_orbit")
-    if stated is not None:
-        return int(stated)
-    orbit, first = absolute_orbit(item), _FIRST_ORBIT.get(_platform(item)[-1:])
-    return None if orbit is None or first is None else (orbit - first) % _TRACKS + 1
+    optical, radar = read(s2), read(s1)
+    if optical.optical is None:
+        raise MissingBandError("s2 has no Sentinel-2 band: pair(s2[['B02', 'B03', 'B04']], s1).")
+    if radar.sar is None:
+        raise MissingBandError("s1 has no polarisation: pair(s2, s1[['VV', 'VH']]).")
+    gap = np.timedelta64(duration(max_gap, "pair(s2, s1"))
+    _check_same_grid(optical, radar)
+    times, passes = utc_times(s2, "s2"), _passes(s1)
+    chosen = nearest_passes(list(times), [one for one, _ in passes], gap)
+    _warn_of_gaps(times, chosen, [one for one, _ in passes], gap)
+
+    pairs = [None if n is None else passes[n][1] for n in chosen]
+    layer = _paired(radar.sar, pairs, optical)
+    out = s2.to_dataset(name="s2") if isinstance(s2, xr.DataArray) else s2
+    if optical.form == "bands":
+        out = out.assign({n: layer.arrays[k] for k, n in enumerate(layer.names)})
+    else:
+        out = out.drop_vars("s1", errors="ignore").assign(s1=_stack(layer))
+    along = pass_coordinates(times, [None if n is None else passes[n][0] for n in chosen])
+    if "time" in out.dims:
+        return out.assign_coords(along | {"time": ("time", times, s2["time"].attrs)})
+    single = {name: ((), values[0], *attrs) for name, (_, values, *attrs) in along.items()}
+    return out.assign_coords(single | {"time": times[0]})
 
 
-def pass_key(item: Any) -> str:
-    """Name of the satellite pass that an item is a slice of.
+def duration(gap: str | timedelta | np.timedelta64, call: str) -> timedelta:
+    """The largest distance in time, checked; `call` is what the user wrote, for the message."""
+    import pandas as pd  # type: ignore[import-untyped]
 
-    Slices of one pass may be mosaicked; passes of one day may not, since an ascending and a
-    descending one see every slope from opposite sides. Near the poles both are in one orbit, so the
-    direction is part of the name.
+    if isinstance(gap, str | timedelta | np.timedelta64):  # of a number pandas takes nanoseconds
+        with suppress(ValueError):
+            found = pd.Timedelta(gap)
+            if found >= pd.Timedelta(0):  # NaT is not
+                out: timedelta = found.to_pytimedelta()
+                return out
+    raise DataError(f'max_gap={gap!r} is no duration: {call}, max_gap="3D").')
 
-    Parameters
-    ----------
-    item : pystac.Item or mapping
-        A Sentinel-1 item.
 
-    Returns
-    -------
-    str
+def utc_times(obj: xr.Dataset | xr.DataArray, name: str) -> npt.NDArray[np.datetime64]:
+    """Times of an array in UTC without a zone, of whatever kind they are."""
+    import pandas as pd
 
-    Examples
-    --------
-    >>> pass_key({"id": "", "properties": {"platform": "SENTINEL-1A", "sat:absolute_orbit": 58252,
-    ...                                    "sat:orbit_state": "descending"}})
-    'sentinel-1a descending orbit 58252'
-    """
-    item = plain(item)
-    properties = item.get("properties", {})
-    words = [_platform(item), str(properties.get("sat:orbit_state") or "").lower()]
-    who = " ".join(filter(None, words))
-    orbit = absolute_orbit(item)
-    if orbit is not None:
-        return f"{who} orbit {orbit}"
-    tile = _TILE.match(str(item.get("id")))
-    take = properties.get("s1:datatake_id") or (tile and tile.group(1))
-    if take is not None:
-        return f"{who} datatake {take}"
-    if properties.get("sat:relative_orbit") is not None:
-        day = str(properties.get("datetime") or properties.get("start_datetime"))[:10]
-        return f"{who} track {properties['sat:relative_orbit']} on {day}"
-    return str(item.get("id"))
+    if "time" not in obj.coords:
+        raise DataError(
+            f"{name} has no coordinate 'time', by which passes are found: "
+            f'pair({name}=ds.assign_coords(time=pandas.to_datetime(["2025-06-01", ...])), ...).'
+        )
+    indexed = "time" in obj.indexes  # an index keeps its zone
+    values = obj.indexes["time"] if indexed else np.atleast_1d(obj["time"].values)
+    try:
+        if values.dtype.kind in "iuf":  # pandas would take nanoseconds
+            raise ValueError(f"numbers such as {values[0]}")
+        index = pd.to_datetime(values, utc=True)
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"The times of {name} are no dates ({error}). Convert them: "
+            f"{name}.assign_coords(time=pandas.to_datetime({name}.time.values))."
+        ) from None
+    out: npt.NDArray[np.datetime64] = index.tz_localize(None).values.astype("datetime64[ns]")
+    return out
+
+
+def _check_same_grid(optical: Scene, radar: Scene) -> None:
+    fix = "put Sentinel-1 on the grid of Sentinel-2, s1.odc.reproject(s2.odc.geobox)."
+    if optical.spatial != radar.spatial or optical.shape != radar.shape:
+        raise GridError(
+            f"s1 has {dict(zip(radar.spatial, radar.shape, strict=True))} pixels and s2 "
+            f"{dict(zip(optical.spatial, optical.shape, strict=True))}: {fix}"
+        )
+    assert optical.optical is not None
+    assert radar.sar is not None
+    systems = [
+        coordinate_system(scene.source, layer.arrays[0])
+        for scene, layer in ((optical, optical.optical), (radar, radar.sar))
+    ]
+    if None not in systems and systems[0] != systems[1]:
+        raise GridError(f"s1 and s2 lie in different coordinate systems: {fix}")
+    for dim in optical.spatial:
+        if dim in optical.source.coords and dim in radar.source.coords:
+            ours, theirs = (s.source[dim].values.astype(float) for s in (optical, radar))
+            pixel = abs(np.diff(ours).mean()) if len(ours) > 1 else np.inf
+            if not np.abs(ours - theirs).max(initial=0) <= 0.05 * pixel:
+                raise GridError(f"s1 and s2 lie at different {dim!r}: {fix}")
+
+
+def _passes(s1: xr.Dataset | xr.DataArray) -> list[tuple[Pass, list[int]]]:
+    """Passes of an array in order of time, each with the steps of ``time`` that it is made of."""
+    times = utc_times(s1, "s1")
+
+    def along(*names: str) -> list[Any]:
+        for name in names:
+            if name in s1.coords:
+                return list(np.broadcast_to(s1[name].values, times.shape))
+        return [None] * len(times)
+
+    platforms, states = along("platform"), along("orbit_state", "sat:orbit_state")
+    orbits = along("relative_orbit", "sat:relative_orbit")
+    ids = along("s1_item_id", "item_id", "id")
+    groups: list[list[int]] = []
+    for n in np.flatnonzero(~np.isnat(times))[np.argsort(times[~np.isnat(times)], kind="stable")]:
+        last = groups[-1][-1] if groups else None
+        if (
+            last is not None
+            and times[n] - times[last] <= np.timedelta64(SAME_PASS)
+            and (platforms[n], states[n]) == (platforms[last], states[last])
+        ):
+            groups[-1].append(n)
+        else:
+            groups.append([n])
+    out = []
+    for steps in groups:
+        first = steps[0]
+        with suppress(TypeError, ValueError):
+            orbits[first] = int(orbits[first])
+        known = isinstance(orbits[first], int) and orbits[first] >= 0
+        items = ", ".join(str(ids[n]) for n in steps if ids[n] is not None)
+        state = str(states[first] or "").lower()
+        key = f"{platforms[first]} {state} {times[first]}"
+        orbit = orbits[first] if known else None
+        out.append((Pass(key, times[first], orbit, 1.0, state, items), [int(n) for n in steps]))
+    if not out:
+        raise DataError("s1 has no date. Load some: pair(s2, xcloudfree.stac.load(...)).")
+    return out
+
+
+def _warn_of_gaps(
+    times: npt.NDArray[np.datetime64],
+    chosen: Sequence[int | None],
+    passes: Sequence[Pass],
+    gap: np.timedelta64,
+) -> None:
+    alone = [time for time, n in zip(times, chosen, strict=True) if n is None]
+    if not alone:
+        return
+    dated = [time for time in alone if not np.isnat(time)]
+    least = max((min(abs(one.time - time) for one in passes) for time in dated), default=gap)
+    days = int(np.ceil(least / np.timedelta64(1, "D")))
+    shown = ", ".join(str(time)[:16] for time in alone[:5]) + (", ..." if len(alone) > 5 else "")
+    message = (
+        f"No Sentinel-1 pass within {gap.astype(object)} of {len(alone)} of {len(times)} dates: "
+        f'{shown}. To reach the nearest pass of each: pair(s2, s1, max_gap="{days}D").'
+    )
+    if len(alone) == len(times):
+        raise DataError(message)
+    warnings.warn(f"Backscatter stays empty. {message}", UserWarning, stacklevel=3)
+
+
+def _paired(layer: Layer, pairs: Sequence[list[int] | None], optical: Scene) -> Layer:
+    """The backscatter of every date; nothing is computed."""
+    dated = "time" in optical.source.dims
+    chunks = _spatial_chunks(optical)
+    arrays = []
+    for array in layer.arrays:
+        if "time" not in array.dims:
+            array = array.expand_dims("time")
+        array = array.drop_vars([c for c in array.coords if c != "band"])
+        nodata = array.attrs.get("nodata", array.attrs.get("_FillValue"))
+        if array.dtype.kind in "iu" and nodata is None and None in pairs:
+            array = array.astype("float32")
+        integers = array.dtype.kind in "iu" and nodata is not None
+        blank = xr.full_like(array.isel(time=slice(0, 1)), nodata if integers else np.nan)
+        steps = [blank if steps is None else _joined(array, steps, nodata) for steps in pairs]
+        # slices, not a list of positions: dask would shuffle every chunk for it
+        out = xr.concat(steps, "time") if steps else array.isel(time=slice(0, 0))
+        out.attrs = array.attrs
+        if out.chunks is not None and chunks:
+            out = out.chunk(chunks)
+        arrays.append(out if dated else out.isel(time=0))
+    if not layer.stacked:
+        return Layer(layer.names, tuple(arrays), layer.variables)
+    return Layer(
+        layer.names,
+        tuple(arrays[0].isel(band=k, drop=True) for k in range(len(layer.names))),
+        layer.variables,
+    )
+
+
+def _joined(array: xr.DataArray, steps: Sequence[int], nodata: float | None) -> xr.DataArray:
+    """One pass: its first slice, and the others in turn where nothing is there yet."""
+    out, *others = (array.isel(time=slice(n, n + 1)) for n in steps)
+    for other in others:
+        valid = out.notnull() if nodata is None else out.notnull() & (out != nodata)
+        out = out.where(valid, other)
+    return out
+
+
+def _spatial_chunks(optical: Scene) -> Mapping[Hashable, tuple[int, ...]]:
+    """Chunks of the Sentinel-2 bands along rows and columns, none if they are in memory."""
+    assert optical.optical is not None
+    sizes = optical.optical.arrays[0].chunksizes
+    return {dim: sizes[dim] for dim in optical.spatial if dim in sizes}
+
+
+def _stack(layer: Layer) -> xr.DataArray:
+    """Polarisations along a dimension of their own, as ``band`` is that of Sentinel-2."""
+    out = xr.concat(layer.arrays, "polarization", combine_attrs="drop_conflicts")
+    out = out.assign_coords(polarization=list(layer.names))
+    return out.transpose(..., "polarization", *layer.arrays[0].dims[-2:])
+
+
+def pass_coordinates(
+    times: npt.NDArray[np.datetime64], chosen: Sequence[Pass | None]
+) -> dict[str, Any]:
+    """What is known of the pass of each scene, along ``time``."""
+    nat = np.timedelta64("NaT", "ns")
+    gaps = [nat if one is None else one.time - t for t, one in zip(times, chosen, strict=True)]
+    orbits = [-1 if p is None or p.relative_orbit is None else p.relative_orbit for p in chosen]
+    return {
+        "s1_item_id": ("time", np.array(["" if one is None else one.items for one in chosen])),
+        "time_gap": (
+            "time",
+            np.array(gaps, "timedelta64[ns]"),
+            {"long_name": "Sentinel-1 minus Sentinel-2 acquisition time"},
+        ),
+        "relative_orbit": (
+            "time",
+            np.array(orbits, "int16"),
+            {"long_name": "relative orbit of Sentinel-1; -1: unknown"},
+        ),
+        "orbit_state": (
+            "time",
+            np.array(["" if one is None else one.orbit_state for one in chosen]),
+            {"long_name": "direction of flight of Sentinel-1"},
+        ),
+    }
 
 
 def nearest_passes(
     times: Sequence[np.datetime64], passes: Sequence[Pass], max_gap: np.timedelta64
 ) -> list[int | None]:
-    """Nearest pass of every scene.
-
-    Of the passes within `max_gap` those that cover clearly less of the area than the best one are
-    left out (:data:`FULL`), and the nearest is taken. Where others are about as near
-    (:data:`TIE`), the one on the orbit that can serve most scenes of the series goes first, so that
-    slopes keep their shading through the series.
-
-    Parameters
-    ----------
-    times : sequence of numpy.datetime64
-        Times of the Sentinel-2 scenes.
-    passes : sequence of Pass
-        The Sentinel-1 passes.
-    max_gap : numpy.timedelta64
-        Largest allowed distance in time, in either direction.
-
-    Returns
-    -------
-    list of (int or None)
-        For every scene the position of its pass in ``passes``; None where none is near enough.
-
-    Examples
-    --------
-    >>> day = np.datetime64("2025-06-10")
-    >>> passes = [Pass("a", day - np.timedelta64(2, "D"), 37), Pass("b", day, 110)]
-    >>> nearest_passes([day + np.timedelta64(9, "h")], passes, np.timedelta64(3, "D"))
-    [1]
-    """
+    """Position of the nearest pass of every scene; None where none is near enough."""
+    # Of the passes within the gap those that cover clearly less of the area than the best one are
+    # left out (FULL), and the nearest is taken. Where others are about as near (TIE), the one on
+    # the orbit that serves most scenes goes first, so that slopes keep their shading.
     gaps = [[abs(one.time - time) for one in passes] for time in times]
     tied = [_about_as_near(own, passes, max_gap) for own in gaps]
     served: dict[Any, int] = {}

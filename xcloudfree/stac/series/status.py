@@ -35,26 +35,11 @@ COLUMNS: Final = ("time", "item", "asset", "chunk", "error")
 
 
 def with_status(ds: xr.Dataset, reader: Reader) -> xr.Dataset:
-    """The series with ``status`` for each scene and ``read_status`` for each pixel.
-
-    ``status`` (time) is text: ``"ok"``, or the assets of which the header or the last block could
-    not be read just now. ``read_status`` (time, asset, y, x), uint8, lazy, is made by the very
-    tasks that read the pixels: 0 no data (footprint), 1 read, else what failed (the remainder by
-    8, see ``flag_meanings``) and which item of the scene (the multiple of 8). It is a coordinate,
-    so that no step takes it for a band, and has one chunk along ``asset``, so that a scene is not
-    read twice. One band never carries it: ``ds["B04"]`` reads B04 alone.
-
-    Parameters
-    ----------
-    ds : xarray.Dataset
-        Series with ``item_id`` (and ``s1_item_id``) along ``time``.
-    reader : Reader
-        What opened it, reporting.
-
-    Returns
-    -------
-    xarray.Dataset
-    """
+    """The series with ``status`` for each scene and ``read_status`` for each pixel."""
+    # read_status (time, asset, y, x) is made by the very tasks that read the pixels: 0 no data
+    # (footprint), 1 read, else what failed (the remainder by 8) and which item of the scene (the
+    # multiple of 8). It is a coordinate, so that no step takes it for a band, and has one chunk
+    # along asset, so that a scene is not read twice.
     names = [str(name) for name in ds.data_vars]
     words = []
     alike: dict[Any, list[_Scene]] = {}
@@ -156,14 +141,12 @@ def _items(ds: xr.Dataset, name: str, step: int) -> list[str]:
 
 
 def _probe(reader: Reader) -> dict[tuple[str, str], Failure | None]:
-    from xcloudfree.stac.read.access import Asset
+    from xcloudfree.stac.read.grids import declared_asset
     from xcloudfree.stac.read.reading import probe
 
     assets = {
-        (item.id, layer.asset): Asset(
-            item.id,
-            layer.asset,
-            reader.address(item.assets[layer.asset].get_absolute_href() or ""),
+        (item.id, layer.asset): declared_asset(
+            item, layer, address=reader.address(item.assets[layer.asset].get_absolute_href() or "")
         )
         for opened in reader.log
         for mosaic in opened.items
@@ -178,10 +161,10 @@ def _probe(reader: Reader) -> dict[tuple[str, str], Failure | None]:
 def _word(failures: dict[str, Failure], count: int) -> str:
     if not failures:
         return "ok"
-    words = {
-        asset: str(failure) if failure.detail.startswith("HTTP ") else WORDS[failure.cause]
-        for asset, failure in failures.items()
-    }
+    words = {}
+    for asset, failure in failures.items():
+        explained = failure.status or failure.cause is Cause.OTHER
+        words[asset] = str(failure) if explained else WORDS[failure.cause]
     if len(words) == count > 1 and len(set(words.values())) == 1:
         return f"all assets {next(iter(words.values()))}"
     return ", ".join(f"{asset} {word}" for asset, word in words.items())
@@ -275,22 +258,7 @@ def _rows(scene: xr.Dataset) -> Iterator[tuple[Any, ...]]:
 
 
 def block_slices(sizes: int | Sequence[int]) -> list[slice]:
-    """Where the chunks along one dimension lie.
-
-    Parameters
-    ----------
-    sizes : int or sequence of int
-        Size of each, or of the only one.
-
-    Returns
-    -------
-    list of slice
-
-    Examples
-    --------
-    >>> block_slices((2, 3)), block_slices(4)
-    ([slice(0, 2, None), slice(2, 5, None)], [slice(0, 4, None)])
-    """
+    """Where the chunks along one dimension lie."""
     ends = np.cumsum(np.append(0, sizes)).tolist()
     return [slice(a, b) for a, b in pairwise(ends)]
 

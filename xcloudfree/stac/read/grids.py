@@ -1,0 +1,250 @@
+"""Grids: what items declare, what the headers of their files say, and the grid to load on."""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from xcloudfree.exceptions import GridError, GridWarning
+from xcloudfree.stac.read.access import Access, Asset, AssetError, with_asset
+from xcloudfree.stac.read.mosaic import Layer, Layers
+from xcloudfree.stac.rules.assets import asset_metres
+from xcloudfree.stac.rules.providers import as_mapping
+from xcloudfree.stac.search.catalog import PROJECTION
+from xcloudfree.stac.search.query import footprint
+
+if TYPE_CHECKING:
+    import pystac
+    from odc.geo.geobox import GeoBox
+
+
+_FIELDS = ("code", "epsg", "wkt2", "projjson", "shape", "transform")
+
+
+def declared(item: pystac.Item, key: str) -> dict[str, Any]:
+    """Fields of the projection extension for one asset: its own, else those of the item."""
+    own, common = item.assets[key].extra_fields, item.properties
+    found = {name: own.get(f"proj:{name}", common.get(f"proj:{name}")) for name in _FIELDS}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def declared_grid(item: pystac.Item, key: str) -> GeoBox | None:
+    """Grid of one asset; None where the item does not state it in full."""
+    from affine import Affine
+    from odc.geo.geobox import GeoBox
+
+    fields = declared(item, key)
+    crs = next((fields[name] for name in _FIELDS[:4] if name in fields), None)
+    if crs is None or "shape" not in fields or "transform" not in fields:
+        return None
+    if isinstance(crs, dict):
+        crs = json.dumps(crs)
+    height, width = (int(size) for size in fields["shape"])
+    return GeoBox((height, width), Affine(*fields["transform"][:6]), crs)
+
+
+FROM_HEADER = "xcloudfree:grid_from_header"
+"""Property of items whose grid is that of one file, so that it declares nothing of the others."""
+
+PROJECTIONS = ("proj:code", "proj:epsg", "proj:wkt2", "proj:projjson")
+"""Fields of an item, or of an asset, that name a map projection."""
+
+
+def declares_grid(item: Any) -> bool:
+    """Whether an item declares the grid of any of its assets."""
+    item = as_mapping(item)
+    sources = (item.get("properties", {}), *item.get("assets", {}).values())
+    placed = any(s.get(name) for s in sources for name in PROJECTIONS)
+    return placed and any(s.get("proj:transform") and s.get("proj:shape") for s in sources)
+
+
+def with_grids(
+    items: Sequence[pystac.Item],
+    layers: Sequence[Layers],
+    access: Access,
+    *,
+    reporting: bool = False,
+) -> list[pystac.Item]:
+    """The items, those without a grid completed from the header of their finest asset."""
+    out = []
+    for item, own in zip(items, layers, strict=True):
+        try:
+            out.append(item if declares_grid(item) or not own else _completed(item, own, access))
+        except AssetError:
+            if not reporting:
+                raise
+            out.append(item)
+    return out
+
+
+def _completed(item: pystac.Item, layers: Layers, access: Access) -> pystac.Item:
+    _, layer = min(layers, key=lambda one: asset_metres(item, one[1].asset, one[0]))
+    address = item.assets[layer.asset].get_absolute_href() or ""
+
+    def grid(dataset: Any) -> tuple[str, list[int], list[float]]:
+        return str(dataset.crs), list(dataset.shape), list(dataset.transform)[:6]
+
+    code, shape, transform = with_asset(Asset(item.id, layer.asset, address), access, grid)
+    out = item.clone()
+    out.properties |= {"proj:code": code, "proj:shape": shape, "proj:transform": transform}
+    out.properties[FROM_HEADER] = True
+    if not any("proj" in str(name) for name in out.stac_extensions):
+        out.stac_extensions.append(PROJECTION)
+    return out
+
+
+def declared_asset(item: pystac.Item, layer: Layer, position: int = 0, address: str = "") -> Asset:
+    """One asset with what its item declares of the file; in radar geometry nothing is."""
+    checked = layer.read is None and FROM_HEADER not in item.properties
+    return Asset(
+        item.id,
+        layer.asset,
+        address,
+        position,
+        declared_grid(item, layer.asset),
+        layer.data_type if layer.read is None else "",
+        checked,
+    )
+
+
+PIXEL_SHARE = 0.01
+"""Share of a pixel by which an area may stick out of its grid, so that rounding adds no row."""
+
+
+def given_grid(like: Any) -> GeoBox:
+    """Grid of an object to be matched."""
+    import odc.geo.xr  # noqa: F401  registers the .odc accessor
+    from odc.geo.geobox import GeoBox
+
+    grid = like if isinstance(like, GeoBox) else getattr(getattr(like, "odc", None), "geobox", None)
+    if grid is None or grid.crs is None:
+        raise GridError(
+            "like= has no georeferenced grid. Give it one first: "
+            'load(..., like=ds.rio.write_crs("EPSG:32632")).'
+        )
+    return grid
+
+
+def native_grid(
+    items: Sequence[pystac.Item],
+    layers: Sequence[Layers],
+    area: Any = None,
+    *,
+    resolution: Any = None,
+    crs: Any = None,
+) -> GeoBox:
+    """Grid to load on: the commonest finest grid of the items, or the requested one."""
+    from odc.geo import CRS, geom, res_
+    from odc.geo.crs import CRSError
+    from odc.geo.geobox import GeoBox
+
+    if crs is not None:
+        try:
+            crs = CRS(crs)
+        except (CRSError, TypeError, ValueError) as error:
+            raise GridError(
+                f'crs={crs!r} is unknown ({error}). Name one: load(..., crs="EPSG:32632", '
+                "resolution=10)."
+            ) from error
+    if resolution is not None:
+        try:
+            resolution = res_(resolution)
+        except ValueError:
+            raise GridError(
+                f"resolution={resolution!r} is no pixel size, in units of the map projection: "
+                'load(..., crs="EPSG:32632", resolution=10).'
+            ) from None
+    boxes: list[GeoBox] = []
+    for item, own in zip(items, layers, strict=True):
+        grids = [declared_grid(item, layer.asset) for _, layer in own]
+        known = [grid for grid in grids if grid is not None]
+        boxes += sorted(known, key=lambda grid: abs(grid.resolution.x))[:1]
+    if boxes:
+        commonest = Counter((box.crs, box.resolution, box.anchor) for box in boxes).most_common(1)
+        native = next(b for b in boxes if (b.crs, b.resolution, b.anchor) == commonest[0][0])
+        if crs is None and resolution is None:
+            if area is None:
+                corners = [box.extent.to_crs(native.crs).boundingbox for box in boxes]
+                area = geom.bbox_union(corners).polygon
+            return _enclosing(native, area)
+        if crs is None or crs == native.crs:
+            crs, resolution = native.crs, resolution or native.resolution
+    if crs is None or resolution is None:
+        raise GridError(
+            "The grid to load on is not known: the items do not declare theirs, or only crs= was "
+            'given. Name both: load(..., crs="EPSG:32632", resolution=10).'
+        )
+    if area is None:
+        area = geom.unary_union(box.extent.to_crs("EPSG:4326") for box in boxes)
+    if area is None:
+        raise GridError(
+            "The area to load is not known: the items do not declare their grid. Name it: "
+            "load(..., bbox=(9.0, 48.0, 9.2, 48.1))."
+        )
+    return GeoBox.from_geopolygon(_dense(area), resolution=resolution, crs=crs)
+
+
+def _dense(area: Any) -> Any:
+    """The same outline with more corners: straight lines of one projection bend in another."""
+    box = area.boundingbox
+    return area.segmented(max(box.span_x, box.span_y) / 64)
+
+
+def _enclosing(native: GeoBox, area: Any) -> GeoBox:
+    """Part (or extension) of a grid that holds an area, pixel on pixel."""
+    from odc.geo.geobox import GeoBox
+
+    left, low, right, high = native.project(_dense(area)).boundingbox.bbox
+    x, y = math.floor(left + PIXEL_SHARE), math.floor(low + PIXEL_SHARE)
+    shape = (math.ceil(high - PIXEL_SHARE) - y, math.ceil(right - PIXEL_SHARE) - x)
+    return GeoBox(shape, native.translate_pix(x, y).affine, native.crs)
+
+
+def item_projection(item: Any) -> str | None:
+    """Map projection of an item, as stated by the item or by its assets."""
+    item = as_mapping(item)
+    for source in (item.get("properties", {}), *item.get("assets", {}).values()):
+        if source.get("proj:code"):
+            return str(source["proj:code"]).upper()
+        if source.get("proj:epsg"):
+            return f"EPSG:{source['proj:epsg']}"
+    return None
+
+
+def home_zone(items: Sequence[pystac.Item], area: Any, crs: Any) -> list[int]:
+    """Items whose map projection the grid takes."""
+    from odc.geo import CRS, geom
+    from odc.geo.crs import CRSError
+
+    zones: dict[str | None, list[int]] = {}
+    for n, item in enumerate(items):
+        zones.setdefault(item_projection(item), []).append(n)
+    zones.pop(None, None)
+    if crs is not None:
+        try:
+            requested = [members for code, members in zones.items() if CRS(str(code)) == CRS(crs)]
+        except (CRSError, TypeError, ValueError):  # refused in words where the grid is made
+            requested = []
+        return requested[0] if requested else list(range(len(items)))
+    if len(zones) < 2:
+        return list(range(len(items)))
+    covered = {}
+    for code, members in zones.items():
+        shape = geom.unary_union(footprint(items[n]) for n in members)
+        covered[str(code)] = (shape if area is None else shape & area).area
+    whole = geom.unary_union(footprint(item) for item in items)
+    total = max(whole.area if area is None else area.area, 1e-12)
+    home = max(covered, key=lambda code: (round(covered[code] / total, 2), len(zones[code]), code))
+    shares = ", ".join(f"{code} {100 * covered[code] / total:.0f} %" for code in sorted(covered))
+    others = [code for code in sorted(covered) if code != home]
+    warnings.warn(
+        f"The area lies in scenes of {len(covered)} map projections ({shares} of it), and all are "
+        f"brought onto {home}. To choose another: load(..., crs={others[0]!r}).",
+        GridWarning,
+        stacklevel=3,
+    )
+    return zones[home]
