@@ -101,29 +101,7 @@ def from_pretrained(source: str | Path) -> Model:
 def push_to_hub(
     model: Model, repository: str, *, private: bool = False, token: str | None = None
 ) -> str:
-    """Upload a model and its card; the repository is made where absent.
-
-    Parameters
-    ----------
-    model : Model
-        What to publish.
-    repository : str
-        ``"owner/name"``.
-    private : bool
-        Whether a new repository is hidden from others.
-    token : str, optional
-        Access token; by default ``HF_TOKEN`` or that of ``hf auth login``.
-
-    Returns
-    -------
-    str
-        Address of the repository.
-
-    Raises
-    ------
-    ModelError
-        If the upload fails. The message never holds the token.
-    """
+    """Upload a model and its card, and return the address; creates the repository if needed."""
     match = _REPOSITORY.fullmatch(repository)
     if match is None or match["revision"]:
         raise ModelError(f"{repository!r} is no repository; call model.push_to_hub('owner/name')")
@@ -141,20 +119,7 @@ def push_to_hub(
 
 
 def card(spec: ModelSpec, source: str) -> str:
-    """Model card, in the form that the Hub reads.
-
-    Parameters
-    ----------
-    spec : ModelSpec
-        Of the model.
-    source : str
-        What :func:`from_pretrained` takes to load it.
-
-    Returns
-    -------
-    str
-        Markdown with front matter.
-    """
+    """Model card in the Markdown that the Hub reads."""
     known = {"apache-2.0", "mit", "bsd-3-clause", "gpl-3.0", "cc-by-4.0", "cc-by-sa-4.0"}
     plain = spec.licence.lower() in known
     matter = {

@@ -12,17 +12,7 @@ Norm = Callable[[int], nn.Module]
 
 
 class InvertedBottleneck(nn.Module):
-    """MBConv: widen, filter each channel, weigh the channels by their means, narrow, add.
-
-    Parameters
-    ----------
-    features : int
-        Channels.
-    expansion : int
-        Channels inside, in units of `features`.
-    norm : callable
-        See :data:`Norm`.
-    """
+    """MBConv: widen, filter each channel, weigh the channels by their means, narrow, add."""
 
     def __init__(self, features: int, expansion: int, norm: Norm) -> None:
         super().__init__()

@@ -20,18 +20,7 @@ SMALLEST = 24
 
 
 class Level(nn.Module):
-    """One step down and the step back up that mirrors it.
-
-    Parameters
-    ----------
-    above, width, below, back : int
-        Channels: coming from above, on this level, coming back from below, going back up.
-    outer, inner : bool
-        Whether it is the first level, or the bottleneck.
-    norm : bool
-        Whether there is batch normalisation; never after the first and the last convolution of
-        all and the one into the bottleneck.
-    """
+    """One step down and the step back up that mirrors it."""
 
     def __init__(
         self, above: int, width: int, below: int, back: int, *, outer: bool, inner: bool, norm: bool
@@ -53,24 +42,10 @@ class Level(nn.Module):
 
 
 class UNet(nn.Module):
-    """Halve the resolution at each level down to the bottleneck and come back, with skips.
+    """Halve the resolution at each level down to the bottleneck and come back, with skips."""
 
-    Parameters
-    ----------
-    channels_in, channels_out : int
-        Channels of input and output.
-    levels : int
-        Times that the resolution is halved.
-    features : int
-        Channels after the first level; they double with each level, at most to eightfold.
-    norm : bool
-        Whether there is batch normalisation between the levels.
-
-    Notes
-    -----
-    While fitting, :data:`DROPOUT` of the values are dropped in the decoder levels of the full
-    width other than the bottleneck.
-    """
+    # While fitting, :data:`DROPOUT` of the values are dropped in the decoder levels of the full
+    # width other than the bottleneck.
 
     def __init__(
         self,
@@ -118,15 +93,7 @@ class UNet(nn.Module):
 
 
 class PatchDiscriminator(nn.Module):
-    """Judge for overlapping patches of 70 px whether an image is real, given a condition.
-
-    Parameters
-    ----------
-    channels : int
-        Channels of condition and image together.
-    features : int
-        Channels after the first convolution.
-    """
+    """Judge for overlapping patches of 70 px whether an image is real, given a condition."""
 
     def __init__(self, channels: int, features: int = 64) -> None:
         super().__init__()
@@ -140,38 +107,11 @@ class PatchDiscriminator(nn.Module):
         initialise(self)
 
     def forward(self, condition: Tensor, image: Tensor) -> Tensor:
-        """Probability that each patch is real.
-
-        Parameters
-        ----------
-        condition, image : Tensor
-            (n, channels, h, w) of the same size, at least 24 px, values from -1 to 1.
-
-        Returns
-        -------
-        Tensor
-            (n, 1, h / 8 - 2, w / 8 - 2), values from 0 to 1.
-        """
+        """Probability that each patch is real, (n, 1, h / 8 - 2, w / 8 - 2)."""
         return torch.sigmoid(self.logits(condition, image))
 
     def logits(self, condition: Tensor, image: Tensor) -> Tensor:
-        """Probability before the sigmoid, for a loss that is stable with them.
-
-        Parameters
-        ----------
-        condition, image : Tensor
-            See :meth:`forward`.
-
-        Returns
-        -------
-        Tensor
-            (n, 1, h / 8 - 2, w / 8 - 2).
-
-        Raises
-        ------
-        ValueError
-            If the image is smaller than one patch of the answer.
-        """
+        """Logits of :meth:`forward`, for a numerically stable loss."""
         if min(image.shape[-2:]) < SMALLEST:
             raise ValueError(
                 f"the discriminator cannot judge {image.shape[-2]} x {image.shape[-1]} pixels; "

@@ -26,12 +26,11 @@ class ResidualBlock(nn.Module):
 
 
 class Doubling(nn.ConvTranspose2d):
-    """Transposed 3x3 convolution of stride 2, computed as a convolution of stride 1.
+    """Transposed 3x3 convolution of stride 2, computed as a convolution of stride 1."""
 
-    Row 2i of the answer is cell i times the middle tap; row 2i + 1 is cell i times the last tap
-    and cell i + 1 times the first; columns likewise. The transposed routines of the CPU's library
-    sum in an order that depends on the size of the input, so that tiles would differ by rounding.
-    """
+    # Row 2i of the answer is cell i times the middle tap; row 2i + 1 is cell i times the last tap
+    # and cell i + 1 times the first; columns likewise. The transposed routines of the CPU's library
+    # sum in an order that depends on the size of the input, so that tiles would differ by rounding.
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         """Map (n, channels, h, w) to (n, channels_out, 2 h, 2 w)."""
@@ -44,18 +43,7 @@ class Doubling(nn.ConvTranspose2d):
 
 
 class ResNetGenerator(nn.Module):
-    """Residual blocks at a quarter of the resolution; reads a bounded neighbourhood of each pixel.
-
-    Parameters
-    ----------
-    channels_in, channels_out : int
-        Channels of input and output.
-    features : int
-        Channels at full resolution; four times as many in the blocks.
-    blocks : int
-        Residual blocks; inside each, :data:`~xcloudfree.models.pix2pix.DROPOUT` of the values are
-        dropped while fitting.
-    """
+    """Residual blocks at a quarter of the resolution, which read a bounded neighbourhood."""
 
     def __init__(
         self,
@@ -94,25 +82,7 @@ class ResNetGenerator(nn.Module):
 
 
 def through_resnet(low: int, high: int, blocks: int) -> tuple[int, int]:
-    """Pixels of the input that decide an interval of the output of :class:`ResNetGenerator`.
-
-    Parameters
-    ----------
-    low, high : int
-        First and last pixel of the output along one axis.
-    blocks : int
-        Residual blocks.
-
-    Returns
-    -------
-    tuple of int
-        First and last pixel of the input.
-
-    Examples
-    --------
-    >>> through_resnet(0, 3, blocks=9)
-    (-82, 86)
-    """
+    """First and last input pixel that decide an interval of output pixels."""
     low, high = low - 3, high + 3  # 7x7
     for _ in range(2):  # transposed: pixel 2i comes from cell i, pixel 2i + 1 from i and i + 1
         low, high = low // 2, -(-high // 2)

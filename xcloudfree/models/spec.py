@@ -161,18 +161,7 @@ class ModelSpec:
             ) from error
 
     def choices(self) -> dict[str, tuple[bool, Sequence[str]]]:
-        """Whether fields hold names that the library knows.
-
-        Returns
-        -------
-        dict of str to tuple of (bool, sequence of str)
-            By field: whether it does, and the names that it may hold.
-
-        Examples
-        --------
-        >>> ModelSpec("a", "carf", {}, stride=16, reach=42, level="L1C").choices()["level"]
-        (False, ('TOA', 'BOA'))
-        """
+        """By field: whether its names are known to the library, and the names that it may hold."""
         preset = PRESETS.get(self.normalisation)
         ranges = sorted(preset.sar_range) if preset else sorted(self.polarisations)
         return {

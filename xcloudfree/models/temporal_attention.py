@@ -20,51 +20,19 @@ CELLS = 32
 
 
 def day_encoding(days: Tensor, channels: int) -> Tensor:
-    """Sines and cosines of the day number, whose frequencies fall geometrically.
-
-    Channel ``i`` divides the day by ``1000 ** (2 * (i // 2) / channels)``; even channels hold the
-    sine, odd ones the cosine.
-
-    Parameters
-    ----------
-    days : Tensor
-        Days since 2014-04-03, the launch of Sentinel-1A, (n, dates).
-    channels : int
-        Channels of the code.
-
-    Returns
-    -------
-    Tensor
-        Code (n, dates, channels), float32 whatever autocast says: a day number of 4000 has no
-        fraction left in half precision.
-
-    Examples
-    --------
-    >>> day_encoding(torch.tensor([[0.0]]), 4)
-    tensor([[[0., 1., 0., 1.]]])
-    """
+    """Sines and cosines of the day number (n, dates), (n, dates, channels) in float32."""
+    # Channel ``i`` divides the day by ``1000 ** (2 * (i // 2) / channels)``; even channels hold the
+    # sine, odd ones the cosine.
     index = torch.arange(channels, device=days.device)
     angle = days.float()[..., None] / 1000.0 ** (2.0 * (index // 2) / channels)
     return torch.where(index % 2 == 0, angle.sin(), angle.cos())
 
 
 class TemporalAttention(nn.Module):
-    """Weight of every acquisition, per head and cell of a coarse map.
+    """Weight of every acquisition, per head and cell of a coarse map."""
 
-    Parameters
-    ----------
-    features : int
-        Channels of the input.
-    heads : int
-        Attention heads; must divide `features` and `d_model`.
-    d_model, d_k : int
-        Channels of the embedding, and of a key.
-
-    Notes
-    -----
-    The group norm takes its statistics over all acquisitions, padded ones included, as published.
-    So a padded acquisition gets no weight, but is not the same as one left out.
-    """
+    # The group norm takes its statistics over all acquisitions, padded ones included, as published.
+    # So a padded acquisition gets no weight, but is not the same as one left out.
 
     def __init__(self, features: int, heads: int, d_model: int, d_k: int) -> None:
         super().__init__()
@@ -76,22 +44,7 @@ class TemporalAttention(nn.Module):
         nn.init.normal_(self.query, std=math.sqrt(2 / d_k))
 
     def forward(self, x: Tensor, days: Tensor, padded: Tensor) -> Tensor:
-        """Weigh the acquisitions.
-
-        Parameters
-        ----------
-        x : Tensor
-            Features, (n, dates, features, h, w).
-        days : Tensor
-            Days since 2014-04-03, the launch of Sentinel-1A, (n, dates).
-        padded : Tensor
-            True where there is no acquisition, bool (n, dates).
-
-        Returns
-        -------
-        Tensor
-            Weights that sum to 1 over the dates, (n, dates, heads, cells, cells).
-        """
+        """Weights of the acquisitions that sum to 1, (n, dates, heads, cells, cells)."""
         n = x.shape[0]
         coarse = functional.adaptive_max_pool2d(x.flatten(0, 1), CELLS).unflatten(0, (n, -1))
         series = coarse.permute(0, 3, 4, 2, 1).flatten(0, 2)  # (n * cells**2, features, dates)
@@ -106,28 +59,8 @@ class TemporalAttention(nn.Module):
 
 
 def resize_weights(weights: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bring the maps of :class:`TemporalAttention` to the size of the features.
-
-    Bilinear if a side of the features is larger than the map, means if none is.
-
-    Parameters
-    ----------
-    weights : Tensor
-        Maps, (n, dates, heads, cells, cells).
-    size : tuple of int
-        Rows and columns of the features.
-
-    Returns
-    -------
-    Tensor
-        Maps, (n, dates, heads, *size).
-
-    Examples
-    --------
-    >>> maps = torch.tensor([[0.0, 4.0], [8.0, 12.0]]).expand(1, 1, 1, 2, 2)
-    >>> resize_weights(maps, (1, 1)).item(), resize_weights(maps, (1, 2)).flatten().tolist()
-    (6.0, [4.0, 8.0])
-    """
+    """Resize weight maps (n, dates, heads, cells, cells) to the size of the features."""
+    # Bilinear if a side of the features is larger than the map, means if none is.
     maps = weights.flatten(0, 1)
     if max(size) > maps.shape[-1]:
         maps = functional.interpolate(maps, size=size, mode="bilinear", align_corners=False)
@@ -137,20 +70,7 @@ def resize_weights(weights: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def weighted_over_dates(x: Tensor, weights: Tensor) -> Tensor:
-    """Sum the features of all acquisitions, each head weighing its own group of channels.
-
-    Parameters
-    ----------
-    x : Tensor
-        Features, (n, dates, features, h, w).
-    weights : Tensor
-        Weights, (n, dates, heads, h, w).
-
-    Returns
-    -------
-    Tensor
-        Features, (n, features, h, w).
-    """
+    """Weighted sum over dates, (n, features, h, w); each head weighs its group of channels."""
     groups = x.unflatten(2, (weights.shape[2], -1))
     total = torch.zeros_like(groups[:, 0])
     for date in range(x.shape[1]):  # one date at a time: no copy of the whole series

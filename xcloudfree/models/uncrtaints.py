@@ -27,34 +27,22 @@ from xcloudfree.models.temporal_attention import (
 
 @dataclass(frozen=True, kw_only=True)
 class UncrtaintsConfig(NetworkConfig):
-    """Hyper-parameters of :class:`Uncrtaints`.
+    """Hyper-parameters of :class:`Uncrtaints`."""
 
-    Parameters
-    ----------
-    optical_bands, sar_bands : int
-        Channels of the two inputs.
-    acquisitions : int
-        Dates that make one image; 1 builds the network without temporal attention.
-    uncertainty : bool
-        Whether the network estimates variances; the published L2 models do not.
-    scale_by : float
-        Factor on reflectance and backscatter of the normalisation, see the presets
-        ``uncrtaints-10`` and ``uncrtaints`` (1).
-    width, expansion : int
-        Channels of the trunk, and inside a block in units of them.
-    encoder_blocks, decoder_blocks : int
-        Blocks before and after the dates are joined.
-    heads, d_model, d_k : int
-        Of the temporal attention; `heads` must divide `width` and `d_model`.
-    """
-
+    # dates that make one image; 1 builds the network without temporal attention
     acquisitions: int = 1
+    # whether the network estimates variances; the published L2 models do not
     uncertainty: bool = True
+    # factor on reflectance and backscatter of the normalisation, see the presets ``uncrtaints-10``
+    # and ``uncrtaints`` (1)
     scale_by: float = 10.0
+    # channels of the trunk, and inside a block in units of them
     width: int = 128
     expansion: int = 2
+    # blocks before and after the dates are joined
     encoder_blocks: int = 1
     decoder_blocks: int = 5
+    # of the temporal attention; `heads` must divide `width` and `d_model`
     heads: int = 16
     d_model: int = 256
     d_k: int = 4
@@ -91,22 +79,7 @@ class UncrtaintsConfig(NetworkConfig):
 
 
 class Uncrtaints(nn.Module):
-    """Fuse cloudy reflectance with backscatter, of one or several dates, into a cloud-free image.
-
-    Parameters
-    ----------
-    config : UncrtaintsConfig
-        Hyper-parameters.
-
-    Examples
-    --------
-    >>> network = Uncrtaints(UncrtaintsConfig(width=16, acquisitions=3)).eval()
-    >>> optical, sar = torch.rand(1, 3, 13, 6, 5), torch.rand(1, 3, 2, 6, 5)
-    >>> days = torch.tensor([[4000.0, 4005.0, 4010.0]])
-    >>> mean, variance = network(optical, sar, dates=days, variance=True)
-    >>> mean.shape, variance.shape
-    (torch.Size([1, 13, 6, 5]), torch.Size([1, 13, 6, 5]))
-    """
+    """Fuse cloudy reflectance with backscatter of one or several dates."""
 
     def __init__(self, config: UncrtaintsConfig) -> None:
         super().__init__()
@@ -139,35 +112,7 @@ class Uncrtaints(nn.Module):
         dates: Tensor | None = None,
         variance: bool = False,
     ) -> Tensor | tuple[Tensor, Tensor]:
-        """Reconstruct.
-
-        Parameters
-        ----------
-        optical : Tensor
-            Cloudy reflectance times ``scale_by``, (n, dates, optical_bands, h, w), any h and w. A
-            network of one date also takes (n, optical_bands, h, w), a network of several any
-            number of dates.
-        sar : Tensor
-            Backscatter from 0 to ``scale_by``, (n, dates, sar_bands, h, w).
-        dates : Tensor, optional
-            Days since 2014-04-03, (n, dates); a network of one date does not read them. A date
-            whose optical and backscatter pixels are all 0 is padding and gets no weight. It still
-            takes part in a normalisation, as published: where all samples have the same number
-            of acquisitions, give only those.
-        variance : bool
-            Whether to return the variance as well.
-
-        Returns
-        -------
-        Tensor or tuple of Tensor
-            Cloud-free reflectance times ``scale_by``, (n, optical_bands, h, w); and its variance
-            in these units squared.
-
-        Raises
-        ------
-        ValueError
-            If the network has no variance to return, or dates are missing or too many.
-        """
+        """Reconstruct from (n, [dates,] bands, h, w) times ``scale_by``; days since 2014-04-03."""
         c = self.config
         if variance and not c.uncertainty:
             raise ValueError(
@@ -249,26 +194,7 @@ _PUBLISHED = {
 
 
 def published_name(name: str) -> str | None:
-    """Our name of an entry of the authors' checkpoint.
-
-    Parameters
-    ----------
-    name : str
-        Name without prefixes such as ``module.``.
-
-    Returns
-    -------
-    str or None
-        Our name; None for counters, which carry no weight. An unknown name comes back as it is, so
-        that a strict load refuses it.
-
-    Examples
-    --------
-    >>> published_name("out_block.4.conv.fn.6.fc.0.weight")
-    'decoder.4.squeeze.weight'
-    >>> published_name("temporal_encoder.attention_heads.Q")
-    'temporal.query'
-    """
+    """Our name of an entry of the authors' checkpoint; None for counters."""
     if name.endswith("num_batches_tracked"):
         return None
     if match := re.fullmatch(r"(in|out)_block\.(\d+)\.conv\.(.+)\.(\w+)", name):

@@ -17,22 +17,7 @@ from xcloudfree.models.spec import ModelSpec
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> Path:
-    """Write a file beside its place, and give it its name when it is complete.
-
-    Parameters
-    ----------
-    path : Path
-        What it replaces, or a new name.
-    tensors : mapping of str to Tensor
-        On any device.
-    metadata : dict of str to str
-        What stands before them.
-
-    Returns
-    -------
-    Path
-        The file.
-    """
+    """Write a safetensors file under a temporary name and rename it when complete."""
     whole = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
     partial = path.with_name(f"{path.name}.{uuid4().hex}.partial")
     # save_file would make it readable for its owner alone
@@ -41,22 +26,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str,
 
 
 def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Metadata and tensors of a file; never unpickles anything.
-
-    Parameters
-    ----------
-    path : Path
-        A safetensors file.
-
-    Returns
-    -------
-    tuple of dict
-
-    Raises
-    ------
-    WeightsError
-        If it is absent, truncated or a pickle.
-    """
+    """Metadata and tensors of a safetensors file; never unpickles anything."""
     if not path.is_file():
         raise WeightsError(
             f"there is no file {path}; call xcloudfree.models.load() with a file that "
@@ -81,22 +51,7 @@ def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
 
 
 def check(path: Path, spec: ModelSpec, network: nn.Module) -> None:
-    """The specification must tell the truth about the network, and the weights must be numbers.
-
-    Parameters
-    ----------
-    path : Path
-        Where both were read, for messages.
-    spec : ModelSpec
-        What the file says.
-    network : torch.nn.Module
-        With the weights of the file.
-
-    Raises
-    ------
-    WeightsError
-        If they contradict each other.
-    """
+    """Refuse a specification that contradicts the network, and weights that are not finite."""
     for name, (good, known) in spec.choices().items():
         if not good:
             raise WeightsError(

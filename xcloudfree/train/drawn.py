@@ -16,23 +16,7 @@ HELD_OUT = 2**32
 
 
 class Drawn:
-    """The batch of each step; what it holds depends on the seed and the step alone.
-
-    Parameters
-    ----------
-    samples : Samples
-        To draw from.
-    size : int
-        Samples of a batch.
-    seed : int
-        Of the fit.
-    first, last : int
-        First step, and the step after the last.
-    threads : int
-        That draw ahead; with 0 each batch is drawn when it is asked for.
-    rank : int, optional
-        Which of several processes this is; each draws batches of its own.
-    """
+    """The batch of each step; what it holds depends on the seed and the step alone."""
 
     def __init__(
         self,
@@ -71,34 +55,12 @@ class Drawn:
                     future.cancel()
 
     def draw(self, step: int) -> Batch:
-        """The batch of one step.
-
-        Parameters
-        ----------
-        step : int
-            From 0.
-
-        Returns
-        -------
-        Batch
-        """
+        """The batch of one step."""
         key = [self.seed, step] if self.rank is None else [self.seed, step, self.rank]
         return self.samples.draw(np.random.default_rng(key), self.size)
 
 
 def held_out(samples: Samples, size: int, seed: int, batches: int) -> list[Batch]:
-    """Batches for validation: the same ones whenever they are asked for.
-
-    Parameters
-    ----------
-    samples : Samples
-        Of regions or dates that are not fitted on.
-    size, seed, batches : int
-        Samples of a batch, seed of the fit, number of batches.
-
-    Returns
-    -------
-    list of Batch
-    """
+    """Batches for validation: the same ones whenever they are asked for."""
     drawn = Drawn(samples, size, seed, 0, 0)
     return [drawn.draw(step) for step in islice(count(HELD_OUT), batches)]

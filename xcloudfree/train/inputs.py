@@ -24,22 +24,7 @@ Given = tuple[Scene, Scene | None]
 
 
 def datasets(data: xr.Dataset | Sequence[xr.Dataset]) -> list[xr.Dataset]:
-    """What was given, as a list.
-
-    Parameters
-    ----------
-    data : Dataset or sequence of Dataset
-        Of the user.
-
-    Returns
-    -------
-    list of Dataset
-
-    Raises
-    ------
-    DataError
-        If there is none.
-    """
+    """The given data as a list of Datasets."""
     found = [data] if isinstance(data, (str, PathLike, xr.Dataset, xr.DataArray)) else list(data)
     if not found:
         raise DataError("there is no data to fit on; call fit(dataset, ...)")
@@ -52,24 +37,7 @@ def datasets(data: xr.Dataset | Sequence[xr.Dataset]) -> list[xr.Dataset]:
 
 
 def recognised(data: Sequence[xr.Dataset], target: Target) -> list[Given]:
-    """Scenes with their truth, or series without.
-
-    Parameters
-    ----------
-    data : sequence of Dataset
-        Cloudy Sentinel-2 with Sentinel-1.
-    target : str, Dataset, sequence of Dataset or None
-        See :func:`xcloudfree.fit`.
-
-    Returns
-    -------
-    list of (Scene, Scene or None)
-
-    Raises
-    ------
-    DataError
-        If there is no target and no series, or targets are not as many as datasets.
-    """
+    """Scenes with their truth, or series without."""
     if target is None:
         return [_own(ds) for ds in data]
     if isinstance(target, str):
@@ -86,26 +54,7 @@ def recognised(data: Sequence[xr.Dataset], target: Target) -> list[Given]:
 def held_out_data(
     data: list[xr.Dataset], validation: float | xr.Dataset | Sequence[xr.Dataset], seed: int
 ) -> tuple[list[xr.Dataset], list[xr.Dataset]]:
-    """Data to fit on and data to validate on, apart from each other.
-
-    Parameters
-    ----------
-    data : list of Dataset
-        All that was given.
-    validation : float, Dataset or sequence of Dataset
-        Share of regions, of datasets or of the dates of one series; or other data.
-    seed : int
-        Of the draw of regions.
-
-    Returns
-    -------
-    tuple of (list of Dataset, list of Dataset)
-
-    Raises
-    ------
-    DataError
-        If they share ground, or nothing tells what does.
-    """
+    """Data to fit on and data to validate on, which share no ground."""
     if not isinstance(validation, (int, float)):
         others = datasets(validation)
         for one in data:
@@ -140,26 +89,7 @@ def held_out_data(
 
 
 def copy_to_fit(model: Model, scenes: Sequence[Scene]) -> Model:
-    """Copy of a model with the level and the quantity that the data declares.
-
-    Parameters
-    ----------
-    model : Model
-        Left as it is.
-    scenes : sequence of Scene
-        To fit and to validate on.
-
-    Returns
-    -------
-    Model
-
-    Raises
-    ------
-    DataError
-        If the data mixes levels or does not declare them.
-    ModelError
-        If the model was fitted on another level, or reads several dates.
-    """
+    """Copy of a model with the level and backscatter quantity that the data declares."""
     if model.spec.dates > 1:
         raise ModelError(
             f"{model.spec.name} reads {model.spec.dates} dates and fit() makes samples of one; "

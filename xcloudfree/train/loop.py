@@ -24,19 +24,7 @@ from xcloudfree.train.samples import Batch
 
 
 class Loop(LightningModule):
-    """Fit a network step by step; everything that the next step depends on can be written down.
-
-    Parameters
-    ----------
-    objective : Objective
-        The loss, with its model.
-    plan : Plan
-        Numbers.
-    held_out : list of Batch
-        For validation; may be empty.
-    shown : Batch or None
-        For pictures.
-    """
+    """Fit a network step by step; everything that the next step depends on can be written down."""
 
     def __init__(
         self, objective: Objective, plan: Plan, held_out: list[Batch], shown: Batch | None

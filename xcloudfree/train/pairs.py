@@ -15,24 +15,7 @@ from xcloudfree.models.spec import ModelSpec
 
 
 def pair(ds: xr.Dataset, target: str | xr.Dataset) -> tuple[Scene, Scene]:
-    """Scene and truth of one dataset.
-
-    Parameters
-    ----------
-    ds : Dataset
-        Cloudy Sentinel-2 with Sentinel-1, in any accepted form.
-    target : str or Dataset
-        Variable of `ds` with the cloud-free reflectance, or a Dataset in the form of `ds`.
-
-    Returns
-    -------
-    tuple of Scene
-
-    Raises
-    ------
-    DataError
-        If there is no such variable.
-    """
+    """Scene and truth of one dataset."""
     if not isinstance(target, str):
         return read(ds), read(target)
     if target not in ds:
@@ -49,31 +32,7 @@ def pair(ds: xr.Dataset, target: str | xr.Dataset) -> tuple[Scene, Scene]:
 def paired_arrays(
     scene: Scene, truth: Scene, spec: ModelSpec, bands: Sequence[str], mask: str
 ) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]:
-    """Cloudy reflectance, target and backscatter, as they are.
-
-    Parameters
-    ----------
-    scene, truth : Scene
-        From :func:`pair`.
-    spec : ModelSpec
-        Of the model, which names the polarisations.
-    bands : sequence of str
-        Of the model and of the mask.
-    mask : str
-        Method of the mask, for messages.
-
-    Returns
-    -------
-    tuple of DataArray
-        (sample, band, y, x) each; lazy where they were.
-
-    Raises
-    ------
-    DataError
-        If they differ in shape or lie on other ground.
-    MissingBandError
-        If a band or polarisation is absent.
-    """
+    """Cloudy reflectance, target and backscatter, (sample, band, y, x), lazy where they were."""
     why = f"fitting {spec.name!r} with fit(..., mask={mask!r})"
     for part in (scene, truth):
         part.need_optical(bands, why)

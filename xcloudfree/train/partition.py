@@ -164,24 +164,7 @@ def check_apart(one: xr.Dataset, other: xr.Dataset) -> None:
 
 
 def regions(ds: xr.Dataset, by: str = "region") -> tuple[NDArray[np.str_], str]:
-    """Region of each patch, and the dimension of patches.
-
-    Parameters
-    ----------
-    ds : Dataset
-        With ``region``, or ``season`` and ``roi``.
-    by : str
-        ``"official"`` asks for the latter.
-
-    Returns
-    -------
-    tuple of (ndarray of str, str)
-
-    Raises
-    ------
-    DataError
-        If there are none.
-    """
+    """Region of each patch, and the dimension of patches."""
     choices = [("season", "roi")] if by == "official" else [("region",), ("season", "roi")]
     for names in choices:
         if set(names) <= set(ds.coords) and ds[names[0]].ndim == 1:

@@ -11,35 +11,17 @@ from xcloudfree.train.recipe import Recipe
 
 @dataclass(frozen=True)
 class Plan:
-    """All that a fit is given beside model and data.
+    """All that a fit is given beside model and data."""
 
-    Parameters
-    ----------
-    steps, batch : int
-        Optimiser steps and samples per step.
-    learning_rate : float
-        Highest one.
-    seed : int
-        Of everything random.
-    patience : int or None
-        Validations without improvement after which it stops.
-    recipe : Recipe
-        The rest.
-    identity : dict
-        What a checkpoint must share to be continued.
-    checkpoints, log : Path or None
-        Folders.
-    progress : bool
-        Whether to show a line.
-    """
-
+    # optimiser steps and samples per step
     steps: int
     batch: int
-    learning_rate: float
-    seed: int
-    patience: int | None
-    recipe: Recipe
-    identity: dict[str, Any]
+    learning_rate: float  # highest one
+    seed: int  # of everything random
+    patience: int | None  # validations without improvement after which it stops
+    recipe: Recipe  # the rest
+    identity: dict[str, Any]  # what a checkpoint must share to be continued
+    # folders
     checkpoints: Path | None
     log: Path | None
-    progress: bool
+    progress: bool  # whether to show a line

@@ -34,13 +34,7 @@ class Planes(Protocol):
 
 
 class Kept:
-    """The chunks touched last; of one chunk only the first of several threads reads it.
-
-    Parameters
-    ----------
-    limit : int
-        Bytes to keep.
-    """
+    """The chunks touched last; of one chunk only the first of several threads reads it."""
 
     def __init__(self, limit: int = KEPT) -> None:
         self.limit, self.size = limit, 0
@@ -62,15 +56,7 @@ class Kept:
 
 
 class Chunks:
-    """Windows of a lazily chunked array, of which each touched chunk is read once and kept.
-
-    Parameters
-    ----------
-    array : DataArray
-        (sample, band, y, x), chunked.
-    kept : Kept
-        Where chunks are kept, of this and other arrays.
-    """
+    """Windows of a lazily chunked array, of which each touched chunk is read once and kept."""
 
     def __init__(self, array: xr.DataArray, kept: Kept) -> None:
         self.array, self.kept = array, kept
@@ -106,19 +92,7 @@ class Chunks:
 
 
 def planes(array: xr.DataArray, kept: Kept) -> Planes:
-    """Windows of an array in memory or of a lazy one.
-
-    Parameters
-    ----------
-    array : DataArray
-        (sample, band, y, x).
-    kept : Kept
-        Where chunks of a lazy one are kept.
-
-    Returns
-    -------
-    Planes
-    """
+    """Windows of an array in memory or of a lazy one."""
     if array.chunks is None:
         values: NDArray[np.float32] = array.values
         return values
@@ -128,28 +102,7 @@ def planes(array: xr.DataArray, kept: Kept) -> Planes:
 def cached(
     folder: Path, arrays: Sequence[xr.DataArray], names: Sequence[str], crop: int
 ) -> tuple[Planes, ...]:
-    """Copy arrays into a folder, or find them there.
-
-    Parameters
-    ----------
-    folder : Path
-        Where to; made where absent. A copy that was cut short is made again.
-    arrays : sequence of DataArray
-        Each (sample, band, y, x).
-    names : sequence of str
-        Of the samples.
-    crop : int
-        Side of the windows that will be read.
-
-    Returns
-    -------
-    tuple of Planes
-
-    Raises
-    ------
-    DataError
-        If the folder holds other data.
-    """
+    """Copy arrays into a folder, or open the copy that is there."""
     import zarr
 
     about = {"names": list(names), "shapes": [list(a.shape) for a in arrays]}

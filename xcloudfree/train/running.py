@@ -18,17 +18,7 @@ from xcloudfree.train.samples import Samples
 
 
 def run(loop: Loop, samples: Samples, device: torch.device) -> None:
-    """Do the steps that are left.
-
-    Parameters
-    ----------
-    loop : Loop
-        Perhaps restored from a checkpoint.
-    samples : Samples
-        To draw from.
-    device : torch.device
-        Where to.
-    """
+    """Run the remaining steps under Lightning's trainer."""
     plan = loop.plan
     if loop.stopped or loop.done >= plan.steps:
         return

@@ -37,28 +37,16 @@ LOOKED_AT = 256
 
 @dataclass(frozen=True)
 class Batch:
-    """Physical arrays of one step.
+    """Physical arrays of one step."""
 
-    Parameters
-    ----------
-    cloudy, target : ndarray
-        Reflectance (n, band, y, x); NaN is no data.
-    sar : ndarray
-        Backscatter in dB, (n, polarisation, y, x).
-    mask : ndarray of bool
-        True where occluded, (n, 1, y, x).
-    context : ndarray, optional
-        What other dates say, (n, planes, y, x), for networks that read it.
-    origins : tuple of str
-        Where each sample comes from, for messages.
-    """
-
+    # reflectance (n, band, y, x); NaN is no data
     cloudy: Array
     target: Array
-    sar: Array
-    mask: NDArray[np.bool_]
+    sar: Array  # backscatter in dB, (n, polarisation, y, x)
+    mask: NDArray[np.bool_]  # true where occluded, (n, 1, y, x)
+    # what other dates say, (n, planes, y, x), for networks that read it
     context: Array | None = None
-    origins: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()  # where each sample comes from, for messages
 
 
 class Samples(Protocol):
@@ -82,38 +70,12 @@ class Source:
 
 
 class PatchSamples:
-    """Random crops of paired patches.
+    """Random crops of paired patches."""
 
-    Each dataset is drawn equally often, so one dataset a region weighs regions alike. A crop with
-    hardly any cloud gets simulated ones: the few pixels that a mask takes there are bright ground,
-    and would teach that what clouds hide is bright. A pixel without backscatter asks for nothing.
-
-    Parameters
-    ----------
-    data : sequence of (scene, truth)
-        Cloudy Sentinel-2 with Sentinel-1, and cloud-free Sentinel-2, on one grid.
-    spec : ModelSpec
-        Bands, polarisations and level to sample.
-    crop : int
-        Side of a crop in pixels.
-    simulated : float
-        Share of samples in which simulated clouds over the target replace the cloudy image.
-    mask : {"score", "reference-code", "l2a", "simulated"}
-        Method of the mask, see :func:`xcloudfree.masks.mask`; or what simulated clouds and their
-        shadow hide, for which no band is needed and all samples must be under them.
-    cache : Path, optional
-        Folder for a copy of the decoded arrays in chunks of about a crop.
-    cloudy_targets : {"refuse", "omit", "keep"}
-        What to do where the mask finds clouds in the target: refuse targets that are mostly under
-        cloud, ask nothing of those pixels, or take them for ground.
-
-    Raises
-    ------
-    DataError
-        If a patch is smaller than the crop, or a target is under cloud, or there is no backscatter.
-    MissingBandError
-        If the model or the mask needs what the data lacks.
-    """
+    # Each dataset is drawn equally often, so one dataset a region weighs regions alike. A crop with
+    # hardly any cloud gets simulated ones: the few pixels that a mask takes there are bright
+    # ground, and would teach that what clouds hide is bright. A pixel without backscatter asks for
+    # nothing.
 
     def __init__(
         self,
@@ -186,19 +148,7 @@ class PatchSamples:
         return spectrum.astype(np.float32)
 
     def draw(self, rng: np.random.Generator, size: int) -> Batch:
-        """Draw a batch.
-
-        Parameters
-        ----------
-        rng : numpy.random.Generator
-            Decides everything.
-        size : int
-            Samples.
-
-        Returns
-        -------
-        Batch
-        """
+        """Draw a batch; the generator decides everything."""
         samples = [self._one(rng) for _ in range(size)]
         *arrays, origins = zip(*samples, strict=True)
         cloudy, target, sar, mask = (np.stack(parts) for parts in arrays)

@@ -28,13 +28,7 @@ class Sampling:
 
 
 class Several:
-    """Samples of several kinds or series, each drawn equally often.
-
-    Parameters
-    ----------
-    parts : sequence of Samples
-        At least one.
-    """
+    """Samples of several kinds or series, each drawn equally often."""
 
     def __init__(self, parts: Sequence[Samples]) -> None:
         self.parts = parts
@@ -56,21 +50,7 @@ class Several:
 
 
 def samples_of(given: Sequence[Given], spec: ModelSpec, how: Sampling) -> Samples:
-    """Samples of scenes with truths and of series.
-
-    Parameters
-    ----------
-    given : sequence of (Scene, Scene or None)
-        See :func:`xcloudfree.train.inputs.recognised`.
-    spec : ModelSpec
-        Of the model.
-    how : Sampling
-        Crop, clouds, mask.
-
-    Returns
-    -------
-    Samples
-    """
+    """Samples of scenes with truths and of series."""
     pairs = [(scene, truth) for scene, truth in given if truth is not None]
     parts: list[Samples] = []
     if pairs:
@@ -105,19 +85,7 @@ def samples_of(given: Sequence[Given], spec: ModelSpec, how: Sampling) -> Sample
 
 
 def fingerprint(samples: Samples, seed: int) -> str:
-    """Hash by which a checkpoint knows its data: the mean, and the first sample.
-
-    Parameters
-    ----------
-    samples : Samples
-        To draw from.
-    seed : int
-        Of the fit.
-
-    Returns
-    -------
-    str
-    """
+    """Hash by which a checkpoint recognises its data: the mean and the first sample."""
     batch = samples.draw(np.random.default_rng([seed, 0]), 1)
     sha = hashlib.blake2b(digest_size=8)
     for array in (samples.mean_spectrum(), batch.cloudy, batch.target, batch.sar, batch.mask):

@@ -31,21 +31,7 @@ class Sky(NamedTuple):
 
 
 class Skies:
-    """Clouds for the dates of a place.
-
-    Parameters
-    ----------
-    place : Place
-        The series.
-    share : ndarray
-        What each date shows of it, 0 to 1.
-    simulated : float
-        Share of simulated clouds.
-    bands : sequence of str
-        Names of the bands.
-    level : {"TOA", "BOA"}
-        Of the reflectance: shadow takes more of that of the surface.
-    """
+    """Clouds for the dates of a place."""
 
     def __init__(
         self,
@@ -61,19 +47,7 @@ class Skies:
         self.closed = np.flatnonzero(1 - share > PARTLY[1])
 
     def draw(self, rng: np.random.Generator, date: int) -> Sky:
-        """Clouds over a date.
-
-        Parameters
-        ----------
-        rng : numpy.random.Generator
-            Decides everything.
-        date : int
-            Position in the series.
-
-        Returns
-        -------
-        Sky
-        """
+        """Draw clouds over a date."""
         others = self.partly[self.partly != date]
         if rng.random() < OVERCAST:
             return self.overcast(rng, date)
@@ -82,17 +56,7 @@ class Skies:
         return self._over(date, int(rng.choice(others)))
 
     def overcast(self, rng: np.random.Generator, date: int) -> Sky:
-        """All of a date under the clouds of an overcast one; no data where there is none.
-
-        Parameters
-        ----------
-        rng, date
-            See :meth:`draw`.
-
-        Returns
-        -------
-        Sky
-        """
+        """All of a date under the clouds of an overcast one; no data where there is none."""
         own = self.place.reflectance[date]
         all_ = np.ones(own.shape[-2:], bool)
         others = self.closed[self.closed != date]

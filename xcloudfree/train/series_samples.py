@@ -41,21 +41,12 @@ ENOUGH = 16
 
 @dataclass(frozen=True)
 class View:
-    """A place with some dates hidden: (sample, ...) each.
+    """A place with some dates hidden: (sample, ...) each."""
 
-    Parameters
-    ----------
-    dates : ndarray of int
-        Positions in the series.
-    hidden : ndarray of bool
-        What was taken away, (sample, y, x).
-    cloudy, context : ndarray of float16
-        Reflectance under the clouds, and what other dates say, (sample, plane, y, x). Half
-        precision: 0.0001 at a reflectance of 0.3.
-    """
-
-    dates: NDArray[np.int64]
-    hidden: NDArray[np.bool_]
+    dates: NDArray[np.int64]  # positions in the series
+    hidden: NDArray[np.bool_]  # what was taken away, (sample, y, x)
+    # reflectance under the clouds, and what other dates say, (sample, plane, y, x). Half precision:
+    # 0.0001 at a reflectance of 0.3
     cloudy: NDArray[np.float16]
     context: NDArray[np.float16]
 
@@ -66,53 +57,16 @@ class View:
 
 
 class SeriesSamples:
-    """Random crops of a series under clouds of its other dates, with the truth beneath.
+    """Random crops of a series under clouds of its other dates, with the truth beneath."""
 
-    A *view* of a place hides, in some of its dates at once, what the clouds of other dates cover,
-    and computes anew what the rest of the series says of them: see
-    :func:`xcloudfree.methods.leave_out.without`. Crops are cut from these views, turned and
-    mirrored. A view is made when it is first drawn, the same in every run, and kept.
-
-    Nothing that is asked for has entered what the network is given for it. That holds within the
-    series that is passed here, so data for judging must not be part of it: leave dates or regions
-    out with :func:`xcloudfree.train.splits.split_series` first. Dates left out this way are neither
-    asked for nor do they show the others anything.
-
-    Parameters
-    ----------
-    data : Dataset, Scene, or sequence of them
-        Series of Sentinel-2 with Sentinel-1 along ``time``, lazy or in memory; of several, each is
-        drawn equally often.
-    spec : ModelSpec
-        Bands, polarisations, level and context of the network.
-    crop : int
-        Side of a crop in pixels.
-    mask : str, DataArray or callable
-        What is occluded in the series, see :func:`xcloudfree.masks.mask`.
-    seed : int
-        Of the views.
-    simulated : float
-        Share of samples under simulated clouds instead of those of another date.
-    gaps : sequence of float
-        Days around a date of which nothing may be known, one of them drawn for each sample.
-    views : int
-        How many to make of each series.
-    place : int
-        Side in pixels of what is worked on at once, at least the crop. The regression of a view is
-        that of its place.
-    cache : Path, optional
-        Folder in which views are kept from run to run.
-
-    Raises
-    ------
-    DataError
-        If the data is no series of dates, nothing is clear in it, a crop is larger than it, or
-        there is no backscatter; if levels differ.
-    UnitsError
-        If the level is undeclared or not that of the network.
-    MissingBandError
-        If the network or the mask needs what the data lacks.
-    """
+    # A *view* of a place hides, in some of its dates at once, what the clouds of other dates cover,
+    # and computes anew what the rest of the series says of them: see
+    # :func:`xcloudfree.methods.leave_out.without`. Crops are cut from these views, turned and
+    # mirrored. A view is made when it is first drawn, the same in every run, and kept.
+    # Nothing that is asked for has entered what the network is given for it. That holds within the
+    # series that is passed here, so data for judging must not be part of it: leave dates or regions
+    # out with :func:`xcloudfree.train.splits.split_series` first. Dates left out this way are
+    # neither asked for nor do they show the others anything.
 
     def __init__(
         self,
@@ -147,20 +101,7 @@ class SeriesSamples:
         return np.asarray(np.mean(means, axis=0), np.float32)
 
     def draw(self, rng: np.random.Generator, size: int) -> Batch:
-        """Draw a batch.
-
-        Parameters
-        ----------
-        rng : numpy.random.Generator
-            Decides everything but the views.
-        size : int
-            Samples.
-
-        Returns
-        -------
-        Batch
-            The target is NaN where the date shows no ground.
-        """
+        """Draw a batch; the target is NaN where the date shows no ground."""
         samples = [self._one(rng) for _ in range(size)]
         *arrays, origins = zip(*samples, strict=True)
         cloudy, target, sar, mask, context = (np.stack(a) for a in arrays)
@@ -169,19 +110,7 @@ class SeriesSamples:
         )
 
     def view(self, number: int, index: int) -> tuple[Place, View]:
-        """A view, made where it is not kept.
-
-        Parameters
-        ----------
-        number : int
-            Which series.
-        index : int
-            Which of its views.
-
-        Returns
-        -------
-        tuple of (Place, View)
-        """
+        """A view of a series with its place, made where it is not kept."""
         series, key = self.series[number], (number, index)
         with self._turn:
             place = series.place(index)

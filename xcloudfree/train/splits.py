@@ -88,18 +88,7 @@ def split_series(
 
 
 def check_apart(fitted: xr.Dataset, judged: xr.Dataset) -> None:
-    """Refuse parts that share an image of a pixel.
-
-    Parameters
-    ----------
-    fitted, judged : Dataset
-        What to fit on and what to judge by, each with time and coordinates along y and x.
-
-    Raises
-    ------
-    DataError
-        If they overlap in both time and space, or have no coordinates by which to tell.
-    """
+    """Refuse series that share an image of a pixel."""
     scenes = [read(part) for part in (fitted, judged)]
     shared = 1
     for dims in (("time", "time"), *zip(*(s.spatial for s in scenes), strict=True)):

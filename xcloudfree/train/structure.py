@@ -10,22 +10,8 @@ from torch.nn import functional
 
 
 def ssim_map(prediction: Tensor, target: Tensor) -> Tensor:
-    """Structural similarity of each pixel and band, data range 1.
-
-    Parameters
-    ----------
-    prediction, target : Tensor
-        (n, bands, h, w).
-
-    Returns
-    -------
-    Tensor
-        (n, bands, h, w); Gaussian window of 11 pixels, sigma 1.5, zero padding.
-
-    References
-    ----------
-    Wang et al. (2004), Image quality assessment, IEEE TIP 13(4), with C1=1e-4 and C2=9e-4.
-    """
+    """Structural similarity per pixel and band; Gaussian window of 11 px, zero padding."""
+    # Wang et al. (2004), Image quality assessment, IEEE TIP 13(4), with C1=1e-4 and C2=9e-4.
     count = prediction.shape[1]
     moments = torch.cat(
         [prediction, target, prediction**2, target**2, prediction * target], 1

@@ -27,44 +27,18 @@ _NO_WEIGHTS = {b"<": "a web page", b"version https://git-lfs": "a pointer of Git
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a file of weights holds.
+    """Contents of a weights file."""
 
-    Parameters
-    ----------
-    path : Path
-        The file.
-    digest : str
-        Its SHA-256, hexadecimal.
-    states : mapping of str to mapping of str to Tensor
-        State dicts by their place in the file; ``""`` is the file itself.
-    convolutions : sequence of (ndarray, ndarray)
-        Kernel and bias of each layer of a Keras file; empty for the others.
-    """
-
-    path: Path
-    digest: str
+    path: Path  # the file
+    digest: str  # its SHA-256, hexadecimal
+    # state dicts by their place in the file; ``""`` is the file itself
     states: Mapping[str, Tensors]
+    # kernel and bias of each layer of a Keras file; empty for the others
     convolutions: Convolutions = ()
 
 
 def read(path: str | Path) -> Checkpoint:
-    """Read a PyTorch, safetensors or Keras HDF5 file, told apart by their content.
-
-    Parameters
-    ----------
-    path : str or Path
-        The file.
-
-    Returns
-    -------
-    Checkpoint
-
-    Raises
-    ------
-    WeightsError
-        If the file is absent, empty, truncated, none of these formats, or a pickle that holds more
-        than tensors and plain values; such a pickle is never executed.
-    """
+    """Read a PyTorch, safetensors or Keras HDF5 file; pickles that hold code are refused."""
     path = Path(path)
     head = _head(path)
     if head.startswith(b"\x89HDF\r\n\x1a\n"):
@@ -79,18 +53,7 @@ def read(path: str | Path) -> Checkpoint:
 
 
 def sha256(path: Path) -> str:
-    """Hash of a file.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-
-    Returns
-    -------
-    str
-        SHA-256, hexadecimal.
-    """
+    """SHA-256 of a file, hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

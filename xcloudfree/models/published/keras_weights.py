@@ -15,24 +15,7 @@ Array = NDArray[np.float32]
 
 
 def read_convolutions(path: str | Path) -> list[tuple[Array, Array]]:
-    """Kernel and bias of every convolution of a file of ``save_weights`` or ``model.save``.
-
-    Parameters
-    ----------
-    path : str or Path
-        An HDF5 file in the layout of Keras 1 or 2 (attributes name layers and weights in order), or
-        of the ``.weights.h5`` of Keras 3 (layers in the order of their numbers).
-
-    Returns
-    -------
-    list of (ndarray, ndarray)
-        Kernel (height, width, inputs, outputs) and bias (outputs,), float32.
-
-    Raises
-    ------
-    WeightsError
-        If the file is damaged, holds no convolutions, or does not tell their order.
-    """
+    """Kernel (h, w, in, out) and bias of every convolution of a file of Keras 1, 2 or 3."""
     try:
         import h5py
     except ImportError:

@@ -30,34 +30,17 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Fit:
-    """A state dict held against a network.
+    """A state dict held against a network."""
 
-    Parameters
-    ----------
-    variant : str
-        Name of the network.
-    config : NetworkConfig
-        Its hyper-parameters.
-    place : str
-        Where in the file the entries lie.
-    state : mapping of str to Tensor
-        Entries by our names.
-    ignored : tuple of str
-        Entries, in the authors' names, that carry no weight of the network.
-    missing, unexpected : tuple of str
-        Names (ours) that the file lacks, and that the network lacks.
-    different : mapping of str to tuple
-        Shapes by our name: the file's, the network's.
-    """
-
-    variant: str
-    config: NetworkConfig
-    place: str
-    state: Tensors
-    ignored: tuple[str, ...]
+    variant: str  # name of the network
+    config: NetworkConfig  # its hyper-parameters
+    place: str  # where in the file the entries lie
+    state: Tensors  # entries by our names
+    ignored: tuple[str, ...]  # entries, in the authors' names, that carry no weight of the network
+    # names (ours) that the file lacks, and that the network lacks
     missing: tuple[str, ...]
     unexpected: tuple[str, ...]
-    different: Mapping[str, tuple[Shape, Shape]]
+    different: Mapping[str, tuple[Shape, Shape]]  # shapes by our name: the file's, the network's
 
     @property
     def good(self) -> bool:
@@ -74,22 +57,7 @@ class Fit:
 def fits(
     variants: Iterable[str], states: Mapping[str, Tensors], described: Mapping[str, Any]
 ) -> list[Fit]:
-    """Hold every state dict, with and without prefixes, against every network.
-
-    Parameters
-    ----------
-    variants : iterable of str
-        Names of :data:`~xcloudfree.models.variants.VARIANTS`.
-    states : mapping of str to mapping of str to Tensor
-        State dicts by their place in a file, in the authors' names.
-    described : mapping
-        Further arguments of :func:`xcloudfree.models.create`.
-
-    Returns
-    -------
-    list of Fit
-        In the order of `variants`, then of `states`, least stripped first.
-    """
+    """Hold every state dict, with and without prefixes, against every network."""
     candidates = [
         (f"{place} {prefix}".strip(), state)
         for place, whole in states.items()
@@ -104,19 +72,7 @@ def fits(
 
 
 def outline(variant: str, described: Mapping[str, Any]) -> tuple[NetworkConfig, dict[str, Shape]]:
-    """Hyper-parameters and shapes of a network, without memory for its weights.
-
-    Parameters
-    ----------
-    variant : str
-        Name of :data:`~xcloudfree.models.variants.VARIANTS`.
-    described : mapping
-        Further arguments of :func:`xcloudfree.models.create`.
-
-    Returns
-    -------
-    tuple of (NetworkConfig, dict of str to tuple of int)
-    """
+    """Hyper-parameters and shapes of a network, without memory for its weights."""
     with torch.device("meta"):
         network = models.create(variant, **described).network
     config: NetworkConfig = network.config
@@ -125,24 +81,7 @@ def outline(variant: str, described: Mapping[str, Any]) -> tuple[NetworkConfig, 
 
 
 def stripped(state: Tensors) -> Iterator[tuple[str, Tensors]]:
-    """The state dict, and what lies under each of the known prefixes, to any depth.
-
-    Parameters
-    ----------
-    state : mapping of str to Tensor
-        Names as the file holds them.
-
-    Yields
-    ------
-    tuple of (str, mapping of str to Tensor)
-        Prefix, and the entries that have it by their names without it.
-
-    Examples
-    --------
-    >>> names = {"module.model.0.weight": 0, "criterion.weight": 0}
-    >>> [(prefix, list(inner)) for prefix, inner in stripped(names)][1:]
-    [('module.', ['model.0.weight']), ('module.model.', ['0.weight'])]
-    """
+    """The state dict, and what lies under each of the known prefixes, to any depth."""
     waiting = [("", state)]
     while waiting:
         prefix, inner = waiting.pop(0)
@@ -154,23 +93,7 @@ def stripped(state: Tensors) -> Iterator[tuple[str, Tensors]]:
 
 
 def halves(states: Mapping[str, Tensors]) -> tuple[dict[str, Tensors], dict[str, Tensors]]:
-    """State dicts of the first and of the second generator in a file that holds both.
-
-    Parameters
-    ----------
-    states : mapping of str to mapping of str to Tensor
-        State dicts by their place in the file, such as ``netG1``, or with such prefixes.
-
-    Returns
-    -------
-    tuple of dict
-        By place.
-
-    Examples
-    --------
-    >>> halves({"": {"G1.model.1.weight": 0, "G2.model.1.weight": 0}})
-    ({'G1.': {'model.1.weight': 0}}, {'G2.': {'model.1.weight': 0}})
-    """
+    """State dicts of the first and of the second generator in a file that holds both."""
     found: tuple[dict[str, Tensors], dict[str, Tensors]] = ({}, {})
     for place, whole in states.items():
         if match := _HALF.fullmatch(place.split(".")[-1]):
@@ -188,17 +111,7 @@ def halves(states: Mapping[str, Tensors]) -> tuple[dict[str, Tensors], dict[str,
 
 
 def joined(first: Mapping[str, Tensors], second: Mapping[str, Tensors]) -> dict[str, Tensors]:
-    """Every way to make one state dict of two generators, with prefixes ``G1.`` and ``G2.``.
-
-    Parameters
-    ----------
-    first, second : mapping of str to mapping of str to Tensor
-        State dicts of each generator by their place.
-
-    Returns
-    -------
-    dict of str to dict of str to Tensor
-    """
+    """Every way to make one state dict of two generators, with prefixes ``G1.`` and ``G2.``."""
     sides = [
         [
             (f"{place} {prefix}".strip(), inner)
@@ -217,21 +130,8 @@ def joined(first: Mapping[str, Tensors], second: Mapping[str, Tensors]) -> dict[
 
 
 def band_counts(fit: Fit, described: Mapping[str, Any]) -> tuple[int, int] | None:
-    """Optical bands and polarisations with which the file fits, where only these are wrong.
-
-    Every size in a network is an affine function of the two counts, so three outlines tell them.
-
-    Parameters
-    ----------
-    fit : Fit
-        One whose names agree.
-    described : mapping
-        Arguments of :func:`xcloudfree.models.create` with which it was found.
-
-    Returns
-    -------
-    tuple of (int, int), or None
-    """
+    """Optical bands and polarisations with which the file fits, where only these are wrong."""
+    # Every size in a network is an affine function of the two counts, so three outlines tell them.
     ranks_agree = all(len(ours) == len(theirs) for ours, theirs in fit.different.values())
     if fit.missing or fit.unexpected or not ranks_agree:
         return None

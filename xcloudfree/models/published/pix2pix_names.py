@@ -6,23 +6,7 @@ import re
 
 
 def published_unet_name(name: str) -> str:
-    """Our name of an entry of the nested U-Net of pix2pix and the repositories built on it.
-
-    Parameters
-    ----------
-    name : str
-        Such as ``model.model.1.model.3.model.5.weight``: each level lies inside the one above.
-
-    Returns
-    -------
-    str
-        Name in :class:`UNet`; `name` itself where it belongs to no U-Net of at least three levels.
-
-    Examples
-    --------
-    >>> published_unet_name("model.model.1.model.3.model.5.weight")
-    'levels.2.up.weight'
-    """
+    """Our name of an entry of the nested U-Net; unknown names come back unchanged."""
     match = re.fullmatch(r"model\.model((?:\.[123]\.model)*)\.(\d)\.(\w+)", name)
     if match is None:
         return name
@@ -39,23 +23,7 @@ def published_unet_name(name: str) -> str:
 
 
 def published_resnet_name(name: str) -> str:
-    """Our name of an entry of the generator with nine residual blocks and dropout.
-
-    Parameters
-    ----------
-    name : str
-        Such as ``model.10.conv_block.6.weight``.
-
-    Returns
-    -------
-    str
-        Name in :class:`ResNetGenerator`; `name` itself where it does not belong to it.
-
-    Examples
-    --------
-    >>> published_resnet_name("model.10.conv_block.6.weight")
-    'blocks.0.second.conv.weight'
-    """
+    """Our name of an entry of the residual generator; unknown names come back unchanged."""
     layers = {
         "1": "enter.conv", "2": "enter.norm", "4": "down.0.conv", "5": "down.0.norm",
         "7": "down.1.conv", "8": "down.1.norm", "19": "up.0.conv", "20": "up.0.norm",
@@ -72,23 +40,7 @@ def published_resnet_name(name: str) -> str:
 
 
 def published_discriminator_name(name: str) -> str:
-    """Our name of an entry of the 70 px discriminator.
-
-    Parameters
-    ----------
-    name : str
-        Such as ``model.8.weight``.
-
-    Returns
-    -------
-    str
-        Name in :class:`PatchDiscriminator`; `name` itself where it does not belong to it.
-
-    Examples
-    --------
-    >>> published_discriminator_name("model.8.weight")
-    'stages.2.conv.weight'
-    """
+    """Our name of an entry of the 70 px discriminator; unknown names come back unchanged."""
     layers = {"0": "enter", "11": "leave"} | {
         str(2 + 3 * stage + index): f"stages.{stage}.{part}"
         for stage in range(3)
