@@ -9,7 +9,7 @@ import xcloudfree as xcf
 from tests.field import QUICK, fields
 from xcloudfree.core.bands import S2_BANDS
 from xcloudfree.exceptions import DataError, MissingBandError, ModelError
-from xcloudfree.train.pairs import pair
+from xcloudfree.train.inputs import pair
 from xcloudfree.train.samples import PatchSamples
 
 

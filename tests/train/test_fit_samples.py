@@ -7,7 +7,7 @@ import xcloudfree as xcf
 from tests.field import QUICK, fields
 from xcloudfree.exceptions import DataError
 from xcloudfree.train import Recipe
-from xcloudfree.train.pairs import pair
+from xcloudfree.train.inputs import pair
 from xcloudfree.train.reading import Chunks, Kept
 from xcloudfree.train.samples import PatchSamples
 

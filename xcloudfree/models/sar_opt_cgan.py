@@ -13,8 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from xcloudfree.models.config import NetworkConfig
-from xcloudfree.models.pix2pix import PatchDiscriminator, UNet
-from xcloudfree.models.published.pix2pix_names import published_unet_name
+from xcloudfree.models.pix2pix import PatchDiscriminator, UNet, published_unet_name
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,9 +14,14 @@ from torch import Tensor, nn
 
 from xcloudfree.core.spelling import did_you_mean
 from xcloudfree.models.config import NetworkConfig
-from xcloudfree.models.pix2pix import PatchDiscriminator, UNet
-from xcloudfree.models.published.pix2pix_names import published_resnet_name, published_unet_name
-from xcloudfree.models.resnet_generator import ResNetGenerator, through_resnet
+from xcloudfree.models.pix2pix import (
+    PatchDiscriminator,
+    ResNetGenerator,
+    UNet,
+    published_resnet_name,
+    published_unet_name,
+    through_resnet,
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,12 +20,12 @@ NAME = "checkpoint.safetensors"
 Tensors = dict[str, Tensor]
 
 
-def write(folder: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> Path:
+def write(folder: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> Path:
     """Replace the checkpoint in a folder; a kill leaves the old one or the new one."""
     folder.mkdir(parents=True, exist_ok=True)
-    for left in folder.glob(f"{NAME}.*.partial"):  # of a run that was killed while writing
-        left.unlink(missing_ok=True)
-    return write_tensors(folder / NAME, tensors, {"fit": json.dumps(about)})
+    for partial in folder.glob(f"{NAME}.*.partial"):  # of a run that was killed while writing
+        partial.unlink(missing_ok=True)
+    return write_tensors(folder / NAME, tensors, {"fit": json.dumps(state)})
 
 
 def read(folder: Path, identity: Mapping[str, Any]) -> tuple[Tensors, dict[str, Any]] | None:
@@ -35,14 +35,14 @@ def read(folder: Path, identity: Mapping[str, Any]) -> tuple[Tensors, dict[str, 
         return None
     try:
         with safe_open(path, framework="pt") as file:
-            about = json.loads((file.metadata() or {})["fit"])
+            state = json.loads((file.metadata() or {})["fit"])
             tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise WeightsError(
             f"{path} is no readable checkpoint ({error}); remove it, or call "
             "fit(..., checkpoints=...) with another folder"
         ) from error
-    there = about["identity"]
+    there = state["identity"]
     differs = [
         f"{name} ({there.get(name)!r} there, {value!r} here)"
         for name, value in json.loads(json.dumps(identity)).items()
@@ -54,13 +54,13 @@ def read(folder: Path, identity: Mapping[str, Any]) -> tuple[Tensors, dict[str, 
             "one with what it was called with, or call fit(..., checkpoints=...) with another "
             "folder"
         )
-    return tensors, about
+    return tensors, state
 
 
 def optimiser_tensors(prefix: str, optimiser: torch.optim.Optimizer) -> Tensors:
     """State of an optimiser as named tensors."""
-    state: Mapping[int, Mapping[str, Tensor]] = optimiser.state_dict()["state"]
-    return {f"{prefix}.{i}.{key}": v for i, held in state.items() for key, v in held.items()}
+    states: Mapping[int, Mapping[str, Tensor]] = optimiser.state_dict()["state"]
+    return {f"{prefix}.{i}.{k}": tensor for i, s in states.items() for k, tensor in s.items()}
 
 
 def restore_optimiser(prefix: str, optimiser: torch.optim.Optimizer, tensors: Tensors) -> None:

@@ -17,7 +17,7 @@ from xcloudfree.datasets.clouds import simulate_clouds
 from xcloudfree.exceptions import DataError
 from xcloudfree.masks.scores import METHODS
 from xcloudfree.models.spec import ModelSpec
-from xcloudfree.train.pairs import paired_arrays, sample_names
+from xcloudfree.train.inputs import paired_arrays, sample_names
 from xcloudfree.train.reading import Kept, Planes, cached, planes
 
 Array = NDArray[np.float32]
@@ -25,7 +25,7 @@ Array = NDArray[np.float32]
 ENOUGH_CLOUD = 0.1
 """Share of a crop that must be occluded for its own clouds to be worth learning from."""
 
-KNOWN = "simulated"
+SIMULATED = "simulated"
 """Instead of a method of the mask: what simulated clouds hide is known."""
 
 SEEN = 0.1
@@ -60,7 +60,7 @@ class Samples(Protocol):
 
 
 @dataclass(frozen=True)
-class Source:
+class PairedArrays:
     """Arrays of one dataset, each (sample, band, y, x), and the names of its samples."""
 
     cloudy: Planes
@@ -88,16 +88,16 @@ class PatchSamples:
         cache: Path | None = None,
         cloudy_targets: Literal["refuse", "omit", "keep"] = "refuse",
     ) -> None:
-        usable = [n for n, method in METHODS.items() if method.bands != ("SCL",)] + [KNOWN]
+        usable = [n for n, method in METHODS.items() if method.bands != ("SCL",)] + [SIMULATED]
         if mask not in usable:
             raise DataError(
                 f"fitting masks simulated clouds too, so it cannot use {mask!r}"
                 f"{did_you_mean(mask, usable)}; call fit(..., mask='score'), or 'l2a' for Level-2A"
             )
-        if mask == KNOWN and simulated < 1:
+        if mask == SIMULATED and simulated < 1:
             raise DataError(
                 "what real clouds hide is not known without a method; call "
-                f"fit(..., mask={KNOWN!r}, simulated=1.0), or mask='l2a'"
+                f"fit(..., mask={SIMULATED!r}, simulated=1.0), or mask='l2a'"
             )
         self.spec, self.crop, self.simulated = spec, crop, simulated
         self.method = METHODS.get(mask)
@@ -118,7 +118,7 @@ class PatchSamples:
                 cloudy, target, sar = (planes(a, kept) for a in arrays)
             else:
                 cloudy, target, sar = cached(cache / str(number), arrays, names, crop)
-            self.sources.append(Source(cloudy, target, sar, names))
+            self.sources.append(PairedArrays(cloudy, target, sar, names))
         for number, source in enumerate(self.sources):
             self._examine(number, source, refuse=cloudy_targets == "refuse")
 
@@ -191,7 +191,7 @@ class PatchSamples:
         bands = dict(zip(self.bands, cloudy, strict=True))
         return self.method.kernel(bands, Calibration(), self.method.threshold)
 
-    def _examine(self, number: int, source: Source, *, refuse: bool) -> None:
+    def _examine(self, number: int, source: PairedArrays, *, refuse: bool) -> None:
         """Refuse what nothing can be learned from."""
         hidden, heard = [], False
         for sample in _looked_at(source):
@@ -212,7 +212,7 @@ class PatchSamples:
             )
 
 
-def _looked_at(source: Source) -> range:
+def _looked_at(source: PairedArrays) -> range:
     """Samples that stand for the dataset: all, or evenly spaced ones of many."""
     count = source.cloudy.shape[0]
     return range(0, count, -(-count // LOOKED_AT))

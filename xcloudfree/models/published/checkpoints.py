@@ -88,19 +88,14 @@ def _safetensors(path: Path) -> dict[str, Tensors]:
 
 def _unpickled(path: Path) -> Any:
     """The content of a file of ``torch.save``, tensors and plain values only."""
-    if _version(torch.__version__) < (2, 6):
-        raise WeightsError(
-            f"torch {torch.__version__} can be tricked into running code while it reads {path}; "
-            "call `pip install --upgrade 'torch>=2.6'` and convert() again"
-        )
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         # from None: torch's own words advise to read the file without protection
-        found = re.search(r"GLOBAL (\S+)", str(error))
-        if found:
+        code = re.search(r"GLOBAL (\S+)", str(error))
+        if code:
             raise WeightsError(
-                f"{path} holds {found[1]} beside tensors, and to read that can run any code, so "
+                f"{path} holds {code[1]} beside tensors, and to read that can run any code, so "
                 "nothing was read; ask its authors for the state dict alone, or, where you trust "
                 "them, write it with torch.save(torch.load(path, weights_only=False)"
                 "['state_dict'], new_path) and convert that"
@@ -125,7 +120,3 @@ def _states(value: Any, place: str, depth: int = 4) -> Iterator[tuple[str, Tenso
         yield place, tensors
     for key, inner in named.items():
         yield from _states(inner, f"{place}.{key}" if place else key, depth - 1)
-
-
-def _version(text: str) -> tuple[int, ...]:
-    return tuple(int(number) for number in re.findall(r"\d+", text)[:2])
