@@ -28,7 +28,7 @@ def test_it_learns_reflectance_from_backscatter(patches):
     """A constant cannot do better than 0.037 here; backscatter tells the fields apart."""
     model = xcf.models.create("carf-tiny", base="prior", mask_input=True)
     fitted = xcf.fit(
-        patches, model, steps=50, batch=4, crop=48, learning_rate=3e-3, loss="error",
+        patches, model, steps=40, batch=4, crop=32, learning_rate=3e-3, loss="error",
         simulated=0.0, progress=False,
     )  # fmt: skip
     assert error(model, patches) > 0.036
@@ -36,7 +36,7 @@ def test_it_learns_reflectance_from_backscatter(patches):
     assert fitted.spec.sar_quantity == "gamma0"
     assert fitted.spec.trained
     assert not model.spec.trained
-    assert "50 steps" in fitted.spec.note
+    assert "40 steps" in fitted.spec.note
 
 
 def test_the_prior_starts_at_the_mean_spectrum_in_the_scale_of_the_network(patches):
@@ -219,7 +219,7 @@ def test_every_part_of_every_network_is_fitted(patches, name, options):
 def test_the_variance_learns_the_size_of_the_error(patches):
     model = xcf.models.create("uncrtaints", width=16, decoder_blocks=1)
     fitted = xcf.fit(
-        patches, model, steps=150, batch=4, crop=48, learning_rate=3e-3, loss="error",
+        patches, model, steps=60, batch=4, crop=32, learning_rate=6e-3, loss="error",
         simulated=0.0, progress=False,
     )  # fmt: skip
     scene = patches.drop_vars("target")

@@ -12,7 +12,6 @@ from xcloudfree import models
 from xcloudfree.exceptions import ModelError, WeightsError
 from xcloudfree.models.admission import Admission
 from xcloudfree.models.model import Model
-from xcloudfree.models.shipped import read_spec
 
 
 @dataclass(frozen=True)
@@ -114,10 +113,10 @@ def slot(ref: Reference, device: str) -> Slot:
 
 
 def _whole(path: Path, model: Model) -> bool:
-    """Whether a copy is there and nothing of it is missing, which its header tells."""
+    """Whether a copy is there and holds the model, bit for bit; a damaged one is made anew."""
     try:
-        return read_spec(path) == model.spec
-    except WeightsError:
+        return Model.read(path).digest == model.digest
+    except (ModelError, WeightsError):
         return False
 
 

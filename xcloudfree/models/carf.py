@@ -80,11 +80,11 @@ class CarfConfig(NetworkConfig):
     single_residual: bool = False
 
     def __post_init__(self) -> None:
-        known = {
+        choices = {
             "cross": ("gate", "gate+dfg", "none"),
             "base": ("input", "prior", "context", "regression"),
         }
-        for field, values in known.items():
+        for field, values in choices.items():
             given = getattr(self, field)
             if given not in values:
                 near = did_you_mean(given, values)
@@ -134,9 +134,9 @@ class CarfConfig(NetworkConfig):
     @property
     def channels(self) -> int:
         """Planes of the optical branch."""
-        own = self.optical_bands + (self.mask_input or self.filled)
+        image = self.optical_bands + (self.mask_input or self.filled)
         visible = self.filled * (self.optical_bands + len(WIDTHS) * (self.optical_bands + 1))
-        return own + visible + scaled_planes(self.context, self.optical_bands)
+        return image + visible + scaled_planes(self.context, self.optical_bands)
 
     @property
     def outputs(self) -> int:

@@ -10,7 +10,14 @@ from torch import Tensor, nn
 from xcloudfree.methods import nearby
 from xcloudfree.methods.temporal_context import NAMES, SIDES, STEADY
 from xcloudfree.models.carf import Carf, CarfConfig
-from xcloudfree.models.other_dates import WIDTHS, apart, correction, estimate, parts_of, visible
+from xcloudfree.models.other_dates import (
+    WIDTHS,
+    correction,
+    estimate,
+    parts_of,
+    standardise,
+    visible,
+)
 from xcloudfree.models.parts import pad_to_multiple
 
 UNKNOWN = 0.1
@@ -60,9 +67,9 @@ class BandwiseConfig(CarfConfig):
     def channels(self) -> int:
         """Planes of the optical branch, for one band."""
         sides = len([name for name in self.context if name in SIDES])
-        own = 3 + len(WIDTHS) + len(self.rivals)  # base, deviation, difference of the input
+        per_band = 3 + len(WIDTHS) + len(self.rivals)  # base, deviation, difference of the input
         shared = len(WIDTHS) + len(self.rivals)
-        return own + shared + len(WIDTHS) + 1 + sides + len(self.context)
+        return per_band + shared + len(WIDTHS) + 1 + sides + len(self.context)
 
     @property
     def outputs(self) -> int:
@@ -129,9 +136,9 @@ def _differences(
     bands = base.shape[1]
     different, beside = [], []
     for name, part in parts_of(context, names, bands).items():
-        known = part[:, -1:]
-        beside.append(known)
+        is_known = part[:, -1:]
+        beside.append(is_known)
         if name != "regression":
             beside += [part[:, bands : bands + 1]] * (name in SIDES)
-            different.append(torch.where(known > 0, apart(part[:, :bands], base, size), 0))
+            different.append(torch.where(is_known > 0, standardise(part[:, :bands], base, size), 0))
     return different, beside

@@ -159,12 +159,12 @@ class Diffusion(nn.Module):
         generator: torch.Generator | None = None,
     ) -> Tensor:
         """Squared error of the clean image predicted at random levels; NaN targets are left out."""
-        known = target.isfinite()
-        target = torch.where(known, target, optical)
+        valid = target.isfinite()
+        target = torch.where(valid, target, optical)
         noisy, level = self.training_pair(target, optical, generator)
         error = self.denoise(noisy, level, optical, sar) - target
         _, scale = preconditioning(self.config, level)
-        importance = known.to(target) if weights is None else known * weights
+        importance = valid.to(target) if weights is None else valid * weights
         total = importance.sum().clamp_min(torch.finfo(target.dtype).tiny)
         return (importance * (self.config.spread * error / scale) ** 2).sum() / total
 

@@ -172,9 +172,9 @@ class Glfcr(nn.Module):
 def published_name(name: str) -> str | None:
     """Our name of an entry of the authors' checkpoint; None for masks and indices."""
     for pattern, ours in _PUBLISHED.items():
-        found = re.fullmatch(pattern, name)
-        if found:
-            parts = found.groupdict(default="")
+        match = re.fullmatch(pattern, name)
+        if match:
+            parts = match.groupdict(default="")
             branch = "sar" if parts.pop("sar", "") else "optical"
             return ours and ours.format(**parts, branch=branch)
     return name

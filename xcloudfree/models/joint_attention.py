@@ -68,14 +68,14 @@ class JointWindowAttention(nn.Module):
         for start in range(0, x.shape[1], step):
             windows = slice(start, min(start + step, x.shape[1]))
             some_x, some_r = x[:, windows].contiguous(), r[:, windows].contiguous()
-            own, theirs = _products(some_x), _products(some_r)
-            difference = theirs - own
-            own = torch.addcmul(
-                hide(bias, regions, windows) + own, self._gate(difference), difference
+            optical_logits, sar_logits = _products(some_x), _products(some_r)
+            difference = sar_logits - optical_logits
+            optical_logits = torch.addcmul(
+                hide(bias, regions, windows) + optical_logits, self._gate(difference), difference
             )
-            theirs = hide(bias, sar_regions, windows) + theirs
-            seen_x.append(_weighted(own, some_x[2]))
-            seen_r.append(_weighted(theirs, some_r[2]))
+            sar_logits = hide(bias, sar_regions, windows) + sar_logits
+            seen_x.append(_weighted(optical_logits, some_x[2]))
+            seen_r.append(_weighted(sar_logits, some_r[2]))
         return self.proj["optical"](_tokens(seen_x)), self.proj["sar"](_tokens(seen_r))
 
     def _gate(self, difference: Tensor) -> Tensor:

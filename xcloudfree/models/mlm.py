@@ -104,7 +104,7 @@ def _asset(item: pystac.Item, href: str | Path | None) -> pystac.Asset:
 def _properties(model: Model) -> dict[str, Any]:
     spec = model.spec
     tensors = list(model.network.parameters())
-    held = [*tensors, *model.network.buffers()]
+    stored = [*tensors, *model.network.buffers()]
     version = re.match(r"\d+\.\d+\.\d+", torch.__version__)
     return {
         "mlm:name": _name(spec),
@@ -113,7 +113,7 @@ def _properties(model: Model) -> dict[str, Any]:
         **({"mlm:framework_version": version[0]} if version else {}),
         "mlm:tasks": ["regression"],
         "mlm:total_parameters": sum(t.numel() for t in tensors),
-        "mlm:memory_size": sum(t.numel() * t.element_size() for t in held),
+        "mlm:memory_size": sum(t.numel() * t.element_size() for t in stored),
         "mlm:pretrained": spec.trained,
         "mlm:pretrained_source": spec.training_data if spec.trained else None,
         "mlm:accelerator": None,
@@ -130,7 +130,7 @@ def _inputs(spec: ModelSpec) -> list[dict[str, Any]]:
     optical = [_scaling(preset.optical_range, preset.optical_scale)]  # one is for all bands
     sar = [_scaling(preset.sar_range[p], preset.sar_scale) for p in spec.polarisations]
     several = spec.dates > 1
-    found = [
+    inputs = [
         {
             "name": "optical",
             "description": f"Cloudy reflectance ({spec.level}) of Sentinel-2; no data is 0.",
@@ -153,16 +153,16 @@ def _inputs(spec: ModelSpec) -> list[dict[str, Any]]:
     order = ["batch", "channel", "height", "width"]
     if spec.needs_mask:
         mask = {"shape": [-1, 1, -1, -1], "dim_order": order}
-        found.append(_bare("mask", "1 where occluded by clouds, else 0.", mask))
+        inputs.append(_bare("mask", "1 where occluded by clouds, else 0.", mask))
     if spec.context:
         planes = scaled_planes(spec.context, len(spec.optical_bands))
         shape = {"shape": [-1, planes, -1, -1], "dim_order": order}
         words = f"Other dates of the pixel ({', '.join(spec.context)}), see Model.scale_context."
-        found.append(_bare("context", words, shape))
+        inputs.append(_bare("context", words, shape))
     if several:
         days = {"shape": [-1, spec.dates], "dim_order": ["batch", "time"]}
-        found.append(_bare("dates", "Acquisition days, as numbers of days.", days))
-    return found
+        inputs.append(_bare("dates", "Acquisition days, as numbers of days.", days))
+    return inputs
 
 
 def _outputs(spec: ModelSpec) -> list[dict[str, Any]]:

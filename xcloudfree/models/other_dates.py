@@ -31,7 +31,7 @@ def parts_of(context: Tensor, names: Sequence[str], bands: int) -> dict[str, Ten
     return dict(zip(names, context.split(sizes, 1), strict=True))
 
 
-def apart(values: Tensor, base: Tensor, size: Tensor) -> Tensor:
+def standardise(values: Tensor, base: Tensor, size: Tensor) -> Tensor:
     """Difference from the base in units of its deviation, clipped to :data:`LARGEST`."""
     return ((values - base) / size).clamp(-LARGEST, LARGEST)
 
@@ -41,17 +41,17 @@ def visible(
 ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
     """Standardised difference of visible pixels from the base, and its local means by width."""
     shown = (mask <= 0.5).to(optical.dtype)
-    anomaly = shown * apart(optical, base, size)
+    anomaly = shown * standardise(optical, base, size)
     return anomaly, [spread(anomaly, shown, width) for width in WIDTHS]
 
 
 def correction(anomaly: Tensor, shown: Tensor, wide: Tensor) -> Tensor:
     """How far a base is off, see :func:`xcloudfree.methods.nearby.correction`."""
-    found, left = wide, shown * (anomaly - wide)
+    total, left = wide, shown * (anomaly - wide)
     for width in nearby.WIDTHS[1:]:
         mean, _ = spread(left, shown, width)
-        found, left = found + mean, shown * (left - mean)
-    return found
+        total, left = total + mean, shown * (left - mean)
+    return total
 
 
 def spread(values: Tensor, shown: Tensor, width: float) -> tuple[Tensor, Tensor]:
@@ -84,9 +84,9 @@ def estimate(
         both = (sides[0][:, -1:] > 0) & (sides[1][:, -1:] > 0)
         mean = torch.where(both, line, mean)
     if base == "regression":
-        found = parts["regression"]
-        known = found[:, -1:] > 0
-        mean = torch.where(known, found[:, :bands], mean)
-        deviation = found[:, bands : 2 * bands] / STEADY
-        size = torch.where(known, deviation.clamp(min=SMALLEST), size)
+        regression = parts["regression"]
+        estimated = regression[:, -1:] > 0
+        mean = torch.where(estimated, regression[:, :bands], mean)
+        deviation = regression[:, bands : 2 * bands] / STEADY
+        size = torch.where(estimated, deviation.clamp(min=SMALLEST), size)
     return mean, size

@@ -15,6 +15,9 @@ from xcloudfree.core.normalisation import PRESETS
 from xcloudfree.exceptions import WeightsError
 from xcloudfree.models.spec import ModelSpec
 
+REPEATED = ("stages", "blocks", "layers", "levels", "encoder_blocks", "decoder_blocks")
+"""Options that count parts of a network."""
+
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> Path:
     """Write a safetensors file under a temporary name and rename it when complete."""
@@ -50,25 +53,36 @@ def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         ) from error
 
 
+def check_size(path: Path, spec: ModelSpec, tensors: int) -> None:
+    """Refuse a network of more repeated parts than the file has tensors, before it is built."""
+    # every stage, block or layer holds at least one tensor
+    for option, value in spec.options.items():
+        if option in REPEATED and isinstance(value, int) and value > tensors:
+            raise WeightsError(
+                f"{path} names {option}={value} and holds {tensors} tensors, so it is damaged; "
+                f"copy it again, or write it with model.save({str(path)!r})"
+            )
+
+
 def check(path: Path, spec: ModelSpec, network: nn.Module) -> None:
     """Refuse a specification that contradicts the network, and weights that are not finite."""
-    for name, (good, known) in spec.choices().items():
+    for name, (good, choices) in spec.choices().items():
         if not good:
             raise WeightsError(
-                f"{path} names {name} {getattr(spec, name)!r}, which may hold {known}; set that in "
-                f"model.spec and write it again with model.save({str(path)!r})"
+                f"{path} names {name} {getattr(spec, name)!r}, which may hold {choices}; set that "
+                f"in model.spec and write it again with model.save({str(path)!r})"
             )
     config: Any = network.config
-    held = network.state_dict().values()
+    # buffers as well: a statistic of batch normalisation that is no number spoils all
+    tensors = network.state_dict().values()
     claims = {
         **{name: (getattr(spec, name), value) for name, value in config.declared().items()},
         "optical bands": (len(spec.optical_bands), config.optical_bands),
         "polarisations": (len(spec.polarisations), config.sar_bands),
         "normalisation": (config.reads(PRESETS[spec.normalisation]), True),
-        # buffers as well: a statistic of batch normalisation that is no number spoils all
-        "finite weights": (all(bool(t.isfinite().all()) for t in held), True),
+        "finite weights": (all(bool(t.isfinite().all()) for t in tensors), True),
     }
-    wrong = [name for name, (said, true) in claims.items() if said != true]
+    wrong = [name for name, (claim, truth) in claims.items() if claim != truth]
     if wrong:
         raise WeightsError(
             f"{path} contradicts its network in {', '.join(wrong)}; "

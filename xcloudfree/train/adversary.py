@@ -59,16 +59,16 @@ class Round:
 
     def generator_loss(self, opponent: PatchDiscriminator, network: nn.Module) -> Tensor:
         """Loss of the generator, or of both generators."""
-        known = torch.isfinite(self.target)
-        error = torch.where(known, self.target - self.prediction, 0).abs()
-        total = known.sum().clamp(min=1)
+        valid = torch.isfinite(self.target)
+        error = torch.where(valid, self.target - self.prediction, 0).abs()
+        total = valid.sum().clamp(min=1)
         judged = opponent.logits(self._condition(), self.prediction)
         value = self.game.deceive * _judgement(judged, real=True)
         value = value + self.game.pixel * error.sum() / total
         value = value + self.game.hidden * (self.mask * error).sum() / total
         if isinstance(network, SimulationFusion):
             guess = network.simulate(self.sar)
-            value = value + torch.where(known, self.target - guess, 0).abs().sum() / total
+            value = value + torch.where(valid, self.target - guess, 0).abs().sum() / total
         return value
 
     def opponent_loss(self, opponent: PatchDiscriminator) -> Tensor:
@@ -85,5 +85,5 @@ class Round:
 
 
 def _judgement(logits: Tensor, *, real: bool) -> Tensor:
-    wanted = torch.full_like(logits, float(real))
-    return functional.binary_cross_entropy_with_logits(logits.float(), wanted.float())
+    labels = torch.full_like(logits, float(real))
+    return functional.binary_cross_entropy_with_logits(logits.float(), labels.float())

@@ -81,8 +81,8 @@ def contact_sheet(
     columns: Sequence[NDArray[np.float32]], bands: Sequence[str]
 ) -> NDArray[np.uint8]:
     """Columns of images (n, band, y, x) as one picture (3, n * y, columns * x) of uint8."""
-    wanted = ("B04", "B03", "B02")
-    names = wanted if set(wanted) <= set(bands) else (bands[0],) * 3
+    natural = ("B04", "B03", "B02")
+    names = natural if set(natural) <= set(bands) else (bands[0],) * 3
     chosen = [list(bands).index(name) for name in names]
     grid = np.concatenate([np.moveaxis(c[:, chosen], 1, 0) for c in columns], axis=-1)
     sheet = grid.reshape(3, -1, grid.shape[-1])

@@ -30,23 +30,23 @@ def cloud_aware_loss(
     error: Literal["mse", "l1"] = "mse",
 ) -> Tensor:
     """Loss of eq. 18: weighted error and structural dissimilarity, pixel by pixel."""
-    known = torch.isfinite(target).all(1, keepdim=True)
-    target = torch.where(known, target, prediction.detach())
+    valid = torch.isfinite(target).all(1, keepdim=True)
+    target = torch.where(valid, target, prediction.detach())
     difference = prediction - target
     each = difference**2 if error == "mse" else difference.abs()
     each = pixel * each + structure * (1 - ssim_map(prediction, target))
-    weights = cloud_weights(mask, alpha) * known
-    return (weights * each).sum() / (known.sum() * each.shape[1]).clamp(min=1)
+    weights = cloud_weights(mask, alpha) * valid
+    return (weights * each).sum() / (valid.sum() * each.shape[1]).clamp(min=1)
 
 
 def reference_code_loss(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     """``2 mean(M |e|) + 0.5 mean |e| + 0.5 (1 - mean SSIM)``, the authors' code, not eq. 18."""
-    known = torch.isfinite(target).all(1, keepdim=True)
-    target = torch.where(known, target, prediction.detach())
+    valid = torch.isfinite(target).all(1, keepdim=True)
+    target = torch.where(valid, target, prediction.detach())
     error = (prediction - target).abs()
     structure = 1 - ssim_map(prediction, target)
     each = (2 * mask + 0.5) * error + 0.5 * structure
-    return _known_mean(each, known)
+    return _valid_mean(each, valid)
 
 
 def carl(prediction: Tensor, target: Tensor, mask: Tensor, cloudy: Tensor) -> Tensor:
@@ -54,29 +54,29 @@ def carl(prediction: Tensor, target: Tensor, mask: Tensor, cloudy: Tensor) -> Te
     # What is clear in the input shall stay as it is, so that the season of the target's date is not
     # learned there.
     # Meraner et al. (2020), ISPRS Journal of Photogrammetry and Remote Sensing 166, eq. 5.
-    known = torch.isfinite(target).all(1, keepdim=True)
-    target = torch.where(known, target, prediction.detach())
+    valid = torch.isfinite(target).all(1, keepdim=True)
+    target = torch.where(valid, target, prediction.detach())
     cloudy = torch.where(torch.isfinite(cloudy), cloudy, target)
-    wanted = mask * target + (1 - mask) * cloudy
-    each = (prediction - wanted).abs() + (prediction - target).abs()
-    return _known_mean(each, known)
+    goal = mask * target + (1 - mask) * cloudy
+    each = (prediction - goal).abs() + (prediction - target).abs()
+    return _valid_mean(each, valid)
 
 
 def gaussian_nll(mean: Tensor, variance: Tensor, target: Tensor, weights: Tensor) -> Tensor:
     """Negative log-likelihood of independent Gaussians, without its constant."""
     # Ebel et al. (2023), UnCRtainTS, CVPR Workshops.
-    known = torch.isfinite(target)
-    error = torch.where(known, target - mean, 0).float()
+    valid = torch.isfinite(target)
+    error = torch.where(valid, target - mean, 0).float()
     each = 0.5 * (variance.float().log() + error**2 / variance.float())
-    return _weighted_mean(each, weights * known)
+    return _weighted_mean(each, weights * valid)
 
 
 def simulation_loss(simulated: Tensor, target: Tensor, weights: Tensor) -> Tensor:
     """Absolute error of the optical image simulated from backscatter alone."""
     # Gao et al. (2020), Remote Sensing 12(1), 191.
-    known = torch.isfinite(target)
-    error = torch.where(known, target - simulated, 0).float()
-    return _weighted_mean(error.abs(), weights * known)
+    valid = torch.isfinite(target)
+    error = torch.where(valid, target - simulated, 0).float()
+    return _weighted_mean(error.abs(), weights * valid)
 
 
 def shrink_means(target: Tensor, mask: Tensor, spectrum: Tensor, amount: float) -> Tensor:
@@ -84,16 +84,16 @@ def shrink_means(target: Tensor, mask: Tensor, spectrum: Tensor, amount: float) 
     # With few regions a network learns their brightness by heart. Shrinking what it is asked for
     # leaves the texture inside an image as it is and asks for less of the difference between
     # images.
-    known = mask * torch.isfinite(target).all(1, keepdim=True)
-    count = known.sum((2, 3), keepdim=True)
-    mean = (target.nan_to_num() * known).sum((2, 3), keepdim=True) / count.clamp(min=1)
+    valid = mask * torch.isfinite(target).all(1, keepdim=True)
+    count = valid.sum((2, 3), keepdim=True)
+    mean = (target.nan_to_num() * valid).sum((2, 3), keepdim=True) / count.clamp(min=1)
     return target - amount * (mean - spectrum[:, None, None]) * (count > 0)
 
 
 def _plain(prediction: Tensor, target: Tensor, power: int) -> Tensor:
-    known = torch.isfinite(target).all(1, keepdim=True)
-    error = torch.where(known, target - prediction, 0)
-    return _known_mean(error.abs() ** power, known)
+    valid = torch.isfinite(target).all(1, keepdim=True)
+    error = torch.where(valid, target - prediction, 0)
+    return _valid_mean(error.abs() ** power, valid)
 
 
 LOSSES: dict[str, Loss] = {
@@ -113,8 +113,8 @@ LOSSES: dict[str, Loss] = {
 """Losses by the name that :func:`xcloudfree.fit` takes."""
 
 
-def _known_mean(each: Tensor, known: Tensor) -> Tensor:
-    return (each * known).sum() / (known.sum() * each.shape[1]).clamp(min=1)
+def _valid_mean(each: Tensor, valid: Tensor) -> Tensor:
+    return (each * valid).sum() / (valid.sum() * each.shape[1]).clamp(min=1)
 
 
 def _weighted_mean(values: Tensor, weights: Tensor) -> Tensor:

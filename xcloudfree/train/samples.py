@@ -132,13 +132,13 @@ class PatchSamples:
         """Mean of the target in each band, each dataset weighing alike: the best constant guess."""
         count, means = len(self.spec.optical_bands), []
         for source in self.sources:
-            total, known = np.zeros(count), np.zeros(count)
+            total, valid = np.zeros(count), np.zeros(count)
             for sample in _looked_at(source):
                 target = np.asarray(source.target[sample, :count, :, :], np.float64)
                 total += np.nansum(target, (1, 2))
-                known += np.isfinite(target).sum((1, 2))
+                valid += np.isfinite(target).sum((1, 2))
             with np.errstate(invalid="ignore"):
-                means.append(total / known)
+                means.append(total / valid)
         spectrum = np.mean(means, axis=0)
         if not np.isfinite(spectrum).all():
             raise DataError(
@@ -174,9 +174,9 @@ class PatchSamples:
             if self.method is None:
                 mask = (sky.opacity > SEEN) | (sky.shadow > SEEN)
         count = len(self.spec.optical_bands)
-        heard = np.isfinite(sar).all(0)
-        if not heard.all():
-            target = np.where(heard, target, np.float32(np.nan))
+        has_backscatter = np.isfinite(sar).all(0)
+        if not has_backscatter.all():
+            target = np.where(has_backscatter, target, np.float32(np.nan))
         flip, turns = bool(rng.integers(2)), int(rng.integers(4))
         images = (cloudy[:count], target[:count], sar)
         cloudy, target, sar = (symmetry(a, flip, turns) for a in images)
@@ -193,13 +193,13 @@ class PatchSamples:
 
     def _examine(self, number: int, source: PairedArrays, *, refuse: bool) -> None:
         """Refuse what nothing can be learned from."""
-        hidden, heard = [], False
+        hidden, has_backscatter = [], False
         for sample in _looked_at(source):
             whole = (sample, slice(None), slice(None), slice(None))
-            heard = heard or bool(np.isfinite(source.sar[whole]).all(0).any())
+            has_backscatter = has_backscatter or bool(np.isfinite(source.sar[whole]).all(0).any())
             if refuse and self._mask(source.target[whole]).mean() > 0.5:
                 hidden.append(source.names[sample])
-        if not heard:
+        if not has_backscatter:
             raise DataError(
                 f"dataset {number} has no valid backscatter; load the passes nearest in time, as "
                 "xcloudfree.stac.load(...) does, or leave it out"

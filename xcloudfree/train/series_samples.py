@@ -119,11 +119,11 @@ class SeriesSamples:
             if key in self._kept:
                 self._kept.move_to_end(key)
                 return place, self._kept[key]
-            found = self._stored(number, index, place)
-            self._kept[key] = found
+            view = self._stored(number, index, place)
+            self._kept[key] = view
             while sum(v.size for v in self._kept.values()) > KEPT and len(self._kept) > 1:
                 self._kept.popitem(last=False)
-            return place, found
+            return place, view
 
     def _one(self, rng: np.random.Generator) -> tuple[NDArray[np.generic] | str, ...]:
         number, index = int(rng.integers(len(self.series))), int(rng.integers(self.views))
@@ -131,17 +131,17 @@ class SeriesSamples:
         sample = int(rng.integers(len(view.dates)))
         date, hidden = int(view.dates[sample]), view.hidden[sample]
         clear = place.clear[date]
-        asked = np.argwhere(hidden & clear & np.isfinite(place.backscatter[date]).all(0))
-        around = asked[rng.integers(len(asked))]
+        candidates = np.argwhere(hidden & clear & np.isfinite(place.backscatter[date]).all(0))
+        centre = candidates[rng.integers(len(candidates))]
         window = tuple(
             slice(start, start + self.crop)
             for start in (
                 int(np.clip(rng.integers(p - self.crop + 1, p + 1), 0, n - self.crop))
-                for p, n in zip(around, clear.shape, strict=True)
+                for p, n in zip(centre, clear.shape, strict=True)
             )
         )
-        known = clear & np.isfinite(place.backscatter[date]).all(0)
-        target = np.where(known, place.reflectance[date], np.float32(np.nan))
+        usable = clear & np.isfinite(place.backscatter[date]).all(0)
+        target = np.where(usable, place.reflectance[date], np.float32(np.nan))
         planes = (
             view.cloudy[sample].astype(np.float32),
             target,
@@ -164,8 +164,8 @@ class SeriesSamples:
         sha.update(repr((self.spec.context, self.spec.optical_bands, self.spec.level)).encode())
         path = self.cache / f"view-{sha.hexdigest()}.npz"
         if path.is_file():
-            with np.load(path) as held:
-                return View(*(held[name] for name in ("dates", "hidden", "cloudy", "context")))
+            with np.load(path) as stored:
+                return View(*(stored[name] for name in ("dates", "hidden", "cloudy", "context")))
         view = self._make(number, index, place)
         self.cache.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f"{path.stem}.{uuid4().hex}.partial.npz")
@@ -176,20 +176,20 @@ class SeriesSamples:
     def _make(self, number: int, index: int, place: Place) -> View:
         rng = np.random.default_rng([self.seed, number, index])
         share = place.clear.mean((1, 2))
-        heard = np.isfinite(place.backscatter).all(1)
-        known = place.clear & heard
+        has_backscatter = np.isfinite(place.backscatter).all(1)
+        known = place.clear & has_backscatter
         usable = np.flatnonzero(known.mean((1, 2)) >= min(USABLE, known.mean((1, 2)).max()))
         usable = usable[known[usable].any((1, 2))]
         skies = Skies(place, share, self.simulated, self.spec.optical_bands, self.spec.level)
         dates = np.sort(rng.choice(usable, max(1, len(usable) // AT_ONCE), replace=False))
-        drawn = [self._sky(skies, rng, int(date), known[date]) for date in dates]
+        clouds = [self._sky(skies, rng, int(date), known[date]) for date in dates]
         gaps = [float(rng.choice(self.gaps)) for _ in dates]
-        hidden = np.stack([sky.hidden for sky in drawn])
+        hidden = np.stack([sky.hidden for sky in clouds])
         context = without(place, dates.tolist(), hidden, gaps, self.spec.context)
         return View(
             dates,
             hidden,
-            np.stack([sky.cloudy for sky in drawn]).astype(np.float16),
+            np.stack([sky.cloudy for sky in clouds]).astype(np.float16),
             context.astype(np.float16),
         )
 
@@ -257,12 +257,12 @@ class Skies:
 
     def overcast(self, rng: np.random.Generator, date: int) -> Sky:
         """All of a date under the clouds of an overcast one; no data where there is none."""
-        own = self.place.reflectance[date]
-        all_ = np.ones(own.shape[-2:], bool)
+        ground = self.place.reflectance[date]
+        everything = np.ones(ground.shape[-2:], bool)
         others = self.closed[self.closed != date]
         if not others.size:
-            return Sky(np.full_like(own, np.nan), all_)
-        return Sky(self.place.reflectance[rng.choice(others)], all_)
+            return Sky(np.full_like(ground, np.nan), everything)
+        return Sky(self.place.reflectance[rng.choice(others)], everything)
 
     def _over(self, date: int, donor: int) -> Sky:
         """The clouds of another date, as opaque as their score says."""
@@ -271,8 +271,8 @@ class Skies:
         opacity = np.ones(hidden.shape, np.float32)
         if {"B01", "B02", "B03", "B04"} <= set(self.bands):
             cirrus = "B10" in self.bands
-            found = score(dict(zip(self.bands, cloud, strict=True)), cirrus=cirrus)
-            opacity = np.where(np.isfinite(found), np.clip(found, 0, 1), 1).astype(np.float32)
+            scores = score(dict(zip(self.bands, cloud, strict=True)), cirrus=cirrus)
+            opacity = np.where(np.isfinite(scores), np.clip(scores, 0, 1), 1).astype(np.float32)
         mixed = ground + opacity * (cloud - ground)
         return Sky(np.where(hidden, mixed, ground), hidden)
 
