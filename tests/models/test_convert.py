@@ -20,13 +20,10 @@ from xcloudfree.models import VARIANTS
 from xcloudfree.models.networks import architecture
 
 CASES = {
-    "carf_reference_code/size64": "carf-reference",
     "uncrtaints/mono_64": "uncrtaints",
     "uncrtaints/mono_l2_32": "uncrtaints",
     "uncrtaints/t3_64": "uncrtaints",
-    "dsen2cr/size48x80": "dsen2cr",
 }
-OPTIONS = {"carf_reference_code/size64": {"mask_sar": False}}
 FITTING = {
     "uncrtaints/mono_l2_32": "uncrtaints-l2",
     "uncrtaints/t3_64": "uncrtaints-t3",
@@ -119,7 +116,7 @@ def saved(tmp_path):
 def test_a_published_checkpoint_gives_the_published_output_also_when_saved(case, saved, tmp_path):
     example = golden(case)
     path = saved(WRAPPINGS["training"](whole_state(example)))
-    model = xcf.models.convert(path, CASES[case], **OPTIONS.get(case, {}))
+    model = xcf.models.convert(path, CASES[case])
     check(model.network, example)
     variant = FITTING.get(case, CASES[case])
     family, options = VARIANTS[variant]

@@ -67,10 +67,10 @@ def list(pattern: str = "*") -> builtins.list[str]:
     >>> xcf.models.list("dsen2cr*")
     ['dsen2cr', 'dsen2cr-small']
     """
-    return sorted(fnmatch.filter(_names_of_ours() | {*registry.names("models")}, pattern))
+    return sorted(fnmatch.filter(_library_names() | {*registry.names("models")}, pattern))
 
 
-def _names_of_ours() -> set[str]:
+def _library_names() -> set[str]:
     return {*VARIANTS, *ALIASES, *(path.stem for path in FOLDER.glob("*.safetensors"))}
 
 
@@ -163,7 +163,7 @@ def known(source: str | Path) -> bool:
     >>> known("carf-small-demo"), known("mine.safetensors"), known("idw")
     (True, True, False)
     """
-    return _is_path(source) or source in _names_of_ours() or source in registry.names("models")
+    return _is_path(source) or source in _library_names() or source in registry.names("models")
 
 
 def save(model: Model, path: str | Path) -> Path:
@@ -234,7 +234,7 @@ def create(name: str = "carf-small", *, seed: int = 0, **options: Any) -> Model:
 
     key = ALIASES.get(name, name)
     if key not in VARIANTS and key not in registry.names("models"):
-        if key in _names_of_ours():
+        if key in _library_names():
             raise ModelError(
                 f"{name!r} are fitted weights, and create() makes untrained networks; call "
                 f"xcloudfree.models.load({name!r})"

@@ -164,7 +164,7 @@ class ModelSpec:
 
     def _check_types(self) -> None:
         """Refuse values of another kind, which a damaged file may hold, before they are used."""
-        kinds = {"str": str, "bool": bool, "int": int, "int | None": (int, type(None))}
+        kinds: dict[str, Any] = {"str": str, "bool": bool, "int": int, "int | None": int | None}
         kinds |= {"Mapping[str, Any]": dict, "tuple[str, ...]": tuple}
         for one in dataclasses.fields(self):
             value = getattr(self, one.name)

@@ -17,6 +17,9 @@ from xcloudfree.train.recipe import Recipe
 from xcloudfree.train.samples import Array, Batch, PatchSamples, Samples
 from xcloudfree.train.series_samples import SeriesSamples
 
+HELD_OUT = 2**32
+"""Steps from here on are those of the validation."""
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -91,10 +94,6 @@ def fingerprint(samples: Samples, seed: int) -> str:
     for array in (samples.mean_spectrum(), batch.cloudy, batch.target, batch.sar, batch.mask):
         sha.update(np.ascontiguousarray(array).tobytes())
     return sha.hexdigest()
-
-
-HELD_OUT = 2**32
-"""Steps from here on are those of the validation."""
 
 
 class BatchLoader:

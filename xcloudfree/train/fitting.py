@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from math import inf
 from pathlib import Path
@@ -155,7 +155,11 @@ def fit(
     >>> model.spec.trained
     True
     """
-    _check_numbers(steps, batch, crop, learning_rate, alpha, simulated, shrinkage, patience)
+    _check_numbers(
+        counts={"steps": steps, "batch": batch, "crop": crop, "patience": patience},
+        shares={"alpha": alpha, "simulated": simulated, "shrinkage": shrinkage},
+        learning_rate=learning_rate,
+    )
     try:
         from xcloudfree.train.loop import Loop, Settings, run
     except ModuleNotFoundError as error:
@@ -256,8 +260,8 @@ def fit(
         f"seed {seed}, {place}"
     )
     if held_out_batches:
-        error = f"{loop.best_error:.4f}"
-        note += f"; best of the validations, mean absolute error under the mask {error}"
+        best = f"{loop.best_error:.4f}"
+        note += f"; best of the validations, mean absolute error under the mask {best}"
     return Model(fitted.spec.replace(trained=True, note=note), network)
 
 
@@ -275,16 +279,8 @@ def _load(source: str | Path, scenes: Sequence[Scene]) -> Model:
 
 
 def _check_numbers(
-    steps: int,
-    batch: int,
-    crop: int,
-    learning_rate: float,
-    alpha: float,
-    simulated: float,
-    shrinkage: float,
-    patience: int | None,
+    counts: Mapping[str, int | None], shares: Mapping[str, float], learning_rate: float
 ) -> None:
-    counts = {"steps": steps, "batch": batch, "crop": crop, "patience": patience}
     for name, count in counts.items():
         if count is not None and count < 1:
             raise DataError(f"{name} is {count}; call fit(..., {name}=8) or another number above 0")
@@ -293,7 +289,6 @@ def _check_numbers(
             f"learning_rate is {learning_rate}; call fit(..., learning_rate=2e-4) or another "
             "number above 0"
         )
-    shares = {"alpha": alpha, "simulated": simulated, "shrinkage": shrinkage}
     for name, share in shares.items():
         if not 0 <= share <= 1:
             raise DataError(f"{name} is {share}; call fit(..., {name}=0.5) or another from 0 to 1")

@@ -25,8 +25,8 @@ Given = tuple[Scene, Scene | None]
 
 def datasets(data: xr.Dataset | Sequence[xr.Dataset]) -> list[xr.Dataset]:
     """The given data as a list of Datasets."""
-    single = isinstance(data, (str, PathLike, xr.Dataset, xr.DataArray))
-    several = [data] if single else list(data)
+    alone = isinstance(data, (str, PathLike, xr.Dataset, xr.DataArray))
+    several: list[Any] = [data] if alone else list(data)
     if not several:
         raise DataError("there is no data to fit on; call fit(dataset, ...)")
     if wrong := [one for one in several if not isinstance(one, xr.Dataset)]:

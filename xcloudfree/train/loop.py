@@ -214,14 +214,14 @@ class Loop(LightningModule):
             torch.manual_seed(int(key.generate_state(1)[0]))
             yield
 
-    def _modules(self) -> dict[str, nn.Module]:
+    def _saved_modules(self) -> dict[str, nn.Module]:
         modules: dict[str, nn.Module] = {"network": self.network, "average": self.average}
         return modules if self.opponent is None else {**modules, "opponent": self.opponent}
 
     def _write(self, folder: Path) -> None:
         tensors = {
             f"{prefix}.{name}": tensor
-            for prefix, module in self._modules().items()
+            for prefix, module in self._saved_modules().items()
             for name, tensor in module.state_dict().items()
         }
         tensors |= {f"best.{name}": tensor for name, tensor in self.best_state.items()}
@@ -241,7 +241,7 @@ class Loop(LightningModule):
         if checkpoint is None:
             return
         self.restored, state = checkpoint
-        for prefix, module in self._modules().items():
+        for prefix, module in self._saved_modules().items():
             module.load_state_dict(checkpoints.chosen(f"{prefix}.", self.restored))
         self.best_state = checkpoints.chosen("best.", self.restored)
         self.best_error = float("inf") if state["best"] is None else state["best"]

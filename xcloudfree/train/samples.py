@@ -18,7 +18,7 @@ from xcloudfree.exceptions import DataError
 from xcloudfree.masks.scores import METHODS
 from xcloudfree.models.spec import ModelSpec
 from xcloudfree.train.inputs import paired_arrays, sample_names
-from xcloudfree.train.reading import Kept, Planes, cached, planes
+from xcloudfree.train.reading import LeastRecentlyUsed, Planes, cached, planes
 
 Array = NDArray[np.float32]
 
@@ -103,7 +103,7 @@ class PatchSamples:
         self.method = METHODS.get(mask)
         read = self.method.bands if self.method else ()
         self.bands = tuple(dict.fromkeys((*spec.optical_bands, *read)))
-        self.omit, kept = cloudy_targets == "omit", Kept()
+        self.omit, kept = cloudy_targets == "omit", LeastRecentlyUsed()
         self.sources = []
         for number, (scene, truth) in enumerate(data):
             arrays = paired_arrays(scene, truth, spec, self.bands, mask)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from threading import Lock
 from typing import NamedTuple
 from uuid import uuid4
 
@@ -23,195 +22,11 @@ from xcloudfree.masks.scores import score
 from xcloudfree.methods.area_predictors import GAPS
 from xcloudfree.methods.leave_out import Place, without
 from xcloudfree.models.spec import ModelSpec
+from xcloudfree.train.reading import LeastRecentlyUsed
 from xcloudfree.train.samples import SEEN, Batch, symmetry
-from xcloudfree.train.series_places import Series
+from xcloudfree.train.series_places import SeriesPlaces
 
 Array = NDArray[np.float32]
-
-KEPT = 2**30
-"""Bytes of samples that are kept in memory."""
-
-USABLE = 0.1
-"""Share of a place that a date must show to be asked for."""
-
-AT_ONCE = 4
-"""One in so many of these dates is hidden at a time, so that the others still stand around it."""
-
-ENOUGH = 16
-"""Hidden pixels with a known truth from which a date is worth asking for."""
-
-
-@dataclass(frozen=True)
-class View:
-    """A place with some dates hidden: (sample, ...) each."""
-
-    dates: NDArray[np.int64]  # positions in the series
-    hidden: NDArray[np.bool_]  # what was taken away, (sample, y, x)
-    # reflectance under the clouds, and what other dates say, (sample, plane, y, x). Half precision:
-    # 0.0001 at a reflectance of 0.3
-    cloudy: NDArray[np.float16]
-    context: NDArray[np.float16]
-
-    @property
-    def size(self) -> int:
-        """Bytes."""
-        return self.hidden.nbytes + self.cloudy.nbytes + self.context.nbytes
-
-
-class SeriesSamples:
-    """Random crops of a series under clouds of its other dates, with the truth beneath."""
-
-    # A *view* of a place hides, in some of its dates at once, what the clouds of other dates cover,
-    # and computes anew what the rest of the series says of them: see
-    # :func:`xcloudfree.methods.leave_out.without`. Crops are cut from these views, turned and
-    # mirrored. A view is made when it is first drawn, the same in every run, and kept.
-    # Nothing that is asked for has entered what the network is given for it. That holds within the
-    # series that is passed here, so data for judging must not be part of it: leave dates or regions
-    # out with :func:`xcloudfree.train.splits.split_series` first. Dates left out this way are
-    # neither asked for nor do they show the others anything.
-
-    def __init__(
-        self,
-        data: xr.Dataset | Scene | Sequence[xr.Dataset | Scene],
-        *,
-        spec: ModelSpec,
-        crop: int,
-        mask: Mask = "score",
-        seed: int = 0,
-        simulated: float = 0.0,
-        gaps: Sequence[float] = GAPS,
-        views: int = 48,
-        place: int = 128,
-        cache: Path | None = None,
-    ) -> None:
-        _check_gaps(gaps, spec)
-        alone = [data] if isinstance(data, (xr.Dataset, Scene)) else list(data)
-        self.spec, self.crop, self.seed = spec, crop, seed
-        self.simulated, self.gaps, self.views = simulated, tuple(map(float, gaps)), views
-        self.series = [Series.read(one, spec, mask, max(place, crop), crop) for one in alone]
-        self.cache = cache
-        self._kept: OrderedDict[tuple[int, int], View] = OrderedDict()
-        self._turn = Lock()
-
-    def mean_spectrum(self) -> Array:
-        """Mean of the clear pixels in each band, each series weighing alike."""
-        means = []
-        for series in self.series:
-            place = series.place(0)
-            shown = np.where(place.clear[:, None], place.reflectance, np.nan)
-            means.append(np.nanmean(shown, axis=(0, 2, 3), dtype=np.float64))
-        return np.asarray(np.mean(means, axis=0), np.float32)
-
-    def draw(self, rng: np.random.Generator, size: int) -> Batch:
-        """Draw a batch; the target is NaN where the date shows no ground."""
-        samples = [self._one(rng) for _ in range(size)]
-        *arrays, origins = zip(*samples, strict=True)
-        cloudy, target, sar, mask, context = (np.stack(a) for a in arrays)
-        return Batch(
-            cloudy, target, sar, mask, context if self.spec.context else None, tuple(origins)
-        )
-
-    def view(self, number: int, index: int) -> tuple[Place, View]:
-        """A view of a series with its place, made where it is not kept."""
-        series, key = self.series[number], (number, index)
-        with self._turn:
-            place = series.place(index)
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                return place, self._kept[key]
-            view = self._stored(number, index, place)
-            self._kept[key] = view
-            while sum(v.size for v in self._kept.values()) > KEPT and len(self._kept) > 1:
-                self._kept.popitem(last=False)
-            return place, view
-
-    def _one(self, rng: np.random.Generator) -> tuple[NDArray[np.generic] | str, ...]:
-        number, index = int(rng.integers(len(self.series))), int(rng.integers(self.views))
-        place, view = self.view(number, index)
-        sample = int(rng.integers(len(view.dates)))
-        date, hidden = int(view.dates[sample]), view.hidden[sample]
-        clear = place.clear[date]
-        candidates = np.argwhere(hidden & clear & np.isfinite(place.backscatter[date]).all(0))
-        centre = candidates[rng.integers(len(candidates))]
-        window = tuple(
-            slice(start, start + self.crop)
-            for start in (
-                int(np.clip(rng.integers(p - self.crop + 1, p + 1), 0, n - self.crop))
-                for p, n in zip(centre, clear.shape, strict=True)
-            )
-        )
-        usable = clear & np.isfinite(place.backscatter[date]).all(0)
-        target = np.where(usable, place.reflectance[date], np.float32(np.nan))
-        planes = (
-            view.cloudy[sample].astype(np.float32),
-            target,
-            place.backscatter[date],
-            (hidden | ~clear)[None],
-            view.context[sample].astype(np.float32),
-        )
-        flip, turns = bool(rng.integers(2)), int(rng.integers(4))
-        day = self.series[number].times[date].astype("datetime64[D]")
-        origin = f"series {number}, {day}, view {index}"
-        return (*(symmetry(a[:, *window], flip, turns) for a in planes), origin)
-
-    def _stored(self, number: int, index: int, place: Place) -> View:
-        if self.cache is None:
-            return self._make(number, index, place)
-        sha = hashlib.blake2b(digest_size=12)
-        for array in (place.reflectance, place.clear, place.backscatter, place.days):
-            sha.update(np.ascontiguousarray(array).tobytes())
-        sha.update(repr((self.seed, number, index, self.simulated, self.gaps)).encode())
-        sha.update(repr((self.spec.context, self.spec.optical_bands, self.spec.level)).encode())
-        path = self.cache / f"view-{sha.hexdigest()}.npz"
-        if path.is_file():
-            with np.load(path) as stored:
-                return View(*(stored[name] for name in ("dates", "hidden", "cloudy", "context")))
-        view = self._make(number, index, place)
-        self.cache.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f"{path.stem}.{uuid4().hex}.partial.npz")
-        np.savez(partial, **view.__dict__)
-        partial.replace(path)
-        return view
-
-    def _make(self, number: int, index: int, place: Place) -> View:
-        rng = np.random.default_rng([self.seed, number, index])
-        share = place.clear.mean((1, 2))
-        has_backscatter = np.isfinite(place.backscatter).all(1)
-        known = place.clear & has_backscatter
-        usable = np.flatnonzero(known.mean((1, 2)) >= min(USABLE, known.mean((1, 2)).max()))
-        usable = usable[known[usable].any((1, 2))]
-        skies = Skies(place, share, self.simulated, self.spec.optical_bands, self.spec.level)
-        dates = np.sort(rng.choice(usable, max(1, len(usable) // AT_ONCE), replace=False))
-        clouds = [self._sky(skies, rng, int(date), known[date]) for date in dates]
-        gaps = [float(rng.choice(self.gaps)) for _ in dates]
-        hidden = np.stack([sky.hidden for sky in clouds])
-        context = without(place, dates.tolist(), hidden, gaps, self.spec.context)
-        return View(
-            dates,
-            hidden,
-            np.stack([sky.cloudy for sky in clouds]).astype(np.float16),
-            context.astype(np.float16),
-        )
-
-    def _sky(
-        self, skies: Skies, rng: np.random.Generator, date: int, known: NDArray[np.bool_]
-    ) -> Sky:
-        """Clouds over a date that hide something of what it shows; at worst all of it."""
-        for _ in range(8):
-            sky = skies.draw(rng, date)
-            if (sky.hidden & known).sum() >= min(ENOUGH, known.sum()):
-                return sky
-        return skies.overcast(rng, date)
-
-
-def _check_gaps(gaps: Sequence[float], spec: ModelSpec) -> None:
-    wrong = [g for g in gaps if g not in GAPS] if "regression" in spec.context else []
-    if not gaps or wrong or min(gaps) < 0:
-        raise DataError(
-            f"gaps are {tuple(gaps)}; call fit(..., gaps=...) with some of {GAPS}"
-            + ("" if "regression" in spec.context else " or other days, 0 or more")
-        )
-
 
 OVERCAST = 0.15
 """Share of samples in which everything is hidden."""
@@ -221,6 +36,15 @@ PARTLY = (0.05, 0.95)
 
 COVER = (0.2, 0.9)
 """Shares of simulated clouds."""
+
+USABLE = 0.1
+"""Share of a place that a date must show to be asked for."""
+
+AT_ONCE = 4
+"""One in so many of these dates is hidden at a time, so that the others still stand around it."""
+
+ENOUGH = 16
+"""Hidden pixels with a known truth from which a date is worth asking for."""
 
 
 class Sky(NamedTuple):
@@ -280,3 +104,164 @@ class Skies:
         ground, cover = self.place.reflectance[date], rng.uniform(*COVER)
         sky = simulate_clouds(ground, rng=rng, cover=cover, bands=self.bands, surface=self.surface)
         return Sky(sky.cloudy, (sky.opacity > SEEN) | (sky.shadow > SEEN))
+
+
+@dataclass(frozen=True)
+class View:
+    """A place with some dates hidden: (sample, ...) each."""
+
+    dates: NDArray[np.int64]  # positions in the series
+    hidden: NDArray[np.bool_]  # what was taken away, (sample, y, x)
+    # reflectance under the clouds, and what other dates say, (sample, plane, y, x). Half precision:
+    # 0.0001 at a reflectance of 0.3
+    cloudy: NDArray[np.float16]
+    context: NDArray[np.float16]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory."""
+        return self.hidden.nbytes + self.cloudy.nbytes + self.context.nbytes
+
+
+class SeriesSamples:
+    """Random crops of a series under clouds of its other dates, with the truth beneath."""
+
+    # A *view* of a place hides, in some of its dates at once, what the clouds of other dates cover,
+    # and recomputes what the rest of the series says of them (methods.leave_out.without). Crops are
+    # cut from these views, turned and mirrored. A view is made when it is first drawn, the same in
+    # every run, and kept. No target enters the inputs of its own sample. That holds within this
+    # series, so data for judging must be split off before, with split_series.
+
+    def __init__(
+        self,
+        data: xr.Dataset | Scene | Sequence[xr.Dataset | Scene],
+        *,
+        spec: ModelSpec,
+        crop: int,
+        mask: Mask = "score",
+        seed: int = 0,
+        simulated: float = 0.0,
+        gaps: Sequence[float] = GAPS,
+        views: int = 48,
+        place: int = 128,
+        cache: Path | None = None,
+    ) -> None:
+        _check_gaps(gaps, spec)
+        alone = [data] if isinstance(data, (xr.Dataset, Scene)) else list(data)
+        self.spec, self.crop, self.seed = spec, crop, seed
+        self.simulated, self.gaps, self.views = simulated, tuple(map(float, gaps)), views
+        self.series = [SeriesPlaces.read(one, spec, mask, max(place, crop), crop) for one in alone]
+        self.cache = cache
+        self._kept = LeastRecentlyUsed()
+
+    def mean_spectrum(self) -> Array:
+        """Mean of the clear pixels in each band, each series weighing alike."""
+        means = []
+        for series in self.series:
+            place = series.place(0)
+            shown = np.where(place.clear[:, None], place.reflectance, np.nan)
+            means.append(np.nanmean(shown, axis=(0, 2, 3), dtype=np.float64))
+        return np.asarray(np.mean(means, axis=0), np.float32)
+
+    def draw(self, rng: np.random.Generator, size: int) -> Batch:
+        """Draw a batch; the target is NaN where the date shows no ground."""
+        samples = [self._one(rng) for _ in range(size)]
+        *arrays, origins = zip(*samples, strict=True)
+        cloudy, target, sar, mask, context = (np.stack(a) for a in arrays)
+        return Batch(
+            cloudy, target, sar, mask, context if self.spec.context else None, tuple(origins)
+        )
+
+    def view(self, number: int, index: int) -> tuple[Place, View]:
+        """A view of a series with its place, made where it is not kept."""
+        with self._kept.lock:  # one thread at a time loads a place
+            place = self.series[number].place(index)
+            make = partial(self._stored, number, index, place)
+            return place, self._kept.get((number, index), make)
+
+    def _one(self, rng: np.random.Generator) -> tuple[NDArray[np.generic] | str, ...]:
+        number, index = int(rng.integers(len(self.series))), int(rng.integers(self.views))
+        place, view = self.view(number, index)
+        sample = int(rng.integers(len(view.dates)))
+        date, hidden = int(view.dates[sample]), view.hidden[sample]
+        clear = place.clear[date]
+        usable = clear & np.isfinite(place.backscatter[date]).all(0)
+        candidates = np.argwhere(hidden & usable)
+        centre = candidates[rng.integers(len(candidates))]
+        window = tuple(
+            slice(start, start + self.crop)
+            for start in (
+                int(np.clip(rng.integers(p - self.crop + 1, p + 1), 0, n - self.crop))
+                for p, n in zip(centre, clear.shape, strict=True)
+            )
+        )
+        target = np.where(usable, place.reflectance[date], np.float32(np.nan))
+        planes = (
+            view.cloudy[sample].astype(np.float32),
+            target,
+            place.backscatter[date],
+            (hidden | ~clear)[None],
+            view.context[sample].astype(np.float32),
+        )
+        flip, turns = bool(rng.integers(2)), int(rng.integers(4))
+        day = self.series[number].times[date].astype("datetime64[D]")
+        origin = f"series {number}, {day}, view {index}"
+        return (*(symmetry(a[:, *window], flip, turns) for a in planes), origin)
+
+    def _stored(self, number: int, index: int, place: Place) -> View:
+        if self.cache is None:
+            return self._make(number, index, place)
+        sha = hashlib.blake2b(digest_size=12)
+        for array in (place.reflectance, place.clear, place.backscatter, place.days):
+            sha.update(np.ascontiguousarray(array).tobytes())
+        sha.update(repr((self.seed, number, index, self.simulated, self.gaps)).encode())
+        sha.update(repr((self.spec.context, self.spec.optical_bands, self.spec.level)).encode())
+        path = self.cache / f"view-{sha.hexdigest()}.npz"
+        if path.is_file():
+            with np.load(path) as stored:
+                return View(*(stored[name] for name in ("dates", "hidden", "cloudy", "context")))
+        view = self._make(number, index, place)
+        self.cache.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_name(f"{path.stem}.{uuid4().hex}.partial.npz")
+        np.savez(unfinished, **view.__dict__)
+        unfinished.replace(path)
+        return view
+
+    def _make(self, number: int, index: int, place: Place) -> View:
+        rng = np.random.default_rng([self.seed, number, index])
+        share = place.clear.mean((1, 2))
+        has_backscatter = np.isfinite(place.backscatter).all(1)
+        known = place.clear & has_backscatter
+        usable = np.flatnonzero(known.mean((1, 2)) >= min(USABLE, known.mean((1, 2)).max()))
+        usable = usable[known[usable].any((1, 2))]
+        skies = Skies(place, share, self.simulated, self.spec.optical_bands, self.spec.level)
+        dates = np.sort(rng.choice(usable, max(1, len(usable) // AT_ONCE), replace=False))
+        clouds = [self._sky(skies, rng, int(date), known[date]) for date in dates]
+        gaps = [float(rng.choice(self.gaps)) for _ in dates]
+        hidden = np.stack([sky.hidden for sky in clouds])
+        context = without(place, dates.tolist(), hidden, gaps, self.spec.context)
+        return View(
+            dates,
+            hidden,
+            np.stack([sky.cloudy for sky in clouds]).astype(np.float16),
+            context.astype(np.float16),
+        )
+
+    def _sky(
+        self, skies: Skies, rng: np.random.Generator, date: int, known: NDArray[np.bool_]
+    ) -> Sky:
+        """Clouds over a date that hide something of what it shows; at worst all of it."""
+        for _ in range(8):
+            sky = skies.draw(rng, date)
+            if (sky.hidden & known).sum() >= min(ENOUGH, known.sum()):
+                return sky
+        return skies.overcast(rng, date)
+
+
+def _check_gaps(gaps: Sequence[float], spec: ModelSpec) -> None:
+    wrong = [g for g in gaps if g not in GAPS] if "regression" in spec.context else []
+    if not gaps or wrong or min(gaps) < 0:
+        raise DataError(
+            f"gaps are {tuple(gaps)}; call fit(..., gaps=...) with some of {GAPS}"
+            + ("" if "regression" in spec.context else " or other days, 0 or more")
+        )
