@@ -128,6 +128,18 @@ def test_surface_reflectance_and_fewer_bands(patches):
         xcf.fit(scene, model, target=truth, mask="scl", **QUICK)
 
 
+def test_a_name_without_weights_takes_bands_and_level_from_the_data(patches):
+    scene, truth = (
+        d.drop_vars(["B01", "B10"]).cloudfree.calibrate(level="BOA") for d in as_bands(patches)
+    )
+    hidden = {"mask": "simulated", "simulated": 1.0}
+    fitted = xcf.fit(scene, "carf-tiny", target=truth, **hidden, **QUICK)
+    assert fitted.spec.optical_bands == tuple(b for b in S2_BANDS if b not in ("B01", "B10"))
+    assert fitted.spec.level == "BOA"
+    with pytest.raises(MissingBandError, match="B01"):  # a model says itself what it needs
+        xcf.fit(scene, xcf.models.load("carf-tiny"), target=truth, **hidden, **QUICK)
+
+
 def test_the_target_inherits_the_declaration_of_the_scene(patches):
     stored = patches.copy()
     for name in ("s2", "target"):
