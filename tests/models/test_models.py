@@ -366,6 +366,7 @@ def test_a_saved_model_is_as_open_as_any_other_file(tmp_path):
     [
         ("options", {"stages": 1000}),
         ("options", {"blocks": 10**9}),
+        ("options", {"stages": 50, "blocks": 50, "layers": 50}),
         ("options", {"features": 10**9}),
         ("options", {"layers": "many"}),
         ("options", {"features": {"a": [1]}}),

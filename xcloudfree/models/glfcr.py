@@ -36,7 +36,7 @@ class GlfcrConfig(NetworkConfig):
     # chance with which the last layer is skipped for an image while training; it rises linearly
     # from 0 at the first layer
     drop_path: float = 0.2
-    # true is GLF-CR. False is the code that the authors of CARF published, where backscatter
+    # True is GLF-CR. False is the code that the authors of CARF published, where backscatter
     # features of opposite image borders attend to each other, so the network has no reach
     mask_sar: bool = True
 

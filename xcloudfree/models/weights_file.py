@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,10 @@ from xcloudfree.core.normalisation import PRESETS
 from xcloudfree.exceptions import WeightsError
 from xcloudfree.models.spec import ModelSpec
 
-REPEATED = ("stages", "blocks", "layers", "levels", "encoder_blocks", "decoder_blocks")
+NESTED = ("stages", "blocks", "layers")
+"""Options that count parts within parts of a network."""
+
+REPEATED = (*NESTED, "levels", "encoder_blocks", "decoder_blocks")
 """Options that count parts of a network."""
 
 
@@ -55,13 +59,14 @@ def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
 
 def check_size(path: Path, spec: ModelSpec, tensors: int) -> None:
     """Refuse a network of more repeated parts than the file has tensors, before it is built."""
-    # every stage, block or layer holds at least one tensor
-    for option, value in spec.options.items():
-        if option in REPEATED and isinstance(value, int) and value > tensors:
-            raise WeightsError(
-                f"{path} names {option}={value} and holds {tensors} tensors, so it is damaged; "
-                f"copy it again, or write it with model.save({str(path)!r})"
-            )
+    # every layer of a block of a stage holds at least one tensor
+    counts = {k: n for k, n in spec.options.items() if k in REPEATED and isinstance(n, int)}
+    nested = math.prod(max(1, counts.get(option, 1)) for option in NESTED)
+    if max(nested, *counts.values(), 0) > tensors:
+        raise WeightsError(
+            f"{path} names {counts} and holds {tensors} tensors, so it is damaged; copy it again, "
+            f"or write it with model.save({str(path)!r})"
+        )
 
 
 def check(path: Path, spec: ModelSpec, network: nn.Module) -> None:
