@@ -14,7 +14,7 @@ from tests.benchmarks.conftest import Record
 from tests.benchmarks.report import spread
 from tests.benchmarks.timing import QUICK, rounds
 from xcloudfree.core.bands import S2_BANDS
-from xcloudfree.train.pairs import pair
+from xcloudfree.train.inputs import pair
 from xcloudfree.train.samples import PatchSamples
 
 pytestmark = pytest.mark.slow

@@ -3,7 +3,9 @@
 import gc
 import json
 import pickle
+import time
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,11 +14,12 @@ from safetensors.torch import save_file
 
 import xcloudfree as xcf
 from xcloudfree.exceptions import ModelError, WeightsError
-from xcloudfree.models import VARIANTS
+from xcloudfree.models import VARIANTS, cache
 from xcloudfree.models.attention import WindowAttention
 from xcloudfree.models.carf import Carf, CarfConfig
 from xcloudfree.models.parts import DynamicFilter
 from xcloudfree.models.spec import ModelSpec
+from xcloudfree.models.weights_file import write_tensors
 
 MILLIONS = {
     "carf-tiny": 0.37, "carf-small": 1.0, "carf-small-f4": 2.3, "carf-base": 4.4,
@@ -356,3 +359,56 @@ def test_a_saved_model_is_as_open_as_any_other_file(tmp_path):
     (tmp_path / "other").write_text("")
     saved = xcf.models.create("carf-tiny").save(tmp_path / "mine.safetensors")
     assert saved.stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("options", {"stages": 1000}),
+        ("options", {"blocks": 10**9}),
+        ("options", {"stages": 50, "blocks": 50, "layers": 50}),
+        ("options", {"features": 10**9}),
+        ("options", {"layers": "many"}),
+        ("options", {"features": {"a": [1]}}),
+        ("options", ["features"]),
+        ("architecture", ["carf"]),
+        ("level", ["TOA"]),
+        ("normalisation", {"a": 1}),
+        ("optical_bands", [["B02"]]),
+        ("optical_bands", 13),
+        ("metrics", {"psnr": [[1]]}),
+        ("stride", "16"),
+        ("deep", None),
+    ],
+)
+def test_damaged_specifications_are_our_errors_in_bounded_time(tmp_path, field, value):
+    model = xcf.models.create("carf-tiny")
+    said = json.loads(model.spec.to_json())
+    if field == "options" and isinstance(value, dict):
+        value = {**said["options"], **value}
+    text = "[" * 100_000 if field == "deep" else json.dumps({**said, field: value})
+    path = tmp_path / "damaged.safetensors"
+    write_tensors(path, model.network.state_dict(), {"xcloudfree": text})
+    start = time.process_time()
+    with pytest.raises((ModelError, WeightsError), match=r"model\.save\(|models\.create"):
+        xcf.models.load(path)
+    assert time.process_time() - start < 5
+
+
+def test_a_damaged_copy_in_the_cache_is_made_anew(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    model = xcf.models.create("carf-tiny")
+    source = Path(cache.reference(model)[0].source)
+    content = bytearray(source.read_bytes())
+    content[-2] ^= 1
+    source.write_bytes(content)
+    assert xcf.models.load(source).digest != model.digest
+    assert cache.slot(cache.reference(model)[0], "cpu").model.digest == model.digest
+
+
+def test_a_file_on_this_machine_goes_before_the_hub(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "owner").mkdir()
+    model = xcf.models.create("carf-tiny")
+    model.save("owner/name")
+    assert xcf.models.from_pretrained("owner/name").digest == model.digest

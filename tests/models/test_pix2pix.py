@@ -6,9 +6,13 @@ from torch import nn
 
 from tests.goldens import golden, renamed
 from xcloudfree.models import sar_opt_cgan, simulation_fusion
-from xcloudfree.models.pix2pix import PatchDiscriminator, UNet
-from xcloudfree.models.published.pix2pix_names import published_discriminator_name
-from xcloudfree.models.resnet_generator import Doubling, ResNetGenerator
+from xcloudfree.models.pix2pix import (
+    Doubling,
+    PatchDiscriminator,
+    ResNetGenerator,
+    UNet,
+    published_discriminator_name,
+)
 from xcloudfree.models.sar_opt_cgan import SarOptCgan, SarOptCganConfig
 from xcloudfree.models.simulation_fusion import SimulationFusion, SimulationFusionConfig, randomised
 

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::xcloudfree.exceptions.SeamWarni
 
 CASES = [
     ("glfcr/size64", "glfcr", {}),
-    ("carf_reference_code/size128", "carf-reference", {"mask_sar": False}),
+    ("carf_reference_code/size64", "carf-reference", {"mask_sar": False}),
     ("uncrtaints/mono_64", "uncrtaints", {}),
     ("dsen2cr/size48x80", "dsen2cr", {}),
     ("sar_opt_cgan/generator_256", "sar-opt-cgan", {}),
@@ -60,7 +60,9 @@ def test_a_checkpoint_gives_the_authors_output_through_the_accessor(
     path = tmp_path / "authors.pth"
     torch.save({"state_dict": {f"module.{k}": v for k, v in case.state().items()}}, path)
     model = xcf.models.convert(path, architecture, **options)
-    ds = physical(model, *planes(case)).chunk(y=64, x=72)
+    ds = physical(model, *planes(case))
+    if model.spec.reach is not None:  # the others read all of it for every chunk
+        ds = ds.chunk(y=64, x=72)
     out = ds.cloudfree.reconstruct(model=model, blend=None).s2.values
     about = case.about["outputs"]
     output = "mean" if "mean" in about else "out"

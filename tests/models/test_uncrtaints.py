@@ -5,14 +5,16 @@ import pytest
 import torch
 
 from tests.goldens import golden, renamed
-from xcloudfree.models.inverted_bottleneck import InvertedBottleneck
-from xcloudfree.models.temporal_attention import (
+from xcloudfree.models.uncrtaints import (
+    InvertedBottleneck,
     TemporalAttention,
+    Uncrtaints,
+    UncrtaintsConfig,
     day_encoding,
+    published_name,
     resize_weights,
     weighted_over_dates,
 )
-from xcloudfree.models.uncrtaints import Uncrtaints, UncrtaintsConfig, published_name
 
 CASES = {
     "mono_64": {},

@@ -10,8 +10,7 @@ from tests.series import blobs, make_series
 from xcloudfree.exceptions import DataError, MissingBandError, UnitsError
 from xcloudfree.methods.area_predictors import local_means
 from xcloudfree.methods.leave_out import Place, without
-from xcloudfree.train.series_clouds import Skies
-from xcloudfree.train.series_samples import SeriesSamples, _hide_twins
+from xcloudfree.train.series_samples import SeriesSamples, Skies, _hide_twins
 from xcloudfree.train.splits import check_apart, split_series
 
 NAMES = ("before", "after", "regression")

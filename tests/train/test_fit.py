@@ -9,7 +9,7 @@ import xcloudfree as xcf
 from tests.field import QUICK, fields
 from xcloudfree.core.bands import S2_BANDS
 from xcloudfree.exceptions import DataError, MissingBandError, ModelError
-from xcloudfree.train.pairs import pair
+from xcloudfree.train.inputs import pair
 from xcloudfree.train.samples import PatchSamples
 
 
@@ -28,7 +28,7 @@ def test_it_learns_reflectance_from_backscatter(patches):
     """A constant cannot do better than 0.037 here; backscatter tells the fields apart."""
     model = xcf.models.create("carf-tiny", base="prior", mask_input=True)
     fitted = xcf.fit(
-        patches, model, steps=50, batch=4, crop=48, learning_rate=3e-3, loss="error",
+        patches, model, steps=40, batch=4, crop=32, learning_rate=3e-3, loss="error",
         simulated=0.0, progress=False,
     )  # fmt: skip
     assert error(model, patches) > 0.036
@@ -36,7 +36,7 @@ def test_it_learns_reflectance_from_backscatter(patches):
     assert fitted.spec.sar_quantity == "gamma0"
     assert fitted.spec.trained
     assert not model.spec.trained
-    assert "50 steps" in fitted.spec.note
+    assert "40 steps" in fitted.spec.note
 
 
 def test_the_prior_starts_at_the_mean_spectrum_in_the_scale_of_the_network(patches):
@@ -126,6 +126,18 @@ def test_surface_reflectance_and_fewer_bands(patches):
         xcf.fit(scene, model, target=truth, **QUICK)
     with pytest.raises(DataError, match="mask='score'"):
         xcf.fit(scene, model, target=truth, mask="scl", **QUICK)
+
+
+def test_a_name_without_weights_takes_bands_and_level_from_the_data(patches):
+    scene, truth = (
+        d.drop_vars(["B01", "B10"]).cloudfree.calibrate(level="BOA") for d in as_bands(patches)
+    )
+    hidden = {"mask": "simulated", "simulated": 1.0}
+    fitted = xcf.fit(scene, "carf-tiny", target=truth, **hidden, **QUICK)
+    assert fitted.spec.optical_bands == tuple(b for b in S2_BANDS if b not in ("B01", "B10"))
+    assert fitted.spec.level == "BOA"
+    with pytest.raises(MissingBandError, match="B01"):  # a model says itself what it needs
+        xcf.fit(scene, xcf.models.load("carf-tiny"), target=truth, **hidden, **QUICK)
 
 
 def test_the_target_inherits_the_declaration_of_the_scene(patches):
@@ -219,7 +231,7 @@ def test_every_part_of_every_network_is_fitted(patches, name, options):
 def test_the_variance_learns_the_size_of_the_error(patches):
     model = xcf.models.create("uncrtaints", width=16, decoder_blocks=1)
     fitted = xcf.fit(
-        patches, model, steps=150, batch=4, crop=48, learning_rate=3e-3, loss="error",
+        patches, model, steps=60, batch=4, crop=32, learning_rate=6e-3, loss="error",
         simulated=0.0, progress=False,
     )  # fmt: skip
     scene = patches.drop_vars("target")

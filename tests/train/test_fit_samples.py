@@ -7,8 +7,8 @@ import xcloudfree as xcf
 from tests.field import QUICK, fields
 from xcloudfree.exceptions import DataError
 from xcloudfree.train import Recipe
-from xcloudfree.train.pairs import pair
-from xcloudfree.train.reading import Chunks, Kept
+from xcloudfree.train.inputs import pair
+from xcloudfree.train.reading import Chunks, LeastRecentlyUsed
 from xcloudfree.train.samples import PatchSamples
 
 
@@ -39,7 +39,7 @@ def test_a_chunk_is_read_once():
     ds = fields().chunk(patch=1, y=24, x=24)
     array = ds.s2.copy(data=ds.s2.data.map_blocks(count, meta=ds.s2.data._meta))
     array = array.rename(patch="sample")
-    planes, rng = Chunks(array, Kept()), np.random.default_rng(0)
+    planes, rng = Chunks(array, LeastRecentlyUsed()), np.random.default_rng(0)
     for _ in range(50):
         y, x = rng.integers(0, 16, 2)
         window = (int(rng.integers(3)), slice(None), slice(y, y + 32), slice(x, x + 32))
@@ -49,11 +49,11 @@ def test_a_chunk_is_read_once():
 
 def test_what_is_kept_has_a_limit():
     array = fields().s2.rename(patch="sample").chunk(sample=1)
-    kept = Kept(limit=array.nbytes // 3)
+    kept = LeastRecentlyUsed(limit=array.nbytes // 3)
     planes = Chunks(array, kept)
     for sample in (0, 1, 2, 1, 0):
         planes[sample, slice(None), slice(0, 4), slice(0, 4)]
-        assert len(kept.chunks) == 1
+        assert len(kept.values) == 1
 
 
 def test_the_cache_gives_the_same_and_knows_its_data(tmp_path):

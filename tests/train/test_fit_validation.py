@@ -12,7 +12,7 @@ import xcloudfree as xcf
 from tests.field import QUICK, fields
 from xcloudfree.exceptions import DataError
 from xcloudfree.train import Recipe, check_apart, split
-from xcloudfree.train.partition import OFFICIAL
+from xcloudfree.train.splits import OFFICIAL
 
 
 def patches(labels):

@@ -170,7 +170,7 @@ def sen12mscr_split(
     """
     if split not in ("official", "paper"):
         raise DataError(f"split is {split!r}; call sen12mscr(split='official') or 'paper'")
-    from xcloudfree.train.partition import split as divide
+    from xcloudfree.train import split as divide
 
     given = list(regions)
     patches = xr.Dataset(

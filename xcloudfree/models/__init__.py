@@ -67,10 +67,10 @@ def list(pattern: str = "*") -> builtins.list[str]:
     >>> xcf.models.list("dsen2cr*")
     ['dsen2cr', 'dsen2cr-small']
     """
-    return sorted(fnmatch.filter(_own() | {*registry.names("models")}, pattern))
+    return sorted(fnmatch.filter(_library_names() | {*registry.names("models")}, pattern))
 
 
-def _own() -> set[str]:
+def _library_names() -> set[str]:
     return {*VARIANTS, *ALIASES, *(path.stem for path in FOLDER.glob("*.safetensors"))}
 
 
@@ -117,8 +117,13 @@ def load(source: str | Path, *, optical_bands: Sequence[str] | None = None) -> M
     if path is None:
         bands: dict[str, Any] = {} if optical_bands is None else {"optical_bands": optical_bands}
         return create(str(source), **bands)
-    found = Model.read(path)
-    return found if optical_bands is None else found.for_bands(optical_bands)
+    model = Model.read(path)
+    return model if optical_bands is None else model.for_bands(optical_bands)
+
+
+def has_weights(source: str | Path) -> bool:
+    """Whether a name or path stands for weights in a file, fitted or not."""
+    return _weights(source) is not None
 
 
 def _weights(source: str | Path) -> Path | None:
@@ -158,7 +163,7 @@ def known(source: str | Path) -> bool:
     >>> known("carf-small-demo"), known("mine.safetensors"), known("idw")
     (True, True, False)
     """
-    return _is_path(source) or source in _own() or source in registry.names("models")
+    return _is_path(source) or source in _library_names() or source in registry.names("models")
 
 
 def save(model: Model, path: str | Path) -> Path:
@@ -229,7 +234,7 @@ def create(name: str = "carf-small", *, seed: int = 0, **options: Any) -> Model:
 
     key = ALIASES.get(name, name)
     if key not in VARIANTS and key not in registry.names("models"):
-        if key in _own():
+        if key in _library_names():
             raise ModelError(
                 f"{name!r} are fitted weights, and create() makes untrained networks; call "
                 f"xcloudfree.models.load({name!r})"
@@ -244,12 +249,12 @@ def create(name: str = "carf-small", *, seed: int = 0, **options: Any) -> Model:
         parts = options["context"]
         options["context"] = [parts] if isinstance(parts, str) else builtins.list(parts)
     architecture = networks.architecture(family)
-    known = [*_DESCRIPTION, *(one.name for one in dataclasses.fields(architecture.config))]
-    if wrong := [option for option in options if option not in known]:
+    fields = [*_DESCRIPTION, *(one.name for one in dataclasses.fields(architecture.config))]
+    if wrong := [option for option in options if option not in fields]:
         raise ModelError(
-            f"{family} cannot be built with {wrong[0]!r}{did_you_mean(wrong[0], known)}, which is "
+            f"{family} cannot be built with {wrong[0]!r}{did_you_mean(wrong[0], fields)}, which is "
             f"no option of it; call xcloudfree.models.create({name!r}, ...) with some of "
-            f"{builtins.list(dict.fromkeys(known))}"
+            f"{builtins.list(dict.fromkeys(fields))}"
         )
     described = {
         "normalisation": architecture.normalisation,
@@ -288,12 +293,12 @@ _DESCRIPTION = ("optical_bands", "polarisations", "level", "sar_quantity", "norm
 
 
 def _check_description(spec: ModelSpec) -> None:
-    for field, (good, known) in spec.choices().items():
+    for field, (good, choices) in spec.choices().items():
         if not good:
             given = getattr(spec, field)
             names = [given] if isinstance(given, str) else given
-            near = next((did_you_mean(n, known) for n in names if n not in known), "")
+            near = next((did_you_mean(n, choices) for n in names if n not in choices), "")
             raise ModelError(
-                f"{field} is {given!r}{near} and may hold {known}; "
+                f"{field} is {given!r}{near} and may hold {choices}; "
                 f"call xcloudfree.models.create(..., {field}=...)"
             )

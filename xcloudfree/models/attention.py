@@ -11,50 +11,19 @@ MASKED = -1e4
 
 
 def window_padding(size: int, window: int, shift: int) -> tuple[int, int]:
-    """Cells to add before and after an axis so that shifted windows tile it.
-
-    Windows start at ``shift - window, shift, shift + window, ...``: the first one hangs over the
-    border. This groups the real cells exactly as the cyclic shift of Swin does with its region
-    mask, without joining opposite borders first and separating them afterwards.
-
-    Parameters
-    ----------
-    size, window, shift : int
-        Cells on the axis, cells per window, offset of the windows.
-
-    Returns
-    -------
-    tuple of int
-        Cells before and after.
-
-    Examples
-    --------
-    >>> window_padding(16, 8, 0), window_padding(16, 8, 4), window_padding(13, 8, 4)
-    ((0, 0), (4, 4), (4, 7))
-    """
+    """Cells to add before and after an axis so that shifted windows tile it."""
+    # Windows start at ``shift - window, shift, shift + window, ...``: the first one hangs over the
+    # border. This groups the real cells exactly as the cyclic shift of Swin does with its region
+    # mask, without joining opposite borders first and separating them afterwards.
     before = (window - shift) % window
     return before, -(size + before) % window
 
 
 class WindowAttention(nn.Module):
-    """Multi-head self-attention inside square windows, with relative position bias.
+    """Multi-head self-attention inside square windows, with relative position bias."""
 
-    Parameters
-    ----------
-    features : int
-        Channels of the input and the output.
-    heads : int
-        Attention heads; must divide `features`.
-    window : int
-        Side of a window in cells.
-    shift : int
-        Offset of the windows in cells; 0 or ``window // 2``.
-
-    Notes
-    -----
-    The bias that hides the cells outside the map follows from the size of each input and is never
-    a buffer, so weights fitted on one patch size run on any other.
-    """
+    # The bias that hides the cells outside the map follows from the size of each input and is never
+    # a buffer, so weights fitted on one patch size run on any other.
 
     index: Tensor
 
@@ -100,17 +69,7 @@ class WindowAttention(nn.Module):
 
 
 class SwinBlock(nn.Module):
-    """Transformer block of eq. 6: window attention, then a feed-forward network, both on LN(x).
-
-    Parameters
-    ----------
-    features, heads, window, shift : int
-        See :class:`WindowAttention`.
-    ratio : int
-        Width of the feed-forward network in units of `features`.
-    single_residual : bool
-        Equation 6 as printed: one residual around the whole block instead of one around each half.
-    """
+    """Transformer block of eq. 6: window attention, then a feed-forward network, both on LN(x)."""
 
     def __init__(
         self, features: int, heads: int, window: int, shift: int, ratio: int, single_residual: bool
@@ -133,23 +92,7 @@ class SwinBlock(nn.Module):
 
 
 def relative_index(window: int) -> Tensor:
-    """Row of the table of relative position biases for each pair of cells in a window.
-
-    Parameters
-    ----------
-    window : int
-        Side of the window in cells.
-
-    Returns
-    -------
-    Tensor
-        (window**2, window**2) of int64; the table has ``(2 * window - 1) ** 2`` rows.
-
-    Examples
-    --------
-    >>> relative_index(2)[0].tolist()
-    [4, 3, 1, 0]
-    """
+    """Row of the bias table for each pair of cells of a window, (window**2, window**2) of int64."""
     axis = torch.arange(window)
     cells = torch.stack(torch.meshgrid(axis, axis, indexing="ij")).flatten(1)
     offset = cells[:, :, None] - cells[:, None, :] + window - 1

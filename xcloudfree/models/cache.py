@@ -17,18 +17,10 @@ from xcloudfree.models.shipped import read_spec
 
 @dataclass(frozen=True)
 class Reference:
-    """What a task needs to find a model.
+    """What a task needs to find a model."""
 
-    Parameters
-    ----------
-    source : str
-        Name or path that :func:`xcloudfree.models.load` takes.
-    digest : str
-        Hash of specification and weights.
-    """
-
-    source: str
-    digest: str
+    source: str  # name or path that :func:`xcloudfree.models.load` takes
+    digest: str  # hash of specification and weights
 
 
 @dataclass
@@ -48,22 +40,7 @@ _GUARD = threading.Lock()
 
 
 def reference(model: str | Path | Model) -> tuple[Reference, Model]:
-    """Refer to a model so that any process can find it.
-
-    Parameters
-    ----------
-    model : str, Path or Model
-        Name, file, or a model in memory, which is written to the user's cache folder.
-
-    Returns
-    -------
-    tuple of (Reference, Model)
-
-    Raises
-    ------
-    ModelError
-        If `model` is none of these.
-    """
+    """Refer to a model by name or file; one in memory is written to the user's cache folder."""
     if isinstance(model, (str, Path)):
         source = model if not Path(model).is_file() else Path(model).resolve()
         loaded = models.load(source)
@@ -80,24 +57,7 @@ def reference(model: str | Path | Model) -> tuple[Reference, Model]:
 
 
 def slot(ref: Reference, device: str) -> Slot:
-    """The model on a device, loaded at most once per process.
-
-    Parameters
-    ----------
-    ref : Reference
-        From :func:`reference`.
-    device : str
-        Torch device.
-
-    Returns
-    -------
-    Slot
-
-    Raises
-    ------
-    WeightsError
-        If the file changed since the graph was built.
-    """
+    """The model on a device, loaded at most once per process."""
     key = (ref.digest, device)
     with _GUARD:
         if key not in _SLOTS:
@@ -114,10 +74,10 @@ def slot(ref: Reference, device: str) -> Slot:
 
 
 def _whole(path: Path, model: Model) -> bool:
-    """Whether a copy is there and nothing of it is missing, which its header tells."""
+    """Whether a copy is there and holds the model, bit for bit; a damaged one is made anew."""
     try:
-        return read_spec(path) == model.spec
-    except WeightsError:
+        return read_spec(path) == model.spec and Model.read(path).digest == model.digest
+    except (ModelError, WeightsError):
         return False
 
 

@@ -80,11 +80,11 @@ class CarfConfig(NetworkConfig):
     single_residual: bool = False
 
     def __post_init__(self) -> None:
-        known = {
+        choices = {
             "cross": ("gate", "gate+dfg", "none"),
             "base": ("input", "prior", "context", "regression"),
         }
-        for field, values in known.items():
+        for field, values in choices.items():
             given = getattr(self, field)
             if given not in values:
                 near = did_you_mean(given, values)
@@ -109,11 +109,9 @@ class CarfConfig(NetworkConfig):
 
     @property
     def reach(self) -> int:
-        """Pixels beyond a stride-aligned output that can influence it.
-
-        Follows one side of the output back to the input, in cells of ``scale`` pixels: a 3x3
-        convolution adds one cell, a window attention extends to the window's border.
-        """
+        """Pixels beyond a stride-aligned output that can influence it."""
+        # Follows one side of the output back to the input, in cells of ``scale`` pixels: a 3x3
+        # convolution adds one cell, a window attention extends to the window's border.
         cells = 3  # last convolution (one pixel, so one cell), reconstruction, global fusion
         for _ in range(self.stages):
             cells += {"gate": 0, "none": 0, "gate+dfg": 5}[self.cross]
@@ -136,9 +134,9 @@ class CarfConfig(NetworkConfig):
     @property
     def channels(self) -> int:
         """Planes of the optical branch."""
-        own = self.optical_bands + (self.mask_input or self.filled)
+        image = self.optical_bands + (self.mask_input or self.filled)
         visible = self.filled * (self.optical_bands + len(WIDTHS) * (self.optical_bands + 1))
-        return own + visible + scaled_planes(self.context, self.optical_bands)
+        return image + visible + scaled_planes(self.context, self.optical_bands)
 
     @property
     def outputs(self) -> int:
@@ -189,18 +187,10 @@ class Prior(nn.Module):
 
 
 class Carf(nn.Module):
-    """Fuse cloudy reflectance with backscatter into cloud-free reflectance.
+    """Fuse cloudy reflectance with backscatter into cloud-free reflectance."""
 
-    Parameters
-    ----------
-    config : CarfConfig
-        Hyper-parameters.
-
-    Notes
-    -----
-    The last convolution starts at zero, so the untrained network returns its base, such as the
-    input (``base="input"``) or the estimate of the area's regression (``base="regression"``).
-    """
+    # The last convolution starts at zero, so the untrained network returns its base, such as the
+    # input (``base="input"``) or the estimate of the area's regression (``base="regression"``).
 
     def __init__(self, config: CarfConfig) -> None:
         super().__init__()
@@ -239,26 +229,7 @@ class Carf(nn.Module):
         mask: Tensor | None = None,
         context: Tensor | None = None,
     ) -> Tensor:
-        """Reconstruct.
-
-        Parameters
-        ----------
-        optical : Tensor
-            Normalised cloudy reflectance, (n, optical_bands, h, w), any h and w.
-        sar : Tensor
-            Normalised backscatter, (n, sar_bands, h, w).
-        mask : Tensor, optional
-            1 where occluded, (n, 1, h, w). Needed with ``mask_input`` and any base but the input.
-        context : Tensor, optional
-            What other dates show, (n, planes, h, w), scaled by
-            :meth:`xcloudfree.models.model.Model.scale_context`. Needed where the configuration
-            names parts of it.
-
-        Returns
-        -------
-        Tensor
-            Normalised cloud-free reflectance, shaped as `optical`.
-        """
+        """Reconstruct from normalised tensors (n, bands, h, w); mask is 1 where occluded."""
         c = self.config
         if mask is None and c.needs_mask:
             raise ValueError("this network reads the mask; call network(optical, sar, mask=mask)")

@@ -10,7 +10,14 @@ from torch import Tensor, nn
 from xcloudfree.methods import nearby
 from xcloudfree.methods.temporal_context import NAMES, SIDES, STEADY
 from xcloudfree.models.carf import Carf, CarfConfig
-from xcloudfree.models.other_dates import WIDTHS, apart, correction, estimate, parts_of, visible
+from xcloudfree.models.other_dates import (
+    WIDTHS,
+    correction,
+    estimate,
+    parts_of,
+    standardise,
+    visible,
+)
 from xcloudfree.models.parts import pad_to_multiple
 
 UNKNOWN = 0.1
@@ -19,31 +26,21 @@ UNKNOWN = 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class BandwiseConfig(CarfConfig):
-    """Hyper-parameters of :class:`CarfBandwise`.
+    """Hyper-parameters of :class:`CarfBandwise`."""
 
-    Those of :class:`~xcloudfree.models.carf.CarfConfig` with other defaults. The base is of other
-    dates, and the mask is always read.
-
-    Parameters
-    ----------
-    cross : {"none", "gate", "gate+dfg"}
-        Exchange with the branch of backscatter. With ``"none"`` backscatter enters through the
-        regression alone, which uses that of all dates.
-    base : {"regression", "context"}
-        Where the network starts.
-    context : tuple of str
-        What it reads of other dates.
-    moved : bool
-        Whether it starts from the base moved by its errors on the visible pixels nearby:
-        ``area-regression+nearby``, if the base is the regression.
-    """
+    # Those of :class:`~xcloudfree.models.carf.CarfConfig` with other defaults. The base is of other
+    # dates, and the mask is always read.
 
     features: int = 24
     growth: int = 12
     stages: int = 2
+    # exchange with the branch of backscatter. With ``"none"`` backscatter enters through the
+    # regression alone, which uses that of all dates
     cross: str = "none"  # type: ignore[assignment]
-    base: str = "regression"  # type: ignore[assignment]
-    context: tuple[str, ...] = NAMES
+    base: str = "regression"  # type: ignore[assignment]  # where the network starts
+    context: tuple[str, ...] = NAMES  # what it reads of other dates
+    # whether it starts from the base moved by its errors on the visible pixels nearby: ``area-
+    # regression+nearby``, if the base is the regression
     moved: bool = True
 
     def __post_init__(self) -> None:
@@ -70,9 +67,9 @@ class BandwiseConfig(CarfConfig):
     def channels(self) -> int:
         """Planes of the optical branch, for one band."""
         sides = len([name for name in self.context if name in SIDES])
-        own = 3 + len(WIDTHS) + len(self.rivals)  # base, deviation, difference of the input
+        per_band = 3 + len(WIDTHS) + len(self.rivals)  # base, deviation, difference of the input
         shared = len(WIDTHS) + len(self.rivals)
-        return own + shared + len(WIDTHS) + 1 + sides + len(self.context)
+        return per_band + shared + len(WIDTHS) + 1 + sides + len(self.context)
 
     @property
     def outputs(self) -> int:
@@ -81,25 +78,15 @@ class BandwiseConfig(CarfConfig):
 
 
 class CarfBandwise(Carf):
-    """Correct what other dates say of each band, with the same weights for all bands.
+    """Correct what other dates say of each band, with the same weights for all bands."""
 
-    Each band is an image of its own to the network, which reads how much the other estimates differ
-    from the base there and on the mean over all bands, in units of the deviation that the
-    regression states. It answers with shares of these differences and a residual in that unit:
-
-    ``base + deviation x (moved + residual + sum of share x difference)``
-
-    Parameters
-    ----------
-    config : BandwiseConfig
-        Hyper-parameters.
-
-    Notes
-    -----
-    The last convolution and all shares start at zero, so the untrained network returns its base,
-    moved by what is visible nearby. No weight belongs to a band: see
-    :func:`xcloudfree.models.load` for other bands.
-    """
+    # Each band is an image of its own to the network, which reads how much the other estimates
+    # differ from the base there and on the mean over all bands, in units of the deviation that the
+    # regression states. It answers with shares of these differences and a residual in that unit:
+    # ``base + deviation x (moved + residual + sum of share x difference)``
+    # The last convolution and all shares start at zero, so the untrained network returns its base,
+    # moved by what is visible nearby. No weight belongs to a band: see
+    # :func:`xcloudfree.models.load` for other bands.
 
     def __init__(self, config: BandwiseConfig) -> None:
         super().__init__(config)
@@ -149,9 +136,9 @@ def _differences(
     bands = base.shape[1]
     different, beside = [], []
     for name, part in parts_of(context, names, bands).items():
-        known = part[:, -1:]
-        beside.append(known)
+        is_known = part[:, -1:]
+        beside.append(is_known)
         if name != "regression":
             beside += [part[:, bands : bands + 1]] * (name in SIDES)
-            different.append(torch.where(known > 0, apart(part[:, :bands], base, size), 0))
+            different.append(torch.where(is_known > 0, standardise(part[:, :bands], base, size), 0))
     return different, beside

@@ -53,10 +53,8 @@ class NetworkConfig:
 
     @property
     def context(self) -> tuple[str, ...]:
-        """Parts of the temporal context that ``forward`` reads as ``context=``, in their order.
-
-        See :data:`xcloudfree.methods.temporal_context.NAMES`.
-        """
+        """Parts of the temporal context that ``forward`` reads as ``context=``, in their order."""
+        # See :data:`xcloudfree.methods.temporal_context.NAMES`.
         return ()
 
     @property
@@ -75,46 +73,10 @@ class NetworkConfig:
 
 
 def through_convolutions(cells: int, count: int, kernel: int = 3) -> int:
-    """Cells that reach `cells` further out grow by half a kernel per convolution.
-
-    Parameters
-    ----------
-    cells : int
-        Reach after the convolutions.
-    count, kernel : int
-        Number of convolutions of stride 1 and their side.
-
-    Returns
-    -------
-    int
-        Reach before them.
-
-    Examples
-    --------
-    >>> through_convolutions(3, 2, kernel=5)
-    7
-    """
+    """Cells of reach before `count` convolutions: each adds half a kernel."""
     return cells + count * (kernel // 2)
 
 
 def through_window(cells: int, window: int, shift: int) -> int:
-    """Reach of cells on the grid of an attention's windows, before the attention.
-
-    Parameters
-    ----------
-    cells : int
-        Reach after the attention, beyond a border of unshifted windows.
-    window, shift : int
-        Side and offset of the windows.
-
-    Returns
-    -------
-    int
-        Reach before it: the border of the window in which the outermost cell lies.
-
-    Examples
-    --------
-    >>> through_window(3, 8, 0), through_window(3, 8, 4), through_window(5, 8, 4)
-    (8, 4, 12)
-    """
+    """Cells of reach before a window attention: the border of the outermost cell's window."""
     return -(-(cells - shift) // window) * window + shift

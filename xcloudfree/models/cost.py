@@ -16,46 +16,12 @@ from xcloudfree.models.model import Model
 
 
 def parameters(model: Model) -> int:
-    """Number of fitted numbers.
-
-    Parameters
-    ----------
-    model : Model
-        Any model.
-
-    Returns
-    -------
-    int
-
-    Examples
-    --------
-    >>> import xcloudfree as xcf
-    >>> round(parameters(xcf.models.load("carf-tiny")) / 1e6, 2)
-    0.37
-    """
+    """Number of parameters."""
     return sum(p.numel() for p in model.network.parameters())
 
 
 def multiply_adds(model: Model, size: int = 256) -> int:
-    """Multiply-adds of one image in convolutions, matrix products and attention, counted in a run.
-
-    Parameters
-    ----------
-    model : Model
-        Any model.
-    size : int
-        Side of the image in pixels.
-
-    Returns
-    -------
-    int
-
-    Examples
-    --------
-    >>> import xcloudfree as xcf
-    >>> round(multiply_adds(xcf.models.load("carf-tiny"), size=64) / 1e9, 2)
-    0.41
-    """
+    """Multiply-adds of one image of `size` pixels a side, counted in a run."""
     optical, sar, extra = _inputs(model, size)
     with (
         FlopCounterMode(display=False) as counter,
@@ -67,29 +33,9 @@ def multiply_adds(model: Model, size: int = 256) -> int:
 
 
 def peak_bytes(model: Model, size: int = 128) -> int:
-    """Most memory that the values between the layers of one image take, counted in a run.
-
-    It grows with the number of pixels. Weights are not in it, nor what the libraries below torch
-    allocate for themselves.
-
-    Parameters
-    ----------
-    model : Model
-        Any model.
-    size : int
-        Side of the image in pixels.
-
-    Returns
-    -------
-    int
-
-    Examples
-    --------
-    >>> import xcloudfree as xcf
-    >>> model = xcf.models.load("carf-tiny")
-    >>> 3.5 < peak_bytes(model, size=128) / peak_bytes(model, size=64) < 4.5
-    True
-    """
+    """Peak memory of the activations of one image of `size` pixels a side, counted in a run."""
+    # It grows with the number of pixels. Weights are not in it, nor what the libraries below torch
+    # allocate for themselves.
     optical, sar, extra = _inputs(model, size)
     with _Live() as live, torch.no_grad():
         model.network(optical, sar, **extra)

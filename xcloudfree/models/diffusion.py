@@ -36,39 +36,17 @@ LOWEST = 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class DiffusionConfig(NetworkConfig):
-    """Hyper-parameters of :class:`Diffusion`.
+    """Hyper-parameters of :class:`Diffusion`."""
 
-    Parameters
-    ----------
-    optical_bands, sar_bands : int
-        Channels of the two inputs.
-    features, blocks : int
-        Channels and residual blocks.
-    steps : int
-        Evaluations of the network per image, 1 to 5. Fitting does not depend on it.
-    noise : float
-        Noise of the bridge: its standard deviation is half of this in the middle.
-    spread : float
-        Typical difference between cloudy and clean image, which sets the scale of the prediction.
-    noise_seed : int
-        Of the noise while sampling; each seed gives another answer.
-    period : int
-        Pixels after which that noise repeats.
-
-    Examples
-    --------
-    >>> config = DiffusionConfig(steps=3)
-    >>> config.stride, config.reach
-    (64, 108)
-    """
-
+    # channels and residual blocks
     features: int = 96
     blocks: int = 8
-    steps: int = 3
-    noise: float = 0.1
+    steps: int = 3  # evaluations of the network per image, 1 to 5. Fitting does not depend on it
+    noise: float = 0.1  # noise of the bridge: its standard deviation is half of this in the middle
+    # typical difference between cloudy and clean image, which sets the scale of the prediction
     spread: float = 0.25
-    noise_seed: int = 0
-    period: int = 64
+    noise_seed: int = 0  # of the noise while sampling; each seed gives another answer
+    period: int = 64  # pixels after which that noise repeats
 
     def __post_init__(self) -> None:
         if not 1 <= self.steps <= 5:
@@ -100,27 +78,19 @@ class LevelBlock(nn.Module):
         self.second = nn.Conv2d(features, features, 3, padding=1)
 
     def forward(self, x: Tensor, embedded: Tensor) -> Tensor:
-        """Refine (n, features, h, w) at the level that (n, embedding) tells."""
+        """Refine (n, features, h, w) at the level encoded in (n, embedding)."""
         scale, shift = self.modulate(embedded)[:, :, None, None].chunk(2, 1)
         y = self.first(x * logistic(x)) * (1 + scale) + shift
         return x + self.second(y * logistic(y))
 
 
 class Diffusion(nn.Module):
-    """Sample a cloud-free image on the bridge from the cloudy one.
+    """Sample a cloud-free image on the bridge from the cloudy one."""
 
-    Parameters
-    ----------
-    config : DiffusionConfig
-        Hyper-parameters.
-
-    Notes
-    -----
-    The prediction of the clean image is ``c + trust k(t) (y - c) + s(t) F``, where k is the best
-    linear estimate if the difference of the ends were white with deviation `spread`, s the
-    deviation of what it leaves, and F and trust what is learned. Both start at zero, so the
-    untrained network returns the cloudy image.
-    """
+    # The prediction of the clean image is ``c + trust k(t) (y - c) + s(t) F``, where k is the best
+    # linear estimate if the difference of the ends were white with deviation `spread`, s the
+    # deviation of what it leaves, and F and trust what is learned. Both start at zero, so the
+    # untrained network returns the cloudy image.
 
     def __init__(self, config: DiffusionConfig) -> None:
         super().__init__()
@@ -140,20 +110,7 @@ class Diffusion(nn.Module):
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
     def forward(self, optical: Tensor, sar: Tensor) -> Tensor:
-        """Reconstruct, in ``config.steps`` steps from the cloudy image.
-
-        Parameters
-        ----------
-        optical : Tensor
-            Cloudy reflectance from 0 to 1, (n, optical_bands, h, w), any h and w.
-        sar : Tensor
-            Backscatter from 0 to 1, (n, sar_bands, h, w).
-
-        Returns
-        -------
-        Tensor
-            Cloud-free reflectance, shaped as `optical`.
-        """
+        """Reconstruct from (n, bands, h, w) scaled to 0..1, in ``config.steps`` steps."""
         c = self.config
         fields = noise_fields(c, optical)
         level, state = 1.0, optical
@@ -167,22 +124,7 @@ class Diffusion(nn.Module):
         return self.denoise(state, level, optical, sar)
 
     def denoise(self, noisy: Tensor, level: Tensor | float, optical: Tensor, sar: Tensor) -> Tensor:
-        """Predict the clean image from a state of the bridge: one evaluation.
-
-        Parameters
-        ----------
-        noisy : Tensor
-            State of the bridge, (n, optical_bands, h, w).
-        level : Tensor or float
-            Where on the bridge, above 0 (clean) to 1 (cloudy); of each image, (n,), or of all.
-        optical, sar : Tensor
-            See :meth:`forward`.
-
-        Returns
-        -------
-        Tensor
-            Clean reflectance, shaped as `optical`.
-        """
+        """Predict the clean image from a state at one level, or at a level for each image (n,)."""
         c, (height, width) = self.config, optical.shape[-2:]
         t = torch.as_tensor(level, dtype=optical.dtype, device=optical.device).reshape(-1)
         embedded = self.embed(_waves(t))
@@ -198,21 +140,7 @@ class Diffusion(nn.Module):
     def training_pair(
         self, target: Tensor, optical: Tensor, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Draw states of the bridge between known ends.
-
-        Parameters
-        ----------
-        target, optical : Tensor
-            Clean and cloudy reflectance, (n, optical_bands, h, w).
-        generator : torch.Generator, optional
-            Of levels and noise; torch's own by default.
-
-        Returns
-        -------
-        tuple of Tensor
-            State, shaped as `target`, and level, (n,). A quarter of the levels are 1, where
-            sampling starts; the others are uniform above :data:`LOWEST`.
-        """
+        """Draw states of the bridge between known ends: state and level (n,)."""
         device = None if generator is None else generator.device
         uniform = torch.rand(len(target), generator=generator, device=device)
         level = (LOWEST + (1 - LOWEST) * uniform / 0.75).clamp_max(1).to(target)
@@ -230,75 +158,26 @@ class Diffusion(nn.Module):
         weights: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Objective of fitting: squared error of the clean image predicted at random levels.
-
-        Parameters
-        ----------
-        target, optical, sar : Tensor
-            Clean and cloudy reflectance and backscatter as in :meth:`forward`; a NaN in the target
-            counts for nothing.
-        weights : Tensor, optional
-            Weight of each pixel, (n, 1, h, w), such as those of eq. 17.
-        generator : torch.Generator, optional
-            See :meth:`training_pair`.
-
-        Returns
-        -------
-        Tensor
-            Scalar. Each level weighs as the inverse of the error that the best linear estimate
-            leaves there, so that all are learned alike.
-        """
-        known = target.isfinite()
-        target = torch.where(known, target, optical)
+        """Squared error of the clean image predicted at random levels; NaN targets are left out."""
+        valid = target.isfinite()
+        target = torch.where(valid, target, optical)
         noisy, level = self.training_pair(target, optical, generator)
         error = self.denoise(noisy, level, optical, sar) - target
         _, scale = preconditioning(self.config, level)
-        importance = known.to(target) if weights is None else known * weights
+        importance = valid.to(target) if weights is None else valid * weights
         total = importance.sum().clamp_min(torch.finfo(target.dtype).tiny)
         return (importance * (self.config.spread * error / scale) ** 2).sum() / total
 
 
 def preconditioning(config: DiffusionConfig, level: Tensor) -> tuple[Tensor, Tensor]:
-    """Best linear estimate of ``x - c`` from ``y - c``, and the deviation of what it leaves.
-
-    Parameters
-    ----------
-    config : DiffusionConfig
-        For `noise` and `spread`.
-    level : Tensor
-        Levels t above 0, (n,).
-
-    Returns
-    -------
-    tuple of Tensor
-        Slope k and deviation s, (n, 1, 1, 1).
-
-    Examples
-    --------
-    >>> k, s = preconditioning(DiffusionConfig(noise=0.2, spread=0.2), torch.tensor([0.25]))
-    >>> round(k.item(), 6), round(s.item(), 6)
-    (1.0, 0.1)
-    """
+    """Slope of the best linear estimate of ``x - c`` from ``y - c``, and its residual deviation."""
     t = level[:, None, None, None]
     total = (1 - t) * config.spread**2 + t * config.noise**2
     return config.spread**2 / total, config.spread * config.noise * (t / total).sqrt()
 
 
 def noise_fields(config: DiffusionConfig, like: Tensor) -> Tensor:
-    """Noise of each step, a function of the position on the grid of the scene.
-
-    Parameters
-    ----------
-    config : DiffusionConfig
-        For `steps`, `noise_seed` and `period`.
-    like : Tensor
-        Image (n, optical_bands, h, w) whose first pixel lies on the grid of `period` pixels.
-
-    Returns
-    -------
-    Tensor
-        Standard normal, (steps - 1, optical_bands, h, w).
-    """
+    """Standard normal noise of each step, (steps - 1, bands, h, w), by position on the grid."""
     side, (height, width) = config.period, like.shape[-2:]
     # RandomState: the one stream that numpy promises never to change
     draw = np.random.RandomState(config.noise_seed).standard_normal

@@ -25,23 +25,11 @@ from xcloudfree.models.config import NetworkConfig, through_convolutions
 
 @dataclass(frozen=True, kw_only=True)
 class Dsen2crConfig(NetworkConfig):
-    """Hyper-parameters of :class:`Dsen2cr`.
+    """Hyper-parameters of :class:`Dsen2cr`."""
 
-    Parameters
-    ----------
-    optical_bands, sar_bands : int
-        Channels of the two inputs.
-    features : int
-        Channels of the trunk.
-    blocks : int
-        Residual blocks.
-    residual_scale : float
-        Factor on what a block adds.
-    """
-
-    features: int = 256
-    blocks: int = 16
-    residual_scale: float = 0.1
+    features: int = 256  # channels of the trunk
+    blocks: int = 16  # residual blocks
+    residual_scale: float = 0.1  # factor on what a block adds
 
     @property
     def reach(self) -> int:
@@ -50,15 +38,7 @@ class Dsen2crConfig(NetworkConfig):
 
 
 class ScaledResidualBlock(nn.Module):
-    """Two convolutions whose output is damped before it is added.
-
-    Parameters
-    ----------
-    features : int
-        Channels.
-    scale : float
-        Factor on the residual.
-    """
+    """Two convolutions whose output is damped before it is added."""
 
     def __init__(self, features: int, scale: float) -> None:
         super().__init__()
@@ -72,19 +52,7 @@ class ScaledResidualBlock(nn.Module):
 
 
 class Dsen2cr(nn.Module):
-    """Fuse cloudy reflectance with backscatter into cloud-free reflectance.
-
-    Parameters
-    ----------
-    config : Dsen2crConfig
-        Hyper-parameters.
-
-    Examples
-    --------
-    >>> network = Dsen2cr(Dsen2crConfig(features=4, blocks=2))
-    >>> network(torch.rand(1, 13, 5, 7), torch.rand(1, 2, 5, 7)).shape
-    torch.Size([1, 13, 5, 7])
-    """
+    """Fuse cloudy reflectance with backscatter into cloud-free reflectance."""
 
     def __init__(self, config: Dsen2crConfig) -> None:
         super().__init__()
@@ -100,20 +68,7 @@ class Dsen2cr(nn.Module):
                 nn.init.zeros_(module.bias)
 
     def forward(self, optical: Tensor, sar: Tensor) -> Tensor:
-        """Reconstruct.
-
-        Parameters
-        ----------
-        optical : Tensor
-            Cloudy reflectance from 0 to 5, (n, optical_bands, h, w), any h and w.
-        sar : Tensor
-            Backscatter from 0 to 2, (n, sar_bands, h, w).
-
-        Returns
-        -------
-        Tensor
-            Cloud-free reflectance in the units of `optical`, of its shape.
-        """
+        """Reconstruct reflectance from optical (0..5) and backscatter (0..2), (n, bands, h, w)."""
         x = functional.relu(self.enter(torch.cat([optical, sar], 1)))
         for block in self.blocks:
             x = block(x)
@@ -121,23 +76,7 @@ class Dsen2cr(nn.Module):
 
 
 def published_name(name: str) -> str | None:
-    """Our name of an entry of a PyTorch checkpoint with the layout of the authors' network.
-
-    Parameters
-    ----------
-    name : str
-        Name without prefixes such as ``module.``.
-
-    Returns
-    -------
-    str or None
-        Our name. An unknown name comes back as it is, so that a strict load refuses it.
-
-    Examples
-    --------
-    >>> published_name("model.2.conv_block.0.weight"), published_name("model.18.bias")
-    ('blocks.0.first.weight', 'restore.bias')
-    """
+    """Our name of an entry of a PyTorch checkpoint; unknown names come back unchanged."""
     if match := re.fullmatch(r"model\.(\d+)\.conv_block\.([02])\.(\w+)", name):
         block, layer, entry = match.groups()
         return f"blocks.{int(block) - 2}.{'first' if layer == '0' else 'second'}.{entry}"
@@ -147,53 +86,13 @@ def published_name(name: str) -> str | None:
 
 
 def keras_order(blocks: int) -> list[str]:
-    """Our layers in the order of the convolutions in the authors' Keras files.
-
-    Parameters
-    ----------
-    blocks : int
-        Residual blocks.
-
-    Returns
-    -------
-    list of str
-        Names of ``2 * blocks + 2`` layers.
-
-    Examples
-    --------
-    >>> keras_order(1)
-    ['enter', 'blocks.0.first', 'blocks.0.second', 'restore']
-    """
+    """Our layers in the order of the convolutions in the authors' Keras files."""
     inner = [f"blocks.{block}.{part}" for block in range(blocks) for part in ("first", "second")]
     return ["enter", *inner, "restore"]
 
 
 def from_keras(kernels: Sequence[tuple[NDArray[Any], NDArray[Any]]]) -> dict[str, Tensor]:
-    """State dict from the convolutions of the authors' Keras files.
-
-    Parameters
-    ----------
-    kernels : sequence of (ndarray, ndarray)
-        Kernel (height, width, inputs, outputs) and bias (outputs,) of every ``Conv2D``, in the
-        order of the layers.
-
-    Returns
-    -------
-    dict of str to Tensor
-        For a :class:`Dsen2cr` of ``(len(kernels) - 2) / 2`` blocks.
-
-    Raises
-    ------
-    WeightsError
-        If the layers are not a chain of 3x3 convolutions of that many blocks.
-
-    Examples
-    --------
-    >>> sizes = [(15, 8), (8, 8), (8, 8), (8, 13)]
-    >>> state = from_keras([(np.zeros((3, 3, a, b)), np.zeros(b)) for a, b in sizes])
-    >>> state["restore.weight"].shape
-    torch.Size([13, 8, 3, 3])
-    """
+    """State dict from kernels (height, width, in, out) and biases in the order of the layers."""
     order = keras_order((len(kernels) - 2) // 2)
     channels = [kernel.shape[2:] for kernel, _ in kernels]
     fits = (

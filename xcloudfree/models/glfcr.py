@@ -21,37 +21,23 @@ from xcloudfree.models.parts import CrossGate, pad_to_multiple
 
 @dataclass(frozen=True, kw_only=True)
 class GlfcrConfig(NetworkConfig):
-    """Hyper-parameters of :class:`Glfcr`.
+    """Hyper-parameters of :class:`Glfcr`."""
 
-    Parameters
-    ----------
-    optical_bands, sar_bands : int
-        Channels of the two inputs.
-    scale : int
-        Factor of the pixel-unshuffle at the entrance.
-    features, growth, layers : int
-        Channels of a branch, channels that a layer of a dense block adds, layers of a block.
-    stages : int
-        Dense blocks, each followed by the exchange between the branches.
-    heads, window, mlp_ratio : int
-        Of the window attention on the channels that a layer adds; `heads` must divide `growth`.
-    drop_path : float
-        Chance with which the last layer is skipped for an image while training; it rises linearly
-        from 0 at the first layer.
-    mask_sar : bool
-        True is GLF-CR. False is the code that the authors of CARF published, where backscatter
-        features of opposite image borders attend to each other, so the network has no reach.
-    """
-
-    scale: int = 2
+    scale: int = 2  # factor of the pixel-unshuffle at the entrance
+    # channels of a branch, channels that a layer of a dense block adds, layers of a block
     features: int = 96
     growth: int = 48
     layers: int = 5
-    stages: int = 6
+    stages: int = 6  # dense blocks, each followed by the exchange between the branches
+    # of the window attention on the channels that a layer adds; `heads` must divide `growth`
     heads: int = 8
     window: int = 8
     mlp_ratio: int = 2
+    # chance with which the last layer is skipped for an image while training; it rises linearly
+    # from 0 at the first layer
     drop_path: float = 0.2
+    # True is GLF-CR. False is the code that the authors of CARF published, where backscatter
+    # features of opposite image borders attend to each other, so the network has no reach
     mask_sar: bool = True
 
     def __post_init__(self) -> None:
@@ -70,10 +56,8 @@ class GlfcrConfig(NetworkConfig):
 
     @property
     def reach(self) -> int | None:
-        """Pixels beyond a stride-aligned output that can influence it; None if borders join.
-
-        Follows one side of the output back to the input, in cells of ``scale`` pixels.
-        """
+        """Pixels beyond a stride-aligned output that can influence it; None if borders join."""
+        # Follows one side of the output back to the input, in cells of ``scale`` pixels.
         if not self.mask_sar:
             return None
         cells = 3  # last convolution (one pixel, so one cell), expansion, fusion of the stages
@@ -88,19 +72,7 @@ class GlfcrConfig(NetworkConfig):
 
 
 class JointLayer(nn.Module):
-    """One layer of a dense block in both branches: convolution, then a transformer block.
-
-    Parameters
-    ----------
-    channels : int
-        Channels that the layer sees.
-    config : GlfcrConfig
-        Hyper-parameters.
-    shift : int
-        Offset of the windows in cells.
-    drop : float
-        Chance with which a residual is skipped for an image while training.
-    """
+    """One layer of a dense block in both branches: convolution, then a transformer block."""
 
     def __init__(self, channels: int, config: GlfcrConfig, shift: int, drop: float) -> None:
         super().__init__()
@@ -132,15 +104,7 @@ class JointLayer(nn.Module):
 
 
 class JointDenseBlock(nn.Module):
-    """Residual dense block of both branches: each layer sees all features before it.
-
-    Parameters
-    ----------
-    config : GlfcrConfig
-        Hyper-parameters.
-    stage : int
-        Number of the block, from 0, on which the drop rates depend.
-    """
+    """Residual dense block of both branches: each layer sees all features before it."""
 
     def __init__(self, config: GlfcrConfig, stage: int = 0) -> None:
         super().__init__()
@@ -168,18 +132,10 @@ class JointDenseBlock(nn.Module):
 
 
 class Glfcr(nn.Module):
-    """Fuse cloudy reflectance with backscatter, globally in attention and locally by filters.
+    """Fuse cloudy reflectance with backscatter, globally in attention and locally by filters."""
 
-    Parameters
-    ----------
-    config : GlfcrConfig
-        Hyper-parameters.
-
-    Notes
-    -----
-    The last convolution starts at zero, so the untrained network returns its input. The gate
-    ``cross.<last>.to_sar`` has no influence: nothing follows it in the published network either.
-    """
+    # The last convolution starts at zero, so the untrained network returns its input. The gate
+    # ``cross.<last>.to_sar`` has no influence: nothing follows it in the published network either.
 
     def __init__(self, config: GlfcrConfig) -> None:
         super().__init__()
@@ -199,20 +155,7 @@ class Glfcr(nn.Module):
         nn.init.zeros_(self.restore.bias)  # type: ignore[arg-type]
 
     def forward(self, optical: Tensor, sar: Tensor) -> Tensor:
-        """Reconstruct.
-
-        Parameters
-        ----------
-        optical : Tensor
-            Normalised cloudy reflectance, (n, optical_bands, h, w), any h and w.
-        sar : Tensor
-            Normalised backscatter, (n, sar_bands, h, w).
-
-        Returns
-        -------
-        Tensor
-            Normalised cloud-free reflectance, shaped as `optical`.
-        """
+        """Reconstruct from normalised tensors (n, bands, h, w)."""
         scale = self.config.scale
         first = self.enter["optical"](_unshuffled(optical, scale))
         x = self.refine["optical"](first)
@@ -227,29 +170,11 @@ class Glfcr(nn.Module):
 
 
 def published_name(name: str) -> str | None:
-    """Our name of an entry in a checkpoint of GLF-CR or of the published code of CARF.
-
-    Parameters
-    ----------
-    name : str
-        The authors' name, without prefixes such as ``module.``.
-
-    Returns
-    -------
-    str or None
-        None for masks and indices, which follow from the size of the input.
-
-    Examples
-    --------
-    >>> published_name("RDBs.3.convs.1.attn.qkv_SAR.weight")
-    'dense.3.layers.1.attention.qkv.sar.weight'
-    >>> published_name("RDBs.3.convs.1.attn_mask") is None
-    True
-    """
+    """Our name of an entry of the authors' checkpoint; None for masks and indices."""
     for pattern, ours in _PUBLISHED.items():
-        found = re.fullmatch(pattern, name)
-        if found:
-            parts = found.groupdict(default="")
+        match = re.fullmatch(pattern, name)
+        if match:
+            parts = match.groupdict(default="")
             branch = "sar" if parts.pop("sar", "") else "optical"
             return ours and ours.format(**parts, branch=branch)
     return name

@@ -59,8 +59,9 @@ def from_pretrained(source: str | Path) -> Model:
     Parameters
     ----------
     source : str or Path
-        Folder of :func:`save_pretrained`, or ``"owner/name"`` or ``"owner/name@revision"`` of a
-        repository. A private one needs ``HF_TOKEN`` or ``hf auth login``.
+        Folder of :func:`save_pretrained` or a file of ``model.save``; or, where there is neither,
+        ``"owner/name"`` or ``"owner/name@revision"`` of a repository. A private one needs
+        ``HF_TOKEN`` or ``hf auth login``.
 
     Returns
     -------
@@ -82,9 +83,9 @@ def from_pretrained(source: str | Path) -> Model:
     ...     from_pretrained(folder).spec.name
     'carf-tiny'
     """
-    folder = Path(source)
-    if folder.is_dir():
-        return Model.read(folder / WEIGHTS)
+    path = Path(source)
+    if path.exists():  # what is on this machine comes first
+        return Model.read(path / WEIGHTS if path.is_dir() else path)
     match = _REPOSITORY.fullmatch(str(source))
     if isinstance(source, Path) or match is None:
         raise ModelError(
@@ -94,36 +95,14 @@ def from_pretrained(source: str | Path) -> Model:
     hub = _library()
     call = f"from_pretrained({str(source)!r})"
     with _explained(f"{source} cannot be fetched", call, hub.get_token()):
-        path = hub.hf_hub_download(match["repo"], WEIGHTS, revision=match["revision"])
-    return Model.read(path)
+        file = hub.hf_hub_download(match["repo"], WEIGHTS, revision=match["revision"])
+    return Model.read(file)
 
 
 def push_to_hub(
     model: Model, repository: str, *, private: bool = False, token: str | None = None
 ) -> str:
-    """Upload a model and its card; the repository is made where absent.
-
-    Parameters
-    ----------
-    model : Model
-        What to publish.
-    repository : str
-        ``"owner/name"``.
-    private : bool
-        Whether a new repository is hidden from others.
-    token : str, optional
-        Access token; by default ``HF_TOKEN`` or that of ``hf auth login``.
-
-    Returns
-    -------
-    str
-        Address of the repository.
-
-    Raises
-    ------
-    ModelError
-        If the upload fails. The message never holds the token.
-    """
+    """Upload a model and its card, and return the address; creates the repository if needed."""
     match = _REPOSITORY.fullmatch(repository)
     if match is None or match["revision"]:
         raise ModelError(f"{repository!r} is no repository; call model.push_to_hub('owner/name')")
@@ -141,22 +120,9 @@ def push_to_hub(
 
 
 def card(spec: ModelSpec, source: str) -> str:
-    """Model card, in the form that the Hub reads.
-
-    Parameters
-    ----------
-    spec : ModelSpec
-        Of the model.
-    source : str
-        What :func:`from_pretrained` takes to load it.
-
-    Returns
-    -------
-    str
-        Markdown with front matter.
-    """
-    known = {"apache-2.0", "mit", "bsd-3-clause", "gpl-3.0", "cc-by-4.0", "cc-by-sa-4.0"}
-    plain = spec.licence.lower() in known
+    """Model card in the Markdown that the Hub reads."""
+    listed = {"apache-2.0", "mit", "bsd-3-clause", "gpl-3.0", "cc-by-4.0", "cc-by-sa-4.0"}
+    plain = spec.licence.lower() in listed
     matter = {
         "library_name": "xcloudfree",
         "license": spec.licence.lower() if plain else "other",
@@ -245,11 +211,11 @@ def _explained(what: str, call: str, *secrets: str | None) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # its errors come from several HTTP libraries
-        said = " ".join(str(error).split()) or type(error).__name__
+        words = " ".join(str(error).split()) or type(error).__name__
         for secret in filter(None, secrets):
-            said = said.replace(secret.strip(), "***")
+            words = words.replace(secret.strip(), "***")
         # from None: the client's own error may quote the headers of the request
         raise ModelError(
-            f"{what}: {said}; see the name, the network and `hf auth whoami`, then "
+            f"{what}: {words}; see the name, the network and `hf auth whoami`, then "
             f"call {call} again"
         ) from None

@@ -23,20 +23,7 @@ def both(optical: nn.Module, sar: nn.Module) -> nn.ModuleDict:
 
 
 class JointWindowAttention(nn.Module):
-    """Self-attention of both branches inside the same square windows.
-
-    Parameters
-    ----------
-    features : int
-        Channels of each branch.
-    heads : int
-        Attention heads; must divide `features`.
-    window, shift : int
-        Side of a window and offset of the windows, in cells.
-    mask_sar : bool
-        Whether backscatter at one border of a shifted map is kept from the opposite border, as
-        reflectance always is. Cells that only pad the map are never seen by either.
-    """
+    """Self-attention of both branches inside the same square windows."""
 
     index: Tensor
 
@@ -70,21 +57,7 @@ class JointWindowAttention(nn.Module):
         regions: Tensor | None = None,
         sar_regions: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Attend inside windows that are cut already.
-
-        Parameters
-        ----------
-        optical, sar : Tensor
-            (n * windows, window**2, features).
-        regions, sar_regions : Tensor, optional
-            (windows, window**2); a cell sees those of its own window with the same label. All of
-            them by default.
-
-        Returns
-        -------
-        tuple of Tensor
-            As `optical` and `sar`.
-        """
+        """Attend inside windows (n * windows, window**2, features) that are cut already."""
         x, r = (
             self.qkv[name](cells).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
             for name, cells in (("optical", optical), ("sar", sar))
@@ -95,22 +68,20 @@ class JointWindowAttention(nn.Module):
         for start in range(0, x.shape[1], step):
             windows = slice(start, min(start + step, x.shape[1]))
             some_x, some_r = x[:, windows].contiguous(), r[:, windows].contiguous()
-            own, theirs = _products(some_x), _products(some_r)
-            difference = theirs - own
-            own = torch.addcmul(
-                hide(bias, regions, windows) + own, self._gate(difference), difference
+            optical_logits, sar_logits = _products(some_x), _products(some_r)
+            difference = sar_logits - optical_logits
+            optical_logits = torch.addcmul(
+                hide(bias, regions, windows) + optical_logits, self._gate(difference), difference
             )
-            theirs = hide(bias, sar_regions, windows) + theirs
-            seen_x.append(_weighted(own, some_x[2]))
-            seen_r.append(_weighted(theirs, some_r[2]))
+            sar_logits = hide(bias, sar_regions, windows) + sar_logits
+            seen_x.append(_weighted(optical_logits, some_x[2]))
+            seen_r.append(_weighted(sar_logits, some_r[2]))
         return self.proj["optical"](_tokens(seen_x)), self.proj["sar"](_tokens(seen_r))
 
     def _gate(self, difference: Tensor) -> Tensor:
-        """How much of the difference of the logits is added to the optical ones, 0 to 1.
-
-        The 1x1 convolution over the heads as a matrix product, which is many times faster than a
-        convolution of so few channels.
-        """
+        """Share of the difference of the logits that is added to the optical ones, 0 to 1."""
+        # The 1x1 convolution over the heads as a matrix product, which is many times faster than a
+        # convolution of so few channels.
         weight, offset = self.gate.weight[:, :, 0, 0], self.gate.bias
         assert offset is not None
         flat = difference.flatten(2)
@@ -119,20 +90,7 @@ class JointWindowAttention(nn.Module):
 
 
 def to_windows(x: Tensor, window: int, shift: int) -> Tensor:
-    """Cut maps into windows, padded right and bottom and then rolled by `shift`.
-
-    Parameters
-    ----------
-    x : Tensor
-        (n, h, w, features).
-    window, shift : int
-        Side and offset of the windows in cells.
-
-    Returns
-    -------
-    Tensor
-        (n * windows, window**2, features), row by row.
-    """
+    """Cut (n, h, w, features) into windows (n * windows, window**2, features)."""
     below, right = -x.shape[1] % window, -x.shape[2] % window
     if below or right:
         x = functional.pad(x, (0, 0, 0, right, 0, below))
@@ -143,22 +101,7 @@ def to_windows(x: Tensor, window: int, shift: int) -> Tensor:
 
 
 def from_windows(cells: Tensor, shape: torch.Size, window: int, shift: int) -> Tensor:
-    """Undo :func:`to_windows` for a map of a given shape.
-
-    Parameters
-    ----------
-    cells : Tensor
-        (n * windows, window**2, features).
-    shape : torch.Size
-        (n, h, w, features).
-    window, shift : int
-        Side and offset of the windows in cells.
-
-    Returns
-    -------
-    Tensor
-        Of shape `shape`.
-    """
+    """Undo :func:`to_windows` for a map of this shape."""
     n, height, width, features = shape
     rows, columns = -(-height // window), -(-width // window)
     x = cells.view(n, rows, columns, window, window, features).transpose(2, 3)
@@ -171,33 +114,7 @@ def from_windows(cells: Tensor, shape: torch.Size, window: int, shift: int) -> T
 def window_regions(
     height: int, width: int, window: int, shift: int, device: torch.device, wrap: bool = False
 ) -> Tensor | None:
-    """Label the cells of each rolled window by the part of the map that they come from.
-
-    Parameters
-    ----------
-    height, width : int
-        Cells of the map.
-    window, shift : int
-        Side and offset of the windows.
-    device : torch.device
-        Where the labels are needed.
-    wrap : bool
-        Whether opposite borders belong together, so that only the padding has a label of its own.
-
-    Returns
-    -------
-    Tensor or None
-        (windows, window**2) of int64; None if all cells of every window belong together.
-
-    Examples
-    --------
-    >>> import torch
-    >>> cpu = torch.device("cpu")
-    >>> window_regions(2, 4, 2, 1, cpu).tolist()
-    [[0, 0, 2, 2], [0, 1, 2, 3]]
-    >>> window_regions(2, 3, 2, 1, cpu, wrap=True).tolist()
-    [[0, 0, 0, 0], [-1, 0, -1, 0]]
-    """
+    """Label the cells of each rolled window by their part of the map: (windows, window**2)."""
     if not (height % window or width % window or (shift and not wrap)):
         return None
     rows, columns = (
@@ -210,22 +127,7 @@ def window_regions(
 
 
 def hide(bias: Tensor, regions: Tensor | None, windows: slice) -> Tensor:
-    """Add a logit that no softmax sees where a cell must not see another.
-
-    Parameters
-    ----------
-    bias : Tensor
-        Position bias, (heads, cells, cells).
-    regions : Tensor, optional
-        Labels of :func:`window_regions`, repeated for each map of a batch; None hides nothing.
-    windows : slice
-        Windows of the batch for which the result is needed.
-
-    Returns
-    -------
-    Tensor
-        (windows, heads, cells, cells), or `bias` if nothing is hidden.
-    """
+    """Bias (windows, heads, cells, cells) that hides cells of other regions from each other."""
     if regions is None:
         return bias
     which = torch.arange(windows.start, windows.stop, device=regions.device) % len(regions)
@@ -240,11 +142,9 @@ def _products(qkv: Tensor) -> Tensor:
 
 
 def _weighted(logits: Tensor, values: Tensor) -> Tensor:
-    """Mean of the values with weights from the logits: (windows, heads, features, cells).
-
-    Features before cells: with 6 features a head this product takes a quarter of the time of the
-    other order, and together with the softmax half the time of ``scaled_dot_product_attention``.
-    """
+    """Mean of the values with weights from the logits: (windows, heads, features, cells)."""
+    # Features before cells: with 6 features a head this product takes a quarter of the time of the
+    # other order, and together with the softmax half the time of ``scaled_dot_product_attention``.
     return values.transpose(-2, -1) @ torch.softmax(logits, -1).transpose(-2, -1)
 
 

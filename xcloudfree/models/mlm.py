@@ -104,7 +104,7 @@ def _asset(item: pystac.Item, href: str | Path | None) -> pystac.Asset:
 def _properties(model: Model) -> dict[str, Any]:
     spec = model.spec
     tensors = list(model.network.parameters())
-    held = [*tensors, *model.network.buffers()]
+    stored = [*tensors, *model.network.buffers()]
     version = re.match(r"\d+\.\d+\.\d+", torch.__version__)
     return {
         "mlm:name": _name(spec),
@@ -113,7 +113,7 @@ def _properties(model: Model) -> dict[str, Any]:
         **({"mlm:framework_version": version[0]} if version else {}),
         "mlm:tasks": ["regression"],
         "mlm:total_parameters": sum(t.numel() for t in tensors),
-        "mlm:memory_size": sum(t.numel() * t.element_size() for t in held),
+        "mlm:memory_size": sum(t.numel() * t.element_size() for t in stored),
         "mlm:pretrained": spec.trained,
         "mlm:pretrained_source": spec.training_data if spec.trained else None,
         "mlm:accelerator": None,
@@ -127,42 +127,40 @@ def _properties(model: Model) -> dict[str, Any]:
 
 def _inputs(spec: ModelSpec) -> list[dict[str, Any]]:
     preset = PRESETS[spec.normalisation]
+    several = spec.dates > 1
+    cloudy = f"Cloudy reflectance ({spec.level}) of Sentinel-2; no data is 0."
+    radar = f"Backscatter ({spec.sar_quantity}) of Sentinel-1 in dB; no data is the lower end."
     optical = [_scaling(preset.optical_range, preset.optical_scale)]  # one is for all bands
     sar = [_scaling(preset.sar_range[p], preset.sar_scale) for p in spec.polarisations]
-    several = spec.dates > 1
-    found = [
+    inputs = [
         {
-            "name": "optical",
-            "description": f"Cloudy reflectance ({spec.level}) of Sentinel-2; no data is 0.",
-            "bands": list(spec.optical_bands),
-            "input": _structure(spec, len(spec.optical_bands), several),
-            "value_scaling": optical,
+            "name": name,
+            "description": words,
+            "bands": list(bands),
+            "input": _structure(spec, len(bands), several),
+            "value_scaling": scaling,
             "resize_type": None,
-        },
-        {
-            "name": "sar",
-            "description": (
-                f"Backscatter ({spec.sar_quantity}) of Sentinel-1 in dB; no data is the lower end."
-            ),
-            "bands": list(spec.polarisations),
-            "input": _structure(spec, len(spec.polarisations), several),
-            "value_scaling": sar,
-            "resize_type": None,
-        },
+        }
+        for name, words, bands, scaling in (
+            ("optical", cloudy, spec.optical_bands, optical),
+            ("sar", radar, spec.polarisations, sar),
+        )
     ]
-    order = ["batch", "channel", "height", "width"]
+
+    def further(name: str, words: str, shape: list[int], *dims: str) -> None:
+        structure = {"shape": shape, "dim_order": ["batch", *dims], "data_type": "float32"}
+        inputs.append({"name": name, "description": words, "bands": [], "input": structure})
+
+    image = ("channel", "height", "width")
     if spec.needs_mask:
-        mask = {"shape": [-1, 1, -1, -1], "dim_order": order}
-        found.append(_bare("mask", "1 where occluded by clouds, else 0.", mask))
+        further("mask", "1 where occluded by clouds, else 0.", [-1, 1, -1, -1], *image)
     if spec.context:
-        planes = scaled_planes(spec.context, len(spec.optical_bands))
-        shape = {"shape": [-1, planes, -1, -1], "dim_order": order}
         words = f"Other dates of the pixel ({', '.join(spec.context)}), see Model.scale_context."
-        found.append(_bare("context", words, shape))
+        planes = scaled_planes(spec.context, len(spec.optical_bands))
+        further("context", words, [-1, planes, -1, -1], *image)
     if several:
-        days = {"shape": [-1, spec.dates], "dim_order": ["batch", "time"]}
-        found.append(_bare("dates", "Acquisition days, as numbers of days.", days))
-    return found
+        further("dates", "Acquisition days, as numbers of days.", [-1, spec.dates], "time")
+    return inputs
 
 
 def _outputs(spec: ModelSpec) -> list[dict[str, Any]]:
@@ -197,15 +195,6 @@ def _structure(spec: ModelSpec, bands: int, several: bool) -> dict[str, Any]:
     time: list[tuple[str, int]] = [("time", spec.dates)] if several else []
     sizes = {"batch": -1, **dict(time), "bands": bands, "height": -1, "width": -1}
     return {"shape": list(sizes.values()), "dim_order": list(sizes), "data_type": "float32"}
-
-
-def _bare(name: str, description: str, structure: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "name": name,
-        "description": description,
-        "bands": [],
-        "input": {**structure, "data_type": "float32"},
-    }
 
 
 def _bands(spec: ModelSpec) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from xcloudfree.exceptions import ModelError, WeightsError
 from xcloudfree.methods.temporal_context import scale
 from xcloudfree.models import networks
 from xcloudfree.models.spec import ModelSpec
-from xcloudfree.models.weights_file import check, read_tensors, write_tensors
+from xcloudfree.models.weights_file import check, check_size, read_tensors, write_tensors
 
 
 class Model:
@@ -178,14 +178,13 @@ class Model:
             optical_bands=tuple(optical_bands),
             options={**self.spec.options, "optical_bands": len(optical_bands)},
         )
-        good, known = spec.choices()["optical_bands"]
+        good, choices = spec.choices()["optical_bands"]
         if not good or not optical_bands or len(set(optical_bands)) < len(optical_bands):
             raise ModelError(
-                f"the bands are {tuple(optical_bands)}; call for_bands([...]) with some of {known}"
+                f"the bands are {tuple(optical_bands)}; call for_bands([...]) with "
+                f"some of {choices}"
             )
-        network = _unfilled(spec)
-        network.load_state_dict(self.network.state_dict())
-        return Model(spec, network)
+        return Model(spec, _filled(spec, self.network.state_dict()))
 
     def save(self, path: str | Path) -> Path:
         """Write weights and specification as one safetensors file.
@@ -260,9 +259,9 @@ class Model:
                 f"write it with model.save({str(path)!r})"
             )
         spec = ModelSpec.from_json(metadata["xcloudfree"])
-        network = _unfilled(spec)
+        check_size(path, spec, len(state))
         try:
-            network.load_state_dict(state)
+            network = _filled(spec, state)
         except RuntimeError as error:
             raise WeightsError(
                 f"{path} does not fit the network that it names, {spec.architecture}: {error}; "
@@ -272,7 +271,13 @@ class Model:
         return cls(spec, network)
 
 
-def _unfilled(spec: ModelSpec) -> nn.Module:
-    """A network with initial weights that are replaced at once."""
+def _filled(spec: ModelSpec, state: Mapping[str, Tensor]) -> nn.Module:
+    """The network of a specification with the given weights, copied."""
+    options = dict(spec.options)
     with torch.random.fork_rng(devices=[]):
-        return networks.build(spec.architecture, dict(spec.options))
+        # names and shapes first, without the memory that a damaged file may ask for
+        with torch.device("meta"):
+            networks.build(spec.architecture, options).load_state_dict(state, assign=True)
+        network = networks.build(spec.architecture, options)
+    network.load_state_dict(state)
+    return network

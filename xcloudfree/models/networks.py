@@ -119,24 +119,7 @@ NETWORKS: dict[str, Architecture] = {
 
 
 def architecture(name: str) -> Architecture:
-    """Look up a family of networks.
-
-    Parameters
-    ----------
-    name : str
-        Key of :data:`NETWORKS`, or of a plug-in.
-
-    Returns
-    -------
-    Architecture
-
-    Raises
-    ------
-    ModelError
-        If there is none of this name.
-    PluginError
-        If what a plug-in offers under it is no architecture.
-    """
+    """Look up a family of networks by name, here or among the plug-ins."""
     if name not in NETWORKS:
         plugin = registry.find("models", name)
         if plugin is not None:
@@ -156,24 +139,7 @@ def architecture(name: str) -> Architecture:
 
 
 def build(name: str, options: Mapping[str, Any]) -> nn.Module:
-    """Build an untrained network.
-
-    Parameters
-    ----------
-    name : str
-        Key of :data:`NETWORKS`.
-    options : mapping
-        Hyper-parameters.
-
-    Returns
-    -------
-    torch.nn.Module
-
-    Raises
-    ------
-    ModelError
-        If the architecture is unknown or an option does not fit it.
-    """
+    """Build an untrained network."""
     family = architecture(name)
     try:
         return family.network(family.config(**options))

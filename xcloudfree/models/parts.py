@@ -29,17 +29,9 @@ class DenseBlock(nn.Module):
 
 
 class DynamicFilter(nn.Module):
-    """A 5x5 kernel per pixel and channel, predicted from both branches, applied to one of them.
+    """A 5x5 kernel per pixel and channel, predicted from both branches, applied to one of them."""
 
-    Dynamic filter generation of GLF-CR (Xu et al. 2022), section 3.2.
-
-    Parameters
-    ----------
-    features : int
-        Channels of each branch.
-    size : int
-        Side of the kernels, odd.
-    """
+    # Dynamic filter generation of GLF-CR (Xu et al. 2022), section 3.2.
 
     def __init__(self, features: int, size: int = 5) -> None:
         super().__init__()
@@ -76,11 +68,9 @@ class DynamicFilter(nn.Module):
         return x
 
     def kernels(self, evidence: Tensor, channels: slice) -> Tensor:
-        """Kernels of some channels, (n, channels * size**2, h, w), channel before row and column.
-
-        A matrix product instead of the convolution, because it writes planes from features in any
-        memory layout.
-        """
+        """Kernels of some channels, (n, channels * size**2, h, w), by channel, row, column."""
+        # A matrix product instead of the convolution, because it writes planes from features in any
+        # memory layout.
         taps = slice(channels.start * self.size**2, channels.stop * self.size**2)
         weight, bias = self.kernel.weight[taps, :, 0, 0], self.kernel.bias
         assert bias is not None
@@ -90,32 +80,10 @@ class DynamicFilter(nn.Module):
 
 
 def apply_kernels(padded: Tensor, kernels: Tensor) -> Tensor:
-    """Weighted sum over the neighbourhood of each pixel, with its own weights per channel.
-
-    Parameters
-    ----------
-    padded : Tensor
-        Features (n, c, h + k - 1, w + k - 1), continued by half a kernel on all sides.
-    kernels : Tensor
-        Weights (n, c * k * k, h, w), ordered by channel, row, column.
-
-    Returns
-    -------
-    Tensor
-        ``out[c, y, x] = sum(kernels[c, i, j, y, x] * padded[c, y + i, x + j])``, (n, c, h, w).
-
-    Notes
-    -----
-    One shift after the other, in the same order for every pixel: no copy of ``k * k`` times the
-    features, and the same rounding wherever in a map a pixel lies, which a reduction over the taps
-    does not give.
-
-    Examples
-    --------
-    >>> import torch
-    >>> apply_kernels(torch.ones(1, 2, 6, 7), torch.ones(1, 2 * 9, 4, 5)).unique()
-    tensor([9.])
-    """
+    """Weighted sum over the neighbourhood of each pixel, with its own weights per channel."""
+    # One shift after the other, in the same order for every pixel: no copy of ``k * k`` times the
+    # features, and the same rounding wherever in a map a pixel lies, which a reduction over the
+    # taps does not give.
     size = padded.shape[2] - kernels.shape[2] + 1
     height, width = kernels.shape[2:]
     taps = kernels.unflatten(1, (-1, size**2))
@@ -145,26 +113,10 @@ class CrossGate(nn.Module):
 
 
 def logistic(x: Tensor) -> Tensor:
-    """Sigmoid that rounds each value in the same way wherever it stands.
-
-    ``torch.sigmoid`` on a CPU rounds the last values of a segment otherwise than those before, and
-    where segments end depends on the size; tiles would differ from the whole in their last bit.
-
-    Parameters
-    ----------
-    x : Tensor
-        Any shape.
-
-    Returns
-    -------
-    Tensor
-        Between 0 and 1.
-
-    Examples
-    --------
-    >>> logistic(torch.tensor([0.0])).item()
-    0.5
-    """
+    """Sigmoid that rounds each value in the same way wherever it stands."""
+    # ``torch.sigmoid`` on a CPU rounds the last values of a segment otherwise than those before,
+    # and where segments end depends on the size; tiles would differ from the whole in their last
+    # bit.
     return 0.5 * torch.tanh(0.5 * x) + 0.5
 
 

@@ -1,10 +1,12 @@
-"""U-Net and discriminator of pix2pix, on which both adversarial networks are built.
+"""Generators and discriminator of pix2pix, on which both adversarial networks are built.
 
 Isola et al. (2017), Image-to-Image Translation with Conditional Adversarial Networks, CVPR. All of
 them read and return values from -1 to 1.
 """
 
 from __future__ import annotations
+
+import re
 
 import torch
 from torch import Tensor, nn
@@ -20,18 +22,7 @@ SMALLEST = 24
 
 
 class Level(nn.Module):
-    """One step down and the step back up that mirrors it.
-
-    Parameters
-    ----------
-    above, width, below, back : int
-        Channels: coming from above, on this level, coming back from below, going back up.
-    outer, inner : bool
-        Whether it is the first level, or the bottleneck.
-    norm : bool
-        Whether there is batch normalisation; never after the first and the last convolution of
-        all and the one into the bottleneck.
-    """
+    """One step down and the step back up that mirrors it."""
 
     def __init__(
         self, above: int, width: int, below: int, back: int, *, outer: bool, inner: bool, norm: bool
@@ -53,24 +44,10 @@ class Level(nn.Module):
 
 
 class UNet(nn.Module):
-    """Halve the resolution at each level down to the bottleneck and come back, with skips.
+    """Halve the resolution at each level down to the bottleneck and come back, with skips."""
 
-    Parameters
-    ----------
-    channels_in, channels_out : int
-        Channels of input and output.
-    levels : int
-        Times that the resolution is halved.
-    features : int
-        Channels after the first level; they double with each level, at most to eightfold.
-    norm : bool
-        Whether there is batch normalisation between the levels.
-
-    Notes
-    -----
-    While fitting, :data:`DROPOUT` of the values are dropped in the decoder levels of the full
-    width other than the bottleneck.
-    """
+    # While fitting, :data:`DROPOUT` of the values are dropped in the decoder levels of the full
+    # width other than the bottleneck.
 
     def __init__(
         self,
@@ -118,15 +95,7 @@ class UNet(nn.Module):
 
 
 class PatchDiscriminator(nn.Module):
-    """Judge for overlapping patches of 70 px whether an image is real, given a condition.
-
-    Parameters
-    ----------
-    channels : int
-        Channels of condition and image together.
-    features : int
-        Channels after the first convolution.
-    """
+    """Judge for overlapping patches of 70 px whether an image is real, given a condition."""
 
     def __init__(self, channels: int, features: int = 64) -> None:
         super().__init__()
@@ -140,38 +109,11 @@ class PatchDiscriminator(nn.Module):
         initialise(self)
 
     def forward(self, condition: Tensor, image: Tensor) -> Tensor:
-        """Probability that each patch is real.
-
-        Parameters
-        ----------
-        condition, image : Tensor
-            (n, channels, h, w) of the same size, at least 24 px, values from -1 to 1.
-
-        Returns
-        -------
-        Tensor
-            (n, 1, h / 8 - 2, w / 8 - 2), values from 0 to 1.
-        """
+        """Probability that each patch is real, (n, 1, h / 8 - 2, w / 8 - 2)."""
         return torch.sigmoid(self.logits(condition, image))
 
     def logits(self, condition: Tensor, image: Tensor) -> Tensor:
-        """Probability before the sigmoid, for a loss that is stable with them.
-
-        Parameters
-        ----------
-        condition, image : Tensor
-            See :meth:`forward`.
-
-        Returns
-        -------
-        Tensor
-            (n, 1, h / 8 - 2, w / 8 - 2).
-
-        Raises
-        ------
-        ValueError
-            If the image is smaller than one patch of the answer.
-        """
+        """Logits of :meth:`forward`, for a numerically stable loss."""
         if min(image.shape[-2:]) < SMALLEST:
             raise ValueError(
                 f"the discriminator cannot judge {image.shape[-2]} x {image.shape[-1]} pixels; "
@@ -201,3 +143,140 @@ def initialise(network: nn.Module) -> None:
             nn.init.zeros_(module.bias)
         if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)) and module.bias is not None:
             nn.init.zeros_(module.bias)
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions around which the features also pass unchanged."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.first = normed(nn.Conv2d(features, features, 3, bias=False))
+        self.second = normed(nn.Conv2d(features, features, 3, bias=False))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Refine (n, features, h, w), at least two cells in each direction."""
+        y = functional.relu(self.first(_reflected(x, 1)))
+        y = functional.dropout(y, DROPOUT, self.training)
+        return x + self.second(_reflected(y, 1))
+
+
+class Doubling(nn.ConvTranspose2d):
+    """Transposed 3x3 convolution of stride 2, computed as a convolution of stride 1."""
+
+    # Row 2i of the answer is cell i times the middle tap; row 2i + 1 is cell i times the last tap
+    # and cell i + 1 times the first; columns likewise. The transposed routines of the CPU's library
+    # sum in an order that depends on the size of the input, so that tiles would differ by rounding.
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """Map (n, channels, h, w) to (n, channels_out, 2 h, 2 w)."""
+        taps = x.new_zeros(2, 2, 3)  # of row 2i + p, from cell i + a, with tap k
+        taps[0, 0, 1] = taps[1, 0, 2] = taps[1, 1, 0] = 1
+        kernel = torch.einsum("pak,qbl,iokl->opqiab", taps, taps, self.weight).flatten(0, 2)
+        return functional.pixel_shuffle(
+            functional.conv2d(functional.pad(x, (0, 1, 0, 1)), kernel), 2
+        )
+
+
+class ResNetGenerator(nn.Module):
+    """Residual blocks at a quarter of the resolution, which read a bounded neighbourhood."""
+
+    def __init__(
+        self,
+        channels_in: int,
+        channels_out: int,
+        features: int = 64,
+        blocks: int = 9,
+    ) -> None:
+        super().__init__()
+        f = features
+        self.enter = normed(nn.Conv2d(channels_in, f, 7, bias=False))
+        self.down = nn.ModuleList(
+            normed(nn.Conv2d(n * f, 2 * n * f, 3, 2, 1, bias=False)) for n in (1, 2)
+        )
+        self.blocks = nn.Sequential(*(ResidualBlock(4 * f) for _ in range(blocks)))
+        self.up = nn.ModuleList(
+            normed(Doubling(2 * n * f, n * f, 3, 2, 1, output_padding=1, bias=False))
+            for n in (2, 1)
+        )
+        self.leave = nn.Conv2d(f, channels_out, 7)
+        initialise(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (n, channels_in, h, w), any h and w, to (n, channels_out, h, w)."""
+        height, width = x.shape[-2:]
+        x = pad_to_multiple(x, 4)
+        # a reflection by one cell at a quarter of the resolution needs two cells
+        x = _extend(x, max(0, 8 - x.shape[-2]), max(0, 8 - x.shape[-1]))
+        x = functional.relu(self.enter(_reflected(x, 3)))
+        for half in self.down:
+            x = functional.relu(half(x))
+        x = self.blocks(x)
+        for half in self.up:
+            x = functional.relu(half(x))
+        return torch.tanh(self.leave(_reflected(x, 3)))[..., :height, :width]
+
+
+def through_resnet(low: int, high: int, blocks: int) -> tuple[int, int]:
+    """First and last input pixel that decide an interval of output pixels."""
+    low, high = low - 3, high + 3  # 7x7
+    for _ in range(2):  # transposed: pixel 2i comes from cell i, pixel 2i + 1 from i and i + 1
+        low, high = low // 2, -(-high // 2)
+    low, high = low - 2 * blocks, high + 2 * blocks  # two 3x3 each
+    for _ in range(2):  # cell i of a convolution of stride 2 reads pixels 2i - 1 to 2i + 1
+        low, high = 2 * low - 1, 2 * high + 1
+    return low - 3, high + 3
+
+
+def _reflected(x: Tensor, cells: int) -> Tensor:
+    return functional.pad(x, (cells,) * 4, mode="reflect")
+
+
+def _extend(x: Tensor, below: int, right: int) -> Tensor:
+    return functional.pad(x, (0, right, 0, below), mode="replicate") if below or right else x
+
+
+def published_unet_name(name: str) -> str:
+    """Our name of an entry of the nested U-Net; unknown names come back unchanged."""
+    match = re.fullmatch(r"model\.model((?:\.[123]\.model)*)\.(\d)\.(\w+)", name)
+    if match is None:
+        return name
+    path, position, entry = match.groups()
+    depth = path.count("model")
+    # Within a level: [activation, down, norm, (next level), activation, up, norm]. Without norm
+    # all moves up by one, so that 4 is the innermost norm in one layout and any "up" in the other.
+    inside = {
+        "1": "down", "2": "down_norm", "3": "up", "5": "up", "6": "up_norm",
+        "4": "up_norm" if ".3.model" in path else "up",
+    }  # fmt: skip
+    part = (inside if depth else {"0": "down", "3": "up"}).get(position)
+    return name if part is None else f"levels.{depth}.{part}.{entry}"
+
+
+def published_resnet_name(name: str) -> str:
+    """Our name of an entry of the residual generator; unknown names come back unchanged."""
+    layers = {
+        "1": "enter.conv", "2": "enter.norm", "4": "down.0.conv", "5": "down.0.norm",
+        "7": "down.1.conv", "8": "down.1.norm", "19": "up.0.conv", "20": "up.0.norm",
+        "22": "up.1.conv", "23": "up.1.norm", "26": "leave",
+    }  # fmt: skip
+    inside = {"1": "first.conv", "2": "first.norm", "6": "second.conv", "7": "second.norm"}
+    match = re.fullmatch(r"model\.(\d+)(?:\.conv_block\.([1267]))?\.(\w+)", name)
+    if match is None:
+        return name
+    position, half, entry = match.groups()
+    if half:
+        return f"blocks.{int(position) - 10}.{inside[half]}.{entry}"
+    return f"{layers[position]}.{entry}" if position in layers else name
+
+
+def published_discriminator_name(name: str) -> str:
+    """Our name of an entry of the 70 px discriminator; unknown names come back unchanged."""
+    layers = {"0": "enter", "11": "leave"} | {
+        str(2 + 3 * stage + index): f"stages.{stage}.{part}"
+        for stage in range(3)
+        for index, part in enumerate(("conv", "norm"))
+    }
+    match = re.fullmatch(r"model\.(\d+)\.(\w+)", name)
+    if match is None or match[1] not in layers:
+        return name
+    return f"{layers[match[1]]}.{match[2]}"

@@ -13,41 +13,21 @@ import torch
 from torch import Tensor, nn
 
 from xcloudfree.models.config import NetworkConfig
-from xcloudfree.models.pix2pix import PatchDiscriminator, UNet
-from xcloudfree.models.published.pix2pix_names import published_unet_name
+from xcloudfree.models.pix2pix import PatchDiscriminator, UNet, published_unet_name
 
 
 @dataclass(frozen=True, kw_only=True)
 class SarOptCganConfig(NetworkConfig):
-    """Hyper-parameters of :class:`SarOptCgan`.
+    """Hyper-parameters of :class:`SarOptCgan`."""
 
-    Parameters
-    ----------
-    optical_bands, sar_bands : int
-        Channels of the two inputs.
-    features, levels : int
-        See :class:`~xcloudfree.models.pix2pix.UNet`. With 8 levels, the bottleneck of a tile of
-        256 px is one cell.
-
-    Examples
-    --------
-    >>> config = SarOptCganConfig()
-    >>> config.reach, config.tile
-    (None, 256)
-    """
-
+    # see :class:`~xcloudfree.models.pix2pix.UNet`. With 8 levels, the bottleneck of a tile of 256
+    # px is one cell
     features: int = 64
     levels: int = 8
 
 
 class SarOptCgan(nn.Module):
-    """Generator of SAR-Opt-cGAN.
-
-    Parameters
-    ----------
-    config : SarOptCganConfig
-        Hyper-parameters.
-    """
+    """Generator of SAR-Opt-cGAN."""
 
     def __init__(self, config: SarOptCganConfig) -> None:
         super().__init__()
@@ -55,57 +35,17 @@ class SarOptCgan(nn.Module):
         self.generator = UNet(c.sar_bands + c.optical_bands, c.optical_bands, c.levels, c.features)
 
     def forward(self, optical: Tensor, sar: Tensor) -> Tensor:
-        """Reconstruct.
-
-        Parameters
-        ----------
-        optical : Tensor
-            Cloudy reflectance from -1 to 1, (n, optical_bands, h, w), any h and w.
-        sar : Tensor
-            Backscatter from -1 to 1, (n, sar_bands, h, w).
-
-        Returns
-        -------
-        Tensor
-            Cloud-free reflectance from -1 to 1, shaped as `optical`.
-        """
+        """Reconstruct from tensors (n, bands, h, w) scaled to -1..1."""
         return self.generator(torch.cat([sar, optical], 1))
 
 
 def discriminator(config: SarOptCganConfig) -> PatchDiscriminator:
-    """Build the opponent for fitting: it judges an image beside what the generator read.
-
-    Parameters
-    ----------
-    config : SarOptCganConfig
-        Of the generator.
-
-    Returns
-    -------
-    PatchDiscriminator
-        ``discriminator(torch.cat([sar, optical], 1), image)``.
-    """
+    """Build the discriminator, which sees what the generator read beside the image."""
     return PatchDiscriminator(config.sar_bands + 2 * config.optical_bands, config.features)
 
 
 def published_name(name: str) -> str | None:
-    """Our name of an entry of a checkpoint in the layout of pix2pix.
-
-    Parameters
-    ----------
-    name : str
-        Such as ``model.model.1.model.5.weight``.
-
-    Returns
-    -------
-    str or None
-        Name in :class:`SarOptCgan`; None for the counters of batch normalisation.
-
-    Examples
-    --------
-    >>> published_name("model.model.1.model.5.weight")
-    'generator.levels.1.up.weight'
-    """
+    """Our name of an entry of a pix2pix checkpoint; None for counters of batch normalisation."""
     if name.endswith("num_batches_tracked"):
         return None
     return f"generator.{published_unet_name(name)}"

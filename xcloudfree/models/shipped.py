@@ -14,22 +14,7 @@ FOLDER = Path(__file__).parent / "weights"
 
 
 def read_spec(path: Path) -> ModelSpec:
-    """Specification in a weights file; reads no tensor.
-
-    Parameters
-    ----------
-    path : Path
-        A safetensors file that ``model.save`` wrote.
-
-    Returns
-    -------
-    ModelSpec
-
-    Raises
-    ------
-    WeightsError
-        If the file cannot be read or carries no specification.
-    """
+    """Specification in a weights file; reads no tensor."""
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
@@ -41,16 +26,5 @@ def read_spec(path: Path) -> ModelSpec:
 
 
 def shipped() -> dict[str, ModelSpec]:
-    """Specifications of the weights that come with the library.
-
-    Returns
-    -------
-    dict of str to ModelSpec
-        By name, sorted.
-
-    Examples
-    --------
-    >>> shipped()["carf-small-demo"].level
-    'TOA'
-    """
+    """Specifications of the shipped weights by name, sorted."""
     return {path.stem: read_spec(path) for path in sorted(FOLDER.glob("*.safetensors"))}

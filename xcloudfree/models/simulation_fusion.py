@@ -14,43 +14,27 @@ from torch import Tensor, nn
 
 from xcloudfree.core.spelling import did_you_mean
 from xcloudfree.models.config import NetworkConfig
-from xcloudfree.models.pix2pix import PatchDiscriminator, UNet
-from xcloudfree.models.published.pix2pix_names import published_resnet_name, published_unet_name
-from xcloudfree.models.resnet_generator import ResNetGenerator, through_resnet
+from xcloudfree.models.pix2pix import (
+    PatchDiscriminator,
+    ResNetGenerator,
+    UNet,
+    published_resnet_name,
+    published_unet_name,
+    through_resnet,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SimulationFusionConfig(NetworkConfig):
-    """Hyper-parameters of :class:`SimulationFusion`.
+    """Hyper-parameters of :class:`SimulationFusion`."""
 
-    Parameters
-    ----------
-    optical_bands, sar_bands : int
-        Channels of the two inputs.
-    generator : {"unet", "resnet"}
-        Kind of both generators. The U-Net reads all of its tile; the residual one sees a bounded
-        neighbourhood, so that tiles of a scene agree exactly.
-    features : int
-        Channels of the generators' first convolution.
-    blocks : int
-        Residual blocks of ``generator="resnet"``.
-    levels : int
-        Levels of ``generator="unet"``.
-    norm : bool
-        Whether ``generator="unet"`` has batch normalisation.
-
-    Examples
-    --------
-    >>> config = SimulationFusionConfig(generator="resnet")
-    >>> config.stride, config.reach
-    (4, 167)
-    """
-
+    # kind of both generators. The U-Net reads all of its tile; the residual one sees a bounded
+    # neighbourhood, so that tiles of a scene agree exactly
     generator: Literal["unet", "resnet"] = "unet"
-    features: int = 64
-    blocks: int = 9
-    levels: int = 7
-    norm: bool = True
+    features: int = 64  # channels of the generators' first convolution
+    blocks: int = 9  # residual blocks of ``generator="resnet"``
+    levels: int = 7  # levels of ``generator="unet"``
+    norm: bool = True  # whether ``generator="unet"`` has batch normalisation
 
     def __post_init__(self) -> None:
         if self.generator not in ("resnet", "unet"):
@@ -76,20 +60,12 @@ class SimulationFusionConfig(NetworkConfig):
 
 
 class SimulationFusion(nn.Module):
-    """Two generators: backscatter to reflectance, and all of it to cloud-free reflectance.
+    """Two generators: backscatter to reflectance, then all of it to cloud-free reflectance."""
 
-    Parameters
-    ----------
-    config : SimulationFusionConfig
-        Hyper-parameters.
-
-    Notes
-    -----
-    While fitting, the second generator reads the simulation with brightness, contrast and order of
-    its bands changed at random, so that it learns to take texture from there and not colour, and
-    its loss does not reach the first generator: fit that one with the absolute error of
-    :meth:`simulate`.
-    """
+    # While fitting, the second generator reads the simulation with brightness, contrast and order
+    # of its bands changed at random, so that it learns to take texture from there and not colour,
+    # and its loss does not reach the first generator: fit that one with the absolute error of
+    # :meth:`simulate`.
 
     def __init__(self, config: SimulationFusionConfig) -> None:
         super().__init__()
@@ -98,35 +74,11 @@ class SimulationFusion(nn.Module):
         self.fusion = _generator(c, c.sar_bands + 2 * c.optical_bands)
 
     def simulate(self, sar: Tensor) -> Tensor:
-        """Guess reflectance from backscatter alone.
-
-        Parameters
-        ----------
-        sar : Tensor
-            Backscatter from -1 to 1, (n, sar_bands, h, w), any h and w.
-
-        Returns
-        -------
-        Tensor
-            Reflectance from -1 to 1, (n, optical_bands, h, w).
-        """
+        """Guess reflectance from backscatter alone, scaled to -1..1."""
         return self.simulation(sar)
 
     def forward(self, optical: Tensor, sar: Tensor) -> Tensor:
-        """Reconstruct.
-
-        Parameters
-        ----------
-        optical : Tensor
-            Cloudy reflectance from -1 to 1, (n, optical_bands, h, w), any h and w.
-        sar : Tensor
-            Backscatter from -1 to 1, (n, sar_bands, h, w).
-
-        Returns
-        -------
-        Tensor
-            Cloud-free reflectance from -1 to 1, shaped as `optical`.
-        """
+        """Reconstruct from tensors (n, bands, h, w) scaled to -1..1."""
         simulated = self.simulate(sar)
         if self.training:
             simulated = randomised(simulated.detach())
@@ -134,19 +86,7 @@ class SimulationFusion(nn.Module):
 
 
 def randomised(image: Tensor) -> Tensor:
-    """Change brightness, contrast and order of the bands at random, each image for itself.
-
-    Parameters
-    ----------
-    image : Tensor
-        (n, bands, h, w).
-
-    Returns
-    -------
-    Tensor
-        ``(image - mean) / deviation * (deviation + e1) + e2`` with one standard normal e1 and e2
-        from torch's generator for each band, the bands in random order.
-    """
+    """Change brightness, contrast and band order at random, each image for itself."""
     deviation, mean = torch.std_mean(image, dim=(-2, -1), correction=0, keepdim=True)
     contrast, brightness = torch.randn_like(mean), torch.randn_like(mean)
     standard = (image - mean) / deviation.clamp_min(1e-6)
@@ -156,39 +96,12 @@ def randomised(image: Tensor) -> Tensor:
 
 
 def discriminator(config: SimulationFusionConfig) -> PatchDiscriminator:
-    """Build the opponent for fitting: it judges an image beside the backscatter.
-
-    Parameters
-    ----------
-    config : SimulationFusionConfig
-        Of the generators.
-
-    Returns
-    -------
-    PatchDiscriminator
-        ``discriminator(sar, image)``.
-    """
+    """Build the discriminator, which sees the backscatter beside the image."""
     return PatchDiscriminator(config.sar_bands + config.optical_bands, config.features)
 
 
 def published_name(name: str) -> str | None:
-    """Our name of an entry of the authors' checkpoints, which hold one generator each.
-
-    Parameters
-    ----------
-    name : str
-        ``G1.`` (simulation) or ``G2.`` (fusion) and the authors' name.
-
-    Returns
-    -------
-    str or None
-        Name in :class:`SimulationFusion`; None for the counters of batch normalisation.
-
-    Examples
-    --------
-    >>> published_name("G1.model.26.bias"), published_name("G2.model.model.3.bias")
-    ('simulation.leave.bias', 'fusion.levels.0.up.bias')
-    """
+    """Our name of an entry of the authors' checkpoints; ``G1.`` simulates, ``G2.`` fuses."""
     if name.endswith("num_batches_tracked"):
         return None
     which, _, rest = name.partition(".")

@@ -141,7 +141,7 @@ class ModelSpec:
         try:
             values = json.loads(text)
             version = values.pop("spec_version")
-        except (ValueError, AttributeError, KeyError, TypeError) as error:
+        except (ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
             raise WeightsError(
                 "the weights carry no readable specification; write the file with model.save(path)"
             ) from error
@@ -153,26 +153,34 @@ class ModelSpec:
         try:
             for name in ("optical_bands", "polarisations", "context"):
                 values[name] = tuple(values.get(name) or ())
-            return cls(**values)
+            spec = cls(**values)
         except TypeError as error:
             raise WeightsError(
                 f"the weights' specification has other fields than this version knows ({error}); "
                 "write the file again with model.save(path)"
             ) from error
+        spec._check_types()
+        return spec
+
+    def _check_types(self) -> None:
+        """Refuse values of another kind, which a damaged file may hold, before they are used."""
+        kinds: dict[str, Any] = {"str": str, "bool": bool, "int": int, "int | None": int | None}
+        kinds |= {"Mapping[str, Any]": dict, "tuple[str, ...]": tuple}
+        for one in dataclasses.fields(self):
+            value = getattr(self, one.name)
+            good = isinstance(value, kinds[str(one.type)])
+            if isinstance(value, tuple):
+                good = all(isinstance(name, str) for name in value)
+            if one.name == "metrics" and good:
+                good = not any(isinstance(figure, (dict, list)) for figure in value.values())
+            if not good:
+                raise WeightsError(
+                    f"the weights' specification holds {one.name} as {str(value)[:80]!r}, which is "
+                    f"no {one.type}; write the file again with model.save(path)"
+                )
 
     def choices(self) -> dict[str, tuple[bool, Sequence[str]]]:
-        """Whether fields hold names that the library knows.
-
-        Returns
-        -------
-        dict of str to tuple of (bool, sequence of str)
-            By field: whether it does, and the names that it may hold.
-
-        Examples
-        --------
-        >>> ModelSpec("a", "carf", {}, stride=16, reach=42, level="L1C").choices()["level"]
-        (False, ('TOA', 'BOA'))
-        """
+        """By field: whether its names are known to the library, and the names that it may hold."""
         preset = PRESETS.get(self.normalisation)
         ranges = sorted(preset.sar_range) if preset else sorted(self.polarisations)
         return {

@@ -8,7 +8,9 @@ backscatter times 10, the preset ``uncrtaints-10``; the L2 variants read ``uncrt
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -17,44 +19,120 @@ from torch.nn import functional
 
 from xcloudfree.core.normalisation import Normalisation
 from xcloudfree.models.config import NetworkConfig
-from xcloudfree.models.inverted_bottleneck import InvertedBottleneck
-from xcloudfree.models.temporal_attention import (
-    TemporalAttention,
-    resize_weights,
-    weighted_over_dates,
-)
+
+Norm = Callable[[int], nn.Module]
+"""Makes a normalisation layer for a number of channels."""
+
+
+class InvertedBottleneck(nn.Module):
+    """MBConv: widen, filter each channel, weigh the channels by their means, narrow, add."""
+
+    def __init__(self, features: int, expansion: int, norm: Norm) -> None:
+        super().__init__()
+        hidden = features * expansion
+        self.norm = norm(features)
+        self.widen = nn.Conv2d(features, hidden, 1, bias=False)
+        self.widen_norm = norm(hidden)
+        self.depthwise = nn.Conv2d(
+            hidden, hidden, 3, padding=1, padding_mode="reflect", groups=hidden, bias=False
+        )
+        self.depthwise_norm = norm(hidden)
+        self.squeeze = nn.Linear(hidden, features // 4, bias=False)
+        self.excite = nn.Linear(features // 4, hidden, bias=False)
+        self.narrow = nn.Conv2d(hidden, features, 1, bias=False)
+        self.narrow_norm = norm(features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Refine ``x`` of shape (n, features, h, w), h and w above 1."""
+        inner = functional.gelu(self.widen_norm(self.widen(self.norm(x))))
+        inner = functional.gelu(self.depthwise_norm(self.depthwise(inner)))
+        gate = self.excite(functional.gelu(self.squeeze(inner.mean((-2, -1))))).sigmoid()
+        return x + self.narrow_norm(self.narrow(inner * gate[..., None, None]))
+
+
+_MASKED = -1000.0
+
+CELLS = 32
+"""Side of the map of weights; features of any size are reduced to it by their maxima."""
+
+
+def day_encoding(days: Tensor, channels: int) -> Tensor:
+    """Sines and cosines of the day number (n, dates), (n, dates, channels) in float32."""
+    # Channel ``i`` divides the day by ``1000 ** (2 * (i // 2) / channels)``; even channels hold the
+    # sine, odd ones the cosine.
+    index = torch.arange(channels, device=days.device)
+    angle = days.float()[..., None] / 1000.0 ** (2.0 * (index // 2) / channels)
+    return torch.where(index % 2 == 0, angle.sin(), angle.cos())
+
+
+class TemporalAttention(nn.Module):
+    """Weight of every acquisition, per head and cell of a coarse map."""
+
+    # The group norm takes its statistics over all acquisitions, padded ones included, as published.
+    # So a padded acquisition gets no weight, but is not the same as one left out.
+
+    def __init__(self, features: int, heads: int, d_model: int, d_k: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.GroupNorm(heads, features)
+        self.embed = nn.Conv1d(features, d_model, 1)
+        self.key = nn.Linear(d_model, heads * d_k)
+        self.query = nn.Parameter(torch.empty(heads, d_k))
+        nn.init.normal_(self.query, std=math.sqrt(2 / d_k))
+
+    def forward(self, x: Tensor, days: Tensor, padded: Tensor) -> Tensor:
+        """Weights of the acquisitions that sum to 1, (n, dates, heads, cells, cells)."""
+        n = x.shape[0]
+        coarse = functional.adaptive_max_pool2d(x.flatten(0, 1), CELLS).unflatten(0, (n, -1))
+        series = coarse.permute(0, 3, 4, 2, 1).flatten(0, 2)  # (n * cells**2, features, dates)
+        embedded = self.embed(self.norm(series)).transpose(1, 2).unflatten(0, (n, -1))
+        days = days.masked_fill(padded, 0)  # its day may be no number
+        code = day_encoding(days, embedded.shape[-1] // self.heads).repeat(1, 1, self.heads)
+        keys = self.key(embedded + code[:, None].to(embedded.dtype)).unflatten(-1, (self.heads, -1))
+        logits = (keys * self.query).sum(-1) / math.sqrt(self.query.shape[1])
+        logits = logits.masked_fill(padded[:, None, :, None], _MASKED)
+        weights = logits.softmax(2).unflatten(1, (CELLS, CELLS))
+        return weights.permute(0, 3, 4, 1, 2)
+
+
+def resize_weights(weights: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize weight maps (n, dates, heads, cells, cells) to the size of the features."""
+    # Bilinear if a side of the features is larger than the map, means if none is.
+    maps = weights.flatten(0, 1)
+    if max(size) > maps.shape[-1]:
+        maps = functional.interpolate(maps, size=size, mode="bilinear", align_corners=False)
+    else:
+        maps = functional.adaptive_avg_pool2d(maps, size)
+    return maps.unflatten(0, weights.shape[:2])
+
+
+def weighted_over_dates(x: Tensor, weights: Tensor) -> Tensor:
+    """Weighted sum over dates, (n, features, h, w); each head weighs its group of channels."""
+    groups = x.unflatten(2, (weights.shape[2], -1))
+    total = torch.zeros_like(groups[:, 0])
+    for date in range(x.shape[1]):  # one date at a time: no copy of the whole series
+        total = total + groups[:, date] * weights[:, date, :, None]
+    return total.flatten(1, 2)
 
 
 @dataclass(frozen=True, kw_only=True)
 class UncrtaintsConfig(NetworkConfig):
-    """Hyper-parameters of :class:`Uncrtaints`.
+    """Hyper-parameters of :class:`Uncrtaints`."""
 
-    Parameters
-    ----------
-    optical_bands, sar_bands : int
-        Channels of the two inputs.
-    acquisitions : int
-        Dates that make one image; 1 builds the network without temporal attention.
-    uncertainty : bool
-        Whether the network estimates variances; the published L2 models do not.
-    scale_by : float
-        Factor on reflectance and backscatter of the normalisation, see the presets
-        ``uncrtaints-10`` and ``uncrtaints`` (1).
-    width, expansion : int
-        Channels of the trunk, and inside a block in units of them.
-    encoder_blocks, decoder_blocks : int
-        Blocks before and after the dates are joined.
-    heads, d_model, d_k : int
-        Of the temporal attention; `heads` must divide `width` and `d_model`.
-    """
-
+    # dates that make one image; 1 builds the network without temporal attention
     acquisitions: int = 1
+    # whether the network estimates variances; the published L2 models do not
     uncertainty: bool = True
+    # factor on reflectance and backscatter of the normalisation, see the presets ``uncrtaints-10``
+    # and ``uncrtaints`` (1)
     scale_by: float = 10.0
+    # channels of the trunk, and inside a block in units of them
     width: int = 128
     expansion: int = 2
+    # blocks before and after the dates are joined
     encoder_blocks: int = 1
     decoder_blocks: int = 5
+    # of the temporal attention; `heads` must divide `width` and `d_model`
     heads: int = 16
     d_model: int = 256
     d_k: int = 4
@@ -91,22 +169,7 @@ class UncrtaintsConfig(NetworkConfig):
 
 
 class Uncrtaints(nn.Module):
-    """Fuse cloudy reflectance with backscatter, of one or several dates, into a cloud-free image.
-
-    Parameters
-    ----------
-    config : UncrtaintsConfig
-        Hyper-parameters.
-
-    Examples
-    --------
-    >>> network = Uncrtaints(UncrtaintsConfig(width=16, acquisitions=3)).eval()
-    >>> optical, sar = torch.rand(1, 3, 13, 6, 5), torch.rand(1, 3, 2, 6, 5)
-    >>> days = torch.tensor([[4000.0, 4005.0, 4010.0]])
-    >>> mean, variance = network(optical, sar, dates=days, variance=True)
-    >>> mean.shape, variance.shape
-    (torch.Size([1, 13, 6, 5]), torch.Size([1, 13, 6, 5]))
-    """
+    """Fuse cloudy reflectance with backscatter of one or several dates."""
 
     def __init__(self, config: UncrtaintsConfig) -> None:
         super().__init__()
@@ -139,35 +202,7 @@ class Uncrtaints(nn.Module):
         dates: Tensor | None = None,
         variance: bool = False,
     ) -> Tensor | tuple[Tensor, Tensor]:
-        """Reconstruct.
-
-        Parameters
-        ----------
-        optical : Tensor
-            Cloudy reflectance times ``scale_by``, (n, dates, optical_bands, h, w), any h and w. A
-            network of one date also takes (n, optical_bands, h, w), a network of several any
-            number of dates.
-        sar : Tensor
-            Backscatter from 0 to ``scale_by``, (n, dates, sar_bands, h, w).
-        dates : Tensor, optional
-            Days since 2014-04-03, (n, dates); a network of one date does not read them. A date
-            whose optical and backscatter pixels are all 0 is padding and gets no weight. It still
-            takes part in a normalisation, as published: where all samples have the same number
-            of acquisitions, give only those.
-        variance : bool
-            Whether to return the variance as well.
-
-        Returns
-        -------
-        Tensor or tuple of Tensor
-            Cloud-free reflectance times ``scale_by``, (n, optical_bands, h, w); and its variance
-            in these units squared.
-
-        Raises
-        ------
-        ValueError
-            If the network has no variance to return, or dates are missing or too many.
-        """
+        """Reconstruct from (n, [dates,] bands, h, w) times ``scale_by``; days since 2014-04-03."""
         c = self.config
         if variance and not c.uncertainty:
             raise ValueError(
@@ -249,26 +284,7 @@ _PUBLISHED = {
 
 
 def published_name(name: str) -> str | None:
-    """Our name of an entry of the authors' checkpoint.
-
-    Parameters
-    ----------
-    name : str
-        Name without prefixes such as ``module.``.
-
-    Returns
-    -------
-    str or None
-        Our name; None for counters, which carry no weight. An unknown name comes back as it is, so
-        that a strict load refuses it.
-
-    Examples
-    --------
-    >>> published_name("out_block.4.conv.fn.6.fc.0.weight")
-    'decoder.4.squeeze.weight'
-    >>> published_name("temporal_encoder.attention_heads.Q")
-    'temporal.query'
-    """
+    """Our name of an entry of the authors' checkpoint; None for counters."""
     if name.endswith("num_batches_tracked"):
         return None
     if match := re.fullmatch(r"(in|out)_block\.(\d+)\.conv\.(.+)\.(\w+)", name):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,24 +16,15 @@ from xcloudfree.core.normalisation import PRESETS
 from xcloudfree.exceptions import WeightsError
 from xcloudfree.models.spec import ModelSpec
 
+NESTED = ("stages", "blocks", "layers")
+"""Options that count parts within parts of a network."""
+
+REPEATED = (*NESTED, "levels", "encoder_blocks", "decoder_blocks")
+"""Options that count parts of a network."""
+
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> Path:
-    """Write a file beside its place, and give it its name when it is complete.
-
-    Parameters
-    ----------
-    path : Path
-        What it replaces, or a new name.
-    tensors : mapping of str to Tensor
-        On any device.
-    metadata : dict of str to str
-        What stands before them.
-
-    Returns
-    -------
-    Path
-        The file.
-    """
+    """Write a safetensors file under a temporary name and rename it when complete."""
     whole = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
     partial = path.with_name(f"{path.name}.{uuid4().hex}.partial")
     # save_file would make it readable for its owner alone
@@ -41,22 +33,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str,
 
 
 def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Metadata and tensors of a file; never unpickles anything.
-
-    Parameters
-    ----------
-    path : Path
-        A safetensors file.
-
-    Returns
-    -------
-    tuple of dict
-
-    Raises
-    ------
-    WeightsError
-        If it is absent, truncated or a pickle.
-    """
+    """Metadata and tensors of a safetensors file; never unpickles anything."""
     if not path.is_file():
         raise WeightsError(
             f"there is no file {path}; call xcloudfree.models.load() with a file that "
@@ -80,40 +57,37 @@ def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         ) from error
 
 
+def check_size(path: Path, spec: ModelSpec, tensors: int) -> None:
+    """Refuse a network of more repeated parts than the file has tensors, before it is built."""
+    # every layer of a block of a stage holds at least one tensor
+    counts = {k: n for k, n in spec.options.items() if k in REPEATED and isinstance(n, int)}
+    nested = math.prod(max(1, counts.get(option, 1)) for option in NESTED)
+    if max(nested, *counts.values(), 0) > tensors:
+        raise WeightsError(
+            f"{path} names {counts} and holds {tensors} tensors, so it is damaged; copy it again, "
+            f"or write it with model.save({str(path)!r})"
+        )
+
+
 def check(path: Path, spec: ModelSpec, network: nn.Module) -> None:
-    """The specification must tell the truth about the network, and the weights must be numbers.
-
-    Parameters
-    ----------
-    path : Path
-        Where both were read, for messages.
-    spec : ModelSpec
-        What the file says.
-    network : torch.nn.Module
-        With the weights of the file.
-
-    Raises
-    ------
-    WeightsError
-        If they contradict each other.
-    """
-    for name, (good, known) in spec.choices().items():
+    """Refuse a specification that contradicts the network, and weights that are not finite."""
+    for name, (good, choices) in spec.choices().items():
         if not good:
             raise WeightsError(
-                f"{path} names {name} {getattr(spec, name)!r}, which may hold {known}; set that in "
-                f"model.spec and write it again with model.save({str(path)!r})"
+                f"{path} names {name} {getattr(spec, name)!r}, which may hold {choices}; set that "
+                f"in model.spec and write it again with model.save({str(path)!r})"
             )
     config: Any = network.config
-    held = network.state_dict().values()
+    # buffers as well: a statistic of batch normalisation that is no number spoils all
+    tensors = network.state_dict().values()
     claims = {
         **{name: (getattr(spec, name), value) for name, value in config.declared().items()},
         "optical bands": (len(spec.optical_bands), config.optical_bands),
         "polarisations": (len(spec.polarisations), config.sar_bands),
         "normalisation": (config.reads(PRESETS[spec.normalisation]), True),
-        # buffers as well: a statistic of batch normalisation that is no number spoils all
-        "finite weights": (all(bool(t.isfinite().all()) for t in held), True),
+        "finite weights": (all(bool(t.isfinite().all()) for t in tensors), True),
     }
-    wrong = [name for name, (said, true) in claims.items() if said != true]
+    wrong = [name for name, (claim, truth) in claims.items() if claim != truth]
     if wrong:
         raise WeightsError(
             f"{path} contradicts its network in {', '.join(wrong)}; "

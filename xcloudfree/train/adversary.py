@@ -16,17 +16,11 @@ from xcloudfree.models.simulation_fusion import SimulationFusion
 
 @dataclass(frozen=True)
 class Game:
-    """Weights of a generator's losses, all on values from -1 to 1.
+    """Weights of a generator's losses, all on values from -1 to 1."""
 
-    Parameters
-    ----------
-    sees_clouds : bool
-        Whether the opponent judges beside backscatter and cloudy image, or backscatter alone.
-    deceive, pixel, hidden : float
-        Weights of the opponent's judgement, the absolute error, and that under the mask.
-    """
-
+    # whether the opponent judges beside backscatter and cloudy image, or backscatter alone
     sees_clouds: bool
+    # weights of the opponent's judgement, the absolute error, and that under the mask
     deceive: float
     pixel: float
     hidden: float = 0.0
@@ -41,19 +35,7 @@ fitted on photographs, and are left out."""
 
 
 def opponent(architecture: str, network: nn.Module) -> PatchDiscriminator:
-    """Build the discriminator of a network.
-
-    Parameters
-    ----------
-    architecture : str
-        Key of :data:`GAMES`.
-    network : torch.nn.Module
-        The generator.
-
-    Returns
-    -------
-    PatchDiscriminator
-    """
+    """Build the discriminator of a network."""
     config: Any = network.config
     if architecture == "sar-opt-cgan":
         return sar_opt_cgan.discriminator(config)
@@ -62,70 +44,35 @@ def opponent(architecture: str, network: nn.Module) -> PatchDiscriminator:
 
 @dataclass(frozen=True)
 class Round:
-    """One meeting of a generator and its opponent.
+    """One meeting of a generator and its opponent."""
 
-    Parameters
-    ----------
-    game : Game
-        Weights of the losses.
-    prediction, target, optical, sar : Tensor
-        Scaled to -1 to 1, (n, bands, h, w); NaN in `target` asks for nothing.
-    mask : Tensor
-        1 where cloudy, (n, 1, h, w).
+    # Isola et al. (2017), CVPR; Grohnfeldt et al. (2018), IGARSS; Gao et al. (2020), Remote Sensing
+    # 12(1), 191.
 
-    References
-    ----------
-    Isola et al. (2017), CVPR; Grohnfeldt et al. (2018), IGARSS; Gao et al. (2020), Remote Sensing
-    12(1), 191.
-    """
-
-    game: Game
+    game: Game  # weights of the losses
+    # scaled to -1 to 1, (n, bands, h, w); NaN in `target` asks for nothing
     prediction: Tensor
     target: Tensor
     optical: Tensor
     sar: Tensor
-    mask: Tensor
+    mask: Tensor  # 1 where cloudy, (n, 1, h, w)
 
     def generator_loss(self, opponent: PatchDiscriminator, network: nn.Module) -> Tensor:
-        """What the generator, or both of them, shall make small.
-
-        Parameters
-        ----------
-        opponent : PatchDiscriminator
-            As it stands.
-        network : torch.nn.Module
-            The generator; of two, the first learns the target from backscatter alone.
-
-        Returns
-        -------
-        Tensor
-            Scalar.
-        """
-        known = torch.isfinite(self.target)
-        error = torch.where(known, self.target - self.prediction, 0).abs()
-        total = known.sum().clamp(min=1)
+        """Loss of the generator, or of both generators."""
+        valid = torch.isfinite(self.target)
+        error = torch.where(valid, self.target - self.prediction, 0).abs()
+        total = valid.sum().clamp(min=1)
         judged = opponent.logits(self._condition(), self.prediction)
         value = self.game.deceive * _judgement(judged, real=True)
         value = value + self.game.pixel * error.sum() / total
         value = value + self.game.hidden * (self.mask * error).sum() / total
         if isinstance(network, SimulationFusion):
             guess = network.simulate(self.sar)
-            value = value + torch.where(known, self.target - guess, 0).abs().sum() / total
+            value = value + torch.where(valid, self.target - guess, 0).abs().sum() / total
         return value
 
     def opponent_loss(self, opponent: PatchDiscriminator) -> Tensor:
-        """What the opponent shall make small.
-
-        Parameters
-        ----------
-        opponent : PatchDiscriminator
-            To fit.
-
-        Returns
-        -------
-        Tensor
-            Scalar: mean of its errors on real and on made images.
-        """
+        """Mean loss of the discriminator on real and on generated images."""
         made = self.prediction.detach()
         real = torch.where(torch.isfinite(self.target), self.target, made)
         judged = (opponent.logits(self._condition(), image) for image in (real, made))
@@ -138,5 +85,5 @@ class Round:
 
 
 def _judgement(logits: Tensor, *, real: bool) -> Tensor:
-    wanted = torch.full_like(logits, float(real))
-    return functional.binary_cross_entropy_with_logits(logits.float(), wanted.float())
+    labels = torch.full_like(logits, float(real))
+    return functional.binary_cross_entropy_with_logits(logits.float(), labels.float())

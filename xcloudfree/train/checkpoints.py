@@ -20,64 +20,29 @@ NAME = "checkpoint.safetensors"
 Tensors = dict[str, Tensor]
 
 
-def write(folder: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> Path:
-    """Replace the checkpoint in a folder; a kill leaves the old one or the new one.
-
-    Parameters
-    ----------
-    folder : Path
-        Made where absent.
-    tensors : mapping of str to Tensor
-        Weights, moving average and state of the optimisers.
-    about : mapping
-        Step, state of early stopping, and the identity of the fit; JSON.
-
-    Returns
-    -------
-    Path
-        The file.
-    """
+def write(folder: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> Path:
+    """Replace the checkpoint in a folder; a kill leaves the old one or the new one."""
     folder.mkdir(parents=True, exist_ok=True)
-    for left in folder.glob(f"{NAME}.*.partial"):  # of a run that was killed while writing
-        left.unlink(missing_ok=True)
-    return write_tensors(folder / NAME, tensors, {"fit": json.dumps(about)})
+    for partial in folder.glob(f"{NAME}.*.partial"):  # of a run that was killed while writing
+        partial.unlink(missing_ok=True)
+    return write_tensors(folder / NAME, tensors, {"fit": json.dumps(state)})
 
 
 def read(folder: Path, identity: Mapping[str, Any]) -> tuple[Tensors, dict[str, Any]] | None:
-    """Read the checkpoint of this very fit; nothing is unpickled.
-
-    Parameters
-    ----------
-    folder : Path
-        As given to :func:`write`.
-    identity : mapping
-        Model, data and recipe of the fit, JSON.
-
-    Returns
-    -------
-    tuple of (dict, dict) or None
-        Tensors and what is told about them; None if there is no checkpoint.
-
-    Raises
-    ------
-    DataError
-        If the checkpoint is of another fit.
-    WeightsError
-        If the file cannot be read.
-    """
+    """Tensors and state of the checkpoint of this very fit, or None; nothing is unpickled."""
     path = folder / NAME
     if not path.is_file():
         return None
     try:
         with safe_open(path, framework="pt") as file:
-            about = json.loads((file.metadata() or {})["fit"])
+            state = json.loads((file.metadata() or {})["fit"])
             tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise WeightsError(
             f"{path} is no readable checkpoint ({error}); remove it, or call "
             "fit(..., checkpoints=...) with another folder"
         ) from error
-    there = about["identity"]
+    there = state["identity"]
     differs = [
         f"{name} ({there.get(name)!r} there, {value!r} here)"
         for name, value in json.loads(json.dumps(identity)).items()
@@ -89,39 +54,17 @@ def read(folder: Path, identity: Mapping[str, Any]) -> tuple[Tensors, dict[str, 
             "one with what it was called with, or call fit(..., checkpoints=...) with another "
             "folder"
         )
-    return tensors, about
+    return tensors, state
 
 
 def optimiser_tensors(prefix: str, optimiser: torch.optim.Optimizer) -> Tensors:
-    """State of an optimiser as named tensors.
-
-    Parameters
-    ----------
-    prefix : str
-        Of the names.
-    optimiser : torch.optim.Optimizer
-        Adam or a relative: its state is tensors.
-
-    Returns
-    -------
-    dict of str to Tensor
-    """
-    state: Mapping[int, Mapping[str, Tensor]] = optimiser.state_dict()["state"]
-    return {f"{prefix}.{i}.{key}": v for i, held in state.items() for key, v in held.items()}
+    """State of an optimiser as named tensors."""
+    states: Mapping[int, Mapping[str, Tensor]] = optimiser.state_dict()["state"]
+    return {f"{prefix}.{i}.{k}": tensor for i, s in states.items() for k, tensor in s.items()}
 
 
 def restore_optimiser(prefix: str, optimiser: torch.optim.Optimizer, tensors: Tensors) -> None:
-    """Undo :func:`optimiser_tensors`.
-
-    Parameters
-    ----------
-    prefix : str
-        Of the names.
-    optimiser : torch.optim.Optimizer
-        Freshly made for the same parameters.
-    tensors : dict of str to Tensor
-        That may hold others as well.
-    """
+    """Undo :func:`optimiser_tensors` for an optimiser of the same parameters."""
     for i, parameter in enumerate(p for g in optimiser.param_groups for p in g["params"]):
         lead = f"{prefix}.{i}."
         for name in [k for k in tensors if k.startswith(lead)]:
@@ -132,22 +75,5 @@ def restore_optimiser(prefix: str, optimiser: torch.optim.Optimizer, tensors: Te
 
 
 def chosen(prefix: str, tensors: Tensors) -> Tensors:
-    """The tensors below a prefix, named without it.
-
-    Parameters
-    ----------
-    prefix : str
-        Such as ``"network."``.
-    tensors : dict of str to Tensor
-        All of a checkpoint.
-
-    Returns
-    -------
-    dict of str to Tensor
-
-    Examples
-    --------
-    >>> sorted(chosen("a.", {"a.x": torch.zeros(1), "b.x": torch.zeros(1)}))
-    ['x']
-    """
+    """The tensors below a prefix, named without it."""
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from math import inf
 from pathlib import Path
 
@@ -12,15 +12,14 @@ import xarray as xr
 
 from xcloudfree import models
 from xcloudfree.core.normalisation import PRESETS
+from xcloudfree.core.scene import Scene
 from xcloudfree.exceptions import CloudFreeError, DataError
 from xcloudfree.models.model import Model
-from xcloudfree.train.drawn import Drawn, held_out
+from xcloudfree.train.batches import BatchLoader, Sampling, fingerprint, held_out, samples_of
 from xcloudfree.train.inputs import Target, copy_to_fit, datasets, held_out_data, recognised
 from xcloudfree.train.objective import Objective, choose_loss
-from xcloudfree.train.plan import Plan
 from xcloudfree.train.recipe import Recipe
 from xcloudfree.train.samples import PatchSamples
-from xcloudfree.train.sampling import Sampling, fingerprint, samples_of
 
 _USUAL = Recipe()
 
@@ -65,7 +64,8 @@ def fit(
         each is drawn equally often.
     model : str, Path or Model
         A name of :func:`xcloudfree.models.list`, a file, or a model from
-        :func:`xcloudfree.models.create` or an earlier fit, which is left unchanged.
+        :func:`xcloudfree.models.create` or an earlier fit, which is left unchanged. A name without
+        weights gets those of its bands that the data has.
     target : str, Dataset or sequence of Dataset, optional
         Cloud-free reflectance: the variable of `data` that holds it, or a Dataset for each of
         `data`, on the same grid and dates. A clear scene may be its own target: it gets simulated
@@ -155,10 +155,13 @@ def fit(
     >>> model.spec.trained
     True
     """
-    _check_numbers(steps, batch, crop, learning_rate, alpha, simulated, shrinkage, patience)
+    _check_numbers(
+        counts={"steps": steps, "batch": batch, "crop": crop, "patience": patience},
+        shares={"alpha": alpha, "simulated": simulated, "shrinkage": shrinkage},
+        learning_rate=learning_rate,
+    )
     try:
-        from xcloudfree.train.loop import Loop
-        from xcloudfree.train.running import run
+        from xcloudfree.train.loop import Loop, Settings, run
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "lightning":
             raise
@@ -168,14 +171,10 @@ def fit(
             f"recipe is a {type(recipe).__name__}; call fit(..., recipe=Recipe(average=0.99)) with "
             "xcloudfree.train.Recipe"
         )
-    given = datasets(data)
-    start = model if isinstance(model, Model) else models.load(model)
-    loss = choose_loss(loss, start.spec, crop)
-    if recipe.devices > 1 and loss == "adversarial":
-        raise DataError("adversarial fitting uses one device; call fit(..., recipe=Recipe())")
-    outside = None
+    # what to fit on, and what to validate on
+    data, outside = datasets(data), None
     if validation is not None:
-        given, outside = held_out_data(given, validation, seed)
+        data, outside = held_out_data(data, validation, seed)
         if target is not None and not isinstance(target, str):
             raise DataError(
                 "with validation the target is a variable of the data; call "
@@ -183,9 +182,18 @@ def fit(
             )
     elif patience is not None:
         raise DataError("patience needs data to judge by; call fit(..., validation=0.1)")
-    scenes = recognised(given, target)
+    scenes = recognised(data, target)
     judged = [] if outside is None else recognised(outside, target)
-    fitted = copy_to_fit(start, [scene for scene, _ in (*scenes, *judged)])
+    recognised_scenes = [scene for scene, _ in (*scenes, *judged)]
+
+    # the network, and the loss that suits it
+    start = model if isinstance(model, Model) else _load(model, recognised_scenes)
+    loss = choose_loss(loss, start.spec, crop)
+    if recipe.devices > 1 and loss == "adversarial":
+        raise DataError("adversarial fitting uses one device; call fit(..., recipe=Recipe())")
+    fitted = copy_to_fit(start, recognised_scenes)
+
+    # samples, and by what a checkpoint recognises this fit
     how = Sampling(crop, simulated, mask, seed, recipe, None if cache is None else Path(cache))
     samples = samples_of(scenes, fitted.spec, how)
     if isinstance(samples, PatchSamples) and batch > samples.crops:
@@ -210,63 +218,77 @@ def fit(
         "seed": seed,
         "recipe": {k: v for k, v in asdict(recipe).items() if k != "threads"},
     }
-    batches = []
+    held_out_batches = []
     if judged:
-        other = samples_of(judged, fitted.spec, Sampling(crop, simulated, mask, seed, recipe))
-        batches = held_out(other, batch, seed, recipe.held_out)
-        identity["validation"] = fingerprint(other, seed)
-    shown = None
+        held_out_samples = samples_of(judged, fitted.spec, replace(how, cache=None))
+        held_out_batches = held_out(held_out_samples, batch, seed, recipe.held_out)
+        identity["validation"] = fingerprint(held_out_samples, seed)
+    pictured = None
     if log is not None:
-        shown = batches[0] if batches else Drawn(samples, min(batch, 4), seed, 0, 0).draw(0)
+        few = BatchLoader(samples, min(batch, 4), seed, 0, 0)
+        pictured = held_out_batches[0] if held_out_batches else few.draw(0)
+
+    # a network that guesses from backscatter starts at the mean of the targets
     spectrum = torch.from_numpy(samples.mean_spectrum()).clamp(0, 1)
     prior = getattr(fitted.network, "prior", None)
     if prior is not None and not fitted.spec.trained:
         with torch.no_grad():
             prior.spectrum.bias.copy_(PRESETS[fitted.spec.normalisation].to_scale(spectrum))
     objective = Objective(fitted, loss, alpha, shrinkage, spectrum, recipe.precision)
-    kept, told = (None if f is None else Path(f) for f in (checkpoints, log))
-    plan = Plan(steps, batch, learning_rate, seed, patience, recipe, identity, kept, told, progress)
+    settings = Settings(
+        steps,
+        batch,
+        learning_rate,
+        seed,
+        patience,
+        recipe,
+        identity,
+        checkpoints=None if checkpoints is None else Path(checkpoints),
+        log=None if log is None else Path(log),
+        progress=progress,
+    )
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    loop = Loop(objective, plan, batches, shown)
+    loop = Loop(objective, settings, held_out_batches, pictured)
     run(loop, samples, place)
-    weights = {k: v.detach().cpu().clone() for k, v in loop.fitted().items()}
+
+    weights = {name: tensor.detach().cpu().clone() for name, tensor in loop.fitted().items()}
     network = fitted.network.to("cpu", memory_format=torch.contiguous_format)
     network.load_state_dict(weights)
-    text = (
-        f"{loop.done} steps of {batch} x {crop} px, learning rate {learning_rate:g}, "
+    note = (
+        f"{loop.steps_done} steps of {batch} x {crop} px, learning rate {learning_rate:g}, "
         f"loss {loss!r}, alpha {alpha:g}, simulated {simulated:g}, shrinkage {shrinkage:g}, "
         f"seed {seed}, {place}"
     )
-    if batches:
-        text += f"; best of the validations, mean absolute error under the mask {loop.best:.4f}"
-    return Model(fitted.spec.replace(trained=True, note=text), network)
+    if held_out_batches:
+        best = f"{loop.best_error:.4f}"
+        note += f"; best of the validations, mean absolute error under the mask {best}"
+    return Model(fitted.spec.replace(trained=True, note=note), network)
+
+
+def _load(source: str | Path, scenes: Sequence[Scene]) -> Model:
+    """Load a model; an untrained one by name gets those of its bands that the data has."""
+    start = models.load(source)
+    shared = [
+        band
+        for band in start.spec.optical_bands
+        if all(scene.optical is not None and band in scene.optical.names for scene in scenes)
+    ]
+    if models.has_weights(source) or len(shared) in (0, len(start.spec.optical_bands)):
+        return start
+    return models.load(source, optical_bands=shared)
 
 
 def _check_numbers(
-    steps: int,
-    batch: int,
-    crop: int,
-    learning_rate: float,
-    alpha: float,
-    simulated: float,
-    shrinkage: float,
-    patience: int | None,
+    counts: Mapping[str, int | None], shares: Mapping[str, float], learning_rate: float
 ) -> None:
-    wholes = {
-        "steps": steps,
-        "batch": batch,
-        "crop": crop,
-        "patience": 1 if patience is None else patience,
-    }
-    for name, whole in wholes.items():
-        if whole < 1:
-            raise DataError(f"{name} is {whole}; call fit(..., {name}=8) or another number above 0")
+    for name, count in counts.items():
+        if count is not None and count < 1:
+            raise DataError(f"{name} is {count}; call fit(..., {name}=8) or another number above 0")
     if not 0 < learning_rate < inf:
         raise DataError(
             f"learning_rate is {learning_rate}; call fit(..., learning_rate=2e-4) or another "
             "number above 0"
         )
-    shares = {"alpha": alpha, "simulated": simulated, "shrinkage": shrinkage}
     for name, share in shares.items():
         if not 0 <= share <= 1:
             raise DataError(f"{name} is {share}; call fit(..., {name}=0.5) or another from 0 to 1")

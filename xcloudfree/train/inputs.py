@@ -15,8 +15,8 @@ from xcloudfree.core.recognise import read
 from xcloudfree.core.scene import Scene
 from xcloudfree.exceptions import DataError, ModelError
 from xcloudfree.models.model import Model
-from xcloudfree.train.pairs import pair
-from xcloudfree.train.partition import check_apart, regions, split
+from xcloudfree.models.spec import ModelSpec
+from xcloudfree.train.splits import check_apart, regions, split
 
 Target = str | xr.Dataset | Sequence[xr.Dataset] | None
 Given = tuple[Scene, Scene | None]
@@ -24,54 +24,23 @@ Given = tuple[Scene, Scene | None]
 
 
 def datasets(data: xr.Dataset | Sequence[xr.Dataset]) -> list[xr.Dataset]:
-    """What was given, as a list.
-
-    Parameters
-    ----------
-    data : Dataset or sequence of Dataset
-        Of the user.
-
-    Returns
-    -------
-    list of Dataset
-
-    Raises
-    ------
-    DataError
-        If there is none.
-    """
-    found = [data] if isinstance(data, (str, PathLike, xr.Dataset, xr.DataArray)) else list(data)
-    if not found:
+    """The given data as a list of Datasets."""
+    alone = isinstance(data, (str, PathLike, xr.Dataset, xr.DataArray))
+    several: list[Any] = [data] if alone else list(data)
+    if not several:
         raise DataError("there is no data to fit on; call fit(dataset, ...)")
-    if wrong := [one for one in found if not isinstance(one, xr.Dataset)]:
+    if wrong := [one for one in several if not isinstance(one, xr.Dataset)]:
         raise DataError(
             f"a Dataset, or several, is fitted on, not a {type(wrong[0]).__name__}; call "
             "fit(xcloudfree.io.open_zarr(path), ...), or fit(array.to_dataset(name='s2'), ...)"
         )
-    return found
+    return several
 
 
 def recognised(data: Sequence[xr.Dataset], target: Target) -> list[Given]:
-    """Scenes with their truth, or series without.
-
-    Parameters
-    ----------
-    data : sequence of Dataset
-        Cloudy Sentinel-2 with Sentinel-1.
-    target : str, Dataset, sequence of Dataset or None
-        See :func:`xcloudfree.fit`.
-
-    Returns
-    -------
-    list of (Scene, Scene or None)
-
-    Raises
-    ------
-    DataError
-        If there is no target and no series, or targets are not as many as datasets.
-    """
+    """Scenes with their truth, or series without."""
     if target is None:
-        return [_own(ds) for ds in data]
+        return [_with_own_target(ds) for ds in data]
     if isinstance(target, str):
         return [pair(ds, target) for ds in data]
     truths = [target] if isinstance(target, xr.Dataset) else list(target)
@@ -86,31 +55,11 @@ def recognised(data: Sequence[xr.Dataset], target: Target) -> list[Given]:
 def held_out_data(
     data: list[xr.Dataset], validation: float | xr.Dataset | Sequence[xr.Dataset], seed: int
 ) -> tuple[list[xr.Dataset], list[xr.Dataset]]:
-    """Data to fit on and data to validate on, apart from each other.
-
-    Parameters
-    ----------
-    data : list of Dataset
-        All that was given.
-    validation : float, Dataset or sequence of Dataset
-        Share of regions, of datasets or of the dates of one series; or other data.
-    seed : int
-        Of the draw of regions.
-
-    Returns
-    -------
-    tuple of (list of Dataset, list of Dataset)
-
-    Raises
-    ------
-    DataError
-        If they share ground, or nothing tells what does.
-    """
+    """Data to fit on and data to validate on, which share no ground."""
     if not isinstance(validation, (int, float)):
         others = datasets(validation)
-        for one in data:
-            for other in others:
-                check_apart(one, other)
+        for one, other in product(data, others):
+            check_apart(one, other)
         return data, others
     share = float(validation)
     if not 0 < share < 1:
@@ -119,12 +68,12 @@ def held_out_data(
         )
     if len(data) > 1:
         count = min(max(1, round(share * len(data))), len(data) - 1)
-        out = set(np.random.default_rng(seed).permutation(len(data))[:count].tolist())
-        kept = [ds for i, ds in enumerate(data) if i not in out]
-        held = [data[i] for i in sorted(out)]
-        for one, other in product(kept, held):
+        drawn = set(np.random.default_rng(seed).permutation(len(data))[:count].tolist())
+        fitted_on = [ds for i, ds in enumerate(data) if i not in drawn]
+        judged_on = [data[i] for i in sorted(drawn)]
+        for one, other in product(fitted_on, judged_on):
             check_apart(one, other)
-        return kept, held
+        return fitted_on, judged_on
     (ds,) = data
     if "time" in ds.dims and "target" not in ds:
         parts = split(ds, "date", shares=(1 - share, share, 0))
@@ -140,26 +89,7 @@ def held_out_data(
 
 
 def copy_to_fit(model: Model, scenes: Sequence[Scene]) -> Model:
-    """Copy of a model with the level and the quantity that the data declares.
-
-    Parameters
-    ----------
-    model : Model
-        Left as it is.
-    scenes : sequence of Scene
-        To fit and to validate on.
-
-    Returns
-    -------
-    Model
-
-    Raises
-    ------
-    DataError
-        If the data mixes levels or does not declare them.
-    ModelError
-        If the model was fitted on another level, or reads several dates.
-    """
+    """Copy of a model with the level and backscatter quantity that the data declares."""
     if model.spec.dates > 1:
         raise ModelError(
             f"{model.spec.name} reads {model.spec.dates} dates and fit() makes samples of one; "
@@ -168,8 +98,8 @@ def copy_to_fit(model: Model, scenes: Sequence[Scene]) -> Model:
     levels = {s.level for s in scenes}
     if len(levels) > 1 or None in levels:
         raise DataError(
-            f"the data mixes levels or does not declare them ({_told(levels)}); declare what it "
-            'is with ds.cloudfree.calibrate(level="TOA"), or fit on one level'
+            f"the data mixes levels or does not declare them ({_format_levels(levels)}); declare "
+            'what it is with ds.cloudfree.calibrate(level="TOA"), or fit on one level'
         )
     changes: dict[str, Any] = {"level": levels.pop()}
     quantities = {s.quantity for s in scenes} - {None}
@@ -185,7 +115,8 @@ def copy_to_fit(model: Model, scenes: Sequence[Scene]) -> Model:
     return Model(model.spec.replace(**changes), deepcopy(model.network))
 
 
-def _own(ds: xr.Dataset) -> Given:
+def _with_own_target(ds: xr.Dataset) -> Given:
+    """A dataset with the variable ``target``, or a series fitted on its own clear pixels."""
     if "target" in ds:
         return pair(ds, "target")
     if "time" not in ds.dims:
@@ -202,5 +133,68 @@ def _own(ds: xr.Dataset) -> Given:
     return read(ds), None
 
 
-def _told(levels: set[str | None]) -> str:
+def _format_levels(levels: set[str | None]) -> str:
     return ", ".join(sorted(level or "not declared" for level in levels))
+
+
+def pair(ds: xr.Dataset, target: str | xr.Dataset) -> tuple[Scene, Scene]:
+    """Scene and truth of one dataset."""
+    if not isinstance(target, str):
+        return read(ds), read(target)
+    if target not in ds:
+        raise DataError(
+            f"the data has no variable {target!r} with the cloud-free reflectance, but "
+            f"{list(map(str, ds.data_vars))}; call fit(..., target=...) with its name or a Dataset"
+        )
+    scene = read(ds.drop_vars(target))
+    declared = {} if scene.optical is None else scene.optical.arrays[0].attrs
+    truth = ds[target].assign_attrs(declared | ds[target].attrs)
+    return scene, read(truth.to_dataset(name="s2"))
+
+
+def paired_arrays(
+    scene: Scene, truth: Scene, spec: ModelSpec, bands: Sequence[str], mask: str
+) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]:
+    """Cloudy reflectance, target and backscatter, (sample, band, y, x), lazy where they were."""
+    why = f"fitting {spec.name!r} with fit(..., mask={mask!r})"
+    for part in (scene, truth):
+        part.need_optical(bands, why)
+    scene.need_sar(spec.polarisations, why)
+    arrays = (
+        scene.reflectance(bands),
+        truth.reflectance(bands),
+        scene.backscatter(spec.polarisations),
+    )
+    sizes = {a.shape[:-3] + a.shape[-2:] for a in arrays}
+    if len(sizes) > 1:
+        raise DataError(
+            f"scene, target and backscatter differ in shape ({sizes}); "
+            "bring them on one grid and the same dates, with truth.reindex_like(ds)"
+        )
+    for dim in scene.spatial:
+        here, there = (part.template().coords.get(dim) for part in (scene, truth))
+        if here is None or there is None:
+            continue
+        if here.dtype.kind in "fiu" and not np.allclose(here.values, there.values, rtol=1e-9):
+            raise DataError(
+                f"scene and target lie on other ground: coordinates along {dim!r} differ; "
+                "bring them on one grid, with truth.reindex_like(ds)"
+            )
+    return tuple(_samples(a, list(scene.lead)) for a in arrays)  # type: ignore[return-value]
+
+
+def _samples(array: xr.DataArray, lead: list[Any]) -> xr.DataArray:
+    bare = array.reset_coords(drop=True).drop_vars(list(array.coords), errors="ignore")
+    bare = bare.rename(dict(zip(bare.dims[-2:], ("y", "x"), strict=True)))
+    if len(lead) == 1:
+        return bare.rename({lead[0]: "sample"})
+    bare = bare.expand_dims("sample") if not lead else bare.stack(sample=lead, create_index=False)
+    return bare.transpose("sample", "band", ...)
+
+
+def sample_names(scene: Scene, count: int) -> tuple[str, ...]:
+    """What the samples are called along the dimension before the spatial ones."""
+    coordinates = scene.source.coords
+    if len(scene.lead) == 1 and scene.lead[0] in coordinates:
+        return tuple(f"{scene.lead[0]} {v}" for v in coordinates[scene.lead[0]].values)
+    return tuple(f"sample {i}" for i in range(count))

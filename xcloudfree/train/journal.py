@@ -17,16 +17,7 @@ COLUMNS = ("step", "loss", "learning_rate", "validation_error")
 
 
 class Journal:
-    """Append to ``metrics.csv`` and to TensorBoard's own file in one folder.
-
-    Parameters
-    ----------
-    folder : Path or None
-        Made where absent; None keeps no journal.
-    first : int
-        Step from which it is written; rows of that step and later ones, from a run that was killed,
-        are removed.
-    """
+    """Append to ``metrics.csv`` and to TensorBoard's own file in one folder."""
 
     def __init__(self, folder: Path | None, first: int = 0) -> None:
         self.folder, self.table = folder, None
@@ -63,15 +54,7 @@ class Journal:
             self.board.close()
 
     def write(self, step: int, **values: float) -> None:
-        """One row.
-
-        Parameters
-        ----------
-        step : int
-            From 0.
-        **values
-            Some of the other columns.
-        """
+        """Append one row."""
         if self.table is None:
             return
         self.writer.writerow({"step": step, **{k: f"{v:.6g}" for k, v in values.items()}})
@@ -85,18 +68,7 @@ class Journal:
             self.table.flush()
 
     def picture(self, step: int, rows: Sequence[NDArray[np.float32]], bands: Sequence[str]) -> None:
-        """Write samples as ``samples-<step>.png``: cloudy, predicted and target side by side.
-
-        Parameters
-        ----------
-        step : int
-            From 0.
-        rows : sequence of ndarray
-            Cloudy, prediction and target, each reflectance (n, band, y, x); one image a sample
-            below the other.
-        bands : sequence of str
-            Names of the bands.
-        """
+        """Write samples as ``samples-<step>.png``: cloudy, predicted and target side by side."""
         if self.folder is None:
             return
         image = contact_sheet(rows, bands)
@@ -108,28 +80,9 @@ class Journal:
 def contact_sheet(
     columns: Sequence[NDArray[np.float32]], bands: Sequence[str]
 ) -> NDArray[np.uint8]:
-    """Images in rows and columns, in natural colours where the bands allow it.
-
-    Parameters
-    ----------
-    columns : sequence of ndarray
-        Each (n, band, y, x), reflectance; NaN is black.
-    bands : sequence of str
-        Names of the bands.
-
-    Returns
-    -------
-    ndarray of uint8
-        (3, n * y, columns * x); reflectance 0 to 0.3 over the whole range.
-
-    Examples
-    --------
-    >>> image = np.full((2, 3, 4, 4), 0.3, np.float32)
-    >>> contact_sheet([image, image], ("B02", "B03", "B04")).shape
-    (3, 8, 8)
-    """
-    wanted = ("B04", "B03", "B02")
-    names = wanted if set(wanted) <= set(bands) else (bands[0],) * 3
+    """Columns of images (n, band, y, x) as one picture (3, n * y, columns * x) of uint8."""
+    natural = ("B04", "B03", "B02")
+    names = natural if set(natural) <= set(bands) else (bands[0],) * 3
     chosen = [list(bands).index(name) for name in names]
     grid = np.concatenate([np.moveaxis(c[:, chosen], 1, 0) for c in columns], axis=-1)
     sheet = grid.reshape(3, -1, grid.shape[-1])

@@ -1,130 +1,143 @@
-"""The loop as a module of Lightning, which only fitting imports."""
+"""The training loop as a Lightning module; only fitting imports it."""
 
 from __future__ import annotations
 
+import logging
+import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
 
 from xcloudfree.core.progress import Progress
 from xcloudfree.exceptions import DataError
 from xcloudfree.train import checkpoints
 from xcloudfree.train.adversary import opponent
+from xcloudfree.train.batches import BatchLoader
 from xcloudfree.train.journal import Journal
 from xcloudfree.train.objective import Objective, masked_error
-from xcloudfree.train.plan import Plan
-from xcloudfree.train.recipe import halving_rate
-from xcloudfree.train.samples import Batch
+from xcloudfree.train.recipe import Recipe, halving_rate
+from xcloudfree.train.samples import Batch, Samples
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that a fit is given beside model and data."""
+
+    steps: int
+    batch: int  # samples per step
+    learning_rate: float  # the highest one
+    seed: int
+    patience: int | None  # validations without improvement after which the fit stops
+    recipe: Recipe
+    identity: dict[str, Any]  # what a checkpoint must share to be continued
+    checkpoints: Path | None
+    log: Path | None
+    progress: bool
 
 
 class Loop(LightningModule):
-    """Fit a network step by step; everything that the next step depends on can be written down.
-
-    Parameters
-    ----------
-    objective : Objective
-        The loss, with its model.
-    plan : Plan
-        Numbers.
-    held_out : list of Batch
-        For validation; may be empty.
-    shown : Batch or None
-        For pictures.
-    """
+    """Fit a network step by step; all state that the next step depends on can be saved."""
 
     def __init__(
-        self, objective: Objective, plan: Plan, held_out: list[Batch], shown: Batch | None
+        self,
+        objective: Objective,
+        settings: Settings,
+        validation: list[Batch],
+        pictured: Batch | None,
     ) -> None:
         super().__init__()
+        # Two optimisers take turns in adversarial fitting, which Lightning leaves to the module.
         self.automatic_optimization = False
-        self.objective, self.plan, self.held_out, self.shown = objective, plan, held_out, shown
+        self.objective, self.settings = objective, settings
+        self.validation, self.pictured = validation, pictured
         self.network = objective.model.network.train()
+        decay = settings.recipe.decay(settings.steps)
         self.average = torch.optim.swa_utils.AveragedModel(
-            self.network,
-            multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(plan.recipe.decay(plan.steps)),
+            self.network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(decay)
         ).requires_grad_(False)
         self.opponent: nn.Module | None = None
         if objective.loss == "adversarial":
             with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(plan.seed)
-                built = opponent(objective.model.spec.architecture, self.network)
-            self.opponent = built.train()
-        self.done, self.best, self.waited = 0, float("inf"), 0
+                torch.manual_seed(settings.seed)
+                discriminator = opponent(objective.model.spec.architecture, self.network)
+            self.opponent = discriminator.train()
+        self.steps_done, self.validations_waited, self.stopped = 0, 0, False
+        self.best_error = float("inf")
         self.best_state: dict[str, Tensor] = {}
         self.restored: checkpoints.Tensors = {}
-        self.stopped = False
-        if plan.checkpoints is not None:
-            self._restore(plan.checkpoints)
+        if settings.checkpoints is not None:
+            self._restore(settings.checkpoints)
         self.journal = Journal(None)
-        self.bar = Progress("fit", plan.steps, show=plan.progress)
-        self.bar.count = self.done
+        self.bar = Progress("fit", settings.steps, show=settings.progress)
+        self.bar.count = self.steps_done
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """AdamW; for adversaries Adam as published."""
-        rate, recipe = self.plan.learning_rate, self.plan.recipe
-        made: list[torch.optim.Optimizer]
+        rate, recipe = self.settings.learning_rate, self.settings.recipe
+        optimisers: list[torch.optim.Optimizer]
         if self.opponent is None:
-            made = [torch.optim.AdamW(recipe.groups(self.network), lr=rate, betas=(0.9, 0.99))]
+            groups = recipe.groups(self.network)
+            optimisers = [torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.99))]
         else:
-            made = [
-                torch.optim.Adam(m.parameters(), lr=rate, betas=(0.5, 0.999))
-                for m in (self.network, self.opponent)
+            optimisers = [
+                torch.optim.Adam(module.parameters(), lr=rate, betas=(0.5, 0.999))
+                for module in (self.network, self.opponent)
             ]
-        for number, optimiser in enumerate(made):
+        for number, optimiser in enumerate(optimisers):
             checkpoints.restore_optimiser(f"optimiser{number}", optimiser, self.restored)
-        return made
+        return optimisers
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, index: int) -> Any:
-        """Batches are arrays, which the objective moves."""
+        """Leave batches as arrays: the objective moves them."""
         return batch
 
     def training_step(self, item: tuple[int, Batch], index: int) -> None:
-        """One step."""
+        """One step of the optimisers, then the bookkeeping."""
         step, batch = item
-        share = halving_rate if self.opponent is not None else self.plan.recipe.rate
-        rate = self.plan.learning_rate * share(step, self.plan.steps)
+        schedule = halving_rate if self.opponent is not None else self.settings.recipe.rate
+        rate = self.settings.learning_rate * schedule(step, self.settings.steps)
         optimisers = self._optimisers()
         for optimiser in optimisers:
             for group in optimiser.param_groups:
                 group["lr"] = rate
         with self._seeded(step):
-            given = self.objective.tensors(batch, self.device)
+            tensors = self.objective.tensors(batch, self.device)
             if self.opponent is None:
-                value = self.objective.value(self.network, given)
-                self._finite(value, step, batch)
-                self._descend(optimisers[0], value, clip=self.plan.recipe.clip)
+                loss = self.objective.value(self.network, tensors)
+                self._check_finite(loss, step, batch)
+                self._descend(optimisers[0], loss, clip=self.settings.recipe.clip)
             else:
-                met = self.objective.round(self.network, given)
-                judging = met.opponent_loss(self.opponent)  # type: ignore[arg-type]
-                self._descend(optimisers[1], judging)
-                value = met.generator_loss(self.opponent, self.network)  # type: ignore[arg-type]
-                self._finite(value, step, batch)
-                self._descend(optimisers[0], value)
+                # the discriminator first, so that the generator meets it as it now is
+                game = self.objective.round(self.network, tensors)
+                self._descend(optimisers[1], game.opponent_loss(self.opponent))  # type: ignore[arg-type]
+                loss = game.generator_loss(self.opponent, self.network)  # type: ignore[arg-type]
+                self._check_finite(loss, step, batch)
+                self._descend(optimisers[0], loss)
         self.average.update_parameters(self.network)
-        self.done = step + 1
-        self._note(step, value.item(), rate)
+        self.steps_done = step + 1
+        self._record(step, loss.item(), rate)
 
     def fitted(self) -> dict[str, Tensor]:
         """Weights to return: the best ones by validation, or the last; of the moving average."""
         if self.best_state:
             return self.best_state
-        if not self.done:
-            return self.network.state_dict()
-        return self.average.module.state_dict()
+        return (self.average.module if self.steps_done else self.network).state_dict()
 
-    def _note(self, step: int, value: float, rate: float) -> None:
-        """Tell, validate, write down."""
-        values = {"loss": value, "learning_rate": rate}
-        text = f"loss {value:.4f}"
-        interval, last = self.plan.recipe.interval(self.plan.steps), self.plan.steps - 1
-        due = (step + 1) % interval == 0 or step == last
-        if due and self.held_out:
+    def _record(self, step: int, loss: float, rate: float) -> None:
+        """Show progress; every so often validate, draw pictures and write a checkpoint."""
+        settings, values = self.settings, {"loss": loss, "learning_rate": rate}
+        text = f"loss {loss:.4f}"
+        interval = settings.recipe.interval(settings.steps)
+        due = (step + 1) % interval == 0 or step == settings.steps - 1
+        if due and self.validation:
             error = self._validate()
             values["validation_error"] = error
             text += f", validation error {error:.4f}"
@@ -132,96 +145,149 @@ class Loop(LightningModule):
         self.journal.write(step, **values)
         if not due:
             return
-        if self.shown is not None:
-            self._show(step, self.shown)
+        if self.pictured is not None:
+            prediction = self._predict(self.objective.tensors(self.pictured, self.device))
+            images = [self.pictured.cloudy, prediction.cpu().numpy(), self.pictured.target]
+            self.journal.picture(step, images, self.objective.model.spec.optical_bands)
         self.journal.flush()
-        if self.plan.checkpoints is not None and self.trainer.is_global_zero:
-            self._write(self.plan.checkpoints)
+        if settings.checkpoints is not None and self.trainer.is_global_zero:
+            self._write(settings.checkpoints)
         if self.stopped:
             self.trainer.should_stop = True
 
     def _validate(self) -> float:
         """Mean absolute error of the moving average under the masks of the held-out samples."""
-        network, total, count = self.average.module.eval(), 0.0, 0
-        for batch in self.held_out:
-            given = self.objective.tensors(batch, self.device)
+        total, count = 0.0, 0
+        for batch in self.validation:
+            tensors = self.objective.tensors(batch, self.device)
             truth = torch.from_numpy(np.clip(batch.target, 0, 1)).to(self.device)  # never shrunk
-            made = self.objective.predict(network, given)
-            error, number = masked_error(made, truth, given.mask)
-            total, count = total + error, count + number
+            error_sum, number = masked_error(self._predict(tensors), truth, tensors.mask)
+            total, count = total + error_sum, count + number
         if not count:
             raise DataError(
                 "the mask hides no valid pixel of the validation samples; call "
                 "fit(..., validation=...) with cloudy data, or simulated=1"
             )
         error = total / count
-        if error < self.best:
-            self.best, self.waited = error, 0
-            self.best_state = {k: v.clone() for k, v in network.state_dict().items()}
+        if error < self.best_error:
+            self.best_error, self.validations_waited = error, 0
+            state = self.average.module.state_dict()
+            self.best_state = {name: tensor.clone() for name, tensor in state.items()}
         else:
-            self.waited += 1
-            stop = self.plan.patience is not None and self.waited >= self.plan.patience
+            self.validations_waited += 1
+            patience = self.settings.patience
+            stop = patience is not None and self.validations_waited >= patience
             self.stopped = self.trainer.strategy.reduce_boolean_decision(stop, all=False)
         return error
 
-    def _show(self, step: int, batch: Batch) -> None:
-        given = self.objective.tensors(batch, self.device)
-        made = self.objective.predict(self.average.module.eval(), given)
-        columns = [batch.cloudy, made.cpu().numpy(), batch.target]
-        self.journal.picture(step, columns, self.objective.model.spec.optical_bands)
+    def _predict(self, tensors: Any) -> Tensor:
+        return self.objective.predict(self.average.module.eval(), tensors)
 
     def _optimisers(self) -> list[torch.optim.Optimizer]:
-        found = self.optimizers(use_pl_optimizer=False)
-        return found if isinstance(found, list) else [found]
+        optimisers = self.optimizers(use_pl_optimizer=False)
+        return optimisers if isinstance(optimisers, list) else [optimisers]
 
     def _descend(
-        self, optimiser: torch.optim.Optimizer, value: Tensor, clip: float | None = None
+        self, optimiser: torch.optim.Optimizer, loss: Tensor, clip: float | None = None
     ) -> None:
         optimiser.zero_grad(set_to_none=True)
-        self.manual_backward(value)
+        self.manual_backward(loss)
         if clip is not None:
             nn.utils.clip_grad_norm_(self.network.parameters(), clip)
         optimiser.step()
 
-    def _finite(self, value: Tensor, step: int, batch: Batch) -> None:
-        if torch.isfinite(value):
+    def _check_finite(self, loss: Tensor, step: int, batch: Batch) -> None:
+        if torch.isfinite(loss):
             return
         raise DataError(
-            f"the loss is {value.item()} at step {step}, of {'; '.join(batch.origins) or 'a batch'}"
+            f"the loss is {loss.item()} at step {step}, of {'; '.join(batch.origins) or 'a batch'}"
             "; look there for values without meaning, or call "
-            f"fit(..., learning_rate={self.plan.learning_rate / 10:g})"
+            f"fit(..., learning_rate={self.settings.learning_rate / 10:g})"
         )
 
     @contextmanager
     def _seeded(self, step: int) -> Iterator[None]:
-        """What layers draw depends on the seed and the step alone, and leaves no trace."""
-        key = np.random.SeedSequence([self.plan.seed, step, self.global_rank])
+        """Make what layers draw depend on the seed and the step alone."""
+        key = np.random.SeedSequence([self.settings.seed, step, self.global_rank])
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(int(key.generate_state(1)[0]))
             yield
 
+    def _saved_modules(self) -> dict[str, nn.Module]:
+        modules: dict[str, nn.Module] = {"network": self.network, "average": self.average}
+        return modules if self.opponent is None else {**modules, "opponent": self.opponent}
+
     def _write(self, folder: Path) -> None:
-        parts = {"network": self.network, "average": self.average}
-        if self.opponent is not None:
-            parts["opponent"] = self.opponent
-        tensors = {f"{p}.{k}": v for p, m in parts.items() for k, v in m.state_dict().items()}
-        tensors |= {f"best.{k}": v for k, v in self.best_state.items()}
+        tensors = {
+            f"{prefix}.{name}": tensor
+            for prefix, module in self._saved_modules().items()
+            for name, tensor in module.state_dict().items()
+        }
+        tensors |= {f"best.{name}": tensor for name, tensor in self.best_state.items()}
         for number, optimiser in enumerate(self._optimisers()):
             tensors |= checkpoints.optimiser_tensors(f"optimiser{number}", optimiser)
-        state = {"step": self.done, "waited": self.waited, "stopped": self.stopped}
-        best = self.best if self.best_state else None
-        checkpoints.write(folder, tensors, {"identity": self.plan.identity, "best": best, **state})
+        state = {
+            "identity": self.settings.identity,
+            "best": self.best_error if self.best_state else None,
+            "step": self.steps_done,
+            "waited": self.validations_waited,
+            "stopped": self.stopped,
+        }
+        checkpoints.write(folder, tensors, state)
 
     def _restore(self, folder: Path) -> None:
-        found = checkpoints.read(folder, self.plan.identity)
-        if found is None:
+        checkpoint = checkpoints.read(folder, self.settings.identity)
+        if checkpoint is None:
             return
-        self.restored, about = found
-        self.network.load_state_dict(checkpoints.chosen("network.", self.restored))
-        self.average.load_state_dict(checkpoints.chosen("average.", self.restored))
-        if self.opponent is not None:
-            self.opponent.load_state_dict(checkpoints.chosen("opponent.", self.restored))
+        self.restored, state = checkpoint
+        for prefix, module in self._saved_modules().items():
+            module.load_state_dict(checkpoints.chosen(f"{prefix}.", self.restored))
         self.best_state = checkpoints.chosen("best.", self.restored)
-        self.done, self.waited, self.stopped = about["step"], about["waited"], about["stopped"]
-        self.best = float("inf") if about["best"] is None else about["best"]
+        self.best_error = float("inf") if state["best"] is None else state["best"]
+        self.steps_done, self.stopped = state["step"], state["stopped"]
+        self.validations_waited = state["waited"]
+
+
+def run(loop: Loop, samples: Samples, device: torch.device) -> None:
+    """Run the remaining steps under Lightning's trainer."""
+    settings, recipe = loop.settings, loop.settings.recipe
+    if loop.stopped or loop.steps_done >= settings.steps:
+        return
+    loop.network.to(memory_format=torch.channels_last)
+    several = recipe.devices > 1
+    devices: Any = recipe.devices
+    if device.type == "cuda" and not several:
+        devices = [device.index or 0]
+    threads = recipe.threads
+    if threads is None:
+        threads = 1 if device.type == "cpu" else min(8, os.cpu_count() or 1)
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"lightning\..*")
+        try:
+            trainer = Trainer(
+                accelerator="gpu" if device.type == "cuda" else device.type,
+                devices=devices,
+                strategy="ddp_find_unused_parameters_true" if several else "auto",
+                max_epochs=1,
+                logger=False,
+                enable_checkpointing=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                use_distributed_sampler=False,
+            )
+            first, rank = loop.steps_done, trainer.global_rank if several else None
+            loader = BatchLoader(
+                samples, settings.batch, settings.seed, first, settings.steps, threads, rank
+            )
+            loop.bar.show = loop.bar.show and trainer.is_global_zero
+            log = settings.log if trainer.is_global_zero else None
+            with Journal(log, first) as loop.journal:
+                trainer.fit(loop, loader)
+        except SystemExit as error:  # what Lightning makes of Ctrl-C
+            raise KeyboardInterrupt from error
+        finally:
+            logger.setLevel(level)

@@ -3,37 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Literal
 
 import torch
 from torch import Tensor
-
-from xcloudfree.train.structure import ssim_map
+from torch.nn import functional
 
 Loss = Callable[[Tensor, Tensor, Tensor, float, Tensor], Tensor]
 """``loss(prediction, target, mask, alpha, cloudy)``; a NaN in the target counts for nothing."""
 
 
 def cloud_weights(mask: Tensor, alpha: float) -> Tensor:
-    """Weights of eq. 17: `alpha` under the mask, ``1 - alpha`` elsewhere.
-
-    Parameters
-    ----------
-    mask : Tensor
-        1 where cloudy.
-    alpha : float
-        Weight of cloudy pixels.
-
-    Returns
-    -------
-    Tensor
-        Shaped as `mask`.
-
-    Examples
-    --------
-    >>> [round(float(w), 3) for w in cloud_weights(torch.tensor([1.0, 0.0]), 0.8)]
-    [0.8, 0.2]
-    """
+    """Weights of eq. 17: `alpha` under the mask, ``1 - alpha`` elsewhere."""
     return alpha * mask + (1 - alpha) * (1 - mask)
 
 
@@ -47,206 +29,71 @@ def cloud_aware_loss(
     structure: float = 0.5,
     error: Literal["mse", "l1"] = "mse",
 ) -> Tensor:
-    """Loss of eq. 18: weighted squared error and structural dissimilarity, pixel by pixel.
-
-    Parameters
-    ----------
-    prediction, target : Tensor
-        Reflectance, (n, bands, h, w); NaN in `target` is left out.
-    mask : Tensor
-        1 where cloudy, (n, 1, h, w).
-    alpha : float
-        Weight of cloudy pixels (0.8 in the paper).
-    pixel, structure : float
-        Lambda 1 and lambda 2 of eq. 18.
-    error : {"mse", "l1"}
-        Squared error as in the paper, or absolute error.
-
-    Returns
-    -------
-    Tensor
-        Scalar.
-
-    Examples
-    --------
-    >>> y = torch.zeros(1, 1, 16, 16)
-    >>> float(cloud_aware_loss(y, y, torch.ones(1, 1, 16, 16)))
-    0.0
-    """
-    known = torch.isfinite(target).all(1, keepdim=True)
-    target = torch.where(known, target, prediction.detach())
+    """Loss of eq. 18: weighted error and structural dissimilarity, pixel by pixel."""
+    valid = torch.isfinite(target).all(1, keepdim=True)
+    target = torch.where(valid, target, prediction.detach())
     difference = prediction - target
     each = difference**2 if error == "mse" else difference.abs()
     each = pixel * each + structure * (1 - ssim_map(prediction, target))
-    weights = cloud_weights(mask, alpha) * known
-    return (weights * each).sum() / (known.sum() * each.shape[1]).clamp(min=1)
+    weights = cloud_weights(mask, alpha) * valid
+    return (weights * each).sum() / (valid.sum() * each.shape[1]).clamp(min=1)
 
 
 def reference_code_loss(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-    """Loss of the authors' published code, which is not eq. 18.
-
-    Parameters
-    ----------
-    prediction, target : Tensor
-        Reflectance, (n, bands, h, w); NaN in `target` is left out.
-    mask : Tensor
-        1 where cloudy, (n, 1, h, w).
-
-    Returns
-    -------
-    Tensor
-        ``2 mean(M |e|) + 0.5 mean |e| + 0.5 (1 - mean SSIM)``, all means over all pixels, so that
-        cloudy pixels weigh 2.5 and clear ones 0.5.
-
-    Examples
-    --------
-    >>> y = torch.full((1, 1, 32, 32), 0.25)
-    >>> round(float(reference_code_loss(y, y, torch.ones(1, 1, 32, 32))), 6)
-    0.0
-    """
-    known = torch.isfinite(target).all(1, keepdim=True)
-    target = torch.where(known, target, prediction.detach())
+    """``2 mean(M |e|) + 0.5 mean |e| + 0.5 (1 - mean SSIM)``, the authors' code, not eq. 18."""
+    valid = torch.isfinite(target).all(1, keepdim=True)
+    target = torch.where(valid, target, prediction.detach())
     error = (prediction - target).abs()
     structure = 1 - ssim_map(prediction, target)
     each = (2 * mask + 0.5) * error + 0.5 * structure
-    return _known_mean(each, known)
+    return _valid_mean(each, valid)
 
 
 def carl(prediction: Tensor, target: Tensor, mask: Tensor, cloudy: Tensor) -> Tensor:
-    """Cloud-adaptive regularised loss of DSen2-CR.
-
-    What is clear in the input shall stay as it is, so that the season of the target's date is not
-    learned there.
-
-    Parameters
-    ----------
-    prediction, target, cloudy : Tensor
-        Reflectance, (n, bands, h, w); NaN in `target` is left out, NaN in `cloudy` is the target's.
-    mask : Tensor
-        1 where clouds or shadows are, (n, 1, h, w).
-
-    Returns
-    -------
-    Tensor
-        ``mean |M (p - y) + (1 - M) (p - x)| + mean |p - y|``: lambda is 1, as published.
-
-    References
-    ----------
-    Meraner et al. (2020), ISPRS Journal of Photogrammetry and Remote Sensing 166, eq. 5.
-
-    Examples
-    --------
-    >>> p, y, x = (torch.full((1, 1, 1, 2), v) for v in (0.0, 0.1, 0.4))
-    >>> round(float(carl(p, y, torch.tensor([[[[1.0, 0.0]]]]), x)), 3)
-    0.35
-    """
-    known = torch.isfinite(target).all(1, keepdim=True)
-    target = torch.where(known, target, prediction.detach())
+    """``mean |M (p - y) + (1 - M) (p - x)| + mean |p - y|``, the loss of DSen2-CR."""
+    # What is clear in the input shall stay as it is, so that the season of the target's date is not
+    # learned there.
+    # Meraner et al. (2020), ISPRS Journal of Photogrammetry and Remote Sensing 166, eq. 5.
+    valid = torch.isfinite(target).all(1, keepdim=True)
+    target = torch.where(valid, target, prediction.detach())
     cloudy = torch.where(torch.isfinite(cloudy), cloudy, target)
-    wanted = mask * target + (1 - mask) * cloudy
-    each = (prediction - wanted).abs() + (prediction - target).abs()
-    return _known_mean(each, known)
+    goal = mask * target + (1 - mask) * cloudy
+    each = (prediction - goal).abs() + (prediction - target).abs()
+    return _valid_mean(each, valid)
 
 
 def gaussian_nll(mean: Tensor, variance: Tensor, target: Tensor, weights: Tensor) -> Tensor:
-    """Negative log-likelihood of independent Gaussians, without its constant.
-
-    Parameters
-    ----------
-    mean, variance, target : Tensor
-        (n, bands, h, w); NaN in `target` is left out.
-    weights : Tensor
-        Weight of each pixel, (n, 1, h, w).
-
-    Returns
-    -------
-    Tensor
-        Scalar.
-
-    References
-    ----------
-    Ebel et al. (2023), UnCRtainTS, CVPR Workshops.
-
-    Examples
-    --------
-    >>> y, one = torch.zeros(1, 1, 2, 2), torch.ones(1, 1, 2, 2)
-    >>> float(gaussian_nll(y + 2, one, y, one))
-    2.0
-    """
-    known = torch.isfinite(target)
-    error = torch.where(known, target - mean, 0).float()
+    """Negative log-likelihood of independent Gaussians, without its constant."""
+    # Ebel et al. (2023), UnCRtainTS, CVPR Workshops.
+    valid = torch.isfinite(target)
+    error = torch.where(valid, target - mean, 0).float()
     each = 0.5 * (variance.float().log() + error**2 / variance.float())
-    return _weighted_mean(each, weights * known)
+    return _weighted_mean(each, weights * valid)
 
 
 def simulation_loss(simulated: Tensor, target: Tensor, weights: Tensor) -> Tensor:
-    """Absolute error of the optical image that a generator makes of backscatter alone.
-
-    Parameters
-    ----------
-    simulated, target : Tensor
-        (n, bands, h, w); NaN in `target` is left out.
-    weights : Tensor
-        Weight of each pixel, (n, 1, h, w).
-
-    Returns
-    -------
-    Tensor
-        Scalar.
-
-    References
-    ----------
-    Gao et al. (2020), Remote Sensing 12(1), 191.
-
-    Examples
-    --------
-    >>> y = torch.zeros(1, 1, 2, 2)
-    >>> float(simulation_loss(y + 0.5, y, torch.ones(1, 1, 2, 2)))
-    0.5
-    """
-    known = torch.isfinite(target)
-    error = torch.where(known, target - simulated, 0).float()
-    return _weighted_mean(error.abs(), weights * known)
+    """Absolute error of the optical image simulated from backscatter alone."""
+    # Gao et al. (2020), Remote Sensing 12(1), 191.
+    valid = torch.isfinite(target)
+    error = torch.where(valid, target - simulated, 0).float()
+    return _weighted_mean(error.abs(), weights * valid)
 
 
 def shrink_means(target: Tensor, mask: Tensor, spectrum: Tensor, amount: float) -> Tensor:
-    """Move the mean of each image under its mask towards one spectrum.
-
-    With few regions a network learns their brightness by heart. Shrinking what it is asked for
-    leaves the texture inside an image as it is and asks for less of the difference between images.
-
-    Parameters
-    ----------
-    target : Tensor
-        Reflectance, (n, bands, h, w).
-    mask : Tensor
-        1 where cloudy, (n, 1, h, w).
-    spectrum : Tensor
-        Reflectance, (bands,).
-    amount : float
-        0 leaves the target as it is, 1 gives all images the mean `spectrum`.
-
-    Returns
-    -------
-    Tensor
-        Shaped as `target`.
-
-    Examples
-    --------
-    >>> y, m = torch.tensor([[[[0.2, 0.4]]]]), torch.ones(1, 1, 1, 2)
-    >>> [round(float(v), 3) for v in shrink_means(y, m, torch.tensor([0.1]), 0.5).flatten()]
-    [0.1, 0.3]
-    """
-    known = mask * torch.isfinite(target).all(1, keepdim=True)
-    count = known.sum((2, 3), keepdim=True)
-    mean = (target.nan_to_num() * known).sum((2, 3), keepdim=True) / count.clamp(min=1)
+    """Move the mean of each image under its mask towards one spectrum, by a share of 0 to 1."""
+    # With few regions a network learns their brightness by heart. Shrinking what it is asked for
+    # leaves the texture inside an image as it is and asks for less of the difference between
+    # images.
+    valid = mask * torch.isfinite(target).all(1, keepdim=True)
+    count = valid.sum((2, 3), keepdim=True)
+    mean = (target.nan_to_num() * valid).sum((2, 3), keepdim=True) / count.clamp(min=1)
     return target - amount * (mean - spectrum[:, None, None]) * (count > 0)
 
 
 def _plain(prediction: Tensor, target: Tensor, power: int) -> Tensor:
-    known = torch.isfinite(target).all(1, keepdim=True)
-    error = torch.where(known, target - prediction, 0)
-    return _known_mean(error.abs() ** power, known)
+    valid = torch.isfinite(target).all(1, keepdim=True)
+    error = torch.where(valid, target - prediction, 0)
+    return _valid_mean(error.abs() ** power, valid)
 
 
 LOSSES: dict[str, Loss] = {
@@ -266,9 +113,37 @@ LOSSES: dict[str, Loss] = {
 """Losses by the name that :func:`xcloudfree.fit` takes."""
 
 
-def _known_mean(each: Tensor, known: Tensor) -> Tensor:
-    return (each * known).sum() / (known.sum() * each.shape[1]).clamp(min=1)
+def _valid_mean(each: Tensor, valid: Tensor) -> Tensor:
+    return (each * valid).sum() / (valid.sum() * each.shape[1]).clamp(min=1)
 
 
 def _weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
     return (weights * values).sum() / weights.sum().clamp(min=1e-12)
+
+
+def ssim_map(prediction: Tensor, target: Tensor) -> Tensor:
+    """Structural similarity per pixel and band; Gaussian window of 11 px, zero padding."""
+    # Wang et al. (2004), Image quality assessment, IEEE TIP 13(4), with C1=1e-4 and C2=9e-4.
+    count = prediction.shape[1]
+    moments = torch.cat(
+        [prediction, target, prediction**2, target**2, prediction * target], 1
+    ).float()
+    a, b, aa, bb, ab = _blur(moments).split(count, 1)
+    variance_a, variance_b, covariance = aa - a * a, bb - b * b, ab - a * b
+    top = (2 * a * b + 1e-4) * (2 * covariance + 9e-4)
+    return top / ((a * a + b * b + 1e-4) * (variance_a + variance_b + 9e-4))
+
+
+@lru_cache(maxsize=8)
+def _window(device: torch.device) -> Tensor:
+    offset = torch.arange(11, dtype=torch.float32, device=device) - 5
+    weights = torch.exp(-(offset**2) / (2 * 1.5**2))
+    return weights / weights.sum()
+
+
+def _blur(x: Tensor) -> Tensor:
+    """Gaussian mean of each channel with zeros outside, in two passes."""
+    window, channels = _window(x.device), x.shape[1]
+    rows = window.reshape(1, 1, 11, 1).expand(channels, 1, 11, 1)
+    x = functional.conv2d(x, rows, padding=(5, 0), groups=channels)
+    return functional.conv2d(x, rows.transpose(2, 3), padding=(0, 5), groups=channels)

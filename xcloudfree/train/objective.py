@@ -44,29 +44,7 @@ NAMES = (*LOSSES, "nll", "adversarial", "bridge")
 
 
 def choose_loss(name: str | None, spec: ModelSpec, crop: int) -> str:
-    """The loss of a fit, by default that of the network's publication.
-
-    Parameters
-    ----------
-    name : str, optional
-        As the user gave it.
-    spec : ModelSpec
-        Of the network.
-    crop : int
-        Side of a crop in pixels.
-
-    Returns
-    -------
-    str
-        One of :data:`NAMES`.
-
-    Raises
-    ------
-    ModelError
-        If there is no such loss, or it does not fit the network.
-    DataError
-        If crops are too small for an opponent.
-    """
+    """The loss of a fit, by default that of the network's publication."""
     if name is None:
         name = PUBLISHED.get(spec.architecture, "paper")
         name = "mse" if name == "nll" and not spec.variance else name
@@ -96,73 +74,33 @@ def choose_loss(name: str | None, spec: ModelSpec, crop: int) -> str:
 
 @dataclass(frozen=True)
 class Tensors:
-    """A batch on its device.
+    """A batch on its device."""
 
-    Parameters
-    ----------
-    optical, sar, scaled : Tensor
-        Cloudy reflectance, backscatter and target as the network reads and writes them.
-    cloudy, target : Tensor
-        Reflectance, (n, bands, h, w); NaN is no data.
-    mask : Tensor
-        1 where occluded, (n, 1, h, w).
-    extra : dict
-        Further inputs of the network.
-    """
-
+    # cloudy reflectance, backscatter and target as the network reads and writes them
     optical: Tensor
     sar: Tensor
     scaled: Tensor
+    # reflectance, (n, bands, h, w); NaN is no data
     cloudy: Tensor
     target: Tensor
-    mask: Tensor
-    extra: dict[str, Any]
+    mask: Tensor  # 1 where occluded, (n, 1, h, w)
+    extra: dict[str, Any]  # further inputs of the network
 
 
 @dataclass(frozen=True)
 class Objective:
-    """Value of the loss for a batch.
+    """Value of the loss for a batch."""
 
-    Parameters
-    ----------
-    model : Model
-        Whose network is fitted.
-    loss : str
-        One of :data:`NAMES`.
-    alpha, shrinkage : float
-        See :func:`xcloudfree.fit`.
-    spectrum : Tensor
-        Mean of the targets, (bands,).
-    precision : str
-        See :class:`~xcloudfree.train.recipe.Recipe`.
-    """
-
-    model: Model
-    loss: str
+    model: Model  # whose network is fitted
+    loss: str  # one of :data:`NAMES`
+    # see :func:`xcloudfree.fit`
     alpha: float
     shrinkage: float
-    spectrum: Tensor
-    precision: str = "auto"
+    spectrum: Tensor  # mean of the targets, (bands,)
+    precision: str = "auto"  # see :class:`~xcloudfree.train.recipe.Recipe`
 
     def tensors(self, batch: Batch, device: torch.device) -> Tensors:
-        """Move a batch to a device and scale it.
-
-        Parameters
-        ----------
-        batch : Batch
-            Physical arrays.
-        device : torch.device
-            Of the network.
-
-        Returns
-        -------
-        Tensors
-
-        Raises
-        ------
-        ModelError
-            If the network reads other dates and the samples have none.
-        """
+        """Move a batch to a device and scale it."""
         spec = self.model.spec
         optical, sar = self.model.normalise(batch.cloudy, batch.sar, device)
         cloudy, target = (
@@ -185,20 +123,7 @@ class Objective:
         return Tensors(optical, sar, scaled, cloudy, target, mask, extra)
 
     def value(self, network: nn.Module, given: Tensors) -> Tensor:
-        """The loss, for all but adversarial fitting.
-
-        Parameters
-        ----------
-        network : torch.nn.Module
-            To fit.
-        given : Tensors
-            See :meth:`tensors`.
-
-        Returns
-        -------
-        Tensor
-            Scalar.
-        """
+        """The loss of a batch, for all but adversarial fitting."""
         weights = cloud_weights(given.mask, self.alpha)
         beside: Tensor | float = 0.0
         with self._autocast(given.optical.device):
@@ -222,39 +147,14 @@ class Objective:
         return loss(reflectance, given.target, given.mask, self.alpha, given.cloudy) + beside
 
     def round(self, network: nn.Module, given: Tensors) -> Round:
-        """One round of adversarial fitting.
-
-        Parameters
-        ----------
-        network : torch.nn.Module
-            The generator.
-        given : Tensors
-            See :meth:`tensors`.
-
-        Returns
-        -------
-        Round
-        """
+        """One round of adversarial fitting."""
         with self._autocast(given.optical.device):
             prediction = network(given.optical, given.sar, **given.extra)
         game = GAMES[self.model.spec.architecture]
         return Round(game, prediction.float(), given.scaled, given.optical, given.sar, given.mask)
 
     def predict(self, network: nn.Module, given: Tensors) -> Tensor:
-        """Reflectance that the network makes of a batch.
-
-        Parameters
-        ----------
-        network : torch.nn.Module
-            In evaluation mode.
-        given : Tensors
-            See :meth:`tensors`.
-
-        Returns
-        -------
-        Tensor
-            (n, bands, h, w).
-        """
+        """Reflectance that a network in evaluation mode predicts for a batch."""
         with torch.inference_mode(), self._autocast(given.optical.device):
             return self._reflectance(network(given.optical, given.sar, **given.extra))
 
@@ -267,26 +167,7 @@ class Objective:
 
 
 def masked_error(prediction: Tensor, target: Tensor, mask: Tensor) -> tuple[float, int]:
-    """Sum of absolute errors under the mask, and the number of values.
-
-    Parameters
-    ----------
-    prediction, target : Tensor
-        Reflectance, (n, bands, h, w); NaN in `target` is left out.
-    mask : Tensor
-        1 where occluded, (n, 1, h, w).
-
-    Returns
-    -------
-    tuple of (float, int)
-
-    Examples
-    --------
-    >>> y = torch.tensor([[[[0.1, 0.2]]]])
-    >>> total, count = masked_error(y + 0.5, y, torch.tensor([[[[1.0, 0.0]]]]))
-    >>> round(total, 3), count
-    (0.5, 1)
-    """
+    """Sum of absolute errors under the mask, and the number of values."""
     counted = torch.isfinite(target) & (mask > 0)
     error = torch.where(counted, target - prediction, 0).abs()
     return float(error.double().sum()), int(counted.sum())

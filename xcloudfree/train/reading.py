@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 from itertools import product
 from pathlib import Path
-from threading import Lock
+from threading import RLock
 from typing import Any, Protocol
 from uuid import uuid4
 
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from xcloudfree.exceptions import DataError
 
 KEPT = 2**30
-"""Bytes of chunks that are kept in memory, of all arrays together."""
+"""Bytes that a :class:`LeastRecentlyUsed` holds."""
 
 
 class Planes(Protocol):
@@ -33,46 +34,31 @@ class Planes(Protocol):
         """Cut ``sample, bands, rows, columns``; the first an integer, the others slices."""
 
 
-class Kept:
-    """The chunks touched last; of one chunk only the first of several threads reads it.
-
-    Parameters
-    ----------
-    limit : int
-        Bytes to keep.
-    """
+class LeastRecentlyUsed:
+    """Values with ``nbytes`` up to a limit; of several threads only the first makes a value."""
 
     def __init__(self, limit: int = KEPT) -> None:
         self.limit, self.size = limit, 0
-        self.chunks: OrderedDict[tuple[int, ...], NDArray[np.float32]] = OrderedDict()
-        self.lock = Lock()
+        self.values: OrderedDict[Hashable, Any] = OrderedDict()
+        self.lock = RLock()
 
-    def get(self, key: tuple[int, ...], array: xr.DataArray) -> NDArray[np.float32]:
-        """The chunk `array`, read where it is not kept."""
+    def get(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """The value of a key, made where it is not held."""
         with self.lock:
-            if key in self.chunks:
-                self.chunks.move_to_end(key)
-                return self.chunks[key]
-            values: NDArray[np.float32] = array.values
-            self.chunks[key] = values
-            self.size += values.nbytes
-            while self.size > self.limit and len(self.chunks) > 1:
-                self.size -= self.chunks.popitem(last=False)[1].nbytes
-            return values
+            if key in self.values:
+                self.values.move_to_end(key)
+                return self.values[key]
+            value = self.values[key] = make()
+            self.size += value.nbytes
+            while self.size > self.limit and len(self.values) > 1:
+                self.size -= self.values.popitem(last=False)[1].nbytes
+            return value
 
 
 class Chunks:
-    """Windows of a lazily chunked array, of which each touched chunk is read once and kept.
+    """Windows of a lazily chunked array, of which each touched chunk is read once and kept."""
 
-    Parameters
-    ----------
-    array : DataArray
-        (sample, band, y, x), chunked.
-    kept : Kept
-        Where chunks are kept, of this and other arrays.
-    """
-
-    def __init__(self, array: xr.DataArray, kept: Kept) -> None:
+    def __init__(self, array: xr.DataArray, kept: LeastRecentlyUsed) -> None:
         self.array, self.kept = array, kept
         sizes = [array.chunksizes[d] for d in ("sample", "y", "x")]
         self.starts = [np.concatenate([[0], np.cumsum(s)]) for s in sizes]
@@ -97,7 +83,7 @@ class Chunks:
                 for starts, n in zip(self.starts, (k, i, j), strict=True)
             )
             lazy = self.array[s0:s1, :, r0:r1, c0:c1]
-            chunk = self.kept.get((id(self), k, i, j), lazy)[sample - s0]
+            chunk = self.kept.get((id(self), k, i, j), partial(np.asarray, lazy))[sample - s0]
             top, bottom, left, right = max(y0, r0), min(y1, r1), max(x0, c0), min(x1, c1)
             out[:, top - y0 : bottom - y0, left - x0 : right - x0] = chunk[
                 :, top - r0 : bottom - r0, left - c0 : right - c0
@@ -105,51 +91,15 @@ class Chunks:
         return out[bands]
 
 
-def planes(array: xr.DataArray, kept: Kept) -> Planes:
-    """Windows of an array in memory or of a lazy one.
-
-    Parameters
-    ----------
-    array : DataArray
-        (sample, band, y, x).
-    kept : Kept
-        Where chunks of a lazy one are kept.
-
-    Returns
-    -------
-    Planes
-    """
-    if array.chunks is None:
-        values: NDArray[np.float32] = array.values
-        return values
-    return Chunks(array, kept)
+def planes(array: xr.DataArray, kept: LeastRecentlyUsed) -> Planes:
+    """Windows of an array in memory or of a lazy one."""
+    return np.asarray(array) if array.chunks is None else Chunks(array, kept)
 
 
 def cached(
     folder: Path, arrays: Sequence[xr.DataArray], names: Sequence[str], crop: int
 ) -> tuple[Planes, ...]:
-    """Copy arrays into a folder, or find them there.
-
-    Parameters
-    ----------
-    folder : Path
-        Where to; made where absent. A copy that was cut short is made again.
-    arrays : sequence of DataArray
-        Each (sample, band, y, x).
-    names : sequence of str
-        Of the samples.
-    crop : int
-        Side of the windows that will be read.
-
-    Returns
-    -------
-    tuple of Planes
-
-    Raises
-    ------
-    DataError
-        If the folder holds other data.
-    """
+    """Copy arrays into a folder, or open the copy that is there."""
     import zarr
 
     about = {"names": list(names), "shapes": [list(a.shape) for a in arrays]}

@@ -96,17 +96,7 @@ class Recipe:
                 )
 
     def rate(self, step: int, steps: int) -> float:
-        """Share of the highest learning rate: linear warm-up, then a cosine to 1/200.
-
-        Parameters
-        ----------
-        step, steps : int
-            Step, from 0, of how many.
-
-        Returns
-        -------
-        float
-        """
+        """Share of the highest learning rate: linear warm-up, then a cosine to 1/200."""
         warm = self.warm_up or min(500, max(1, steps // 10))
         if step < warm:
             return (step + 1) / warm
@@ -114,46 +104,15 @@ class Recipe:
         return 0.005 + 0.995 * 0.5 * (1 + math.cos(math.pi * done))
 
     def decay(self, steps: int) -> float:
-        """Decay of the moving average of the weights.
-
-        Parameters
-        ----------
-        steps : int
-            Of the whole fit.
-
-        Returns
-        -------
-        float
-        """
+        """Decay of the moving average of the weights."""
         return min(0.999, 1 - 10 / max(steps, 20)) if self.average is None else self.average
 
     def interval(self, steps: int) -> int:
-        """Steps from one validation and checkpoint to the next.
-
-        Parameters
-        ----------
-        steps : int
-            Of the whole fit.
-
-        Returns
-        -------
-        int
-        """
+        """Steps from one validation and checkpoint to the next."""
         return self.every or max(1, steps // 20)
 
     def groups(self, network: nn.Module) -> Iterator[dict[str, Any]]:
-        """Parameters with their weight decay: of matrices and kernels only.
-
-        Parameters
-        ----------
-        network : torch.nn.Module
-            To fit.
-
-        Yields
-        ------
-        dict
-            As torch's optimisers take it.
-        """
+        """Parameters with their weight decay: of matrices and kernels only."""
         named = list(network.named_parameters())
         heavy = [p for n, p in named if p.ndim > 1 and "relative_bias" not in n]
         light = [p for n, p in named if p.ndim <= 1 or "relative_bias" in n]
@@ -162,24 +121,6 @@ class Recipe:
 
 
 def halving_rate(step: int, steps: int) -> float:
-    """Share of the learning rate in adversarial fitting: constant, then linear to 0.
-
-    Parameters
-    ----------
-    step, steps : int
-        Step, from 0, of how many.
-
-    Returns
-    -------
-    float
-
-    References
-    ----------
-    Isola et al. (2017), Image-to-Image Translation with Conditional Adversarial Networks, CVPR.
-
-    Examples
-    --------
-    >>> halving_rate(0, 100), halving_rate(50, 100), halving_rate(75, 100)
-    (1.0, 1.0, 0.5)
-    """
+    """Share of the learning rate in adversarial fitting: constant, then linear to 0."""
+    # Isola et al. (2017), Image-to-Image Translation with Conditional Adversarial Networks, CVPR.
     return min(1.0, 2 * (1 - step / steps))

@@ -17,15 +17,15 @@ from xcloudfree.datasets.clouds import simulate_clouds
 from xcloudfree.exceptions import DataError
 from xcloudfree.masks.scores import METHODS
 from xcloudfree.models.spec import ModelSpec
-from xcloudfree.train.pairs import paired_arrays, sample_names
-from xcloudfree.train.reading import Kept, Planes, cached, planes
+from xcloudfree.train.inputs import paired_arrays, sample_names
+from xcloudfree.train.reading import LeastRecentlyUsed, Planes, cached, planes
 
 Array = NDArray[np.float32]
 
 ENOUGH_CLOUD = 0.1
 """Share of a crop that must be occluded for its own clouds to be worth learning from."""
 
-KNOWN = "simulated"
+SIMULATED = "simulated"
 """Instead of a method of the mask: what simulated clouds hide is known."""
 
 SEEN = 0.1
@@ -37,28 +37,16 @@ LOOKED_AT = 256
 
 @dataclass(frozen=True)
 class Batch:
-    """Physical arrays of one step.
+    """Physical arrays of one step."""
 
-    Parameters
-    ----------
-    cloudy, target : ndarray
-        Reflectance (n, band, y, x); NaN is no data.
-    sar : ndarray
-        Backscatter in dB, (n, polarisation, y, x).
-    mask : ndarray of bool
-        True where occluded, (n, 1, y, x).
-    context : ndarray, optional
-        What other dates say, (n, planes, y, x), for networks that read it.
-    origins : tuple of str
-        Where each sample comes from, for messages.
-    """
-
+    # reflectance (n, band, y, x); NaN is no data
     cloudy: Array
     target: Array
-    sar: Array
-    mask: NDArray[np.bool_]
+    sar: Array  # backscatter in dB, (n, polarisation, y, x)
+    mask: NDArray[np.bool_]  # true where occluded, (n, 1, y, x)
+    # what other dates say, (n, planes, y, x), for networks that read it
     context: Array | None = None
-    origins: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()  # where each sample comes from, for messages
 
 
 class Samples(Protocol):
@@ -72,7 +60,7 @@ class Samples(Protocol):
 
 
 @dataclass(frozen=True)
-class Source:
+class PairedArrays:
     """Arrays of one dataset, each (sample, band, y, x), and the names of its samples."""
 
     cloudy: Planes
@@ -82,38 +70,12 @@ class Source:
 
 
 class PatchSamples:
-    """Random crops of paired patches.
+    """Random crops of paired patches."""
 
-    Each dataset is drawn equally often, so one dataset a region weighs regions alike. A crop with
-    hardly any cloud gets simulated ones: the few pixels that a mask takes there are bright ground,
-    and would teach that what clouds hide is bright. A pixel without backscatter asks for nothing.
-
-    Parameters
-    ----------
-    data : sequence of (scene, truth)
-        Cloudy Sentinel-2 with Sentinel-1, and cloud-free Sentinel-2, on one grid.
-    spec : ModelSpec
-        Bands, polarisations and level to sample.
-    crop : int
-        Side of a crop in pixels.
-    simulated : float
-        Share of samples in which simulated clouds over the target replace the cloudy image.
-    mask : {"score", "reference-code", "l2a", "simulated"}
-        Method of the mask, see :func:`xcloudfree.masks.mask`; or what simulated clouds and their
-        shadow hide, for which no band is needed and all samples must be under them.
-    cache : Path, optional
-        Folder for a copy of the decoded arrays in chunks of about a crop.
-    cloudy_targets : {"refuse", "omit", "keep"}
-        What to do where the mask finds clouds in the target: refuse targets that are mostly under
-        cloud, ask nothing of those pixels, or take them for ground.
-
-    Raises
-    ------
-    DataError
-        If a patch is smaller than the crop, or a target is under cloud, or there is no backscatter.
-    MissingBandError
-        If the model or the mask needs what the data lacks.
-    """
+    # Each dataset is drawn equally often, so one dataset a region weighs regions alike. A crop with
+    # hardly any cloud gets simulated ones: the few pixels that a mask takes there are bright
+    # ground, and would teach that what clouds hide is bright. A pixel without backscatter asks for
+    # nothing.
 
     def __init__(
         self,
@@ -126,22 +88,22 @@ class PatchSamples:
         cache: Path | None = None,
         cloudy_targets: Literal["refuse", "omit", "keep"] = "refuse",
     ) -> None:
-        usable = [n for n, method in METHODS.items() if method.bands != ("SCL",)] + [KNOWN]
+        usable = [n for n, method in METHODS.items() if method.bands != ("SCL",)] + [SIMULATED]
         if mask not in usable:
             raise DataError(
                 f"fitting masks simulated clouds too, so it cannot use {mask!r}"
                 f"{did_you_mean(mask, usable)}; call fit(..., mask='score'), or 'l2a' for Level-2A"
             )
-        if mask == KNOWN and simulated < 1:
+        if mask == SIMULATED and simulated < 1:
             raise DataError(
                 "what real clouds hide is not known without a method; call "
-                f"fit(..., mask={KNOWN!r}, simulated=1.0), or mask='l2a'"
+                f"fit(..., mask={SIMULATED!r}, simulated=1.0), or mask='l2a'"
             )
         self.spec, self.crop, self.simulated = spec, crop, simulated
         self.method = METHODS.get(mask)
         read = self.method.bands if self.method else ()
         self.bands = tuple(dict.fromkeys((*spec.optical_bands, *read)))
-        self.omit, kept = cloudy_targets == "omit", Kept()
+        self.omit, kept = cloudy_targets == "omit", LeastRecentlyUsed()
         self.sources = []
         for number, (scene, truth) in enumerate(data):
             arrays = paired_arrays(scene, truth, spec, self.bands, mask)
@@ -156,7 +118,7 @@ class PatchSamples:
                 cloudy, target, sar = (planes(a, kept) for a in arrays)
             else:
                 cloudy, target, sar = cached(cache / str(number), arrays, names, crop)
-            self.sources.append(Source(cloudy, target, sar, names))
+            self.sources.append(PairedArrays(cloudy, target, sar, names))
         for number, source in enumerate(self.sources):
             self._examine(number, source, refuse=cloudy_targets == "refuse")
 
@@ -170,13 +132,13 @@ class PatchSamples:
         """Mean of the target in each band, each dataset weighing alike: the best constant guess."""
         count, means = len(self.spec.optical_bands), []
         for source in self.sources:
-            total, known = np.zeros(count), np.zeros(count)
+            total, valid = np.zeros(count), np.zeros(count)
             for sample in _looked_at(source):
                 target = np.asarray(source.target[sample, :count, :, :], np.float64)
                 total += np.nansum(target, (1, 2))
-                known += np.isfinite(target).sum((1, 2))
+                valid += np.isfinite(target).sum((1, 2))
             with np.errstate(invalid="ignore"):
-                means.append(total / known)
+                means.append(total / valid)
         spectrum = np.mean(means, axis=0)
         if not np.isfinite(spectrum).all():
             raise DataError(
@@ -186,19 +148,7 @@ class PatchSamples:
         return spectrum.astype(np.float32)
 
     def draw(self, rng: np.random.Generator, size: int) -> Batch:
-        """Draw a batch.
-
-        Parameters
-        ----------
-        rng : numpy.random.Generator
-            Decides everything.
-        size : int
-            Samples.
-
-        Returns
-        -------
-        Batch
-        """
+        """Draw a batch; the generator decides everything."""
         samples = [self._one(rng) for _ in range(size)]
         *arrays, origins = zip(*samples, strict=True)
         cloudy, target, sar, mask = (np.stack(parts) for parts in arrays)
@@ -224,9 +174,9 @@ class PatchSamples:
             if self.method is None:
                 mask = (sky.opacity > SEEN) | (sky.shadow > SEEN)
         count = len(self.spec.optical_bands)
-        heard = np.isfinite(sar).all(0)
-        if not heard.all():
-            target = np.where(heard, target, np.float32(np.nan))
+        has_backscatter = np.isfinite(sar).all(0)
+        if not has_backscatter.all():
+            target = np.where(has_backscatter, target, np.float32(np.nan))
         flip, turns = bool(rng.integers(2)), int(rng.integers(4))
         images = (cloudy[:count], target[:count], sar)
         cloudy, target, sar = (symmetry(a, flip, turns) for a in images)
@@ -241,15 +191,15 @@ class PatchSamples:
         bands = dict(zip(self.bands, cloudy, strict=True))
         return self.method.kernel(bands, Calibration(), self.method.threshold)
 
-    def _examine(self, number: int, source: Source, *, refuse: bool) -> None:
+    def _examine(self, number: int, source: PairedArrays, *, refuse: bool) -> None:
         """Refuse what nothing can be learned from."""
-        hidden, heard = [], False
+        hidden, has_backscatter = [], False
         for sample in _looked_at(source):
             whole = (sample, slice(None), slice(None), slice(None))
-            heard = heard or bool(np.isfinite(source.sar[whole]).all(0).any())
+            has_backscatter = has_backscatter or bool(np.isfinite(source.sar[whole]).all(0).any())
             if refuse and self._mask(source.target[whole]).mean() > 0.5:
                 hidden.append(source.names[sample])
-        if not heard:
+        if not has_backscatter:
             raise DataError(
                 f"dataset {number} has no valid backscatter; load the passes nearest in time, as "
                 "xcloudfree.stac.load(...) does, or leave it out"
@@ -262,7 +212,7 @@ class PatchSamples:
             )
 
 
-def _looked_at(source: Source) -> range:
+def _looked_at(source: PairedArrays) -> range:
     """Samples that stand for the dataset: all, or evenly spaced ones of many."""
     count = source.cloudy.shape[0]
     return range(0, count, -(-count // LOOKED_AT))

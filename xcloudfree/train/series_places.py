@@ -30,30 +30,18 @@ RADAR = ("VV", "VH")
 
 
 @dataclass(frozen=True, eq=False)
-class Series:
-    """A series of one network's bands; dates in order of time.
+class SeriesPlaces:
+    """A series of one network's bands; dates in order of time."""
 
-    Parameters
-    ----------
-    reflectance, state, backscatter : arrays
-        (time, [band,] y, x), lazy where the data is, in the order of the data.
-    times : ndarray of datetime64
-        In order of time.
-    order : ndarray of int
-        Positions of these in the data.
-    windows : list of tuple of slice
-        Rows and columns of the places.
-    polarisations : int
-        How many of the first backscatter planes the network reads; the regression's own follow.
-    """
-
+    # (time, [band,] y, x), lazy where the data is, in the order of the data
     reflectance: Any
     state: Any
     backscatter: Any
-    times: NDArray[np.datetime64]
-    order: NDArray[np.int64]
+    times: NDArray[np.datetime64]  # in order of time
+    order: NDArray[np.int64]  # positions of these in the data
     days: NDArray[np.float64]
-    windows: list[tuple[slice, slice]]
+    windows: list[tuple[slice, slice]]  # rows and columns of the places
+    # how many of the first backscatter planes the network reads; the regression's own follow
     polarisations: int
     kept: OrderedDict[int, Place] = field(default_factory=OrderedDict)
     barren: dict[int, str] = field(default_factory=dict)
@@ -61,31 +49,8 @@ class Series:
     @classmethod
     def read(
         cls, data: xr.Dataset | Scene, spec: ModelSpec, mask: Mask, side: int, crop: int
-    ) -> Series:
-        """Recognise a series.
-
-        Parameters
-        ----------
-        data : Dataset or Scene
-            With ``time``.
-        spec : ModelSpec
-            What the network reads.
-        mask : str, DataArray or callable
-            What is occluded.
-        side, crop : int
-            Sides in pixels of a place and of a crop.
-
-        Returns
-        -------
-        Series
-
-        Raises
-        ------
-        DataError
-            If it is no series of dates of one place, or smaller than the crop.
-        UnitsError
-            If the level is undeclared or not that of the network.
-        """
+    ) -> SeriesPlaces:
+        """Recognise a series and cut it into places."""
         scene = data if isinstance(data, Scene) else read(data)
         why = f"fitting {spec.name!r} on a series"
         scene.need_optical(spec.optical_bands, why)
@@ -125,25 +90,7 @@ class Series:
         )
 
     def place(self, index: int) -> Place:
-        """A place in memory, of views or other numbers taken in turn.
-
-        A place without anything to learn from, such as one that is always under cloud, gives way to
-        the next.
-
-        Parameters
-        ----------
-        index : int
-            Any whole number.
-
-        Returns
-        -------
-        Place
-
-        Raises
-        ------
-        DataError
-            If on no place two dates show the ground, or none of them has backscatter.
-        """
+        """A place in memory; one from which nothing can be learnt gives way to the next."""
         reasons = []
         for step in range(len(self.windows)):
             number = (index + step) % len(self.windows)
@@ -153,16 +100,16 @@ class Series:
             if number in self.kept:
                 self.kept.move_to_end(number)
                 return self.kept[number]
-            found = self._load(number)
-            reason = _barren(found)
+            place = self._load(number)
+            reason = _barren(place)
             if reason:
                 self.barren[number] = reason
                 reasons.append(reason)
                 continue
-            self.kept[number] = found
+            self.kept[number] = place
             while len(self.kept) > AT_A_TIME:
                 self.kept.popitem(last=False)
-            return found
+            return place
         raise DataError(reasons[0])
 
     def _load(self, number: int) -> Place:
@@ -178,14 +125,14 @@ class Series:
 
 def _barren(place: Place) -> str:
     """Why nothing can be learnt from a place; empty if something can."""
-    clear, heard = place.clear, np.isfinite(place.backscatter).all(1)
+    clear, has_backscatter = place.clear, np.isfinite(place.backscatter).all(1)
     if clear.any((1, 2)).sum() < 2:
         return (
             f"{clear.any((1, 2)).sum()} of {len(clear)} dates show the ground under this mask, and "
             "2 are needed; look at ds.cloudfree.mask(...), choose another method with "
             "fit(..., mask=...), or load a longer interval"
         )
-    if not (clear & heard).any():
+    if not (clear & has_backscatter).any():
         return (
             "no date that shows the ground has backscatter; load Sentinel-1 of the same days, or "
             "leave out where it is missing with ds.sel(time=...)"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from threading import Lock
+from typing import NamedTuple
 from uuid import uuid4
 
 import numpy as np
@@ -16,19 +16,27 @@ from numpy.typing import NDArray
 
 from xcloudfree.core.passes import same_pass
 from xcloudfree.core.scene import Scene
+from xcloudfree.datasets.clouds import simulate_clouds
 from xcloudfree.exceptions import DataError
 from xcloudfree.masks.resolve import Mask
+from xcloudfree.masks.scores import score
 from xcloudfree.methods.area_predictors import GAPS
 from xcloudfree.methods.leave_out import Place, without
 from xcloudfree.models.spec import ModelSpec
-from xcloudfree.train.samples import Batch, symmetry
-from xcloudfree.train.series_clouds import Skies, Sky
-from xcloudfree.train.series_places import Series
+from xcloudfree.train.reading import LeastRecentlyUsed
+from xcloudfree.train.samples import SEEN, Batch, symmetry
+from xcloudfree.train.series_places import SeriesPlaces
 
 Array = NDArray[np.float32]
 
-KEPT = 2**30
-"""Bytes of samples that are kept in memory."""
+OVERCAST = 0.15
+"""Share of samples in which everything is hidden."""
+
+PARTLY = (0.05, 0.95)
+"""Shares that a date must hide of a place for its clouds to be laid over another."""
+
+COVER = (0.2, 0.9)
+"""Shares of simulated clouds."""
 
 USABLE = 0.1
 """Share of a place that a date must show to be asked for."""
@@ -40,80 +48,90 @@ ENOUGH = 16
 """Hidden pixels with a known truth from which a date is worth asking for."""
 
 
+class Sky(NamedTuple):
+    """Reflectance under clouds (band, y, x), and what they hide (y, x)."""
+
+    cloudy: NDArray[np.float32]
+    hidden: NDArray[np.bool_]
+
+
+class Skies:
+    """Clouds for the dates of a place."""
+
+    def __init__(
+        self,
+        place: Place,
+        share: NDArray[np.float64],
+        simulated: float,
+        bands: Sequence[str],
+        level: str,
+    ) -> None:
+        self.place, self.simulated, self.bands = place, simulated, tuple(bands)
+        self.surface = level == "BOA"
+        self.partly = np.flatnonzero((1 - share >= PARTLY[0]) & (1 - share <= PARTLY[1]))
+        self.closed = np.flatnonzero(1 - share > PARTLY[1])
+
+    def draw(self, rng: np.random.Generator, date: int) -> Sky:
+        """Draw clouds over a date."""
+        others = self.partly[self.partly != date]
+        if rng.random() < OVERCAST:
+            return self.overcast(rng, date)
+        if not others.size or rng.random() < self.simulated:
+            return self._simulate(rng, date)
+        return self._over(date, int(rng.choice(others)))
+
+    def overcast(self, rng: np.random.Generator, date: int) -> Sky:
+        """All of a date under the clouds of an overcast one; no data where there is none."""
+        ground = self.place.reflectance[date]
+        everything = np.ones(ground.shape[-2:], bool)
+        others = self.closed[self.closed != date]
+        if not others.size:
+            return Sky(np.full_like(ground, np.nan), everything)
+        return Sky(self.place.reflectance[rng.choice(others)], everything)
+
+    def _over(self, date: int, donor: int) -> Sky:
+        """The clouds of another date, as opaque as their score says."""
+        ground, cloud = self.place.reflectance[date], self.place.reflectance[donor]
+        hidden = ~self.place.clear[donor]
+        opacity = np.ones(hidden.shape, np.float32)
+        if {"B01", "B02", "B03", "B04"} <= set(self.bands):
+            cirrus = "B10" in self.bands
+            scores = score(dict(zip(self.bands, cloud, strict=True)), cirrus=cirrus)
+            opacity = np.where(np.isfinite(scores), np.clip(scores, 0, 1), 1).astype(np.float32)
+        mixed = ground + opacity * (cloud - ground)
+        return Sky(np.where(hidden, mixed, ground), hidden)
+
+    def _simulate(self, rng: np.random.Generator, date: int) -> Sky:
+        ground, cover = self.place.reflectance[date], rng.uniform(*COVER)
+        sky = simulate_clouds(ground, rng=rng, cover=cover, bands=self.bands, surface=self.surface)
+        return Sky(sky.cloudy, (sky.opacity > SEEN) | (sky.shadow > SEEN))
+
+
 @dataclass(frozen=True)
 class View:
-    """A place with some dates hidden: (sample, ...) each.
+    """A place with some dates hidden: (sample, ...) each."""
 
-    Parameters
-    ----------
-    dates : ndarray of int
-        Positions in the series.
-    hidden : ndarray of bool
-        What was taken away, (sample, y, x).
-    cloudy, context : ndarray of float16
-        Reflectance under the clouds, and what other dates say, (sample, plane, y, x). Half
-        precision: 0.0001 at a reflectance of 0.3.
-    """
-
-    dates: NDArray[np.int64]
-    hidden: NDArray[np.bool_]
+    dates: NDArray[np.int64]  # positions in the series
+    hidden: NDArray[np.bool_]  # what was taken away, (sample, y, x)
+    # reflectance under the clouds, and what other dates say, (sample, plane, y, x). Half precision:
+    # 0.0001 at a reflectance of 0.3
     cloudy: NDArray[np.float16]
     context: NDArray[np.float16]
 
     @property
-    def size(self) -> int:
-        """Bytes."""
+    def nbytes(self) -> int:
+        """Bytes in memory."""
         return self.hidden.nbytes + self.cloudy.nbytes + self.context.nbytes
 
 
 class SeriesSamples:
-    """Random crops of a series under clouds of its other dates, with the truth beneath.
+    """Random crops of a series under clouds of its other dates, with the truth beneath."""
 
-    A *view* of a place hides, in some of its dates at once, what the clouds of other dates cover,
-    and computes anew what the rest of the series says of them: see
-    :func:`xcloudfree.methods.leave_out.without`. Crops are cut from these views, turned and
-    mirrored. A view is made when it is first drawn, the same in every run, and kept.
-
-    Nothing that is asked for has entered what the network is given for it. That holds within the
-    series that is passed here, so data for judging must not be part of it: leave dates or regions
-    out with :func:`xcloudfree.train.splits.split_series` first. Dates left out this way are neither
-    asked for nor do they show the others anything.
-
-    Parameters
-    ----------
-    data : Dataset, Scene, or sequence of them
-        Series of Sentinel-2 with Sentinel-1 along ``time``, lazy or in memory; of several, each is
-        drawn equally often.
-    spec : ModelSpec
-        Bands, polarisations, level and context of the network.
-    crop : int
-        Side of a crop in pixels.
-    mask : str, DataArray or callable
-        What is occluded in the series, see :func:`xcloudfree.masks.mask`.
-    seed : int
-        Of the views.
-    simulated : float
-        Share of samples under simulated clouds instead of those of another date.
-    gaps : sequence of float
-        Days around a date of which nothing may be known, one of them drawn for each sample.
-    views : int
-        How many to make of each series.
-    place : int
-        Side in pixels of what is worked on at once, at least the crop. The regression of a view is
-        that of its place.
-    cache : Path, optional
-        Folder in which views are kept from run to run.
-
-    Raises
-    ------
-    DataError
-        If the data is no series of dates, nothing is clear in it, a crop is larger than it, or
-        there is no backscatter; if levels differ.
-    UnitsError
-        If the level is undeclared or not that of the network.
-    MissingBandError
-        If the network or the mask needs what the data lacks.
-    """
+    # A *view* of a place hides, in some of its dates at once, what the clouds of other dates cover,
+    # and recomputes what the rest of the series says of them (methods.leave_out.without). Crops are
+    # cut from these views, turned and mirrored. A view is made when it is first drawn, the same in
+    # every run, and kept. No target enters the inputs of its own sample. That holds within this
+    # series, so data for judging must be split off before, with split_series.
 
     def __init__(
         self,
@@ -133,10 +151,9 @@ class SeriesSamples:
         alone = [data] if isinstance(data, (xr.Dataset, Scene)) else list(data)
         self.spec, self.crop, self.seed = spec, crop, seed
         self.simulated, self.gaps, self.views = simulated, tuple(map(float, gaps)), views
-        self.series = [Series.read(one, spec, mask, max(place, crop), crop) for one in alone]
+        self.series = [SeriesPlaces.read(one, spec, mask, max(place, crop), crop) for one in alone]
         self.cache = cache
-        self._kept: OrderedDict[tuple[int, int], View] = OrderedDict()
-        self._turn = Lock()
+        self._kept = LeastRecentlyUsed()
 
     def mean_spectrum(self) -> Array:
         """Mean of the clear pixels in each band, each series weighing alike."""
@@ -148,20 +165,7 @@ class SeriesSamples:
         return np.asarray(np.mean(means, axis=0), np.float32)
 
     def draw(self, rng: np.random.Generator, size: int) -> Batch:
-        """Draw a batch.
-
-        Parameters
-        ----------
-        rng : numpy.random.Generator
-            Decides everything but the views.
-        size : int
-            Samples.
-
-        Returns
-        -------
-        Batch
-            The target is NaN where the date shows no ground.
-        """
+        """Draw a batch; the target is NaN where the date shows no ground."""
         samples = [self._one(rng) for _ in range(size)]
         *arrays, origins = zip(*samples, strict=True)
         cloudy, target, sar, mask, context = (np.stack(a) for a in arrays)
@@ -170,30 +174,11 @@ class SeriesSamples:
         )
 
     def view(self, number: int, index: int) -> tuple[Place, View]:
-        """A view, made where it is not kept.
-
-        Parameters
-        ----------
-        number : int
-            Which series.
-        index : int
-            Which of its views.
-
-        Returns
-        -------
-        tuple of (Place, View)
-        """
-        series, key = self.series[number], (number, index)
-        with self._turn:
-            place = series.place(index)
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                return place, self._kept[key]
-            found = self._stored(number, index, place)
-            self._kept[key] = found
-            while sum(v.size for v in self._kept.values()) > KEPT and len(self._kept) > 1:
-                self._kept.popitem(last=False)
-            return place, found
+        """A view of a series with its place, made where it is not kept."""
+        with self._kept.lock:  # one thread at a time loads a place
+            place = self.series[number].place(index)
+            make = partial(self._stored, number, index, place)
+            return place, self._kept.get((number, index), make)
 
     def _one(self, rng: np.random.Generator) -> tuple[NDArray[np.generic] | str, ...]:
         number, index = int(rng.integers(len(self.series))), int(rng.integers(self.views))
@@ -201,17 +186,17 @@ class SeriesSamples:
         sample = int(rng.integers(len(view.dates)))
         date, hidden = int(view.dates[sample]), view.hidden[sample]
         clear = place.clear[date]
-        asked = np.argwhere(hidden & clear & np.isfinite(place.backscatter[date]).all(0))
-        around = asked[rng.integers(len(asked))]
+        usable = clear & np.isfinite(place.backscatter[date]).all(0)
+        candidates = np.argwhere(hidden & usable)
+        centre = candidates[rng.integers(len(candidates))]
         window = tuple(
             slice(start, start + self.crop)
             for start in (
                 int(np.clip(rng.integers(p - self.crop + 1, p + 1), 0, n - self.crop))
-                for p, n in zip(around, clear.shape, strict=True)
+                for p, n in zip(centre, clear.shape, strict=True)
             )
         )
-        known = clear & np.isfinite(place.backscatter[date]).all(0)
-        target = np.where(known, place.reflectance[date], np.float32(np.nan))
+        target = np.where(usable, place.reflectance[date], np.float32(np.nan))
         planes = (
             view.cloudy[sample].astype(np.float32),
             target,
@@ -234,34 +219,34 @@ class SeriesSamples:
         sha.update(repr((self.spec.context, self.spec.optical_bands, self.spec.level)).encode())
         path = self.cache / f"view-{sha.hexdigest()}.npz"
         if path.is_file():
-            with np.load(path) as held:
-                return View(*(held[name] for name in ("dates", "hidden", "cloudy", "context")))
+            with np.load(path) as stored:
+                return View(*(stored[name] for name in ("dates", "hidden", "cloudy", "context")))
         view = self._make(number, index, place)
         self.cache.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f"{path.stem}.{uuid4().hex}.partial.npz")
-        np.savez(partial, **view.__dict__)
-        partial.replace(path)
+        unfinished = path.with_name(f"{path.stem}.{uuid4().hex}.partial.npz")
+        np.savez(unfinished, **view.__dict__)
+        unfinished.replace(path)
         return view
 
     def _make(self, number: int, index: int, place: Place) -> View:
         rng = np.random.default_rng([self.seed, number, index])
         share = place.clear.mean((1, 2))
-        heard = np.isfinite(place.backscatter).all(1)
-        known = place.clear & heard
+        has_backscatter = np.isfinite(place.backscatter).all(1)
+        known = place.clear & has_backscatter
         usable = np.flatnonzero(known.mean((1, 2)) >= min(USABLE, known.mean((1, 2)).max()))
         usable = usable[known[usable].any((1, 2))]
         skies = Skies(place, share, self.simulated, self.spec.optical_bands, self.spec.level)
         dates = np.sort(rng.choice(usable, max(1, len(usable) // AT_ONCE), replace=False))
-        drawn = [self._sky(skies, rng, int(date), known[date]) for date in dates]
+        clouds = [self._sky(skies, rng, int(date), known[date]) for date in dates]
         gaps = [float(rng.choice(self.gaps)) for _ in dates]
-        hidden = np.stack([sky.hidden for sky in drawn])
+        hidden = np.stack([sky.hidden for sky in clouds])
         context = without(
             _hide_twins(place, dates, hidden), dates.tolist(), hidden, gaps, self.spec.context
         )
         return View(
             dates,
             hidden,
-            np.stack([sky.cloudy for sky in drawn]).astype(np.float16),
+            np.stack([sky.cloudy for sky in clouds]).astype(np.float16),
             context.astype(np.float16),
         )
 

@@ -1,15 +1,226 @@
-"""Parts of a series to fit on and to judge by, which share no image of any pixel."""
+"""Training, validation and test without leakage: whole regions, or dates in their order."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from xcloudfree.core.recognise import read
+from xcloudfree.core.spelling import did_you_mean
 from xcloudfree.exceptions import DataError
+
+OFFICIAL: dict[str, dict[str, tuple[int, ...]]] = {
+    "test": {
+        "spring": (31, 44, 106, 123, 140),
+        "summer": (73, 119),
+        "fall": (139,),
+        "winter": (63, 108),
+    },
+    "validation": {
+        "spring": (17,),
+        "summer": (17, 19, 80, 127),
+        "fall": (65,),
+        "winter": (22, 84, 107, 130),
+    },
+}
+"""Regions of SEN12MS-CR that are held out, by season; all others are for fitting."""
+
+
+class Split(NamedTuple):
+    """Three parts of a dataset; a part is empty where its share is 0.
+
+    Parameters
+    ----------
+    train, validation, test : Dataset
+        To fit on, to choose by, to judge by.
+
+    Examples
+    --------
+    >>> ds = xr.Dataset(coords={"patch": range(3), "region": ("patch", list("abc"))})
+    >>> Split(ds, ds, ds).test.sizes["patch"]
+    3
+    """
+
+    train: xr.Dataset
+    validation: xr.Dataset
+    test: xr.Dataset
+
+
+def split(
+    ds: xr.Dataset,
+    by: Literal["region", "date", "paper", "official"] = "region",
+    *,
+    shares: tuple[float, float, float] = (0.8, 0.1, 0.1),
+    seed: int = 0,
+) -> Split:
+    """Split into training, validation and test so that no region or date is in two of them.
+
+    Parameters
+    ----------
+    ds : Dataset
+        Patches with a coordinate ``region`` along their dimension, or ``season`` and ``roi`` as
+        :func:`xcloudfree.datasets.sen12mscr` gives them; or a series with ``time``.
+    by : {"region", "date", "paper", "official"}
+        Whole regions at random; dates in order, the latest for the test; whole regions 80/10/10 as
+        in the paper, which averages three seeds; or the regions that users of SEN12MS-CR hold out.
+    shares : tuple of float
+        Of patches or dates, for "region" and "date"; they add up to 1.
+    seed : int
+        Of the draw, for "region" and "paper".
+
+    Returns
+    -------
+    Split
+        Named tuple ``train``, ``validation``, ``test``.
+
+    Raises
+    ------
+    DataError
+        If regions or dates are not told, or are fewer than the parts.
+
+    References
+    ----------
+    Cloud-Aware SAR Fusion for Enhanced Optical Sensing in Space Missions, section IV; Ebel et al.
+    (2023), UnCRtainTS, CVPR Workshops, for the regions held out.
+
+    Examples
+    --------
+    >>> ds = xr.Dataset(coords={"patch": range(5), "region": ("patch", list("aabbc"))})
+    >>> [sorted(set(part.region.values.tolist())) for part in split(ds, seed=1)]
+    [['a'], ['b'], ['c']]
+    """
+    if by == "paper":
+        by, shares = "region", (0.8, 0.1, 0.1)
+    if by not in ("region", "date", "official"):
+        ways = ("region", "date", "official", "paper")
+        raise DataError(
+            f"unknown split {by!r}{did_you_mean(by, ways)}; call split(ds, by='region'), or with "
+            f"another of {ways}"
+        )
+    if min(shares) < 0 or not np.isclose(sum(shares), 1):
+        raise DataError(f"shares are {shares}; call split(ds, shares=(0.8, 0.1, 0.1))")
+    if by == "date":
+        if "time" not in ds.dims:
+            raise DataError("there is no dimension 'time'; call split(ds, by='region')")
+        dates = ds.time.values.astype("datetime64[D]")
+        return _parts(ds, "time", dates, _allotted(np.unique(dates), dates, shares))
+    labels, dim = regions(ds, by)
+    if by == "region":
+        order = np.random.default_rng(seed).permutation(np.unique(labels))
+        return _parts(ds, dim, labels, _allotted(order, labels, shares))
+    official = {
+        f"{season} {roi}": part
+        for part, seasons in OFFICIAL.items()
+        for season, rois in seasons.items()
+        for roi in rois
+    }
+    return _parts(ds, dim, labels, {label: official.get(label, "train") for label in labels})
+
+
+def check_apart(one: xr.Dataset, other: xr.Dataset) -> None:
+    """Refuse two datasets that show the same ground, unless on different days.
+
+    Series are compared pixel by pixel and day by day, patches by region or name, scenes by their
+    outlines. Where nothing tells, there is a warning.
+
+    Parameters
+    ----------
+    one, other : Dataset
+        To fit on, and to validate or test on.
+
+    Raises
+    ------
+    DataError
+        If they overlap.
+
+    Examples
+    --------
+    >>> ds = xr.Dataset(coords={"patch": ["p1", "p2"]})
+    >>> check_apart(ds, ds.isel(patch=[1]))
+    Traceback (most recent call last):
+    ...
+    xcloudfree.exceptions.DataError: training and held-out data share ground (p2); ...
+    """
+    if "time" in one.dims and "time" in other.dims:
+        _check_series_apart(one, other)
+        return
+    shared = _shared_ground(one, other)
+    if shared is None:
+        warnings.warn(
+            "nothing tells whether training and held-out data share ground; name the regions "
+            "with ds.assign_coords(region=('patch', [...]))",
+            UserWarning,
+            stacklevel=2,
+        )
+    elif shared:
+        raise DataError(
+            f"training and held-out data share ground ({', '.join(shared[:5])}); split them "
+            "with xcloudfree.train.split(ds, by='region')"
+        )
+
+
+def regions(ds: xr.Dataset, by: str = "region") -> tuple[NDArray[np.str_], str]:
+    """Region of each patch, and the dimension of patches."""
+    choices = [("season", "roi")] if by == "official" else [("region",), ("season", "roi")]
+    for names in choices:
+        if set(names) <= set(ds.coords) and ds[names[0]].ndim == 1:
+            columns = [ds[n].values.astype(str) for n in names]
+            labels = np.array([" ".join(c) for c in zip(*columns, strict=True)])
+            return labels, str(ds[names[0]].dims[0])
+    official = "season and roi, as xcloudfree.datasets.sen12mscr gives them"
+    raise DataError(
+        "nothing tells which patches share ground; give coordinates "
+        + (official if by == "official" else "with ds.assign_coords(region=('patch', [...]))")
+    )
+
+
+def _allotted(
+    order: NDArray[Any], labels: NDArray[Any], shares: tuple[float, float, float]
+) -> dict[Any, str]:
+    """Part of each label: one after the other until its share of patches is full."""
+    parts = [n for n, share in zip(Split._fields, shares, strict=True) if share > 0]
+    if len(order) < len(parts):
+        raise DataError(
+            f"there are {len(order)} regions or dates and {len(parts)} parts; bring more, or call "
+            "split(ds, shares=(1, 0, 0))"
+        )
+    sizes = np.array([(labels == label).sum() for label in order])
+    middle = (np.cumsum(sizes) - sizes / 2) / sizes.sum()
+    cuts: list[int] = []
+    for share in np.cumsum([s for s in shares if s > 0])[:-1]:  # every part gets at least one
+        before, left = (cuts or [0])[-1], len(parts) - 1 - len(cuts)
+        cuts.append(min(max(int((middle < share).sum()), before + 1), len(order) - left))
+    place = np.searchsorted(cuts, np.arange(len(order)), "right")
+    return {label: parts[k] for label, k in zip(order, place, strict=True)}
+
+
+def _parts(ds: xr.Dataset, dim: str, labels: NDArray[Any], part: dict[Any, str]) -> Split:
+    where = np.array([part[label] for label in labels])
+    return Split(*(ds.isel({dim: np.flatnonzero(where == name)}) for name in Split._fields))
+
+
+def _shared_ground(one: xr.Dataset, other: xr.Dataset) -> list[str] | None:
+    """What both show; None where nothing tells."""
+    try:
+        labels = [set(regions(d)[0].tolist()) for d in (one, other)]
+        return sorted(labels[0] & labels[1])
+    except DataError:
+        pass
+    if all("patch" in d.coords and d.patch.dtype.kind in "UOST" for d in (one, other)):
+        names = [set(d.patch.values.astype(str).tolist()) for d in (one, other)]
+        return sorted(names[0] & names[1])
+    import odc.geo.xr  # noqa: F401
+
+    boxes = [d.odc.geobox for d in (one, other)]
+    if any(b is None or b.crs is None for b in boxes):
+        return None
+    outline, second = boxes[0].extent, boxes[1].extent.to_crs(boxes[0].crs)
+    return ["their outlines"] if outline.intersection(second).area > 0 else []
 
 
 def split_series(
@@ -68,15 +279,15 @@ def split_series(
         times = series["time"].values
         try:
             if before is not None:
-                held = times >= np.datetime64(before)
+                held_out = times >= np.datetime64(before)
             else:
-                held = np.isin(times, np.asarray(dates, times.dtype))
+                held_out = np.isin(times, np.asarray(dates, times.dtype))
         except ValueError as error:
             raise DataError(
                 f"{chosen[0]}={ways[chosen[0]]!r} is no date ({error}); call "
                 "split_series(ds, before='2025-07-01')"
             ) from error
-        parts = series.isel(time=~held), series.isel(time=held)
+        parts = series.isel(time=~held_out), series.isel(time=held_out)
     else:
         parts = _cut(series, rows, columns)
     if min(part.sizes[d] for part in parts for d in part.dims) == 0:
@@ -87,23 +298,12 @@ def split_series(
     return parts
 
 
-def check_apart(fitted: xr.Dataset, judged: xr.Dataset) -> None:
-    """Refuse parts that share an image of a pixel.
-
-    Parameters
-    ----------
-    fitted, judged : Dataset
-        What to fit on and what to judge by, each with time and coordinates along y and x.
-
-    Raises
-    ------
-    DataError
-        If they overlap in both time and space, or have no coordinates by which to tell.
-    """
+def _check_series_apart(fitted: xr.Dataset, judged: xr.Dataset) -> None:
+    """Refuse series that share an image of a pixel."""
     scenes = [read(part) for part in (fitted, judged)]
     shared = 1
     for dims in (("time", "time"), *zip(*(s.spatial for s in scenes), strict=True)):
-        found = []
+        coordinates = []
         for scene, dim in zip(scenes, dims, strict=True):
             coords = scene.template().coords
             if dim not in coords:
@@ -111,12 +311,12 @@ def check_apart(fitted: xr.Dataset, judged: xr.Dataset) -> None:
                     f"there is no coordinate {dim!r} by which to tell whether the parts overlap; "
                     f"set it with ds.assign_coords({dim}=...)"
                 )
-            found.append(coords[dim].values)
-        shared = min(shared, np.intersect1d(*found).size)
+            coordinates.append(coords[dim].values)
+        shared = min(shared, np.intersect1d(*coordinates).size)
     if shared:
         raise DataError(
             "what to fit on and what to judge by share images of the same pixels; divide them with "
-            "xcloudfree.train.splits.split_series(ds, before=...)"
+            "xcloudfree.train.split_series(ds, before=...)"
         )
 
 

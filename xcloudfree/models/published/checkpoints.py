@@ -27,44 +27,18 @@ _NO_WEIGHTS = {b"<": "a web page", b"version https://git-lfs": "a pointer of Git
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a file of weights holds.
+    """Contents of a weights file."""
 
-    Parameters
-    ----------
-    path : Path
-        The file.
-    digest : str
-        Its SHA-256, hexadecimal.
-    states : mapping of str to mapping of str to Tensor
-        State dicts by their place in the file; ``""`` is the file itself.
-    convolutions : sequence of (ndarray, ndarray)
-        Kernel and bias of each layer of a Keras file; empty for the others.
-    """
-
-    path: Path
-    digest: str
+    path: Path  # the file
+    digest: str  # its SHA-256, hexadecimal
+    # state dicts by their place in the file; ``""`` is the file itself
     states: Mapping[str, Tensors]
+    # kernel and bias of each layer of a Keras file; empty for the others
     convolutions: Convolutions = ()
 
 
 def read(path: str | Path) -> Checkpoint:
-    """Read a PyTorch, safetensors or Keras HDF5 file, told apart by their content.
-
-    Parameters
-    ----------
-    path : str or Path
-        The file.
-
-    Returns
-    -------
-    Checkpoint
-
-    Raises
-    ------
-    WeightsError
-        If the file is absent, empty, truncated, none of these formats, or a pickle that holds more
-        than tensors and plain values; such a pickle is never executed.
-    """
+    """Read a PyTorch, safetensors or Keras HDF5 file; pickles that hold code are refused."""
     path = Path(path)
     head = _head(path)
     if head.startswith(b"\x89HDF\r\n\x1a\n"):
@@ -79,18 +53,7 @@ def read(path: str | Path) -> Checkpoint:
 
 
 def sha256(path: Path) -> str:
-    """Hash of a file.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-
-    Returns
-    -------
-    str
-        SHA-256, hexadecimal.
-    """
+    """SHA-256 of a file, hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -125,19 +88,14 @@ def _safetensors(path: Path) -> dict[str, Tensors]:
 
 def _unpickled(path: Path) -> Any:
     """The content of a file of ``torch.save``, tensors and plain values only."""
-    if _version(torch.__version__) < (2, 6):
-        raise WeightsError(
-            f"torch {torch.__version__} can be tricked into running code while it reads {path}; "
-            "call `pip install --upgrade 'torch>=2.6'` and convert() again"
-        )
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         # from None: torch's own words advise to read the file without protection
-        found = re.search(r"GLOBAL (\S+)", str(error))
-        if found:
+        code = re.search(r"GLOBAL (\S+)", str(error))
+        if code:
             raise WeightsError(
-                f"{path} holds {found[1]} beside tensors, and to read that can run any code, so "
+                f"{path} holds {code[1]} beside tensors, and to read that can run any code, so "
                 "nothing was read; ask its authors for the state dict alone, or, where you trust "
                 "them, write it with torch.save(torch.load(path, weights_only=False)"
                 "['state_dict'], new_path) and convert that"
@@ -162,7 +120,3 @@ def _states(value: Any, place: str, depth: int = 4) -> Iterator[tuple[str, Tenso
         yield place, tensors
     for key, inner in named.items():
         yield from _states(inner, f"{place}.{key}" if place else key, depth - 1)
-
-
-def _version(text: str) -> tuple[int, ...]:
-    return tuple(int(number) for number in re.findall(r"\d+", text)[:2])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,8 @@ from xcloudfree.exceptions import WeightsError
 from xcloudfree.models import networks
 from xcloudfree.models.dsen2cr import from_keras
 from xcloudfree.models.model import Model
-from xcloudfree.models.published import matching as fitting
 from xcloudfree.models.published.checkpoints import Checkpoint, Tensors, read
+from xcloudfree.models.published.matching import Match, matches, pairs
 from xcloudfree.models.variants import ALIASES, VARIANTS
 
 PAIRED = ("simulation-fusion-gan",)
@@ -84,19 +84,18 @@ def convert(
     described = {"level": level, "sar_quantity": sar_quantity, **bands, **options}
     family, variants = _variants(architecture)
     files = [read(file) for file in _paths(path, family)]
-    states = _candidates(files, family)
-    held = fitting.fits(variants, states, described)
-    good = [fit for fit in held if fit.good]
-    if not good:
-        raise WeightsError(_misfit(files, architecture, held, described))
-    fit = _only(files, architecture, good)
-    model = models.create(fit.variant, **described)
-    model.network.load_state_dict(_numbers(files, fit.state))
+    compared = matches(variants, _candidates(files, family), described)
+    fitting = [match for match in compared if not match.misfits]
+    if not fitting:
+        raise WeightsError(_misfit(files, architecture, compared))
+    match = _only(files, architecture, fitting)
+    model = models.create(match.variant, **described)
+    model.network.load_state_dict(_finite_floats(files[0].path, match.state))
     source = networks.architecture(family)
     labels = " and ".join(f"{file.path.name} (SHA-256 {file.digest})" for file in files)
-    place = f", entry {fit.place}" if fit.place else ""
+    place = f", entry {match.place}" if match.place else ""
     model.spec = model.spec.replace(
-        name=name or f"{fit.variant}-{files[-1].path.stem}",
+        name=name or f"{match.variant}-{files[-1].path.stem}",
         trained=True,
         training_data=f"that of the authors' checkpoint; the network is that of {source.source}",
         licence=source.licence,
@@ -135,29 +134,26 @@ def _candidates(files: Sequence[Checkpoint], family: str) -> Mapping[str, Tensor
                 f"call xcloudfree.models.convert({str(files[0].path)!r}, 'dsen2cr')"
             )
         return {"": from_keras(files[0].convolutions)}
-    if family not in PAIRED:
-        if len(files) > 1:
-            raise WeightsError(
-                f"{family} is one network and {len(files)} files were given; call convert(path, "
-                f"{family!r}) with one of {paths}"
-            )
-        return files[0].states
-    first, second = (
-        fitting.halves(files[0].states) if len(files) == 1 else [file.states for file in files]
-    )
-    if not (first and second):
+    if family in PAIRED:
+        if joined := pairs([file.states for file in files]):
+            return joined
         raise WeightsError(
             f"{family} has two generators and {paths} does not hold both under the names G1 and "
             f"G2; call xcloudfree.models.convert((path_of_G1, path_of_G2), {family!r})"
         )
-    return fitting.joined(first, second)
+    if len(files) > 1:
+        raise WeightsError(
+            f"{family} is one network and {len(files)} files were given; call convert(path, "
+            f"{family!r}) with one of {paths}"
+        )
+    return files[0].states
 
 
-def _only(files: list[Checkpoint], architecture: str, good: list[fitting.Fit]) -> fitting.Fit:
-    """The one that fits; where several do, no guess."""
+def _only(files: list[Checkpoint], architecture: str, fitting: list[Match]) -> Match:
+    """The match to convert; where several differ in what they compute, an error."""
     named = ALIASES.get(architecture, architecture)
-    kept = [fit for fit in good if fit.variant == named] or good
-    by_config = {fit.config: fit.variant for fit in reversed(kept)}
+    kept = [match for match in fitting if match.variant == named] or fitting
+    by_config = {match.config: match.variant for match in reversed(kept)}
     if len(by_config) > 1:
         choices = sorted(by_config.values())
         raise WeightsError(
@@ -175,9 +171,9 @@ def _only(files: list[Checkpoint], architecture: str, good: list[fitting.Fit]) -
     return first
 
 
-def _numbers(files: list[Checkpoint], state: Tensors) -> dict[str, torch.Tensor]:
+def _finite_floats(path: Path, state: Tensors) -> dict[str, torch.Tensor]:
     """The weights as finite float32."""
-    path, out = files[0].path, {}
+    floats = {}
     for name, tensor in state.items():
         plain = tensor.is_floating_point() and tensor.layout == torch.strided
         if not plain or tensor.is_quantized or tensor.is_meta:
@@ -185,74 +181,32 @@ def _numbers(files: list[Checkpoint], state: Tensors) -> dict[str, torch.Tensor]
                 f"{path} holds {name} as {tensor.dtype} on {tensor.device}, not as plain floating "
                 "point; ask its authors for network.float().state_dict()"
             )
-        out[name] = tensor.detach().float()
-    bad = [name for name, tensor in out.items() if not tensor.isfinite().all()]
+        floats[name] = tensor.detach().float()
+    bad = [name for name, tensor in floats.items() if not tensor.isfinite().all()]
     if bad:
         raise WeightsError(
             f"{path} holds values that are not finite in {_some(bad)}, so its fit diverged or the "
             "file is damaged; download it again or take another checkpoint"
         )
-    return out
+    return floats
 
 
-def _misfit(
-    files: list[Checkpoint],
-    architecture: str,
-    held: list[fitting.Fit],
-    described: Mapping[str, Any],
-) -> str:
-    """What is wrong with the closest variant, and the call that may mend it."""
-    closest = max(held, key=lambda fit: fit.likeness)
-    paths = " and ".join(str(file.path) for file in files)
-    wrong = []
-    if closest.missing:
-        wrong.append(f"lacks {_some(closest.missing)}")
-    if closest.unexpected:
-        wrong.append(f"also has {_some(closest.unexpected)}")
-    if closest.different:
-        shapes = [f"{k} {theirs} for {ours}" for k, (theirs, ours) in closest.different.items()]
-        wrong.append(f"has other shapes: {_some(shapes)}")
-    said = f"the checkpoint {paths} does not fit {architecture}; beside {closest.variant} it "
-    said += ", ".join(wrong)
-    call = f"xcloudfree.models.convert(path, {architecture!r}"
-    counts = fitting.band_counts(closest, described)
-    if counts is not None:
-        asked = (closest.config.optical_bands, closest.config.sar_bands)
-        words = [
-            f"{field}=(...{count} names in the order of the weights...)"
-            for field, count, other in zip(
-                ("optical_bands", "polarisations"), counts, asked, strict=True
-            )
-            if count != other
-        ]
-        return (
-            f"{said}; it was fitted on {counts[0]} optical bands and {counts[1]} polarisations, so "
-            f"call {call}, {', '.join(words)})"
-        )
-    others = _others(files, architecture)
-    if others:
-        calls = " or ".join(f"xcloudfree.models.convert(path, {other!r})" for other in others)
-        return f"{said}; it is a checkpoint of another architecture, so call {calls}"
+def _misfit(files: list[Checkpoint], architecture: str, compared: list[Match]) -> str:
+    """What is wrong with the closest variant."""
+    closest = min(compared, key=lambda match: match.misfits)
+    faults = {
+        "lacks": closest.missing,
+        "also has": closest.unexpected,
+        "has other shapes:": closest.different,
+    }
+    words = ", ".join(f"{verb} {_some(names)}" for verb, names in faults.items() if names)
     return (
-        f"{said}; give the options with which it was fitted, {call}, option=...), see "
-        "help(xcloudfree.models.create)"
+        f"the checkpoint {' and '.join(str(file.path) for file in files)} does not fit "
+        f"{architecture}; compared with {closest.variant}, it {words}; give the bands and options "
+        f"with which it was fitted, xcloudfree.models.convert(path, {architecture!r}, "
+        "optical_bands=(...), option=...), or its own architecture"
     )
 
 
-def _others(files: list[Checkpoint], architecture: str) -> list[str]:
-    """Variants of other architectures that the file fits."""
-    family, _ = _variants(architecture)
-    found: list[str] = []
-    for other in networks.NETWORKS:
-        if other != family:
-            try:
-                held = fitting.fits(_variants(other)[1], _candidates(files, other), {})
-            except WeightsError:
-                continue
-            found += dict.fromkeys(fit.variant for fit in held if fit.good)
-    return found
-
-
-def _some(names: Iterable[str]) -> str:
-    first, rest = (listed := list(names))[:3], listed[3:]
-    return ", ".join(first) + (f" and {len(rest)} more" if rest else "")
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

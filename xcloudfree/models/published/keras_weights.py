@@ -15,24 +15,7 @@ Array = NDArray[np.float32]
 
 
 def read_convolutions(path: str | Path) -> list[tuple[Array, Array]]:
-    """Kernel and bias of every convolution of a file of ``save_weights`` or ``model.save``.
-
-    Parameters
-    ----------
-    path : str or Path
-        An HDF5 file in the layout of Keras 1 or 2 (attributes name layers and weights in order), or
-        of the ``.weights.h5`` of Keras 3 (layers in the order of their numbers).
-
-    Returns
-    -------
-    list of (ndarray, ndarray)
-        Kernel (height, width, inputs, outputs) and bias (outputs,), float32.
-
-    Raises
-    ------
-    WeightsError
-        If the file is damaged, holds no convolutions, or does not tell their order.
-    """
+    """Kernel (h, w, in, out) and bias of every convolution of a file of Keras 1, 2 or 3."""
     try:
         import h5py
     except ImportError:
@@ -49,22 +32,22 @@ def read_convolutions(path: str | Path) -> list[tuple[Array, Array]]:
         raise WeightsError(
             f"{path} is a truncated or no Keras file ({error}); download it again"
         ) from error
-    found = [
+    kernels = [
         (name, array, after)
         for (name, array), (_, after) in zip(arrays, [*arrays[1:], ("", None)], strict=True)
         if array.ndim == 4
     ]
-    if not found:
+    if not kernels:
         raise WeightsError(
             f"{path} holds no convolutions; give the file that model.save_weights(path) wrote"
         )
-    for name, kernel, bias in found:
+    for name, kernel, bias in kernels:
         if bias is None or bias.shape != kernel.shape[3:]:
             raise WeightsError(
                 f"{path} has no bias beside {name}, so it is no DSen2-CR; "
                 "give the file of the authors' Keras model"
             )
-    return [(kernel, bias) for _, kernel, bias in found if bias is not None]
+    return [(kernel, bias) for _, kernel, bias in kernels if bias is not None]
 
 
 def _listed(root: Any) -> list[tuple[str, Array]]:
@@ -98,8 +81,8 @@ def _numbered(path: str | Path, file: Any, h5py: Any) -> list[tuple[str, Array]]
 
 
 def _number(place: str) -> int:
-    found = re.search(r"_(\d+)$", place.split("/")[0])
-    return int(found[1]) if found else 0
+    number = re.search(r"_(\d+)$", place.split("/")[0])
+    return int(number[1]) if number else 0
 
 
 def _has(node: Any, attribute: str) -> bool:

@@ -1,12 +1,11 @@
-"""Which of our networks a published state dict fits, found by names and shapes alone."""
+"""Compare a published state dict with our networks, by names and shapes."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,268 +24,108 @@ PREFIXES = (
 
 _HALF = re.compile(r"(?:net_?|model_?|state_dict_?)?(?:g|gen|generator)_?([12])", re.IGNORECASE)
 
-Shape = tuple[int, ...]
 
-
-@dataclass(frozen=True)
-class Fit:
-    """A state dict held against a network.
-
-    Parameters
-    ----------
-    variant : str
-        Name of the network.
-    config : NetworkConfig
-        Its hyper-parameters.
-    place : str
-        Where in the file the entries lie.
-    state : mapping of str to Tensor
-        Entries by our names.
-    ignored : tuple of str
-        Entries, in the authors' names, that carry no weight of the network.
-    missing, unexpected : tuple of str
-        Names (ours) that the file lacks, and that the network lacks.
-    different : mapping of str to tuple
-        Shapes by our name: the file's, the network's.
-    """
+class Match(NamedTuple):
+    """A state dict compared with a variant; names are ours."""
 
     variant: str
     config: NetworkConfig
-    place: str
+    place: str  # where in the file the entries lie
     state: Tensors
-    ignored: tuple[str, ...]
-    missing: tuple[str, ...]
-    unexpected: tuple[str, ...]
-    different: Mapping[str, tuple[Shape, Shape]]
+    missing: list[str]  # names that the file lacks
+    unexpected: list[str]  # names that the network lacks
+    different: list[str]  # shapes that differ, in words
 
     @property
-    def good(self) -> bool:
-        """Whether every name and shape agrees."""
-        return not (self.missing or self.unexpected or self.different)
-
-    @property
-    def likeness(self) -> tuple[int, int]:
-        """Greater is closer: names that agree, less those that do not; shapes that agree."""
-        named = len(self.state) - len(self.unexpected)
-        return named - len(self.missing) - len(self.unexpected), named - len(self.different)
+    def misfits(self) -> int:
+        """Number of names and shapes that disagree."""
+        return len(self.missing) + len(self.unexpected) + len(self.different)
 
 
-def fits(
+def matches(
     variants: Iterable[str], states: Mapping[str, Tensors], described: Mapping[str, Any]
-) -> list[Fit]:
-    """Hold every state dict, with and without prefixes, against every network.
-
-    Parameters
-    ----------
-    variants : iterable of str
-        Names of :data:`~xcloudfree.models.variants.VARIANTS`.
-    states : mapping of str to mapping of str to Tensor
-        State dicts by their place in a file, in the authors' names.
-    described : mapping
-        Further arguments of :func:`xcloudfree.models.create`.
-
-    Returns
-    -------
-    list of Fit
-        In the order of `variants`, then of `states`, least stripped first.
-    """
-    candidates = [
-        (f"{place} {prefix}".strip(), state)
-        for place, whole in states.items()
-        for prefix, state in stripped(whole)
-    ]
-    found = []
+) -> list[Match]:
+    """Compare every state dict, with and without prefixes, with every variant."""
+    compared = []
     for variant in variants:
-        config, shapes = outline(variant, described)
-        published = networks.architecture(VARIANTS[variant][0]).published or _unchanged
-        found += [_held(variant, config, shapes, published, *c) for c in candidates]
-    return found
+        with torch.device("meta"):  # shapes alone, without memory for the weights
+            network = models.create(variant, **described).network
+        published = networks.architecture(VARIANTS[variant][0]).published or str
+        for place, theirs in _unwrapped(states).items():
+            compared.append(_compare(variant, network, place, _renamed(theirs, published)))
+    return compared
 
 
-def outline(variant: str, described: Mapping[str, Any]) -> tuple[NetworkConfig, dict[str, Shape]]:
-    """Hyper-parameters and shapes of a network, without memory for its weights.
-
-    Parameters
-    ----------
-    variant : str
-        Name of :data:`~xcloudfree.models.variants.VARIANTS`.
-    described : mapping
-        Further arguments of :func:`xcloudfree.models.create`.
-
-    Returns
-    -------
-    tuple of (NetworkConfig, dict of str to tuple of int)
-    """
-    with torch.device("meta"):
-        network = models.create(variant, **described).network
-    config: NetworkConfig = network.config
-    entries = network.state_dict().items()
-    return config, {k: tuple(t.shape) for k, t in entries if not k.endswith("num_batches_tracked")}
-
-
-def stripped(state: Tensors) -> Iterator[tuple[str, Tensors]]:
-    """The state dict, and what lies under each of the known prefixes, to any depth.
-
-    Parameters
-    ----------
-    state : mapping of str to Tensor
-        Names as the file holds them.
-
-    Yields
-    ------
-    tuple of (str, mapping of str to Tensor)
-        Prefix, and the entries that have it by their names without it.
-
-    Examples
-    --------
-    >>> names = {"module.model.0.weight": 0, "criterion.weight": 0}
-    >>> [(prefix, list(inner)) for prefix, inner in stripped(names)][1:]
-    [('module.', ['model.0.weight']), ('module.model.', ['0.weight'])]
-    """
-    waiting = [("", state)]
-    while waiting:
-        prefix, inner = waiting.pop(0)
-        yield prefix, inner
-        for known in PREFIXES:
-            under = {k.removeprefix(known): t for k, t in inner.items() if k.startswith(known)}
-            if under:
-                waiting.append((prefix + known, under))
-
-
-def halves(states: Mapping[str, Tensors]) -> tuple[dict[str, Tensors], dict[str, Tensors]]:
-    """State dicts of the first and of the second generator in a file that holds both.
-
-    Parameters
-    ----------
-    states : mapping of str to mapping of str to Tensor
-        State dicts by their place in the file, such as ``netG1``, or with such prefixes.
-
-    Returns
-    -------
-    tuple of dict
-        By place.
-
-    Examples
-    --------
-    >>> halves({"": {"G1.model.1.weight": 0, "G2.model.1.weight": 0}})
-    ({'G1.': {'model.1.weight': 0}}, {'G2.': {'model.1.weight': 0}})
-    """
-    found: tuple[dict[str, Tensors], dict[str, Tensors]] = ({}, {})
-    for place, whole in states.items():
-        if match := _HALF.fullmatch(place.split(".")[-1]):
-            found[int(match[1]) - 1][place] = whole
-        for prefix, state in stripped(whole):
-            for first in dict.fromkeys(name.split(".")[0] for name in state):
-                if match := _HALF.fullmatch(first):
-                    part = {
-                        name.removeprefix(f"{first}."): tensor
-                        for name, tensor in state.items()
-                        if name.startswith(f"{first}.")
-                    }
-                    found[int(match[1]) - 1][f"{place} {prefix}{first}.".strip()] = part
-    return found
-
-
-def joined(first: Mapping[str, Tensors], second: Mapping[str, Tensors]) -> dict[str, Tensors]:
-    """Every way to make one state dict of two generators, with prefixes ``G1.`` and ``G2.``.
-
-    Parameters
-    ----------
-    first, second : mapping of str to mapping of str to Tensor
-        State dicts of each generator by their place.
-
-    Returns
-    -------
-    dict of str to dict of str to Tensor
-    """
-    sides = [
-        [
-            (f"{place} {prefix}".strip(), inner)
-            for place, s in side.items()
-            for prefix, inner in stripped(s)
-        ]
-        for side in (first, second)
-    ]
+def pairs(files: list[Mapping[str, Tensors]]) -> dict[str, Tensors]:
+    """Every way to join two generators, of one file or two, under ``G1.`` and ``G2.``."""
+    first, second = _halves(files[0]) if len(files) == 1 else files
     return {
-        (f"{one[0]} as G1, {two[0]} as G2" if one[0] or two[0] else ""): {
-            **{f"G1.{name}": tensor for name, tensor in one[1].items()},
-            **{f"G2.{name}": tensor for name, tensor in two[1].items()},
+        (f"{one} as G1, {two} as G2" if one or two else ""): {
+            **{f"G1.{name}": tensor for name, tensor in g1.items()},
+            **{f"G2.{name}": tensor for name, tensor in g2.items()},
         }
-        for one, two in product(*sides)
+        for (one, g1), (two, g2) in product(_unwrapped(first).items(), _unwrapped(second).items())
     }
 
 
-def band_counts(fit: Fit, described: Mapping[str, Any]) -> tuple[int, int] | None:
-    """Optical bands and polarisations with which the file fits, where only these are wrong.
-
-    Every size in a network is an affine function of the two counts, so three outlines tell them.
-
-    Parameters
-    ----------
-    fit : Fit
-        One whose names agree.
-    described : mapping
-        Arguments of :func:`xcloudfree.models.create` with which it was found.
-
-    Returns
-    -------
-    tuple of (int, int), or None
-    """
-    ranks_agree = all(len(ours) == len(theirs) for ours, theirs in fit.different.values())
-    if fit.missing or fit.unexpected or not ranks_agree:
-        return None
-
-    def shapes(optical: int, sar: int) -> dict[str, Shape]:
-        bands = {"optical_bands": ("B02",) * optical, "polarisations": ("VV",) * sar}
-        return outline(fit.variant, {**described, **bands})[1]
-
-    base, more_optical, more_sar = shapes(1, 1), shapes(2, 1), shapes(1, 2)
-    sizes = [
-        (theirs, one, two - one, three - one)
-        for name, tensor in fit.state.items()
-        for theirs, one, two, three in zip(
-            tensor.shape, base[name], more_optical[name], more_sar[name], strict=True
-        )
-    ]
-    for optical, sar in product(range(1, 17), range(1, 9)):
-        if all(t == one + (optical - 1) * a + (sar - 1) * b for t, one, a, b in sizes):
-            return optical, sar
-    return None
+def _halves(states: Mapping[str, Tensors]) -> tuple[dict[str, Tensors], dict[str, Tensors]]:
+    """State dicts of the first and the second generator in a file that holds both."""
+    halves: tuple[dict[str, Tensors], dict[str, Tensors]] = ({}, {})
+    for place, state in states.items():
+        if match := _HALF.fullmatch(place.split(".")[-1]):
+            halves[int(match[1]) - 1][place] = state
+    for place, state in _unwrapped(states).items():
+        for first in dict.fromkeys(name.split(".")[0] for name in state):
+            if match := _HALF.fullmatch(first):
+                gap = " " if place and not place.endswith(".") else ""
+                halves[int(match[1]) - 1][f"{place}{gap}{first}."] = _below(f"{first}.", state)
+    return halves
 
 
-def _held(
-    variant: str,
-    config: NetworkConfig,
-    shapes: Mapping[str, Shape],
-    published: networks.Names,
-    place: str,
-    theirs: Tensors,
-) -> Fit:
+def _unwrapped(states: Mapping[str, Tensors]) -> dict[str, Tensors]:
+    """The state dicts, and what lies under each of the known prefixes, to any depth."""
+    return {
+        f"{place} {prefix}".strip(): inner
+        for place, state in states.items()
+        for prefix, inner in _stripped("", state)
+    }
+
+
+def _stripped(before: str, state: Tensors) -> Iterator[tuple[str, Tensors]]:
+    yield before, state
+    for prefix in PREFIXES:
+        if inner := _below(prefix, state):
+            yield from _stripped(before + prefix, inner)
+
+
+def _below(prefix: str, state: Tensors) -> Tensors:
+    return {k.removeprefix(prefix): tensor for k, tensor in state.items() if k.startswith(prefix)}
+
+
+def _renamed(theirs: Tensors, published: networks.Names) -> Tensors:
+    """Entries by our names; an entry whose name is taken keeps its own and so is unexpected."""
     state: dict[str, Tensor] = {}
-    ignored, twice = [], []
     for name, tensor in theirs.items():
         ours = published(name)
-        if ours is None:
-            ignored.append(name)
-        elif ours in state:
-            twice.append(name)
-        else:
-            state[ours] = tensor
-    return Fit(
+        if ours is not None:
+            state[name if ours in state else ours] = tensor
+    return state
+
+
+def _compare(variant: str, network: Any, place: str, state: Tensors) -> Match:
+    # counters of batch normalisation carry no weight
+    entries = network.state_dict().items()
+    shapes = {k: tuple(t.shape) for k, t in entries if not k.endswith("num_batches_tracked")}
+    return Match(
         variant,
-        config,
+        network.config,
         place,
         state,
-        tuple(ignored),
-        tuple(name for name in shapes if name not in state),
-        tuple(twice + [name for name in state if name not in shapes]),
-        {
-            name: (tuple(tensor.shape), shapes[name])
+        [name for name in shapes if name not in state],
+        [name for name in state if name not in shapes],
+        [
+            f"{name} {tuple(tensor.shape)} for {shapes[name]}"
             for name, tensor in state.items()
             if name in shapes and tuple(tensor.shape) != shapes[name]
-        },
+        ],
     )
-
-
-def _unchanged(name: str) -> str:
-    return name
