@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 
 from xcloudfree.core.recognise import SPATIAL
 from xcloudfree.exceptions import DataError
-from xcloudfree.io.cells import Index, grid_of
+from xcloudfree.io.cells import Index, Piece, grid_of
 from xcloudfree.io.ledger import current_run
-from xcloudfree.io.streaming import Piece
 
 _BLOCK: Final = 1024
 

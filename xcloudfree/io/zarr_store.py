@@ -228,13 +228,13 @@ def _fill(
             ledger.add(grid.key(index))  # only now: the write has returned
         bar.step()
 
-    def surveying(count: int) -> Callable[[], None]:
+    def summing(count: int) -> Callable[[], None]:
         first = Progress("summing up the scene", count, show=progress)
 
         def step() -> None:
             first.step()
             if not bar.count:
-                bar.start = time.monotonic()  # what is left to write is told from writing alone
+                bar.start = time.monotonic()  # what is left to write counts from here
 
         return step
 
@@ -245,5 +245,5 @@ def _fill(
         memory=memory,
         skip=lambda index: grid.key(index) in ledger.done,
         finished=finished,
-        surveying=surveying,
+        summing=summing,
     )
