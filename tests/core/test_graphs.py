@@ -72,6 +72,18 @@ def test_annotations_reach_layers_and_survive_culling_but_are_no_requests() -> N
     assert graphs.requests(culled) == {(asking.name, 0, 0): {"resources": {"GPU": 1}}}
 
 
+def test_the_source_of_an_array_is_found() -> None:
+    class File:
+        shape, dtype, ndim = (4,), np.dtype("f4"), 1
+
+        def __getitem__(self, index: Any) -> np.ndarray:
+            return np.zeros(4, "f4")[index]
+
+    file = File()
+    array = da.from_array(file, chunks=2, name="file", meta=np.zeros(0, "f4")) + 1
+    assert file in list(graphs.sources(graphs.merged([array])))
+
+
 def test_values_take_the_place_of_what_makes_them() -> None:
     source = da.from_delayed(dask.delayed(pytest.fail)("computed"), (2,), float)
     with graphs.annotate(graphs.SCENE_SUM):

@@ -6,7 +6,7 @@ What storage needs to know of a graph is said by whoever makes it, as an annotat
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Final
 
@@ -124,6 +124,14 @@ def requests(graph: HighLevelGraph) -> dict[Any, dict[str, Any]]:
 def merged(arrays: Iterable[Any]) -> HighLevelGraph:
     """One graph of several dask arrays."""
     return HighLevelGraph.merge(*(array.dask for array in arrays))
+
+
+def sources(graph: HighLevelGraph) -> Iterator[Any]:
+    """Values of the layers that hold nothing else, such as the file that other layers read."""
+    for layer in graph.layers.values():
+        if isinstance(layer, MaterializedLayer) and len(layer) == 1:
+            (node,) = layer.values()
+            yield node.value if isinstance(node, DataNode) else node
 
 
 def tasks_of(graph: HighLevelGraph) -> Tasks:

@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
-from typing import Final
 
 import xarray as xr
 
+from xcloudfree.core.layer import BAND_DIMS
 from xcloudfree.core.recognise import SPATIAL
-
-BAND_DIMS: Final = ("band", "bands", "polarisation", "polarization", "pol")
-"""Dimensions that a cell always spans: bands share their input."""
 
 Index = tuple[int, ...]
 
@@ -131,7 +128,7 @@ def grid_of(ds: xr.Dataset) -> Grid:
     for variable in ds.variables.values():
         if variable.chunks is not None:
             for dim, chunks in zip(variable.dims, variable.chunks, strict=True):
-                if dim not in BAND_DIMS:
+                if dim not in BAND_DIMS:  # a cell spans all bands, which share their input
                     steps[dim] = max(1, *chunks)
     last = [dim for pair in zip(*SPATIAL, strict=True) for dim in pair]  # rows, then columns
     order = sorted(steps, key=lambda d: last.index(str(d)) if d in last else -1)
