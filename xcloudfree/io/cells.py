@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterator
 from dataclasses import dataclass
-from itertools import product
+from itertools import pairwise, product
+from math import prod
 
 import xarray as xr
 
@@ -83,6 +84,13 @@ class Piece:
     axes: Index  # for each of its dimensions that of the grid, -1 where a cell spans it
     shape: Index
     chunks: Index  # size of its blocks
+    itemsize: int
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of it in a whole cell."""
+        sizes = zip(self.axes, self.shape, self.chunks, strict=True)
+        return self.itemsize * prod(n if axis < 0 else min(c, n) for axis, n, c in sizes)
 
     def blocks(self, index: Index) -> list[Index]:
         """Blocks of the variable in a cell; one without a dimension belongs to its first block."""
@@ -110,6 +118,7 @@ def pieces(ds: xr.Dataset, grid: Grid) -> tuple[Piece, ...]:
             tuple(grid.dims.index(d) if d in grid.dims else -1 for d in variable.dims),
             variable.shape,
             tuple(max(1, *c) for c in variable.chunks),
+            variable.dtype.itemsize,
         )
         for name, variable in ds.variables.items()
         if variable.chunks is not None
@@ -162,31 +171,11 @@ def widths(columns: int, held: int) -> list[int]:
     """Widths of strips of which each, with the columns beside it, is at most `held` wide.
 
     >>> widths(4, held=4), widths(8, held=4), widths(11, held=4)
-    ([4], [3, 2, 3], [3, 2, 2, 2, 2])
+    ([4], [3, 2, 3], [2, 2, 2, 2, 3])
     """
     if columns <= held:
         return [columns] if columns else []
-    held = max(held, 3)
-    count = max(2, 2 + -(-(columns - 2 * (held - 1)) // (held - 2)))
-    total = columns + 2 * (count - 1)
-    shares = [total // count + (n < total % count) for n in range(count)]
-    return [share - (1 if n in (0, count - 1) else 2) for n, share in enumerate(shares)]
-
-
-def cell_bytes(ds: xr.Dataset, grid: Grid) -> int:
-    """Bytes of a whole cell of all lazy variables.
-
-    >>> import numpy as np
-    >>> ds = xr.Dataset({"a": (("band", "y"), np.zeros((3, 8), "u1"))}).chunk(y=2)
-    >>> cell_bytes(ds, grid_of(ds))
-    6
-    """
-    steps: Mapping[Hashable, int] = dict(zip(grid.dims, grid.steps, strict=True))
-    total = 0
-    for variable in ds.variables.values():
-        if variable.chunks is not None:
-            size = variable.dtype.itemsize
-            for dim, length in zip(variable.dims, variable.shape, strict=True):
-                size *= min(steps.get(dim, length), length)
-            total += size
-    return total
+    inner = columns - 2  # the first and the last strip have one column more, and one side
+    count = -(-inner // (max(held, 3) - 2))
+    edges = [0, *(1 + n * inner // count for n in range(1, count)), columns]
+    return [b - a for a, b in pairwise(edges)]

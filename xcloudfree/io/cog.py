@@ -18,7 +18,7 @@ from xcloudfree.core.layer import BAND_DIMS
 from xcloudfree.core.progress import Progress
 from xcloudfree.core.recognise import SPATIAL
 from xcloudfree.exceptions import DataError, GridError
-from xcloudfree.io.geotiff import count, disk, write
+from xcloudfree.io.geotiff import count, geotiff_disk, write
 from xcloudfree.io.storable import regular_chunks
 from xcloudfree.io.streaming import blocks_share_work
 from xcloudfree.io.zarr_store import to_zarr
@@ -113,7 +113,7 @@ def to_cog(
         "width": grid.sizes["x"],
         "height": grid.sizes["y"],
     }
-    with disk(target):
+    with geotiff_disk(target):
         target.parent.mkdir(parents=True, exist_ok=True)
     dates: list[dict[Hashable, int]] = [{}]
     files = [target]
@@ -143,7 +143,7 @@ def _through_a_store(
     obj: Spatial, target: Path, per: Literal["date", "band"], progress: bool
 ) -> list[Path]:
     """The files, from a store that is there for as long as they are written."""
-    with disk(target):
+    with geotiff_disk(target):
         folder = tempfile.mkdtemp(dir=target.parent, prefix=f".{target.stem}-")
     try:
         with warnings.catch_warnings():
@@ -152,7 +152,7 @@ def _through_a_store(
                 stored = to_zarr(obj, Path(folder, target.stem + ".zarr"), progress=progress)
             except DataError as error:
                 if isinstance(error.__cause__, OSError):  # what it says is of the store
-                    with disk(target):
+                    with geotiff_disk(target):
                         raise error.__cause__ from None
                 raise
         return to_cog(stored, target, per=per, progress=progress)

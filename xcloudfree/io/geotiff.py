@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from xcloudfree.exceptions import DataError
 from xcloudfree.io.encoding import nodata_of, scale_of
+from xcloudfree.io.layout import disk
 
 _BLOCK: Final = 512
 _WINDOW_BYTES: Final = 128 << 20
@@ -42,7 +43,7 @@ def write(
     options = {"tiled": True, "blockxsize": _BLOCK, "blockysize": _BLOCK, "bigtiff": "IF_SAFER"}
     try:
         with rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES):
-            with disk(target):
+            with geotiff_disk(target):
                 file = rasterio.open(
                     plain, "w", driver="GTiff", count=len(bands), dtype=dtype.name, nodata=nodata,
                     interleave="band", **options, **profile,
@@ -50,14 +51,14 @@ def write(
             try:
                 _describe(file, bands)
                 for window, planes in _windows(bands, dtype):
-                    with disk(target):
+                    with geotiff_disk(target):
                         file.write(planes, window=window)
                     step()
             finally:
-                with disk(target):
+                with geotiff_disk(target):
                     file.close()
             flags = any("flag_values" in b.attrs or b.dtype == np.bool_ for b in bands.values())
-            with disk(target):
+            with geotiff_disk(target):
                 _check_size(
                     plain, len(bands) * dtype.itemsize * profile["width"] * profile["height"]
                 )
@@ -78,18 +79,13 @@ def write(
                 path.unlink(missing_ok=True)
 
 
-@contextmanager
-def disk(target: Path) -> Iterator[None]:
-    """Say what to do when the disk refuses, of whatever type GDAL's error is."""
-    try:
-        yield
-    except Exception as error:
-        told = error.strerror if isinstance(error, OSError) else None
-        raise DataError(
-            f"Writing {target} stopped: {told or error}. There is no file of this name, or the one "
-            "that was there before; when the disk has room and can be written to, begin again: "
-            f"xcf.io.to_cog(obj, {str(target)!r})."
-        ) from error
+def geotiff_disk(target: Path) -> AbstractContextManager[None]:
+    """Say what to do when the disk refuses; GDAL's errors are of many types."""
+    advice = (
+        "There is no file of this name, or the one that was there before; when the disk has room "
+        f"and can be written to, begin again: xcf.io.to_cog(obj, {str(target)!r})."
+    )
+    return disk(target, advice, Exception)
 
 
 def _check_size(plain: Path, least: int) -> None:

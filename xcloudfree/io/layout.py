@@ -129,13 +129,11 @@ class BlockStore:
             own = part.blocks(index)
             if not own:
                 continue
-            try:
+            with disk(self.target):
                 array = zarr.open_array(Path(self.folder, part.name), mode="r+")
                 for block in own:
                     array[part.region(block)] = next(queue)
                     flush(Path(self.folder, part.name, "c", *map(str, block)))
-            except OSError as error:
-                raise refused(error, self.target) from error
 
 
 def flush(path: Path) -> None:
@@ -151,12 +149,18 @@ def flush(path: Path) -> None:
                 os.close(folder)
 
 
-def refused(error: OSError, target: str) -> DataError:
-    """What to say when the disk refuses."""
-    return DataError(
-        f"Writing {target} stopped: {error.strerror or error}. What is finished is kept; when "
-        f"there is room again, go on with the same object: xcf.io.to_zarr(obj, {target!r})."
-    )
+@contextmanager
+def disk(target: Path | str, advice: str = "", kinds: type[Exception] = OSError) -> Iterator[None]:
+    """Say what to do when the disk refuses."""
+    try:
+        yield
+    except kinds as error:
+        why = error.strerror if isinstance(error, OSError) else None
+        advice = advice or (
+            "What is finished is kept; when there is room again, go on with the same object: "
+            f"xcf.io.to_zarr(obj, {str(target)!r})."
+        )
+        raise DataError(f"Writing {target} stopped: {why or error}. {advice}") from error
 
 
 def tidy(folder: Path, names: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import uuid
@@ -12,7 +13,7 @@ from typing import Any, Final
 import xarray as xr
 from dask.base import tokenize
 
-from xcloudfree.io.sources import fingerprints
+from xcloudfree.core.graphs import merged, sources
 
 LEDGER: Final = ".xcloudfree-progress.jsonl"
 _SHOWN: Final = 60
@@ -30,7 +31,7 @@ def identity(ds: xr.Dataset, **options: Any) -> Identity:
     >>> identity(ds) == identity(ds.copy()), identity(ds) == identity(ds + 1)
     (True, False)
     """
-    whole = {"attributes": _attributes(ds.attrs), "inputs": fingerprints(ds), **options}
+    whole = {"attributes": _attributes(ds.attrs), "inputs": _fingerprints(ds), **options}
     out: Identity = {"": whole}
     for name, variable in ds.variables.items():
         out[str(name)] = {
@@ -51,6 +52,37 @@ def _attributes(attrs: dict[Any, Any]) -> dict[str, str]:
         key: text if len(text) <= _SHOWN else tokenize(attrs.get(key, text))
         for key, text in texts.items()
     }
+
+
+def _fingerprints(ds: xr.Dataset) -> dict[str, str]:
+    """Folders of local Zarr arrays that the lazy variables read, with a hash of their files."""
+    arrays = [v.data for v in ds.variables.values() if v.chunks is not None]
+    folders = {_folder(source) for source in sources(merged(arrays))} if arrays else set()
+    return {str(folder): _digest(folder) for folder in folders - {None} if folder}
+
+
+def _folder(source: Any) -> Path | None:
+    """Folder of a Zarr array inside the wrappers of xarray and of our own."""
+    import zarr
+    from zarr.storage import LocalStore
+
+    for _ in range(16):  # xarray has about six around an array
+        if isinstance(source, zarr.Array):
+            store = source.store
+            return Path(store.root, source.path) if isinstance(store, LocalStore) else None
+        inner = (getattr(source, name, None) for name in ("array", "_array", "_data"))
+        source = next((value for value in inner if value is not None), None)
+    return None
+
+
+def _digest(folder: Path) -> str:
+    """Hash of the names, sizes and times of all files, which takes no reading."""
+    files = sorted(Path(root, name) for root, _, names in os.walk(folder) for name in names)
+    found = hashlib.sha256()
+    for file in files:
+        state = file.stat()
+        found.update(f"{file.relative_to(folder)} {state.st_size} {state.st_mtime_ns}\n".encode())
+    return found.hexdigest()
 
 
 @dataclass

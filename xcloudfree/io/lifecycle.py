@@ -12,7 +12,7 @@ from typing import Any, Final
 import xarray as xr
 
 from xcloudfree.exceptions import DataError
-from xcloudfree.io.layout import create, refused
+from xcloudfree.io.layout import create, disk
 from xcloudfree.io.ledger import LEDGER, Identity, Ledger
 
 try:
@@ -22,15 +22,6 @@ except ImportError:  # on Windows an open file would stop the folder from taking
 
 LOCK: Final = ".xcloudfree-lock"
 """Locked by the process that writes; the system unlocks it when that ends, however it does."""
-
-
-@contextmanager
-def disk(target: Path) -> Iterator[None]:
-    """Say what to do when the disk refuses."""
-    try:
-        yield
-    except OSError as error:
-        raise refused(error, str(target)) from error
 
 
 def local_path(path: str | os.PathLike[str]) -> Path:
@@ -88,8 +79,8 @@ def _locked(path: Path, target: Path) -> Any | None:
         file = path.open("a")
     except FileNotFoundError:
         return None
-    if fcntl is None:
-        file.close()
+    if fcntl is None:  # type: ignore[unreachable,unused-ignore]
+        file.close()  # type: ignore[unreachable,unused-ignore]
         return file
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -162,4 +153,4 @@ def _finish(target: Path, old: Path) -> None:
     """Remove what belongs to the write and not to the store; the ledger, which tells, last."""
     (target / LOCK).unlink(missing_ok=True)
     shutil.rmtree(old, ignore_errors=True)
-    (target / LEDGER).unlink()
+    (target / LEDGER).unlink(missing_ok=True)

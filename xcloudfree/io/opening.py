@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -83,28 +82,12 @@ def damaged(path: Path, what: str, error: Exception) -> DataError:
     )
 
 
-@dataclass(frozen=True)
 class ShardReader:
     """A variable of a store as dask reads it, with an error of ours where a file is damaged."""
 
-    array: xr.Variable  # lazy
-    path: Path
-    name: str
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Length of each dimension."""
-        return self.array.shape
-
-    @property
-    def ndim(self) -> int:
-        """Number of dimensions."""
-        return self.array.ndim
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Type of the values."""
-        return self.array.dtype
+    def __init__(self, array: xr.Variable, path: Path, name: str) -> None:
+        self.array, self.path, self.name = array, path, name  # the array is lazy
+        self.shape, self.ndim, self.dtype = array.shape, array.ndim, array.dtype
 
     def __getitem__(self, index: Any) -> NDArray[Any]:
         """Values of a part."""

@@ -25,7 +25,7 @@ from xcloudfree.core.graphs import (
     with_values,
     work_is_shared,
 )
-from xcloudfree.io.cells import Grid, Index, cell_bytes, grid_of, pieces, strips
+from xcloudfree.io.cells import Grid, Index, grid_of, pieces, strips
 from xcloudfree.io.scene_sums import SceneSums
 from xcloudfree.io.schedulers import capacity, cluster, run
 
@@ -76,7 +76,8 @@ def stream(
 
     together = grid.dates if is_annotated(whole, ALL_DATES) else ()
     dates = prod(grid.counts[axis] for axis in together)
-    columns = max(COLUMNS, memory * workers // (2 * max(1, dates * cell_bytes(ds, grid))))
+    size_of_place = max(1, dates * sum(part.nbytes for part in parts))
+    columns = max(COLUMNS, memory * workers // (2 * size_of_place))
     least = GRAPH_CELLS if dates == 1 else max(GRAPH_CELLS // dates, GRAPH_PLACES)
     size = max(least, 4 * ahead)
     order = list(strips(grid.places, columns, size))
@@ -98,13 +99,13 @@ def stream(
             token = uuid.uuid4().hex  # a cluster remembers keys, and all must be stored again
             shared, name = f"store-into-{token}", f"store-{token}"
             layer: Tasks = {shared: value(shared, parts)}
+            cell_of: dict[Any, Index] = {(name, *i): i for place in strip for i in place}
             groups = [[(name, *index) for index in place] for place in strip if place]
-            for index in (index for place in strip for index in place):
-                key, made = (name, *index), map(reference, blocks(index))
+            for key, index in cell_of.items():
+                made = map(reference, blocks(index))
                 layer[key] = task(key, store, reference(shared), index, *made)
             if groups:
                 ready = with_layer(whole, name, layer, set(names.values()))
-                cell_of = {key: key[1:] for group in groups for key in group}
                 run(throttled(ready, groups, ahead), cell_of, finished, client)
 
 

@@ -16,12 +16,11 @@ from xcloudfree.core.progress import Progress
 from xcloudfree.exceptions import DataError
 from xcloudfree.io.cells import Index, grid_of
 from xcloudfree.io.encoding import Encoding, encode_reflectance
-from xcloudfree.io.layout import BlockStore, tidy
+from xcloudfree.io.layout import BlockStore, disk, tidy
 from xcloudfree.io.ledger import Ledger, identity
 from xcloudfree.io.lifecycle import (
     begin,
     check_target,
-    disk,
     exclusive,
     local_path,
     publish,
