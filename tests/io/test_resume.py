@@ -21,7 +21,7 @@ import xarray as xr
 import zarr.storage
 
 from xcloudfree.exceptions import DataError
-from xcloudfree.io import layout, open_zarr, streaming, to_zarr, zarr_store
+from xcloudfree.io import cells, layout, open_zarr, to_zarr, zarr_store
 from xcloudfree.io.ledger import LEDGER, Ledger
 
 ROOT = Path(__file__).parents[2]
@@ -149,7 +149,7 @@ def test_a_straggler_of_an_earlier_write_changes_nothing(
     store, real, found = tmp_path / "out.zarr", zarr_store.stream, []
 
     def interrupted(ds: xr.Dataset, grid: Any, write: Any, **_: Any) -> None:
-        found.append((write, streaming.pieces(ds, grid)))
+        found.append((write, cells.pieces(ds, grid)))
         raise KeyboardInterrupt
 
     def overtaken(*arguments: Any, **options: Any) -> None:

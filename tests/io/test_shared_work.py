@@ -21,8 +21,9 @@ import xarray as xr
 import xcloudfree as xcf
 from tests.io.test_large_area import contents
 from xcloudfree.core.blocks import Output, map_windows
+from xcloudfree.core.graphs import ALL_DATES, SCENE_SUM, annotate
 from xcloudfree.core.windows import Halo
-from xcloudfree.io import cog, geotiff, streaming, survey, to_cog, to_zarr
+from xcloudfree.io import cog, geotiff, to_cog, to_zarr
 from xcloudfree.io.ledger import Ledger
 from xcloudfree.reconstruct import stages
 
@@ -78,34 +79,47 @@ def _known(number: int) -> Series:
     return Series.known[number]
 
 
+def whole_series(source: da.Array) -> da.Array:
+    """Blocks with all dates, and the annotation that says so."""
+    with annotate(ALL_DATES):
+        return source.rechunk({0: -1})
+
+
+def scene_sum(source: da.Array) -> da.Array:
+    """Total over the scene of each date, with the annotation that says so."""
+    with annotate(SCENE_SUM):
+        return source.sum((1, 2), keepdims=True)
+
+
 def temporal(source: da.Array) -> da.Array:
     """Deviation from the mean of all dates, by date."""
-    whole = source.rechunk({0: -1})
+    whole = whole_series(source)
     return (whole - whole.mean(0, keepdims=True)).rechunk({0: 1})
 
 
 def summed(source: da.Array) -> da.Array:
     """Temporal, and the total of each date over the scene."""
-    whole = source.rechunk({0: -1})
-    return (whole - whole.sum((1, 2), keepdims=True)).rechunk({0: 1})
+    whole = whole_series(source)
+    return (whole - scene_sum(whole)).rechunk({0: 1})
 
 
 def summed_twice(source: da.Array) -> da.Array:
     """Temporal, with a total over the scene that another one needs."""
-    whole = source.rechunk({0: -1})
-    mean = whole.mean((1, 2), keepdims=True)
-    spread = ((whole - mean) ** 2).sum((1, 2), keepdims=True)
-    return ((whole - mean) / spread).rechunk({0: 1})
+    whole = whole_series(source)
+    total = scene_sum(whole)
+    return ((whole - total) / scene_sum((whole - total) ** 2)).rechunk({0: 1})
 
 
 def by_date(source: da.Array) -> da.Array:
     """The total of each date over the scene, date by date."""
-    return source - source.sum((1, 2), keepdims=True)
+    return source - scene_sum(source)
 
 
 def of_all(source: da.Array) -> da.Array:
     """One number of the whole series."""
-    return source - source.mean()
+    with annotate(SCENE_SUM):
+        total = source.sum()
+    return source - total
 
 
 def alone(source: da.Array) -> da.Array:
@@ -115,9 +129,9 @@ def alone(source: da.Array) -> da.Array:
 
 def around(source: Series) -> da.Array:
     """All dates of a place and what is around it, in two passes, as a method does."""
-    whole = source.array.rechunk({0: -1}).map_blocks(source.watched, dtype=np.float32)
+    whole = whole_series(source.array).map_blocks(source.watched, dtype=np.float32)
     (near,) = map_windows(_near, [[whole]], [Output(np.dtype("float32"))], lead=1, plan=Halo(1))
-    total = near.sum((-2, -1), keepdims=True)
+    total = scene_sum(near)
     (out,) = map_windows(
         _near, [[whole], [whole - total]], [Output(np.dtype("float32"))], lead=1, plan=Halo(1)
     )
@@ -221,31 +235,6 @@ def test_memory_is_that_of_a_strip_also_while_the_scene_is_summed_up(
     # three rows of a strip and the columns beside it, a corner, and what is worked on
     assert source.most <= 3 * 4 + 1 + ahead
     assert max(source.reads.values()) <= 2 * 4  # where two strips and two groups of rows meet
-    np.testing.assert_array_equal(back.B02, lazy)
-
-
-def test_blocks_that_all_cells_of_a_small_scene_need_are_no_sums(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(streaming, "survey", lambda *_: pytest.fail("taken for sums"))
-    source = Series(DATES, 3, 3)
-    lazy: Any = source.array
-    for _ in range(2):
-        (lazy,) = map_windows(_core, [[lazy]], [Output(lazy.dtype)], lead=1, plan=Halo(SIDE + 1))
-    to_zarr(dataset(lazy), tmp_path / "out.zarr", progress=False)
-    assert set(source.reads.values()) == {1}
-
-
-def _core(window: np.ndarray, *, core: tuple[slice, slice]) -> tuple[np.ndarray, ...]:
-    return (window[:, *core],)
-
-
-def test_a_sum_that_is_not_small_is_not_held(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    lazy = summed(Series().array)
-    monkeypatch.setattr(survey, "LARGEST", 0)
-    back = to_zarr(dataset(lazy), tmp_path / "out.zarr", progress=False)
     np.testing.assert_array_equal(back.B02, lazy)
 
 

@@ -9,11 +9,11 @@ from operator import getitem
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from dask._task_spec import DataNode, Task, TaskRef
 from dask.base import is_dask_collection, tokenize
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from numpy.typing import NDArray
 
+from xcloudfree.core.graphs import reference, task, value
 from xcloudfree.core.windows import ALONE, Plan, Span, pieces
 
 if TYPE_CHECKING:  # imported late: dask.array takes a third of the time of all the rest
@@ -50,6 +50,7 @@ def map_windows(
     lead: int,
     plan: Plan = ALONE,
     resources: Mapping[str, float] | None = None,
+    annotation: str | None = None,
 ) -> tuple[Any, ...]:
     """Apply a function to each block of a scene together with what it needs around it.
 
@@ -68,6 +69,8 @@ def map_windows(
         What to read for each block, the same along y and x.
     resources : mapping, optional
         What a task needs of a worker of dask.distributed, by name.
+    annotation : str, optional
+        What storage needs to know of the blocks, see :mod:`xcloudfree.core.graphs`.
 
     Returns
     -------
@@ -80,7 +83,7 @@ def map_windows(
         return _eager(function, groups, outputs, lead, plan)
     chunks = (*first.chunks[:lead], *first.chunks[-2:])
     groups = [[_aligned(a, chunks, lead) for a in group] for group in groups]
-    return _lazy(function, groups, outputs, chunks, lead, plan, resources)
+    return _lazy(function, groups, outputs, chunks, lead, plan, resources, annotation)
 
 
 def spread(numbers: NDArray[Any], like: Any) -> Any:
@@ -118,6 +121,7 @@ def _lazy(
     lead: int,
     plan: Plan,
     resources: Mapping[str, float] | None,
+    annotation: str | None,
 ) -> tuple[DaskArray, ...]:
     import dask.array as da
 
@@ -133,20 +137,22 @@ def _lazy(
         for axis in (0, 1)
     ]
     # each reference is made once and shared, or a large graph would take twice the bytes
-    common = TaskRef(shared)
+    common = reference(shared)
     sources = [_references(a, chunks, lead) for a in arrays]
-    made = {index: TaskRef((name, *index)) for index in _indices(chunks)}
+    made = {index: reference((name, *index)) for index in _indices(chunks)}
     for index, own in made.items():
         *head, i, j = index
         parts = (
             source[*head, m, n] for source in sources for m in touched[0][i] for n in touched[1][j]
         )
-        graph[own.key] = Task(own.key, _run, common, i, j, *parts)
-    annotations = {"resources": dict(resources)} if resources else None
+        graph[own.key] = task(own.key, _run, common, i, j, *parts)
+    annotations: dict[str, Any] = {"resources": dict(resources)} if resources else {}
+    if annotation is not None:
+        annotations[annotation] = True
     whole = HighLevelGraph.from_collections(
-        name, MaterializedLayer(graph, annotations=annotations), dependencies=arrays
+        name, MaterializedLayer(graph, annotations=annotations or None), dependencies=arrays
     )
-    layers = {**whole.layers, shared: MaterializedLayer({shared: DataNode(shared, work)})}
+    layers = {**whole.layers, shared: MaterializedLayer({shared: value(shared, work)})}
     needs = {**whole.dependencies, name: {*whole.dependencies[name], shared}, shared: set()}
     results = []
     for number, output in enumerate(outputs):
@@ -155,7 +161,7 @@ def _lazy(
         layer = {}
         for index, own in made.items():
             key = (label, *index[:lead], *middle, *index[lead:])
-            layer[key] = Task(key, getitem, own, number)
+            layer[key] = task(key, getitem, own, number)
         bands = () if output.bands is None else ((output.bands,),)
         results.append(
             da.Array(
@@ -174,11 +180,12 @@ def _indices(chunks: tuple[tuple[int, ...], ...]) -> Iterator[tuple[int, ...]]:
 
 def _references(
     array: DaskArray, chunks: tuple[tuple[int, ...], ...], lead: int
-) -> dict[tuple[int, ...], TaskRef]:
+) -> dict[tuple[int, ...], Any]:
     """References to the chunks of an array, which is one chunk along dimensions between."""
     name, middle = array.name, (0,) * (array.ndim - lead - 2)
     return {
-        index: TaskRef((name, *index[:lead], *middle, *index[lead:])) for index in _indices(chunks)
+        index: reference((name, *index[:lead], *middle, *index[lead:]))
+        for index in _indices(chunks)
     }
 
 

@@ -11,7 +11,7 @@ import xarray as xr
 
 from xcloudfree.exceptions import MissingBandError, UnitsError
 
-_BAND_DIMS = ("band", "polarisation", "polarization", "pol", "bands")
+BAND_DIMS = ("band", "polarisation", "polarization", "pol", "bands")
 
 _CALLS = {
     "scale_factor": "scale=1e-4, offset=...",
@@ -134,7 +134,7 @@ def band_dim(array: xr.DataArray) -> str:
     MissingBandError
         If there is none.
     """
-    for dim in _BAND_DIMS:
+    for dim in BAND_DIMS:
         if dim in array.dims:
             return dim
     raise MissingBandError(

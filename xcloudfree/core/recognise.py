@@ -15,7 +15,7 @@ from xcloudfree.core.bands import (
     sar_band,
 )
 from xcloudfree.core.grid import check_grid
-from xcloudfree.core.layer import Layer, band_dim
+from xcloudfree.core.layer import BAND_DIMS, Layer, band_dim
 from xcloudfree.core.scene import Scene, listed
 from xcloudfree.exceptions import CloudFreeError, GridError, MissingBandError, UnitsError
 
@@ -29,7 +29,7 @@ def read(obj: xr.Dataset | xr.DataArray) -> Scene:
     ----------
     obj : Dataset or DataArray
         Bands as variables, variables ``s2`` and ``s1`` with a band dimension, or one array with a
-        ``band`` dimension.
+        ``band`` dimension, also as the only one of a Dataset.
 
     Returns
     -------
@@ -65,7 +65,23 @@ def read(obj: xr.Dataset | xr.DataArray) -> Scene:
         sar = _stacked(obj, names.get("s1"), _polarisation)
         classes = next((obj[v] for v in obj.data_vars if is_scene_classification(v)), None)
         return _assemble(obj, "stacked", optical, sar, classes)
+    if (stored := _only_stacked(obj)) is not None:
+        return _assemble(obj, "stacked", *_split(obj[stored], band_dim(obj[stored])))
     return _assemble(obj, "bands", *_variables(obj))
+
+
+def _only_stacked(ds: xr.Dataset) -> Hashable | None:
+    """The one variable with bands along a dimension, as a DataArray comes back from a store."""
+    found = []
+    for name, array in ds.data_vars.items():
+        if optical_band(name) or _polarisation(name):
+            return None
+        for dim in (dim for dim in array.dims if dim in BAND_DIMS and dim in array.coords):
+            labels = array[dim].values
+            if any(optical_band(label) or _polarisation(label) for label in labels):
+                found.append(name)
+    found = [name for name in found if not str(name).endswith("_std")]
+    return found[0] if len(found) == 1 else None
 
 
 def _assemble(

@@ -1,37 +1,27 @@
-"""In which order the blocks of a scene are written: narrow strips, so that neighbours share."""
+"""The cells of a scene, and in which order they are written: strips, so that neighbours share."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterator
 from dataclasses import dataclass
-from itertools import product
-from typing import Final
+from itertools import pairwise, product
+from math import prod
 
 import xarray as xr
 
+from xcloudfree.core.layer import BAND_DIMS
 from xcloudfree.core.recognise import SPATIAL
-
-BAND_DIMS: Final = ("band", "bands", "polarisation", "polarization", "pol")
-"""Dimensions that a cell always spans: bands share their input."""
 
 Index = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Blocks of a Dataset along the dimensions that are cut.
-
-    Parameters
-    ----------
-    dims : tuple of hashable
-        Names; the last two are rows and columns where the data has them.
-    sizes, steps : tuple of int
-        Length of each dimension and of its blocks.
-    """
+    """Blocks of a Dataset along the dimensions that are cut; the last are rows and columns."""
 
     dims: tuple[Hashable, ...]
     sizes: tuple[int, ...]
-    steps: tuple[int, ...]
+    steps: tuple[int, ...]  # length of a block
 
     @property
     def counts(self) -> tuple[int, ...]:
@@ -41,8 +31,6 @@ class Grid:
     def key(self, index: Index) -> str:
         """Name of a cell by what it covers.
 
-        Examples
-        --------
         >>> Grid(("time", "y"), (2, 40), (1, 16)).key((1, 2))
         'time=1:2,y=32:40'
         """
@@ -50,75 +38,96 @@ class Grid:
         return ",".join(f"{d}={i * s}:{min((i + 1) * s, n)}" for d, n, s, i in parts)
 
     @property
-    def lead(self) -> int:
-        """Number of dimensions before rows and columns."""
-        return max(0, len(self._padded[0]) - 2)
+    def dates(self) -> tuple[int, ...]:
+        """The dimension of time, if it is cut and comes before rows and columns."""
+        return tuple(axis for axis, dim in enumerate(self.dims[: self._lead]) if dim == "time")
 
     @property
     def places(self) -> tuple[int, int]:
-        """Number of rows and of columns of cells."""
-        rows, columns = self._padded[0][-2:]
-        return rows, columns
+        """Number of rows and of columns of cells, 1 where the data has none."""
+        rows, columns = self._spatial
+        return self.counts[self._lead] if rows else 1, self.counts[-1] if columns else 1
 
-    def cell(self, head: Index, row: int, column: int) -> Index:
-        """Index of a cell from that along the leading dimensions, its row and its column."""
-        return (*head, row, column)[self._padded[1]]
+    def heads(self, together: Collection[int] = ()) -> Iterator[Index]:
+        """Indices along the dimensions before rows and columns, 0 along those of `together`."""
+        lead = self.counts[: self._lead]
+        yield from product(*(range(1 if k in together else n) for k, n in enumerate(lead)))
 
-    def strips(
-        self, held: int, places: int, together: Collection[int] = ()
-    ) -> Iterator[tuple[Index, list[list[Index]]]]:
-        """All cells in the order of writing, in groups for one graph each; see :func:`strips`.
+    def cells(self, head: Index, place: Index, together: Collection[int] = ()) -> list[Index]:
+        """Cells of a place (row, column): several where dates belong together.
 
-        Parameters
-        ----------
-        held : int
-            Columns that may be in memory.
-        places : int
-            Places in a group.
-        together : collection of int
-            Leading dimensions whose cells belong to one place.
-
-        Yields
-        ------
-        tuple of (tuple of int, list of list of tuple of int)
-            Index along the leading dimensions, 0 along those of `together`; and for each place its
-            cells.
-
-        Examples
-        --------
         >>> grid = Grid(("time", "y", "x"), (2, 16, 32), (1, 16, 16))
-        >>> for head, group in grid.strips(4, 9, together=[0]): print(head, group)
-        (0,) [[(0, 0, 0), (1, 0, 0)], [(0, 0, 1), (1, 0, 1)]]
+        >>> grid.cells((0,), (0, 1), together=[0])
+        [(0, 0, 1), (1, 0, 1)]
         """
-        lead = self.counts[: self.lead]
-        for head in product(*(range(1 if k in together else n) for k, n in enumerate(lead))):
-            inner = [range(n) if k in together else [head[k]] for k, n in enumerate(lead)]
-            for group in strips(self.places, held, places):
-                yield head, [[self.cell(h, i, j) for h in product(*inner)] for i, j in group]
+        ranges = [range(self.counts[k]) if k in together else [n] for k, n in enumerate(head)]
+        inner = tuple(n for n, there in zip(place, self._spatial, strict=True) if there)
+        return [(*index, *inner) for index in product(*ranges)]
 
     @property
-    def _padded(self) -> tuple[tuple[int, ...], slice]:
-        """Counts with rows and columns, and which of them are dimensions of the data."""
+    def _spatial(self) -> tuple[bool, bool]:
+        """Whether there are rows and columns; the last dimension that is no column is rows."""
         columns = bool(self.dims) and self.dims[-1] in {x for _, x in SPATIAL}
-        counts = self.counts if columns else (*self.counts, 1)
-        before = max(0, 2 - len(counts))
-        return (1,) * before + counts, slice(before, before + len(self.counts))
+        return len(self.dims) > columns, columns
+
+    @property
+    def _lead(self) -> int:
+        """Number of dimensions before rows and columns."""
+        return len(self.dims) - sum(self._spatial)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A lazy variable as seen from the grid of cells."""
+
+    name: str
+    axes: Index  # for each of its dimensions that of the grid, -1 where a cell spans it
+    shape: Index
+    chunks: Index  # size of its blocks
+    itemsize: int
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of it in a whole cell."""
+        sizes = zip(self.axes, self.shape, self.chunks, strict=True)
+        return self.itemsize * prod(n if axis < 0 else min(c, n) for axis, n, c in sizes)
+
+    def blocks(self, index: Index) -> list[Index]:
+        """Blocks of the variable in a cell; one without a dimension belongs to its first block."""
+        if any(i for axis, i in enumerate(index) if axis not in self.axes):
+            return []
+        ranges = [
+            range(-(-n // c)) if axis < 0 else (index[axis],)
+            for axis, n, c in zip(self.axes, self.shape, self.chunks, strict=True)
+        ]
+        return list(product(*ranges))
+
+    def region(self, block: Index) -> tuple[slice, ...]:
+        """What a block covers."""
+        return tuple(
+            slice(i * c, min((i + 1) * c, n))
+            for i, c, n in zip(block, self.chunks, self.shape, strict=True)
+        )
+
+
+def pieces(ds: xr.Dataset, grid: Grid) -> tuple[Piece, ...]:
+    """The lazy variables of a Dataset, which have blocks of one size per dimension."""
+    return tuple(
+        Piece(
+            str(name),
+            tuple(grid.dims.index(d) if d in grid.dims else -1 for d in variable.dims),
+            variable.shape,
+            tuple(max(1, *c) for c in variable.chunks),
+            variable.dtype.itemsize,
+        )
+        for name, variable in ds.variables.items()
+        if variable.chunks is not None
+    )
 
 
 def grid_of(ds: xr.Dataset) -> Grid:
     """Grid of the lazy variables, which have blocks of one size per dimension.
 
-    Parameters
-    ----------
-    ds : xarray.Dataset
-        From :func:`xcloudfree.io.storable.regular_chunks`.
-
-    Returns
-    -------
-    Grid
-
-    Examples
-    --------
     >>> import numpy as np
     >>> ds = xr.Dataset({"a": (("y", "time", "x"), np.zeros((4, 2, 6)))}).chunk(time=1, y=3, x=3)
     >>> grid_of(ds)
@@ -128,99 +137,45 @@ def grid_of(ds: xr.Dataset) -> Grid:
     for variable in ds.variables.values():
         if variable.chunks is not None:
             for dim, chunks in zip(variable.dims, variable.chunks, strict=True):
-                if dim not in BAND_DIMS:
+                if dim not in BAND_DIMS:  # a cell spans all bands, which share their input
                     steps[dim] = max(1, *chunks)
     last = [dim for pair in zip(*SPATIAL, strict=True) for dim in pair]  # rows, then columns
     order = sorted(steps, key=lambda d: last.index(str(d)) if d in last else -1)
     return Grid(tuple(order), tuple(ds.sizes[d] for d in order), tuple(steps[d] for d in order))
 
 
-def strips(counts: Index, held: int, cells: int) -> Iterator[list[Index]]:
-    """Cut a grid of blocks into strips of columns, and long strips into groups of rows.
+def strips(counts: tuple[int, int], held: int, cells: int) -> Iterator[list[Index]]:
+    """Cut rows and columns of blocks into strips of columns, and long strips into groups of rows.
 
     Going down a strip row by row, what a block reads of its neighbours is still in memory; only
-    the columns beside a strip are read again for the next one.
+    the columns beside a strip are read again for the next one. `held` columns may be in memory,
+    see :func:`widths`, and a group has at most `cells` blocks, but always whole rows.
 
-    Parameters
-    ----------
-    counts : tuple of int
-        Number of blocks along (*lead, rows, columns).
-    held : int
-        Columns that may be in memory, see :func:`widths`.
-    cells : int
-        Blocks that a group may have; a row of a strip is never cut.
-
-    Yields
-    ------
-    list of tuple
-        Indices (*lead, row, column).
-
-    Examples
-    --------
     >>> for group in strips((2, 5), held=4, cells=3): print(group)
     [(0, 0), (0, 1), (0, 2)]
     [(1, 0), (1, 1), (1, 2)]
     [(0, 3), (0, 4)]
     [(1, 3), (1, 4)]
     """
-    *lead, rows, columns = counts
-    for head in product(*map(range, lead)):
-        left = 0
-        for width in widths(columns, held):
-            tall = max(1, cells // width)
-            for top in range(0, rows, tall):
-                yield [
-                    (*head, i, j)
-                    for i in range(top, min(top + tall, rows))
-                    for j in range(left, left + width)
-                ]
-            left += width
+    rows, columns = counts
+    left = 0
+    for width in widths(columns, held):
+        tall = max(1, cells // width)
+        for top in range(0, rows, tall):
+            bottom = min(top + tall, rows)
+            yield list(product(range(top, bottom), range(left, left + width)))
+        left += width
 
 
 def widths(columns: int, held: int) -> list[int]:
-    """Widths of strips of which each, with the columns beside it, is about as wide.
+    """Widths of strips of which each, with the columns beside it, is at most `held` wide.
 
-    Parameters
-    ----------
-    columns : int
-        Blocks of the scene in a row.
-    held : int
-        Width of the widest strip with its neighbours on both sides, at least 3.
-
-    Returns
-    -------
-    list of int
-
-    Examples
-    --------
     >>> widths(4, held=4), widths(8, held=4), widths(11, held=4)
-    ([4], [3, 2, 3], [3, 2, 2, 2, 2])
+    ([4], [3, 2, 3], [2, 2, 2, 2, 3])
     """
     if columns <= held:
         return [columns] if columns else []
-    held = max(held, 3)
-    count = max(2, 2 + -(-(columns - 2 * (held - 1)) // (held - 2)))
-    total = columns + 2 * (count - 1)
-    shares = [total // count + (n < total % count) for n in range(count)]
-    return [share - (1 if n in (0, count - 1) else 2) for n, share in enumerate(shares)]
-
-
-def cell_bytes(ds: xr.Dataset, grid: Grid) -> int:
-    """Bytes of a whole cell of all lazy variables.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> ds = xr.Dataset({"a": (("band", "y"), np.zeros((3, 8), "u1"))}).chunk(y=2)
-    >>> cell_bytes(ds, grid_of(ds))
-    6
-    """
-    steps: Mapping[Hashable, int] = dict(zip(grid.dims, grid.steps, strict=True))
-    total = 0
-    for variable in ds.variables.values():
-        if variable.chunks is not None:
-            size = variable.dtype.itemsize
-            for dim, length in zip(variable.dims, variable.shape, strict=True):
-                size *= min(steps.get(dim, length), length)
-            total += size
-    return total
+    inner = columns - 2  # the first and the last strip have one column more, and one side
+    count = -(-inner // (max(held, 3) - 2))
+    edges = [0, *(1 + n * inner // count for n in range(1, count)), columns]
+    return [b - a for a, b in pairwise(edges)]

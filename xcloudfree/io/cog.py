@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import tempfile
 import warnings
 from collections.abc import Hashable
@@ -13,11 +14,11 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
+from xcloudfree.core.layer import BAND_DIMS
 from xcloudfree.core.progress import Progress
 from xcloudfree.core.recognise import SPATIAL
 from xcloudfree.exceptions import DataError, GridError
-from xcloudfree.io.cells import BAND_DIMS
-from xcloudfree.io.geotiff import count, write
+from xcloudfree.io.geotiff import count, geotiff_disk, write
 from xcloudfree.io.storable import regular_chunks
 from xcloudfree.io.streaming import blocks_share_work
 from xcloudfree.io.zarr_store import to_zarr
@@ -67,7 +68,7 @@ def to_cog(
     GridError
         Without a coordinate reference system, or with unevenly spaced coordinates.
     DataError
-        If the dimensions are not those above, or there is nothing to write.
+        If the dimensions are not those above, there is nothing to write, or the disk refuses.
 
     Examples
     --------
@@ -112,7 +113,8 @@ def to_cog(
         "width": grid.sizes["x"],
         "height": grid.sizes["y"],
     }
-    target.parent.mkdir(parents=True, exist_ok=True)
+    with geotiff_disk(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
     dates: list[dict[Hashable, int]] = [{}]
     files = [target]
     if lead:
@@ -141,11 +143,21 @@ def _through_a_store(
     obj: Spatial, target: Path, per: Literal["date", "band"], progress: bool
 ) -> list[Path]:
     """The files, from a store that is there for as long as they are written."""
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.stem}-") as folder:
+    with geotiff_disk(target):
+        folder = tempfile.mkdtemp(dir=target.parent, prefix=f".{target.stem}-")
+    try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Not stored")  # nor in a GeoTIFF
-            stored = to_zarr(obj, Path(folder, target.stem + ".zarr"), progress=progress)
+            try:
+                stored = to_zarr(obj, Path(folder, target.stem + ".zarr"), progress=progress)
+            except DataError as error:
+                if isinstance(error.__cause__, OSError):  # what it says is of the store
+                    with geotiff_disk(target):
+                        raise error.__cause__ from None
+                raise
         return to_cog(stored, target, per=per, progress=progress)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _word(name: str) -> str:

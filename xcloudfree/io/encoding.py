@@ -1,7 +1,8 @@
-"""Reflectance as integers with a scale, by the CF conventions."""
+"""Reflectance as integers with a scale, by the CF conventions; which number means no data."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -9,11 +10,10 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xcloudfree.core.radiometry import Calibration
+from xcloudfree.core.bands import optical_band
+from xcloudfree.core.radiometry import Calibration, holds
 from xcloudfree.core.recognise import read
 from xcloudfree.exceptions import CloudFreeError, DataError
-from xcloudfree.io.cells import BAND_DIMS
-from xcloudfree.io.nodata import nodata_of
 
 Encoding = Literal["int16", "uint16"]
 
@@ -57,19 +57,16 @@ def encode_reflectance(ds: xr.Dataset, encoding: Encoding) -> xr.Dataset:
             "'uint16' or None."
         )
     try:
-        only = next(iter(ds.values())) if len(ds) == 1 else None
-        scene = read(ds if only is None or not set(BAND_DIMS) & set(only.dims) else only)
+        scene = read(ds)
     except CloudFreeError:
         scene = None
     names = () if scene is None or scene.optical is None else scene.optical.variables
-    if scene is not None and scene.form == "array":
-        names = tuple(ds.data_vars)  # a DataArray without a name has another one here
-        if scene.sar is not None:
-            raise DataError(
-                "One array holds backscatter too, for which an encoding of reflectance does not "
-                "do; leave it out, or write variables: xcf.io.to_zarr(xr.Dataset({'s2': ..., "
-                "'s1': ...}), path, encoding=...)."
-            )
+    if scene is not None and scene.sar is not None and set(names) & set(scene.sar.variables):
+        raise DataError(
+            "One array holds backscatter too, for which an encoding of reflectance does not do; "
+            "leave it out, or write variables: xcf.io.to_zarr(xr.Dataset({'s2': ..., 's1': ...}), "
+            "path, encoding=...)."
+        )
     new = {n: _encoded(ds[n], encoding) for n in names if ds[n].dtype.kind == "f"}
     if not new:
         raise DataError(
@@ -80,9 +77,8 @@ def encode_reflectance(ds: xr.Dataset, encoding: Encoding) -> xr.Dataset:
 
 
 def _encoded(array: xr.DataArray, encoding: Encoding) -> xr.DataArray:
-    scale = array.attrs.get("scale_factor", 1)
-    offset = float(array.attrs.get("add_offset", 0))
-    rule = Calibration(float(scale), offset, nodata_of(array, [array.name]))
+    scale, offset = scale_of(array)
+    rule = Calibration(scale, offset, nodata_of(array, [array.name]))
     function = _Encoder(str(array.name), rule, encoding)
     if array.chunks is None:
         data = function(array.values)
@@ -99,6 +95,58 @@ def _encoded(array: xr.DataArray, encoding: Encoding) -> xr.DataArray:
     out.attrs = {"units": "1"} | kept | declared
     out.encoding = {k: v for k, v in array.encoding.items() if k == "grid_mapping"}
     return out
+
+
+def nodata_of(array: xr.Variable | xr.DataArray, names: Iterable[Any]) -> float | int | None:
+    """Number that means no data in an array as it stands, by `nodata` or `_FillValue`.
+
+    Integer reflectance without a declaration, or with one that its type cannot hold, has 0, as when
+    it is read; other readers would scale it to a reflectance. None for flags and booleans, of
+    which every one is a value; where the number is NaN, which speaks for itself; and for numbers
+    that were decoded on reading: there it is a stored one. `names` are of the array and its bands.
+
+    >>> stored = xr.Variable("x", [0, 1500], {"scale_factor": 1e-4})
+    >>> nodata_of(stored, ["B02"]), nodata_of(stored, ["height"])
+    (0, None)
+    >>> nodata_of(xr.Variable("x", np.zeros(2, "float32"), {"nodata": -9999.0}), ["VV"])
+    -9999.0
+    """
+    kind = array.dtype.kind
+    if kind not in "iuf" or "flag_values" in array.attrs:
+        return None
+    key = "nodata" if "nodata" in array.attrs else "_FillValue"
+    number = _number(array, key, array.attrs.get(key))
+    if kind == "f":
+        if number is None or np.isnan(number) or "scale_factor" in array.encoding:
+            return None
+        return float(number)
+    if number is None:
+        number = _number(array, "_FillValue", array.encoding.get("_FillValue"))
+    if number is not None and holds(array.dtype, number):
+        return int(number)
+    reflectance = "scale_factor" in array.attrs and any(optical_band(n) for n in names)
+    return 0 if reflectance else None
+
+
+def scale_of(array: xr.DataArray) -> tuple[float, float]:
+    """Declared scale and offset; 1 and 0 where there are none."""
+    scale = _number(array, "scale_factor", array.attrs.get("scale_factor"))
+    offset = _number(array, "add_offset", array.attrs.get("add_offset"))
+    return float(1 if scale is None else scale), float(0 if offset is None else offset)
+
+
+def _number(array: xr.Variable | xr.DataArray, key: str, declared: Any) -> Any:
+    """The declared number, which must be one."""
+    if declared is None or isinstance(declared, (int, float, np.integer, np.floating)):
+        return declared
+    try:
+        return float(np.asarray(declared).item())  # text or an array of one, as some files have it
+    except (TypeError, ValueError) as error:
+        name = getattr(array, "name", None) or "name"
+        raise DataError(
+            f"{key} of {name!r} is {declared!r} and not a number; declare one, or remove it: "
+            f"del ds[{name!r}].attrs[{key!r}]."
+        ) from error
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,7 +14,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xcloudfree.exceptions import DataError
-from xcloudfree.io.nodata import nodata_of
+from xcloudfree.io.encoding import nodata_of, scale_of
+from xcloudfree.io.layout import disk
 
 _BLOCK: Final = 512
 _WINDOW_BYTES: Final = 128 << 20
@@ -27,16 +31,7 @@ def write(
 ) -> None:
     """Write one file: windows into a plain GeoTIFF beside it, then GDAL's COG driver.
 
-    Parameters
-    ----------
-    bands : dict
-        Arrays (y, x) of one grid by name.
-    profile : dict
-        Coordinate reference system, transform, width and height, as rasterio takes them.
-    target : Path
-        Takes its name when it is complete.
-    step : callable
-        Told after each of :func:`count` windows.
+    `step` is called after each of :func:`count` windows.
     """
     import rasterio
     import rasterio.shutil
@@ -48,29 +43,55 @@ def write(
     options = {"tiled": True, "blockxsize": _BLOCK, "blockysize": _BLOCK, "bigtiff": "IF_SAFER"}
     try:
         with rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES):
-            with rasterio.open(
-                plain, "w", driver="GTiff", count=len(bands), dtype=dtype.name, nodata=nodata,
-                interleave="band", **options, **profile,
-            ) as file:  # fmt: skip
+            with geotiff_disk(target):
+                file = rasterio.open(
+                    plain, "w", driver="GTiff", count=len(bands), dtype=dtype.name, nodata=nodata,
+                    interleave="band", **options, **profile,
+                )  # fmt: skip
+            try:
                 _describe(file, bands)
                 for window, planes in _windows(bands, dtype):
-                    file.write(planes, window=window)
+                    with geotiff_disk(target):
+                        file.write(planes, window=window)
                     step()
+            finally:
+                with geotiff_disk(target):
+                    file.close()
             flags = any("flag_values" in b.attrs or b.dtype == np.bool_ for b in bands.values())
-            rasterio.shutil.copy(
-                plain,
-                final,
-                driver="COG",
-                compress="deflate",
-                predictor=3 if dtype.kind == "f" else 2,
-                blocksize=_BLOCK,
-                bigtiff="IF_SAFER",
-                overview_resampling="nearest" if flags else "average",
-            )
-        final.replace(target)
+            with geotiff_disk(target):
+                _check_size(
+                    plain, len(bands) * dtype.itemsize * profile["width"] * profile["height"]
+                )
+                rasterio.shutil.copy(
+                    plain,
+                    final,
+                    driver="COG",
+                    compress="deflate",
+                    predictor=3 if dtype.kind == "f" else 2,
+                    blocksize=_BLOCK,
+                    bigtiff="IF_SAFER",
+                    overview_resampling="nearest" if flags else "average",
+                )
+                final.replace(target)
     finally:
-        plain.unlink(missing_ok=True)
-        final.unlink(missing_ok=True)
+        for path in (plain, final):
+            with suppress(OSError):  # a disk that cannot be written to holds neither
+                path.unlink(missing_ok=True)
+
+
+def geotiff_disk(target: Path) -> AbstractContextManager[None]:
+    """Say what to do when the disk refuses; GDAL's errors are of many types."""
+    advice = (
+        "There is no file of this name, or the one that was there before; when the disk has room "
+        f"and can be written to, begin again: xcf.io.to_cog(obj, {str(target)!r})."
+    )
+    return disk(target, advice, Exception)
+
+
+def _check_size(plain: Path, least: int) -> None:
+    """GDAL does not always say when there was no room for what it had in its cache."""
+    if plain.stat().st_size < least:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _describe(file: Any, bands: dict[str, xr.DataArray]) -> None:
@@ -81,8 +102,7 @@ def _describe(file: Any, bands: dict[str, xr.DataArray]) -> None:
         if isinstance(units, str):
             file.set_band_unit(index, units)
     if any("scale_factor" in b.attrs for b in bands.values()):
-        file.scales = [float(b.attrs.get("scale_factor", 1)) for b in bands.values()]
-        file.offsets = [float(b.attrs.get("add_offset", 0)) for b in bands.values()]
+        file.scales, file.offsets = zip(*map(scale_of, bands.values()), strict=True)
 
 
 def _windows(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -17,43 +18,30 @@ from numpy.typing import NDArray
 
 from xcloudfree.core.recognise import SPATIAL
 from xcloudfree.exceptions import DataError
-from xcloudfree.io.cells import Index, grid_of
+from xcloudfree.io.cells import Index, Piece, grid_of
 from xcloudfree.io.ledger import current_run
-from xcloudfree.io.streaming import Piece
+
+FILES: Final = "xcloudfree_files"
+"""Attribute of a finished store: how many files each variable has."""
 
 _BLOCK: Final = 1024
+_SPATIAL: Final = {name for pair in SPATIAL for name in pair}
 
 
 def inner_chunks(dims: tuple[Hashable, ...], block: tuple[int, ...], side: int) -> tuple[int, ...]:
-    """Chunks inside a shard: one date and one band, about `side` pixels squared.
+    """Chunks inside a shard, which they divide: one date and band, about `side` pixels squared.
 
-    Parameters
-    ----------
-    dims : tuple of hashable
-        Dimensions of the variable.
-    block : tuple of int
-        Size of the shard, which chunks must divide.
-    side : int
-        Pixels that a chunk may have along rows and columns.
+    Where no divisor lies between a quarter of `side` and `side`, a chunk is as long as the block.
 
-    Returns
-    -------
-    tuple of int
-        Where no divisor lies between a quarter of `side` and `side`, a chunk is as long as the
-        block.
-
-    Examples
-    --------
     >>> inner_chunks(("time", "band", "y", "x"), (1, 13, 1024, 1000), 512)
     (1, 1, 512, 500)
     >>> inner_chunks(("y", "x"), (300, 1009), 512)
     (300, 1009)
     """
-    spatial = {name for pair in SPATIAL for name in pair}
-    if not spatial & set(map(str, dims)):
+    if not _SPATIAL & set(map(str, dims)):
         return block
     return tuple(
-        (_divisor(n, side) if n > side else n) if str(d) in spatial else 1
+        (_divisor(n, side) if n > side else n) if str(d) in _SPATIAL else 1
         for d, n in zip(dims, block, strict=True)
     )
 
@@ -67,8 +55,7 @@ def block_of(variable: xr.Variable, steps: Mapping[Hashable, int]) -> tuple[int,
     """Block in which a variable is stored: its own where it is lazy, else as others have it."""
     if variable.chunks is not None:
         return tuple(max(1, *c) for c in variable.chunks)
-    spatial = {name for pair in SPATIAL for name in pair}
-    usual = [_BLOCK if str(d) in spatial else n for d, n in variable.sizes.items()]
+    usual = [_BLOCK if str(d) in _SPATIAL else n for d, n in variable.sizes.items()]
     return tuple(
         max(1, min(n, steps.get(d, size)))
         for (d, n), size in zip(variable.sizes.items(), usual, strict=True)
@@ -81,17 +68,7 @@ def _divisor(length: int, side: int) -> int:
 
 
 def create(ds: xr.Dataset, folder: Path, side: int) -> None:
-    """Make the store: metadata, what is in memory, and empty arrays for what is lazy.
-
-    Parameters
-    ----------
-    ds : xarray.Dataset
-        From :func:`xcloudfree.io.storable.regular_chunks`.
-    folder : Path
-        Must not exist.
-    side : int
-        See :func:`inner_chunks`.
-    """
+    """Write metadata, what is in memory, and empty arrays for what is lazy."""
     encoding: dict[Hashable, dict[str, Any]] = {}
     hollow = {}
     grid = grid_of(ds)
@@ -114,50 +91,34 @@ def create(ds: xr.Dataset, folder: Path, side: int) -> None:
             encoding[name] = options
     coords = {name: v for name, v in hollow.items() if name in ds.coords}
     whole = ds.assign({n: v for n, v in hollow.items() if n not in coords}).assign_coords(coords)
-    whole.to_zarr(
-        folder, mode="w", compute=False, zarr_format=3, consolidated=False, encoding=encoding,
-        safe_chunks=False,
-    )  # fmt: skip
+    with _own_files():
+        whole.to_zarr(
+            folder, mode="a", compute=False, zarr_format=3, consolidated=False, encoding=encoding,
+            safe_chunks=False,
+        )  # fmt: skip
+
+
+@contextmanager
+def _own_files() -> Iterator[None]:
+    """Without zarr's warnings of the ledger and the lock, which are no part of a store."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Object at .* is not recognized")
+        yield
 
 
 @dataclass(frozen=True)
 class BlockStore:
-    """Function that writes the blocks of a cell, wherever it is called; picklable.
-
-    Parameters
-    ----------
-    folder : str
-        The store.
-    target : str
-        Name that it is to have, for error messages.
-    run : str
-        Name of the write, see :class:`xcloudfree.io.ledger.Ledger`.
-    """
+    """Function that writes the blocks of a cell, wherever it is called; picklable."""
 
     folder: str
-    target: str
-    run: str
+    target: str  # name that the store is to have, for messages
+    run: str  # name of the write, see the ledger
 
     def __call__(self, parts: Sequence[Piece], index: Index, *blocks: NDArray[Any]) -> None:
-        """Write blocks, each of which is a shard or chunk of its own, through to the disk.
-
-        Parameters
-        ----------
-        parts : sequence of Piece
-            Variables.
-        index : tuple of int
-            The cell.
-        *blocks : ndarray
-            Of the cell, variable by variable.
-
-        Raises
-        ------
-        DataError
-            If the disk refuses, or another write has begun there: threads and workers of one
-            that was interrupted finish what they are at.
-        """
+        """Write blocks, each of which is a shard or chunk of its own, through to the disk."""
         import zarr
 
+        # threads and workers of a write that was interrupted finish what they are at
         if current_run(Path(self.folder)) != self.run:
             raise DataError(
                 f"Another write of {self.target} has begun, or this one is over; begin it again: "
@@ -165,15 +126,14 @@ class BlockStore:
             )
         queue = iter(blocks)
         for part in parts:
-            wanted = part.blocks(index)
-            try:
-                array = zarr.open_array(Path(self.folder, part.name), mode="r+") if wanted else None
-                for block in wanted:
-                    assert array is not None
+            own = part.blocks(index)
+            if not own:
+                continue
+            with disk(self.target):
+                array = zarr.open_array(Path(self.folder, part.name), mode="r+")
+                for block in own:
                     array[part.region(block)] = next(queue)
                     flush(Path(self.folder, part.name, "c", *map(str, block)))
-            except OSError as error:
-                raise refused(error, self.target) from error
 
 
 def flush(path: Path) -> None:
@@ -189,48 +149,53 @@ def flush(path: Path) -> None:
                 os.close(folder)
 
 
-def refused(error: OSError, target: str) -> DataError:
-    """What to say when the disk refuses."""
-    return DataError(
-        f"Writing {target} stopped: {error.strerror or error}. What is finished is kept; when "
-        f"there is room again, go on with the same object: xcf.io.to_zarr(obj, {target!r})."
-    )
+@contextmanager
+def disk(target: Path | str, advice: str = "", kinds: type[Exception] = OSError) -> Iterator[None]:
+    """Say what to do when the disk refuses."""
+    try:
+        yield
+    except kinds as error:
+        why = error.strerror if isinstance(error, OSError) else None
+        advice = advice or (
+            "What is finished is kept; when there is room again, go on with the same object: "
+            f"xcf.io.to_zarr(obj, {str(target)!r})."
+        )
+        raise DataError(f"Writing {target} stopped: {why or error}. {advice}") from error
 
 
 def tidy(folder: Path, names: Sequence[str]) -> None:
     """Remove what interrupted writes left beside the chunks, and gather the metadata in one file.
 
-    There the variables stand in the order of the object: that of a folder is any.
-
-    Parameters
-    ----------
-    folder : Path
-        Complete store.
-    names : sequence of str
-        Variables in their order.
+    There the variables stand in the given order, since that of a folder is any.
     """
     import zarr
 
     for path in folder.rglob("*.partial"):
         if path.is_file():
             path.unlink()
-    with warnings.catch_warnings():
+    with _own_files():
         warnings.filterwarnings("ignore", "Consolidated metadata")
-        warnings.filterwarnings("ignore", "Object at .* is not recognized")  # the ledger
         zarr.consolidate_metadata(folder)
     root = json.loads((folder / "zarr.json").read_text())
     gathered = root["consolidated_metadata"]["metadata"]
     root["consolidated_metadata"]["metadata"] = {
-        n: gathered[n] for n in dict.fromkeys([*names, *gathered]) if n in gathered
+        n: gathered[n] for n in dict.fromkeys([*names, *sorted(gathered)]) if n in gathered
     }
+    root["attributes"][FILES] = {name: count_files(folder, name) for name in names}
     whole = folder / "zarr.json.partial"
     whole.write_text(json.dumps(root, indent=2))
     flush(whole)
     whole.replace(folder / "zarr.json")  # complete at any time, also if the power goes
 
 
+def count_files(folder: Path, name: str) -> int:
+    """Number of files that hold the values of a variable; an empty one holds none."""
+    files = (file for file in (folder / name).rglob("*") if file.name != "zarr.json")
+    return sum(file.is_file() and file.stat().st_size > 0 for file in files)
+
+
 def order_of(folder: Path) -> list[str]:
-    """Variables of a store in the order of the object that was written; empty if it tells none."""
+    """Variables of a store in the order of the object that was written, if it says so."""
     file = folder / "zarr.json"
     root = json.loads(file.read_text()) if file.is_file() else {}
     return list((root.get("consolidated_metadata") or {}).get("metadata", {}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import uuid
@@ -12,6 +13,8 @@ from typing import Any, Final
 import xarray as xr
 from dask.base import tokenize
 
+from xcloudfree.core.graphs import merged, sources
+
 LEDGER: Final = ".xcloudfree-progress.jsonl"
 _SHOWN: Final = 60
 
@@ -19,29 +22,17 @@ Identity = dict[str, dict[str, Any]]
 
 
 def identity(ds: xr.Dataset, **options: Any) -> Identity:
-    """Description of a Dataset by which the same one is known again without computing it.
+    """Description by which the same Dataset, written with the same options, is known again.
 
-    Parameters
-    ----------
-    ds : xarray.Dataset
-        Lazy or not.
-    **options
-        How it is written, in types of JSON.
+    Nothing is computed: the name of a lazy array stands for all that is done to its input, and a
+    fingerprint for the input, where that is a local Zarr store.
 
-    Returns
-    -------
-    dict
-        Per variable its dimensions, shape, dtype, chunks, attributes, and a hash of its values:
-        for a lazy array that of its task graph's name, which stands for its inputs and for all
-        that is done to them.
-
-    Examples
-    --------
     >>> ds = xr.Dataset({"B02": ("x", [1, 2, 3])})
     >>> identity(ds) == identity(ds.copy()), identity(ds) == identity(ds + 1)
     (True, False)
     """
-    out: Identity = {"": {"attributes": _attributes(ds.attrs), **options}}
+    whole = {"attributes": _attributes(ds.attrs), "inputs": _fingerprints(ds), **options}
+    out: Identity = {"": whole}
     for name, variable in ds.variables.items():
         out[str(name)] = {
             "dimensions": [str(d) for d in variable.dims],
@@ -63,23 +54,44 @@ def _attributes(attrs: dict[Any, Any]) -> dict[str, str]:
     }
 
 
+def _fingerprints(ds: xr.Dataset) -> dict[str, str]:
+    """Folders of local Zarr arrays that the lazy variables read, with a hash of their files."""
+    arrays = [v.data for v in ds.variables.values() if v.chunks is not None]
+    folders = {_folder(source) for source in sources(merged(arrays))} if arrays else set()
+    return {str(folder): _digest(folder) for folder in folders - {None} if folder}
+
+
+def _folder(source: Any) -> Path | None:
+    """Folder of a Zarr array inside the wrappers of xarray and of our own."""
+    import zarr
+    from zarr.storage import LocalStore
+
+    for _ in range(16):  # xarray has about six around an array
+        if isinstance(source, zarr.Array):
+            store = source.store
+            return Path(store.root, source.path) if isinstance(store, LocalStore) else None
+        inner = (getattr(source, name, None) for name in ("array", "_array", "_data"))
+        source = next((value for value in inner if value is not None), None)
+    return None
+
+
+def _digest(folder: Path) -> str:
+    """Hash of the names, sizes and times of all files, which takes no reading."""
+    files = sorted(Path(root, name) for root, _, names in os.walk(folder) for name in names)
+    found = hashlib.sha256()
+    for file in files:
+        state = file.stat()
+        found.update(f"{file.relative_to(folder)} {state.st_size} {state.st_mtime_ns}\n".encode())
+    return found.hexdigest()
+
+
 @dataclass
 class Ledger:
-    """List of finished parts beside the data they belong to, one line each.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    identity : dict
-        What is being written, from :func:`identity`.
-    done : set of str
-        Keys of the finished parts.
-    """
+    """List of finished parts beside the data they belong to, one line each."""
 
     path: Path
-    identity: Identity
-    done: set[str]
+    identity: Identity  # of what is being written
+    done: set[str]  # keys of the finished parts
 
     @classmethod
     def begin(cls, folder: Path, identity: Identity) -> Ledger:
@@ -120,8 +132,6 @@ class Ledger:
     def differences(self, other: Identity) -> str:
         """In words, where another identity differs from this one; empty if nowhere.
 
-        Examples
-        --------
         >>> ds = xr.Dataset({"a": ("x", [1], {"model": "carf-tiny"})})
         >>> now = xr.Dataset({"a": ("x", [2], {"model": "carf-small"})})
         >>> Ledger(Path("x"), identity(ds), set()).differences(identity(now))
@@ -134,20 +144,26 @@ class Ledger:
                 found.append(f"{label}: absent now")
             elif name not in self.identity:
                 found.append(f"{label}: new")
-            else:
-                was, now = dict(self.identity[name]), dict(other[name])
-                old, new = was.pop("attributes", {}), now.pop("attributes", {})
-                changed = [
-                    f"{key} is {new.get(key, 'absent')}, was {old.get(key, 'absent')}"
-                    for key in sorted(set(old) | set(new))
-                    if old.get(key) != new.get(key)
-                ]
-                others = [key for key in now if was.get(key) != now[key]]
-                if changed:
-                    others.append(f"attributes ({', '.join(changed)})")
-                if others:
-                    found.append(f"{label}: other {', '.join(others)}")
+            elif changes := _changes(self.identity[name], other[name]):
+                found.append(f"{label}: other {', '.join(changes)}")
         return "; ".join(found)
+
+
+def _changes(was: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Entries of one variable that differ, with names where these help."""
+    changes = []
+    for key in now:
+        if was.get(key) == now[key]:
+            continue
+        if key not in ("attributes", "inputs"):
+            changes.append(key)
+            continue
+        old, new = was.get(key, {}), now[key]
+        names = [n for n in sorted({*old, *new}) if old.get(n) != new.get(n)]
+        if key == "attributes":
+            names = [f"{n} is {new.get(n, 'absent')}, was {old.get(n, 'absent')}" for n in names]
+        changes.append(f"{key} ({', '.join(names)})")
+    return sorted(changes, key=lambda change: change.startswith("attributes"))
 
 
 def current_run(folder: Path) -> str | None:

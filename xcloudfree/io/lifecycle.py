@@ -5,53 +5,27 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any, Final
 
 import xarray as xr
 
 from xcloudfree.exceptions import DataError
-from xcloudfree.io.layout import create, refused
+from xcloudfree.io.layout import create, disk
 from xcloudfree.io.ledger import LEDGER, Identity, Ledger
 
+try:
+    import fcntl
+except ImportError:  # on Windows an open file would stop the folder from taking its name
+    fcntl = None  # type: ignore[assignment]
 
-@contextmanager
-def disk(target: Path) -> Iterator[None]:
-    """Say what to do when the disk refuses.
-
-    Parameters
-    ----------
-    target : Path
-        The store, for the error.
-
-    Raises
-    ------
-    CloudFreeError
-        Instead of an OSError.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise refused(error, str(target)) from error
+LOCK: Final = ".xcloudfree-lock"
+"""Locked by the process that writes; the system unlocks it when that ends, however it does."""
 
 
 def local_path(path: str | os.PathLike[str]) -> Path:
-    """Where a store is, as an absolute path.
-
-    Parameters
-    ----------
-    path : path-like
-        As the user gave it.
-
-    Returns
-    -------
-    Path
-
-    Raises
-    ------
-    DataError
-        If it is an address.
-    """
+    """Where a store is, as an absolute path."""
     text = os.fspath(path)
     if "://" in text:
         raise DataError(
@@ -62,35 +36,12 @@ def local_path(path: str | os.PathLike[str]) -> Path:
 
 
 def is_store(folder: Path) -> bool:
-    """Whether a folder holds a Zarr store.
-
-    Parameters
-    ----------
-    folder : Path
-        There or not.
-
-    Returns
-    -------
-    bool
-    """
+    """Whether a folder holds a Zarr store."""
     return (folder / "zarr.json").is_file() or (folder / ".zgroup").is_file()
 
 
 def check_target(target: Path, mode: str) -> None:
-    """Refuse to replace what is no Zarr store, or any store if so asked.
-
-    Parameters
-    ----------
-    target : Path
-        The name of the complete store.
-    mode : {"w", "w-", "overwrite"}
-        See :func:`xcloudfree.io.to_zarr`.
-
-    Raises
-    ------
-    DataError
-        If something is there that must stay.
-    """
+    """Refuse to replace what is no Zarr store, or any store with ``mode="w-"``."""
     if not target.exists():
         return
     if not is_store(target) and not (target.is_dir() and not any(target.iterdir())):
@@ -102,90 +53,104 @@ def check_target(target: Path, mode: str) -> None:
         raise DataError(f"{target} exists: xcf.io.to_zarr(obj, {str(target)!r}, mode='w').")
 
 
+@contextmanager
+def exclusive(partial: Path, target: Path) -> Iterator[None]:
+    """Make the folder of an unfinished write, and keep other processes out of it."""
+    if partial.exists() and not _is_ours(partial):
+        raise DataError(
+            f"{partial} is in the way and not ours; choose another name: "
+            f"xcf.io.to_zarr(obj, {str(target.with_name(target.stem + '-new.zarr'))!r})."
+        )
+    lock = None
+    while lock is None:
+        with disk(target):
+            partial.mkdir(parents=True, exist_ok=True)
+            # None: another process finished and renamed the folder in between
+            lock = _locked(partial / LOCK, target)
+    try:
+        yield
+    finally:
+        lock.close()
+
+
+def _locked(path: Path, target: Path) -> Any | None:
+    """The lock, open and ours; None if it is no longer there."""
+    try:
+        file = path.open("a")
+    except FileNotFoundError:
+        return None
+    if fcntl is None:  # type: ignore[unreachable,unused-ignore]
+        file.close()  # type: ignore[unreachable,unused-ignore]
+        return file
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.close()
+        raise DataError(
+            f"Another process is writing {target}. When it has finished, open the result: "
+            f"xcf.io.open_zarr({str(target)!r})."
+        ) from error
+    except OSError:
+        return file  # this file system has no locks
+    with suppress(FileNotFoundError):  # the folder may have got its name meanwhile
+        if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+            return file
+    file.close()
+    return None
+
+
+def _is_ours(partial: Path) -> bool:
+    """Whether a folder is an unfinished write, if only just begun."""
+    names = {path.name for path in partial.iterdir()} if partial.is_dir() else {""}
+    begun = all(name.startswith("zarr.json.") and name.endswith(".partial") for name in names)
+    return begun or bool(names & {"zarr.json", ".zgroup", LOCK, LEDGER})
+
+
 def begin(
-    ds: xr.Dataset, partial: Path, target: Path, mine: Identity, chunks: int, *, anew: bool
+    ds: xr.Dataset, partial: Path, target: Path, mine: Identity, side: int, *, anew: bool
 ) -> Ledger:
-    """Ledger of the unfinished write of this very object, or of a new one with empty arrays.
-
-    Parameters
-    ----------
-    ds : Dataset
-        What is written.
-    partial, target : Path
-        The store while it is written, and its name when it is complete.
-    mine : Identity
-        Of the object.
-    chunks : int
-        Side of a chunk in pixels.
-    anew : bool
-        Whether to forget what an interrupted write left.
-
-    Returns
-    -------
-    Ledger
-
-    Raises
-    ------
-    DataError
-        If another object is half written there, or something that is not ours.
-    """
+    """Ledger of the unfinished write of this very object, or of a new one with empty arrays."""
     ledger = None if anew else Ledger.read(partial)
-    if ledger is not None:
-        if differences := ledger.differences(mine):
-            raise DataError(
-                f"{partial} holds an unfinished write of another object ({differences}); pass "
-                "that object to finish it, or begin anew: "
-                f"xcf.io.to_zarr(obj, {str(target)!r}, mode='overwrite')."
-            )
+    if ledger is not None and (differences := ledger.differences(mine)):
+        raise DataError(
+            f"{partial} holds an unfinished write of another object ({differences}); pass "
+            "that object to finish it, or begin anew: "
+            f"xcf.io.to_zarr(obj, {str(target)!r}, mode='overwrite')."
+        )
+    arrays = [partial, *(partial / str(name) for name in ds.variables)]
+    if ledger is not None and all((array / "zarr.json").is_file() for array in arrays):
         return ledger
-    if partial.exists():
-        if not (is_store(partial) or not any(partial.iterdir())):
-            raise DataError(
-                f"{partial} is in the way and not ours; choose another name: "
-                f"xcf.io.to_zarr(obj, {str(target.with_name(target.stem + '-new.zarr'))!r})."
-            )
-        shutil.rmtree(partial)
-    partial.parent.mkdir(parents=True, exist_ok=True)
-    create(ds, partial, chunks)
+    for path in partial.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != LOCK:
+            path.unlink()
+    create(ds, partial, side)
     return Ledger.begin(partial, mine)
 
 
 def publish(partial: Path, target: Path) -> None:
-    """Give the complete store its name.
-
-    Parameters
-    ----------
-    partial, target : Path
-        The store while it was written, and its name.
-    """
+    """Give the complete store its name."""
     old = target.with_name(target.name + ".replaced")
     if old.exists():
         shutil.rmtree(old)
     if target.exists():
         target.rename(old)
     partial.rename(target)
-    (target / LEDGER).unlink()
-    if old.exists():
-        shutil.rmtree(old)
+    _finish(target, old)
 
 
 def published(target: Path, mine: Identity) -> bool:
-    """Whether this very object was complete, and the process ended while it took its name.
-
-    Parameters
-    ----------
-    target : Path
-        The name of the complete store.
-    mine : Identity
-        Of the object.
-
-    Returns
-    -------
-    bool
-    """
+    """Whether this very object was complete, and the process ended while it took its name."""
     ledger = Ledger.read(target)
     if ledger is None:
         return False
-    (target / LEDGER).unlink()
-    shutil.rmtree(target.with_name(target.name + ".replaced"), ignore_errors=True)
+    _finish(target, target.with_name(target.name + ".replaced"))
     return not ledger.differences(mine)
+
+
+def _finish(target: Path, old: Path) -> None:
+    """Remove what belongs to the write and not to the store; the ledger, which tells, last."""
+    (target / LOCK).unlink(missing_ok=True)
+    shutil.rmtree(old, ignore_errors=True)
+    (target / LEDGER).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Which dask scheduler computes, with how many threads; and computing on it, told key by key."""
+"""Which dask scheduler computes, with how many threads; and computing keys on it."""
 
 from __future__ import annotations
 
@@ -24,18 +24,7 @@ def cluster() -> Any | None:
 
 
 def capacity(client: Any | None) -> tuple[int, int]:
-    """How much is computed at once.
-
-    Parameters
-    ----------
-    client : distributed.Client or None
-        From :func:`cluster`.
-
-    Returns
-    -------
-    tuple of int
-        Processes that hold blocks, and threads that work on them in all.
-    """
+    """Number of processes that hold blocks, and of threads that work on them in all."""
     if client is not None:
         threads = client.nthreads()
         return max(1, len(threads)), max(4, sum(threads.values()))
@@ -52,51 +41,25 @@ def run(
     finished: Callable[[Index], None],
     client: Any | None,
 ) -> None:
-    """Compute keys and tell the cell of each as soon as it is there.
-
-    Parameters
-    ----------
-    graph : HighLevelGraph
-        With the keys.
-    keys : mapping
-        Cell of each key.
-    finished : callable
-        Told each cell, here, in no certain order.
-    client : distributed.Client or None
-        From :func:`cluster`.
-    """
+    """Compute keys and call `finished` here with the cell of each as soon as it is done."""
     if client is not None:
         _run_on(client, graph, keys, finished)
         return
-    told: set[Any] = set()
+    done: set[Any] = set()
 
-    def tell(key: Any, *_: Any) -> None:
-        if key in keys and key not in told:
-            told.add(key)
+    def record(key: Any, *_: Any) -> None:
+        if key in keys and key not in done:
+            done.add(key)
             finished(keys[key])
 
-    with Callback(posttask=tell):
+    with Callback(posttask=record):
         _scheduler()(ensure_dict(graph), list(keys))
     for key in keys:  # a scheduler of the user's own may know no callbacks
-        tell(key)
+        record(key)
 
 
 def values_of(graph: HighLevelGraph, keys: Sequence[Any], client: Any | None) -> list[Any]:
-    """Compute keys and return their values.
-
-    Parameters
-    ----------
-    graph : HighLevelGraph
-        With the keys.
-    keys : sequence of keys
-        Of small values.
-    client : distributed.Client or None
-        From :func:`cluster`.
-
-    Returns
-    -------
-    list
-    """
+    """Compute the keys of small values and return these."""
     if client is not None:
         return list(client.get(graph, list(keys)))
     return list(_scheduler()(ensure_dict(graph), list(keys)))

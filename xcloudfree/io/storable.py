@@ -10,39 +10,24 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xcloudfree.io.cells import BAND_DIMS
-from xcloudfree.io.nodata import nodata_of
+from xcloudfree.core.layer import BAND_DIMS
+from xcloudfree.io.encoding import nodata_of
+from xcloudfree.io.layout import FILES
 
 
 def storable(ds: xr.Dataset) -> xr.Dataset:
     """Copy without what Zarr cannot hold, and without the encoding of the file it came from.
 
     `nodata` of integers, 0 for reflectance that declares none, becomes `_FillValue` too, so that
-    every reader of CF knows it.
+    every reader of CF knows it. A warning names what had to be left out.
 
-    Parameters
-    ----------
-    ds : xarray.Dataset
-        Lazy or not; nothing large is computed.
-
-    Returns
-    -------
-    xarray.Dataset
-
-    Warns
-    -----
-    UserWarning
-        If something had to be left out; it names it.
-
-    Examples
-    --------
     >>> ds = xr.Dataset(attrs={"scale": np.float32(0.5), "bbox": (1, 2)})
     >>> storable(ds).attrs
     {'scale': 0.5, 'bbox': [1, 2]}
     """
     lost: list[str] = []
     out = ds.copy()
-    out.attrs = _attributes(ds.attrs, "", lost)
+    out.attrs = _attributes({k: v for k, v in ds.attrs.items() if k != FILES}, "", lost)
     out.encoding = {}
     for name in list(out.variables):
         variable = out.variables[name]
@@ -61,7 +46,7 @@ def storable(ds: xr.Dataset) -> xr.Dataset:
         mapping = attrs.pop("grid_mapping", variable.encoding.get("grid_mapping"))
         if mapping in out.variables:
             encoding["grid_mapping"] = mapping
-        fill = nodata_of(variable, [name, *_bands(ds, name)])
+        fill = nodata_of(ds[name], [name, *_bands(ds, name)])
         if kind in "iu" and fill is not None:
             encoding["_FillValue"] = variable.dtype.type(fill)
         elif fill is not None:
@@ -78,19 +63,6 @@ def storable(ds: xr.Dataset) -> xr.Dataset:
 def summary(ds: xr.Dataset) -> dict[str, Any]:
     """What a store says about itself as a whole: how it was made, and from which items.
 
-    Parameters
-    ----------
-    ds : xarray.Dataset
-        With the variable ``provenance`` of a reconstruction, and item names along time.
-
-    Returns
-    -------
-    dict
-        All attributes of ``provenance`` but those that describe its numbers, and the names of the
-        items of each date; empty for another Dataset.
-
-    Examples
-    --------
     >>> ds = xr.Dataset({"provenance": ("time", [0], {"model": "carf-tiny", "flag_values": [0]})},
     ...                 {"item_id": ("time", ["S2A_1"])})
     >>> summary(ds)
@@ -110,21 +82,8 @@ def summary(ds: xr.Dataset) -> dict[str, Any]:
 
 
 def regular_chunks(ds: xr.Dataset) -> xr.Dataset:
-    """Dataset whose lazy variables have blocks of one size per dimension, as Zarr needs.
+    """Dataset whose lazy variables have blocks of one size per dimension, that of the largest one.
 
-    The largest variable gives the size.
-
-    Parameters
-    ----------
-    ds : xarray.Dataset
-        Lazy variables may have any chunks.
-
-    Returns
-    -------
-    xarray.Dataset
-
-    Examples
-    --------
     >>> ds = xr.Dataset({"a": ("x", np.zeros(9))}).chunk(x=(2, 4, 3))
     >>> regular_chunks(ds).chunksizes["x"]
     (4, 4, 1)
@@ -147,17 +106,7 @@ def regular_chunks(ds: xr.Dataset) -> xr.Dataset:
 
 
 def restore(ds: xr.Dataset) -> xr.Dataset:
-    """Undo, after opening, what the format forced: grid mappings, fill values, strings.
-
-    Parameters
-    ----------
-    ds : xarray.Dataset
-        Opened without masking and scaling.
-
-    Returns
-    -------
-    xarray.Dataset
-    """
+    """Undo, after opening, what the format forced: grid mappings, fill values, strings."""
     for name in list(ds.variables):
         variable = ds.variables[name]
         for key in ("grid_mapping", "_FillValue"):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-import warnings
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -17,18 +16,18 @@ from xcloudfree.core.progress import Progress
 from xcloudfree.exceptions import DataError
 from xcloudfree.io.cells import Index, grid_of
 from xcloudfree.io.encoding import Encoding, encode_reflectance
-from xcloudfree.io.layout import BlockStore, is_image, order_of, tidy
+from xcloudfree.io.layout import BlockStore, disk, tidy
 from xcloudfree.io.ledger import Ledger, identity
 from xcloudfree.io.lifecycle import (
     begin,
     check_target,
-    disk,
-    is_store,
+    exclusive,
     local_path,
     publish,
     published,
 )
-from xcloudfree.io.storable import regular_chunks, restore, storable, summary
+from xcloudfree.io.opening import open_zarr
+from xcloudfree.io.storable import regular_chunks, storable, summary
 from xcloudfree.io.streaming import stream
 
 Spatial = xr.Dataset | xr.DataArray
@@ -53,7 +52,9 @@ def to_zarr(
     of the whole scene is computed once, before the first block. The blocks go to a store
     beside the target, ``<path>.partial``, which keeps a list of the finished ones; it takes the
     name `path` when all are there, so that what stands under `path` is always complete. After an
-    interruption of any kind the same call with the same object goes on where it stopped.
+    interruption of any kind the same call with the same object goes on where it stopped, unless a
+    local Zarr store that is read has changed; other input, such as remote files, is not compared
+    and must be the same. One process at a time writes to a `path`.
 
     Parameters
     ----------
@@ -87,8 +88,9 @@ def to_zarr(
     Raises
     ------
     DataError
-        If `path` holds something else, an unfinished write of another object, or is no local path;
-        if the disk refuses; if a value does not fit the encoding.
+        If `path` holds something else, an unfinished write of another object or of input that has
+        changed, or is no local path; if another process is writing to it; if the disk refuses; if
+        a value does not fit the encoding.
 
     Warns
     -----
@@ -135,81 +137,17 @@ def to_zarr(
     partial = target.with_name(target.name + ".partial")
     mine = identity(ds, chunk_side=chunks)
     if not published(target, mine):
-        with disk(target):
-            ledger = begin(ds, partial, target, mine, chunks, anew=mode == "overwrite")
-        _fill(ds, ledger, partial, target, most, progress)
-        with disk(target):
-            tidy(partial, [str(name) for name in ds.variables])
-            publish(partial, target)
+        with exclusive(partial, target):
+            with disk(target):
+                ledger = begin(ds, partial, target, mine, chunks, anew=mode == "overwrite")
+            _fill(ds, ledger, partial, target, most, progress)
+            with disk(target):
+                # coordinates come in any order, and the same object gives the same bytes
+                names = [*ds.data_vars, *sorted(ds.coords, key=str)]
+                tidy(partial, [str(name) for name in names])
+                publish(partial, target)
     back = open_zarr(target)
     return back if not name else back[name].rename(getattr(obj, "name", None))
-
-
-def open_zarr(path: str | os.PathLike[str]) -> xr.Dataset:
-    """Open a store that :func:`to_zarr` wrote: lazy, with the numbers and attributes as stored.
-
-    Integers stay integers with their `scale_factor`; other readers decode them to reflectance.
-
-    Parameters
-    ----------
-    path : str or path-like
-        Local folder.
-
-    Returns
-    -------
-    xarray.Dataset
-        Dask blocks are shards.
-
-    Raises
-    ------
-    DataError
-        If there is no store, or only an unfinished one.
-
-    Examples
-    --------
-    >>> import tempfile, numpy as np
-    >>> ds = xr.Dataset({"B02": (("y", "x"), np.ones((6, 4), "float32"))}).chunk(y=2)
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     _ = to_zarr(ds, folder + "/out.zarr", progress=False)
-    ...     dict(open_zarr(folder + "/out.zarr").sizes)
-    {'y': 6, 'x': 4}
-    """
-    target = local_path(path)
-    if not is_store(target):
-        if is_store(target.with_name(target.name + ".partial")):
-            raise DataError(
-                f"The write of {target} was interrupted; to finish it call again with the same "
-                f"object: xcf.io.to_zarr(obj, {str(target)!r})."
-            )
-        raise DataError(
-            f"There is no Zarr store at {target}: xcf.io.to_zarr(obj, {str(target)!r})."
-        )
-    if target.suffix == ".partial":
-        raise DataError(
-            f"{target} is an unfinished write; to finish it call again with the same object: "
-            f"xcf.io.to_zarr(obj, {str(target.with_suffix(''))!r})."
-        )
-    return restore(_opened(target))
-
-
-def _opened(target: Path) -> xr.Dataset:
-    """The store with a dask block for each shard."""
-    opened: xr.Dataset = xr.open_zarr(target, consolidated=False, mask_and_scale=False, chunks={})
-    images = [name for name, variable in opened.variables.items() if is_image(variable)]
-    blocks: dict[Hashable, int] = {}
-    for name in images:
-        variable = opened.variables[name]
-        sizes = variable.encoding.get("shards") or variable.encoding["chunks"]
-        blocks |= zip(variable.dims, sizes, strict=True)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The specified chunks separate")  # of what is no image
-        wide = xr.open_zarr(target, consolidated=False, mask_and_scale=False, chunks=blocks)
-    coords = {name: wide[name].variable for name in images if name in wide.coords}
-    opened = opened.assign_coords(coords)
-    told = [name for name in order_of(target) if name in opened.data_vars]
-    names = dict.fromkeys([*told, *opened.data_vars])  # a folder has its files in any order
-    every = {n: (wide if n in images else opened).variables[n] for n in names}
-    return opened.drop_vars(list(names)).assign(every)
 
 
 def _fill(
@@ -228,13 +166,13 @@ def _fill(
             ledger.add(grid.key(index))  # only now: the write has returned
         bar.step()
 
-    def surveying(count: int) -> Callable[[], None]:
+    def summing(count: int) -> Callable[[], None]:
         first = Progress("summing up the scene", count, show=progress)
 
         def step() -> None:
             first.step()
             if not bar.count:
-                bar.start = time.monotonic()  # what is left to write is told from writing alone
+                bar.start = time.monotonic()  # what is left to write counts from here
 
         return step
 
@@ -245,5 +183,5 @@ def _fill(
         memory=memory,
         skip=lambda index: grid.key(index) in ledger.done,
         finished=finished,
-        surveying=surveying,
+        summing=summing,
     )

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from xcloudfree._version import __version__
 from xcloudfree.core.blocks import Output
+from xcloudfree.core.graphs import ALL_DATES
 from xcloudfree.core.recognise import read
 from xcloudfree.core.scene import Scene
 from xcloudfree.core.windows import ALONE, Area
@@ -181,7 +182,7 @@ def _observations(
     windows = [whole_series(w, reader.time) for w in (reflectance, state)]
     outputs = [Output(np.dtype("float32"), count)]
     work = _Observations(reader, tuple(sides), least)
-    return map_series(work, windows, outputs, lead=lead, plan=ALONE)[0]
+    return map_series(work, windows, outputs, lead=lead, plan=ALONE, annotation=ALL_DATES)[0]
 
 
 def _labelled(scene: Scene, bands: tuple[str, ...], stack: Any) -> xr.Dataset:

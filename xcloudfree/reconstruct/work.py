@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from xcloudfree.core.blocks import BLOCK, Output, map_windows
+from xcloudfree.core.graphs import ALL_DATES, SCENE_SUM, annotate
 from xcloudfree.core.windows import Area, Halo, Span
 from xcloudfree.methods.base import Method
 from xcloudfree.reconstruct.series_windows import WANTED, Reader
@@ -48,8 +49,10 @@ class Work:
             plan = Halo()
         known: list[Any] = []
         for measured, concluded in self.method.passes(bands):
-            totals = self._measure(measured, known, plan)
-            known.append(_call(Conclude(self.method, self.reader), [totals, *known], concluded))
+            parts = self._measure(measured, known, plan)
+            with annotate(SCENE_SUM):  # storage computes these before the blocks that take them
+                totals = _total(parts)
+                known.append(_call(Conclude(self.method, self.reader), [totals, *known], concluded))
         outputs = [Output(FLOAT, bands)] * (1 + uncertainty)
         function = Predict(self.method, self.reader, uncertainty)
         return self._map(function, [*self.windows, *map(self._spread, known)], outputs, plan)
@@ -57,10 +60,13 @@ class Work:
     def _map(
         self, function: Any, windows: Sequence[Any], outputs: Sequence[Output], plan: Halo
     ) -> tuple[Any, ...]:
-        return map_series(function, windows, outputs, lead=self.lead, plan=plan, side=self.side)
+        return map_series(
+            function, windows, outputs, lead=self.lead, plan=plan, side=self.side,
+            annotation=None if self.reader.time is None else ALL_DATES,
+        )  # fmt: skip
 
     def _measure(self, numbers: int, known: Sequence[Any], plan: Halo) -> Any:
-        """Sums over the scene, (*lead, number, 1, 1)."""
+        """Sums over the scene, (*lead, number, 1, 1), or over each block, at all its pixels."""
         function = Measure(self.method, self.reader)
         windows = [*self.windows, *map(self._spread, known)]
         if all(isinstance(w, np.ndarray) for w in windows):
@@ -70,10 +76,7 @@ class Work:
                 parts = (w[..., *_read(rows, columns)] for w in windows)
                 total = total + function.sums(*parts, core=_core(rows, columns), asked=asked)
             return total
-        (parts,) = self._map(function, windows, [Output(DOUBLE, numbers)], plan)
-        ones = [(1,) * len(c) for c in parts.chunks[-2:]]
-        sums = parts.map_blocks(_corner, chunks=(*parts.chunks[:-2], *ones), meta=_EMPTY)
-        return sums.sum((-2, -1), keepdims=True)
+        return self._map(function, windows, [Output(DOUBLE, numbers)], plan)[0]
 
     def _spread(self, known: Any) -> Any:
         """Numbers (*lead, number, 1, 1) at every pixel, as views of one."""
@@ -93,6 +96,7 @@ def map_series(
     lead: int,
     plan: Halo,
     side: int | None = None,
+    annotation: str | None = None,
 ) -> tuple[Any, ...]:
     """As :func:`~xcloudfree.core.blocks.map_windows`, with all dates of a place in one call.
 
@@ -110,6 +114,8 @@ def map_series(
         What to read around each block.
     side : int, optional
         Rows and columns of the blocks in which arrays in memory are worked through.
+    annotation : str, optional
+        See :func:`~xcloudfree.core.blocks.map_windows`.
 
     Returns
     -------
@@ -117,7 +123,9 @@ def map_series(
         (*lead, band, y, x) each.
     """
     if any(not isinstance(w, np.ndarray) for w in windows):
-        return map_windows(function, [[w] for w in windows], outputs, lead=lead, plan=plan)
+        return map_windows(
+            function, [[w] for w in windows], outputs, lead=lead, plan=plan, annotation=annotation
+        )
     head, size = windows[1].shape[:lead], windows[1].shape[-2:]
     results = tuple(np.empty((*head, o.bands or 1, *size), o.dtype) for o in outputs)
     for rows, columns in _blocks(size, plan, side):
@@ -142,6 +150,15 @@ def _read(rows: Span, columns: Span) -> Area:
 
 def _core(rows: Span, columns: Span) -> Area:
     return rows.core, columns.core
+
+
+def _total(parts: Any) -> Any:
+    """Sums over the scene, (*lead, number, 1, 1), of those over blocks, if they are not yet."""
+    if isinstance(parts, np.ndarray):
+        return parts
+    ones = [(1,) * len(c) for c in parts.chunks[-2:]]
+    sums = parts.map_blocks(_corner, chunks=(*parts.chunks[:-2], *ones), meta=_EMPTY)
+    return sums.sum((-2, -1), keepdims=True)
 
 
 def _corner(block: Any) -> Any:

@@ -1,0 +1,138 @@
+"""Opening a store, and what to say of one that is unfinished or damaged."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import xarray as xr
+from dask.base import tokenize
+from numpy.typing import NDArray
+
+from xcloudfree.exceptions import DataError
+from xcloudfree.io.layout import FILES, count_files, order_of
+from xcloudfree.io.lifecycle import is_store, local_path
+from xcloudfree.io.storable import restore
+
+_DAMAGE: Final = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError)
+"""What readers raise where a file is not what it should be."""
+
+
+def open_zarr(path: str | os.PathLike[str]) -> xr.Dataset:
+    """Open a store that :func:`to_zarr` wrote: lazy, with the numbers and attributes as stored.
+
+    Integers stay integers with their `scale_factor`; other readers decode them to reflectance.
+
+    Parameters
+    ----------
+    path : str or path-like
+        Local folder.
+
+    Returns
+    -------
+    xarray.Dataset
+        Dask blocks are shards.
+
+    Raises
+    ------
+    DataError
+        If there is no store, only an unfinished one, or one that is damaged or lacks files. On
+        computing: if a file is damaged.
+
+    Examples
+    --------
+    >>> import tempfile, numpy as np
+    >>> ds = xr.Dataset({"B02": (("y", "x"), np.ones((6, 4), "float32"))}).chunk(y=2)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = to_zarr(ds, folder + "/out.zarr", progress=False)
+    ...     dict(open_zarr(folder + "/out.zarr").sizes)
+    {'y': 6, 'x': 4}
+    """
+    target = local_path(path)
+    if not is_store(target):
+        if is_store(target.with_name(target.name + ".partial")):
+            raise DataError(
+                f"The write of {target} was interrupted; to finish it call again with the same "
+                f"object: xcf.io.to_zarr(obj, {str(target)!r})."
+            )
+        raise DataError(
+            f"There is no Zarr store at {target}: xcf.io.to_zarr(obj, {str(target)!r})."
+        )
+    if target.suffix == ".partial":
+        raise DataError(
+            f"{target} is an unfinished write; to finish it call again with the same object: "
+            f"xcf.io.to_zarr(obj, {str(target.with_suffix(''))!r})."
+        )
+    try:
+        ds = restore(_opened(target))
+    except DataError:
+        raise
+    except _DAMAGE as error:
+        raise damaged(target, str(target), error) from error
+    return ds
+
+
+def damaged(path: Path, what: str, error: Exception) -> DataError:
+    """What to say of a store that cannot be read."""
+    return DataError(
+        f"{what} is damaged ({type(error).__name__}: {error}); copy the store again, or write it "
+        f"again: xcf.io.to_zarr(obj, {str(path)!r}, mode='overwrite')."
+    )
+
+
+class ShardReader:
+    """A variable of a store as dask reads it, with an error of ours where a file is damaged."""
+
+    def __init__(self, array: xr.Variable, path: Path, name: str) -> None:
+        self.array, self.path, self.name = array, path, name  # the array is lazy
+        self.shape, self.ndim, self.dtype = array.shape, array.ndim, array.dtype
+
+    def __getitem__(self, index: Any) -> NDArray[Any]:
+        """Values of a part."""
+        try:
+            return np.asarray(self.array[index].values)
+        except _DAMAGE as error:
+            raise damaged(self.path, f"{self.name} of {self.path}", error) from error
+
+
+def _opened(target: Path) -> xr.Dataset:
+    """The store with a dask block for each shard, its variables in the order of the object."""
+    import dask.array as da
+
+    opened = xr.open_dataset(
+        target, engine="zarr", mask_and_scale=False, chunks=None, cache=False,
+        backend_kwargs={"consolidated": bool(order_of(target))},
+    )  # fmt: skip
+    _check_complete(target, opened.attrs.pop(FILES, {}))
+    names = dict.fromkeys([*order_of(target), *sorted(opened.variables, key=str)])
+    token = (target / "zarr.json").stat().st_mtime_ns if (target / "zarr.json").is_file() else 0
+    variables = {}
+    for name in (name for name in names if name in opened.variables):
+        variable = opened.variables[name]
+        if variable.ndim and name not in opened.indexes:
+            reader = ShardReader(variable, target, str(name))
+            encoding = variable.encoding
+            blocks = encoding.get("shards") or encoding.get("chunks") or variable.shape
+            key = f"open_zarr-{name}-{tokenize(str(target), str(name), token)}"
+            data = da.from_array(
+                reader, blocks, key, meta=np.empty((0,) * variable.ndim, reader.dtype)
+            )
+            variable = xr.Variable(variable.dims, data, variable.attrs, encoding)
+        variables[name] = variable
+    coords = {name: v for name, v in variables.items() if name in opened.coords}
+    data_vars = {name: v for name, v in variables.items() if name not in coords}
+    return xr.Dataset(data_vars, coords, opened.attrs)
+
+
+def _check_complete(target: Path, files: dict[str, int]) -> None:
+    """Refuse a store that lacks files, whose blocks would read as no data."""
+    for name, count in files.items():
+        found = count_files(target, name)
+        if found < count:
+            raise DataError(
+                f"{target} is not complete: {count - found} of {count} files of {name} are "
+                "missing; copy the store again, or write it again: "
+                f"xcf.io.to_zarr(obj, {str(target)!r}, mode='overwrite')."
+            )
