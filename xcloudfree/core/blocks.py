@@ -28,17 +28,10 @@ Function = Callable[..., tuple[NDArray[Any], ...]]
 
 @dataclass(frozen=True)
 class Output:
-    """One array that a block returns.
+    """One array that a block returns."""
 
-    Parameters
-    ----------
-    dtype : dtype
-        Type of its values.
-    bands : int or None
-        Length of the band axis before y and x; None for an array without one.
-    """
-
-    dtype: np.dtype[Any]
+    dtype: np.dtype[Any]  # type of its values
+    # length of the band axis before y and x; None for an array without one
     bands: int | None = None
 
 
@@ -51,29 +44,7 @@ def map_windows(
     plan: Plan = ALONE,
     resources: Mapping[str, float] | None = None,
 ) -> tuple[Any, ...]:
-    """Apply a function to each block of a scene together with what it needs around it.
-
-    Parameters
-    ----------
-    function : callable
-        See :data:`Function`; must be picklable and deterministic to tokenize.
-    groups : sequence of sequences of arrays
-        Each group becomes one window: a single array (*lead, [band,] y, x), or several arrays
-        (*lead, y, x) that are stacked along a new band axis. All numpy, or some of dask.
-    outputs : sequence of Output
-        What the function returns.
-    lead : int
-        Dimensions before band, y and x.
-    plan : Plan
-        What to read for each block, the same along y and x.
-    resources : mapping, optional
-        What a task needs of a worker of dask.distributed, by name.
-
-    Returns
-    -------
-    tuple of arrays
-        Numpy if all inputs are, else dask with the chunks of the first dask array.
-    """
+    """Apply a function to each block of a scene together with what it needs around it."""
     arrays = [a for group in groups for a in group]
     first = next((a for a in arrays if is_dask_collection(a)), None)
     if first is None:
@@ -84,20 +55,7 @@ def map_windows(
 
 
 def spread(numbers: NDArray[Any], like: Any) -> Any:
-    """Numbers at each pixel of a scene, as views that take no memory.
-
-    Parameters
-    ----------
-    numbers : ndarray
-        With the dimensions of `like` or its last ones, or 1 instead of their length.
-    like : array
-        (*lead, y, x), numpy or dask.
-
-    Returns
-    -------
-    array
-        In the shape and the chunks of `like`.
-    """
+    """Numbers at each pixel of a scene, as views that take no memory."""
     import dask.array as da
 
     if isinstance(like, np.ndarray):

@@ -13,63 +13,19 @@ from xcloudfree.core.windows import Span
 
 @dataclass(frozen=True)
 class Tiles:
-    """Tiles that lie on the scene, wherever its blocks end.
+    """Tiles that lie on the scene, wherever its blocks end."""
 
-    They start every ``side - overlap`` pixels; the last one ends with the scene. Since a tile holds
-    the same pixels whichever block asks for it, the result does not depend on the blocks.
-
-    Parameters
-    ----------
-    side : int
-        Side of a tile in pixels.
-    overlap : int
-        Pixels that neighbours share, at most half of `side`.
-    margin : int
-        Pixels beyond a block for which the tiles are needed too.
-    """
-
-    side: int
-    overlap: int
-    margin: int = 0
+    side: int  # side of a tile in pixels
+    overlap: int  # pixels that neighbours share, at most half of `side`
+    margin: int = 0  # pixels beyond a block for which the tiles are needed too
 
     def origins(self, size: int) -> list[int]:
-        """First pixel of each tile along an axis.
-
-        Parameters
-        ----------
-        size : int
-            Length of the axis: of a scene, or of a window of :meth:`spans`.
-
-        Returns
-        -------
-        list of int
-
-        Examples
-        --------
-        >>> Tiles(256, 64).origins(700), Tiles(256, 64).origins(100)
-        ([0, 192, 384, 444], [0])
-        """
+        """First pixel of each tile along an axis."""
         last = max(0, size - self.side)
         return [*range(0, last, self.side - self.overlap), last]
 
     def spans(self, chunks: Sequence[int]) -> list[Span]:
-        """Windows that hold every tile that a block and its margin touch.
-
-        Parameters
-        ----------
-        chunks : sequence of int
-            Lengths of the blocks of a scene.
-
-        Returns
-        -------
-        list of Span
-
-        Examples
-        --------
-        >>> Tiles(256, 64).spans((200, 500))
-        [Span(start=0, stop=200, read_start=0, read_stop=448), \
-Span(start=200, stop=700, read_start=0, read_stop=700)]
-        """
+        """Windows that hold every tile that a block and its margin touch."""
         size, start, out = sum(chunks), 0, []
         tiles = [(o, min(o + self.side, size)) for o in self.origins(size)]
         for length in chunks:
@@ -81,23 +37,7 @@ Span(start=200, stop=700, read_start=0, read_stop=700)]
         return out
 
     def weights(self, length: int) -> NDArray[np.float32]:
-        """How much a tile counts at each of its pixels, against its neighbours.
-
-        Parameters
-        ----------
-        length : int
-            Pixels of the tile along the axis.
-
-        Returns
-        -------
-        ndarray of float32
-            Rising over the overlap, 1 inside, falling over the overlap.
-
-        Examples
-        --------
-        >>> Tiles(8, 3).weights(8).tolist()
-        [0.25, 0.5, 0.75, 1.0, 1.0, 0.75, 0.5, 0.25]
-        """
+        """How much a tile counts at each of its pixels, against its neighbours."""
         place = np.arange(1, length + 1, dtype=np.float32)
         ramp = np.minimum(place, place[::-1]) / np.float32(self.overlap + 1)
         return np.asarray(np.minimum(ramp, 1), np.float32)

@@ -12,20 +12,12 @@ Area = tuple[slice, slice]
 
 @dataclass(frozen=True)
 class Span:
-    """One block along one axis: what is written, and what is read for it.
+    """One block along one axis: what is written, and what is read for it."""
 
-    Parameters
-    ----------
-    start, stop : int
-        Pixels that the block writes, half open.
-    read_start, read_stop : int
-        Pixels that it reads; `read_start` lies on the stride grid of the scene.
-    """
-
-    start: int
-    stop: int
-    read_start: int
-    read_stop: int
+    start: int  # pixels that the block writes, half open
+    stop: int  # pixels that the block writes, half open
+    read_start: int  # pixels that it reads; `read_start` lies on the stride grid of the scene
+    read_stop: int  # pixels that it reads; `read_start` lies on the stride grid of the scene
 
     @property
     def core(self) -> slice:
@@ -43,18 +35,10 @@ class Plan(Protocol):
 
 @dataclass(frozen=True)
 class Halo:
-    """Blocks that are read with pixels around them, on a grid.
+    """Blocks that are read with pixels around them, on a grid."""
 
-    Parameters
-    ----------
-    pixels : int
-        Pixels beyond a grid-aligned block that influence it.
-    stride : int
-        Period of the grid.
-    """
-
-    pixels: int = 0
-    stride: int = 1
+    pixels: int = 0  # pixels beyond a grid-aligned block that influence it
+    stride: int = 1  # period of the grid
 
     def spans(self, chunks: Sequence[int]) -> list[Span]:
         """One span per block, see :func:`spans`."""
@@ -66,33 +50,7 @@ ALONE = Halo()
 
 
 def span(start: int, stop: int, size: int, halo: int, stride: int = 1) -> Span:
-    """Plan the reading of one block.
-
-    Both ends are first moved out to the stride grid of the scene and then by the halo, also
-    rounded up to the grid; the scene's own border ends the window.
-
-    Parameters
-    ----------
-    start, stop : int
-        Pixels that the block writes.
-    size : int
-        Length of the axis.
-    halo : int
-        Pixels beyond a grid-aligned block that influence it.
-    stride : int
-        Period of the grid.
-
-    Returns
-    -------
-    Span
-
-    Examples
-    --------
-    >>> span(96, 192, 500, halo=42, stride=16)
-    Span(start=96, stop=192, read_start=48, read_stop=240)
-    >>> span(0, 173, 500, halo=42, stride=16)
-    Span(start=0, stop=173, read_start=0, read_stop=224)
-    """
+    """Plan the reading of one block."""
     margin = -(-halo // stride) * stride
     low = start // stride * stride - margin
     high = -(-stop // stride) * stride + margin
@@ -100,24 +58,7 @@ def span(start: int, stop: int, size: int, halo: int, stride: int = 1) -> Span:
 
 
 def spans(chunks: Sequence[int], halo: int, stride: int = 1) -> list[Span]:
-    """Plan all blocks of an axis.
-
-    Parameters
-    ----------
-    chunks : sequence of int
-        Lengths of the blocks.
-    halo, stride : int
-        See :func:`span`.
-
-    Returns
-    -------
-    list of Span
-
-    Examples
-    --------
-    >>> [s.read_stop for s in spans((4, 4, 1), halo=1)]
-    [5, 9, 9]
-    """
+    """Plan all blocks of an axis."""
     size, start, out = sum(chunks), 0, []
     for length in chunks:
         out.append(span(start, start + length, size, halo, stride))
@@ -126,25 +67,7 @@ def spans(chunks: Sequence[int], halo: int, stride: int = 1) -> list[Span]:
 
 
 def pieces(start: int, stop: int, chunks: Sequence[int]) -> list[tuple[int, slice]]:
-    """Chunks that hold an interval, and which part of each.
-
-    Parameters
-    ----------
-    start, stop : int
-        Interval, half open.
-    chunks : sequence of int
-        Lengths of the chunks.
-
-    Returns
-    -------
-    list of (int, slice)
-        Index of the chunk and the wanted part of it.
-
-    Examples
-    --------
-    >>> pieces(3, 9, (4, 4, 4))
-    [(0, slice(3, 4, None)), (1, slice(0, 4, None)), (2, slice(0, 1, None))]
-    """
+    """Chunks that hold an interval, and which part of each."""
     out, offset = [], 0
     for index, length in enumerate(chunks):
         low, high = max(start - offset, 0), min(stop - offset, length)
@@ -157,26 +80,7 @@ def pieces(start: int, stop: int, chunks: Sequence[int]) -> list[tuple[int, slic
 
 
 def widened(core: Area, pixels: int, shape: tuple[int, ...]) -> tuple[Area, Area]:
-    """A part of an image with the pixels around it that there are, and the part in that.
-
-    Parameters
-    ----------
-    core : tuple of slice
-        Rows and columns.
-    pixels : int
-        How many around.
-    shape : tuple of int
-        Rows and columns of the image.
-
-    Returns
-    -------
-    tuple of tuple of slice
-
-    Examples
-    --------
-    >>> widened((slice(1, 4), slice(8, 9)), 2, (10, 10))
-    ((slice(0, 6, None), slice(6, 10, None)), (slice(1, 4, None), slice(2, 3, None)))
-    """
+    """A part of an image with the pixels around it that there are, and the part in that."""
     starts = [max(0, s.start - pixels) for s in core]
     wide = tuple(
         slice(a, min(n, s.stop + pixels)) for a, s, n in zip(starts, core, shape, strict=True)

@@ -19,11 +19,11 @@ _GAPS = len(area_predictors.GAPS)
 
 @dataclass(frozen=True)
 class AreaRegression(Method):
-    """See :mod:`xcloudfree.methods.area_regression`.
+    """See :mod:`xcloudfree.methods.area_regression`."""
 
-    Its deviation is a little too large: on three hidden dates of two real series each, 76 to 86 %
-    of the errors lay within one deviation (68 % would, were they normal), at gaps of 0 and 15 days.
-    """
+    # Its deviation is a little too large: on three hidden dates of two real series each, 76 to 86 %
+    # of the errors lay within one deviation (68 % would, were they normal), at gaps of 0 and 15
+    # days.
 
     name: str = "area-regression"
     temporal: bool = True
@@ -92,11 +92,10 @@ class AreaRegression(Method):
 
 @dataclass(frozen=True)
 class NearbyRegression(AreaRegression):
-    """The same, moved by its errors on the visible pixels around, see :mod:`.nearby`.
+    """The same, moved by its errors on the visible pixels around, see :mod:`.nearby`."""
 
-    Where nothing of the date is visible nearby it is the regression alone. The deviation is that of
-    the regression: too large where much is visible.
-    """
+    # Where nothing of the date is visible nearby it is the regression alone. The deviation is that
+    # of the regression: too large where much is visible.
 
     name: str = "area-regression+nearby"
     reach: int = AreaRegression.reach + nearby.REACH

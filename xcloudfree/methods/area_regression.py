@@ -37,11 +37,10 @@ Booleans = NDArray[np.bool_]
 
 
 class Sums(NamedTuple):
-    """Sums over the clear pixels of dates, for each gap: leading axes (time, gap).
+    """Sums over the clear pixels of dates, for each gap: leading axes (time, gap)."""
 
-    With z = [1, predictors] and y the reflectance: ``zz`` (..., predictor, predictor), ``zy``
-    (..., predictor, band), ``yy`` (..., band), and ``hidden`` the number of pixels to predict.
-    """
+    # With z = [1, predictors] and y the reflectance: `zz` (..., predictor, predictor), `zy` (...,
+    # predictor, band), `yy` (..., band), and `hidden` the number of pixels to predict.
 
     zz: Doubles
     zy: Doubles
@@ -64,26 +63,7 @@ def sums(
     days: Doubles,
     least: Sequence[float] | None = None,
 ) -> Sums:
-    """Sums of one block.
-
-    Parameters
-    ----------
-    reflectance : ndarray of float32
-        (time, band, y, x).
-    clear, hidden : ndarray of bool
-        Where a date shows the ground, and where it is to be predicted, (time, y, x).
-    radar : ndarray of float32
-        From :func:`xcloudfree.methods.area_predictors.local_means`, (time, plane, y, x).
-    days : ndarray
-        Day numbers, ascending, (time,).
-    least : sequence of float, optional
-        For each date the days around it of which nothing is to be used for it: one of
-        :data:`GAPS`, by default 0.
-
-    Returns
-    -------
-    Sums
-    """
+    """Sums of one block."""
     times, bands = reflectance.shape[:2]
     width, gaps = predictors(bands), len(GAPS)
     zz, zy = np.zeros((times, gaps, width, width)), np.zeros((times, gaps, width, bands))
@@ -107,30 +87,13 @@ def sums(
 
 
 def learn(total: Sums, days: Doubles | None = None, least: Sequence[float] | None = None) -> Rule:
-    """Coefficients for each date: learned on the other dates, and drawn to what the date shows.
-
-    What is learned on the other dates is the prior of a second regression on the visible pixels of
-    the date itself, which ends with their mean difference in each band. The penalty is the one
-    with the least error on spans of time left out, and falls with the number of visible pixels.
-    The variance is that error, or where the date shows enough, the error there.
-
-    Parameters
-    ----------
-    total : Sums
-        Over the whole area.
-    days, least
-        See :func:`sums`: what is learned for a date leaves out the other dates within `least`.
-
-    Returns
-    -------
-    Rule
-        NaN for dates and gaps that nothing is known for, or that have no pixel to predict.
-
-    References
-    ----------
-    Hoerl and Kennard, "Ridge regression: biased estimation for nonorthogonal problems",
-    Technometrics 12(1), 1970, equation 2.1.
-    """
+    """Coefficients for each date: learned on the other dates, and drawn to what the date shows."""
+    # What is learned on the other dates is the prior of a second regression on the visible pixels
+    # of the date itself, which ends with their mean difference in each band. The penalty is the one
+    # with the least error on spans of time left out, and falls with the number of visible pixels.
+    # The variance is that error, or where the date shows enough, the error there.
+    # Hoerl and Kennard, "Ridge regression: biased estimation for nonorthogonal problems",
+    # Technometrics 12(1), 1970, equation 2.1.
     times, gaps, width, bands = total.zy.shape
     coefficients = np.full((times, gaps, width, bands), np.nan)
     deviation = np.full((times, gaps, bands), np.nan)
@@ -173,10 +136,8 @@ def _of(least: Sequence[float] | None, date: int) -> float:
 
 
 def _ridge(sums: Moments, penalty: float) -> Doubles:
-    """Coefficients (1 + predictor, band); a predictor that hardly varies takes no part.
-
-    What varies by less than rounding could explain would make the result depend on the chunks.
-    """
+    """Coefficients (1 + predictor, band); a predictor that hardly varies takes no part."""
+    # What varies by less than rounding could explain would make the result depend on the chunks.
     count = sums.zz[0, 0]
     mean, level = sums.zz[0, 1:] / count, sums.zy[0] / count
     covariance = sums.zz[1:, 1:] / count - np.outer(mean, mean)
@@ -231,24 +192,7 @@ def predict(
     rule: Rule,
     least: Sequence[float] | None = None,
 ) -> tuple[Floats, Floats]:
-    """Reflectance and its standard deviation where wanted.
-
-    Parameters
-    ----------
-    reflectance, clear, radar, days
-        See :func:`sums`.
-    wanted : ndarray of bool
-        (time, y, x).
-    rule : Rule
-        From :func:`learn`.
-    least : sequence of float, optional
-        See :func:`sums`.
-
-    Returns
-    -------
-    tuple of ndarray of float32
-        (time, band, y, x) each; NaN where not wanted or nothing can be told.
-    """
+    """Reflectance and its standard deviation where wanted."""
     times, bands = reflectance.shape[:2]
     mean, spread = (np.full((times, bands, clear[0].size), np.nan, np.float32) for _ in range(2))
     asked = wanted.reshape(times, -1)

@@ -28,62 +28,17 @@ def coarse_pair(
     *,
     widths: Sequence[int] = WIDTHS,
 ) -> CoarsePair:
-    """Coarse images of a clear date and of a cloudy one, from their own fine pixels.
-
-    The change is averaged over the pixels that both dates show and added to the coarse image of
-    the clear date: change is smoother than reflectance, and a mean over other pixels would be
-    mistaken for it. Moving means, not blocks: the result does not depend on where a grid starts.
-
-    Parameters
-    ----------
-    then : numpy.ndarray
-        Reflectance (band, y, x) of the clear date; NaN = hidden.
-    now : numpy.ndarray
-        Reflectance (band, y, x) of the cloudy date.
-    clear : numpy.ndarray
-        Boolean (y, x), True = `now` shows the ground.
-    widths : sequence of int
-        Of the moving windows in px: the first is the coarse pixel (250 m at 10 m), the others
-        bridge gaps, see :func:`xcloudfree.core.box_sums.fading_sums`.
-
-    Returns
-    -------
-    CoarsePair
-        float32; NaN where the widest window shows nothing.
-
-    Examples
-    --------
-    >>> fine = np.full((1, 4, 8), 0.2)
-    >>> clear = np.ones((4, 8), bool)
-    >>> clear[:, 4:] = False
-    >>> round(float(coarse_pair(fine, fine + 0.1, clear).now[0, 0, 7]), 3)
-    0.3
-    """
+    """Coarse images of a clear date and of a cloudy one, from their own fine pixels."""
+    # The change is averaged over the pixels that both dates show and added to the coarse image of
+    # the clear date: change is smoother than reflectance, and a mean over other pixels would be
+    # mistaken for it. Moving means, not blocks: the result does not depend on where a grid starts.
     base = fading_mean(then, widths)
     change = fading_mean(np.where(clear, now, np.nan) - then, widths)
     return CoarsePair(base.astype(np.float32), (base + change).astype(np.float32))
 
 
 def fading_mean(image: NDArray[np.floating], widths: Sequence[int] = WIDTHS) -> NDArray[np.float64]:
-    """Mean of the valid pixels around each pixel, near ones weighing most.
-
-    Parameters
-    ----------
-    image : numpy.ndarray
-        Values (band, y, x); pixels with NaN in any band do not count.
-    widths : sequence of int
-        Of the moving windows in px.
-
-    Returns
-    -------
-    numpy.ndarray
-        (band, y, x), float64; NaN where the widest window holds no valid pixel.
-
-    Examples
-    --------
-    >>> fading_mean(np.array([[[1.0, np.nan, 3.0]]]), (3,)).tolist()
-    [[[1.0, 2.0, 3.0]]]
-    """
+    """Mean of the valid pixels around each pixel, near ones weighing most."""
     valid = np.isfinite(image).all(axis=0)
     weight = fading_sums(valid.astype(np.float64), widths)
     out = np.full(image.shape, np.nan)

@@ -7,26 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 
 def significant(values: ArrayLike, digits: int) -> NDArray[np.float64]:
-    """Values rounded to some significant digits.
-
-    Sums over blocks differ in their last digits with the blocks; what follows from them must not.
-
-    Parameters
-    ----------
-    values : array_like
-        Any shape, also a single number.
-    digits : int
-        How many.
-
-    Returns
-    -------
-    numpy.ndarray
-        Of the shape that came in, float64.
-
-    Examples
-    --------
-    >>> significant([[0.123456, 98765.4]], 3).tolist()
-    [[0.123, 98800.0]]
-    """
+    """Values rounded to some significant digits."""
+    # Sums over blocks differ in their last digits with the blocks; what follows from them must not.
     exact = np.asarray(values, np.float64)
     return np.reshape([float(f"{v:.{digits}g}") for v in exact.ravel()], exact.shape)

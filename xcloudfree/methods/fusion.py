@@ -19,28 +19,15 @@ from xcloudfree.methods.options import Option, labelled, positive, whole
 
 @dataclass(frozen=True)
 class Starfm(Method):
-    """The nearest clear dates, changed by what a coarse sensor says changed.
+    """The nearest clear dates, changed by what a coarse sensor says changed."""
 
-    The nearest date before and the nearest after make two pairs; where only one shows the ground
-    it stands alone, and where neither does the next two serve.
-
-    Without images of a coarse sensor, means of the clear pixels around stand in for it, on the
-    date itself and on the others: then nothing is predicted where the date shows nothing within
-    reach. Images that are given (``methods.get("starfm", coarse=modis)``: MODIS, Sentinel-3) must
-    have the bands, the dates and the grid of the scene, as reflectance; where they have no data on
-    a date nothing is predicted of it.
-
-    Parameters
-    ----------
-    pairs : int
-        Dates that a value comes from, 1 or 2.
-    window : int
-        Width in px that similar pixels are sought in, odd.
-    classes : int
-        Kinds of land cover: pixels within 2 deviations / classes are similar.
-    uncertainty : float
-        Standard deviation of reflectance of either sensor.
-    """
+    # The nearest date before and the nearest after make two pairs; where only one shows the ground
+    # it stands alone, and where neither does the next two serve. Without images of a coarse sensor,
+    # means of the clear pixels around stand in for it, on the date itself and on the others: then
+    # nothing is predicted where the date shows nothing within reach. Images that are given
+    # (`methods.get("starfm", coarse=modis)`: MODIS, Sentinel-3) must have the bands, the dates and
+    # the grid of the scene, as reflectance; where they have no data on a date nothing is predicted
+    # of it.
 
     OPTIONS: ClassVar[Mapping[str, Option]] = {
         "coarse": Option(
@@ -55,10 +42,10 @@ class Starfm(Method):
 
     temporal: bool = True
     reach: int = coarse.REACH + starfm_kernel.REACH
-    pairs: int = 2
-    window: int = starfm_kernel.WINDOW
-    classes: int = 4
-    uncertainty: float = 0.005
+    pairs: int = 2  # dates that a value comes from, 1 or 2
+    window: int = starfm_kernel.WINDOW  # width in px that similar pixels are sought in, odd
+    classes: int = 4  # kinds of land cover: pixels within 2 deviations / classes are similar
+    uncertainty: float = 0.005  # standard deviation of reflectance of either sensor
 
     def set(self, **options: Any) -> Self:
         """See :meth:`Method.set`; given images need nothing beyond the window."""
@@ -133,20 +120,12 @@ class LocalRegression(Method):
 
 @dataclass(frozen=True)
 class Substitution(Method):
-    """Inverse-distance fill, a component of which gives way to backscatter.
-
-    Parameters
-    ----------
-    component : {"ihs", "pca"}
-        Which one.
-    match : {"spread", "regression"}
-        How backscatter is brought to it.
-    """
+    """Inverse-distance fill, a component of which gives way to backscatter."""
 
     reach: int = idw.REACH
     polarisations: tuple[str, ...] = ("VV", "VH")
-    component: component_substitution.Component = "ihs"
-    match: component_substitution.Match = "spread"
+    component: component_substitution.Component = "ihs"  # which one
+    match: component_substitution.Match = "spread"  # how backscatter is brought to it
 
     def passes(self, bands: int) -> tuple[tuple[int, int], ...]:
         """One: means and covariances of the bands and backscatter."""
@@ -188,16 +167,11 @@ class Substitution(Method):
 
 @dataclass(frozen=True)
 class Wavelets(Method):
-    """Inverse-distance fill, which takes the details of backscatter.
-
-    Parameters
-    ----------
-    match : {"spread", "regression"}
-        How details of backscatter are brought to those of reflectance.
-    """
+    """Inverse-distance fill, which takes the details of backscatter."""
 
     reach: int = max(idw.REACH, wavelets.REACH)
     polarisations: tuple[str, ...] = ("VV", "VH")
+    # how details of backscatter are brought to those of reflectance
     match: component_substitution.Match = "spread"
 
     def passes(self, bands: int) -> tuple[tuple[int, int], ...]:

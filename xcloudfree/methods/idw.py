@@ -26,45 +26,12 @@ def inverse_distance_weighting(
     nearest: int = REACH,
     power: float = 2.0,
 ) -> NDArray[np.float32]:
-    """Fill hidden pixels with the inverse-distance mean of the nearest clear pixels.
-
-    All bands share the weights. With fewer than `neighbours` clear pixels within `radius` those
-    there are serve; without any, the nearest one within `nearest`. Farther than that a pixel stays
-    empty: no halo would reach what it should be filled with.
-
-    Parameters
-    ----------
-    image : numpy.ndarray
-        Reflectance (band, y, x); a pixel with NaN in any band counts as hidden.
-    clear : numpy.ndarray
-        Boolean (y, x), True = shows the ground.
-    wanted : numpy.ndarray, optional
-        Boolean (y, x): hidden pixels to fill; all by default.
-    neighbours : int
-        Clear pixels that share in one value.
-    radius : int
-        Their largest distance in px.
-    nearest : int
-        Largest distance in px of a pixel that is copied; with `radius` the reach of the kernel.
-    power : float
-        Weight = distance ** -power.
-
-    Returns
-    -------
-    numpy.ndarray
-        Reflectance (band, y, x), float32; NaN where hidden and not filled.
-
-    References
-    ----------
-    Shepard, "A two-dimensional interpolation function for irregularly-spaced data", Proc. 23rd ACM
-    National Conference, 1968.
-
-    Examples
-    --------
-    >>> row = np.array([[[0.0, 9.0, 9.0, 0.3]]])
-    >>> inverse_distance_weighting(row, row[0] < 1)[0, 0].astype(float).round(3).tolist()
-    [0.0, 0.06, 0.24, 0.3]
-    """
+    """Fill hidden pixels with the inverse-distance mean of the nearest clear pixels."""
+    # All bands share the weights. With fewer than `neighbours` clear pixels within `radius` those
+    # there are serve; without any, the nearest one within `nearest`. Farther than that a pixel
+    # stays empty: no halo would reach what it should be filled with.
+    # Shepard, "A two-dimensional interpolation function for irregularly-spaced data", Proc. 23rd
+    # ACM National Conference, 1968.
     clear = clear & ~np.isnan(image).any(axis=0)
     out = np.where(clear, image, np.nan).astype(np.float32)
     points = np.argwhere(clear)

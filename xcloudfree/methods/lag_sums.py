@@ -25,26 +25,9 @@ def variogram_sums(
     clear: NDArray[np.bool_],
     core: tuple[slice, slice] = (slice(None), slice(None)),
 ) -> Doubles:
-    """Sums over a block from which the variogram of the scene follows: they add up over blocks.
-
-    Every pair of clear pixels counts, not a random few: with a raster that costs seconds, and
-    needs no seed that all blocks agree on.
-
-    Parameters
-    ----------
-    image : numpy.ndarray
-        Reflectance (band, y, x) of the block and :data:`REACH` pixels around it.
-    clear : numpy.ndarray
-        Boolean (y, x), True = shows the ground.
-    core : tuple of slice
-        Rows and columns of the block.
-
-    Returns
-    -------
-    numpy.ndarray
-        Clear pixels, sums and sums of squares by band; pairs by distance, their summed distance,
-        and summed squared differences (distance, band), in one row: see :func:`numbers`.
-    """
+    """Sums over a block from which the variogram of the scene follows: they add up over blocks."""
+    # Every pair of clear pixels counts, not a random few: with a raster that costs seconds, and
+    # needs no seed that all blocks agree on.
     clear = clear & np.isfinite(image).all(axis=0)
     filled = np.where(clear, image, 0).astype(np.float64)
     (y0, y1, _), (x0, x1, _) = (s.indices(n) for s, n in zip(core, clear.shape, strict=True))
@@ -82,20 +65,5 @@ def variogram_sums(
 
 
 def numbers(bands: int) -> int:
-    """Length of what :func:`variogram_sums` returns.
-
-    Parameters
-    ----------
-    bands : int
-        Bands of the image.
-
-    Returns
-    -------
-    int
-
-    Examples
-    --------
-    >>> numbers(1) == variogram_sums(np.zeros((1, 4, 4)), np.ones((4, 4), bool)).size
-    True
-    """
+    """Length of what :func:`variogram_sums` returns."""
     return 1 + 2 * bands + len(LAGS) * (2 + bands)

@@ -32,45 +32,12 @@ def local_regression(
     widths: Sequence[int] = WIDTHS,
     penalty: float = PENALTY,
 ) -> NDArray[np.float32]:
-    """Reflectance from VV and VH by a regression of its own for every pixel.
-
-    The clear pixels around it are the training data, the near ones weighing most. In dB the ratio
-    of both is their difference, and adds nothing as a third predictor.
-
-    Parameters
-    ----------
-    image : numpy.ndarray
-        Reflectance (band, y, x).
-    backscatter : numpy.ndarray
-        dB (2, y, x), VV then VH; NaN = no data.
-    clear : numpy.ndarray
-        Boolean (y, x), True = shows the ground.
-    widths : sequence of int
-        Of the moving windows in px, see :func:`xcloudfree.core.box_sums.fading_sums`.
-    penalty : float
-        Ridge penalty in dB^2, > 0.
-
-    Returns
-    -------
-    numpy.ndarray
-        Reflectance of every pixel (band, y, x), float32; NaN without backscatter, or where the
-        widest window shows nothing clear.
-
-    References
-    ----------
-    Kulkarni and Rege, "Pixel level fusion techniques for SAR and optical images: a review",
-    Information Fusion 59, 2020 (regression fusion); Hoerl and Kennard, "Ridge regression",
-    Technometrics 12(1), 1970.
-
-    Examples
-    --------
-    >>> dB = np.stack([np.linspace(-14.0, -8, 40), np.full(40, -17.0)])[:, None]
-    >>> clear = np.arange(40)[None] < 30
-    >>> image = np.where(clear, 0.3 + dB[:1] / 100, np.nan)
-    >>> out = local_regression(image, dB, clear, penalty=1e-6)
-    >>> bool(np.allclose(out[:, :, 1:-1], 0.3 + dB[:1, :, 1:-1] / 100, atol=1e-3))
-    True
-    """
+    """Reflectance from VV and VH by a regression of its own for every pixel."""
+    # The clear pixels around it are the training data, the near ones weighing most. In dB the ratio
+    # of both is their difference, and adds nothing as a third predictor.
+    # Kulkarni and Rege, "Pixel level fusion techniques for SAR and optical images: a review",
+    # Information Fusion 59, 2020 (regression fusion); Hoerl and Kennard, "Ridge regression",
+    # Technometrics 12(1), 1970.
     v, h = (
         local_mean(plane, SPECKLE) - centre
         for plane, centre in zip(told_apart(backscatter), CENTRE, strict=True)

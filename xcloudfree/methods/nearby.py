@@ -26,35 +26,10 @@ Booleans = NDArray[np.bool_]
 
 
 def correction(values: Floats, estimate: Floats, deviation: Floats, shown: Booleans) -> Floats:
-    """How far an estimate is off, judged by what is visible around each pixel.
-
-    The differences on visible pixels, in units of the deviation and at most :data:`LARGEST` of
-    them, are spread by a wide Gaussian mean, and what that leaves of them by a narrow one. A mean
-    is drawn to nothing where little is visible (normalised convolution: Knutsson and Westin 1993).
-
-    Parameters
-    ----------
-    values : ndarray of float32
-        Reflectance, (band, y, x).
-    estimate, deviation : ndarray of float32
-        Estimate of it and standard deviation of that estimate, of the same shape.
-    shown : ndarray of bool
-        Pixels whose values are the ground, (y, x).
-
-    Returns
-    -------
-    ndarray of float32
-        To be added to the estimate, of its shape; NaN where there is none.
-
-    Examples
-    --------
-    >>> values = np.full((1, 40, 40), 0.3, np.float32)
-    >>> shown = np.ones((40, 40), bool)
-    >>> shown[18:22, 18:22] = False
-    >>> added = correction(values, values - 0.02, values / 3, shown)
-    >>> round(float(added[0, 20, 20]), 3)
-    0.02
-    """
+    """How far an estimate is off, judged by what is visible around each pixel."""
+    # The differences on visible pixels, in units of the deviation and at most `LARGEST` of them,
+    # are spread by a wide Gaussian mean, and what that leaves of them by a narrow one. A mean is
+    # drawn to nothing where little is visible (normalised convolution: Knutsson and Westin 1993).
     told = shown & (np.isfinite(values) & np.isfinite(estimate) & (deviation > 0)).all(0)
     with np.errstate(invalid="ignore", divide="ignore"):
         left = np.clip((values - estimate) / deviation, -LARGEST, LARGEST)

@@ -21,21 +21,12 @@ Integers = NDArray[np.int64]
 
 
 class Nearest(NamedTuple):
-    """Neighbours of some targets, nearest first.
+    """Neighbours of some targets, nearest first."""
 
-    Parameters
-    ----------
-    targets : slice
-        Which of the targets.
-    number : numpy.ndarray
-        Which point it is (target, neighbour); the number of points where there is none.
-    square : numpy.ndarray
-        Squared distance in px^2 (target, neighbour); -1 where there is none.
-    """
-
-    targets: slice
+    targets: slice  # which of the targets
+    # which point it is (target, neighbour); the number of points where there is none
     number: Integers
-    square: Integers
+    square: Integers  # squared distance in px^2 (target, neighbour); -1 where there is none
 
     @property
     def found(self) -> NDArray[np.bool_]:
@@ -46,31 +37,7 @@ class Nearest(NamedTuple):
 def nearest_points(
     points: Integers, targets: Integers, count: int, radius: float = np.inf
 ) -> Iterator[Nearest]:
-    """The nearest points of each target, batch by batch.
-
-    Parameters
-    ----------
-    points, targets : numpy.ndarray
-        Rows and columns (n, 2), integers.
-    count : int
-        Neighbours of one target.
-    radius : float
-        Largest distance in px.
-
-    Yields
-    ------
-    Nearest
-        With ``min(count, len(points))`` neighbours; `number` is ``len(points)`` and `square` -1
-        where fewer lie within the radius. Among equally distant ones those in the direction of
-        :data:`TILT` come first.
-
-    Examples
-    --------
-    >>> points = np.array([[0, 0], [0, 2], [0, 9]])
-    >>> (batch,) = nearest_points(points, np.array([[0, 1]]), 3, radius=4)
-    >>> batch.number.tolist(), batch.square.tolist()
-    ([[1, 0, 3]], [[1, 1, -1]])
-    """
+    """The nearest points of each target, batch by batch."""
     count = min(count, len(points))
     if count == 0:
         return

@@ -9,39 +9,14 @@ import numpy as np
 
 
 class Option(NamedTuple):
-    """A setting of a method.
+    """A setting of a method."""
 
-    Parameters
-    ----------
-    allowed : str
-        What it may be, in words.
-    accepts : callable
-        Whether a value is that.
-    """
-
-    allowed: str
-    accepts: Callable[[Any], bool]
+    allowed: str  # what it may be, in words
+    accepts: Callable[[Any], bool]  # whether a value is that
 
 
 def labelled(name: str, options: Mapping[str, Any]) -> str:
-    """Name of a method with settings.
-
-    Parameters
-    ----------
-    name : str
-        Without them.
-    options : mapping
-        The settings; values that are no numbers or words are left out.
-
-    Returns
-    -------
-    str
-
-    Examples
-    --------
-    >>> labelled("kriging", {"neighbours": 16})
-    'kriging(neighbours=16)'
-    """
+    """Name of a method with settings."""
     plain = (bool, int, float, str)
     listed = (f"{k}={v}" if isinstance(v, plain) else k for k, v in options.items())
     return f"{name}({', '.join(listed)})" if options else name
@@ -54,19 +29,7 @@ def positive(value: Any) -> bool:
 
 
 def whole(low: int, high: int, *, odd: bool = False) -> Option:
-    """An option that is a whole number.
-
-    Parameters
-    ----------
-    low, high : int
-        Its limits.
-    odd : bool
-        Whether it must be odd.
-
-    Returns
-    -------
-    Option
-    """
+    """An option that is a whole number."""
 
     def accepts(value: Any) -> bool:
         number = isinstance(value, (int, np.integer)) and not isinstance(value, bool)

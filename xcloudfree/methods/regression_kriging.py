@@ -31,40 +31,16 @@ The predictors repeat each other, which makes a thousand times more of those dif
 
 @dataclass(frozen=True, eq=False)
 class Drift:
-    """Linear map from backscatter to reflectance, and the variogram of its residual.
+    """Linear map from backscatter to reflectance, and the variogram of its residual."""
 
-    Parameters
-    ----------
-    coefficients : numpy.ndarray
-        (1 + predictor, band), from :func:`fit_coefficients`.
-    variogram : Variogram
-        Of what :func:`sar_trend` leaves.
-    """
-
-    coefficients: NDArray[np.float64]
-    variogram: Variogram
+    coefficients: NDArray[np.float64]  # (1 + predictor, band), from fit_coefficients
+    variogram: Variogram  # of what sar_trend leaves
 
 
 def fit_coefficients(sums: Moments, *, penalty: float = PENALTY) -> NDArray[np.float64]:
-    """Map from backscatter of a scene.
-
-    Parameters
-    ----------
-    sums : Moments
-        Of the clear pixels, see :func:`xcloudfree.methods.trivial.moments`.
-    penalty : float
-        Ridge penalty.
-
-    Returns
-    -------
-    numpy.ndarray
-        (1 + predictor, band), the intercept first; 0 where no pixel is clear.
-
-    References
-    ----------
-    Odeh, McBratney and Chittleborough, "Further results on prediction of soil properties from
-    terrain attributes: heterotopic cokriging and regression-kriging", Geoderma 67, 1995.
-    """
+    """Map from backscatter of a scene."""
+    # Odeh, McBratney and Chittleborough, "Further results on prediction of soil properties from
+    # terrain attributes: heterotopic cokriging and regression-kriging", Geoderma 67, 1995.
     if sums.zz[0, 0] == 0:
         return np.zeros_like(sums.zy)
     return significant(solve_ridge(sums, penalty), DIGITS)
@@ -73,25 +49,7 @@ def fit_coefficients(sums: Moments, *, penalty: float = PENALTY) -> NDArray[np.f
 def linear_map(
     planes: NDArray[np.float64], coefficients: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Linear combinations of planes; the sums run in one order, so that windows agree bit for bit.
-
-    Parameters
-    ----------
-    planes : numpy.ndarray
-        Predictors (predictor, y, x).
-    coefficients : numpy.ndarray
-        (1 + predictor, band), the intercept first.
-
-    Returns
-    -------
-    numpy.ndarray
-        (band, y, x).
-
-    Examples
-    --------
-    >>> linear_map(np.ones((2, 1, 1)), np.array([[0.5], [1.0], [2.0]])).ravel().tolist()
-    [3.5]
-    """
+    """Linear combinations of planes, summed in one order so that windows agree bit for bit."""
     out = np.empty((coefficients.shape[1], *planes.shape[1:]))
     for band, (constant, *slopes) in zip(out, coefficients.T, strict=True):
         band[...] = constant
@@ -103,20 +61,7 @@ def linear_map(
 def sar_trend(
     backscatter: NDArray[np.floating], coefficients: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """What backscatter alone says of reflectance.
-
-    Parameters
-    ----------
-    backscatter : numpy.ndarray
-        dB (2, y, x), VV then VH; NaN = no data.
-    coefficients : numpy.ndarray
-        From :func:`fit_coefficients`.
-
-    Returns
-    -------
-    numpy.ndarray
-        Reflectance (band, y, x); NaN without backscatter.
-    """
+    """What backscatter alone says of reflectance."""
     return linear_map(np.moveaxis(sar_features(backscatter), -1, 0), coefficients)
 
 
@@ -130,35 +75,7 @@ def regression_krige(
     neighbours: int = 16,
     radius: int = KRIGING_REACH,
 ) -> Kriged:
-    """Fill hidden pixels by the map from backscatter plus its kriged residual.
-
-    Parameters
-    ----------
-    image : numpy.ndarray
-        Reflectance (band, y, x).
-    backscatter : numpy.ndarray
-        dB (2, y, x), VV then VH; NaN = no data.
-    clear : numpy.ndarray
-        Boolean (y, x), True = shows the ground.
-    drift : Drift
-        Of the scene.
-    wanted : numpy.ndarray, optional
-        Boolean (y, x): hidden pixels to fill; all by default.
-    neighbours : int
-        Clear pixels that share in one residual.
-    radius : int
-        Their largest distance in px. Beyond it the map stands alone, with the full variance of
-        its residual.
-
-    Returns
-    -------
-    Kriged
-        Two arrays (band, y, x), float32; NaN where hidden and not filled, or without backscatter.
-
-    References
-    ----------
-    See :func:`fit_coefficients`.
-    """
+    """Fill hidden pixels by the map from backscatter plus its kriged residual."""
     clear = clear & ~np.isnan(image).any(axis=0)
     trend = sar_trend(backscatter, drift.coefficients)
     rest = krige(

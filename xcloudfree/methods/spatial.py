@@ -21,15 +21,7 @@ TERMS: Final = 1 + len(FEATURES)
 
 @dataclass(frozen=True)
 class InverseDistance(Method):
-    """Inverse-distance mean of the nearest clear pixels.
-
-    Parameters
-    ----------
-    neighbours : int
-        Clear pixels that share in one value.
-    power : float
-        Weight = distance ** -power.
-    """
+    """Inverse-distance mean of the nearest clear pixels."""
 
     OPTIONS: ClassVar[Mapping[str, Option]] = {
         "neighbours": whole(1, 256),
@@ -37,8 +29,8 @@ class InverseDistance(Method):
     }
 
     reach: int = idw.REACH
-    neighbours: int = 12
-    power: float = 2.0
+    neighbours: int = 12  # clear pixels that share in one value
+    power: float = 2.0  # weight = distance ** -power
 
     def predict(self, series: Series, known: Sequence[Doubles]) -> Prediction:
         """See :meth:`Method.predict`; clear pixels keep their values, as with any interpolation."""
@@ -51,15 +43,7 @@ class InverseDistance(Method):
 
 @dataclass(frozen=True)
 class Kriging(Method):
-    """Ordinary kriging with the variogram of the scene.
-
-    Parameters
-    ----------
-    shape : {"exponential", "spherical"}
-        Of the variogram.
-    neighbours : int
-        Clear pixels that share in one estimate.
-    """
+    """Ordinary kriging with the variogram of the scene."""
 
     OPTIONS: ClassVar[Mapping[str, Option]] = {
         "shape": Option("'exponential' or 'spherical'", ("exponential", "spherical").__contains__),
@@ -68,8 +52,8 @@ class Kriging(Method):
 
     reach: int = kriging.REACH
     deviation: bool = True
-    shape: variogram.Shape = "exponential"
-    neighbours: int = 32
+    shape: variogram.Shape = "exponential"  # of the variogram
+    neighbours: int = 32  # clear pixels that share in one estimate
 
     def passes(self, bands: int) -> tuple[tuple[int, int], ...]:
         """One: squared differences by distance, from which the variogram follows."""

@@ -37,56 +37,12 @@ def starfm(
     average: Literal["changes", "values"] = "changes",
     logarithmic: bool = False,
 ) -> Floats:
-    """Predict a fine image from those of other dates and from coarse images of all dates.
-
-    Every spectrally similar pixel of the window votes with weight 1 / (S T D): S = |fine - coarse|,
-    T = the coarse change, D = 1 + distance / (window / 2). Pixels whose S or T exceeds that of the
-    centre by more than the uncertainty have no vote.
-
-    Parameters
-    ----------
-    fine : numpy.ndarray
-        Reflectance (pair, band, y, x) of one or more clear dates; NaN = hidden.
-    coarse_then : numpy.ndarray
-        Coarse image of each of these dates on the fine grid, like `fine`.
-    coarse_now : numpy.ndarray
-        Coarse image of the wanted date (band, y, x), or one for each pair, like `coarse_then`.
-    wanted : numpy.ndarray, optional
-        Boolean (y, x): pixels to predict; all by default.
-    window : int
-        Width in px, odd.
-    classes : int
-        Kinds of land cover: pixels within 2 deviations / classes of the centre are similar.
-    uncertainty : float
-        Standard deviation of reflectance of either sensor.
-    deviation : numpy.ndarray, optional
-        Standard deviation of reflectance (pair, band) in the scene; by default that of the window
-        around each pixel.
-    average : {"changes", "values"}
-        What is averaged. The changes, which the centre adds to its own fine value and stays sharp;
-        or fine value plus change, as published, which smooths over similar pixels.
-    logarithmic : bool
-        S and T enter as ln(1 + 10000 S) and ln(1 + 10000 T), which tells small ones less apart.
-
-    Returns
-    -------
-    numpy.ndarray
-        Reflectance (band, y, x), float32; NaN where not wanted or not predictable. A pixel whose S
-        or T is 0 is fine + coarse change itself.
-
-    References
-    ----------
-    Gao, Masek, Schwaller and Hall, "On the blending of the Landsat and MODIS surface reflectance:
-    predicting daily Landsat surface reflectance", IEEE TGRS 44(8), 2006, equations 3 to 9.
-
-    Examples
-    --------
-    >>> fine = np.array([[[[0.1, 0.3, 0.1, 0.3]]]])
-    >>> then = np.full((1, 1, 1, 4), 0.2)
-    >>> out = starfm(fine, then, then[0] + 0.05, window=3)
-    >>> out[0, 0].astype(float).round(3).tolist()
-    [0.15, 0.35, 0.15, 0.35]
-    """
+    """Predict a fine image from those of other dates and from coarse images of all dates."""
+    # Every spectrally similar pixel of the window votes with weight 1 / (S T D): S = |fine -
+    # coarse|, T = the coarse change, D = 1 + distance / (window / 2). Pixels whose S or T exceeds
+    # that of the centre by more than the uncertainty have no vote.
+    # Gao, Masek, Schwaller and Hall, "On the blending of the Landsat and MODIS surface reflectance:
+    # predicting daily Landsat surface reflectance", IEEE TGRS 44(8), 2006, equations 3 to 9.
     pairs, bands, height, width = fine.shape
     half = window // 2
     now = np.broadcast_to(coarse_now, fine.shape)

@@ -34,16 +34,10 @@ these and their standard deviations."""
 
 @dataclass(frozen=True)
 class Temporal(Method):
-    """A function of the clear dates.
-
-    Parameters
-    ----------
-    kernel : Kernel
-        What it computes.
-    """
+    """A function of the clear dates."""
 
     temporal: bool = True
-    kernel: Kernel | None = None
+    kernel: Kernel | None = None  # what it computes
 
     def options(self) -> Mapping[str, Option]:
         """Those of the kernel."""
@@ -85,10 +79,9 @@ class Temporal(Method):
 
 @dataclass(frozen=True)
 class Offset(Temporal):
-    """The same, with the mean difference on the visible pixels of the date added, band by band.
+    """The same, with the mean difference on the visible pixels of the date added, band by band."""
 
-    Where a date shows nothing, or nothing that the method predicts, nothing is added.
-    """
+    # Where a date shows nothing, or nothing that the method predicts, nothing is added.
 
     def passes(self, bands: int) -> tuple[tuple[int, int], ...]:
         """One: sums of the differences of each band, and how many there are."""
@@ -126,22 +119,14 @@ def _linear(reflectance: Floats, clear: Booleans, days: Doubles, wanted: Boolean
 
 @dataclass(frozen=True)
 class Median:
-    """Kernel of a median within some days.
-
-    Parameters
-    ----------
-    window : float
-        Days before and after the date.
-    geometric : bool
-        Whether all bands count together.
-    """
+    """Kernel of a median within some days."""
 
     OPTIONS: ClassVar[Mapping[str, Option]] = {
         "window": Option("days before and after a date, above 0", positive)
     }
 
-    window: float = WINDOW
-    geometric: bool = False
+    window: float = WINDOW  # days before and after the date
+    geometric: bool = False  # whether all bands count together
 
     def __call__(
         self, reflectance: Floats, clear: Booleans, days: Doubles, wanted: Booleans
@@ -153,21 +138,15 @@ class Median:
 
 @dataclass(frozen=True)
 class Whittaker:
-    """Kernel of the Whittaker smoother.
+    """Kernel of the Whittaker smoother."""
 
-    Its deviation held 70 to 90 % of the errors on hidden dates of two real series.
-
-    Parameters
-    ----------
-    smoothness : float
-        In days^3.
-    """
+    # Its deviation held 70 to 90 % of the errors on hidden dates of two real series.
 
     OPTIONS: ClassVar[Mapping[str, Option]] = {
         "smoothness": Option("days^3 above 0, such as 3000.0", positive)
     }
 
-    smoothness: float = SMOOTHNESS
+    smoothness: float = SMOOTHNESS  # in days^3
 
     def __call__(
         self, reflectance: Floats, clear: Booleans, days: Doubles, wanted: Booleans

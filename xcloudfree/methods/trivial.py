@@ -22,10 +22,9 @@ Booleans = NDArray[np.bool_]
 
 
 class Moments(NamedTuple):
-    """Sums over pixels from which a linear regression follows: they add up over images.
+    """Sums over pixels from which a linear regression follows: they add up over images."""
 
-    With z = [1, predictors]: ``zz`` = sum of z z', ``zy`` = sum of z y', ``yy`` = sum of y^2.
-    """
+    # With z = [1, predictors]: `zz` = sum of z z', `zy` = sum of z y', `yy` = sum of y^2.
 
     zz: Doubles
     zy: Doubles
@@ -39,25 +38,7 @@ class Moments(NamedTuple):
 
 
 def local_mean(image: Floats, size: int) -> Doubles:
-    """Mean of the valid pixels in a square window, cut off at the border.
-
-    Parameters
-    ----------
-    image : numpy.ndarray
-        Image (y, x); NaN = no data.
-    size : int
-        Width of the window in pixels, odd.
-
-    Returns
-    -------
-    numpy.ndarray
-        Means (y, x), float64; NaN where the window holds no valid pixel.
-
-    Examples
-    --------
-    >>> local_mean(np.array([[1.0, 2.0, np.nan, np.nan, np.nan]]), 3)[0].tolist()
-    [1.5, 1.5, 2.0, nan, nan]
-    """
+    """Mean of the valid pixels in a square window, cut off at the border."""
     valid = ~np.isnan(image)
     window = np.ones(size)
 
@@ -73,46 +54,13 @@ def local_mean(image: Floats, size: int) -> Doubles:
 
 
 def told_apart(sar: Floats) -> tuple[Doubles, Doubles]:
-    """VV and VH clipped to the backscatter that is told apart, see :data:`DB_LOW`.
-
-    Parameters
-    ----------
-    sar : numpy.ndarray
-        Backscatter (2, y, x) in dB, VV then VH; NaN stays.
-
-    Returns
-    -------
-    tuple of numpy.ndarray
-        (y, x) each, float64.
-
-    Examples
-    --------
-    >>> [plane.tolist() for plane in told_apart(np.array([[[2.0]], [[-40.0]]]))]
-    [[[0.0]], [[-32.5]]]
-    """
+    """VV and VH clipped to the backscatter that is told apart, see :data:`DB_LOW`."""
     vv, vh = (np.clip(s.astype(np.float64), low, 0) for s, low in zip(sar, DB_LOW, strict=True))
     return vv, vh
 
 
 def sar_features(sar: Floats) -> Doubles:
-    """Predictors of the linear map: VV, VH and VV - VH, each as it is and as 3x3 and 9x9 mean.
-
-    Parameters
-    ----------
-    sar : numpy.ndarray
-        Backscatter (2, y, x) in dB, VV then VH; NaN = no data.
-
-    Returns
-    -------
-    numpy.ndarray
-        Predictors (y, x, 9) in the order of :data:`FEATURES`; NaN where VV or VH is NaN.
-
-    Examples
-    --------
-    >>> sar = np.stack([np.full((4, 4), -10.0), np.full((4, 4), -16.0)])
-    >>> sar_features(sar)[0, 0].tolist()
-    [-10.0, -16.0, 6.0, -10.0, -16.0, 6.0, -10.0, -16.0, 6.0]
-    """
+    """Predictors of the linear map: VV, VH and VV - VH, each as it is and as 3x3 and 9x9 mean."""
     vv, vh = told_apart(sar)
     base = [vv, vh, vv - vh]
     planes = base + [local_mean(plane, size) for size in (3, 9) for plane in base]
@@ -124,38 +72,11 @@ def sar_features(sar: Floats) -> Doubles:
 def inverse_distance(
     image: Floats, mask: Booleans, *, neighbours: int = 12, power: float = 2.0
 ) -> Floats:
-    """Fill occluded pixels with the inverse-distance mean of the nearest clear pixels.
-
-    Clear = not occluded and without NaN in any band. With fewer clear pixels than ``neighbours``
-    those there are serve; without any, the occluded pixels become NaN.
-
-    Parameters
-    ----------
-    image : numpy.ndarray
-        Reflectance (band, y, x).
-    mask : numpy.ndarray
-        Boolean (y, x), True = occluded.
-    neighbours : int
-        Number of clear pixels that share in one value.
-    power : float
-        Weight = distance ** -power.
-
-    Returns
-    -------
-    numpy.ndarray
-        Reflectance (band, y, x); pixels outside the mask as they came in.
-
-    References
-    ----------
-    Shepard, "A two-dimensional interpolation function for irregularly-spaced data", Proc. 23rd ACM
-    National Conference, 1968.
-
-    Examples
-    --------
-    >>> row = np.array([[[0.0, 9.0, 9.0, 0.3]]])
-    >>> inverse_distance(row, row[0] > 1)[0, 0].round(3).tolist()
-    [0.0, 0.06, 0.24, 0.3]
-    """
+    """Fill occluded pixels with the inverse-distance mean of the nearest clear pixels."""
+    # Clear = not occluded and without NaN in any band. With fewer clear pixels than `neighbours`
+    # those there are serve; without any, the occluded pixels become NaN.
+    # Shepard, "A two-dimensional interpolation function for irregularly-spaced data", Proc. 23rd
+    # ACM National Conference, 1968.
     out = image.copy()
     clear = ~mask & ~np.isnan(image).any(axis=0)
     if not mask.any():
@@ -175,24 +96,7 @@ def inverse_distance(
 
 
 def moments(features: Doubles, target: Floats) -> Moments:
-    """Sums of one image for :func:`solve_ridge`; pixels with NaN on either side do not count.
-
-    Parameters
-    ----------
-    features : numpy.ndarray
-        Predictors (y, x, feature).
-    target : numpy.ndarray
-        Reflectance (band, y, x).
-
-    Returns
-    -------
-    Moments
-
-    Examples
-    --------
-    >>> moments(np.ones((1, 2, 1)), np.ones((1, 1, 2))).zz.tolist()
-    [[2.0, 2.0], [2.0, 2.0]]
-    """
+    """Sums of one image for :func:`solve_ridge`; pixels with NaN on either side do not count."""
     y = np.moveaxis(np.asarray(target, np.float64), 0, -1)
     use = ~(np.isnan(features).any(axis=-1) | np.isnan(y).any(axis=-1))
     y = y[use]
@@ -201,34 +105,11 @@ def moments(features: Doubles, target: Floats) -> Moments:
 
 
 def solve_ridge(sums: Moments, penalty: float) -> Doubles:
-    """Coefficients of the ridge regression, closed form, the intercept not penalised.
-
-    Predictors are standardised inside, so that one penalty fits them all: the coefficients of
-    standardised predictors minimise mean squared error + penalty * sum of squared coefficients.
-
-    Parameters
-    ----------
-    sums : Moments
-        Sums over the training pixels.
-    penalty : float
-        Ridge penalty, >= 0. Without bound the answer tends to the mean spectrum.
-
-    Returns
-    -------
-    numpy.ndarray
-        Coefficients (1 + feature, band), the intercept first, for predictors as they are.
-
-    References
-    ----------
-    Hoerl and Kennard, "Ridge regression: biased estimation for nonorthogonal problems",
-    Technometrics 12(1), 1970, equation 2.1.
-
-    Examples
-    --------
-    >>> line = np.arange(5.0).reshape(1, 5, 1)
-    >>> solve_ridge(moments(line, 2 * line[None, ..., 0] + 1), 0.0).round(6).tolist()
-    [[1.0], [2.0]]
-    """
+    """Coefficients of the ridge regression, closed form, the intercept not penalised."""
+    # Predictors are standardised inside, so that one penalty fits them all: the coefficients of
+    # standardised predictors minimise mean squared error + penalty * sum of squared coefficients.
+    # Hoerl and Kennard, "Ridge regression: biased estimation for nonorthogonal problems",
+    # Technometrics 12(1), 1970, equation 2.1.
     count = sums.zz[0, 0]
     mean_x = sums.zz[0, 1:] / count
     mean_y = sums.zy[0] / count
@@ -243,24 +124,6 @@ def solve_ridge(sums: Moments, penalty: float) -> Doubles:
 
 
 def squared_error(sums: Moments, coefficients: Doubles) -> float:
-    """Sum of squared errors of a linear map on the pixels behind ``sums``.
-
-    Parameters
-    ----------
-    sums : Moments
-        Sums over the pixels to judge on.
-    coefficients : numpy.ndarray
-        From :func:`solve_ridge`.
-
-    Returns
-    -------
-    float
-
-    Examples
-    --------
-    >>> line = np.arange(3.0).reshape(1, 3, 1)
-    >>> squared_error(moments(line, line[None, ..., 0]), np.array([[1.0], [1.0]]))
-    3.0
-    """
+    """Sum of squared errors of a linear map on the pixels behind ``sums``."""
     explained = 2 * (coefficients * sums.zy).sum()
     return float(sums.yy - explained + (coefficients * (sums.zz @ coefficients)).sum())

@@ -21,101 +21,38 @@ DIGITS: Final = 4
 
 @dataclass(frozen=True)
 class Variogram:
-    """Model of half the mean squared difference of two pixels, as a function of their distance.
+    """Model of half the mean squared difference of two pixels, as a function of their distance."""
 
-    One shape serves all bands (proportional covariances), scaled by the variance of each: then all
-    bands share the kriging weights, and other bands add nothing to the estimate of one.
+    # One shape serves all bands (proportional covariances), scaled by the variance of each: then
+    # all bands share the kriging weights, and other bands add nothing to the estimate of one.
+    # Wackernagel, "Multivariate Geostatistics", Springer 2003, chapters 7 and 25 (intrinsic
+    # correlation, autokrigeability).
 
-    Parameters
-    ----------
-    nugget : float
-        Jump at distance 0, in shares of a band's variance.
-    sill : float
-        Rise beyond the nugget, in shares of a band's variance.
-    reach : float
-        Practical range in px: 95 % of the rise (exponential), or all of it (spherical).
-    shape : {"exponential", "spherical"}
-        Form of the rise.
-    variance, mean : tuple of float
-        Variance and mean of each band in the scene.
-
-    References
-    ----------
-    Wackernagel, "Multivariate Geostatistics", Springer 2003, chapters 7 and 25 (intrinsic
-    correlation, autokrigeability).
-    """
-
-    nugget: float
-    sill: float
-    reach: float
-    shape: Shape = "exponential"
-    variance: tuple[float, ...] = (1.0,)
-    mean: tuple[float, ...] = (0.0,)
+    nugget: float  # jump at distance 0, in shares of a band's variance
+    sill: float  # rise beyond the nugget, in shares of a band's variance
+    reach: float  # practical range in px: 95 % of the rise (exponential), or all of it (spherical)
+    shape: Shape = "exponential"  # form of the rise
+    variance: tuple[float, ...] = (1.0,)  # variance and mean of each band in the scene
+    mean: tuple[float, ...] = (0.0,)  # variance and mean of each band in the scene
 
     def __call__(self, distance: NDArray[np.floating]) -> Doubles:
-        """Semivariance in shares of a band's variance.
-
-        Parameters
-        ----------
-        distance : numpy.ndarray
-            In px, >= 0.
-
-        Returns
-        -------
-        numpy.ndarray
-            0 at distance 0.
-
-        Examples
-        --------
-        >>> Variogram(0.1, 0.9, 10, "spherical")(np.array([0.0, 5.0, 10.0, 99.0])).tolist()
-        [0.0, 0.71875, 1.0, 1.0]
-        """
+        """Semivariance in shares of a band's variance."""
         far = self.nugget + self.sill * _rise(np.asarray(distance, np.float64), self)
         return np.where(np.asarray(distance) > 0, far, 0.0)
 
 
 class Lags(NamedTuple):
-    """What a scene says, by class of distance.
+    """What a scene says, by class of distance."""
 
-    Parameters
-    ----------
-    distance : numpy.ndarray
-        Mean distance in px.
-    semivariance : numpy.ndarray
-        In shares of a band's variance, mean over bands.
-    pairs : numpy.ndarray
-        Number of pairs.
-    """
-
-    distance: Doubles
-    semivariance: Doubles
-    pairs: Doubles
+    distance: Doubles  # mean distance in px
+    semivariance: Doubles  # in shares of a band's variance, mean over bands
+    pairs: Doubles  # number of pairs
 
 
 def fit_variogram(sums: Doubles, bands: int, shape: Shape = "exponential") -> Variogram:
-    """Variogram model of a scene.
-
-    It is a statistic of the scene: a fit on each window would give each other weights.
-
-    Parameters
-    ----------
-    sums : numpy.ndarray
-        What :func:`xcloudfree.methods.lag_sums.variogram_sums` returned, summed over the scene.
-    bands : int
-        Bands of the image.
-    shape : {"exponential", "spherical"}
-        Form of the model.
-
-    Returns
-    -------
-    Variogram
-        Without nugget and with 64 px as range where the scene tells nothing (constant reflectance,
-        too few clear pixels); mean NaN without any.
-
-    References
-    ----------
-    Matheron, "Principles of geostatistics", Economic Geology 58, 1963 (the empirical variogram).
-    """
+    """Variogram model of a scene."""
+    # It is a statistic of the scene: a fit on each window would give each other weights.
+    # Matheron, "Principles of geostatistics", Economic Geology 58, 1963 (the empirical variogram).
     count = sums[0]
     if count == 0:
         return Variogram(0.0, 1.0, REACH, shape, (0.0,) * bands, (np.nan,) * bands)
@@ -140,34 +77,11 @@ def fit_variogram(sums: Doubles, bands: int, shape: Shape = "exponential") -> Va
 
 
 def fit_lags(found: Lags, shape: Shape) -> Variogram:
-    """Weighted least squares of a variogram model.
-
-    Weights are pairs / semivariance^2. For a given range nugget and sill follow in closed form,
-    both >= 0; the range is searched between 1 px and three times the largest distance.
-
-    Parameters
-    ----------
-    found : Lags
-        Of the scene.
-    shape : {"exponential", "spherical"}
-        Form of the model.
-
-    Returns
-    -------
-    Variogram
-
-    References
-    ----------
-    Cressie, "Fitting variogram models by weighted least squares", Mathematical Geology 17(5), 1985.
-
-    Examples
-    --------
-    >>> true = Variogram(0.05, 0.8, 30.0)
-    >>> h = np.arange(2.0, 64, 4)
-    >>> model = fit_lags(Lags(h, true(h), np.full(16, 100.0)), "exponential")
-    >>> round(model.nugget, 4), round(model.sill, 4), round(model.reach, 2)
-    (0.05, 0.8, 30.0)
-    """
+    """Weighted least squares of a variogram model."""
+    # Weights are pairs / semivariance^2. For a given range nugget and sill follow in closed form,
+    # both >= 0; the range is searched between 1 px and three times the largest distance.
+    # Cressie, "Fitting variogram models by weighted least squares", Mathematical Geology 17(5),
+    # 1985.
     weight = found.pairs / np.maximum(found.semivariance, found.semivariance.max() * 1e-3) ** 2
 
     def solved(log_reach: float) -> tuple[float, Variogram]:

@@ -26,34 +26,10 @@ Doubles = NDArray[np.float64]
 
 
 def wavelet_details(plane: NDArray[np.floating], levels: int = LEVELS) -> Doubles:
-    """Details of an image by scale: the undecimated ("a trous") transform with a cubic B-spline.
-
-    The plane is the sum of its details and of what remains. Unlike the decimated transforms it
-    does not depend on where the window starts.
-
-    Parameters
-    ----------
-    plane : numpy.ndarray
-        Image (y, x) without NaN.
-    levels : int
-        Scales.
-
-    Returns
-    -------
-    numpy.ndarray
-        (level + 1, y, x): details, the finest first, and the smooth remainder.
-
-    References
-    ----------
-    Starck and Murtagh, "Astronomical Image and Data Analysis", Springer 2006, section 2.3.
-
-    Examples
-    --------
-    >>> spot = np.zeros((9, 9))
-    >>> spot[4, 4] = 1
-    >>> wavelet_details(spot, 1)[:, 4, 4].tolist()
-    [0.859375, 0.140625]
-    """
+    """Details of an image by scale: the undecimated ("a trous") transform with a cubic B-spline."""
+    # The plane is the sum of its details and of what remains. Unlike the decimated transforms it
+    # does not depend on where the window starts.
+    # Starck and Murtagh, "Astronomical Image and Data Analysis", Springer 2006, section 2.3.
     smooth = plane.astype(np.float64)
     out = []
     for level in range(levels):
@@ -68,20 +44,7 @@ def wavelet_details(plane: NDArray[np.floating], levels: int = LEVELS) -> Double
 
 
 def backscatter_details(backscatter: NDArray[np.floating], levels: int = LEVELS) -> Doubles:
-    """Details of (VV + VH) / 2 by scale.
-
-    Parameters
-    ----------
-    backscatter : numpy.ndarray
-        dB (2, y, x).
-    levels : int
-        Scales.
-
-    Returns
-    -------
-    numpy.ndarray
-        (level, y, x); NaN where either polarisation is NaN.
-    """
+    """Details of (VV + VH) / 2 by scale."""
     intensity = backscatter_intensity(backscatter)
     missing = np.isnan(intensity)
     details = wavelet_details(np.where(missing, MIDDLE, intensity), levels)[:-1]
@@ -96,29 +59,8 @@ def detail_sums(
     core: tuple[slice, slice] = (slice(None), slice(None)),
     levels: int = LEVELS,
 ) -> Doubles:
-    """Sums over a block from which the gains of the scene follow: they add up over blocks.
-
-    Only pixels count whose details read nothing hidden.
-
-    Parameters
-    ----------
-    image : numpy.ndarray
-        Reflectance (band, y, x) of the block and :data:`REACH` pixels around it.
-    backscatter : numpy.ndarray
-        dB (2, y, x), VV then VH.
-    clear : numpy.ndarray
-        Boolean (y, x), True = shows the ground.
-    core : tuple of slice
-        Rows and columns of the block.
-    levels : int
-        Scales.
-
-    Returns
-    -------
-    numpy.ndarray
-        Sums of optical details squared, of those of backscatter squared, and of their products,
-        (3, band, level). Details have mean zero.
-    """
+    """Sums over a block from which the gains of the scene follow: they add up over blocks."""
+    # Only pixels count whose details read nothing hidden.
     side = 2 * (2**levels - 1) * 2 + 1
     usable = clear & np.isfinite(image).all(axis=0) & np.isfinite(backscatter).all(axis=0)
     inner = scipy.ndimage.minimum_filter(usable, side, mode="nearest")[core]
@@ -132,20 +74,7 @@ def detail_sums(
 
 
 def fit_detail_gains(sums: Doubles, match: Match = "spread") -> Doubles:
-    """How much of the details of backscatter each band takes.
-
-    Parameters
-    ----------
-    sums : numpy.ndarray
-        :func:`detail_sums` of the scene (3, band, level).
-    match : {"spread", "regression"}
-        As in :func:`xcloudfree.methods.component_substitution.fit_substitution`.
-
-    Returns
-    -------
-    numpy.ndarray
-        Gains (band, level), reflectance per dB.
-    """
+    """How much of the details of backscatter each band takes."""
     optical, radar, product = sums
     gains = [
         matched_gain(a, b, c, match)
@@ -157,27 +86,9 @@ def fit_detail_gains(sums: Doubles, match: Match = "spread") -> Doubles:
 def inject_details(
     base: NDArray[np.floating], backscatter: NDArray[np.floating], gains: Doubles
 ) -> NDArray[np.float32]:
-    """Add the details of backscatter to an image that was filled without any.
-
-    Parameters
-    ----------
-    base : numpy.ndarray
-        Reflectance (band, y, x).
-    backscatter : numpy.ndarray
-        dB (2, y, x), VV then VH.
-    gains : numpy.ndarray
-        Of the scene (band, level), from :func:`fit_detail_gains`.
-
-    Returns
-    -------
-    numpy.ndarray
-        Reflectance (band, y, x), float32; NaN where either is NaN.
-
-    References
-    ----------
-    Nunez et al., "Multiresolution-based image fusion with additive wavelet decomposition", IEEE
-    TGRS 37(3), 1999.
-    """
+    """Add the details of backscatter to an image that was filled without any."""
+    # Nunez et al., "Multiresolution-based image fusion with additive wavelet decomposition", IEEE
+    # TGRS 37(3), 1999.
     details = backscatter_details(backscatter, gains.shape[1])
     out = np.empty(base.shape, np.float32)
     for band, result, gain in zip(base, out, gains, strict=True):

@@ -14,25 +14,8 @@ Doubles = NDArray[np.float64]
 
 
 def penalty_bands(days: Doubles) -> tuple[Doubles, Doubles, Doubles]:
-    """Roughness of a curve through irregular dates as a symmetric matrix of five diagonals.
-
-    The roughness is the integral of the squared second derivative, by second divided differences.
-
-    Parameters
-    ----------
-    days : ndarray
-        Day numbers, strictly ascending, (time,).
-
-    Returns
-    -------
-    tuple of ndarray
-        Main, first and second diagonal, of lengths n, n - 1 and n - 2.
-
-    Examples
-    --------
-    >>> [d.tolist() for d in penalty_bands(np.array([0.0, 1.0, 2.0]))]
-    [[1.0, 4.0, 1.0], [-2.0, -2.0], [1.0]]
-    """
+    """Roughness of a curve through irregular dates as a symmetric matrix of five diagonals."""
+    # The roughness is the integral of the squared second derivative, by second divided differences.
     n = len(days)
     main, first, second = np.zeros(n), np.zeros(max(n - 1, 0)), np.zeros(max(n - 2, 0))
     for i in range(n - 2):
@@ -59,43 +42,17 @@ def whittaker(
     smoothness: float,
     wanted: NDArray[np.bool_] | None = None,
 ) -> Smooth:
-    """Each date on the smooth curve through the other clear dates.
-
-    The curve z makes ``sum over clear dates (y - z)^2 + smoothness * integral z''^2`` least. Of a
-    date that is clear itself the curve through the others follows from its leverage h:
-    ``(z - h y) / (1 - h)``.
-
-    The curve is the mean of a random walk of slopes seen through noise. The variance of that noise,
-    s^2, is the mean of ``(y - z)^2 / (1 - h)`` over the clear dates of a pixel and band; what a
-    hidden date would show varies by s^2 (1 + its element of the inverse of the system), the more
-    the further the clear dates are away.
-
-    Parameters
-    ----------
-    reflectance : ndarray of float32
-        (time, band, y, x).
-    clear : ndarray of bool
-        Where a date shows the ground, (time, y, x).
-    days : ndarray
-        Day numbers, strictly ascending, (time,).
-    smoothness : float
-        In days^3; more is smoother.
-    wanted : ndarray of bool, optional
-        Where a prediction is wanted, (time, y, x): dates and pixels without any stay NaN.
-
-    Returns
-    -------
-    Smooth
-        Mean NaN where fewer than two other dates are clear; deviation NaN where fewer than three
-        are, which tell no noise.
-
-    References
-    ----------
-    Wahba, "Bayesian confidence intervals for the cross-validated smoothing spline", Journal of the
-    Royal Statistical Society B 45(1), 1983 (the variance). Eilers, "A perfect smoother",
-    Analytical Chemistry 75(14), 2003. The inverse between the diagonals: Takahashi, Fagan, Chin,
-    "Formation of a sparse bus impedance matrix", 1973.
-    """
+    """Each date on the smooth curve through the other clear dates."""
+    # The curve z makes `sum over clear dates (y - z)^2 + smoothness * integral z''^2` least. Of a
+    # date that is clear itself the curve through the others follows from its leverage h: `(z - h y)
+    # / (1 - h)`. The curve is the mean of a random walk of slopes seen through noise. The variance
+    # of that noise, s^2, is the mean of `(y - z)^2 / (1 - h)` over the clear dates of a pixel and
+    # band; what a hidden date would show varies by s^2 (1 + its element of the inverse of the
+    # system), the more the further the clear dates are away.
+    # Wahba, "Bayesian confidence intervals for the cross-validated smoothing spline", Journal of
+    # the Royal Statistical Society B 45(1), 1983 (the variance). Eilers, "A perfect smoother",
+    # Analytical Chemistry 75(14), 2003. The inverse between the diagonals: Takahashi, Fagan, Chin,
+    # "Formation of a sparse bus impedance matrix", 1973.
     times, bands = reflectance.shape[:2]
     flat, seen = reflectance.reshape(times, bands, -1), clear.reshape(times, -1)
     out, spread = (np.full(flat.shape, np.nan, np.float32) for _ in range(2))

@@ -39,49 +39,7 @@ def apply_method(
     blend: Blend = "feather",
     uncertainty: bool = False,
 ) -> Any:
-    """Reconstruct what clouds hide with a classical method.
-
-    The methods take any optical bands of any level. What they need to know of the whole scene they
-    sum up block by block in passes of their own, so that the result does not depend on the chunks.
-
-    A temporal method works on all dates of a place together. A block costs about four times its
-    reflectance as float32, 16 bytes x dates x bands x pixels, and blocks are made so small that
-    this stays near 1 GiB (:data:`xcloudfree.reconstruct.work.BYTES`), whatever the chunks; STARFM
-    without coarse images reads 207 px around and costs more. What comes in chunks of one date has
-    to wait in memory until all dates of these chunks are there: chunk long series small in space,
-    for example ``ds.chunk(time=-1, y=256, x=256)`` or ``xcf.stac.load(..., chunks=...)``.
-
-    Parameters
-    ----------
-    obj : Dataset or DataArray
-        Scene in any accepted form.
-    method : Method
-        See :func:`xcloudfree.methods.get`.
-    mask, dilate, shadow, blend
-        See :func:`xcloudfree.reconstruct.reconstruct`.
-    halo : "exact"
-        Methods have no other.
-    uncertainty : bool
-        Whether to return the standard deviation that the method estimates, where it does.
-
-    Returns
-    -------
-    Dataset or DataArray
-        As from :func:`xcloudfree.reconstruct.reconstruct`. Occluded pixels of which the method
-        can tell nothing, for example without a clear date, become no data and are flagged
-        unreconstructable.
-
-    Raises
-    ------
-    MissingBandError
-        If there are no optical bands, or the backscatter that the method needs is absent.
-    DataError
-        If the method is temporal and the data is no series.
-    UnitsError
-        If units are undeclared.
-    ModelError
-        If the method cannot run as asked.
-    """
+    """Reconstruct what clouds hide with a classical method."""
     _check_options(method, halo, uncertainty)
     scene = read(obj)
     optical = scene.optical
@@ -111,28 +69,7 @@ def apply_method(
 def observe(
     scene: Scene, optical: Layer, masked: MaskPlan, around: int | None, read: int | None = None
 ) -> list[Any]:
-    """What is seen of a scene.
-
-    Parameters
-    ----------
-    scene : Scene
-        What was recognised.
-    optical : Layer
-        Its bands to read, with those of the mask.
-    masked : MaskPlan
-        How to find occluded pixels.
-    around : int or None
-        Pixels around occluded ones within which clear ones are wanted too; None wants all.
-    read : int, optional
-        Bands, from the first, that a pixel must have; all by default. The others serve the mask.
-
-    Returns
-    -------
-    list of arrays
-        Reflectance (*lead, band, y, x), and the state of each pixel (*lead, y, x): bits
-        :data:`~xcloudfree.reconstruct.series_windows.HIDDEN` and
-        :data:`~xcloudfree.reconstruct.series_windows.WANTED`.
-    """
+    """What is seen of a scene."""
     return list(
         map_windows(
             See(optical.names, scene.calibration(), masked, around, read),
@@ -147,24 +84,7 @@ def observe(
 def estimate(
     scene: Scene, method: Method, reflectance: Any, state: Any, uncertainty: bool
 ) -> tuple[Any, ...]:
-    """What a method says of the wanted pixels of a scene.
-
-    Parameters
-    ----------
-    scene : Scene
-        What was recognised.
-    method : Method
-        See :func:`xcloudfree.methods.get`.
-    reflectance, state
-        From :func:`observe`.
-    uncertainty : bool
-        Whether to return the standard deviation too.
-
-    Returns
-    -------
-    tuple of arrays
-        Mean and, if asked for, standard deviation, (*lead, band, y, x).
-    """
+    """What a method says of the wanted pixels of a scene."""
     axis, days = _time(scene, method)
     lead, windows = len(scene.lead), [reflectance, state]
     bands = reflectance.shape[lead]

@@ -14,31 +14,7 @@ Box = tuple[Span, Span]
 
 
 def boxes(wanted: NDArray[np.bool_], halo: int, stride: int = 1) -> list[Box]:
-    """Cover the wanted pixels with boxes that, halos included, are as small as cuts can make them.
-
-    Starting from the one box around all of them, a box is cut in two wherever the halves with
-    their own halos cost fewer pixels than the whole.
-
-    Parameters
-    ----------
-    wanted : ndarray of bool
-        Pixels whose prediction is used, (y, x), in a window that begins on the stride grid.
-    halo, stride : int
-        See :func:`xcloudfree.core.windows.span`.
-
-    Returns
-    -------
-    list of (Span, Span)
-        Rows and columns of each box and of what is read for it, in the window; empty if no pixel
-        is wanted.
-
-    Examples
-    --------
-    >>> wanted = np.zeros((512, 512), bool)
-    >>> wanted[:20, :20] = wanted[-20:, -20:] = True
-    >>> [(y.start, y.stop, y.read_stop) for y, x in boxes(wanted, halo=48, stride=16)]
-    [(0, 32, 80), (480, 512, 512)]
-    """
+    """Cover the wanted pixels with boxes that are as small, halos included, as cuts make them."""
     cell = -(-CELL // stride) * stride
     height, width = wanted.shape
     grid = np.zeros((-(-height // cell), -(-width // cell)), bool)

@@ -20,22 +20,7 @@ from xcloudfree.models.spec import ModelSpec
 
 
 def check_fitness(scene: Scene, spec: ModelSpec) -> None:
-    """Refuse data that the model was not made for, and warn of weights that promise little.
-
-    Parameters
-    ----------
-    scene : Scene
-        What was recognised.
-    spec : ModelSpec
-        What the model needs.
-
-    Raises
-    ------
-    MissingBandError
-        If a band or polarisation is absent.
-    UnitsError
-        If the level is undeclared or another one.
-    """
+    """Refuse data that the model was not made for, and warn of weights that promise little."""
     why = f"model {spec.name!r}"
     scene.need_optical(spec.optical_bands, why)
     scene.need_sar(spec.polarisations, why)
@@ -95,25 +80,7 @@ def _shipped_for(scene: Scene) -> str:
 
 
 def check_known(name: str, others: Iterable[str] = ()) -> None:
-    """Refuse a name that is neither that of a model nor of a method.
-
-    Parameters
-    ----------
-    name : str
-        As ``reconstruct(model=...)`` takes it.
-    others : iterable of str
-        What the caller takes besides.
-
-    Raises
-    ------
-    ModelError
-        If it is none of these.
-
-    Examples
-    --------
-    >>> check_known("idw"), check_known("carf-small"), check_known("mine", ["mine"])
-    (None, None, None)
-    """
+    """Refuse a name that is neither that of a model nor of a method."""
     others = list(others)
     if methods.known(name) or models.known(name) or name in others:
         return

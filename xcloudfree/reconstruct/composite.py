@@ -31,33 +31,7 @@ def feather(
     radius: int = RADIUS,
     margin: int = MARGIN,
 ) -> NDArray[np.float32]:
-    """Meet the observed pixels without a seam, and without touching them.
-
-    The difference between observation and prediction is known on clear pixels. Its local mean is
-    added to the prediction near them, and fades with the share of such pixels in the window. Those
-    next to a cloud are left out: thin cloud that the mask misses would be carried inwards.
-
-    Parameters
-    ----------
-    prediction, observed : ndarray
-        Reflectance (band, y, x).
-    clear : ndarray of bool
-        Where `observed` shows the ground, (y, x).
-    radius, margin : int
-        Pixels over which the correction fades; width of the rim that is left out.
-
-    Returns
-    -------
-    ndarray of float32
-        Corrected prediction, to be used where not `clear`.
-
-    Examples
-    --------
-    >>> flat = np.zeros((1, 1, 9), np.float32)
-    >>> clear = np.array([[True] * 4 + [False] * 5])
-    >>> [round(float(v), 2) for v in feather(flat, flat + 0.3, clear, 2, 0)[0, 0, 4:]]
-    [0.24, 0.12, 0.0, 0.0, 0.0]
-    """
+    """Meet the observed pixels without a seam, and without touching them."""
     if radius <= 0 or not clear.any():
         return prediction
     side = 2 * radius + 1

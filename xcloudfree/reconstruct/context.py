@@ -97,33 +97,7 @@ def context(
 def context_groups(
     scene: Scene, spec: ModelSpec, masked: MaskPlan, around: int | None
 ) -> list[list[Any]]:
-    """Groups of arrays with what a network reads of other dates.
-
-    Parameters
-    ----------
-    scene : Scene
-        Series along ``time``.
-    spec : ModelSpec
-        Which parts of a context the network reads.
-    masked : MaskPlan
-        How to find occluded pixels.
-    around : int or None
-        Pixels around occluded ones that are needed too; None needs all.
-
-    Returns
-    -------
-    list of list of arrays
-        Arrays (*lead, plane, y, x), to be joined along the planes: see
-        :func:`xcloudfree.methods.temporal_context.planes`. Empty where the network reads no
-        context.
-
-    Raises
-    ------
-    DataError
-        If the data is no series of dates.
-    MissingBandError
-        If the backscatter for the regression is absent.
-    """
+    """Groups of arrays with what a network reads of other dates."""
     if not spec.context:
         return []
     why = f"model {spec.name!r}"

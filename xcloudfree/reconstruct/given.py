@@ -17,31 +17,7 @@ from xcloudfree.methods.base import Method
 
 
 def coarse_images(scene: Scene, method: Method) -> tuple[Layer, Calibration]:
-    """The bands of a scene as the coarse sensor saw them, in the order of the scene.
-
-    Parameters
-    ----------
-    scene : Scene
-        What is reconstructed.
-    method : Method
-        With images.
-
-    Returns
-    -------
-    tuple of (Layer, Calibration)
-        Arrays like those of the scene, in memory if those are, and the rule to reflectance.
-
-    Raises
-    ------
-    MissingBandError
-        If a band of the scene has no coarse one.
-    GridError
-        If they are not on the grid of the scene.
-    DataError
-        If they are of other dates.
-    UnitsError
-        If the type or scale of the bands differs.
-    """
+    """The bands of a scene as the coarse sensor saw them, in the order of the scene."""
     assert scene.optical is not None
     images, names = method.images, scene.optical.names
     if all(isinstance(a.data, np.ndarray) for a in scene.optical.arrays):

@@ -32,30 +32,18 @@ this size by another method, which rounds otherwise: a small window would differ
 
 @dataclass(frozen=True)
 class Window:
-    """What the network reads for one image.
+    """What the network reads for one image."""
 
-    Parameters
-    ----------
-    reflectance, backscatter : ndarray
-        Reflectance and dB, (band, y, x) in the order of the specification, with dates before them
-        where it reads several; NaN is no data.
-    hidden : ndarray of bool
-        Pixels that show no ground, (y, x).
-    wanted : ndarray of bool
-        Pixels whose prediction is used, (y, x).
-    days : ndarray or None
-        Day number of each date.
-    context : ndarray or None
-        What other dates show, (plane, y, x), see
-        :func:`xcloudfree.methods.temporal_context.planes`.
-    """
-
+    # reflectance and dB, (band, y, x) in the order of the specification, with dates before them
+    # where it reads several; NaN is no data
     reflectance: NDArray[np.float32]
+    # reflectance and dB, (band, y, x) in the order of the specification, with dates before them
+    # where it reads several; NaN is no data
     backscatter: NDArray[np.float32]
-    hidden: NDArray[np.bool_]
-    wanted: NDArray[np.bool_]
-    days: NDArray[np.float32] | None = None
-    context: NDArray[np.float32] | None = None
+    hidden: NDArray[np.bool_]  # pixels that show no ground, (y, x)
+    wanted: NDArray[np.bool_]  # pixels whose prediction is used, (y, x)
+    days: NDArray[np.float32] | None = None  # day number of each date
+    context: NDArray[np.float32] | None = None  # what other dates show, (plane, y, x), see planes
 
 
 @dataclass(frozen=True)
@@ -68,54 +56,22 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Inference:
-    """A network as a function of windows.
+    """A network as a function of windows."""
 
-    Parameters
-    ----------
-    reference : Reference
-        Where to find the model.
-    spec : ModelSpec
-        What it needs.
-    device : str
-        Torch device, see :func:`resolved`.
-    plan : Halo or Tiles
-        How to cut windows: with the halo of the network, or into fixed tiles where it has no reach.
-    uncertainty : bool
-        Whether to return the standard deviation too.
-    precision : {"float32", "bfloat16"}
-        Of the network's arithmetic.
-    """
-
-    reference: Reference
-    spec: ModelSpec = field(repr=False)
-    device: str
+    reference: Reference  # where to find the model
+    spec: ModelSpec = field(repr=False)  # what it needs
+    device: str  # torch device, see resolved
+    # how to cut windows: with the halo of the network, or into fixed tiles where it has no reach
     plan: Halo | Tiles
-    uncertainty: bool = False
-    precision: Precision = "float32"
+    uncertainty: bool = False  # whether to return the standard deviation too
+    precision: Precision = "float32"  # of the network's arithmetic
 
     def __dask_tokenize__(self) -> Any:
         """What decides the result; the specification is part of the digest."""
         return self.reference.digest, self.device, self.plan, self.uncertainty, self.precision
 
     def __call__(self, windows: Sequence[Window]) -> list[Prediction]:
-        """Predict every window where pixels are wanted; elsewhere the values mean nothing.
-
-        Parameters
-        ----------
-        windows : sequence of Window
-            All of one size.
-
-        Returns
-        -------
-        list of Prediction
-
-        Raises
-        ------
-        DeviceMemoryError
-            If a single image does not fit into the memory of the device.
-        WeightsError
-            If the network returns values that are no numbers.
-        """
+        """Predict every window where pixels are wanted; elsewhere the values mean nothing."""
         device = resolved(self.device)
         jobs = [_Job(n, y, x) for n, w in enumerate(windows) for y, x in self._cuts(w.wanted)]
         jobs.sort(key=lambda job: (job.size, job.window, job.rows.start, job.columns.start))
@@ -264,17 +220,7 @@ class _Joined:
 
 
 def resolved(device: str) -> str:
-    """The device where this process computes.
-
-    Parameters
-    ----------
-    device : str
-        Torch device, or ``"auto"``: CUDA where the process has it, else the CPU.
-
-    Returns
-    -------
-    str
-    """
+    """The device where this process computes."""
     import torch
 
     if device != "auto":

@@ -22,31 +22,15 @@ Blend = Literal["feather"] | None
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """The work on one block.
+    """The work on one block."""
 
-    Parameters
-    ----------
-    inference : Inference
-        The network.
-    bands : tuple of str
-        Bands of the optical window.
-    calibration, sar_calibration
-        From stored numbers to physical ones.
-    mask : MaskPlan
-        How to find occluded pixels.
-    blend : "feather" or None
-        See :func:`xcloudfree.reconstruct.reconstruct`.
-    context : int
-        Windows with parts of the context.
-    """
-
-    inference: Inference
-    bands: tuple[str, ...]
-    calibration: Calibration
-    sar_calibration: SarCalibration
-    mask: MaskPlan
-    blend: Blend
-    context: int = 0
+    inference: Inference  # the network
+    bands: tuple[str, ...]  # bands of the optical window
+    calibration: Calibration  # from stored numbers to physical ones
+    sar_calibration: SarCalibration  # from stored numbers to physical ones
+    mask: MaskPlan  # how to find occluded pixels
+    blend: Blend  # see reconstruct
+    context: int = 0  # windows with parts of the context
 
     def __dask_tokenize__(self) -> Any:
         """What decides the result."""
@@ -56,24 +40,7 @@ class Reconstruction:
         )  # fmt: skip
 
     def __call__(self, *windows: NDArray[Any], core: Area) -> tuple[NDArray[Any], ...]:
-        """Reconstruct the core of a window.
-
-        Parameters
-        ----------
-        *windows : ndarray
-            Optical, backscatter, the mask where it is read from arrays of its own, the parts of
-            the context where the network reads one, and where it reads several dates their day
-            numbers and the other acquisitions: optical and backscatter of each. All are (*lead,
-            [band,] y, x).
-        core : tuple of slice
-            Rows and columns to return.
-
-        Returns
-        -------
-        tuple of ndarray
-            Stored numbers (*lead, band, y, x), provenance (*lead, y, x) and, if asked for, the
-            standard deviation (*lead, band, y, x).
-        """
+        """Reconstruct the core of a window."""
         lead = windows[0].shape[:-3]
         images = [w.reshape(-1, *w.shape[len(lead) :]) for w in windows]
         blocks = [self._prepare(planes, core) for planes in zip(*images, strict=True)]

@@ -14,22 +14,7 @@ from xcloudfree.reconstruct.composite import Provenance
 
 
 def label_provenance(scene: Scene, flags: Any, made_by: Mapping[str, str]) -> xr.DataArray:
-    """Name the flags of a reconstruction.
-
-    Parameters
-    ----------
-    scene : Scene
-        What was reconstructed.
-    flags : array of uint8
-        Values of :class:`~xcloudfree.reconstruct.composite.Provenance`, (*lead, y, x).
-    made_by : mapping of str to str
-        Model, mask and the like, for the attributes.
-
-    Returns
-    -------
-    DataArray
-        With the dimensions of the scene in its order, and CF ``flag_values`` and ``flag_meanings``.
-    """
+    """Name the flags of a reconstruction."""
     template = scene.template()
     return xr.DataArray(
         flags,

@@ -26,11 +26,7 @@ Arrays = tuple[NDArray[Any], ...]
 
 @dataclass(frozen=True)
 class See:
-    """Stored numbers to reflectance and the state of each pixel.
-
-    Clear pixels are wanted within `around` pixels of an occluded one; with None all valid ones are.
-    Of the bands the first `read` must have data; those after them are there for the mask alone.
-    """
+    """Stored numbers to reflectance and the state of each pixel."""
 
     bands: tuple[str, ...]
     calibration: Calibration
@@ -80,23 +76,18 @@ class Hear:
 
 @dataclass(frozen=True)
 class Reader:
-    """Windows to series, one for each place along the dimensions other than time.
+    """Windows to series, one for each place along the dimensions other than time."""
 
-    Parameters
-    ----------
-    time : int or None
-        Which of the leading dimensions is time; None reads all images as one series.
-    days : tuple of float or None
-        Day number of each date.
-    backscatter, context, coarse : bool
-        Whether there are windows of them, after those of reflectance and state: backscatter,
-        coarse images, context.
-    """
-
-    time: int | None
-    days: tuple[float, ...] | None
+    time: int | None  # which of the leading dimensions is time; None reads all images as one series
+    days: tuple[float, ...] | None  # day number of each date
+    # whether there are windows of them, after those of reflectance and state: backscatter, coarse
+    # images, context
     backscatter: bool
+    # whether there are windows of them, after those of reflectance and state: backscatter, coarse
+    # images, context
     context: bool
+    # whether there are windows of them, after those of reflectance and state: backscatter, coarse
+    # images, context
     coarse: bool = False
 
     def series(

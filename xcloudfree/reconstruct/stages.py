@@ -117,10 +117,7 @@ class Predict:
 
 
 def _parts(method: Method, series: Series, core: Area) -> Iterator[tuple[Area, Area]]:
-    """Windows of a series that are worked on in turn, and the core in each.
-
-    One for a method that looks around; otherwise the core in strips of rows.
-    """
+    """Windows of a series that are worked on in turn, and the core in each."""
     rows, columns = (
         slice(*s.indices(n)[:2]) for s, n in zip(core, series.hidden.shape[-2:], strict=True)
     )

@@ -94,28 +94,7 @@ def map_series(
     plan: Halo,
     side: int | None = None,
 ) -> tuple[Any, ...]:
-    """As :func:`~xcloudfree.core.blocks.map_windows`, with all dates of a place in one call.
-
-    Parameters
-    ----------
-    function : callable
-        See :data:`xcloudfree.core.blocks.Function`.
-    windows : sequence of arrays
-        (*lead, [band,] y, x) each; if of dask, with one chunk along time.
-    outputs : sequence of Output
-        With bands.
-    lead : int
-        Dimensions before band, y and x.
-    plan : Halo
-        What to read around each block.
-    side : int, optional
-        Rows and columns of the blocks in which arrays in memory are worked through.
-
-    Returns
-    -------
-    tuple of arrays
-        (*lead, band, y, x) each.
-    """
+    """As :func:`~xcloudfree.core.blocks.map_windows`, with all dates of a place in one call."""
     if any(not isinstance(w, np.ndarray) for w in windows):
         return map_windows(function, [[w] for w in windows], outputs, lead=lead, plan=plan)
     head, size = windows[1].shape[:lead], windows[1].shape[-2:]
@@ -161,21 +140,7 @@ def _call(function: Conclude, numbers: Sequence[Any], count: int) -> Any:
 
 
 def whole_series(array: Any, axis: int | None, side: int | None = None) -> Any:
-    """With all dates in one chunk.
-
-    Parameters
-    ----------
-    array : array
-        (*lead, [band,] y, x).
-    axis : int or None
-        Which dimension is time, if any.
-    side : int, optional
-        Rows and columns that a chunk may have: larger ones are divided.
-
-    Returns
-    -------
-    array
-    """
+    """With all dates in one chunk."""
     if axis is None or isinstance(array, np.ndarray):
         return array
     chunks = {axis: -1}
@@ -185,24 +150,7 @@ def whole_series(array: Any, axis: int | None, side: int | None = None) -> Any:
 
 
 def divided(sizes: Sequence[int], side: int) -> tuple[int, ...]:
-    """Chunks of at most `side` pixels, of nearly one size within each given chunk.
-
-    Parameters
-    ----------
-    sizes : sequence of int
-        Of the chunks along one dimension.
-    side : int
-        Most pixels of one.
-
-    Returns
-    -------
-    tuple of int
-
-    Examples
-    --------
-    >>> divided((1024, 100), 400)
-    (342, 341, 341, 100)
-    """
+    """Chunks of at most `side` pixels, of nearly one size within each given chunk."""
     found: list[int] = []
     for size in sizes:
         count = max(1, -(-size // side))
@@ -211,26 +159,6 @@ def divided(sizes: Sequence[int], side: int) -> tuple[int, ...]:
 
 
 def side_of(dates: int, bands: int, reach: int) -> int:
-    """Side of the blocks in which a series is worked through.
-
-    So large that one block with all dates and `reach` pixels around takes :data:`BYTES` of
-    reflectance, but at least :data:`LEAST` pixels, and half the reach.
-
-    Parameters
-    ----------
-    dates, bands : int
-        Of the series.
-    reach : int
-        Pixels that are read around a block.
-
-    Returns
-    -------
-    int
-
-    Examples
-    --------
-    >>> side_of(30, 10, 0), side_of(118, 10, 0), side_of(118, 10, 207)
-    (472, 238, 128)
-    """
+    """Side of the blocks in which a series is worked through."""
     window = isqrt(BYTES // max(1, 4 * dates * bands))
     return min(BLOCK, max(window - 2 * reach, LEAST, reach // 2))
