@@ -15,7 +15,7 @@ import dask.array as da
 import numpy as np
 import pytest
 import xarray as xr
-from dask._task_spec import Alias, DataNode, convert_legacy_graph
+from dask.highlevelgraph import HighLevelGraph
 
 import xcloudfree as xcf
 from tests.benchmarks.conftest import Record
@@ -23,6 +23,7 @@ from tests.benchmarks.report import spread
 from tests.benchmarks.scenes import ATTRS
 from tests.benchmarks.timing import ROUNDS
 from xcloudfree.core.bands import S2_BANDS
+from xcloudfree.core.graphs import is_task, tasks_of
 
 pytestmark = [
     pytest.mark.slow,
@@ -53,11 +54,11 @@ def area(side: int) -> xr.Dataset:
 def tasks(ds: xr.Dataset) -> Counter[str]:
     """Tasks a layer after optimisation; other names for a result are not counted, nor data."""
     (optimised,) = dask.optimize(ds)
-    graph = convert_legacy_graph(dict(optimised.__dask_graph__()))
+    graph = tasks_of(HighLevelGraph.from_collections("all", optimised.__dask_graph__()))
     return Counter(
         str(key[0] if isinstance(key, tuple) else key)
         for key, task in graph.items()
-        if not isinstance(task, Alias | DataNode)
+        if is_task(task)
     )
 
 

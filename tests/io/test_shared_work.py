@@ -24,7 +24,7 @@ from xcloudfree.core.blocks import Output, map_windows
 from xcloudfree.core.windows import Halo
 from xcloudfree.io import cog, geotiff, streaming, survey, to_cog, to_zarr
 from xcloudfree.io.ledger import Ledger
-from xcloudfree.reconstruct import stages
+from xcloudfree.reconstruct import predict as stages
 
 DATES, ROWS, COLUMNS, SIDE = 3, 4, 6, 4
 NARROW = 1

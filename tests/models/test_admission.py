@@ -5,7 +5,6 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
-
 from xcloudfree.models.admission import Admission
 
 

@@ -15,7 +15,7 @@ from xcloudfree.masks.resolve import plan_mask
 from xcloudfree.plot import help as describe
 from xcloudfree.plot.help.reading import reading_factor
 from xcloudfree.reconstruct.checks import check_fitness
-from xcloudfree.reconstruct.network_block import EDGE
+from xcloudfree.reconstruct.compose import EDGE
 
 
 def plan_text(

@@ -73,6 +73,12 @@ class Layer:
             tuple(self.variables[i] for i in where),
         )
 
+    def planes(self) -> list[Any]:
+        """Arrays for :func:`~xcloudfree.core.blocks.map_windows`, all of which have bands."""
+        if len(self.arrays) == 1 and not self.stacked:
+            return [self.arrays[0].data[..., None, :, :]]
+        return [a.data for a in self.arrays]
+
     def by_band(self) -> list[Any]:
         """One array (*lead, y, x) for each band, numpy or dask."""
         if not self.stacked:

@@ -104,6 +104,7 @@ class SarCalibration:
         if self.nodata is not None and not np.isnan(self.nodata):
             out[stored == self.nodata] = np.nan
         out = self._scaled(out)
+        out[~np.isfinite(out)] = np.nan  # zeros through 10 * log10 are -inf
         sample = _sample(out)
         if self.units == "dB":
             _check_backscatter(sample)

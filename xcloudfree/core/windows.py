@@ -1,10 +1,13 @@
-"""Where to read so that a block comes out right: integers only."""
+"""Where to read so that a block comes out right: plans of halos and tiles, in whole pixels."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 Area = tuple[slice, slice]
 """Rows and columns."""
@@ -32,6 +35,10 @@ class Plan(Protocol):
         """One span per block."""
         ...
 
+    def around(self, margin: int) -> Plan:
+        """The same for blocks with so many pixels around them that are needed too."""
+        ...
+
 
 @dataclass(frozen=True)
 class Halo:
@@ -43,6 +50,46 @@ class Halo:
     def spans(self, chunks: Sequence[int]) -> list[Span]:
         """One span per block, see :func:`spans`."""
         return spans(chunks, self.pixels, self.stride)
+
+    def around(self, margin: int) -> Halo:
+        """A halo for a block and a margin around it."""
+        return Halo(self.pixels + -(-margin // self.stride) * self.stride, self.stride)
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """Fixed, overlapping tiles of a scene, wherever its blocks end."""
+
+    side: int  # side of a tile in pixels
+    overlap: int  # pixels that neighbours share, at most half of `side`
+    margin: int = 0  # pixels beyond a block for which the tiles are needed too
+
+    def around(self, margin: int) -> Tiles:
+        """Tiles for a block and a margin around it."""
+        return replace(self, margin=margin)
+
+    def origins(self, size: int) -> list[int]:
+        """First pixel of each tile along an axis."""
+        last = max(0, size - self.side)
+        return [*range(0, last, self.side - self.overlap), last]
+
+    def spans(self, chunks: Sequence[int]) -> list[Span]:
+        """Windows that hold every tile that a block and its margin touch."""
+        size, start, out = sum(chunks), 0, []
+        tiles = [(o, min(o + self.side, size)) for o in self.origins(size)]
+        for length in chunks:
+            stop = start + length
+            low, high = start - self.margin, stop + self.margin
+            touched = [t for t in tiles if t[0] < high and t[1] > low]
+            out.append(Span(start, stop, touched[0][0], max(t[1] for t in touched)))
+            start = stop
+        return out
+
+    def weights(self, length: int) -> NDArray[np.float32]:
+        """How much a tile counts at each of its pixels, against its neighbours."""
+        place = np.arange(1, length + 1, dtype=np.float32)
+        ramp = np.minimum(place, place[::-1]) / np.float32(self.overlap + 1)
+        return np.asarray(np.minimum(ramp, 1), np.float32)
 
 
 ALONE = Halo()
@@ -77,6 +124,19 @@ def pieces(start: int, stop: int, chunks: Sequence[int]) -> list[tuple[int, slic
         if offset >= stop:
             break
     return out
+
+
+def divided(sizes: Sequence[int], side: int) -> tuple[int, ...]:
+    """Chunks of at most `side` pixels, of nearly one size within each given chunk.
+
+    >>> divided((1024, 100), 400)
+    (342, 341, 341, 100)
+    """
+    found: list[int] = []
+    for size in sizes:
+        count = max(1, -(-size // side))
+        found += [size // count + (i < size % count) for i in range(count)]
+    return tuple(found)
 
 
 def widened(core: Area, pixels: int, shape: tuple[int, ...]) -> tuple[Area, Area]:

@@ -23,7 +23,6 @@ from xcloudfree.datasets.overcast import CloudField, lay
 from xcloudfree.datasets.sky import Ground, Sky, draw_sky
 from xcloudfree.exceptions import DataError, GridError, MissingBandError
 from xcloudfree.masks.shadow import Shadow, suns
-from xcloudfree.reconstruct.dates import planes
 
 SUN = (150.0, 50.0)
 """Azimuth and elevation in degrees where neither the data nor the caller tell them."""
@@ -104,7 +103,7 @@ def simulate_clouds(
         optical.names, scene.calibration(), scene.shape, _images(scene, cover, seed, sun, head),
         kind, axes, metres, scene.level == "BOA",
     )  # fmt: skip
-    stored = planes(optical)
+    stored = optical.planes()
     like = next((a for a in stored if not isinstance(a, np.ndarray)), stored[0])
     like = like if like.ndim == len(head) + 2 else like[..., 0, :, :]
     numbers = np.arange(int(np.prod(head))).reshape(head)

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xcloudfree.exceptions import DataError
-from xcloudfree.methods.trivial import (
+from xcloudfree.methods.idw import inverse_distance
+from xcloudfree.methods.regression import (
     Moments,
-    inverse_distance,
     moments,
     sar_features,
     solve_ridge,

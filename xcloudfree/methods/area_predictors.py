@@ -10,8 +10,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from xcloudfree.methods.base import Booleans, Doubles, Floats
 from xcloudfree.methods.interpolation import Sides, between, clear_sides
-from xcloudfree.methods.trivial import local_mean
+from xcloudfree.methods.regression import local_mean
 
 GAPS: Final = (0.0, 15.0, 30.0, 45.0)
 """Days around a date without anything clear, for each of which there is a regression."""
@@ -24,10 +25,6 @@ WINDOWS: Final = (1, 3, 9)
 
 STRIP: Final = 4096
 """Pixels that are worked through at once."""
-
-Floats = NDArray[np.float32]
-Doubles = NDArray[np.float64]
-Booleans = NDArray[np.bool_]
 
 
 def predictors(bands: int) -> int:

@@ -9,13 +9,15 @@ pixels.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from xcloudfree.methods.area_predictors import GAPS, predictors, strips
-from xcloudfree.methods.trivial import Moments
+from xcloudfree.core.windows import widened
+from xcloudfree.methods.area_predictors import GAPS, WINDOWS, local_means, predictors, strips
+from xcloudfree.methods.base import Booleans, Doubles, Floats, Method, Prediction, Series
+from xcloudfree.methods.regression import Moments
 
 PENALTIES: Final = tuple(float(p) for p in 10.0 ** np.arange(-4, 1.1, 0.5))
 """Ridge penalties on standardised predictors to choose from."""
@@ -30,10 +32,6 @@ ENOUGH: Final = 200.0
 
 FOLDS: Final = 4
 """Spans of time that are left out in turn to choose the penalty."""
-
-Floats = NDArray[np.float32]
-Doubles = NDArray[np.float64]
-Booleans = NDArray[np.bool_]
 
 
 class Sums(NamedTuple):
@@ -53,6 +51,52 @@ class Rule(NamedTuple):
 
     coefficients: Doubles
     deviation: Doubles
+
+
+@dataclass(frozen=True)
+class AreaRegression(Method):
+    """Regression on the area's own series.
+
+    Its deviation is a little too large: on three hidden dates of two real series each, 76 to 86 %
+    of the errors lay within one deviation (68 % would, were they normal), at gaps of 0 and 15 days.
+    """
+
+    passes: ClassVar[int] = 1
+
+    name: str = "area-regression"
+    temporal: bool = True
+    reach: int = max(WINDOWS) // 2
+    polarisations: tuple[str, ...] = ("VV", "VH")
+    deviation: bool = True
+
+    def measure(self, series: Series, statistics: Sequence[Any]) -> Sums:
+        """The normal equations of each date and gap."""
+        assert series.backscatter is not None
+        assert series.days is not None
+        # the local means of backscatter read pixels around the core, all else reads the core alone
+        area, core = widened(series.core, max(WINDOWS) // 2, series.hidden.shape[-2:])
+        radar = local_means(series.backscatter[..., *area])[..., *core]
+        inner = series.cut(series.core)
+        return sums(inner.reflectance, inner.clear, inner.wanted, radar, series.days)
+
+    def conclude(self, total: Sums, statistics: Sequence[Any]) -> Rule:
+        """Coefficients for each date and gap."""
+        return learn(total)
+
+    def predict(self, series: Series, statistics: Sequence[Any]) -> Prediction:
+        """See :meth:`Method.predict`."""
+        assert series.backscatter is not None
+        assert series.days is not None
+        return Prediction(
+            *predict(
+                series.reflectance,
+                series.clear,
+                series.wanted,
+                local_means(series.backscatter),
+                series.days,
+                statistics[0],
+            )
+        )
 
 
 def sums(
@@ -160,7 +204,8 @@ def _times(sums: Moments, factor: float) -> Moments:
 def _squared(sums: Moments, squares: Doubles, rule: Doubles) -> Doubles:
     """Sum of squared errors of each band."""
     error = squares - 2 * (rule * sums.zy).sum(0) + (rule * (sums.zz @ rule)).sum(0)
-    return np.asarray(np.maximum(error, 0))
+    # what rounding of the sums could explain is none: a band that is constant has no error at all
+    return np.asarray(np.where(error > 1e-12 * squares, error, 0))
 
 
 def _penalty(whole: Moments, folds: Sequence[tuple[Moments, Doubles]]) -> tuple[float, Doubles]:

@@ -1,4 +1,4 @@
-"""A date from the other dates of its series, pixel by pixel.
+"""A date from the other dates of its series, pixel by pixel: the nearest, the last, a line.
 
 All functions leave the date itself out, also where it is clear: what they say of a visible pixel
 is as good as what they say of a hidden one. Dates stand in order of time.
@@ -6,14 +6,15 @@ is as good as what they say of a hidden one. Dates stand in order of time.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
-Doubles = NDArray[np.float64]
-Booleans = NDArray[np.bool_]
+from xcloudfree.methods.base import Booleans, Doubles, Floats, Prediction, Series
+from xcloudfree.methods.temporal import Temporal
+
 Positions = NDArray[np.int64]
 
 
@@ -22,6 +23,39 @@ class Sides(NamedTuple):
 
     before: Positions
     after: Positions
+
+
+@dataclass(frozen=True)
+class NearestDate(Temporal):
+    """The clear date nearest to each date."""
+
+    def estimate(self, series: Series, wanted: Booleans) -> Prediction:
+        """See :meth:`Temporal.estimate`."""
+        assert series.days is not None
+        seen = series.reflectance, series.clear, series.days
+        return Prediction(nearest_date(*seen, wanted))
+
+
+@dataclass(frozen=True)
+class LastClear(Temporal):
+    """The last clear date before each date."""
+
+    def estimate(self, series: Series, wanted: Booleans) -> Prediction:
+        """See :meth:`Temporal.estimate`."""
+        assert series.days is not None
+        seen = series.reflectance, series.clear, series.days
+        return Prediction(last_clear(*seen, wanted))
+
+
+@dataclass(frozen=True)
+class LinearTime(Temporal):
+    """On the line between the clear dates around each date."""
+
+    def estimate(self, series: Series, wanted: Booleans) -> Prediction:
+        """See :meth:`Temporal.estimate`."""
+        assert series.days is not None
+        seen = series.reflectance, series.clear, series.days
+        return Prediction(linear_time(*seen, wanted=wanted))
 
 
 def clear_sides(clear: Booleans, days: Doubles, gap: float = 0.0) -> Sides:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xcloudfree.methods.neighbours import Nearest, nearest_points
-from xcloudfree.methods.variogram import Variogram
+from xcloudfree.methods.base import Method, Option, Prediction, Series, whole
+from xcloudfree.methods.idw import Nearest, nearest_points
+from xcloudfree.methods.variogram import LagSums, Shape, Variogram, fit_variogram, variogram_sums
 
 REACH: Final = 64
 """Pixels beyond a window that may influence it: the default radius."""
@@ -17,11 +20,75 @@ Doubles = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 
+class Variograms(NamedTuple):
+    """Variogram models of images; one shape serves all bands of an image."""
+
+    nugget: Doubles  # (image,), as are sill and reach
+    sill: Doubles
+    reach: Doubles
+    variance: Doubles  # (image, band)
+    mean: Doubles  # (image, band)
+
+
+@dataclass(frozen=True)
+class Kriging(Method):
+    """Ordinary kriging with the variogram of the scene."""
+
+    OPTIONS: ClassVar[Mapping[str, Option]] = {
+        "shape": Option("'exponential' or 'spherical'", ("exponential", "spherical").__contains__),
+        "neighbours": whole(1, 256),
+    }
+
+    passes: ClassVar[int] = 1
+
+    reach: int = REACH
+    deviation: bool = True
+    shape: Shape = "exponential"
+    neighbours: int = 32  # clear pixels that share in one estimate
+
+    def measure(self, series: Series, statistics: Sequence[Any]) -> LagSums:
+        """Squared differences by distance, from which the variogram follows."""
+        images = zip(series.reflectance, series.clear, strict=True)
+        found = [variogram_sums(*image, series.core) for image in images]
+        return LagSums(*map(np.stack, zip(*found, strict=True)))
+
+    def conclude(self, total: LagSums, statistics: Sequence[Any]) -> Variograms:
+        """The variogram of each image."""
+        models = [fit_variogram(LagSums(*one), self.shape) for one in zip(*total, strict=True)]
+        rows = [(m.nugget, m.sill, m.reach, m.variance, m.mean) for m in models]
+        return Variograms(*(np.array(column) for column in zip(*rows, strict=True)))
+
+    def predict(self, series: Series, statistics: Sequence[Any]) -> Prediction:
+        """See :meth:`Method.predict`."""
+        images = zip(series.reflectance, series.clear, series.wanted, strict=True)
+        return joined(
+            [
+                krige(
+                    image, clear, self.model(statistics[-1], n), wanted, neighbours=self.neighbours
+                )
+                for n, (image, clear, wanted) in enumerate(images)
+            ]
+        )
+
+    def model(self, found: Variograms, image: int) -> Variogram:
+        """Variogram of one image."""
+        nugget, sill, reach, variance, mean = (field[image].tolist() for field in found)
+        return Variogram(nugget, sill, reach, self.shape, tuple(variance), tuple(mean))
+
+
 class Kriged(NamedTuple):
     """Estimates and their variances."""
 
     mean: NDArray[np.floating]  # same shape; the variance in squared units of the mean
     variance: NDArray[np.floating]  # same shape; the variance in squared units of the mean
+
+
+def joined(images: Sequence[Kriged]) -> Prediction:
+    """Images as those of one series, with deviations."""
+    return Prediction(
+        np.stack([np.asarray(i.mean, np.float32) for i in images]),
+        np.sqrt(np.stack([np.asarray(i.variance, np.float32) for i in images])),
+    )
 
 
 def krige_points(

@@ -5,10 +5,17 @@ As in :mod:`xcloudfree.methods.interpolation`, a date itself never counts, and d
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Final, Self
 
 import numpy as np
-from numpy.typing import NDArray
+
+from xcloudfree.methods.base import Booleans, Doubles, Floats, Option, Prediction, Series, positive
+from xcloudfree.methods.temporal import Temporal
+
+WINDOW: Final = 30.0
+"""Days before and after a date from which the medians take values."""
 
 GROWTH: Final = 1.5
 """Factor by which a window without a clear date is widened until it holds one."""
@@ -16,9 +23,29 @@ GROWTH: Final = 1.5
 ITERATIONS: Final = 100
 """Steps of the geometric median at most."""
 
-Floats = NDArray[np.float32]
-Doubles = NDArray[np.float64]
-Booleans = NDArray[np.bool_]
+
+@dataclass(frozen=True)
+class Median(Temporal):
+    """Median of the clear dates within some days."""
+
+    OPTIONS: ClassVar[Mapping[str, Option]] = {
+        "window": Option("days before and after a date, above 0", positive)
+    }
+
+    window: float = WINDOW
+    geometric: bool = False  # whether all bands count together
+
+    def set(self, **options: Any) -> Self:
+        """See :meth:`Method.set`; the window stands in the name as in ``median-45d``."""
+        found = replace(self, **options)
+        return replace(found, name=f"{self.name}-{found.window:g}d")
+
+    def estimate(self, series: Series, wanted: Booleans) -> Prediction:
+        """See :meth:`Temporal.estimate`."""
+        assert series.days is not None
+        function = window_geomedian if self.geometric else window_median
+        seen = series.reflectance, series.clear, series.days
+        return Prediction(function(*seen, wanted, self.window))
 
 
 def window_median(

@@ -2,31 +2,83 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xcloudfree.methods.digits import significant
-from xcloudfree.methods.kriging import REACH as KRIGING_REACH
-from xcloudfree.methods.kriging import Kriged, krige
-from xcloudfree.methods.trivial import Moments, sar_features, solve_ridge
+from xcloudfree.methods import kriging
+from xcloudfree.methods.base import Prediction, Series
+from xcloudfree.methods.kriging import Kriged, Kriging, krige
+from xcloudfree.methods.regression import Moments, moments, sar_features, significant, solve_ridge
 from xcloudfree.methods.variogram import Variogram
 
 FEATURE_REACH: Final = 4
 """Pixels beyond a pixel that its predictors read: 9 x 9 means."""
 
-REACH: Final = KRIGING_REACH + FEATURE_REACH
+REACH: Final = kriging.REACH + FEATURE_REACH
 """Pixels beyond a window that may influence it."""
 
 PENALTY: Final = 1e-3
 """Ridge penalty for standardised predictors: the ratio VV - VH repeats VV and VH."""
 
-
 DIGITS: Final = 6
 """Significant digits of a coefficient: sums over blocks differ in their last digits, it must not.
 The predictors repeat each other, which makes a thousand times more of those differences."""
+
+
+class Trend(NamedTuple):
+    """Map from backscatter of each image."""
+
+    coefficients: NDArray[np.float64]  # (image, 1 + predictor, band)
+
+
+@dataclass(frozen=True)
+class RegressionKriging(Kriging):
+    """A linear map from backscatter, and kriging of what it leaves."""
+
+    passes: ClassVar[int] = 2
+
+    reach: int = REACH
+    polarisations: tuple[str, ...] = ("VV", "VH")
+
+    def measure(self, series: Series, statistics: Sequence[Any]) -> Any:
+        """The map from backscatter, then the variogram of what it leaves."""
+        assert series.backscatter is not None
+        if statistics:
+            pairs = zip(series.backscatter, statistics[0].coefficients, strict=True)
+            rest = series.reflectance - np.stack([sar_trend(*pair) for pair in pairs])
+            return super().measure(replace(series, reflectance=np.asarray(rest)), statistics)
+        found = []
+        for n, radar in enumerate(series.backscatter):
+            target = np.where(series.clear[n], series.reflectance[n], np.nan)[:, *series.core]
+            found.append(moments(sar_features(radar)[series.core], target))
+        return Moments(*(np.stack(same) for same in zip(*found, strict=True)))
+
+    def conclude(self, total: Any, statistics: Sequence[Any]) -> Any:
+        """Coefficients of the map, then the variogram."""
+        if statistics:
+            return super().conclude(total, statistics)
+        return Trend(np.stack([fit_coefficients(Moments(*o)) for o in zip(*total, strict=True)]))
+
+    def predict(self, series: Series, statistics: Sequence[Any]) -> Prediction:
+        """See :meth:`Method.predict`."""
+        assert series.backscatter is not None
+        return kriging.joined(
+            [
+                regression_krige(
+                    series.reflectance[t],
+                    series.backscatter[t],
+                    series.clear[t],
+                    Drift(statistics[0].coefficients[t], self.model(statistics[1], t)),
+                    series.wanted[t],
+                    neighbours=self.neighbours,
+                )
+                for t in range(len(series.reflectance))
+            ]
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +125,7 @@ def regression_krige(
     wanted: NDArray[np.bool_] | None = None,
     *,
     neighbours: int = 16,
-    radius: int = KRIGING_REACH,
+    radius: int = kriging.REACH,
 ) -> Kriged:
     """Fill hidden pixels by the map from backscatter plus its kriged residual."""
     clear = clear & ~np.isnan(image).any(axis=0)

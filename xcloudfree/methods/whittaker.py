@@ -2,15 +2,60 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from xcloudfree.exceptions import DataError
+from xcloudfree.methods.base import Booleans, Option, Prediction, Series, positive
+from xcloudfree.methods.temporal import Temporal
+
+SMOOTHNESS: Final = 3000.0
+"""Of the Whittaker smoother in days^3; for dates 5 days apart the usual lambda is 1/125 of it."""
 
 STRIP: Final = 4096
 """Pixels that are solved at once."""
 
 Doubles = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Whittaker(Temporal):
+    """The Whittaker smoother.
+
+    Its deviation held 70 to 90 % of the errors on hidden dates of two real series.
+    """
+
+    OPTIONS: ClassVar[Mapping[str, Option]] = {
+        "smoothness": Option("days^3 above 0, such as 3000.0", positive)
+    }
+
+    deviation: bool = True
+    smoothness: float = SMOOTHNESS
+
+    def check(self, days: Sequence[float]) -> None:
+        """See :meth:`Method.check`."""
+        if len(set(days)) < len(days):
+            raise DataError(
+                "the series has two images of one time, through which no curve leads; "
+                "join them with ds.groupby('time').first()"
+            )
+
+    def estimate(self, series: Series, wanted: Booleans) -> Prediction:
+        """See :meth:`Temporal.estimate`."""
+        assert series.days is not None
+        seen = series.reflectance, series.clear, series.days
+        return Prediction(*whittaker(*seen, self.smoothness, wanted))
+
+
+class Smooth(NamedTuple):
+    """Values on a curve and their standard deviations, (time, band, y, x) each."""
+
+    mean: NDArray[np.float32]
+    deviation: NDArray[np.float32]
 
 
 def penalty_bands(days: Doubles) -> tuple[Doubles, Doubles, Doubles]:
@@ -26,13 +71,6 @@ def penalty_bands(days: Doubles) -> tuple[Doubles, Doubles, Doubles]:
         first[i : i + 2] += row[:2] * row[1:]
         second[i] += row[0] * row[2]
     return main, first, second
-
-
-class Smooth(NamedTuple):
-    """Values on a curve and their standard deviations, (time, band, y, x) each."""
-
-    mean: NDArray[np.float32]
-    deviation: NDArray[np.float32]
 
 
 def whittaker(

@@ -8,7 +8,6 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xcloudfree.core.layer import Layer
 from xcloudfree.core.scene import Scene
 from xcloudfree.exceptions import DataError
 from xcloudfree.models.spec import ModelSpec
@@ -24,7 +23,7 @@ def nearest_dates(days: NDArray[np.float64], count: int) -> NDArray[np.int64]:
     return np.argsort(distance, axis=1, kind="stable")[:, :count]
 
 
-def neighbours(scene: Scene, spec: ModelSpec) -> list[list[Any]]:
+def nearest_groups(scene: Scene, spec: ModelSpec) -> list[list[Any]]:
     """Groups of arrays with the other dates that a network reads beside each date."""
     if spec.dates == 1:
         return []
@@ -54,7 +53,7 @@ def neighbours(scene: Scene, spec: ModelSpec) -> list[list[Any]]:
     groups = [[day.data for day in when]]
     for k in range(1, spec.dates):
         for layer in (optical, sar):
-            groups.append([a[(slice(None),) * axis + (chosen[:, k],)] for a in planes(layer)])
+            groups.append([a[(slice(None),) * axis + (chosen[:, k],)] for a in layer.planes()])
     return groups
 
 
@@ -82,13 +81,6 @@ def dates_of(scene: Scene, why: str, without: str) -> tuple[int, tuple[float, ..
             f"{without}"
         )
     return scene.lead.index("time"), tuple(days.tolist())
-
-
-def planes(layer: Layer) -> list[Any]:
-    """Arrays of a layer, of which a block can tell that they have bands."""
-    found = [a.data for a in layer.arrays]
-    alone = len(found) == 1 and not layer.stacked
-    return [found[0][..., None, :, :]] if alone else found
 
 
 def _days(scene: Scene) -> NDArray[np.float64]:

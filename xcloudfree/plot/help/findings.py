@@ -17,7 +17,7 @@ from xcloudfree.masks.scores import METHODS
 from xcloudfree.plot.help.reading import DEFAULT_MODEL, reading_cost
 from xcloudfree.plot.help.sampled import cloud_shares, sample
 from xcloudfree.plot.help.suitability import judge_masks
-from xcloudfree.reconstruct.composite import Provenance
+from xcloudfree.reconstruct.compose import Provenance
 
 _WORDS = {"time": ("date", "dates"), "patch": ("patch", "patches")}
 

@@ -1,4 +1,4 @@
-"""Arithmetic of the trivial estimates: mean spectrum, neighbours, linear map from backscatter."""
+"""Linear regression on backscatter: predictors, sums that add up over images, coefficients."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 import scipy
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 FEATURES: Final[tuple[str, ...]] = tuple(
     f"{name}{suffix}" for suffix in ("", " 3x3", " 9x9") for name in ("VV", "VH", "VV-VH")
@@ -14,7 +14,7 @@ FEATURES: Final[tuple[str, ...]] = tuple(
 """Names of the predictors of the linear map, in the order of :func:`sar_features`."""
 
 DB_LOW: Final = (-25.0, -32.5)
-"""Lowest backscatter in dB that is told apart, for VV and VH; everything above 0 dB counts as 0."""
+"""Lowest backscatter in dB that is kept, for VV and VH; everything above 0 dB counts as 0."""
 
 Floats = NDArray[np.floating]
 Doubles = NDArray[np.float64]
@@ -28,13 +28,20 @@ class Moments(NamedTuple):
 
     zz: Doubles
     zy: Doubles
-    yy: float
+    yy: Doubles | float
 
     def plus(self, other: Moments, sign: int = 1) -> Moments:
         """Moments of both sets of pixels together, or (sign -1) of the first without the second."""
         return Moments(
             self.zz + sign * other.zz, self.zy + sign * other.zy, self.yy + sign * other.yy
         )
+
+
+def significant(values: ArrayLike, digits: int) -> NDArray[np.float64]:
+    """Values rounded to some significant digits."""
+    # Sums over blocks differ in their last digits with the blocks; what follows from them must not.
+    exact = np.asarray(values, np.float64)
+    return np.reshape([float(f"{v:.{digits}g}") for v in exact.ravel()], exact.shape)
 
 
 def local_mean(image: Floats, size: int) -> Doubles:
@@ -53,46 +60,20 @@ def local_mean(image: Floats, size: int) -> Doubles:
     return mean
 
 
-def told_apart(sar: Floats) -> tuple[Doubles, Doubles]:
-    """VV and VH clipped to the backscatter that is told apart, see :data:`DB_LOW`."""
+def clip_backscatter(sar: Floats) -> tuple[Doubles, Doubles]:
+    """VV and VH in dB, clipped to :data:`DB_LOW` and 0."""
     vv, vh = (np.clip(s.astype(np.float64), low, 0) for s, low in zip(sar, DB_LOW, strict=True))
     return vv, vh
 
 
 def sar_features(sar: Floats) -> Doubles:
     """Predictors of the linear map: VV, VH and VV - VH, each as it is and as 3x3 and 9x9 mean."""
-    vv, vh = told_apart(sar)
+    vv, vh = clip_backscatter(sar)
     base = [vv, vh, vv - vh]
     planes = base + [local_mean(plane, size) for size in (3, 9) for plane in base]
     features = np.stack(planes, axis=-1)
     features[np.isnan(base[2])] = np.nan
     return features
-
-
-def inverse_distance(
-    image: Floats, mask: Booleans, *, neighbours: int = 12, power: float = 2.0
-) -> Floats:
-    """Fill occluded pixels with the inverse-distance mean of the nearest clear pixels."""
-    # Clear = not occluded and without NaN in any band. With fewer clear pixels than `neighbours`
-    # those there are serve; without any, the occluded pixels become NaN.
-    # Shepard, "A two-dimensional interpolation function for irregularly-spaced data", Proc. 23rd
-    # ACM National Conference, 1968.
-    out = image.copy()
-    clear = ~mask & ~np.isnan(image).any(axis=0)
-    if not mask.any():
-        return out
-    if not clear.any():
-        out[:, mask] = np.nan
-        return out
-    values = image[:, clear].astype(np.float64)
-    k = min(neighbours, values.shape[1])
-    distance, index = scipy.spatial.cKDTree(np.argwhere(clear)).query(np.argwhere(mask), k=k)
-    distance, index = distance.reshape(-1, k), index.reshape(-1, k)
-    weight = distance**-power
-    weight /= weight.sum(axis=1, keepdims=True)
-    for band, known in zip(out, values, strict=True):
-        band[mask] = (weight * known[index]).sum(axis=1)
-    return out
 
 
 def moments(features: Doubles, target: Floats) -> Moments:
