@@ -22,7 +22,7 @@ from tests.benchmarks.report import spread
 from tests.benchmarks.scenes import plan_of, reconstruct_and_store, scene, stored
 from tests.benchmarks.timing import QUICK, ROUNDS, rounds
 from xcloudfree.core.bands import S2_BANDS
-from xcloudfree.reconstruct.inference import MICRO_BATCH
+from xcloudfree.reconstruct.network import MICRO_BATCH
 
 pytestmark = pytest.mark.slow
 

@@ -22,7 +22,7 @@ from tests.conftest import as_array, make_bands, stacked
 from xcloudfree.core.plugins import names, problems
 from xcloudfree.core.radiometry import Calibration
 from xcloudfree.core.recognise import read
-from xcloudfree.core.tiles import Tiles
+from xcloudfree.core.windows import Tiles
 from xcloudfree.exceptions import CloudFreeError, MissingBandError, PluginError, UnitsError
 from xcloudfree.masks import adapters as plugged
 from xcloudfree.masks import resolve as occlusion

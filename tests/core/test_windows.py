@@ -6,8 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xcloudfree.core.tiles import Tiles
-from xcloudfree.core.windows import Span, pieces, span, spans
+from xcloudfree.core.windows import Span, Tiles, pieces, span, spans
 
 
 def test_span_moves_out_to_the_grid_before_the_halo():

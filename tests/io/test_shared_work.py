@@ -25,7 +25,7 @@ from xcloudfree.core.graphs import ALL_DATES, SCENE_SUM, annotate
 from xcloudfree.core.windows import Halo
 from xcloudfree.io import cog, geotiff, to_cog, to_zarr
 from xcloudfree.io.ledger import Ledger
-from xcloudfree.reconstruct import stages
+from xcloudfree.reconstruct import predict as stages
 
 DATES, ROWS, COLUMNS, SIDE = 3, 4, 6, 4
 NARROW = 1

@@ -10,8 +10,8 @@ import pytest
 from xcloudfree.exceptions import DataError
 from xcloudfree.judge.baselines import TrainingImage, fit_constant, fit_ridge
 from xcloudfree.judge.metrics import image_metrics
-from xcloudfree.methods.trivial import (
-    inverse_distance,
+from xcloudfree.methods.idw import inverse_distance
+from xcloudfree.methods.regression import (
     local_mean,
     moments,
     sar_features,

@@ -7,9 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xcloudfree.methods.idw import REACH, inverse_distance_weighting
-from xcloudfree.methods.neighbours import nearest_points
-from xcloudfree.methods.trivial import inverse_distance
+from xcloudfree.methods.idw import (
+    REACH,
+    inverse_distance,
+    inverse_distance_weighting,
+    nearest_points,
+)
 
 
 def scene(seed, size=48, bands=3, share=0.5):

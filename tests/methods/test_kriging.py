@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from xcloudfree.core.predictor import added
 from xcloudfree.methods.kriging import krige, krige_points
-from xcloudfree.methods.lag_sums import LAGS, variogram_sums
+from xcloudfree.methods.regression import moments, sar_features
 from xcloudfree.methods.regression_kriging import (
     FEATURE_REACH,
     Drift,
@@ -16,8 +17,14 @@ from xcloudfree.methods.regression_kriging import (
     regression_krige,
     sar_trend,
 )
-from xcloudfree.methods.trivial import moments, sar_features
-from xcloudfree.methods.variogram import Lags, Variogram, fit_lags, fit_variogram
+from xcloudfree.methods.variogram import (
+    LAGS,
+    Lags,
+    Variogram,
+    fit_lags,
+    fit_variogram,
+    variogram_sums,
+)
 
 MODELS = [
     Variogram(0.0, 1.0, 9.0, "exponential", (0.01, 0.04), (0.2, 0.3)),
@@ -148,38 +155,37 @@ def test_sums_equal_those_over_all_pairs_one_by_one():
     image[1, 0, :3] = np.nan
     sums = variogram_sums(image, clear)
     usable = clear & ~np.isnan(image).any(0)
-    n, lags = 2, len(LAGS)
-    assert sums[0] == usable.sum()
-    np.testing.assert_allclose(sums[1:3], image[:, usable].astype(float).sum(1))
-    pairs, distances = sums[1 + 2 * n :][: 2 * lags].reshape(2, lags)
-    squares = sums[1 + 2 * n + 2 * lags :].reshape(lags, n)
+    assert sums.count == usable.sum()
+    np.testing.assert_allclose(sums.total, image[:, usable].astype(float).sum(1))
     for lag in (0, 3, 7):
         step = LAGS[lag]
         slant = max(round(step / 2**0.5), 1)
-        count, length, square = 0, 0.0, np.zeros(n)
+        count, length, square = 0, 0.0, np.zeros(2)
         for y, x in np.argwhere(usable):
             for dy, dx in ((0, step), (step, 0), (slant, slant), (slant, -slant)):
                 v, u = y + dy, x + dx
                 if v < 16 and 0 <= u < 16 and usable[v, u]:
                     count, length = count + 1, length + np.hypot(dy, dx)
                     square += (image[:, y, x].astype(float) - image[:, v, u]) ** 2
-        assert pairs[lag] == count
-        assert distances[lag] == pytest.approx(length)
-        np.testing.assert_allclose(squares[lag], square)
+        assert sums.pairs[lag] == count
+        assert sums.distances[lag] == pytest.approx(length)
+        np.testing.assert_allclose(sums.differences[lag], square)
 
 
 def test_the_model_of_the_scene_follows_from_the_sums_of_its_blocks():
     image, clear = scene(2, size=160)
     image = image + np.linspace(0, 0.5, 160, dtype="float32")
-    total = 0
+    parts = []
     for y0, y1 in ((0, 70), (70, 160)):
         for x0, x1 in ((0, 31), (31, 100), (100, 160)):
             top, left = max(y0 - 64, 0), max(x0 - 64, 0)
             area = slice(top, y1 + 64), slice(left, x1 + 64)
             core = slice(y0 - top, y1 - top), slice(x0 - left, x1 - left)
-            total = total + variogram_sums(image[:, *area], clear[area], core)
-    np.testing.assert_allclose(total, variogram_sums(image, clear), rtol=1e-12)
-    assert fit_variogram(total, 2) == fit_variogram(variogram_sums(image, clear), 2)
+            parts.append(variogram_sums(image[:, *area], clear[area], core))
+    total, whole = added(parts), variogram_sums(image, clear)
+    for one, other in zip(total, whole, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12)
+    assert fit_variogram(total) == fit_variogram(whole)
 
 
 def test_the_variance_tells_the_error():
@@ -193,7 +199,7 @@ def test_the_variance_tells_the_error():
     clear = np.ones((160, 160), bool)
     for y, x in ((20, 20), (20, 90), (90, 20), (90, 90)):
         clear[y : y + 40, x : x + 40] = False
-    model = fit_variogram(variogram_sums(field, clear), 1)
+    model = fit_variogram(variogram_sums(field, clear))
     assert 15 < model.reach < 60
     out = krige(field, clear, model)
     error = (out.mean - field)[0, ~clear] / np.sqrt(out.variance[0, ~clear])
@@ -203,14 +209,14 @@ def test_the_variance_tells_the_error():
 @pytest.mark.parametrize("value", [0.0, 0.3])
 def test_a_constant_scene_is_filled_with_its_constant_and_no_variance(value):
     image, clear = np.full((2, 40, 40), value, np.float32), scene(0)[1]
-    out = krige(image, clear, fit_variogram(variogram_sums(image, clear), 2))
+    out = krige(image, clear, fit_variogram(variogram_sums(image, clear)))
     np.testing.assert_allclose(out.mean, value, atol=1e-6)
     np.testing.assert_allclose(out.variance, 0, atol=1e-12)
 
 
 def test_a_scene_without_clear_pixels_stays_empty():
     image, clear = np.zeros((2, 40, 40), np.float32), np.zeros((40, 40), bool)
-    out = krige(image, clear, fit_variogram(variogram_sums(image, clear), 2))
+    out = krige(image, clear, fit_variogram(variogram_sums(image, clear)))
     assert np.isnan(out.mean).all()
 
 
@@ -223,7 +229,7 @@ def drift(image, clear, backscatter, penalty=1e-9):
     shown = np.where(clear, image, np.nan)
     coefficients = fit_coefficients(moments(sar_features(backscatter), shown), penalty=penalty)
     left = image - sar_trend(backscatter, coefficients)
-    return Drift(coefficients, fit_variogram(variogram_sums(left, clear), len(image)))
+    return Drift(coefficients, fit_variogram(variogram_sums(left, clear)))
 
 
 def test_what_backscatter_explains_is_found_far_from_any_clear_pixel():
@@ -278,5 +284,5 @@ def test_any_window_of_regression_kriging_equals_the_whole(seed, corners):
 def test_a_large_scene_takes_less_than_a_minute():
     image, clear = scene(0, size=1024, bands=10)
     start = time.process_time()
-    krige(image, clear, fit_variogram(variogram_sums(image, clear), 10))
+    krige(image, clear, fit_variogram(variogram_sums(image, clear)))
     assert time.process_time() - start < 60

@@ -208,13 +208,13 @@ def test_what_is_visible_helps_whether_or_not_it_is_wanted(series):
         np.stack([series[name].values for name in names], 1) for names in (S2_BANDS, ("VV", "VH"))
     )
     days = (series.time.values - series.time.values[0]) / np.timedelta64(1, "D")
-    method, core = methods.get("area-regression+nearby"), (slice(None), slice(None))
+    method = methods.get("area-regression+nearby")
     few, all_ = (
         methods.Series(reflectance, hidden, wanted, radar, days)
         for wanted in (hidden, np.ones_like(hidden))
     )
-    known = [method.conclude(method.measure(few, [], core), [])]
-    one, other = (method.predict(s, known).mean[2][:, hidden[2]] for s in (few, all_))
+    statistics = [method.conclude(method.measure(few, []), [])]
+    one, other = (method.predict(s, statistics).mean[2][:, hidden[2]] for s in (few, all_))
     np.testing.assert_array_equal(one, other)
 
 

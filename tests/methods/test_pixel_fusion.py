@@ -6,23 +6,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xcloudfree.core.box_sums import WIDTHS
-from xcloudfree.methods.component_substitution import (
-    backscatter_intensity,
-    fit_substitution,
-    joint_sums,
-    substitute,
-)
-from xcloudfree.methods.local_regression import CENTRE, PENALTY, SPECKLE, local_regression
-from xcloudfree.methods.local_regression import REACH as REGRESSION_REACH
-from xcloudfree.methods.trivial import local_mean
-from xcloudfree.methods.wavelets import (
-    REACH,
+from xcloudfree.methods.pixel_fusion import (
+    CENTRE,
+    DETAIL_REACH,
+    PENALTY,
+    REGRESSION_REACH,
+    SPECKLE,
     backscatter_details,
+    backscatter_intensity,
     detail_sums,
     fit_detail_gains,
+    fit_substitution,
     inject_details,
+    joint_sums,
+    local_regression,
+    substitute,
     wavelet_details,
 )
+from xcloudfree.methods.regression import local_mean
 
 
 def scene(seed, size=40, bands=3):
@@ -132,7 +133,7 @@ def test_gains_bring_the_details_of_backscatter_to_those_of_the_bands():
     table = detail_sums(image, radar, clear)
     gains = fit_detail_gains(table)
     inner = np.ones((96, 96), bool)
-    inner[: 20 + REACH, : 20 + REACH] = False
+    inner[: 20 + DETAIL_REACH, : 20 + DETAIL_REACH] = False
     source = backscatter_details(radar)
     for band in range(3):
         details = wavelet_details(image[band])[:-1]
@@ -161,8 +162,8 @@ def test_details_are_found_again_under_a_cloud():
 def test_any_window_of_the_details_equals_the_whole(seed, corners):
     _, radar, _ = scene(seed)
     y0, y1, x0, x1 = *sorted(corners[:2]), *sorted(corners[2:])
-    top, left = max(y0 - REACH, 0), max(x0 - REACH, 0)
-    part = backscatter_details(radar[:, top : y1 + REACH + 1, left : x1 + REACH + 1])
+    top, left = max(y0 - DETAIL_REACH, 0), max(x0 - DETAIL_REACH, 0)
+    part = backscatter_details(radar[:, top : y1 + DETAIL_REACH + 1, left : x1 + DETAIL_REACH + 1])
     core = part[:, y0 - top : y1 + 1 - top, x0 - left : x1 + 1 - left]
     np.testing.assert_array_equal(core, backscatter_details(radar)[:, y0 : y1 + 1, x0 : x1 + 1])
 
@@ -172,7 +173,7 @@ def test_detail_sums_of_blocks_add_up_to_those_of_the_scene():
     clear[40:, :] = True
     total = 0
     for y0, y1 in ((0, 33), (33, 80)):
-        top, bottom = max(y0 - REACH, 0), min(y1 + REACH, 80)
+        top, bottom = max(y0 - DETAIL_REACH, 0), min(y1 + DETAIL_REACH, 80)
         area = slice(top, bottom)
         core = (slice(y0 - top, y1 - top), slice(None))
         total = total + detail_sums(image[:, area], radar[:, area], clear[area], core)

@@ -7,7 +7,7 @@ import xarray as xr
 from scipy import ndimage
 
 from xcloudfree.methods import get
-from xcloudfree.reconstruct.apply import apply_method
+from xcloudfree.reconstruct import reconstruct
 
 NAMES = ["idw", "kriging", "regression-kriging", "starfm", "pixel-fusion"]
 SUBSTITUTED = ["pixel-fusion-ihs", "pixel-fusion-pca", "pixel-fusion-wavelet"]
@@ -45,10 +45,10 @@ def values(out):
 def test_chunks_do_not_change_the_result(name):
     method = get(name, **QUICK.get(name, {}))
     ds, mask, _ = series(dates=3 if method.temporal else 2)
-    whole = apply_method(ds, method, mask=mask, uncertainty=method.deviation)
+    whole = reconstruct(ds, model=method, mask=mask, uncertainty=method.deviation)
     for chunks in CHUNKS.get(name, ({"y": 100, "x": 77}, {"y": (33, 177), "x": 300, "time": 1})):
-        out = apply_method(
-            ds.chunk(chunks), method, mask=mask.chunk(chunks), uncertainty=method.deviation
+        out = reconstruct(
+            ds.chunk(chunks), model=method, mask=mask.chunk(chunks), uncertainty=method.deviation
         )
         assert all(dask.is_dask_collection(v) for v in out.data_vars.values())
         xr.testing.assert_identical(out.compute(), whole)
@@ -57,7 +57,7 @@ def test_chunks_do_not_change_the_result(name):
 @pytest.mark.parametrize("name", [*NAMES, *SUBSTITUTED])
 def test_clouds_are_filled_and_clear_pixels_stay(name):
     ds, mask, truth = series()
-    out = apply_method(ds, get(name, **QUICK.get(name, {})), mask=mask)
+    out = reconstruct(ds, model=get(name, **QUICK.get(name, {})), mask=mask)
     hidden = mask.values
     clear = np.broadcast_to(~hidden[:, None], truth.shape)
     result = values(out)
@@ -75,6 +75,6 @@ def test_what_reads_more_knows_more(better, worse):
     ds, mask, truth = series()
     errors = []
     for name in (better, worse):
-        out = values(apply_method(ds, get(name, **QUICK.get(name, {})), mask=mask))
+        out = values(reconstruct(ds, model=get(name, **QUICK.get(name, {})), mask=mask))
         errors.append(np.abs(out - truth)[np.broadcast_to(mask.values[:, None], out.shape)].mean())
     assert errors[0] < 0.8 * errors[1]

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from xcloudfree.core.box_sums import box_sums, fading_sums
-from xcloudfree.methods.coarse import coarse_pair, fading_mean
-from xcloudfree.methods.starfm import REACH, WINDOW, starfm
+from xcloudfree.methods.starfm import REACH, WINDOW, coarse_pair, fading_mean, starfm
 
 
 def images(seed, size=24, pairs=1, bands=2):

@@ -9,7 +9,7 @@ from tests.conftest import make_bands, stacked
 from xcloudfree.core.radiometry import Calibration
 from xcloudfree.exceptions import DeviceMemoryError, ModelError
 from xcloudfree.models.carf import Carf
-from xcloudfree.reconstruct.inference import MICRO_BATCH, Inference, resolved
+from xcloudfree.reconstruct.network import MICRO_BATCH, Network, resolved
 
 pytestmark = pytest.mark.filterwarnings("ignore::xcloudfree.exceptions.UntrainedWarning")
 
@@ -67,7 +67,7 @@ def test_what_does_not_fit_is_tried_in_halves(monkeypatch):
     monkeypatch.setitem(MICRO_BATCH, "cpu", 4)
     ds = stacked(make_bands(dates=3))
     expected = ds.cloudfree.reconstruct(model="carf-tiny", blend=None).s2
-    forward = Inference._forward
+    forward = Network._forward
     sizes = []
 
     def limited(self, windows, device):
@@ -76,7 +76,7 @@ def test_what_does_not_fit_is_tried_in_halves(monkeypatch):
             raise DeviceMemoryError("3 images do not fit into the memory of cuda")
         return forward(self, windows, device)
 
-    monkeypatch.setattr(Inference, "_forward", limited)
+    monkeypatch.setattr(Network, "_forward", limited)
     with pytest.warns(UserWarning, match="going on with 1 at a time"):
         out = ds.chunk(time=3).cloudfree.reconstruct(model="carf-tiny", blend=None).s2.compute()
     np.testing.assert_allclose(out, expected, atol=1e-6)

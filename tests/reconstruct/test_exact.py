@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import xcloudfree as xcf
 from xcloudfree.core.bands import S2_BANDS
 from xcloudfree.models import VARIANTS
-from xcloudfree.reconstruct.inference import ALONE_FROM
+from xcloudfree.reconstruct.network import ALONE_FROM
 
 pytestmark = pytest.mark.filterwarnings("ignore::xcloudfree.exceptions.UntrainedWarning")
 

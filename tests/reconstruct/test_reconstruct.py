@@ -246,7 +246,7 @@ def test_blocks_without_any_data_pass():
 def test_clear_scenes_never_reach_the_network(monkeypatch):
     ds = make_bands()
     ds["B02"] = ds.B02.copy(data=np.full_like(ds.B02, 0.1))
-    monkeypatch.setattr("xcloudfree.reconstruct.inference.Inference._forward", None)
+    monkeypatch.setattr("xcloudfree.reconstruct.network.Network._forward", None)
     out = ds.cloudfree.reconstruct(model=random_model())
     xr.testing.assert_equal(out[BANDS], ds[BANDS])
     assert (out.provenance == 1).all()

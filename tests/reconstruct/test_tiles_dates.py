@@ -13,7 +13,7 @@ from xcloudfree.core.bands import S2_BANDS
 from xcloudfree.exceptions import DataError, ModelError, SeamWarning
 from xcloudfree.models.uncrtaints import UncrtaintsConfig, published_name
 from xcloudfree.reconstruct.dates import nearest_dates
-from xcloudfree.reconstruct.inference import MICRO_BATCH
+from xcloudfree.reconstruct.network import MICRO_BATCH
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::xcloudfree.exceptions.UntrainedWarning"),

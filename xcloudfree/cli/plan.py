@@ -13,7 +13,7 @@ from xcloudfree.masks.resolve import plan_mask
 from xcloudfree.plot import help as help_page
 from xcloudfree.plot.help.findings import reading_factor
 from xcloudfree.reconstruct.checks import check_fitness
-from xcloudfree.reconstruct.network_block import EDGE
+from xcloudfree.reconstruct.compose import EDGE
 
 Chunks = tuple[tuple[int, ...], tuple[int, ...]]
 

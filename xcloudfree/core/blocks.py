@@ -1,4 +1,4 @@
-"""The only file that builds dask graphs: one task a block, which reads its halo itself."""
+"""The one loop over the blocks of a scene, in memory or as a dask graph of one task a block."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from dask.base import is_dask_collection, tokenize
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from numpy.typing import NDArray
 
-from xcloudfree.core.graphs import reference, task, value
-from xcloudfree.core.windows import ALONE, Plan, Span, pieces
+from xcloudfree.core.graphs import ALL_DATES, SCENE_SUM, reference, task, value
+from xcloudfree.core.threads import block_gate
+from xcloudfree.core.windows import ALONE, Plan, Span, divided, pieces
 
 if TYPE_CHECKING:  # imported late: dask.array takes a third of the time of all the rest
     from dask.array import Array as DaskArray
@@ -22,24 +23,49 @@ if TYPE_CHECKING:  # imported late: dask.array takes a third of the time of all 
 BLOCK = 1024
 """Side of the blocks in which arrays in memory are worked through."""
 
-Function = Callable[..., tuple[NDArray[Any], ...]]
-"""``function(*windows, core=(rows, columns))``: windows (*lead, [band,] y, x) in, cores out."""
+FAN_IN = 16
+"""Measurements that are combined at a time."""
+
+Function = Callable[..., Any]
+"""``function(*windows, core=(rows, columns))``: windows (*lead, [band,] y, x) in, cores out;
+with values of the scene also ``origin=(row, column)`` of the first pixel, and ``scene=[...]``."""
+
+Index = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Output:
-    """One array that a block returns.
-
-    Parameters
-    ----------
-    dtype : dtype
-        Type of its values.
-    bands : int or None
-        Length of the band axis before y and x; None for an array without one.
-    """
+    """One array that a block returns."""
 
     dtype: np.dtype[Any]
-    bands: int | None = None
+    bands: int | None = None  # length of the axis before y and x; None without one
+
+
+@dataclass(frozen=True)
+class Together:
+    """Dates that are worked on in one block."""
+
+    axis: int  # of the leading dimensions
+    side: int  # rows and columns that a block has at most
+
+
+@dataclass(frozen=True)
+class SceneValue:
+    """A value of a whole scene, one for each block along the leading dimensions, or its graph."""
+
+    name: str
+    values: Mapping[Index, Any] | None = None
+    graph: HighLevelGraph | None = None
+
+    def __dask_graph__(self) -> HighLevelGraph | None:
+        return self.graph
+
+    def __dask_layers__(self) -> tuple[str, ...]:
+        return (self.name,)
+
+    def argument(self, index: Index) -> Any:
+        """The value, or a reference to it."""
+        return self.values[index] if self.values is not None else reference((self.name, *index))
 
 
 def map_windows(
@@ -49,58 +75,86 @@ def map_windows(
     *,
     lead: int,
     plan: Plan = ALONE,
+    scene: Sequence[SceneValue] | None = None,
+    together: Together | None = None,
     resources: Mapping[str, float] | None = None,
-    annotation: str | None = None,
 ) -> tuple[Any, ...]:
     """Apply a function to each block of a scene together with what it needs around it.
 
-    Parameters
-    ----------
-    function : callable
-        See :data:`Function`; must be picklable and deterministic to tokenize.
-    groups : sequence of sequences of arrays
-        Each group becomes one window: a single array (*lead, [band,] y, x), or several arrays
-        (*lead, y, x) that are stacked along a new band axis. All numpy, or some of dask.
-    outputs : sequence of Output
-        What the function returns.
-    lead : int
-        Dimensions before band, y and x.
-    plan : Plan
-        What to read for each block, the same along y and x.
-    resources : mapping, optional
-        What a task needs of a worker of dask.distributed, by name.
-    annotation : str, optional
-        What storage needs to know of the blocks, see :mod:`xcloudfree.core.graphs`.
-
-    Returns
-    -------
-    tuple of arrays
-        Numpy if all inputs are, else dask with the chunks of the first dask array.
+    Each group becomes one window: a single array (*lead, [band,] y, x), or several arrays
+    (*lead, y, x) that are stacked along a new band axis. Numpy if all arrays are, else dask with
+    the chunks of the first dask array.
     """
-    arrays = [a for group in groups for a in group]
-    first = next((a for a in arrays if is_dask_collection(a)), None)
-    if first is None:
-        return _eager(function, groups, outputs, lead, plan)
-    chunks = (*first.chunks[:lead], *first.chunks[-2:])
-    groups = [[_aligned(a, chunks, lead) for a in group] for group in groups]
-    return _lazy(function, groups, outputs, chunks, lead, plan, resources, annotation)
+    loop = _Loop.over(function, groups, lead, plan, scene, together)
+    if not loop.lazy:
+        size = loop.size
+        results = tuple(
+            np.empty((*size[:lead], *(() if o.bands is None else (o.bands,)), *size[-2:]), o.dtype)
+            for o in outputs
+        )
+        for _, place, block in loop.run():
+            for result, part in zip(results, block, strict=True):
+                result[place] = part
+        return results
+    name, blocks = loop.layer(list(outputs), resources, ALL_DATES if together else None)
+    return tuple(_picked(loop, name, blocks, n, output) for n, output in enumerate(outputs))
+
+
+def reduce_windows(
+    function: Function,
+    combine: Callable[[Sequence[Any]], Any],
+    groups: Sequence[Sequence[Any]],
+    *,
+    lead: int,
+    plan: Plan = ALONE,
+    scene: Sequence[SceneValue] | None = None,
+    together: Together | None = None,
+) -> SceneValue:
+    """Measure each block of a scene, and combine the measurements."""
+    loop = _Loop.over(function, groups, lead, plan, scene, together)
+    if not loop.lazy:
+        values: dict[Index, Any] = {}
+        for index, _, part in loop.run():
+            at = index[:lead]
+            values[at] = combine([values[at], part]) if at in values else part
+        return SceneValue(tokenize(function), values)
+    name, graph = loop.layer([], None, SCENE_SUM)
+    whole, nodes = f"{name}-whole", {}
+    for index in _indices(loop.chunks[:lead]):
+        keys = [(name, *index, *block) for block in _indices(loop.chunks[lead:])]
+        level = 0
+        while len(keys) > FAN_IN:
+            level += 1
+            parts = [keys[n : n + FAN_IN] for n in range(0, len(keys), FAN_IN)]
+            keys = [(f"{whole}-{level}", *index, n) for n in range(len(parts))]
+            for key, part in zip(keys, parts, strict=True):
+                nodes[key] = task(key, _combined, combine, *map(reference, part))
+        nodes[whole, *index] = task((whole, *index), _combined, combine, *map(reference, keys))
+    layer = MaterializedLayer(nodes, annotations={SCENE_SUM: True})
+    needs = {**graph.dependencies, whole: {name}}
+    return SceneValue(whole, graph=HighLevelGraph({**graph.layers, whole: layer}, needs))
+
+
+def call_once(function: Function, scene: Sequence[SceneValue]) -> SceneValue:
+    """A function of values of a scene, as another one."""
+    first = scene[0]
+    name = f"{type(function).__name__.lower()}-{tokenize(function, [s.name for s in scene])}"
+    if first.values is not None:
+        return SceneValue(
+            name, {i: function(*(s.argument(i) for s in scene)) for i in first.values}
+        )
+    assert first.graph is not None
+    indices = [key[1:] for key in first.graph.layers[first.name] if key[0] == first.name]
+    nodes = {
+        (name, *i): task((name, *i), function, *(s.argument(i) for s in scene)) for i in indices
+    }
+    layer = MaterializedLayer(nodes, annotations={SCENE_SUM: True})
+    graph = HighLevelGraph.from_collections(name, layer, dependencies=list(scene))
+    return SceneValue(name, graph=graph)
 
 
 def spread(numbers: NDArray[Any], like: Any) -> Any:
-    """Numbers at each pixel of a scene, as views that take no memory.
-
-    Parameters
-    ----------
-    numbers : ndarray
-        With the dimensions of `like` or its last ones, or 1 instead of their length.
-    like : array
-        (*lead, y, x), numpy or dask.
-
-    Returns
-    -------
-    array
-        In the shape and the chunks of `like`.
-    """
+    """Numbers at each pixel of a scene (*lead, y, x), as views that take no memory."""
     import dask.array as da
 
     if isinstance(like, np.ndarray):
@@ -113,108 +167,179 @@ def spread(numbers: NDArray[Any], like: Any) -> Any:
     return da.broadcast_to(da.from_array(numbers, chunks=chunks), like.shape, chunks=like.chunks)
 
 
-def _lazy(
-    function: Function,
-    groups: Sequence[Sequence[DaskArray]],
-    outputs: Sequence[Output],
-    chunks: tuple[tuple[int, ...], ...],
-    lead: int,
-    plan: Plan,
-    resources: Mapping[str, float] | None,
-    annotation: str | None,
-) -> tuple[DaskArray, ...]:
-    import dask.array as da
-
-    arrays = [a for group in groups for a in group]
-    token = tokenize(function, [a.name for a in arrays], list(outputs), plan)
-    name = f"{type(function).__name__.lower()}-{token}"
-    rows, columns = (tuple(plan.spans(c)) for c in chunks[-2:])
-    work = _Work(function, tuple(map(len, groups)), (rows, columns), chunks[-2:], lead)
-    shared = f"{name}-function"
-    graph: dict[Any, Any] = {}
-    touched = [
-        [[n for n, _ in work.pieces(axis, k)] for k in range(len(chunks[axis - 2]))]
-        for axis in (0, 1)
-    ]
-    # each reference is made once and shared, or a large graph would take twice the bytes
-    common = reference(shared)
-    sources = [_references(a, chunks, lead) for a in arrays]
-    made = {index: reference((name, *index)) for index in _indices(chunks)}
-    for index, own in made.items():
-        *head, i, j = index
-        parts = (
-            source[*head, m, n] for source in sources for m in touched[0][i] for n in touched[1][j]
-        )
-        graph[own.key] = task(own.key, _run, common, i, j, *parts)
-    annotations: dict[str, Any] = {"resources": dict(resources)} if resources else {}
-    if annotation is not None:
-        annotations[annotation] = True
-    whole = HighLevelGraph.from_collections(
-        name, MaterializedLayer(graph, annotations=annotations or None), dependencies=arrays
-    )
-    layers = {**whole.layers, shared: MaterializedLayer({shared: value(shared, work)})}
-    needs = {**whole.dependencies, name: {*whole.dependencies[name], shared}, shared: set()}
-    results = []
-    for number, output in enumerate(outputs):
-        label = f"{name}-{number}"
-        middle = () if output.bands is None else (0,)
-        layer = {}
-        for index, own in made.items():
-            key = (label, *index[:lead], *middle, *index[lead:])
-            layer[key] = task(key, getitem, own, number)
-        bands = () if output.bands is None else ((output.bands,),)
-        results.append(
-            da.Array(
-                HighLevelGraph({**layers, label: layer}, {**needs, label: {name}}),
-                label,
-                chunks=(*chunks[:lead], *bands, *chunks[lead:]),
-                dtype=output.dtype,
-            )
-        )
-    return tuple(results)
-
-
-def _indices(chunks: tuple[tuple[int, ...], ...]) -> Iterator[tuple[int, ...]]:
-    return product(*(range(len(c)) for c in chunks))
-
-
-def _references(
-    array: DaskArray, chunks: tuple[tuple[int, ...], ...], lead: int
-) -> dict[tuple[int, ...], Any]:
-    """References to the chunks of an array, which is one chunk along dimensions between."""
-    name, middle = array.name, (0,) * (array.ndim - lead - 2)
-    return {
-        index: reference((name, *index[:lead], *middle, *index[lead:]))
-        for index in _indices(chunks)
-    }
-
-
 @dataclass(frozen=True)
 class _Work:
     """What all blocks share, stored once in the graph."""
 
     function: Function
-    groups: tuple[int, ...]
+    groups: tuple[int, ...]  # arrays of each window
     spans: tuple[tuple[Span, ...], tuple[Span, ...]]
-    chunks: tuple[tuple[int, ...], ...]
+    chunks: tuple[tuple[int, ...], ...]  # along y and x
     lead: int
+    scene: int | None  # how many values of the scene the function takes, if any
 
     def pieces(self, axis: int, block: int) -> list[tuple[int, slice]]:
         """Chunks that the window of a block touches along y (0) or x (1)."""
         s = self.spans[axis][block]
         return pieces(s.read_start, s.read_stop, self.chunks[axis])
 
+    def call(self, i: int, j: int, windows: Sequence[Any], scene: Sequence[Any]) -> Any:
+        """The function on the windows of a block."""
+        rows, columns = self.spans[0][i], self.spans[1][j]
+        given: dict[str, Any] = {"core": (rows.core, columns.core)}
+        if self.scene is not None:
+            given |= {"origin": (rows.read_start, columns.read_start), "scene": scene}
+        with block_gate():
+            return self.function(*windows, **given)
 
-def _run(work: _Work, i: int, j: int, *parts: NDArray[Any]) -> tuple[NDArray[Any], ...]:
+
+@dataclass(frozen=True)
+class _Loop:
+    """The blocks of some arrays (*lead, [band,] y, x)."""
+
+    work: _Work
+    groups: list[list[Any]]
+    chunks: tuple[tuple[int, ...], ...]  # along lead, y and x
+    scene: list[SceneValue]
+    lazy: bool
+    plan: Plan
+
+    @classmethod
+    def over(
+        cls,
+        function: Function,
+        groups: Sequence[Sequence[Any]],
+        lead: int,
+        plan: Plan,
+        scene: Sequence[SceneValue] | None,
+        together: Together | None,
+    ) -> _Loop:
+        """Cut arrays into blocks: by their chunks, or images in memory one by one into squares."""
+        every = [array for group in groups for array in group]
+        first = next((a for a in every if is_dask_collection(a)), None)
+        like = every[0] if first is None else first
+        chunks = [tuple((1,) * n if first is None else like.chunks[k])
+                  for k, n in enumerate(like.shape[:lead])]  # fmt: skip
+        ends = [(n,) for n in like.shape[-2:]] if first is None else like.chunks[-2:]
+        if together is not None:
+            chunks[together.axis] = (sum(chunks[together.axis]),)
+        if first is None or together is not None:
+            ends = [divided(c, BLOCK if together is None else together.side) for c in ends]
+        chunks += map(tuple, ends)
+        arrays = [list(group) for group in groups]
+        if first is not None:
+            arrays = [[_aligned(a, tuple(chunks), lead) for a in group] for group in groups]
+        spans = tuple(tuple(plan.spans(c)) for c in chunks[-2:])
+        count = None if scene is None else len(scene)
+        sizes = tuple(map(len, groups))
+        work = _Work(function, sizes, spans, tuple(chunks[-2:]), lead, count)  # type: ignore[arg-type]
+        return cls(work, arrays, tuple(chunks), list(scene or ()), first is not None, plan)
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        """Lengths along lead, y and x."""
+        return tuple(map(sum, self.chunks))
+
+    def run(self) -> Iterator[tuple[Index, tuple[Any, ...], Any]]:
+        """Index of each block of arrays in memory, where it belongs, and what comes of it."""
+        work, lead = self.work, self.work.lead
+        starts = [np.concatenate([[0], np.cumsum(c)]) for c in self.chunks[:lead]]
+        for index in _indices(self.chunks):
+            *head, i, j = index
+            rows, columns = work.spans[0][i], work.spans[1][j]
+            if rows.start == rows.stop or columns.start == columns.stop:
+                continue
+            images = [slice(s[k], s[k + 1]) for s, k in zip(starts, head, strict=True)]
+            read = (*images, ..., slice(rows.read_start, rows.read_stop),
+                    slice(columns.read_start, columns.read_stop))  # fmt: skip
+            windows = [_stack([a[read] for a in group], lead) for group in self.groups]
+            values = [s.argument(tuple(head)) for s in self.scene]
+            written = slice(rows.start, rows.stop), slice(columns.start, columns.stop)
+            yield index, (*images, ..., *written), work.call(i, j, windows, values)
+
+    def layer(
+        self,
+        outputs: list[Output],
+        resources: Mapping[str, float] | None,
+        annotation: str | None,
+    ) -> tuple[str, HighLevelGraph]:
+        """Name and graph of a layer with one task a block."""
+        work, chunks, lead = self.work, self.chunks, self.work.lead
+        arrays = [a for group in self.groups for a in group]
+        names = [x.name for x in (*arrays, *self.scene)]
+        token = tokenize(work.function, names, outputs, self.plan)
+        name = f"{type(work.function).__name__.lower()}-{token}"
+        touched = [
+            [[n for n, _ in work.pieces(axis, k)] for k in range(len(chunks[axis - 2]))]
+            for axis in (0, 1)
+        ]
+        # each reference is made once and shared, or a large graph would take twice the bytes
+        shared = f"{name}-function"
+        common = reference(shared)
+        sources = [_references(a, chunks, lead) for a in arrays]
+        values = {i: [s.argument(i) for s in self.scene] for i in _indices(chunks[:lead])}
+        graph: dict[Any, Any] = {}
+        for index in _indices(chunks):
+            *head, i, j = index
+            parts = (s[*head, m, n] for s in sources for m in touched[0][i] for n in touched[1][j])
+            key = (name, *index)
+            graph[key] = task(key, _run, common, i, j, *values[tuple(head)], *parts)
+        annotations: dict[str, Any] = {"resources": dict(resources)} if resources else {}
+        if annotation is not None:
+            annotations[annotation] = True
+        layer = MaterializedLayer(graph, annotations=annotations or None)
+        whole = HighLevelGraph.from_collections(name, layer, dependencies=[*arrays, *self.scene])
+        layers = {**whole.layers, shared: MaterializedLayer({shared: value(shared, work)})}
+        needs = {**whole.dependencies, name: {*whole.dependencies[name], shared}, shared: set()}
+        return name, HighLevelGraph(layers, needs)
+
+
+def _picked(loop: _Loop, name: str, blocks: HighLevelGraph, number: int, output: Output) -> Any:
+    """One of the arrays that the blocks of a layer return."""
+    import dask.array as da
+
+    label, lead, chunks = f"{name}-{number}", loop.work.lead, loop.chunks
+    middle = () if output.bands is None else (0,)
+    bands = () if output.bands is None else ((output.bands,),)
+    layer = {}
+    for index in _indices(chunks):
+        key = (label, *index[:lead], *middle, *index[lead:])
+        layer[key] = task(key, getitem, reference((name, *index)), number)
+    graph = HighLevelGraph({**blocks.layers, label: layer}, {**blocks.dependencies, label: {name}})
+    shape = (*chunks[:lead], *bands, *chunks[lead:])
+    return da.Array(graph, label, chunks=shape, dtype=output.dtype)
+
+
+def _run(work: _Work, i: int, j: int, *parts: Any) -> Any:
     """The task: join the chunks of each array, stack each group, apply the function."""
-    grid, queue = [work.pieces(0, i), work.pieces(1, j)], iter(parts)
+    scene, queue = parts[: work.scene or 0], iter(parts[work.scene or 0 :])
+    grid = [work.pieces(0, i), work.pieces(1, j)]
     windows = []
     for count in work.groups:
         joined = [
             _join([[next(queue) for _ in grid[1]] for _ in grid[0]], grid) for _ in range(count)
         ]
         windows.append(_stack(joined, work.lead))
-    return work.function(*windows, core=(work.spans[0][i].core, work.spans[1][j].core))
+    return work.call(i, j, windows, scene)
+
+
+def _combined(combine: Callable[[Sequence[Any]], Any], *parts: Any) -> Any:
+    return combine(parts)
+
+
+def _indices(chunks: Sequence[Sequence[int]]) -> Iterator[Index]:
+    return product(*(range(len(c)) for c in chunks))
+
+
+def _references(
+    array: DaskArray, chunks: tuple[tuple[int, ...], ...], lead: int
+) -> dict[Index, Any]:
+    """References to the chunks of an array, which is one chunk along dimensions between."""
+    name, middle = array.name, (0,) * (array.ndim - lead - 2)
+    return {
+        index: reference((name, *index[:lead], *middle, *index[lead:]))
+        for index in _indices(chunks)
+    }
 
 
 def _join(parts: list[list[NDArray[Any]]], grid: list[list[tuple[int, slice]]]) -> NDArray[Any]:
@@ -231,44 +356,12 @@ def _stack(arrays: list[NDArray[Any]], lead: int) -> NDArray[Any]:
     return arrays[0] if len(arrays) == 1 else np.stack(arrays, axis=lead)
 
 
-def _eager(
-    function: Function,
-    groups: Sequence[Sequence[NDArray[Any]]],
-    outputs: Sequence[Output],
-    lead: int,
-    plan: Plan,
-) -> tuple[NDArray[Any], ...]:
-    head, size = groups[0][0].shape[:lead], groups[0][0].shape[-2:]
-    results = tuple(
-        np.empty((*head, *(() if o.bands is None else (o.bands,)), *size), o.dtype) for o in outputs
-    )
-    rows, columns = (plan.spans(_regular(n)) for n in size)
-    for place, y, x in product(product(*(range(n) for n in head)), rows, columns):
-        image: tuple[Any, ...] = tuple(slice(i, i + 1) for i in place)
-        window = (*image, ..., _read(y), _read(x))
-        blocks = function(
-            *(_stack([a[window] for a in group], lead) for group in groups), core=(y.core, x.core)
-        )
-        written = (*image, ..., slice(y.start, y.stop), slice(x.start, x.stop))
-        for result, block in zip(results, blocks, strict=True):
-            result[written] = block
-    return results
-
-
-def _read(s: Span) -> slice:
-    return slice(s.read_start, s.read_stop)
-
-
-def _regular(size: int) -> tuple[int, ...]:
-    return tuple(min(BLOCK, size - start) for start in range(0, size, BLOCK))
-
-
 def _aligned(array: Any, chunks: tuple[tuple[int, ...], ...], lead: int) -> DaskArray:
     """As dask array with the given chunks along lead, y and x, and one along bands."""
     import dask.array as da
 
     middle = array.shape[lead:-2]
-    wanted = (*chunks[:lead], *((n,) for n in middle), *chunks[lead:])
+    needed = (*chunks[:lead], *((n,) for n in middle), *chunks[lead:])
     if not is_dask_collection(array):
-        return da.from_array(array, chunks=wanted)
-    return array if array.chunks == wanted else array.rechunk(wanted)
+        return da.from_array(array, chunks=needed)
+    return array if array.chunks == needed else array.rechunk(needed)

@@ -28,29 +28,7 @@ Doubles = NDArray[np.float64]
 def whole_box_sums(
     numbers: NDArray[np.integer[Any]], radius: int, core: Area | None = None
 ) -> NDArray[np.integer[Any]]:
-    """Sums of whole numbers over the box around each pixel, cut off at the border.
-
-    Running sums may wrap around, their differences do not.
-
-    Parameters
-    ----------
-    numbers : ndarray of int
-        (y, x), of a type that holds the sums.
-    radius : int
-        Half the side of the box in pixels.
-    core : tuple of slice, optional
-        Rows and columns to return; all by default.
-
-    Returns
-    -------
-    ndarray of int
-        Of the type that came in.
-
-    Examples
-    --------
-    >>> whole_box_sums(np.ones((1, 5), np.int64), 1).tolist()
-    [[2, 3, 3, 3, 2]]
-    """
+    """Sums of whole numbers over the box around each pixel, cut off at the border."""
     out = numbers
     for axis in (0, 1):
         size = numbers.shape[axis]
@@ -70,55 +48,13 @@ def whole_box_sums(
 
 
 def box_sums(plane: NDArray[np.floating], width: int) -> Doubles:
-    """Sums over square windows, cut off at the border, in steps of 2^-30.
-
-    Running sums in floating point depend on where they start, and a window of the scene would
-    differ from the whole in the last digits; in whole numbers they do not.
-
-    Parameters
-    ----------
-    plane : numpy.ndarray
-        Values (y, x) without NaN, the sum of any window below 2^32.
-    width : int
-        Of the window in px, odd.
-
-    Returns
-    -------
-    numpy.ndarray
-        (y, x), float64.
-
-    Examples
-    --------
-    >>> box_sums(np.array([[1.0, 2.0, 3.0, 4.0]]), 3).tolist()
-    [[3.0, 6.0, 9.0, 7.0]]
-    """
+    """Sums over square windows, cut off at the border, in steps of 2^-30."""
     steps = np.rint(np.asarray(plane, np.float64) * SCALE).astype(np.int64)
     return np.asarray(whole_box_sums(steps, width // 2) / SCALE)
 
 
 def fading_sums(plane: NDArray[np.floating], widths: Sequence[int] = WIDTHS) -> Doubles:
-    """Weighted sums of the neighbourhood of each pixel, near ones weighing most.
-
-    Windows of several widths are added up, each with weight width ** -4: close pixels lie in all
-    of them. The cost does not depend on the widths, and gaps as wide as the widest are bridged.
-
-    Parameters
-    ----------
-    plane : numpy.ndarray
-        Values (y, x) without NaN.
-    widths : sequence of int
-        In px, odd.
-
-    Returns
-    -------
-    numpy.ndarray
-        (y, x), float64, in units of one value inside the narrowest window.
-
-    Examples
-    --------
-    >>> fading_sums(np.array([[0.0, 0.0, 0.0, 1.0]]), (3, 5)).round(3).tolist()
-    [[0.0, 0.13, 1.13, 1.13]]
-    """
+    """Weighted sums of the neighbourhood of each pixel, near ones weighing most."""
     total = np.zeros(plane.shape)
     for width in widths:
         total += (widths[0] / width) ** FADE * box_sums(plane, width)

@@ -16,23 +16,7 @@ def check_grid(
     optical: Layer | None,
     sar: Layer | None,
 ) -> None:
-    """Refuse bands whose coordinates or coordinate systems tell of two grids.
-
-    Parameters
-    ----------
-    source : Dataset or DataArray
-        What the user handed over.
-    spatial : tuple of str
-        Names of rows and columns.
-    optical, sar : Layer or None
-        Its bands.
-
-    Raises
-    ------
-    GridError
-        If steps are uneven or finer than declared, or the two layers differ in dimensions or
-        coordinate system.
-    """
+    """Refuse bands whose coordinates or coordinate systems tell of two grids."""
     for dim in spatial:
         steps = np.diff(source[dim].values.astype(float)) if dim in source.coords else np.empty(0)
         if len(steps) > 1 and np.ptp(steps) > 1e-3 * abs(np.median(steps)) + _rounding(source[dim]):
@@ -84,20 +68,7 @@ def _rounding(coord: xr.DataArray) -> float:
 
 
 def coordinate_system(source: xr.Dataset | xr.DataArray, array: xr.DataArray) -> str | None:
-    """EPSG code or text of the grid mapping that an array names.
-
-    Parameters
-    ----------
-    source : Dataset or DataArray
-        Where the grid mapping is a coordinate or a variable.
-    array : DataArray
-        A band of it.
-
-    Returns
-    -------
-    str or None
-        As ``"EPSG:32633"``; None where nothing is told.
-    """
+    """EPSG code or text of the grid mapping that an array names."""
     name = array.encoding.get("grid_mapping") or array.attrs.get("grid_mapping") or "spatial_ref"
     mapping = source.coords.get(name)
     if mapping is None and isinstance(source, xr.Dataset):

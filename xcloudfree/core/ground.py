@@ -10,24 +10,7 @@ from xcloudfree.exceptions import GridError
 
 
 def ground(scene: Scene) -> tuple[tuple[float, float], tuple[float, float], float]:
-    """How a metre on the ground lies on the grid, at the centre of the scene.
-
-    Parameters
-    ----------
-    scene : Scene
-        With coordinates and a coordinate reference system, projected or geographic.
-
-    Returns
-    -------
-    tuple
-        Rows and columns to a metre eastwards, the same northwards, and the size of a pixel in
-        metres (the root of its area).
-
-    Raises
-    ------
-    GridError
-        If the grid is not known.
-    """
+    """How a metre on the ground lies on the grid, at the centre of the scene."""
     from pyproj import Geod, Transformer
     from pyproj.exceptions import ProjError
 

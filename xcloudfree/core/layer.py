@@ -25,21 +25,12 @@ _CALLS = {
 
 @dataclass(frozen=True)
 class Layer:
-    """Bands of one sensor on the scene's grid.
+    """Bands of one sensor on the scene's grid."""
 
-    Parameters
-    ----------
-    names : tuple of str
-        Canonical names.
-    arrays : tuple of DataArray
-        Either one (*lead, y, x) for each name, or a single (*lead, band, y, x) for all.
-    variables : tuple of hashable
-        Names that the arrays had in the input.
-    """
-
-    names: tuple[str, ...]
+    names: tuple[str, ...]  # canonical names
+    # either one (*lead, y, x) for each name, or a single (*lead, band, y, x) for all
     arrays: tuple[xr.DataArray, ...]
-    variables: tuple[Hashable, ...]
+    variables: tuple[Hashable, ...]  # names that the arrays had in the input
 
     @property
     def stacked(self) -> bool:
@@ -47,13 +38,7 @@ class Layer:
         return "band" in self.arrays[0].dims
 
     def attribute(self, key: str) -> Any:
-        """Value of an attribute on which all arrays agree; None if none has it.
-
-        Raises
-        ------
-        UnitsError
-            If the arrays disagree.
-        """
+        """Value of an attribute on which all arrays agree; None if none has it."""
         values = {_plain(a.attrs.get(key)) for a in self.arrays}
         if len(values) > 1:
             shown = {
@@ -68,13 +53,7 @@ class Layer:
         return values.pop()
 
     def dtype(self, owner: str = "ds") -> np.dtype[Any]:
-        """Type of the numbers of all bands.
-
-        Raises
-        ------
-        UnitsError
-            If the bands differ in it; `owner` is what the user calls the data.
-        """
+        """Type of the numbers of all bands."""
         kinds = {a.dtype for a in self.arrays}
         if len(kinds) > 1:
             raise UnitsError(
@@ -95,6 +74,12 @@ class Layer:
             tuple(self.arrays[i] for i in where),
             tuple(self.variables[i] for i in where),
         )
+
+    def planes(self) -> list[Any]:
+        """Arrays for :func:`~xcloudfree.core.blocks.map_windows`, all of which have bands."""
+        if len(self.arrays) == 1 and not self.stacked:
+            return [self.arrays[0].data[..., None, :, :]]
+        return [a.data for a in self.arrays]
 
     def by_band(self) -> list[Any]:
         """One array (*lead, y, x) for each band, numpy or dask."""
@@ -127,13 +112,7 @@ def _plain(value: Any) -> Any:
 
 
 def band_dim(array: xr.DataArray) -> str:
-    """Name of the dimension that holds the bands.
-
-    Raises
-    ------
-    MissingBandError
-        If there is none.
-    """
+    """Name of the dimension that holds the bands."""
     for dim in BAND_DIMS:
         if dim in array.dims:
             return dim

@@ -14,23 +14,15 @@ Values = TypeVar("Values", bound=Any)
 
 @dataclass(frozen=True)
 class Normalisation:
-    """Clip to a range and scale it to another; no data becomes the lower end.
+    """Clip to a range and scale it to another; no data becomes the lower end."""
 
-    Parameters
-    ----------
-    optical_range : tuple of float
-        Reflectance that becomes the ends of `optical_scale`; values beyond are clipped.
-    sar_range : mapping of str to tuple of float
-        Backscatter in dB that becomes the ends of `sar_scale`, by polarisation; values beyond are
-        clipped.
-    optical_scale, sar_scale : tuple of float
-        What the network reads.
-    """
-
+    # reflectance that becomes the ends of `optical_scale`; values beyond are clipped
     optical_range: tuple[float, float]
+    # backscatter in dB that becomes the ends of `sar_scale`, by polarisation; values beyond are
+    # clipped
     sar_range: dict[str, tuple[float, float]]
-    optical_scale: tuple[float, float] = (0.0, 1.0)
-    sar_scale: tuple[float, float] = (0.0, 1.0)
+    optical_scale: tuple[float, float] = (0.0, 1.0)  # what the network reads
+    sar_scale: tuple[float, float] = (0.0, 1.0)  # what the network reads
 
     @property
     def gain(self) -> float:
@@ -39,88 +31,22 @@ class Normalisation:
         return (top - bottom) / (high - low)
 
     def optical(self, reflectance: NDArray[Any]) -> NDArray[np.float32]:
-        """Scale reflectance of shape (..., band, y, x).
-
-        Parameters
-        ----------
-        reflectance : ndarray
-            Reflectance, NaN where there is no data.
-
-        Returns
-        -------
-        ndarray of float32
-            Between the ends of `optical_scale`.
-
-        Examples
-        --------
-        >>> PRESETS["dsen2cr"].optical(np.array([[[-0.1, 0.25, 1.5, np.nan]]])).tolist()
-        [[[0.0, 0.25, 1.0, 0.0]]]
-        """
+        """Scale reflectance of shape (..., band, y, x)."""
         return _to_scale(_unit(reflectance, *self.optical_range), self.optical_scale)
 
     def sar(self, backscatter: NDArray[Any], polarisations: tuple[str, ...]) -> NDArray[np.float32]:
-        """Scale backscatter of shape (..., polarisation, y, x).
-
-        Parameters
-        ----------
-        backscatter : ndarray
-            Backscatter in dB, NaN where there is no data.
-        polarisations : tuple of str
-            Names along the polarisation axis.
-
-        Returns
-        -------
-        ndarray of float32
-            Between the ends of `sar_scale`.
-
-        Examples
-        --------
-        >>> PRESETS["dsen2cr"].sar(np.array([[[-12.5]], [[-65.0]]]), ("VV", "VH")).ravel().tolist()
-        [0.5, 0.0]
-        """
+        """Scale backscatter of shape (..., polarisation, y, x)."""
         low, high = np.array([self.sar_range[p] for p in polarisations], np.float32).T
         unit = _unit(backscatter, low[:, None, None], high[:, None, None])
         return _to_scale(unit, self.sar_scale)
 
     def to_scale(self, reflectance: Values) -> Values:
-        """Undo :meth:`to_reflectance`.
-
-        Parameters
-        ----------
-        reflectance : ndarray or Tensor
-            Reflectance; nothing is clipped, NaN stays.
-
-        Returns
-        -------
-        ndarray or Tensor
-            What the network reads.
-
-        Examples
-        --------
-        >>> PRESETS["pix2pix"].to_scale(np.array([0.0, 0.5, 1.0])).tolist()
-        [-1.0, 0.0, 1.0]
-        """
+        """Undo :meth:`to_reflectance`."""
         out: Values = (reflectance - self.optical_range[0]) * self.gain + self.optical_scale[0]
         return out
 
     def to_reflectance(self, scaled: Values) -> Values:
-        """Undo :meth:`optical`, except for its clipping.
-
-        Parameters
-        ----------
-        scaled : ndarray or Tensor
-            Output of a network, float32.
-
-        Returns
-        -------
-        ndarray or Tensor
-            Reflectance.
-
-        Examples
-        --------
-        >>> PRESETS["pix2pix"].to_reflectance(np.array([-1.0, 0.0, 1.0])).tolist()
-        [0.0, 0.5, 1.0]
-        """
+        """Undo :meth:`optical`, except for its clipping."""
         out: Values = (scaled - self.optical_scale[0]) * (1 / self.gain) + self.optical_range[0]
         return out
 

@@ -15,51 +15,18 @@ _FAINTEST, _BRIGHTEST = -60.0, 20.0  # dB, beyond which no ground is on the whol
 
 
 def holds(dtype: np.dtype[Any], number: float) -> bool:
-    """Whether a number is one of an integer type.
-
-    Parameters
-    ----------
-    dtype : dtype
-        An integer type.
-    number : float
-        Such as a no-data value.
-
-    Returns
-    -------
-    bool
-
-    Examples
-    --------
-    >>> [holds(np.dtype("uint16"), n) for n in (0, -9999, 0.5, float("nan"))]
-    [True, False, False, False]
-    """
+    """Whether a number is one of an integer type."""
     limits = np.iinfo(dtype)
     return bool(limits.min <= number <= limits.max and number == int(number))
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Linear rule between stored numbers and reflectance.
+    """Linear rule between stored numbers and reflectance."""
 
-    Parameters
-    ----------
-    scale, offset : float
-        ``reflectance = stored * scale + offset``.
-    nodata : float or None
-        Stored number without a measurement; NaN always is.
-
-    Examples
-    --------
-    >>> rule = Calibration(1e-4, -0.1, 0)
-    >>> [round(float(v), 4) for v in rule.decode(np.array([0, 1500, 3500], "uint16"))]
-    [nan, 0.05, 0.25]
-    >>> rule.encode(np.array([0.0, 0.25]), "uint16").tolist()
-    [1000, 3500]
-    """
-
-    scale: float = 1.0
-    offset: float = 0.0
-    nodata: float | None = None
+    scale: float = 1.0  # `reflectance = stored * scale + offset`
+    offset: float = 0.0  # `reflectance = stored * scale + offset`
+    nodata: float | None = None  # stored number without a measurement; NaN always is
 
     @property
     def is_identity(self) -> bool:
@@ -80,13 +47,7 @@ class Calibration:
         return good
 
     def decode(self, stored: NDArray[Any]) -> NDArray[np.float32]:
-        """Reflectance, NaN without a measurement; same shape as `stored`.
-
-        Raises
-        ------
-        UnitsError
-            If the values are far too large to be reflectance.
-        """
+        """Reflectance, NaN without a measurement; same shape as `stored`."""
         out = stored.astype(np.float32)
         out[~self.valid(stored)] = np.nan
         if not self.is_identity:
@@ -97,19 +58,7 @@ class Calibration:
         return out
 
     def encode(self, reflectance: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:
-        """Stored numbers; no value becomes `nodata` unless it is NaN.
-
-        Parameters
-        ----------
-        reflectance : ndarray
-            Values to store; NaN becomes `nodata`.
-        dtype : dtype
-            Type to store them in; integers are rounded and limited to their range.
-
-        Returns
-        -------
-        ndarray
-        """
+        """Stored numbers; no value becomes `nodata` unless it is NaN."""
         kind = np.dtype(dtype)
         stored = reflectance
         if not self.is_identity:
@@ -132,29 +81,13 @@ class Calibration:
 
 @dataclass(frozen=True)
 class SarCalibration:
-    """Rule from stored backscatter to dB.
+    """Rule from stored backscatter to dB."""
 
-    Parameters
-    ----------
-    units : {"dB", "1"}
-        Whether the numbers are decibels or linear power.
-    nodata : float or None
-        Stored number without a measurement; NaN always is, and so is linear power of 0 or less.
-    scale, offset : float
-        ``backscatter = stored * scale + offset``, in `units`.
-
-    Examples
-    --------
-    >>> SarCalibration("1").decode(np.array([0.1, 0.01, 0.0])).round(3).tolist()
-    [-10.0, -20.0, nan]
-    >>> SarCalibration("dB", scale=0.01).decode(np.array([-1050], "int16")).tolist()
-    [-10.5]
-    """
-
-    units: str
+    units: str  # whether the numbers are decibels or linear power
+    # stored number without a measurement; NaN always is, and so is linear power of 0 or less
     nodata: float | None = None
-    scale: float = 1.0
-    offset: float = 0.0
+    scale: float = 1.0  # `backscatter = stored * scale + offset`, in `units`
+    offset: float = 0.0  # `backscatter = stored * scale + offset`, in `units`
 
     def valid(self, stored: NDArray[Any]) -> NDArray[np.bool_]:
         """Where there is a measurement; same shape as `stored`."""
@@ -166,17 +99,12 @@ class SarCalibration:
         return np.asarray(good)
 
     def decode(self, stored: NDArray[Any]) -> NDArray[np.float32]:
-        """Backscatter in dB, NaN without a measurement; same shape as `stored`.
-
-        Raises
-        ------
-        UnitsError
-            If the values contradict the declared unit.
-        """
+        """Backscatter in dB, NaN without a measurement; same shape as `stored`."""
         out = np.asarray(stored, np.float32).copy()
         if self.nodata is not None and not np.isnan(self.nodata):
             out[stored == self.nodata] = np.nan
         out = self._scaled(out)
+        out[~np.isfinite(out)] = np.nan  # zeros through 10 * log10 are -inf
         sample = _sample(out)
         if self.units == "dB":
             _check_backscatter(sample)

@@ -23,35 +23,7 @@ SPATIAL = (("y", "x"), ("latitude", "longitude"), ("lat", "lon"))
 
 
 def read(obj: xr.Dataset | xr.DataArray) -> Scene:
-    """Recognise an input.
-
-    Parameters
-    ----------
-    obj : Dataset or DataArray
-        Bands as variables, variables ``s2`` and ``s1`` with a band dimension, or one array with a
-        ``band`` dimension, also as the only one of a Dataset.
-
-    Returns
-    -------
-    Scene
-
-    Raises
-    ------
-    CloudFreeError
-        If it is neither a Dataset nor a DataArray.
-    MissingBandError
-        If no band is recognised.
-    GridError
-        If the spatial dimensions are unknown or Sentinel-1 and Sentinel-2 do not share them.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> ds = xr.Dataset({n: (("y", "x"), np.zeros((2, 3), "float32")) for n in ("blue", "vv")})
-    >>> scene = read(ds)
-    >>> scene.form, scene.optical.names, scene.sar.names, scene.shape
-    ('bands', ('B02',), ('VV',), (2, 3))
-    """
+    """Recognise an input."""
     if isinstance(obj, xr.DataArray):
         return _assemble(obj, "array", *_split(obj, band_dim(obj)))
     if not isinstance(obj, xr.Dataset):

@@ -18,23 +18,7 @@ if TYPE_CHECKING:
 def restored(
     scene: Scene, data: Any, planes: Mapping[str, xr.DataArray], deviation: Any = None
 ) -> Any:
-    """Put new values of all optical bands into the form that came in.
-
-    Parameters
-    ----------
-    scene : Scene
-        What was recognised.
-    data : array
-        Stored numbers (*lead, band, y, x).
-    planes : mapping of str to DataArray
-        What goes beside them, such as the provenance.
-    deviation : array, optional
-        Standard deviation, as `data`.
-
-    Returns
-    -------
-    Dataset or DataArray
-    """
+    """Put new values of all optical bands into the form that came in."""
     assert scene.optical is not None
     source, variable = scene.source, scene.optical.variables[0]
     if scene.form == "array":

@@ -18,31 +18,15 @@ from xcloudfree.exceptions import MissingBandError, UnitsError
 
 @dataclass(frozen=True)
 class Scene:
-    """What was recognised in an input.
+    """What was recognised in an input."""
 
-    Parameters
-    ----------
-    source : Dataset or DataArray
-        The input.
-    form : {"bands", "stacked", "array"}
-        Variables per band; variables ``s2`` and ``s1``; or a DataArray with ``band``.
-    optical, sar : Layer or None
-        Sentinel-2 bands and Sentinel-1 polarisations.
-    classes : DataArray or None
-        Scene classification of Level-2A.
-    lead : tuple of hashable
-        Dimensions before the spatial ones, e.g. ``("time",)``.
-    spatial : tuple of str
-        Names of the y and x dimensions.
-    """
-
-    source: xr.Dataset | xr.DataArray
-    form: str
-    optical: Layer | None
-    sar: Layer | None
-    classes: xr.DataArray | None
-    lead: tuple[Hashable, ...]
-    spatial: tuple[Hashable, Hashable]
+    source: xr.Dataset | xr.DataArray  # the input
+    form: str  # variables per band; variables `s2` and `s1`; or a DataArray with `band`
+    optical: Layer | None  # sentinel-2 bands and Sentinel-1 polarisations
+    sar: Layer | None  # sentinel-2 bands and Sentinel-1 polarisations
+    classes: xr.DataArray | None  # scene classification of Level-2A
+    lead: tuple[Hashable, ...]  # dimensions before the spatial ones, e.g. `("time",)`
+    spatial: tuple[Hashable, Hashable]  # names of the y and x dimensions
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -85,13 +69,7 @@ class Scene:
         return dims if set(dims) == {*self.lead, *self.spatial} else (*self.lead, *self.spatial)
 
     def need_optical(self, names: Sequence[str], why: str) -> Layer:
-        """The given reflectance bands.
-
-        Raises
-        ------
-        MissingBandError
-            If one is absent.
-        """
+        """The given reflectance bands."""
         have = () if self.optical is None else self.optical.names
         missing = [n for n in names if n not in have]
         if "B10" in missing and set(missing) <= {"B01", "B09", "B10"} and len(have) > 1:
@@ -119,13 +97,7 @@ class Scene:
         return self.optical.select(names)
 
     def need_sar(self, names: Sequence[str], why: str) -> Layer:
-        """The given polarisations.
-
-        Raises
-        ------
-        MissingBandError
-            If one is absent.
-        """
+        """The given polarisations."""
         have = () if self.sar is None else self.sar.names
         missing = [n for n in names if n not in have]
         if missing or self.sar is None:
@@ -142,13 +114,7 @@ class Scene:
         return self.sar.select(names)
 
     def calibration(self) -> Calibration:
-        """Rule from stored numbers to reflectance.
-
-        Raises
-        ------
-        UnitsError
-            If the numbers are integers without a declared scale, or bands disagree.
-        """
+        """Rule from stored numbers to reflectance."""
         assert self.optical is not None
         scale = self.optical.attribute("scale_factor")
         offset = self.optical.attribute("add_offset")
@@ -166,13 +132,7 @@ class Scene:
         return Calibration(float(1 if scale is None else scale), float(offset or 0), nodata)
 
     def sar_calibration(self) -> SarCalibration:
-        """Rule from stored numbers to dB.
-
-        Raises
-        ------
-        UnitsError
-            If the unit of the backscatter, or the scale of integers, is not declared.
-        """
+        """Rule from stored numbers to dB."""
         assert self.sar is not None
         units = self.sar.attribute("units")
         if units in ("linear", "linear power", "power"):
@@ -228,10 +188,7 @@ class Scene:
         provenance: xr.DataArray | Mapping[str, xr.DataArray],
         deviation: Any = None,
     ) -> Any:
-        """Put new values (*lead, band, y, x) of all optical bands into the form that came in.
-
-        Beside them go the provenance, or other planes by name.
-        """
+        """Put new values (*lead, band, y, x) of all optical bands into the form that came in."""
         planes = provenance if isinstance(provenance, Mapping) else {"provenance": provenance}
         return restored(self, data, planes, deviation)
 

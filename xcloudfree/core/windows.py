@@ -1,10 +1,13 @@
-"""Where to read so that a block comes out right: integers only."""
+"""Where to read so that a block comes out right: plans of halos and tiles, in whole pixels."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 Area = tuple[slice, slice]
 """Rows and columns."""
@@ -12,20 +15,12 @@ Area = tuple[slice, slice]
 
 @dataclass(frozen=True)
 class Span:
-    """One block along one axis: what is written, and what is read for it.
+    """One block along one axis: what is written, and what is read for it."""
 
-    Parameters
-    ----------
-    start, stop : int
-        Pixels that the block writes, half open.
-    read_start, read_stop : int
-        Pixels that it reads; `read_start` lies on the stride grid of the scene.
-    """
-
-    start: int
-    stop: int
-    read_start: int
-    read_stop: int
+    start: int  # pixels that the block writes, half open
+    stop: int  # pixels that the block writes, half open
+    read_start: int  # pixels that it reads; `read_start` lies on the stride grid of the scene
+    read_stop: int  # pixels that it reads; `read_start` lies on the stride grid of the scene
 
     @property
     def core(self) -> slice:
@@ -40,25 +35,61 @@ class Plan(Protocol):
         """One span per block."""
         ...
 
+    def around(self, margin: int) -> Plan:
+        """The same for blocks with so many pixels around them that are needed too."""
+        ...
+
 
 @dataclass(frozen=True)
 class Halo:
-    """Blocks that are read with pixels around them, on a grid.
+    """Blocks that are read with pixels around them, on a grid."""
 
-    Parameters
-    ----------
-    pixels : int
-        Pixels beyond a grid-aligned block that influence it.
-    stride : int
-        Period of the grid.
-    """
-
-    pixels: int = 0
-    stride: int = 1
+    pixels: int = 0  # pixels beyond a grid-aligned block that influence it
+    stride: int = 1  # period of the grid
 
     def spans(self, chunks: Sequence[int]) -> list[Span]:
         """One span per block, see :func:`spans`."""
         return spans(chunks, self.pixels, self.stride)
+
+    def around(self, margin: int) -> Halo:
+        """A halo for a block and a margin around it."""
+        return Halo(self.pixels + -(-margin // self.stride) * self.stride, self.stride)
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """Fixed, overlapping tiles of a scene, wherever its blocks end."""
+
+    side: int  # side of a tile in pixels
+    overlap: int  # pixels that neighbours share, at most half of `side`
+    margin: int = 0  # pixels beyond a block for which the tiles are needed too
+
+    def around(self, margin: int) -> Tiles:
+        """Tiles for a block and a margin around it."""
+        return replace(self, margin=margin)
+
+    def origins(self, size: int) -> list[int]:
+        """First pixel of each tile along an axis."""
+        last = max(0, size - self.side)
+        return [*range(0, last, self.side - self.overlap), last]
+
+    def spans(self, chunks: Sequence[int]) -> list[Span]:
+        """Windows that hold every tile that a block and its margin touch."""
+        size, start, out = sum(chunks), 0, []
+        tiles = [(o, min(o + self.side, size)) for o in self.origins(size)]
+        for length in chunks:
+            stop = start + length
+            low, high = start - self.margin, stop + self.margin
+            touched = [t for t in tiles if t[0] < high and t[1] > low]
+            out.append(Span(start, stop, touched[0][0], max(t[1] for t in touched)))
+            start = stop
+        return out
+
+    def weights(self, length: int) -> NDArray[np.float32]:
+        """How much a tile counts at each of its pixels, against its neighbours."""
+        place = np.arange(1, length + 1, dtype=np.float32)
+        ramp = np.minimum(place, place[::-1]) / np.float32(self.overlap + 1)
+        return np.asarray(np.minimum(ramp, 1), np.float32)
 
 
 ALONE = Halo()
@@ -66,33 +97,7 @@ ALONE = Halo()
 
 
 def span(start: int, stop: int, size: int, halo: int, stride: int = 1) -> Span:
-    """Plan the reading of one block.
-
-    Both ends are first moved out to the stride grid of the scene and then by the halo, also
-    rounded up to the grid; the scene's own border ends the window.
-
-    Parameters
-    ----------
-    start, stop : int
-        Pixels that the block writes.
-    size : int
-        Length of the axis.
-    halo : int
-        Pixels beyond a grid-aligned block that influence it.
-    stride : int
-        Period of the grid.
-
-    Returns
-    -------
-    Span
-
-    Examples
-    --------
-    >>> span(96, 192, 500, halo=42, stride=16)
-    Span(start=96, stop=192, read_start=48, read_stop=240)
-    >>> span(0, 173, 500, halo=42, stride=16)
-    Span(start=0, stop=173, read_start=0, read_stop=224)
-    """
+    """Plan the reading of one block."""
     margin = -(-halo // stride) * stride
     low = start // stride * stride - margin
     high = -(-stop // stride) * stride + margin
@@ -100,24 +105,7 @@ def span(start: int, stop: int, size: int, halo: int, stride: int = 1) -> Span:
 
 
 def spans(chunks: Sequence[int], halo: int, stride: int = 1) -> list[Span]:
-    """Plan all blocks of an axis.
-
-    Parameters
-    ----------
-    chunks : sequence of int
-        Lengths of the blocks.
-    halo, stride : int
-        See :func:`span`.
-
-    Returns
-    -------
-    list of Span
-
-    Examples
-    --------
-    >>> [s.read_stop for s in spans((4, 4, 1), halo=1)]
-    [5, 9, 9]
-    """
+    """Plan all blocks of an axis."""
     size, start, out = sum(chunks), 0, []
     for length in chunks:
         out.append(span(start, start + length, size, halo, stride))
@@ -126,25 +114,7 @@ def spans(chunks: Sequence[int], halo: int, stride: int = 1) -> list[Span]:
 
 
 def pieces(start: int, stop: int, chunks: Sequence[int]) -> list[tuple[int, slice]]:
-    """Chunks that hold an interval, and which part of each.
-
-    Parameters
-    ----------
-    start, stop : int
-        Interval, half open.
-    chunks : sequence of int
-        Lengths of the chunks.
-
-    Returns
-    -------
-    list of (int, slice)
-        Index of the chunk and the wanted part of it.
-
-    Examples
-    --------
-    >>> pieces(3, 9, (4, 4, 4))
-    [(0, slice(3, 4, None)), (1, slice(0, 4, None)), (2, slice(0, 1, None))]
-    """
+    """Chunks that hold an interval, and which part of each."""
     out, offset = [], 0
     for index, length in enumerate(chunks):
         low, high = max(start - offset, 0), min(stop - offset, length)
@@ -156,27 +126,21 @@ def pieces(start: int, stop: int, chunks: Sequence[int]) -> list[tuple[int, slic
     return out
 
 
-def widened(core: Area, pixels: int, shape: tuple[int, ...]) -> tuple[Area, Area]:
-    """A part of an image with the pixels around it that there are, and the part in that.
+def divided(sizes: Sequence[int], side: int) -> tuple[int, ...]:
+    """Chunks of at most `side` pixels, of nearly one size within each given chunk.
 
-    Parameters
-    ----------
-    core : tuple of slice
-        Rows and columns.
-    pixels : int
-        How many around.
-    shape : tuple of int
-        Rows and columns of the image.
-
-    Returns
-    -------
-    tuple of tuple of slice
-
-    Examples
-    --------
-    >>> widened((slice(1, 4), slice(8, 9)), 2, (10, 10))
-    ((slice(0, 6, None), slice(6, 10, None)), (slice(1, 4, None), slice(2, 3, None)))
+    >>> divided((1024, 100), 400)
+    (342, 341, 341, 100)
     """
+    found: list[int] = []
+    for size in sizes:
+        count = max(1, -(-size // side))
+        found += [size // count + (i < size % count) for i in range(count)]
+    return tuple(found)
+
+
+def widened(core: Area, pixels: int, shape: tuple[int, ...]) -> tuple[Area, Area]:
+    """A part of an image with the pixels around it that there are, and the part in that."""
     starts = [max(0, s.start - pixels) for s in core]
     wide = tuple(
         slice(a, min(n, s.stop + pixels)) for a, s, n in zip(starts, core, shape, strict=True)

@@ -22,7 +22,6 @@ from xcloudfree.datasets.cloud_layers import CloudKind, check_kind
 from xcloudfree.datasets.clouds import CloudField, Ground, Sky, draw_sky, lay
 from xcloudfree.exceptions import DataError, GridError, MissingBandError
 from xcloudfree.masks.shadow import Shadow, sun_angles
-from xcloudfree.reconstruct.dates import planes
 
 SUN = (150.0, 50.0)
 """Azimuth and elevation in degrees where neither the data nor the caller tell them."""
@@ -103,7 +102,7 @@ def simulate_clouds(
         optical.names, scene.calibration(), scene.shape, _images(scene, cover, seed, sun, head),
         kind, axes, metres, scene.level == "BOA",
     )  # fmt: skip
-    stored = planes(optical)
+    stored = optical.planes()
     like = next((a for a in stored if not isinstance(a, np.ndarray)), stored[0])
     like = like if like.ndim == len(head) + 2 else like[..., 0, :, :]
     numbers = np.arange(int(np.prod(head))).reshape(head)

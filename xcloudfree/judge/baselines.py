@@ -19,7 +19,7 @@ from xcloudfree.exceptions import DataError, MissingBandError
 from xcloudfree.judge.case import Case, reflectance_of
 from xcloudfree.judge.estimators import Estimate, Fit
 from xcloudfree.judge.evaluation import on_yx
-from xcloudfree.methods.trivial import (
+from xcloudfree.methods.regression import (
     Moments,
     moments,
     sar_features,

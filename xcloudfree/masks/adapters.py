@@ -14,7 +14,7 @@ from xcloudfree.core.bands import S2_BANDS
 from xcloudfree.core.plugins import PACKAGES, find, names
 from xcloudfree.core.radiometry import Calibration
 from xcloudfree.core.spelling import did_you_mean
-from xcloudfree.core.tiles import Tiles
+from xcloudfree.core.windows import Tiles
 from xcloudfree.exceptions import CloudFreeError, PluginError, UnitsError
 from xcloudfree.masks.scores import METHODS, Bands, MaskMethod
 

@@ -12,7 +12,7 @@ import xarray as xr
 from xcloudfree.core.blocks import Output, map_windows
 from xcloudfree.core.radiometry import Calibration
 from xcloudfree.core.scene import Scene
-from xcloudfree.core.tiles import Tiles
+from xcloudfree.core.windows import Tiles
 from xcloudfree.exceptions import CloudFreeError, GridError, MissingBandError
 from xcloudfree.masks import scores as kernel
 from xcloudfree.masks.adapters import TILE, TiledMask, mask_plugin

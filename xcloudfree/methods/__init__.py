@@ -1,6 +1,6 @@
 """Classical methods by name: what a network must beat, and what serves where none fits.
 
-Each module of methods lists its own in a tuple ``METHODS``, and is listed here in ``_MODULES``.
+A method is a class in a module of its own beside its arithmetic, and one line of ``_METHODS``.
 """
 
 from __future__ import annotations
@@ -11,18 +11,51 @@ from typing import Any
 
 from xcloudfree.core.spelling import did_you_mean
 from xcloudfree.exceptions import ModelError
-from xcloudfree.methods import area, fusion, spatial, temporal
+from xcloudfree.methods.area_regression import AreaRegression
 from xcloudfree.methods.base import Method, Prediction, Series
+from xcloudfree.methods.idw import InverseDistance
+from xcloudfree.methods.interpolation import LastClear, LinearTime, NearestDate
+from xcloudfree.methods.kriging import Kriging
+from xcloudfree.methods.medians import Median
+from xcloudfree.methods.nearby import NearbyRegression
+from xcloudfree.methods.pixel_fusion import LocalRegression, Substitution, Wavelets
+from xcloudfree.methods.regression_kriging import RegressionKriging
+from xcloudfree.methods.starfm import Starfm
+from xcloudfree.methods.temporal import Offset
+from xcloudfree.methods.whittaker import Whittaker
 
 __all__ = ["Method", "Prediction", "Series", "get", "known", "names"]
 
-_MODULES = (temporal, area, spatial, fusion)
-
 _WINDOWED = re.compile(r"(?P<base>(geo)?median)-(?P<days>[1-9]\d*)d(?P<rest>(\+offset)?)")
 
-_LISTS: tuple[tuple[Method, ...], ...] = tuple(module.METHODS for module in _MODULES)
+_TEMPORAL = (
+    NearestDate("nearest-date"),
+    LastClear("last-clear"),
+    LinearTime("linear-time"),
+    Median("median"),
+    Median("geomedian", geometric=True),
+    Whittaker("whittaker"),
+)
 
-_METHODS = MappingProxyType({method.name: method for methods in _LISTS for method in methods})
+_METHODS = MappingProxyType(
+    {
+        method.name: method
+        for method in (
+            *_TEMPORAL,
+            *map(Offset.of, _TEMPORAL),
+            AreaRegression(),
+            NearbyRegression(),
+            InverseDistance("idw"),
+            Kriging("kriging"),
+            RegressionKriging("regression-kriging"),
+            Starfm("starfm"),
+            LocalRegression("pixel-fusion"),
+            Substitution("pixel-fusion-ihs"),
+            Substitution("pixel-fusion-pca", component="pca"),
+            Wavelets("pixel-fusion-wavelet"),
+        )
+    }
+)
 
 
 def names() -> list[str]:
@@ -75,8 +108,8 @@ def get(name: str, **options: Any) -> Method:
         ``shape`` (kriging, regression-kriging): ``"exponential"`` or ``"spherical"`` variogram.
         ``pairs`` (starfm): 1 or 2 dates that a value comes from; ``window``: width in px that
         similar pixels are sought in; ``classes``: kinds of land cover; ``uncertainty``: standard
-        deviation of reflectance of the sensors; ``coarse``: images of a coarse sensor, see
-        :class:`xcloudfree.methods.fusion.Starfm`.
+        deviation of reflectance of the sensors; ``coarse``: images of a coarse sensor (MODIS,
+        Sentinel-3) as reflectance, with the bands, the dates and the grid of the scene.
 
     Returns
     -------

@@ -10,8 +10,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from xcloudfree.methods.base import Booleans, Doubles, Floats
 from xcloudfree.methods.interpolation import Sides, between, clear_sides
-from xcloudfree.methods.trivial import local_mean
+from xcloudfree.methods.regression import local_mean
 
 GAPS: Final = (0.0, 15.0, 30.0, 45.0)
 """Days around a date without anything clear, for each of which there is a regression."""
@@ -25,44 +26,14 @@ WINDOWS: Final = (1, 3, 9)
 STRIP: Final = 4096
 """Pixels that are worked through at once."""
 
-Floats = NDArray[np.float32]
-Doubles = NDArray[np.float64]
-Booleans = NDArray[np.bool_]
-
 
 def predictors(bands: int) -> int:
-    """Number of predictors with the constant.
-
-    Parameters
-    ----------
-    bands : int
-        Optical bands.
-
-    Returns
-    -------
-    int
-
-    Examples
-    --------
-    >>> predictors(10)
-    47
-    """
+    """Number of predictors with the constant."""
     return 1 + bands * (1 + len(MEMORIES)) + 4 * len(WINDOWS) + 4
 
 
 def local_means(backscatter: Floats) -> Floats:
-    """Backscatter and its means around each pixel.
-
-    Parameters
-    ----------
-    backscatter : ndarray of float32
-        (time, polarisation, y, x) in dB, NaN is no data.
-
-    Returns
-    -------
-    ndarray of float32
-        (time, polarisation x window, y, x); NaN where a pixel has no data.
-    """
+    """Backscatter and its means around each pixel."""
     times, count, *size = backscatter.shape
     out = np.empty((times, len(WINDOWS), count, *size), np.float32)
     for place in np.ndindex(times, count):
@@ -132,10 +103,8 @@ class Strip:
         return {gap: clear_sides(self.clear, self.days, gap) for gap in GAPS}
 
     def level(self, date: int, least: float = 0.0) -> NDArray[np.int64]:
-        """Which gap a pixel has, by position in :data:`GAPS`; -1 without a clear date.
-
-        Dates within `least` days, one of these gaps, count as not there.
-        """
+        """Which gap a pixel has, by position in :data:`GAPS`; -1 without a clear date."""
+        # Dates within `least` days, one of these gaps, count as not there.
         before, after = (s[date] for s in self.sides[least])
         day = self.days[date]
         waits = np.minimum(
@@ -149,18 +118,7 @@ class Strip:
 def strips(
     reflectance: Floats, clear: Booleans, radar: Floats, days: Doubles
 ) -> Iterator[tuple[slice, Strip]]:
-    """A series in parts of some thousand pixels each, which bounds the memory of its predictors.
-
-    Parameters
-    ----------
-    reflectance, clear, radar, days
-        See :func:`xcloudfree.methods.area_regression.sums`.
-
-    Yields
-    ------
-    tuple of (slice, Strip)
-        Which pixels, counted row by row, and what is known of them.
-    """
+    """A series in parts of some thousand pixels each, which bounds the memory of its predictors."""
     times = len(days)
     flat = [a.reshape(times, *a.shape[1:-2], -1) for a in (reflectance, clear, radar)]
     for start in range(0, flat[1].shape[-1], STRIP):

@@ -9,13 +9,15 @@ pixels.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from xcloudfree.methods.area_predictors import GAPS, predictors, strips
-from xcloudfree.methods.trivial import Moments
+from xcloudfree.core.windows import widened
+from xcloudfree.methods.area_predictors import GAPS, WINDOWS, local_means, predictors, strips
+from xcloudfree.methods.base import Booleans, Doubles, Floats, Method, Prediction, Series
+from xcloudfree.methods.regression import Moments
 
 PENALTIES: Final = tuple(float(p) for p in 10.0 ** np.arange(-4, 1.1, 0.5))
 """Ridge penalties on standardised predictors to choose from."""
@@ -31,17 +33,12 @@ ENOUGH: Final = 200.0
 FOLDS: Final = 4
 """Spans of time that are left out in turn to choose the penalty."""
 
-Floats = NDArray[np.float32]
-Doubles = NDArray[np.float64]
-Booleans = NDArray[np.bool_]
-
 
 class Sums(NamedTuple):
-    """Sums over the clear pixels of dates, for each gap: leading axes (time, gap).
+    """Sums over the clear pixels of dates, for each gap: leading axes (time, gap)."""
 
-    With z = [1, predictors] and y the reflectance: ``zz`` (..., predictor, predictor), ``zy``
-    (..., predictor, band), ``yy`` (..., band), and ``hidden`` the number of pixels to predict.
-    """
+    # With z = [1, predictors] and y the reflectance: `zz` (..., predictor, predictor), `zy` (...,
+    # predictor, band), `yy` (..., band), and `hidden` the number of pixels to predict.
 
     zz: Doubles
     zy: Doubles
@@ -56,6 +53,52 @@ class Rule(NamedTuple):
     deviation: Doubles
 
 
+@dataclass(frozen=True)
+class AreaRegression(Method):
+    """Regression on the area's own series.
+
+    Its deviation is a little too large: on three hidden dates of two real series each, 76 to 86 %
+    of the errors lay within one deviation (68 % would, were they normal), at gaps of 0 and 15 days.
+    """
+
+    passes: ClassVar[int] = 1
+
+    name: str = "area-regression"
+    temporal: bool = True
+    reach: int = max(WINDOWS) // 2
+    polarisations: tuple[str, ...] = ("VV", "VH")
+    deviation: bool = True
+
+    def measure(self, series: Series, statistics: Sequence[Any]) -> Sums:
+        """The normal equations of each date and gap."""
+        assert series.backscatter is not None
+        assert series.days is not None
+        # the local means of backscatter read pixels around the core, all else reads the core alone
+        area, core = widened(series.core, max(WINDOWS) // 2, series.hidden.shape[-2:])
+        radar = local_means(series.backscatter[..., *area])[..., *core]
+        inner = series.cut(series.core)
+        return sums(inner.reflectance, inner.clear, inner.wanted, radar, series.days)
+
+    def conclude(self, total: Sums, statistics: Sequence[Any]) -> Rule:
+        """Coefficients for each date and gap."""
+        return learn(total)
+
+    def predict(self, series: Series, statistics: Sequence[Any]) -> Prediction:
+        """See :meth:`Method.predict`."""
+        assert series.backscatter is not None
+        assert series.days is not None
+        return Prediction(
+            *predict(
+                series.reflectance,
+                series.clear,
+                series.wanted,
+                local_means(series.backscatter),
+                series.days,
+                statistics[0],
+            )
+        )
+
+
 def sums(
     reflectance: Floats,
     clear: Booleans,
@@ -64,26 +107,7 @@ def sums(
     days: Doubles,
     least: Sequence[float] | None = None,
 ) -> Sums:
-    """Sums of one block.
-
-    Parameters
-    ----------
-    reflectance : ndarray of float32
-        (time, band, y, x).
-    clear, hidden : ndarray of bool
-        Where a date shows the ground, and where it is to be predicted, (time, y, x).
-    radar : ndarray of float32
-        From :func:`xcloudfree.methods.area_predictors.local_means`, (time, plane, y, x).
-    days : ndarray
-        Day numbers, ascending, (time,).
-    least : sequence of float, optional
-        For each date the days around it of which nothing is to be used for it: one of
-        :data:`GAPS`, by default 0.
-
-    Returns
-    -------
-    Sums
-    """
+    """Sums of one block."""
     times, bands = reflectance.shape[:2]
     width, gaps = predictors(bands), len(GAPS)
     zz, zy = np.zeros((times, gaps, width, width)), np.zeros((times, gaps, width, bands))
@@ -107,30 +131,13 @@ def sums(
 
 
 def learn(total: Sums, days: Doubles | None = None, least: Sequence[float] | None = None) -> Rule:
-    """Coefficients for each date: learned on the other dates, and drawn to what the date shows.
-
-    What is learned on the other dates is the prior of a second regression on the visible pixels of
-    the date itself, which ends with their mean difference in each band. The penalty is the one
-    with the least error on spans of time left out, and falls with the number of visible pixels.
-    The variance is that error, or where the date shows enough, the error there.
-
-    Parameters
-    ----------
-    total : Sums
-        Over the whole area.
-    days, least
-        See :func:`sums`: what is learned for a date leaves out the other dates within `least`.
-
-    Returns
-    -------
-    Rule
-        NaN for dates and gaps that nothing is known for, or that have no pixel to predict.
-
-    References
-    ----------
-    Hoerl and Kennard, "Ridge regression: biased estimation for nonorthogonal problems",
-    Technometrics 12(1), 1970, equation 2.1.
-    """
+    """Coefficients for each date: learned on the other dates, and drawn to what the date shows."""
+    # What is learned on the other dates is the prior of a second regression on the visible pixels
+    # of the date itself, which ends with their mean difference in each band. The penalty is the one
+    # with the least error on spans of time left out, and falls with the number of visible pixels.
+    # The variance is that error, or where the date shows enough, the error there.
+    # Hoerl and Kennard, "Ridge regression: biased estimation for nonorthogonal problems",
+    # Technometrics 12(1), 1970, equation 2.1.
     times, gaps, width, bands = total.zy.shape
     coefficients = np.full((times, gaps, width, bands), np.nan)
     deviation = np.full((times, gaps, bands), np.nan)
@@ -173,10 +180,8 @@ def _of(least: Sequence[float] | None, date: int) -> float:
 
 
 def _ridge(sums: Moments, penalty: float) -> Doubles:
-    """Coefficients (1 + predictor, band); a predictor that hardly varies takes no part.
-
-    What varies by less than rounding could explain would make the result depend on the chunks.
-    """
+    """Coefficients (1 + predictor, band); a predictor that hardly varies takes no part."""
+    # What varies by less than rounding could explain would make the result depend on the chunks.
     count = sums.zz[0, 0]
     mean, level = sums.zz[0, 1:] / count, sums.zy[0] / count
     covariance = sums.zz[1:, 1:] / count - np.outer(mean, mean)
@@ -199,7 +204,8 @@ def _times(sums: Moments, factor: float) -> Moments:
 def _squared(sums: Moments, squares: Doubles, rule: Doubles) -> Doubles:
     """Sum of squared errors of each band."""
     error = squares - 2 * (rule * sums.zy).sum(0) + (rule * (sums.zz @ rule)).sum(0)
-    return np.asarray(np.maximum(error, 0))
+    # what rounding of the sums could explain is none: a band that is constant has no error at all
+    return np.asarray(np.where(error > 1e-12 * squares, error, 0))
 
 
 def _penalty(whole: Moments, folds: Sequence[tuple[Moments, Doubles]]) -> tuple[float, Doubles]:
@@ -231,24 +237,7 @@ def predict(
     rule: Rule,
     least: Sequence[float] | None = None,
 ) -> tuple[Floats, Floats]:
-    """Reflectance and its standard deviation where wanted.
-
-    Parameters
-    ----------
-    reflectance, clear, radar, days
-        See :func:`sums`.
-    wanted : ndarray of bool
-        (time, y, x).
-    rule : Rule
-        From :func:`learn`.
-    least : sequence of float, optional
-        See :func:`sums`.
-
-    Returns
-    -------
-    tuple of ndarray of float32
-        (time, band, y, x) each; NaN where not wanted or nothing can be told.
-    """
+    """Reflectance and its standard deviation where wanted."""
     times, bands = reflectance.shape[:2]
     mean, spread = (np.full((times, bands, clear[0].size), np.nan, np.float32) for _ in range(2))
     asked = wanted.reshape(times, -1)

@@ -2,99 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
+from xcloudfree.core.predictor import (
+    Booleans,
+    Doubles,
+    Floats,
+    Prediction,
+    Series,
+    added,
+)
 from xcloudfree.core.spelling import did_you_mean
-from xcloudfree.core.windows import Area
+from xcloudfree.core.windows import Halo, Plan
 from xcloudfree.exceptions import ModelError
-from xcloudfree.methods.options import Option, labelled
 
-Floats = NDArray[np.float32]
-Doubles = NDArray[np.float64]
-Booleans = NDArray[np.bool_]
+__all__ = ["Booleans", "Doubles", "Floats", "Method", "Option", "Prediction", "Series"]
 
 
-@dataclass(frozen=True)
-class Series:
-    """What a method reads: images of one block.
+class Option(NamedTuple):
+    """A setting of a method."""
 
-    Parameters
-    ----------
-    reflectance : ndarray of float32
-        (time, band, y, x), NaN is no data. Occluded pixels hold what the sensor saw.
-    hidden : ndarray of bool
-        Occluded pixels, (time, y, x).
-    wanted : ndarray of bool
-        Pixels whose prediction is used, (time, y, x): the occluded ones and, where the
-        reconstruction is blended, clear ones around them. A method may predict others too.
-    backscatter : ndarray of float32 or None
-        (time, polarisation, y, x) in dB, NaN is no data; the polarisations that the method names.
-    days : ndarray of float64 or None
-        Day number of each date, (time,), in any order; None for a method that is not temporal.
-    coarse : ndarray of float32 or None
-        Coarse images that the method was given, like `reflectance`; NaN is no data.
-    context : ndarray of float32 or None
-        What :meth:`Method.context` returned for these pixels, (time, plane, y, x).
-    asked : ndarray of bool or None
-        Dates of which anything is wanted anywhere in the scene, (time,); None where that is not
-        known.
-
-    Examples
-    --------
-    >>> values = np.full((2, 1, 1, 1), 0.1, np.float32)
-    >>> hidden = np.array([False, True]).reshape(2, 1, 1)
-    >>> Series(values, hidden, hidden).clear.ravel().tolist()
-    [True, False]
-    """
-
-    reflectance: Floats
-    hidden: Booleans
-    wanted: Booleans
-    backscatter: Floats | None = None
-    days: Doubles | None = None
-    coarse: Floats | None = None
-    context: Floats | None = None
-    asked: Booleans | None = None
-
-    @property
-    def clear(self) -> Booleans:
-        """Pixels that show the ground in all bands, (time, y, x)."""
-        return np.asarray(np.isfinite(self.reflectance).all(1) & ~self.hidden)
-
-    def cut(self, area: Area) -> Series:
-        """Some rows and columns of it, as views."""
-        planes: dict[str, Any] = {
-            name: None if value is None else value[..., *area]
-            for name, value in vars(self).items()
-            if name not in ("days", "asked")
-        }
-        return replace(self, **planes)
+    allowed: str  # what it may be, in words
+    accepts: Callable[[Any], bool]  # whether a value is that
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """Reflectance and, where the method estimates it, its standard deviation.
+def positive(value: Any) -> bool:
+    """Whether a value is a finite number above 0."""
+    number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+    return number and bool(np.isfinite(value)) and value > 0
 
-    Parameters
-    ----------
-    mean : ndarray of float32
-        (time, band, y, x); NaN where the method cannot tell.
-    deviation : ndarray of float32 or None
-        Of the same shape.
 
-    Examples
-    --------
-    >>> Prediction(np.zeros((1, 1, 2, 2), np.float32)).deviation is None
-    True
-    """
+def whole(low: int, high: int, *, odd: bool = False) -> Option:
+    """An option that is a whole number."""
 
-    mean: Floats
-    deviation: Floats | None = None
+    def accepts(value: Any) -> bool:
+        number = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+        return number and low <= value <= high and (value % 2 == 1 or not odd)
+
+    return Option(f"{'an odd' if odd else 'a'} whole number from {low} to {high}", accepts)
 
 
 @dataclass(frozen=True)
@@ -114,9 +63,6 @@ class Method:
         Backscatter that it needs.
     deviation : bool
         Whether it estimates its uncertainty.
-    planes : int
-        Planes that :meth:`context` makes of what is around a pixel. If there are any, `reach` holds
-        for them alone, and the method measures and predicts without pixels around.
     images : Dataset, DataArray or None
         Coarse images of the dates that the method was given, see :attr:`Series.coarse`.
 
@@ -129,19 +75,22 @@ class Method:
     """
 
     OPTIONS: ClassVar[Mapping[str, Option]] = {}
+    passes: ClassVar[int] = 0  # how often it measures the whole scene before it predicts
+    bands: ClassVar[tuple[str, ...] | None] = None  # it predicts all that there are
+    flags: ClassVar[tuple[str, ...]] = ()  # meanings of the bits of :attr:`Prediction.flags`
+    needs_radar: ClassVar[bool] = False  # whether pixels without backscatter stay empty in any case
 
     name: str
     temporal: bool = False
     reach: int = 0
     polarisations: tuple[str, ...] = ()
     deviation: bool = False
-    planes: int = 0
     images: Any = field(default=None, repr=False, compare=False)
 
     @property
-    def pixelwise(self) -> bool:
-        """Whether it measures and predicts each pixel without others around it."""
-        return self.reach == 0 or self.planes > 0
+    def plan(self) -> Plan:
+        """What it reads around a block: `reach` pixels, or fixed tiles of the scene."""
+        return Halo(self.reach)
 
     def options(self) -> Mapping[str, Option]:
         """Settings that :meth:`configured` takes, by name."""
@@ -182,7 +131,13 @@ class Method:
 
     def set(self, **options: Any) -> Self:
         """As :meth:`configured`, with settings that were checked."""
-        return replace(self, name=labelled(self.name, options), **options)
+        return replace(self, name=self.named(options), **options)
+
+    def named(self, options: Mapping[str, Any]) -> str:
+        """Its name with settings; of those that are no numbers or words only their own name."""
+        plain = (bool, int, float, str)
+        listed = (f"{k}={v}" if isinstance(v, plain) else k for k, v in options.items())
+        return f"{self.name}({', '.join(listed)})" if options else self.name
 
     def check(self, days: Sequence[float]) -> None:
         """Refuse dates that the method cannot work on, before any work is done.
@@ -198,82 +153,64 @@ class Method:
             If they cannot serve.
         """
 
-    def context(self, series: Series) -> Floats:
-        """What a method that reads single pixels wants to know of those around them.
-
-        Parameters
-        ----------
-        series : Series
-            The block with `reach` pixels around it.
-
-        Returns
-        -------
-        ndarray of float32
-            (time, plane, y, x).
-        """
-        raise NotImplementedError
-
-    def passes(self, bands: int) -> tuple[tuple[int, int], ...]:
-        """How often the method measures the whole scene before it predicts.
-
-        Parameters
-        ----------
-        bands : int
-            Bands of the scene.
-
-        Returns
-        -------
-        tuple of (int, int)
-            For each pass how many numbers per image :meth:`measure` and :meth:`conclude` return.
-        """
-        return ()
-
-    def measure(self, series: Series, known: Sequence[Doubles], core: Area) -> Doubles:
-        """Sums over a block, which add up over the scene: statistics never depend on chunks.
+    def measure(self, series: Series, statistics: Sequence[Any]) -> Any:
+        """What a block says of the scene; statistics of a scene never depend on its chunks.
 
         Parameters
         ----------
         series : Series
             The block with `reach` pixels around it (fewer at the border of the scene).
-        known : sequence of ndarray
+        statistics : sequence of named tuple
             What :meth:`conclude` returned after each of the earlier passes.
-        core : tuple of slice
-            Rows and columns of the block in the series; each pixel is in one core.
 
         Returns
         -------
-        ndarray of float64
-            (time, numbers); anything for dates that are not :attr:`Series.asked`, if the method
-            uses no other date's sums.
+        named tuple of ndarray
+            Of the pixels of :attr:`Series.core`: sums by date, or what :meth:`combine` joins;
+            anything for dates that are not :attr:`Series.asked`, if the method uses no other
+            date's sums.
         """
         raise NotImplementedError
 
-    def conclude(self, totals: Doubles, known: Sequence[Doubles]) -> Doubles:
-        """Turn sums over the scene into what is used of them, once.
+    def combine(self, parts: Sequence[Any]) -> Any:
+        """Join what :meth:`measure` returned of several blocks, in any order: sums add up.
 
         Parameters
         ----------
-        totals : ndarray of float64
-            Sums of what :meth:`measure` returned, (time, numbers).
-        known : sequence of ndarray
+        parts : sequence of named tuple
+            From :meth:`measure` or from here.
+
+        Returns
+        -------
+        named tuple of ndarray
+        """
+        return added(parts)
+
+    def conclude(self, total: Any, statistics: Sequence[Any]) -> Any:
+        """Turn the measurements of the whole scene into what is used of them, once.
+
+        Parameters
+        ----------
+        total : named tuple
+            From :meth:`combine`.
+        statistics : sequence of named tuple
             As for :meth:`measure`.
 
         Returns
         -------
-        ndarray of float64
-            (time, numbers).
+        named tuple of ndarray
         """
-        return totals
+        return total
 
-    def predict(self, series: Series, known: Sequence[Doubles]) -> Prediction:
+    def predict(self, series: Series, statistics: Sequence[Any]) -> Prediction:
         """Predict the pixels that are wanted, as if they were not seen.
 
         Parameters
         ----------
         series : Series
             The block with `reach` pixels around it.
-        known : sequence of ndarray
-            What :meth:`conclude` returned after each pass, (time, numbers).
+        statistics : sequence of named tuple
+            What :meth:`conclude` returned after each pass.
 
         Returns
         -------

@@ -2,18 +2,53 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final, NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
 
-from xcloudfree.methods.neighbours import nearest_points
+from xcloudfree.methods.base import Method, Option, Prediction, Series, positive, whole
 
 RADIUS: Final = 64
 """Distance in px within which clear pixels share in a value."""
 
 REACH: Final = 128
 """Pixels beyond a window that may influence it: the largest distance of a single nearest pixel."""
+
+TILT: Final = (1e-4, 1e-4 * (5**0.5 - 1) / 2)
+"""Rows and columns by which targets are moved for the search. Pixels lie on a lattice and many are
+equally far; a tree would return any of them. The ratio is irrational, so that no two offsets stay
+equally far, and too small to change the order of others: the answer is the same in every window."""
+
+BATCH: Final = 4096
+"""Targets whose neighbours are held in memory at a time."""
+
+Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class InverseDistance(Method):
+    """Inverse-distance mean of the nearest clear pixels."""
+
+    OPTIONS: ClassVar[Mapping[str, Option]] = {
+        "neighbours": whole(1, 256),
+        "power": Option("a number above 0", positive),
+    }
+
+    reach: int = REACH
+    neighbours: int = 12  # clear pixels that share in one value
+    power: float = 2.0  # weight = distance ** -power
+
+    def predict(self, series: Series, statistics: Sequence[Any] = ()) -> Prediction:
+        """See :meth:`Method.predict`; clear pixels keep their values, as with any interpolation."""
+        options = {"neighbours": self.neighbours, "power": self.power}
+        images = zip(series.reflectance, series.clear, series.wanted, strict=True)
+        return Prediction(
+            np.stack([inverse_distance_weighting(*i, **options) for i in images])  # type: ignore[arg-type]
+        )
 
 
 def inverse_distance_weighting(
@@ -26,45 +61,12 @@ def inverse_distance_weighting(
     nearest: int = REACH,
     power: float = 2.0,
 ) -> NDArray[np.float32]:
-    """Fill hidden pixels with the inverse-distance mean of the nearest clear pixels.
-
-    All bands share the weights. With fewer than `neighbours` clear pixels within `radius` those
-    there are serve; without any, the nearest one within `nearest`. Farther than that a pixel stays
-    empty: no halo would reach what it should be filled with.
-
-    Parameters
-    ----------
-    image : numpy.ndarray
-        Reflectance (band, y, x); a pixel with NaN in any band counts as hidden.
-    clear : numpy.ndarray
-        Boolean (y, x), True = shows the ground.
-    wanted : numpy.ndarray, optional
-        Boolean (y, x): hidden pixels to fill; all by default.
-    neighbours : int
-        Clear pixels that share in one value.
-    radius : int
-        Their largest distance in px.
-    nearest : int
-        Largest distance in px of a pixel that is copied; with `radius` the reach of the kernel.
-    power : float
-        Weight = distance ** -power.
-
-    Returns
-    -------
-    numpy.ndarray
-        Reflectance (band, y, x), float32; NaN where hidden and not filled.
-
-    References
-    ----------
-    Shepard, "A two-dimensional interpolation function for irregularly-spaced data", Proc. 23rd ACM
-    National Conference, 1968.
-
-    Examples
-    --------
-    >>> row = np.array([[[0.0, 9.0, 9.0, 0.3]]])
-    >>> inverse_distance_weighting(row, row[0] < 1)[0, 0].astype(float).round(3).tolist()
-    [0.0, 0.06, 0.24, 0.3]
-    """
+    """Fill hidden pixels with the inverse-distance mean of the nearest clear pixels."""
+    # All bands share the weights. With fewer than `neighbours` clear pixels within `radius` those
+    # there are serve; without any, the nearest one within `nearest`. Farther than that a pixel
+    # stays empty: no halo would reach what it should be filled with.
+    # Shepard, "A two-dimensional interpolation function for irregularly-spaced data", Proc. 23rd
+    # ACM National Conference, 1968.
     clear = clear & ~np.isnan(image).any(axis=0)
     out = np.where(clear, image, np.nan).astype(np.float32)
     points = np.argwhere(clear)
@@ -87,4 +89,68 @@ def inverse_distance_weighting(
         some = batch.found[:, 0]
         y, x = far[batch.targets][some].T
         out[:, y, x] = known[batch.number[some, 0]].T
+    return out
+
+
+class Nearest(NamedTuple):
+    """Neighbours of some targets, nearest first."""
+
+    targets: slice  # which of the targets
+    # which point it is (target, neighbour); the number of points where there is none
+    number: Integers
+    square: Integers  # squared distance in px^2 (target, neighbour); -1 where there is none
+
+    @property
+    def found(self) -> NDArray[np.bool_]:
+        """Where a neighbour exists (target, neighbour)."""
+        return self.square >= 0
+
+
+def nearest_points(
+    points: Integers, targets: Integers, count: int, radius: float = np.inf
+) -> Iterator[Nearest]:
+    """The nearest points of each target, batch by batch."""
+    count = min(count, len(points))
+    if count == 0:
+        return
+    tree = scipy.spatial.cKDTree(points, balanced_tree=False)
+    ranks = np.arange(1, count + 1)
+    limit = radius + 0.01 if np.isfinite(radius) else np.inf
+    for start in range(0, len(targets), BATCH):
+        part = slice(start, min(start + BATCH, len(targets)))
+        _, index = tree.query(targets[part] + TILT, k=ranks, distance_upper_bound=limit)
+        there = index < len(points)
+        offset = points[np.where(there, index, 0)] - targets[part, None]
+        square = (offset**2).sum(axis=-1)
+        there &= square <= radius**2
+        yield Nearest(part, np.where(there, index, len(points)), np.where(there, square, -1))
+
+
+def inverse_distance(
+    image: NDArray[np.floating],
+    mask: NDArray[np.bool_],
+    *,
+    neighbours: int = 12,
+    power: float = 2.0,
+) -> NDArray[np.floating]:
+    """Fill occluded pixels like :func:`inverse_distance_weighting`, from however far away."""
+    # Clear = not occluded and without NaN in any band. With fewer clear pixels than `neighbours`
+    # those there are serve; without any, the occluded pixels become NaN.
+    # Shepard, "A two-dimensional interpolation function for irregularly-spaced data", Proc. 23rd
+    # ACM National Conference, 1968.
+    out = image.copy()
+    clear = ~mask & ~np.isnan(image).any(axis=0)
+    if not mask.any():
+        return out
+    if not clear.any():
+        out[:, mask] = np.nan
+        return out
+    values = image[:, clear].astype(np.float64)
+    k = min(neighbours, values.shape[1])
+    distance, index = scipy.spatial.cKDTree(np.argwhere(clear)).query(np.argwhere(mask), k=k)
+    distance, index = distance.reshape(-1, k), index.reshape(-1, k)
+    weight = distance**-power
+    weight /= weight.sum(axis=1, keepdims=True)
+    for band, known in zip(out, values, strict=True):
+        band[mask] = (weight * known[index]).sum(axis=1)
     return out

@@ -1,4 +1,4 @@
-"""A date from the other dates of its series, pixel by pixel.
+"""A date from the other dates of its series, pixel by pixel: the nearest, the last, a line.
 
 All functions leave the date itself out, also where it is clear: what they say of a visible pixel
 is as good as what they say of a hidden one. Dates stand in order of time.
@@ -6,14 +6,15 @@ is as good as what they say of a hidden one. Dates stand in order of time.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
-Doubles = NDArray[np.float64]
-Booleans = NDArray[np.bool_]
+from xcloudfree.methods.base import Booleans, Doubles, Floats, Prediction, Series
+from xcloudfree.methods.temporal import Temporal
+
 Positions = NDArray[np.int64]
 
 
@@ -24,29 +25,41 @@ class Sides(NamedTuple):
     after: Positions
 
 
+@dataclass(frozen=True)
+class NearestDate(Temporal):
+    """The clear date nearest to each date."""
+
+    def estimate(self, series: Series, wanted: Booleans) -> Prediction:
+        """See :meth:`Temporal.estimate`."""
+        assert series.days is not None
+        seen = series.reflectance, series.clear, series.days
+        return Prediction(nearest_date(*seen, wanted))
+
+
+@dataclass(frozen=True)
+class LastClear(Temporal):
+    """The last clear date before each date."""
+
+    def estimate(self, series: Series, wanted: Booleans) -> Prediction:
+        """See :meth:`Temporal.estimate`."""
+        assert series.days is not None
+        seen = series.reflectance, series.clear, series.days
+        return Prediction(last_clear(*seen, wanted))
+
+
+@dataclass(frozen=True)
+class LinearTime(Temporal):
+    """On the line between the clear dates around each date."""
+
+    def estimate(self, series: Series, wanted: Booleans) -> Prediction:
+        """See :meth:`Temporal.estimate`."""
+        assert series.days is not None
+        seen = series.reflectance, series.clear, series.days
+        return Prediction(linear_time(*seen, wanted=wanted))
+
+
 def clear_sides(clear: Booleans, days: Doubles, gap: float = 0.0) -> Sides:
-    """The clear dates between which each date lies.
-
-    Parameters
-    ----------
-    clear : ndarray of bool
-        Where a date shows the ground, (time, ...).
-    days : ndarray
-        Day numbers, ascending, (time,).
-    gap : float
-        Days: dates that are not further away are passed over, and so is the date itself.
-
-    Returns
-    -------
-    Sides
-        Positions along time, (time, ...).
-
-    Examples
-    --------
-    >>> clear = np.array([True, False, True, True])
-    >>> clear_sides(clear, np.array([0.0, 5.0, 10.0, 15.0]))
-    Sides(before=array([-1,  0,  0,  2]), after=array([ 2,  2,  3, -1]))
-    """
+    """The clear dates between which each date lies."""
     count = len(days)
     positions = np.arange(count).reshape(-1, *(1,) * (clear.ndim - 1))
     last = np.maximum.accumulate(np.where(clear, positions, -1), axis=0)
@@ -60,20 +73,7 @@ def clear_sides(clear: Booleans, days: Doubles, gap: float = 0.0) -> Sides:
 
 
 def pick(reflectance: Floats, positions: Positions) -> Floats:
-    """Values of one image, each from the date at its position.
-
-    Parameters
-    ----------
-    reflectance : ndarray
-        (time, band, y, x).
-    positions : ndarray of int
-        (y, x); -1 gives NaN.
-
-    Returns
-    -------
-    ndarray
-        (band, y, x).
-    """
+    """Values of one image, each from the date at its position."""
     flat, dates = reflectance.reshape(-1), positions.reshape(-1)
     place = dates * reflectance[0].size + np.arange(dates.size)
     out = np.empty((reflectance.shape[1], dates.size), reflectance.dtype)
@@ -87,24 +87,7 @@ def pick(reflectance: Floats, positions: Positions) -> Floats:
 def last_clear(
     reflectance: Floats, clear: Booleans, days: Doubles, wanted: Booleans | None = None
 ) -> Floats:
-    """The last clear date before each date.
-
-    Parameters
-    ----------
-    reflectance : ndarray of float32
-        (time, band, y, x).
-    clear : ndarray of bool
-        (time, y, x).
-    days : ndarray
-        Day numbers, ascending, (time,).
-    wanted : ndarray of bool, optional
-        Where a prediction is wanted, (time, y, x): dates without any stay NaN.
-
-    Returns
-    -------
-    ndarray of float32
-        (time, band, y, x); NaN before the first clear date.
-    """
+    """The last clear date before each date."""
     before = clear_sides(clear, days).before
     out = np.full(reflectance.shape, np.nan, np.float32)
     for i in _dates(wanted, len(days)):
@@ -115,18 +98,8 @@ def last_clear(
 def nearest_date(
     reflectance: Floats, clear: Booleans, days: Doubles, wanted: Booleans | None = None
 ) -> Floats:
-    """The clear date nearest to each date; of two at one distance the earlier.
-
-    Parameters and return value are those of :func:`last_clear`; NaN without a clear date.
-
-    Examples
-    --------
-    >>> series = np.array([0.1, 0.9, 0.3], np.float32).reshape(3, 1, 1, 1)
-    >>> clear = np.array([True, False, True]).reshape(3, 1, 1)
-    >>> found = nearest_date(series, clear, np.array([0.0, 6.0, 10.0]))
-    >>> found.ravel().astype(float).round(2).tolist()
-    [0.3, 0.3, 0.1]
-    """
+    """The clear date nearest to each date; of two at one distance the earlier."""
+    # Parameters and return value are those of `last_clear`; NaN without a clear date.
     sides = clear_sides(clear, days)
     out = np.full(reflectance.shape, np.nan, np.float32)
     for i in _dates(wanted, len(days)):
@@ -142,36 +115,8 @@ def linear_time(
     gap: float = 0.0,
     wanted: Booleans | None = None,
 ) -> Floats:
-    """On the straight line between the last clear date and the next.
-
-    Before the first and after the last clear date the value is held.
-
-    Parameters
-    ----------
-    reflectance : ndarray of float32
-        (time, band, y, x).
-    clear : ndarray of bool
-        (time, y, x).
-    days : ndarray
-        Day numbers, ascending, (time,).
-    gap : float
-        Days around each date of which nothing is used.
-    wanted : ndarray of bool, optional
-        See :func:`last_clear`.
-
-    Returns
-    -------
-    ndarray of float32
-        (time, band, y, x); NaN without a clear date.
-
-    Examples
-    --------
-    >>> series = np.array([0.1, 0.9, 0.3], np.float32).reshape(3, 1, 1, 1)
-    >>> clear = np.array([True, False, True]).reshape(3, 1, 1)
-    >>> found = linear_time(series, clear, np.array([0.0, 2.0, 8.0]))
-    >>> found.ravel().astype(float).round(2).tolist()
-    [0.3, 0.15, 0.1]
-    """
+    """On the straight line between the last clear date and the next."""
+    # Before the first and after the last clear date the value is held.
     sides = clear_sides(clear, days, gap)
     out = np.full(reflectance.shape, np.nan, np.float32)
     for i in _dates(wanted, len(days)):
@@ -180,24 +125,7 @@ def linear_time(
 
 
 def between(values: Floats, days: Doubles, date: int, sides: Sides) -> Floats:
-    """Straight line between two dates of a series, which differ from pixel to pixel.
-
-    Parameters
-    ----------
-    values : ndarray of float32
-        (time, band, y, x).
-    days : ndarray
-        Day numbers, (time,).
-    date : int
-        Position of the date that is wanted.
-    sides : Sides
-        Positions, (y, x) each.
-
-    Returns
-    -------
-    ndarray of float32
-        (band, y, x).
-    """
+    """Straight line between two dates of a series, which differ from pixel to pixel."""
     share, either = _share(days, days[date], sides)
     first, second = pick(values, either.before), pick(values, either.after)
     return np.asarray(first + share.astype(np.float32) * (second - first), np.float32)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xcloudfree.methods.neighbours import Nearest, nearest_points
-from xcloudfree.methods.variogram import Variogram
+from xcloudfree.methods.base import Method, Option, Prediction, Series, whole
+from xcloudfree.methods.idw import Nearest, nearest_points
+from xcloudfree.methods.variogram import LagSums, Shape, Variogram, fit_variogram, variogram_sums
 
 REACH: Final = 64
 """Pixels beyond a window that may influence it: the default radius."""
@@ -17,17 +20,75 @@ Doubles = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 
+class Variograms(NamedTuple):
+    """Variogram models of images; one shape serves all bands of an image."""
+
+    nugget: Doubles  # (image,), as are sill and reach
+    sill: Doubles
+    reach: Doubles
+    variance: Doubles  # (image, band)
+    mean: Doubles  # (image, band)
+
+
+@dataclass(frozen=True)
+class Kriging(Method):
+    """Ordinary kriging with the variogram of the scene."""
+
+    OPTIONS: ClassVar[Mapping[str, Option]] = {
+        "shape": Option("'exponential' or 'spherical'", ("exponential", "spherical").__contains__),
+        "neighbours": whole(1, 256),
+    }
+
+    passes: ClassVar[int] = 1
+
+    reach: int = REACH
+    deviation: bool = True
+    shape: Shape = "exponential"
+    neighbours: int = 32  # clear pixels that share in one estimate
+
+    def measure(self, series: Series, statistics: Sequence[Any]) -> LagSums:
+        """Squared differences by distance, from which the variogram follows."""
+        images = zip(series.reflectance, series.clear, strict=True)
+        found = [variogram_sums(*image, series.core) for image in images]
+        return LagSums(*map(np.stack, zip(*found, strict=True)))
+
+    def conclude(self, total: LagSums, statistics: Sequence[Any]) -> Variograms:
+        """The variogram of each image."""
+        models = [fit_variogram(LagSums(*one), self.shape) for one in zip(*total, strict=True)]
+        rows = [(m.nugget, m.sill, m.reach, m.variance, m.mean) for m in models]
+        return Variograms(*(np.array(column) for column in zip(*rows, strict=True)))
+
+    def predict(self, series: Series, statistics: Sequence[Any]) -> Prediction:
+        """See :meth:`Method.predict`."""
+        images = zip(series.reflectance, series.clear, series.wanted, strict=True)
+        return joined(
+            [
+                krige(
+                    image, clear, self.model(statistics[-1], n), wanted, neighbours=self.neighbours
+                )
+                for n, (image, clear, wanted) in enumerate(images)
+            ]
+        )
+
+    def model(self, found: Variograms, image: int) -> Variogram:
+        """Variogram of one image."""
+        nugget, sill, reach, variance, mean = (field[image].tolist() for field in found)
+        return Variogram(nugget, sill, reach, self.shape, tuple(variance), tuple(mean))
+
+
 class Kriged(NamedTuple):
-    """Estimates and their variances.
+    """Estimates and their variances."""
 
-    Parameters
-    ----------
-    mean, variance : numpy.ndarray
-        Same shape; the variance in squared units of the mean.
-    """
+    mean: NDArray[np.floating]  # same shape; the variance in squared units of the mean
+    variance: NDArray[np.floating]  # same shape; the variance in squared units of the mean
 
-    mean: NDArray[np.floating]
-    variance: NDArray[np.floating]
+
+def joined(images: Sequence[Kriged]) -> Prediction:
+    """Images as those of one series, with deviations."""
+    return Prediction(
+        np.stack([np.asarray(i.mean, np.float32) for i in images]),
+        np.sqrt(np.stack([np.asarray(i.variance, np.float32) for i in images])),
+    )
 
 
 def krige_points(
@@ -39,46 +100,12 @@ def krige_points(
     neighbours: int = 16,
     radius: float = np.inf,
 ) -> Kriged:
-    """Ordinary kriging at some places from values at others.
-
-    Solves [G 1; 1' 0] [weights; m] = [g; 1] with G the semivariances among the neighbours and g
-    those to the target; the variance is weights' g + m. An observed place gets its own value,
-    variance 0.
-
-    Parameters
-    ----------
-    points : numpy.ndarray
-        Rows and columns (n, 2) in px, integers, each place once.
-    values : numpy.ndarray
-        Values (n, band).
-    targets : numpy.ndarray
-        Rows and columns (m, 2), integers.
-    variogram : Variogram
-        Of the scene, with one variance and mean per band.
-    neighbours : int
-        Points that share in one estimate.
-    radius : float
-        Largest distance in px.
-
-    Returns
-    -------
-    Kriged
-        Two arrays (m, band), float64. Where no point lies within the radius, the mean of the scene
-        and the variance of a pixel around it.
-
-    References
-    ----------
-    Matheron, "Principles of geostatistics", Economic Geology 58, 1963; Cressie, "Statistics for
-    Spatial Data", Wiley 1993, section 3.2.
-
-    Examples
-    --------
-    >>> line = Variogram(0.0, 1.0, 1e6, variance=(1.0,), mean=(0.5,))
-    >>> two = krige_points(np.array([[0, 0], [0, 4]]), np.array([[0.0], [1.0]]),
-    ...                    np.array([[0, 1], [0, 4]]), line)
-    >>> two.mean.round(3).tolist(), bool(two.variance[1, 0] == 0)
-    ([[0.25], [1.0]], True)
-    """
+    """Ordinary kriging at some places from values at others."""
+    # Solves [G 1; 1' 0] [weights; m] = [g; 1] with G the semivariances among the neighbours and g
+    # those to the target; the variance is weights' g + m. An observed place gets its own value,
+    # variance 0.
+    # Matheron, "Principles of geostatistics", Economic Geology 58, 1963; Cressie, "Statistics for
+    # Spatial Data", Wiley 1993, section 3.2.
     spread = np.asarray(variogram.variance)
     mean = np.tile(np.asarray(variogram.mean), (len(targets), 1))
     variance = np.tile((variogram.nugget + variogram.sill) * spread, (len(targets), 1))
@@ -106,36 +133,9 @@ def krige(
     neighbours: int = 16,
     radius: int = REACH,
 ) -> Kriged:
-    """Fill hidden pixels of a window by ordinary kriging.
-
-    One small system is solved per pixel, many at a time: under cloud fields four of five (16
-    neighbours) to nine of ten (32) geometries are distinct, and finding the others costs more.
-
-    Parameters
-    ----------
-    image : numpy.ndarray
-        Reflectance (band, y, x); a pixel with NaN in any band counts as hidden.
-    clear : numpy.ndarray
-        Boolean (y, x), True = shows the ground.
-    variogram : Variogram
-        Of the scene, from :func:`xcloudfree.methods.variogram.fit_variogram`.
-    wanted : numpy.ndarray, optional
-        Boolean (y, x): hidden pixels to fill; all by default.
-    neighbours : int
-        Clear pixels that share in one estimate, 16 to 32.
-    radius : int
-        Largest distance in px, also the reach of the kernel.
-
-    Returns
-    -------
-    Kriged
-        Two arrays (band, y, x), float32. Clear pixels keep their values, variance 0; NaN where
-        hidden and not wanted. Beyond the radius: the mean of the scene and the full variance.
-
-    References
-    ----------
-    See :func:`krige_points`.
-    """
+    """Fill hidden pixels of a window by ordinary kriging."""
+    # One small system is solved per pixel, many at a time: under cloud fields four of five (16
+    # neighbours) to nine of ten (32) geometries are distinct, and finding the others costs more.
     clear = clear & ~np.isnan(image).any(axis=0)
     mean = np.where(clear, image, np.nan).astype(np.float32)
     variance = np.where(np.broadcast_to(clear, image.shape), np.float32(0), np.float32(np.nan))

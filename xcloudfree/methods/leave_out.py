@@ -17,11 +17,10 @@ Booleans = NDArray[np.bool_]
 
 
 class Place(NamedTuple):
-    """A series of one place, dates in order of time.
+    """A series of one place, dates in order of time."""
 
-    With reflectance (time, band, y, x), clear pixels (time, y, x), backscatter and its local means
-    (time, plane, y, x; see :func:`xcloudfree.methods.area_predictors.local_means`) and day numbers.
-    """
+    # With reflectance (time, band, y, x), clear pixels (time, y, x), backscatter and its local
+    # means (time, plane, y, x; see `local_means`) and day numbers.
 
     reflectance: Floats
     clear: Booleans
@@ -37,33 +36,12 @@ def without(
     gaps: Sequence[float],
     names: Sequence[str],
 ) -> Floats:
-    """The context of dates, as if pixels of theirs had not been seen.
-
-    The hidden pixels of all these dates are taken away at once, from all that is computed. In
-    addition, for each of the dates by itself, all dates within its gap are left out: they are
-    no side of it, no predictor of its regression, and no example from which that is learned. Two
-    things are still of the whole series, without the hidden pixels: which of eleven penalties the
-    regression has, and the error that its deviation starts from.
-
-    Parameters
-    ----------
-    place : Place
-        The series.
-    dates : sequence of int
-        Positions of the dates in order, each once.
-    hidden : ndarray of bool
-        What to take away of each of them, (date, y, x).
-    gaps : sequence of float
-        Days for each of them; with the regression of
-        :data:`~xcloudfree.methods.area_predictors.GAPS`.
-    names : sequence of str
-        Parts of the context, of :data:`xcloudfree.methods.temporal_context.NAMES`.
-
-    Returns
-    -------
-    ndarray of float32
-        (date, plane, y, x), see :func:`xcloudfree.methods.temporal_context.planes`.
-    """
+    """The context of dates, as if pixels of theirs had not been seen."""
+    # The hidden pixels of all these dates are taken away at once, from all that is computed. In
+    # addition, for each of the dates by itself, all dates within its gap are left out: they are no
+    # side of it, no predictor of its regression, and no example from which that is learned. Two
+    # things are still of the whole series, without the hidden pixels: which of eleven penalties the
+    # regression has, and the error that its deviation starts from.
     times, bands = place.reflectance.shape[:2]
     clear = place.clear.copy()
     clear[list(dates)] &= ~hidden

@@ -5,10 +5,17 @@ As in :mod:`xcloudfree.methods.interpolation`, a date itself never counts, and d
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Final, Self
 
 import numpy as np
-from numpy.typing import NDArray
+
+from xcloudfree.methods.base import Booleans, Doubles, Floats, Option, Prediction, Series, positive
+from xcloudfree.methods.temporal import Temporal
+
+WINDOW: Final = 30.0
+"""Days before and after a date from which the medians take values."""
 
 GROWTH: Final = 1.5
 """Factor by which a window without a clear date is widened until it holds one."""
@@ -16,82 +23,54 @@ GROWTH: Final = 1.5
 ITERATIONS: Final = 100
 """Steps of the geometric median at most."""
 
-Floats = NDArray[np.float32]
-Doubles = NDArray[np.float64]
-Booleans = NDArray[np.bool_]
+
+@dataclass(frozen=True)
+class Median(Temporal):
+    """Median of the clear dates within some days."""
+
+    OPTIONS: ClassVar[Mapping[str, Option]] = {
+        "window": Option("days before and after a date, above 0", positive)
+    }
+
+    window: float = WINDOW
+    geometric: bool = False  # whether all bands count together
+
+    def set(self, **options: Any) -> Self:
+        """See :meth:`Method.set`; the window stands in the name as in ``median-45d``."""
+        found = replace(self, **options)
+        return replace(found, name=f"{self.name}-{found.window:g}d")
+
+    def estimate(self, series: Series, wanted: Booleans) -> Prediction:
+        """See :meth:`Temporal.estimate`."""
+        assert series.days is not None
+        function = window_geomedian if self.geometric else window_median
+        seen = series.reflectance, series.clear, series.days
+        return Prediction(function(*seen, wanted, self.window))
 
 
 def window_median(
     reflectance: Floats, clear: Booleans, days: Doubles, wanted: Booleans, radius: float = 30.0
 ) -> Floats:
-    """Median of the clear values within some days, band by band.
-
-    Where the window holds none it is widened by :data:`GROWTH` until it does.
-
-    Parameters
-    ----------
-    reflectance : ndarray of float32
-        (time, band, y, x).
-    clear, wanted : ndarray of bool
-        Where a date shows the ground, and where a prediction is wanted, (time, y, x).
-    days : ndarray
-        Day numbers, ascending, (time,).
-    radius : float
-        Days before and after the date.
-
-    Returns
-    -------
-    ndarray of float32
-        (time, band, y, x); NaN where not wanted or without a clear date.
-
-    Examples
-    --------
-    >>> series = np.array([0.1, 0.9, 0.3, 0.2], np.float32).reshape(4, 1, 1, 1)
-    >>> clear = np.array([True, False, True, True]).reshape(4, 1, 1)
-    >>> days = np.array([0.0, 2.0, 8.0, 12.0])
-    >>> window_median(series, clear, days, ~clear, 30)[1].ravel().astype(float).round(2).tolist()
-    [0.2]
-    """
+    """Median of the clear values within some days, band by band."""
+    # Where the window holds none it is widened by `GROWTH` until it does.
     return _windowed(reflectance, clear, days, wanted, radius, _median)
 
 
 def window_geomedian(
     reflectance: Floats, clear: Booleans, days: Doubles, wanted: Booleans, radius: float = 30.0
 ) -> Floats:
-    """Geometric median of the clear spectra within some days: all bands together.
-
-    Parameters and return value are those of :func:`window_median`.
-
-    References
-    ----------
-    Weiszfeld, "Sur le point pour lequel la somme des distances de n points donnes est minimum",
-    Tohoku Mathematical Journal 43, 1937; with the step of Vardi and Zhang, "The multivariate
-    L1-median and associated data depth", PNAS 97(4), 2000, where it meets a point.
-    Roberts, Mueller, McIntyre, "High-dimensional pixel composites from Earth observation time
-    series", IEEE TGRS 55(11), 2017.
-    """
+    """Geometric median of the clear spectra within some days: all bands together."""
+    # Parameters and return value are those of `window_median`.
+    # Weiszfeld, "Sur le point pour lequel la somme des distances de n points donnes est minimum",
+    # Tohoku Mathematical Journal 43, 1937; with the step of Vardi and Zhang, "The multivariate
+    # L1-median and associated data depth", PNAS 97(4), 2000, where it meets a point. Roberts,
+    # Mueller, McIntyre, "High-dimensional pixel composites from Earth observation time series",
+    # IEEE TGRS 55(11), 2017.
     return _windowed(reflectance, clear, days, wanted, radius, geometric_median)
 
 
 def geometric_median(spectra: Floats) -> Floats:
-    """The point with the least sum of distances to others.
-
-    Parameters
-    ----------
-    spectra : ndarray of float32
-        (point, band, pixel); a point with NaN in any band takes no part.
-
-    Returns
-    -------
-    ndarray of float32
-        (band, pixel); NaN without a point.
-
-    Examples
-    --------
-    >>> corners = np.array([[0, 0], [0, 2], [2, 0], [2, 2]], np.float32)
-    >>> geometric_median(corners[..., None]).ravel().round(4).tolist()
-    [1.0, 1.0]
-    """
+    """The point with the least sum of distances to others."""
     valid: Booleans = np.asarray(np.isfinite(spectra).all(axis=1))
     points = np.where(valid[:, None], spectra, 0).astype(np.float64)
     count = valid.sum(0)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Final
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 import numpy as np
 import scipy
-from numpy.typing import NDArray
+
+from xcloudfree.methods.area_regression import AreaRegression
+from xcloudfree.methods.base import Booleans, Floats, Prediction, Series
 
 WIDTHS: Final = (4.0, 1.5)
 """Standard deviations in pixels of the Gaussian means, the wider first."""
@@ -21,50 +25,51 @@ LARGEST: Final = 5.0
 REACH: Final = sum(math.ceil(3 * width) for width in WIDTHS)
 """Pixels around a pixel that enter its correction."""
 
-Floats = NDArray[np.float32]
-Booleans = NDArray[np.bool_]
+FLAT: Final = 1e-6
+"""Deviation, as a share of the estimate, below which a band does not vary but by rounding."""
+
+
+@dataclass(frozen=True)
+class NearbyRegression(AreaRegression):
+    """The regression of the area, moved by its errors on the visible pixels around.
+
+    Where nothing of the date is visible nearby it is the regression alone. The deviation is that
+    of the regression: too large where much is visible.
+    """
+
+    name: str = "area-regression+nearby"
+    reach: int = AreaRegression.reach + REACH
+
+    def predict(self, series: Series, statistics: Sequence[Any]) -> Prediction:
+        """See :meth:`Method.predict`."""
+        dates = series.wanted.any((1, 2), keepdims=True)
+        clear = series.clear
+        found = super().predict(replace(series, wanted=series.wanted | (clear & dates)), statistics)
+        assert found.deviation is not None
+        for date in np.flatnonzero(dates):
+            found.mean[date] += correction(
+                series.reflectance[date], found.mean[date], found.deviation[date], clear[date]
+            )
+        return found
 
 
 def correction(values: Floats, estimate: Floats, deviation: Floats, shown: Booleans) -> Floats:
-    """How far an estimate is off, judged by what is visible around each pixel.
-
-    The differences on visible pixels, in units of the deviation and at most :data:`LARGEST` of
-    them, are spread by a wide Gaussian mean, and what that leaves of them by a narrow one. A mean
-    is drawn to nothing where little is visible (normalised convolution: Knutsson and Westin 1993).
-
-    Parameters
-    ----------
-    values : ndarray of float32
-        Reflectance, (band, y, x).
-    estimate, deviation : ndarray of float32
-        Estimate of it and standard deviation of that estimate, of the same shape.
-    shown : ndarray of bool
-        Pixels whose values are the ground, (y, x).
-
-    Returns
-    -------
-    ndarray of float32
-        To be added to the estimate, of its shape; NaN where there is none.
-
-    Examples
-    --------
-    >>> values = np.full((1, 40, 40), 0.3, np.float32)
-    >>> shown = np.ones((40, 40), bool)
-    >>> shown[18:22, 18:22] = False
-    >>> added = correction(values, values - 0.02, values / 3, shown)
-    >>> round(float(added[0, 20, 20]), 3)
-    0.02
-    """
-    told = shown & (np.isfinite(values) & np.isfinite(estimate) & (deviation > 0)).all(0)
+    """How far an estimate is off, judged by what is visible around each pixel."""
+    # The differences on visible pixels, in units of the deviation and at most `LARGEST` of them,
+    # are spread by a wide Gaussian mean, and what that leaves of them by a narrow one. A mean is
+    # drawn to nothing where little is visible (normalised convolution: Knutsson and Westin 1993).
+    # A band that does not vary is left as it is, by itself: it says nothing of the others.
+    varies = deviation > FLAT * np.abs(estimate)
+    known = shown & (np.isfinite(values) & np.isfinite(estimate)).all(0) & varies.any(0)
     with np.errstate(invalid="ignore", divide="ignore"):
         left = np.clip((values - estimate) / deviation, -LARGEST, LARGEST)
-    left = np.where(told, left, 0).astype(np.float32)
+    left = np.where(known & varies, left, 0).astype(np.float32)
     found = np.zeros_like(left)
     for width in WIDTHS:
-        share = _mean(told.astype(np.float32), width)
+        share = _mean(known.astype(np.float32), width)
         mean = _mean(left, width) / (share + SPARSE)
         found += mean
-        left = np.where(told, left - mean, 0)
+        left = np.where(known, left - mean, 0)
     return np.where(np.isfinite(estimate), found * deviation, np.nan).astype(np.float32)
 
 

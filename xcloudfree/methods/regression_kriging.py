@@ -2,69 +2,97 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xcloudfree.methods.digits import significant
-from xcloudfree.methods.kriging import REACH as KRIGING_REACH
-from xcloudfree.methods.kriging import Kriged, krige
-from xcloudfree.methods.trivial import Moments, sar_features, solve_ridge
+from xcloudfree.methods import kriging
+from xcloudfree.methods.base import Prediction, Series
+from xcloudfree.methods.kriging import Kriged, Kriging, krige
+from xcloudfree.methods.regression import Moments, moments, sar_features, significant, solve_ridge
 from xcloudfree.methods.variogram import Variogram
 
 FEATURE_REACH: Final = 4
 """Pixels beyond a pixel that its predictors read: 9 x 9 means."""
 
-REACH: Final = KRIGING_REACH + FEATURE_REACH
+REACH: Final = kriging.REACH + FEATURE_REACH
 """Pixels beyond a window that may influence it."""
 
 PENALTY: Final = 1e-3
 """Ridge penalty for standardised predictors: the ratio VV - VH repeats VV and VH."""
-
 
 DIGITS: Final = 6
 """Significant digits of a coefficient: sums over blocks differ in their last digits, it must not.
 The predictors repeat each other, which makes a thousand times more of those differences."""
 
 
+class Trend(NamedTuple):
+    """Map from backscatter of each image."""
+
+    coefficients: NDArray[np.float64]  # (image, 1 + predictor, band)
+
+
+@dataclass(frozen=True)
+class RegressionKriging(Kriging):
+    """A linear map from backscatter, and kriging of what it leaves."""
+
+    passes: ClassVar[int] = 2
+
+    reach: int = REACH
+    polarisations: tuple[str, ...] = ("VV", "VH")
+
+    def measure(self, series: Series, statistics: Sequence[Any]) -> Any:
+        """The map from backscatter, then the variogram of what it leaves."""
+        assert series.backscatter is not None
+        if statistics:
+            pairs = zip(series.backscatter, statistics[0].coefficients, strict=True)
+            rest = series.reflectance - np.stack([sar_trend(*pair) for pair in pairs])
+            return super().measure(replace(series, reflectance=np.asarray(rest)), statistics)
+        found = []
+        for n, radar in enumerate(series.backscatter):
+            target = np.where(series.clear[n], series.reflectance[n], np.nan)[:, *series.core]
+            found.append(moments(sar_features(radar)[series.core], target))
+        return Moments(*(np.stack(same) for same in zip(*found, strict=True)))
+
+    def conclude(self, total: Any, statistics: Sequence[Any]) -> Any:
+        """Coefficients of the map, then the variogram."""
+        if statistics:
+            return super().conclude(total, statistics)
+        return Trend(np.stack([fit_coefficients(Moments(*o)) for o in zip(*total, strict=True)]))
+
+    def predict(self, series: Series, statistics: Sequence[Any]) -> Prediction:
+        """See :meth:`Method.predict`."""
+        assert series.backscatter is not None
+        return kriging.joined(
+            [
+                regression_krige(
+                    series.reflectance[t],
+                    series.backscatter[t],
+                    series.clear[t],
+                    Drift(statistics[0].coefficients[t], self.model(statistics[1], t)),
+                    series.wanted[t],
+                    neighbours=self.neighbours,
+                )
+                for t in range(len(series.reflectance))
+            ]
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class Drift:
-    """Linear map from backscatter to reflectance, and the variogram of its residual.
+    """Linear map from backscatter to reflectance, and the variogram of its residual."""
 
-    Parameters
-    ----------
-    coefficients : numpy.ndarray
-        (1 + predictor, band), from :func:`fit_coefficients`.
-    variogram : Variogram
-        Of what :func:`sar_trend` leaves.
-    """
-
-    coefficients: NDArray[np.float64]
-    variogram: Variogram
+    coefficients: NDArray[np.float64]  # (1 + predictor, band), from fit_coefficients
+    variogram: Variogram  # of what sar_trend leaves
 
 
 def fit_coefficients(sums: Moments, *, penalty: float = PENALTY) -> NDArray[np.float64]:
-    """Map from backscatter of a scene.
-
-    Parameters
-    ----------
-    sums : Moments
-        Of the clear pixels, see :func:`xcloudfree.methods.trivial.moments`.
-    penalty : float
-        Ridge penalty.
-
-    Returns
-    -------
-    numpy.ndarray
-        (1 + predictor, band), the intercept first; 0 where no pixel is clear.
-
-    References
-    ----------
-    Odeh, McBratney and Chittleborough, "Further results on prediction of soil properties from
-    terrain attributes: heterotopic cokriging and regression-kriging", Geoderma 67, 1995.
-    """
+    """Map from backscatter of a scene."""
+    # Odeh, McBratney and Chittleborough, "Further results on prediction of soil properties from
+    # terrain attributes: heterotopic cokriging and regression-kriging", Geoderma 67, 1995.
     if sums.zz[0, 0] == 0:
         return np.zeros_like(sums.zy)
     return significant(solve_ridge(sums, penalty), DIGITS)
@@ -73,25 +101,7 @@ def fit_coefficients(sums: Moments, *, penalty: float = PENALTY) -> NDArray[np.f
 def linear_map(
     planes: NDArray[np.float64], coefficients: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Linear combinations of planes; the sums run in one order, so that windows agree bit for bit.
-
-    Parameters
-    ----------
-    planes : numpy.ndarray
-        Predictors (predictor, y, x).
-    coefficients : numpy.ndarray
-        (1 + predictor, band), the intercept first.
-
-    Returns
-    -------
-    numpy.ndarray
-        (band, y, x).
-
-    Examples
-    --------
-    >>> linear_map(np.ones((2, 1, 1)), np.array([[0.5], [1.0], [2.0]])).ravel().tolist()
-    [3.5]
-    """
+    """Linear combinations of planes, summed in one order so that windows agree bit for bit."""
     out = np.empty((coefficients.shape[1], *planes.shape[1:]))
     for band, (constant, *slopes) in zip(out, coefficients.T, strict=True):
         band[...] = constant
@@ -103,20 +113,7 @@ def linear_map(
 def sar_trend(
     backscatter: NDArray[np.floating], coefficients: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """What backscatter alone says of reflectance.
-
-    Parameters
-    ----------
-    backscatter : numpy.ndarray
-        dB (2, y, x), VV then VH; NaN = no data.
-    coefficients : numpy.ndarray
-        From :func:`fit_coefficients`.
-
-    Returns
-    -------
-    numpy.ndarray
-        Reflectance (band, y, x); NaN without backscatter.
-    """
+    """What backscatter alone says of reflectance."""
     return linear_map(np.moveaxis(sar_features(backscatter), -1, 0), coefficients)
 
 
@@ -128,37 +125,9 @@ def regression_krige(
     wanted: NDArray[np.bool_] | None = None,
     *,
     neighbours: int = 16,
-    radius: int = KRIGING_REACH,
+    radius: int = kriging.REACH,
 ) -> Kriged:
-    """Fill hidden pixels by the map from backscatter plus its kriged residual.
-
-    Parameters
-    ----------
-    image : numpy.ndarray
-        Reflectance (band, y, x).
-    backscatter : numpy.ndarray
-        dB (2, y, x), VV then VH; NaN = no data.
-    clear : numpy.ndarray
-        Boolean (y, x), True = shows the ground.
-    drift : Drift
-        Of the scene.
-    wanted : numpy.ndarray, optional
-        Boolean (y, x): hidden pixels to fill; all by default.
-    neighbours : int
-        Clear pixels that share in one residual.
-    radius : int
-        Their largest distance in px. Beyond it the map stands alone, with the full variance of
-        its residual.
-
-    Returns
-    -------
-    Kriged
-        Two arrays (band, y, x), float32; NaN where hidden and not filled, or without backscatter.
-
-    References
-    ----------
-    See :func:`fit_coefficients`.
-    """
+    """Fill hidden pixels by the map from backscatter plus its kriged residual."""
     clear = clear & ~np.isnan(image).any(axis=0)
     trend = sar_trend(backscatter, drift.coefficients)
     rest = krige(

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import zip_longest
+from typing import Any, ClassVar, Final, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xcloudfree.methods.trivial import local_mean
+from xcloudfree.core.box_sums import FADING_REACH, WIDTHS, fading_sums
+from xcloudfree.core.windows import Area
+from xcloudfree.methods.base import Booleans, Method, Option, Prediction, Series, positive, whole
+from xcloudfree.methods.regression import local_mean
 
 WINDOW: Final = 31
 """Width in px of the window that similar pixels are sought in."""
@@ -24,6 +30,141 @@ LEAST: Final = 1e-14
 Floats = NDArray[np.float32]
 
 
+@dataclass(frozen=True)
+class Starfm(Method):
+    """The nearest clear dates, changed by what a coarse sensor says changed."""
+
+    # The nearest date before and the nearest after make two pairs; where only one shows the ground
+    # it stands alone, and where neither does the next two serve. Without images of a coarse sensor,
+    # means of the clear pixels around stand in for it, on the date itself and on the others: then
+    # nothing is predicted where the date shows nothing within reach. Images that are given
+    # (`methods.get("starfm", coarse=modis)`: MODIS, Sentinel-3) must have the bands, the dates and
+    # the grid of the scene, as reflectance; where they have no data on a date nothing is predicted
+    # of it.
+
+    OPTIONS: ClassVar[Mapping[str, Option]] = {
+        "coarse": Option(
+            "a Dataset or DataArray of reflectance",
+            lambda v: hasattr(v, "dims") and hasattr(v, "coords"),
+        ),
+        "pairs": whole(1, 2),
+        "window": whole(3, 255, odd=True),
+        "classes": whole(1, 1000),
+        "uncertainty": Option("reflectance above 0, such as 0.005", positive),
+    }
+
+    temporal: bool = True
+    reach: int = FADING_REACH + REACH
+    pairs: int = 2  # dates that a value comes from, 1 or 2
+    window: int = WINDOW  # width in px that similar pixels are sought in, odd
+    classes: int = 4  # kinds of land cover: pixels within 2 deviations / classes are similar
+    uncertainty: float = 0.005  # standard deviation of reflectance of either sensor
+
+    def set(self, **options: Any) -> Self:
+        """See :meth:`Method.set`; given images need nothing beyond the window."""
+        name = self.named(options)
+        images = options.pop("coarse", self.images)
+        found = replace(self, name=name, images=images, **options)
+        around = 0 if images is not None else FADING_REACH
+        return replace(found, reach=around + found.window // 2)
+
+    def predict(self, series: Series, statistics: Sequence[Any]) -> Prediction:
+        """See :meth:`Method.predict`."""
+        out = np.full(series.reflectance.shape, np.nan, np.float32)
+        for date, wanted in enumerate(series.wanted):
+            if wanted.any():
+                area = self._around(wanted)
+                out[date][:, *area] = self._image(series.cut(area), date)
+        return Prediction(out)
+
+    def _around(self, wanted: Booleans) -> Area:
+        """The smallest window with all wanted pixels and what influences them."""
+        first = [np.flatnonzero(wanted.any(axis)) for axis in (1, 0)]
+        rows, columns = (slice(max(i[0] - self.reach, 0), i[-1] + 1 + self.reach) for i in first)
+        return rows, columns
+
+    def _image(self, series: Series, date: int) -> Floats:
+        """One date, (band, y, x)."""
+        clear = series.clear
+        if series.coarse is None:
+            seen = np.asarray(fading_sums(clear[date].astype(np.float64)) > 0)
+        else:
+            seen = np.asarray(np.isfinite(series.coarse[date]).all(0))
+        left = series.wanted[date] & seen  # elsewhere the change is not known
+        out = np.full(series.reflectance.shape[1:], np.nan, np.float32)
+        for dates in _nearest(series, date, self.pairs):
+            if not left.any():
+                break
+            use = [d for d in dates if (clear[d] & left).any()]
+            if not use:
+                continue
+            fine = [np.where(clear[d], series.reflectance[d], np.float32(np.nan)) for d in use]
+            then, now = zip(
+                *(self._coarse(series, f, d, date) for f, d in zip(fine, use, strict=True)),
+                strict=True,
+            )
+            found = starfm(
+                np.stack(fine), np.stack(then), np.stack(now), left,
+                window=self.window, classes=self.classes, uncertainty=self.uncertainty,
+            )  # fmt: skip
+            out[:, left] = found[:, left]
+            left &= np.isnan(out).any(axis=0)
+        return out
+
+    def _coarse(self, series: Series, fine: Floats, then: int, now: int) -> CoarsePair:
+        if series.coarse is not None:
+            return CoarsePair(series.coarse[then], series.coarse[now])
+        return coarse_pair(fine, series.reflectance[now], series.clear[now])
+
+
+def _nearest(series: Series, date: int, pairs: int) -> Iterator[list[int]]:
+    """The nearest dates before and after a date, then the next two; or one by one."""
+    assert series.days is not None
+    place = [(float(day), number) for number, day in enumerate(series.days)]
+    before = sorted((p for p in place if p < place[date]), reverse=True)
+    after = sorted(p for p in place if p > place[date])
+    if pairs == 1:
+        day = place[date][0]
+        for one in sorted(before + after, key=lambda p: (abs(p[0] - day), p)):
+            yield [one[1]]
+        return
+    for both in zip_longest(before, after):
+        yield [p[1] for p in both if p is not None]
+
+
+class CoarsePair(NamedTuple):
+    """The scene as a coarse sensor would see it on two dates, (band, y, x) on the fine grid."""
+
+    then: NDArray[np.float32]
+    now: NDArray[np.float32]
+
+
+def coarse_pair(
+    then: NDArray[np.floating],
+    now: NDArray[np.floating],
+    clear: NDArray[np.bool_],
+    *,
+    widths: Sequence[int] = WIDTHS,
+) -> CoarsePair:
+    """Coarse images of a clear date and of a cloudy one, from their own fine pixels."""
+    # The change is averaged over the pixels that both dates show and added to the coarse image of
+    # the clear date: change is smoother than reflectance, and a mean over other pixels would be
+    # mistaken for it. Moving means, not blocks: the result does not depend on where a grid starts.
+    base = fading_mean(then, widths)
+    change = fading_mean(np.where(clear, now, np.nan) - then, widths)
+    return CoarsePair(base.astype(np.float32), (base + change).astype(np.float32))
+
+
+def fading_mean(image: NDArray[np.floating], widths: Sequence[int] = WIDTHS) -> NDArray[np.float64]:
+    """Mean of the valid pixels around each pixel, near ones weighing most."""
+    valid = np.isfinite(image).all(axis=0)
+    weight = fading_sums(valid.astype(np.float64), widths)
+    out = np.full(image.shape, np.nan)
+    for band, mean in zip(image, out, strict=True):
+        np.divide(fading_sums(np.where(valid, band, 0), widths), weight, out=mean, where=weight > 0)
+    return out
+
+
 def starfm(
     fine: NDArray[np.floating],
     coarse_then: NDArray[np.floating],
@@ -37,56 +178,12 @@ def starfm(
     average: Literal["changes", "values"] = "changes",
     logarithmic: bool = False,
 ) -> Floats:
-    """Predict a fine image from those of other dates and from coarse images of all dates.
-
-    Every spectrally similar pixel of the window votes with weight 1 / (S T D): S = |fine - coarse|,
-    T = the coarse change, D = 1 + distance / (window / 2). Pixels whose S or T exceeds that of the
-    centre by more than the uncertainty have no vote.
-
-    Parameters
-    ----------
-    fine : numpy.ndarray
-        Reflectance (pair, band, y, x) of one or more clear dates; NaN = hidden.
-    coarse_then : numpy.ndarray
-        Coarse image of each of these dates on the fine grid, like `fine`.
-    coarse_now : numpy.ndarray
-        Coarse image of the wanted date (band, y, x), or one for each pair, like `coarse_then`.
-    wanted : numpy.ndarray, optional
-        Boolean (y, x): pixels to predict; all by default.
-    window : int
-        Width in px, odd.
-    classes : int
-        Kinds of land cover: pixels within 2 deviations / classes of the centre are similar.
-    uncertainty : float
-        Standard deviation of reflectance of either sensor.
-    deviation : numpy.ndarray, optional
-        Standard deviation of reflectance (pair, band) in the scene; by default that of the window
-        around each pixel.
-    average : {"changes", "values"}
-        What is averaged. The changes, which the centre adds to its own fine value and stays sharp;
-        or fine value plus change, as published, which smooths over similar pixels.
-    logarithmic : bool
-        S and T enter as ln(1 + 10000 S) and ln(1 + 10000 T), which tells small ones less apart.
-
-    Returns
-    -------
-    numpy.ndarray
-        Reflectance (band, y, x), float32; NaN where not wanted or not predictable. A pixel whose S
-        or T is 0 is fine + coarse change itself.
-
-    References
-    ----------
-    Gao, Masek, Schwaller and Hall, "On the blending of the Landsat and MODIS surface reflectance:
-    predicting daily Landsat surface reflectance", IEEE TGRS 44(8), 2006, equations 3 to 9.
-
-    Examples
-    --------
-    >>> fine = np.array([[[[0.1, 0.3, 0.1, 0.3]]]])
-    >>> then = np.full((1, 1, 1, 4), 0.2)
-    >>> out = starfm(fine, then, then[0] + 0.05, window=3)
-    >>> out[0, 0].astype(float).round(3).tolist()
-    [0.15, 0.35, 0.15, 0.35]
-    """
+    """Predict a fine image from those of other dates and from coarse images of all dates."""
+    # Every spectrally similar pixel of the window votes with weight 1 / (S T D): S = |fine -
+    # coarse|, T = the coarse change, D = 1 + distance / (window / 2). Pixels whose S or T exceeds
+    # that of the centre by more than the uncertainty have no vote.
+    # Gao, Masek, Schwaller and Hall, "On the blending of the Landsat and MODIS surface reflectance:
+    # predicting daily Landsat surface reflectance", IEEE TGRS 44(8), 2006, equations 3 to 9.
     pairs, bands, height, width = fine.shape
     half = window // 2
     now = np.broadcast_to(coarse_now, fine.shape)

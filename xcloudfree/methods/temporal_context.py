@@ -32,47 +32,13 @@ Floats = NDArray[np.float32]
 
 
 def planes(names: Sequence[str], bands: int) -> int:
-    """Number of planes of a context.
-
-    Parameters
-    ----------
-    names : sequence of str
-        Parts, of :data:`NAMES`.
-    bands : int
-        Optical bands.
-
-    Returns
-    -------
-    int
-        For each side the bands and the age in days; for the regression the bands, and the standard
-        deviation of each; for the median the bands.
-
-    Examples
-    --------
-    >>> planes(("before", "after"), 10), planes(("regression",), 10)
-    (22, 20)
-    """
+    """Number of planes of a context."""
     beside = {"regression": bands, "median": 0}
     return sum(bands + beside.get(name, 1) for name in names)
 
 
 def scaled_planes(names: Sequence[str], bands: int) -> int:
-    """Number of planes that a network reads, see :func:`scale`.
-
-    Parameters
-    ----------
-    names, bands
-        See :func:`planes`.
-
-    Returns
-    -------
-    int
-
-    Examples
-    --------
-    >>> scaled_planes(("before", "after", "regression"), 10)
-    45
-    """
+    """Number of planes that a network reads, see :func:`scale`."""
     return planes(names, bands) + len(names)
 
 
@@ -84,36 +50,7 @@ def observations(
     sides: Sequence[str] = SIDES,
     dates: Sequence[int] | None = None,
 ) -> Floats:
-    """The last clear observation before each date, and the next after it.
-
-    Parameters
-    ----------
-    reflectance : ndarray of float32
-        (time, band, y, x).
-    clear : ndarray of bool
-        Where a date shows the ground, (time, y, x).
-    days : ndarray
-        Day numbers, ascending, (time,).
-    least : float
-        Days: what is not further away is passed over.
-    sides : sequence of str
-        Which of :data:`SIDES`.
-    dates : sequence of int, optional
-        Positions of the dates that are wanted; by default all.
-
-    Returns
-    -------
-    ndarray of float32
-        (date, plane, y, x): for each side the bands, then the age in days; NaN where there is none.
-
-    Examples
-    --------
-    >>> series = np.array([0.1, 0.9, 0.3], np.float32).reshape(3, 1, 1, 1)
-    >>> clear = np.array([True, False, True]).reshape(3, 1, 1)
-    >>> found = observations(series, clear, np.array([0.0, 6.0, 10.0]))
-    >>> found[1].ravel().astype(float).round(2).tolist()
-    [0.1, 6.0, 0.3, 4.0]
-    """
+    """The last clear observation before each date, and the next after it."""
     found = clear_sides(clear, days, least)
     bands, wanted = reflectance.shape[1], range(len(days)) if dates is None else dates
     out = np.empty((len(wanted), planes(sides, bands), *clear.shape[1:]), np.float32)
@@ -130,39 +67,7 @@ def observations(
 def scale(
     context: Floats, names: Sequence[str], bands: int, normalisation: Normalisation
 ) -> Floats:
-    """Scale a context to what networks read; nothing is clipped, and what is missing is 0.
-
-    Parameters
-    ----------
-    context : ndarray of float32
-        (n, plane, y, x): the parts in the order of `names`, see :func:`planes`.
-    names : sequence of str
-        Parts, of :data:`NAMES`.
-    bands : int
-        Optical bands.
-    normalisation : Normalisation
-        Of the network.
-
-    Returns
-    -------
-    ndarray of float32
-        For each side the scaled bands, the freshness 1 / (1 + age / 30 days), and 1 where there is
-        such an observation; for the regression the scaled bands, ten times the scaled standard
-        deviation of each, and 1 where there is an estimate; for the median the scaled bands, and 1
-        where there is one.
-
-    Raises
-    ------
-    ValueError
-        If the planes are not those of the parts.
-
-    Examples
-    --------
-    >>> from xcloudfree.core.normalisation import PRESETS
-    >>> side = np.array([[0.2, np.nan], [30.0, np.nan]], np.float32).reshape(1, 2, 1, 2)
-    >>> scale(side, ("before",), 1, PRESETS["dsen2cr"])[0, :, 0].round(2).tolist()
-    [[0.20000000298023224, 0.0], [0.5, 0.0], [1.0, 0.0]]
-    """
+    """Scale a context to what networks read; nothing is clipped, and what is missing is 0."""
     if context.shape[1] != planes(names, bands):
         raise ValueError(
             f"a context of {tuple(names)} has {planes(names, bands)} planes for {bands} bands, "

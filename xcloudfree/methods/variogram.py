@@ -3,171 +3,146 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Final, Literal, NamedTuple
 
 import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from xcloudfree.methods.digits import significant
-from xcloudfree.methods.lag_sums import LAGS, REACH
+from xcloudfree.methods.regression import significant
 
 Shape = Literal["exponential", "spherical"]
 Doubles = NDArray[np.float64]
+
+LAGS: Final = (1, 2, 3, 4, 6, 8, 11, 14, 18, 23, 29, 36, 44, 53, 64)
+"""Distances in px that are looked at, along four directions."""
+
+REACH: Final = LAGS[-1]
+"""Pixels beyond a block that its sums read."""
+
+STRIP: Final = 32
+"""Rows whose differences are taken at a time: they stay in the processor's cache."""
 
 DIGITS: Final = 4
 """Significant digits of a model: sums over blocks differ in their last digits, a model must not."""
 
 
+FLAT: Final = 1e-10
+"""Share of the largest mean square of a band below which the variance of another is rounding."""
+
+
 @dataclass(frozen=True)
 class Variogram:
-    """Model of half the mean squared difference of two pixels, as a function of their distance.
+    """Model of half the mean squared difference of two pixels, as a function of their distance."""
 
-    One shape serves all bands (proportional covariances), scaled by the variance of each: then all
-    bands share the kriging weights, and other bands add nothing to the estimate of one.
+    # One shape serves all bands (proportional covariances), scaled by the variance of each: then
+    # all bands share the kriging weights, and other bands add nothing to the estimate of one.
+    # Wackernagel, "Multivariate Geostatistics", Springer 2003, chapters 7 and 25 (intrinsic
+    # correlation, autokrigeability).
 
-    Parameters
-    ----------
-    nugget : float
-        Jump at distance 0, in shares of a band's variance.
-    sill : float
-        Rise beyond the nugget, in shares of a band's variance.
-    reach : float
-        Practical range in px: 95 % of the rise (exponential), or all of it (spherical).
-    shape : {"exponential", "spherical"}
-        Form of the rise.
-    variance, mean : tuple of float
-        Variance and mean of each band in the scene.
-
-    References
-    ----------
-    Wackernagel, "Multivariate Geostatistics", Springer 2003, chapters 7 and 25 (intrinsic
-    correlation, autokrigeability).
-    """
-
-    nugget: float
-    sill: float
-    reach: float
-    shape: Shape = "exponential"
-    variance: tuple[float, ...] = (1.0,)
-    mean: tuple[float, ...] = (0.0,)
+    nugget: float  # jump at distance 0, in shares of a band's variance
+    sill: float  # rise beyond the nugget, in shares of a band's variance
+    reach: float  # practical range in px: 95 % of the rise (exponential), or all of it (spherical)
+    shape: Shape = "exponential"  # form of the rise
+    variance: tuple[float, ...] = (1.0,)  # variance and mean of each band in the scene
+    mean: tuple[float, ...] = (0.0,)  # variance and mean of each band in the scene
 
     def __call__(self, distance: NDArray[np.floating]) -> Doubles:
-        """Semivariance in shares of a band's variance.
-
-        Parameters
-        ----------
-        distance : numpy.ndarray
-            In px, >= 0.
-
-        Returns
-        -------
-        numpy.ndarray
-            0 at distance 0.
-
-        Examples
-        --------
-        >>> Variogram(0.1, 0.9, 10, "spherical")(np.array([0.0, 5.0, 10.0, 99.0])).tolist()
-        [0.0, 0.71875, 1.0, 1.0]
-        """
+        """Semivariance in shares of a band's variance."""
         far = self.nugget + self.sill * _rise(np.asarray(distance, np.float64), self)
         return np.where(np.asarray(distance) > 0, far, 0.0)
 
 
+class LagSums(NamedTuple):
+    """Sums over the clear pixels of images, from which their variograms follow."""
+
+    count: Doubles  # clear pixels (image,)
+    total: Doubles  # of the values (image, band)
+    squares: Doubles  # of the values squared (image, band)
+    pairs: Doubles  # of clear pixels, by distance (image, lag)
+    distances: Doubles  # of these pairs (image, lag)
+    differences: Doubles  # squared, of these pairs (image, lag, band)
+
+
+def variogram_sums(
+    image: NDArray[np.floating],
+    clear: NDArray[np.bool_],
+    core: tuple[slice, slice] = (slice(None), slice(None)),
+) -> LagSums:
+    """Sums over a block from which the variogram of the scene follows: they add up over blocks."""
+    # Every pair of clear pixels counts, not a random few: with a raster that costs seconds, and
+    # needs no seed that all blocks agree on.
+    clear = clear & np.isfinite(image).all(axis=0)
+    filled = np.where(clear, image, 0).astype(np.float64)
+    (y0, y1, _), (x0, x1, _) = (s.indices(n) for s, n in zip(core, clear.shape, strict=True))
+    inside = filled[:, y0:y1, x0:x1]
+    pairs, distances = np.zeros((2, len(LAGS)))
+    squares = np.zeros((len(LAGS), len(image)))
+    for lag, (dy, dx) in product(range(len(LAGS)), ((0, 1), (1, 0), (1, 1), (1, -1))):
+        step = LAGS[lag] if dy * dx == 0 else max(round(LAGS[lag] / 2**0.5), 1)
+        dy, dx = dy * step, dx * step
+        top, bottom = y0, min(y1, clear.shape[0] - dy)
+        left, right = max(x0, -dx), min(x1, clear.shape[1] - dx)
+        if top >= bottom or left >= right:
+            continue
+        for y in range(top, bottom, STRIP):
+            end = min(y + STRIP, bottom)
+            here = slice(y, end), slice(left, right)
+            there = slice(y + dy, end + dy), slice(left + dx, right + dx)
+            both = clear[here] & clear[there]
+            pairs[lag] += both.sum()
+            distances[lag] += both.sum() * (dy**2 + dx**2) ** 0.5
+            for band, plane in enumerate(filled):
+                difference = plane[here] - plane[there]
+                difference *= both
+                squares[lag, band] += np.einsum("yx,yx", difference, difference)
+    total, power = inside.sum(axis=(1, 2)), (inside**2).sum(axis=(1, 2))
+    count = np.asarray(clear[y0:y1, x0:x1].sum(), np.float64)
+    return LagSums(count, total, power, pairs, distances, squares)
+
+
 class Lags(NamedTuple):
-    """What a scene says, by class of distance.
+    """What a scene says, by class of distance."""
 
-    Parameters
-    ----------
-    distance : numpy.ndarray
-        Mean distance in px.
-    semivariance : numpy.ndarray
-        In shares of a band's variance, mean over bands.
-    pairs : numpy.ndarray
-        Number of pairs.
-    """
-
-    distance: Doubles
-    semivariance: Doubles
-    pairs: Doubles
+    distance: Doubles  # mean distance in px
+    semivariance: Doubles  # in shares of a band's variance, mean over bands
+    pairs: Doubles  # number of pairs
 
 
-def fit_variogram(sums: Doubles, bands: int, shape: Shape = "exponential") -> Variogram:
-    """Variogram model of a scene.
-
-    It is a statistic of the scene: a fit on each window would give each other weights.
-
-    Parameters
-    ----------
-    sums : numpy.ndarray
-        What :func:`xcloudfree.methods.lag_sums.variogram_sums` returned, summed over the scene.
-    bands : int
-        Bands of the image.
-    shape : {"exponential", "spherical"}
-        Form of the model.
-
-    Returns
-    -------
-    Variogram
-        Without nugget and with 64 px as range where the scene tells nothing (constant reflectance,
-        too few clear pixels); mean NaN without any.
-
-    References
-    ----------
-    Matheron, "Principles of geostatistics", Economic Geology 58, 1963 (the empirical variogram).
-    """
-    count = sums[0]
-    if count == 0:
+def fit_variogram(sums: LagSums, shape: Shape = "exponential") -> Variogram:
+    """Variogram model of an image."""
+    # It is a statistic of the scene: a fit on each window would give each other weights.
+    # Matheron, "Principles of geostatistics", Economic Geology 58, 1963 (the empirical variogram).
+    bands = len(sums.total)
+    if sums.count == 0:
         return Variogram(0.0, 1.0, REACH, shape, (0.0,) * bands, (np.nan,) * bands)
-    mean = sums[1 : 1 + bands] / count
-    variance = np.maximum(sums[1 + bands : 1 + 2 * bands] / count - mean**2, 0)
-    variance[variance < 1e-12 * mean**2] = 0
-    n = len(LAGS)
-    pairs, distances = sums[1 + 2 * bands :][: 2 * n].reshape(2, n)
-    squares = sums[1 + 2 * bands + 2 * n :].reshape(n, bands)
+    mean = sums.total / sums.count
+    variance = np.maximum(sums.squares / sums.count - mean**2, 0)
+    # A constant band is left out by itself. What varies less than rounding could explain is
+    # constant: rounding of the values, and of the largest of them where bands are residuals.
+    variance[variance < np.maximum(1e-12 * mean**2, FLAT * (variance + mean**2).max())] = 0
     plain = Variogram(
         0.0, 1.0, REACH, shape, *(tuple(significant(v, DIGITS).tolist()) for v in (variance, mean))
     )
-    use, there = variance > 0, pairs > 0
+    use, there = variance > 0, sums.pairs > 0
     if not use.any() or there.sum() < 3:
         return plain
-    half = (squares[there][:, use] / (2 * variance[use])).mean(axis=1) / pairs[there]
+    pairs, distances = sums.pairs[there], sums.distances[there]
+    half = (sums.differences[there][:, use] / (2 * variance[use])).mean(axis=1) / pairs
     if half.max() <= 0:
         return plain
-    model = fit_lags(Lags(distances[there] / pairs[there], half, pairs[there]), shape)
+    model = fit_lags(Lags(distances / pairs, half, pairs), shape)
     nugget, sill, reach = significant((model.nugget, model.sill, model.reach), DIGITS).tolist()
     return replace(plain, nugget=nugget, sill=sill, reach=reach)
 
 
 def fit_lags(found: Lags, shape: Shape) -> Variogram:
-    """Weighted least squares of a variogram model.
-
-    Weights are pairs / semivariance^2. For a given range nugget and sill follow in closed form,
-    both >= 0; the range is searched between 1 px and three times the largest distance.
-
-    Parameters
-    ----------
-    found : Lags
-        Of the scene.
-    shape : {"exponential", "spherical"}
-        Form of the model.
-
-    Returns
-    -------
-    Variogram
-
-    References
-    ----------
-    Cressie, "Fitting variogram models by weighted least squares", Mathematical Geology 17(5), 1985.
-
-    Examples
-    --------
-    >>> true = Variogram(0.05, 0.8, 30.0)
-    >>> h = np.arange(2.0, 64, 4)
-    >>> model = fit_lags(Lags(h, true(h), np.full(16, 100.0)), "exponential")
-    >>> round(model.nugget, 4), round(model.sill, 4), round(model.reach, 2)
-    (0.05, 0.8, 30.0)
-    """
+    """Weighted least squares of a variogram model."""
+    # Weights are pairs / semivariance^2. For a given range nugget and sill follow in closed form,
+    # both >= 0; the range is searched between 1 px and three times the largest distance.
+    # Cressie, "Fitting variogram models by weighted least squares", Mathematical Geology 17(5),
+    # 1985.
     weight = found.pairs / np.maximum(found.semivariance, found.semivariance.max() * 1e-3) ** 2
 
     def solved(log_reach: float) -> tuple[float, Variogram]:

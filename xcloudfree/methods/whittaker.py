@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from xcloudfree.exceptions import DataError
+from xcloudfree.methods.base import Booleans, Option, Prediction, Series, positive
+from xcloudfree.methods.temporal import Temporal
+
+SMOOTHNESS: Final = 3000.0
+"""Of the Whittaker smoother in days^3; for dates 5 days apart the usual lambda is 1/125 of it."""
 
 STRIP: Final = 4096
 """Pixels that are solved at once."""
@@ -13,26 +22,45 @@ STRIP: Final = 4096
 Doubles = NDArray[np.float64]
 
 
-def penalty_bands(days: Doubles) -> tuple[Doubles, Doubles, Doubles]:
-    """Roughness of a curve through irregular dates as a symmetric matrix of five diagonals.
+@dataclass(frozen=True)
+class Whittaker(Temporal):
+    """The Whittaker smoother.
 
-    The roughness is the integral of the squared second derivative, by second divided differences.
-
-    Parameters
-    ----------
-    days : ndarray
-        Day numbers, strictly ascending, (time,).
-
-    Returns
-    -------
-    tuple of ndarray
-        Main, first and second diagonal, of lengths n, n - 1 and n - 2.
-
-    Examples
-    --------
-    >>> [d.tolist() for d in penalty_bands(np.array([0.0, 1.0, 2.0]))]
-    [[1.0, 4.0, 1.0], [-2.0, -2.0], [1.0]]
+    Its deviation held 70 to 90 % of the errors on hidden dates of two real series.
     """
+
+    OPTIONS: ClassVar[Mapping[str, Option]] = {
+        "smoothness": Option("days^3 above 0, such as 3000.0", positive)
+    }
+
+    deviation: bool = True
+    smoothness: float = SMOOTHNESS
+
+    def check(self, days: Sequence[float]) -> None:
+        """See :meth:`Method.check`."""
+        if len(set(days)) < len(days):
+            raise DataError(
+                "the series has two images of one time, through which no curve leads; "
+                "join them with xcf.join_passes(ds)"
+            )
+
+    def estimate(self, series: Series, wanted: Booleans) -> Prediction:
+        """See :meth:`Temporal.estimate`."""
+        assert series.days is not None
+        seen = series.reflectance, series.clear, series.days
+        return Prediction(*whittaker(*seen, self.smoothness, wanted))
+
+
+class Smooth(NamedTuple):
+    """Values on a curve and their standard deviations, (time, band, y, x) each."""
+
+    mean: NDArray[np.float32]
+    deviation: NDArray[np.float32]
+
+
+def penalty_bands(days: Doubles) -> tuple[Doubles, Doubles, Doubles]:
+    """Roughness of a curve through irregular dates as a symmetric matrix of five diagonals."""
+    # The roughness is the integral of the squared second derivative, by second divided differences.
     n = len(days)
     main, first, second = np.zeros(n), np.zeros(max(n - 1, 0)), np.zeros(max(n - 2, 0))
     for i in range(n - 2):
@@ -45,13 +73,6 @@ def penalty_bands(days: Doubles) -> tuple[Doubles, Doubles, Doubles]:
     return main, first, second
 
 
-class Smooth(NamedTuple):
-    """Values on a curve and their standard deviations, (time, band, y, x) each."""
-
-    mean: NDArray[np.float32]
-    deviation: NDArray[np.float32]
-
-
 def whittaker(
     reflectance: NDArray[np.float32],
     clear: NDArray[np.bool_],
@@ -59,43 +80,17 @@ def whittaker(
     smoothness: float,
     wanted: NDArray[np.bool_] | None = None,
 ) -> Smooth:
-    """Each date on the smooth curve through the other clear dates.
-
-    The curve z makes ``sum over clear dates (y - z)^2 + smoothness * integral z''^2`` least. Of a
-    date that is clear itself the curve through the others follows from its leverage h:
-    ``(z - h y) / (1 - h)``.
-
-    The curve is the mean of a random walk of slopes seen through noise. The variance of that noise,
-    s^2, is the mean of ``(y - z)^2 / (1 - h)`` over the clear dates of a pixel and band; what a
-    hidden date would show varies by s^2 (1 + its element of the inverse of the system), the more
-    the further the clear dates are away.
-
-    Parameters
-    ----------
-    reflectance : ndarray of float32
-        (time, band, y, x).
-    clear : ndarray of bool
-        Where a date shows the ground, (time, y, x).
-    days : ndarray
-        Day numbers, strictly ascending, (time,).
-    smoothness : float
-        In days^3; more is smoother.
-    wanted : ndarray of bool, optional
-        Where a prediction is wanted, (time, y, x): dates and pixels without any stay NaN.
-
-    Returns
-    -------
-    Smooth
-        Mean NaN where fewer than two other dates are clear; deviation NaN where fewer than three
-        are, which tell no noise.
-
-    References
-    ----------
-    Wahba, "Bayesian confidence intervals for the cross-validated smoothing spline", Journal of the
-    Royal Statistical Society B 45(1), 1983 (the variance). Eilers, "A perfect smoother",
-    Analytical Chemistry 75(14), 2003. The inverse between the diagonals: Takahashi, Fagan, Chin,
-    "Formation of a sparse bus impedance matrix", 1973.
-    """
+    """Each date on the smooth curve through the other clear dates."""
+    # The curve z makes `sum over clear dates (y - z)^2 + smoothness * integral z''^2` least. Of a
+    # date that is clear itself the curve through the others follows from its leverage h: `(z - h y)
+    # / (1 - h)`. The curve is the mean of a random walk of slopes seen through noise. The variance
+    # of that noise, s^2, is the mean of `(y - z)^2 / (1 - h)` over the clear dates of a pixel and
+    # band; what a hidden date would show varies by s^2 (1 + its element of the inverse of the
+    # system), the more the further the clear dates are away.
+    # Wahba, "Bayesian confidence intervals for the cross-validated smoothing spline", Journal of
+    # the Royal Statistical Society B 45(1), 1983 (the variance). Eilers, "A perfect smoother",
+    # Analytical Chemistry 75(14), 2003. The inverse between the diagonals: Takahashi, Fagan, Chin,
+    # "Formation of a sparse bus impedance matrix", 1973.
     times, bands = reflectance.shape[:2]
     flat, seen = reflectance.reshape(times, bands, -1), clear.reshape(times, -1)
     out, spread = (np.full(flat.shape, np.nan, np.float32) for _ in range(2))

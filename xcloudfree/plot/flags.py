@@ -17,7 +17,7 @@ from xcloudfree.plot.colours import MASK, PROVENANCE
 from xcloudfree.plot.help.findings import SAMPLE, cloud_shares, sample
 from xcloudfree.plot.help.suitability import judge_masks
 from xcloudfree.plot.view import Spatial, View
-from xcloudfree.reconstruct.composite import Provenance
+from xcloudfree.reconstruct.compose import Provenance
 
 Legend = dict[int, tuple[str, str]]
 

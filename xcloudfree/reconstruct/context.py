@@ -10,11 +10,10 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xcloudfree._version import __version__
-from xcloudfree.core.blocks import Output
-from xcloudfree.core.graphs import ALL_DATES
+from xcloudfree.core.blocks import Output, Together, map_windows
 from xcloudfree.core.recognise import read
 from xcloudfree.core.scene import Scene
-from xcloudfree.core.windows import ALONE, Area
+from xcloudfree.core.windows import Area
 from xcloudfree.exceptions import DataError, MissingBandError
 from xcloudfree.masks.plan import MaskPlan
 from xcloudfree.masks.resolve import Mask, plan_mask
@@ -22,10 +21,10 @@ from xcloudfree.masks.shadow import Shadow
 from xcloudfree.methods import get
 from xcloudfree.methods import temporal_context as kernel
 from xcloudfree.models.spec import ModelSpec
-from xcloudfree.reconstruct.apply import estimate, observe
 from xcloudfree.reconstruct.dates import dates_of
-from xcloudfree.reconstruct.series_windows import Reader
-from xcloudfree.reconstruct.work import map_series, whole_series
+from xcloudfree.reconstruct.observe import Reader, observe
+from xcloudfree.reconstruct.pipeline import estimate
+from xcloudfree.reconstruct.predict import side_of
 
 
 def context(
@@ -86,70 +85,39 @@ def context(
             "context() reads optical bands and the data has none; load some, for example with "
             "xcf.stac.load(...)"
         )
-    axis, days = dates_of(scene, "context()", 'reconstruct(model="idw")')
-    reflectance, state = observe(
-        scene, optical, plan_mask(scene, mask, None, dilate, shadow=shadow), None
-    )
-    reader = Reader(axis, days, backscatter=False, context=False)
-    stack = _observations(reader, reflectance, state, kernel.SIDES, float(least), len(scene.lead))
+    why = "context()", 'reconstruct(model="idw")'
+    dates_of(scene, *why)
+    windows = observe(scene, optical, plan_mask(scene, mask, None, dilate, shadow=shadow), None)
+    stack = _observations(scene, windows, kernel.SIDES, float(least), why)
     return _labelled(scene, optical.names, stack)
 
 
 def context_groups(
     scene: Scene, spec: ModelSpec, masked: MaskPlan, around: int | None
 ) -> list[list[Any]]:
-    """Groups of arrays with what a network reads of other dates.
-
-    Parameters
-    ----------
-    scene : Scene
-        Series along ``time``.
-    spec : ModelSpec
-        Which parts of a context the network reads.
-    masked : MaskPlan
-        How to find occluded pixels.
-    around : int or None
-        Pixels around occluded ones that are needed too; None needs all.
-
-    Returns
-    -------
-    list of list of arrays
-        Arrays (*lead, plane, y, x), to be joined along the planes: see
-        :func:`xcloudfree.methods.temporal_context.planes`. Empty where the network reads no
-        context.
-
-    Raises
-    ------
-    DataError
-        If the data is no series of dates.
-    MissingBandError
-        If the backscatter for the regression is absent.
-    """
+    """Groups of arrays with what a network reads of other dates."""
     if not spec.context:
         return []
-    why = f"model {spec.name!r}"
-    axis, days = dates_of(scene, why, 'reconstruct(model="carf-small")')
+    why = f"model {spec.name!r}", 'reconstruct(model="carf-small")'
+    dates_of(scene, *why)
     beside = () if masked.separate else masked.bands
     names = tuple(dict.fromkeys((*spec.optical_bands, *beside)))
-    optical, bands = scene.need_optical(names, why), len(spec.optical_bands)
-    reflectance, state = observe(scene, optical, masked, around, bands)
-    if len(names) > bands:
-        reflectance = reflectance[..., :bands, :, :]
+    optical = scene.need_optical(names, why[0])
+    windows = observe(scene, optical, masked, around, spec.optical_bands)
     found = []
     sides = [s for s in kernel.SIDES if s in spec.context]
     if sides:
-        reader = Reader(axis, days, backscatter=False, context=False)
-        found.append(_observations(reader, reflectance, state, sides, 0.0, len(scene.lead)))
+        found.append(_observations(scene, windows, sides, 0.0, why))
     if "regression" in spec.context:
-        found += estimate(scene, get("area-regression"), reflectance, state, True)
+        found += estimate(scene, get("area-regression"), *windows, uncertainty=True)
     if "median" in spec.context:
-        found += estimate(scene, get("median"), reflectance, state, False)
+        found += estimate(scene, get("median"), *windows, uncertainty=False)
     return [[array] for array in found]
 
 
 @dataclass(frozen=True)
 class _Observations:
-    """The work on one block."""
+    """What other dates show of the core of a block, (*lead, plane, y, x)."""
 
     reader: Reader
     sides: tuple[str, ...]
@@ -159,30 +127,26 @@ class _Observations:
         return __version__, self.reader, self.sides, self.least
 
     def __call__(self, *windows: NDArray[Any], core: Area) -> tuple[NDArray[np.float32]]:
-        """Planes (*lead, plane, y, x) of the core from reflectance and state."""
+        """Planes of the core from reflectance and state."""
         found = []
-        for series, _ in self.reader.series([w[..., *core] for w in windows]):
+        for series in self.reader.series([w[..., *core] for w in windows], core):
             assert series.days is not None
-            order = np.argsort(series.days, kind="stable")
-            planes = kernel.observations(
-                series.reflectance[order],
-                series.clear[order],
-                series.days[order],
-                self.least,
-                self.sides,
-            )
-            found.append(planes[np.argsort(order)])
+            seen = series.reflectance, series.clear, series.days
+            found.append(kernel.observations(*seen, self.least, self.sides))
         return (self.reader.join(found, windows[1].shape[:-2]),)
 
 
 def _observations(
-    reader: Reader, reflectance: Any, state: Any, sides: Any, least: float, lead: int
+    scene: Scene, windows: list[Any], sides: Any, least: float, why: tuple[str, str]
 ) -> Any:
-    count = kernel.planes(sides, reflectance.shape[lead])
-    windows = [whole_series(w, reader.time) for w in (reflectance, state)]
-    outputs = [Output(np.dtype("float32"), count)]
-    work = _Observations(reader, tuple(sides), least)
-    return map_series(work, windows, outputs, lead=lead, plan=ALONE, annotation=ALL_DATES)[0]
+    axis, days = dates_of(scene, *why)
+    lead = len(scene.lead)
+    bands = windows[0].shape[lead]
+    work = _Observations(Reader(axis, days), tuple(sides), least)
+    outputs = [Output(np.dtype("float32"), kernel.planes(sides, bands))]
+    together = Together(axis, side_of(len(days), bands, 0))
+    groups = [[w] for w in windows]
+    return map_windows(work, groups, outputs, lead=lead, together=together)[0]
 
 
 def _labelled(scene: Scene, bands: tuple[str, ...], stack: Any) -> xr.Dataset:

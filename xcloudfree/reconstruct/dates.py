@@ -8,7 +8,6 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xcloudfree.core.layer import Layer
 from xcloudfree.core.scene import Scene
 from xcloudfree.exceptions import DataError
 from xcloudfree.models.spec import ModelSpec
@@ -18,52 +17,14 @@ EPOCH = np.datetime64("2014-04-03", "ns")
 
 
 def nearest_dates(days: NDArray[np.float64], count: int) -> NDArray[np.int64]:
-    """For each date itself and the dates nearest to it.
-
-    Parameters
-    ----------
-    days : ndarray
-        Day numbers, (time,), in any order.
-    count : int
-        Dates to choose, the date itself included.
-
-    Returns
-    -------
-    ndarray of int
-        Positions, (time, count), the date itself first, then by distance; of two at one distance
-        the one that comes first in the series.
-
-    Examples
-    --------
-    >>> nearest_dates(np.array([0.0, 5.0, 6.0, 20.0]), 3).tolist()
-    [[0, 1, 2], [1, 2, 0], [2, 1, 0], [3, 2, 1]]
-    """
+    """For each date itself and the dates nearest to it."""
     distance = np.abs(days[:, None] - days)
     np.fill_diagonal(distance, -1)
     return np.argsort(distance, axis=1, kind="stable")[:, :count]
 
 
-def neighbours(scene: Scene, spec: ModelSpec) -> list[list[Any]]:
-    """Groups of arrays with the other dates that a network reads beside each date.
-
-    Parameters
-    ----------
-    scene : Scene
-        Series along ``time``.
-    spec : ModelSpec
-        How many dates the network reads.
-
-    Returns
-    -------
-    list of list of arrays
-        Empty for one date. Else the day number of each date as planes (*lead, y, x), then optical
-        and backscatter of the nearest date, of the second nearest, and so on.
-
-    Raises
-    ------
-    DataError
-        If there is no time coordinate of dates, or too few of them.
-    """
+def nearest_groups(scene: Scene, spec: ModelSpec) -> list[list[Any]]:
+    """Groups of arrays with the other dates that a network reads beside each date."""
     if spec.dates == 1:
         return []
     optical, sar = scene.optical, scene.need_sar(spec.polarisations, f"model {spec.name!r}")
@@ -92,7 +53,7 @@ def neighbours(scene: Scene, spec: ModelSpec) -> list[list[Any]]:
     groups = [[day.data for day in when]]
     for k in range(1, spec.dates):
         for layer in (optical, sar):
-            groups.append([a[(slice(None),) * axis + (chosen[:, k],)] for a in planes(layer)])
+            groups.append([a[(slice(None),) * axis + (chosen[:, k],)] for a in layer.planes()])
     return groups
 
 
@@ -106,27 +67,7 @@ def _call_for_time(scene: Scene) -> str:
 
 
 def dates_of(scene: Scene, why: str, without: str) -> tuple[int, tuple[float, ...]]:
-    """Which leading dimension is time, and when the images of a series were taken.
-
-    Parameters
-    ----------
-    scene : Scene
-        What was recognised.
-    why : str
-        Who reads a series, for messages.
-    without : str
-        A call that needs none.
-
-    Returns
-    -------
-    tuple of (int, tuple of float)
-        Position of the dimension, and the day number of each date since :data:`EPOCH`.
-
-    Raises
-    ------
-    DataError
-        If there is no time coordinate, it holds anything but dates, or only one.
-    """
+    """Which leading dimension is time, and when the images of a series were taken."""
     template = scene.template()
     if "time" not in scene.lead or "time" not in template.coords:
         raise DataError(
@@ -140,24 +81,6 @@ def dates_of(scene: Scene, why: str, without: str) -> tuple[int, tuple[float, ..
             f"{without}"
         )
     return scene.lead.index("time"), tuple(days.tolist())
-
-
-def planes(layer: Layer) -> list[Any]:
-    """Arrays of a layer, of which a block can tell that they have bands.
-
-    Parameters
-    ----------
-    layer : Layer
-        Bands of one sensor.
-
-    Returns
-    -------
-    list of arrays
-        Several (*lead, y, x), or one (*lead, band, y, x), also where there is only one band.
-    """
-    found = [a.data for a in layer.arrays]
-    alone = len(found) == 1 and not layer.stacked
-    return [found[0][..., None, :, :]] if alone else found
 
 
 def _days(scene: Scene) -> NDArray[np.float64]:

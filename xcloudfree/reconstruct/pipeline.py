@@ -1,34 +1,37 @@
-"""Cloud-free reconstruction of a labelled scene, block by block, lazy where the scene is."""
+"""Cloud-free reconstruction of a labelled scene: the whole way, from top to bottom.
+
+recognise -> observe -> measure -> predict -> compose -> encode, lazy where the scene is.
+"""
 
 from __future__ import annotations
 
 import sys
-import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
+from xcloudfree import methods
 from xcloudfree.core.blocks import Output, map_windows
+from xcloudfree.core.predictor import Predictor
 from xcloudfree.core.recognise import read
-from xcloudfree.core.tiles import Tiles
+from xcloudfree.core.scene import Scene
 from xcloudfree.core.windows import Halo
-from xcloudfree.exceptions import ModelError, SeamWarning
+from xcloudfree.exceptions import MissingBandError, ModelError
+from xcloudfree.masks.plan import MaskPlan
 from xcloudfree.masks.resolve import Mask, plan_mask
 from xcloudfree.masks.shadow import Shadow
-from xcloudfree.models.spec import ModelSpec
-from xcloudfree.reconstruct.checks import check_fitness, check_known
-from xcloudfree.reconstruct.context import context_groups
-from xcloudfree.reconstruct.dates import neighbours, planes
-from xcloudfree.reconstruct.inference import Inference, Precision
-from xcloudfree.reconstruct.network_block import EDGE, Blend, Reconstruction
-from xcloudfree.reconstruct.provenance import label_provenance
+from xcloudfree.methods.base import Method
+from xcloudfree.reconstruct.checks import check_fitness, check_known, check_options, coarse_images
+from xcloudfree.reconstruct.compose import EDGE, Blend, Compose, label_flags, label_provenance
+from xcloudfree.reconstruct.dates import dates_of, nearest_groups
+from xcloudfree.reconstruct.observe import BYTE, FLOAT, Observe, Reader, decode, observe
+from xcloudfree.reconstruct.predict import Block, predict
 
 if TYPE_CHECKING:
     import torch
 
-    from xcloudfree.methods.base import Method
     from xcloudfree.models.model import Model
+    from xcloudfree.reconstruct.network import Network, Precision
 
 
 def reconstruct(
@@ -131,105 +134,127 @@ def reconstruct(
     >>> out.provenance.attrs["flag_meanings"]
     'nodata observed reconstructed unreconstructable'
     """
-    from xcloudfree import methods
-    from xcloudfree.reconstruct.apply import apply_method
+    check_options(blend, precision)
 
-    _check_options(blend, precision)
+    # Recognise: what the scene holds, who predicts it, and whether they fit.
     if isinstance(model, methods.Method) or (isinstance(model, str) and methods.known(model)):
-        method = methods.get(model) if isinstance(model, str) else model
-        return apply_method(
-            obj, method, mask=mask, dilate=dilate, shadow=shadow, halo=halo, blend=blend,
-            uncertainty=uncertainty,
-        )  # fmt: skip
-    if isinstance(model, str):
-        check_known(model)
-    from xcloudfree.models.cache import reference  # torch is needed from here on
+        predictor: Predictor = methods.get(model) if isinstance(model, str) else model
+        scene, attrs = read(obj), {"model": predictor.name}
+    else:
+        if isinstance(model, str):
+            check_known(model)
+        from xcloudfree.reconstruct.network import network_of  # torch is needed from here on
 
-    place = _chosen(device)
-    scene = read(obj)
-    ref, loaded = reference(model)
-    spec = loaded.spec
-    check_fitness(scene, spec)
-    if uncertainty and not spec.variance:
-        raise ModelError(
-            f"model {spec.name!r} estimates no uncertainty; choose one that does, such as "
-            'reconstruct(model="uncrtaints", uncertainty=True)'
+        predictor = network_of(model, device, halo, uncertainty, precision)
+        scene, attrs = read(obj), {"model": predictor.name, "model_digest": predictor.digest}
+        check_fitness(scene, predictor.spec)
+    why = f"{'method' if isinstance(predictor, Method) else 'model'} {predictor.name!r}"
+    _check_predictor(predictor, halo, uncertainty)
+    optical = scene.optical
+    if optical is None:
+        raise MissingBandError(
+            f"{why} reconstructs optical bands and the data has none; load some, for example with "
+            "xcf.stac.load(...)"
         )
-    optical, sar = scene.optical, scene.need_sar(spec.polarisations, f"model {spec.name!r}")
-    assert optical is not None
-    kind = optical.dtype()
+    kind, lead, bands = optical.dtype(), len(scene.lead), optical.names
     masked = plan_mask(scene, mask, None, dilate, shadow=shadow)
-    margin = masked.reach + (EDGE if blend else 0)
-    plan = _plan(spec, halo, margin)
-    context = context_groups(scene, spec, masked, _seen(plan, margin) if blend else None)
-    block = Reconstruction(
-        inference=Inference(ref, spec, place, plan, uncertainty, precision),
-        bands=optical.names,
-        calibration=scene.calibration(),
-        sar_calibration=scene.sar_calibration(),
-        mask=masked,
-        blend=blend,
-        context=len(context),
-    )
-    bands = len(optical.names)
-    outputs = [Output(kind, bands), Output(np.dtype("uint8"))]
-    results = map_windows(
-        block,
-        [
-            planes(optical),
-            planes(sar),
-            *(masked.groups if masked.separate else []),
-            *context,
-            *neighbours(scene, spec),
-        ],
-        outputs + [Output(np.dtype("float32"), bands)] * uncertainty,
-        lead=len(scene.lead),
-        plan=plan if isinstance(plan, Tiles) else _around(plan, margin),
-        resources=_resources(place),
-    )
-    data, provenance, deviation = (*results, None)[:3]
-    return scene.restore(data, label_provenance(scene, provenance, _made_by(block)), deviation)
+    attrs |= {"mask": masked.label, "blend": blend or "none"}
 
+    edge = EDGE if blend else 0
+    picked = tuple(bands.index(b) for b in predictor.bands or bands)
+    compose = Compose(scene.calibration(), picked, blend, uncertainty, bool(predictor.flags))
+    outputs = [Output(kind, len(bands)), Output(BYTE)]
+    outputs += [Output(FLOAT, len(bands))] * uncertainty + [Output(BYTE)] * bool(predictor.flags)
 
-def _plan(spec: ModelSpec, halo: Literal["exact"] | int, margin: int) -> Halo | Tiles:
-    """What the network reads around a pixel: a halo, or the fixed tiles that hold it."""
-    if halo != "exact" and (
-        isinstance(halo, bool) or not isinstance(halo, (int, np.integer)) or halo < 0
-    ):
-        raise ModelError(f"halo is {halo!r}; call reconstruct(halo='exact') or with pixels >= 0")
-    if spec.reach is not None:
-        return Halo(spec.reach if halo == "exact" else int(halo), spec.stride)
-    side = spec.tile or 256
-    overlap = side // 4 if halo == "exact" else int(halo)
-    if overlap > side // 2:
-        raise ModelError(
-            f"model {spec.name!r} runs in tiles of {side} pixels, which cannot share {overlap} "
-            f"with each neighbour; call reconstruct(halo={side // 4}) or up to {side // 2}"
+    if predictor.temporal or predictor.passes:
+        # Observe: reflectance, and which pixels are hidden and wanted.
+        reflectance, state = observe(scene, optical, masked, edge if blend else None)
+        # Measure the scene, conclude, and predict.
+        prediction = estimate(scene, predictor, reflectance, state, uncertainty)
+        # Compose with what was observed, and encode.
+        groups = [optical.planes(), *([a] for a in (state, *prediction))]
+        results = map_windows(compose, groups, outputs, lead=lead, plan=Halo(edge))
+    else:
+        # What looks at single dates and measures nothing does all of this in one task a block.
+        margin = masked.reach + edge
+        look = Observe(bands, picked, scene.calibration(), masked, edge if blend else None)
+        sar = scene.need_sar(predictor.polarisations, why) if predictor.polarisations else None
+        groups = [optical.planes(), *([] if sar is None else [sar.planes()])]
+        groups += masked.groups if masked.separate else []
+        context: list[Any] = []
+        if not isinstance(predictor, Method):
+            context = _context(scene, predictor, masked, margin if blend else None)
+            groups += [*context, *nearest_groups(scene, predictor.spec)]
+            attrs["precision"] = predictor.precision
+        rule = None if sar is None else scene.sar_calibration()
+        results = map_windows(
+            Block(look, predictor, compose, rule, len(context)),
+            groups,
+            outputs,
+            lead=lead,
+            plan=predictor.plan.around(margin),
+            scene=[],
+            resources=_resources(predictor),
         )
-    warnings.warn(
-        f"model {spec.name!r} reads its whole input, so no halo is exact: it runs in fixed tiles "
-        f"of {side} x {side} pixels that share {overlap} and are blended; seams can show",
-        SeamWarning,
-        stacklevel=4,
-    )
-    return Tiles(side, overlap, margin)
+
+    # Restore the form that came in, and say where each pixel comes from.
+    results = list(results)
+    planes = {"provenance": label_provenance(scene, results[1], attrs)}
+    if predictor.flags:
+        planes["flags"] = label_flags(scene, results[-1], predictor.flags)
+    return scene.restore(results[0], planes, results[2] if uncertainty else None)
 
 
-def _around(halo: Halo, margin: int) -> Halo:
-    """A halo for a block and a margin around it, of which predictions are needed too."""
-    grid = -(-margin // halo.stride) * halo.stride
-    return Halo(halo.pixels + grid, halo.stride)
+def estimate(
+    scene: Scene, predictor: Predictor, reflectance: Any, state: Any, uncertainty: bool
+) -> tuple[Any, ...]:
+    """Mean, and if asked for deviation and flags, of the wanted pixels of a scene."""
+    why, axis, days = f"method {predictor.name!r}", None, None
+    windows = [reflectance, state]
+    if predictor.temporal:
+        axis, days = dates_of(scene, why, 'reconstruct(model="idw")')
+        predictor.check(days)
+    if predictor.polarisations:
+        layer = scene.need_sar(predictor.polarisations, why)
+        windows.append(decode(scene, layer, scene.sar_calibration()))
+    given = getattr(predictor, "images", None)
+    if given is not None:
+        windows.append(decode(scene, *coarse_images(scene, given)))
+        predictor = replace(predictor, images=None)  # they do not travel with every task
+    reader = Reader(axis, days, bool(predictor.polarisations), given is not None)
+    return predict(predictor, reader, windows, len(scene.lead), uncertainty)
 
 
-def _seen(plan: Halo | Tiles, margin: int) -> int:
-    """Pixels around an occluded one that the network may read for it, at most."""
-    return margin + (plan.pixels + plan.stride if isinstance(plan, Halo) else plan.side)
+def _context(scene: Scene, network: Network, mask: MaskPlan, margin: int | None) -> list[Any]:
+    """What a network reads of other dates, around each block as far as it looks."""
+    from xcloudfree.reconstruct.context import context_groups
+
+    around = margin
+    if margin is not None:
+        plan = network.plan
+        around = margin + (plan.pixels + plan.stride if isinstance(plan, Halo) else plan.side)
+    return context_groups(scene, network.spec, mask, around)
 
 
-def _resources(device: str) -> dict[str, float] | None:
+def _check_predictor(predictor: Predictor, halo: Any, uncertainty: bool) -> None:
+    is_method = isinstance(predictor, Method)
+    if is_method and (halo != "exact" or isinstance(halo, bool)):
+        raise ModelError(
+            f"halo is {halo!r} and method {predictor.name!r} knows its own; "
+            "call reconstruct(halo='exact')"
+        )
+    if uncertainty and not predictor.deviation:
+        kind, other = ("method", "kriging") if is_method else ("model", "uncrtaints")
+        raise ModelError(
+            f"{kind} {predictor.name!r} estimates no uncertainty; choose one that does, such as "
+            f'reconstruct(model="{other}", uncertainty=True)'
+        )
+
+
+def _resources(predictor: Predictor) -> dict[str, float] | None:
     """What tasks ask of the workers: one GPU, where the cluster in use declares them."""
     distributed = sys.modules.get("distributed")
-    if device == "cpu" or distributed is None:
+    if getattr(predictor, "device", "cpu") == "cpu" or distributed is None:
         return None
     try:
         workers = distributed.get_client().scheduler_info(n_workers=-1)["workers"]
@@ -237,44 +262,3 @@ def _resources(device: str) -> dict[str, float] | None:
         return None
     declared = any("GPU" in worker.get("resources", {}) for worker in workers.values())
     return {"GPU": 1} if declared else None
-
-
-def _check_options(blend: Any, precision: Any) -> None:
-    if blend not in ("feather", None):
-        raise ModelError(f"blend is {blend!r}; call reconstruct(blend='feather') or blend=None")
-    if precision not in ("float32", "bfloat16"):
-        raise ModelError(
-            f"precision is {precision!r}; call reconstruct(precision='float32') or 'bfloat16'"
-        )
-
-
-def _chosen(device: Any) -> str:
-    """Name of a device that is there, or ``"auto"``."""
-    import torch
-
-    if device is None:
-        return "auto"
-    try:
-        place = torch.device(device)
-        if place.type == "cuda":  # asked without claiming memory on it in this process
-            there = (place.index or 0) < torch.cuda.device_count()
-        else:
-            there = torch.empty(0, device=place).device.type != "meta"
-    except (RuntimeError, TypeError, NotImplementedError, AssertionError) as error:
-        raise ModelError(
-            f"{device!r} is no device of this torch; call reconstruct(device='cpu')"
-        ) from error
-    if not there:
-        raise ModelError(f"there is no device {device!s} here; call reconstruct(device='cpu')")
-    return str(place)
-
-
-def _made_by(block: Reconstruction) -> dict[str, str]:
-    inference = block.inference
-    return {
-        "model": inference.spec.name,
-        "model_digest": inference.reference.digest,
-        "mask": block.mask.label,
-        "blend": block.blend or "none",
-        "precision": inference.precision,
-    }

@@ -18,9 +18,8 @@ from xcloudfree.masks.resolve import Mask, plan_mask
 from xcloudfree.methods.area_predictors import local_means
 from xcloudfree.methods.leave_out import Place
 from xcloudfree.models.spec import ModelSpec
-from xcloudfree.reconstruct.apply import observe
 from xcloudfree.reconstruct.dates import dates_of
-from xcloudfree.reconstruct.series_windows import HIDDEN
+from xcloudfree.reconstruct.observe import HIDDEN, observe
 
 AT_A_TIME = 2
 """Places that are kept in memory."""
@@ -69,17 +68,17 @@ class SeriesPlaces:
                 f"crop={min(height, width)})"
             )
         masked = plan_mask(scene, mask, None, 0, shadow=None)
-        bands = len(spec.optical_bands)
         beside = () if masked.separate else masked.bands
         names = tuple(dict.fromkeys((*spec.optical_bands, *beside)))
-        reflectance, state = observe(scene, scene.need_optical(names, why), masked, None, bands)
+        optical = scene.need_optical(names, why)
+        reflectance, state = observe(scene, optical, masked, None, spec.optical_bands)
         wanted = dict.fromkeys(spec.polarisations)
         if "regression" in spec.context:
             scene.need_sar(RADAR, why)
             wanted |= dict.fromkeys(RADAR)
         order = np.argsort(days, kind="stable")
         return cls(
-            reflectance[:, :bands],
+            reflectance,
             state,
             scene.backscatter(tuple(wanted)).data,
             scene.template()["time"].values[order],

@@ -21,7 +21,7 @@ from xcloudfree.masks.scores import METHODS
 from xcloudfree.models.shipped import shipped
 from xcloudfree.plot.frame import is_geographic
 from xcloudfree.plot.help.suitability import judge_masks
-from xcloudfree.reconstruct.composite import Provenance
+from xcloudfree.reconstruct.compose import Provenance
 
 DEFAULT_MODEL = "carf-small-demo"
 """What ``reconstruct()`` takes without a further word."""

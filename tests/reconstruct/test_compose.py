@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from xcloudfree.reconstruct.composite import feather
+from xcloudfree.reconstruct.compose import feather
 
 
 def strip(length, clear):

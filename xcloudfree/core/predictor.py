@@ -1,0 +1,210 @@
+"""What networks and classical methods have in common, so that one pipeline serves both.
+
+Numpy alone: a predictor knows neither labels nor graphs nor devices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xcloudfree.core.windows import Area, Plan
+
+Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
+Booleans = NDArray[np.bool_]
+
+Statistics = TypeVar("Statistics", bound=tuple[Any, ...])
+"""A named tuple of arrays, or of such tuples."""
+
+
+class Nearest(NamedTuple):
+    """The dates nearest to each date, for networks that make one image of several."""
+
+    reflectance: Floats  # (time, other, band, y, x)
+    backscatter: Floats  # (time, other, polarisation, y, x)
+    days: Floats  # of the date itself and of the others (time, 1 + other)
+
+
+@dataclass(frozen=True)
+class Series:
+    """What a predictor reads: images of one block.
+
+    Parameters
+    ----------
+    reflectance : ndarray of float32
+        (time, band, y, x), NaN is no data. Occluded pixels hold what the sensor saw.
+    hidden : ndarray of bool
+        Occluded pixels, (time, y, x).
+    wanted : ndarray of bool
+        Pixels whose prediction is used, (time, y, x): the occluded ones and, where the
+        reconstruction is blended, clear ones around them. A method may predict others too.
+    backscatter : ndarray of float32 or None
+        (time, polarisation, y, x) in dB, NaN is no data; the polarisations that the method names.
+    days : ndarray of float64 or None
+        Day number of each date, ascending, (time,); None for a method that is not temporal.
+    coarse : ndarray of float32 or None
+        Coarse images that the method was given, like `reflectance`; NaN is no data.
+    context : ndarray of float32 or None
+        What other dates show, (time, plane, y, x), for networks that read it.
+    asked : ndarray of bool or None
+        Dates of which anything is wanted anywhere in the scene, (time,); None where that is not
+        known.
+    origin : tuple of int
+        Row and column on the scene of the first pixel.
+    core : tuple of slice
+        Rows and columns that belong to the block; the others are there to be looked at. Each pixel
+        of a scene is in one core.
+    nearest : Nearest or None
+        Dates nearest to each, for networks that read several.
+
+    Examples
+    --------
+    >>> values = np.full((2, 1, 1, 1), 0.1, np.float32)
+    >>> hidden = np.array([False, True]).reshape(2, 1, 1)
+    >>> Series(values, hidden, hidden).clear.ravel().tolist()
+    [True, False]
+    """
+
+    reflectance: Floats
+    hidden: Booleans
+    wanted: Booleans
+    backscatter: Floats | None = None
+    days: Doubles | None = None
+    coarse: Floats | None = None
+    context: Floats | None = None
+    asked: Booleans | None = None
+    origin: tuple[int, int] = (0, 0)
+    core: Area = (slice(None), slice(None))
+    nearest: Nearest | None = None
+
+    @property
+    def clear(self) -> Booleans:
+        """Pixels that show the ground in all bands, (time, y, x)."""
+        return np.asarray(np.isfinite(self.reflectance).all(1) & ~self.hidden)
+
+    def cut(self, area: Area, core: Area = (slice(None), slice(None))) -> Series:
+        """Some rows and columns of it, as views; `core` lies within these."""
+        names = ("reflectance", "hidden", "wanted", "backscatter", "coarse", "context")
+        planes = {name: getattr(self, name) for name in names}
+        rows, columns = (s.indices(n)[0] for s, n in zip(area, self.hidden.shape[1:], strict=True))
+        return replace(
+            self,
+            **{k: None if v is None else v[..., *area] for k, v in planes.items()},
+            origin=(self.origin[0] + rows, self.origin[1] + columns),
+            core=core,
+        )
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Reflectance and, where the predictor estimates it, its standard deviation.
+
+    Parameters
+    ----------
+    mean : ndarray of float32
+        (time, band, y, x); NaN where the predictor cannot tell.
+    deviation : ndarray of float32 or None
+        Of the same shape.
+    flags : ndarray of uint8 or None
+        How each value came about, (time, y, x), in bits that the predictor names.
+
+    Examples
+    --------
+    >>> Prediction(np.zeros((1, 1, 2, 2), np.float32)).deviation is None
+    True
+    """
+
+    mean: Floats
+    deviation: Floats | None = None
+    flags: NDArray[np.uint8] | None = None
+
+
+class Predictor(Protocol):
+    """A network or a classical method: a frozen value that says what it needs, and predicts."""
+
+    @property
+    def name(self) -> str:
+        """What users call it."""
+
+    @property
+    def bands(self) -> tuple[str, ...] | None:
+        """Optical bands that it reads and predicts, in its order; None for those that there are."""
+
+    @property
+    def polarisations(self) -> tuple[str, ...]:
+        """Backscatter that it reads."""
+
+    @property
+    def temporal(self) -> bool:
+        """Whether it gets all dates of a place together, in order of time."""
+
+    @property
+    def plan(self) -> Plan:
+        """What it reads around a block: a halo, or fixed tiles of the scene."""
+
+    @property
+    def passes(self) -> int:
+        """How often it measures the whole scene before it predicts."""
+
+    @property
+    def deviation(self) -> bool:
+        """Whether it estimates its uncertainty."""
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """Meanings of the bits of :attr:`Prediction.flags`, the lowest first."""
+
+    @property
+    def needs_radar(self) -> bool:
+        """Whether occluded pixels without backscatter stay empty, whatever it predicts."""
+
+    def measure(self, series: Series, statistics: Sequence[Any]) -> Any:
+        """Named tuple of arrays over the core of a block, given what earlier passes concluded."""
+
+    def combine(self, parts: Sequence[Any]) -> Any:
+        """Measurements of several blocks as one; :func:`added` where they are sums."""
+
+    def conclude(self, total: Any, statistics: Sequence[Any]) -> Any:
+        """Named tuple of arrays: what is used of the measurements of the whole scene."""
+
+    def predict(self, series: Series, statistics: Sequence[Any]) -> Prediction:
+        """Predict the wanted pixels as if they were not seen."""
+
+
+def added(parts: Sequence[Statistics]) -> Statistics:
+    """Sums of several blocks as those of all.
+
+    >>> class Total(NamedTuple):
+    ...     count: float
+    >>> added([Total(1.0), Total(2.0)])
+    Total(count=3.0)
+    """
+    first = parts[0]
+    if not isinstance(first, tuple):
+        return sum(parts[1:], start=first)  # type: ignore[return-value]
+    return type(first)(*(added(same) for same in zip(*parts, strict=True)))  # type: ignore[arg-type]
+
+
+def gathered(parts: Sequence[Statistics], most: int | None = None) -> Statistics:
+    """Samples of several blocks as one, in the order of their first field.
+
+    All arrays run along the sampled pixels first; the first field tells pixels apart by what their
+    place on the scene alone determines, so that the order does not depend on the blocks. Of more
+    than `most` pixels the first are kept.
+
+    >>> class Sample(NamedTuple):
+    ...     place: Any
+    ...     value: Any
+    >>> one = Sample(np.array([7, 1]), np.array([0.7, 0.1]))
+    >>> other = Sample(np.array([4]), np.array([0.4]))
+    >>> gathered([one, other], most=2).value.tolist()
+    [0.1, 0.4]
+    """
+    fields = [np.concatenate(same) for same in zip(*parts, strict=True)]
+    order = np.argsort(fields[0], kind="stable")[:most]
+    return type(parts[0])(*(field[order] for field in fields))  # type: ignore[arg-type]

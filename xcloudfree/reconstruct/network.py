@@ -1,0 +1,416 @@
+"""A network as a predictor: which parts of a window it reads, in batches, on a device."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xcloudfree.core.predictor import Prediction, Series, added
+from xcloudfree.core.windows import Area, Halo, Span, Tiles, span
+from xcloudfree.exceptions import DeviceMemoryError, ModelError, SeamWarning, WeightsError
+from xcloudfree.models.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from xcloudfree.models.cache import Reference
+    from xcloudfree.models.model import Model
+
+Precision = Literal["float32", "bfloat16"]
+
+MICRO_BATCH = {"cpu": 1, "cuda": 8}
+"""Images in one forward pass, by kind of device; a CPU gains nothing from more."""
+
+ALONE_FROM = 20480
+"""Pixels from which an image goes through the network alone. Torch convolves single images below
+this size by another method, which rounds otherwise: a small window would differ from the whole."""
+
+
+CELL = 16
+"""Resolution in pixels at which boxes are sought."""
+
+Box = tuple[Span, Span]
+Planes = list[NDArray[np.float32]]
+"""Mean and, if asked for, standard deviation, (band, y, x)."""
+
+
+class Window(NamedTuple):
+    """What the network reads for one image."""
+
+    # (band, y, x) in the order of the specification, with dates before them where it reads several
+    reflectance: NDArray[np.float32]
+    backscatter: NDArray[np.float32]  # in dB; NaN is no data
+    hidden: NDArray[np.bool_]  # pixels that show no ground, (y, x)
+    wanted: NDArray[np.bool_]  # pixels whose prediction is used, (y, x)
+    days: NDArray[np.float32] | None = None  # day number of each date
+    context: NDArray[np.float32] | None = None  # what other dates show, (plane, y, x)
+
+    def cut(self, area: Area) -> Window:
+        """Some rows and columns of it."""
+        return Window(
+            self.reflectance[..., *area],
+            self.backscatter[..., *area],
+            self.hidden[area],
+            self.wanted[area],
+            self.days,
+            None if self.context is None else self.context[..., *area],
+        )
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network on a device, as a :class:`~xcloudfree.core.predictor.Predictor`."""
+
+    reference: Reference  # where to find the model
+    spec: ModelSpec = field(repr=False)  # what it needs
+    device: str  # torch device, see resolved
+    # how to cut windows: with the halo of the network, or into fixed tiles where it has no reach
+    plan: Halo | Tiles
+    uncertainty: bool = False  # whether to predict the standard deviation too
+    precision: Precision = "float32"  # of the network's arithmetic
+
+    temporal = False
+    passes = 0
+    flags = ()
+    needs_radar = True
+
+    @property
+    def name(self) -> str:
+        """What users call it."""
+        return self.spec.name
+
+    @property
+    def digest(self) -> str:
+        """Hash of specification and weights."""
+        return self.reference.digest
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Optical bands in the order of the network."""
+        return self.spec.optical_bands
+
+    @property
+    def polarisations(self) -> tuple[str, ...]:
+        """Backscatter in the order of the network."""
+        return self.spec.polarisations
+
+    @property
+    def deviation(self) -> bool:
+        """Whether the network estimates its uncertainty."""
+        return self.spec.variance
+
+    def __dask_tokenize__(self) -> Any:
+        """What decides the result; the specification is part of the digest."""
+        return self.reference.digest, self.device, self.plan, self.uncertainty, self.precision
+
+    def measure(self, series: Series, statistics: Sequence[Any]) -> Any:
+        """Nothing: a network has no passes over the scene."""
+        raise NotImplementedError
+
+    combine = staticmethod(added)
+
+    def conclude(self, total: Any, statistics: Sequence[Any]) -> Any:
+        """Nothing, see :meth:`measure`."""
+        raise NotImplementedError
+
+    def predict(self, series: Series, statistics: Sequence[Any] = ()) -> Prediction:
+        """Predict images where pixels are wanted; elsewhere the values mean nothing."""
+        windows = [self._window(series, n) for n in range(len(series.wanted))]
+        found = [np.stack(same) for same in zip(*self._predict(windows), strict=True)]
+        return Prediction(found[0], found[1] if self.uncertainty else None)
+
+    def _window(self, series: Series, n: int) -> Window:
+        assert series.backscatter is not None
+        days, optical, sar = None, series.reflectance[n], series.backscatter[n]
+        if series.nearest is not None:
+            optical = np.concatenate([optical[None], series.nearest.reflectance[n]])
+            sar = np.concatenate([sar[None], series.nearest.backscatter[n]])
+            days = series.nearest.days[n]
+        context = None if series.context is None else series.context[n]
+        return Window(optical, sar, ~series.clear[n], series.wanted[n], days, context)
+
+    def _predict(self, windows: Sequence[Window]) -> list[Planes]:
+        device = resolved(self.device)
+        jobs = [_Job(n, y, x) for n, w in enumerate(windows) for y, x in self._cuts(w.wanted)]
+        jobs.sort(key=lambda job: (job.size, job.window, job.rows.start, job.columns.start))
+        joined = [_Joined(self.plan) for _ in windows]
+        batch = MICRO_BATCH.get(device.partition(":")[0], 1)
+        while jobs:
+            alike = [job for job in jobs[:batch] if job.size == jobs[0].size]
+            parts = [windows[job.window].cut(job.read) for job in alike]
+            try:
+                results = self._forward(parts, device)
+            except MemoryError as error:
+                if len(alike) == 1:
+                    raise
+                batch = len(alike) // 2
+                warnings.warn(f"{error}; going on with {batch} at a time", stacklevel=2)
+                continue
+            for job, result in zip(alike, results, strict=True):
+                joined[job.window].add(result, job, windows[job.window].wanted.shape)
+            del jobs[: len(alike)]
+        return [j.planes() for j in joined]
+
+    def _cuts(self, wanted: NDArray[np.bool_]) -> list[tuple[Span, Span]]:
+        """Parts of a window that hold its wanted pixels."""
+        if isinstance(self.plan, Halo):
+            return boxes(wanted, self.plan.pixels, self.plan.stride)
+        found = []
+        for origins in product(*(self.plan.origins(n) for n in wanted.shape)):
+            stops = (o + self.plan.side for o in origins)
+            ends = (min(s, n) for s, n in zip(stops, wanted.shape, strict=True))
+            rows, columns = (Span(a, b, a, b) for a, b in zip(origins, ends, strict=True))
+            if wanted[rows.start : rows.stop, columns.start : columns.stop].any():
+                found.append((rows, columns))
+        return found
+
+    def _forward(self, windows: Sequence[Window], device: str) -> list[Planes]:
+        """One forward pass, when the device admits it."""
+        import torch
+
+        from xcloudfree.models.cache import slot
+
+        place = slot(self.reference, device)
+        count = len(windows)
+        if count == 1 and windows[0].wanted.size <= ALONE_FROM:
+            windows = [*windows, *windows]
+        x, r = place.model.normalise(
+            np.stack([w.reflectance for w in windows]),
+            np.stack([w.backscatter for w in windows]),
+            device,
+        )
+        extra: dict[str, Any] = {}
+        if self.spec.needs_mask:
+            hidden = np.stack([w.hidden[None] for w in windows]).astype(np.float32)
+            extra["mask"] = torch.from_numpy(hidden).to(device)
+        if self.spec.dates > 1:
+            days = np.stack([w.days for w in windows if w.days is not None])
+            extra["dates"] = torch.from_numpy(days).to(device)
+        if self.spec.context:
+            planes = np.stack([w.context for w in windows if w.context is not None])
+            extra["context"] = place.model.scale_context(planes, device)
+        if self.uncertainty:
+            extra["variance"] = True
+        if x.ndim == 4:
+            x = x.contiguous(memory_format=torch.channels_last)
+        low = self.precision == "bfloat16"
+        kind = torch.device(device).type
+        try:
+            with (
+                place.turn,
+                torch.inference_mode(),
+                torch.autocast(kind, torch.bfloat16, enabled=low),
+            ):
+                out = place.model.network(x, r, **extra)
+        except torch.OutOfMemoryError as error:
+            raise DeviceMemoryError(
+                f"{count} image(s) of {x.shape[-2]} x {x.shape[-1]} pixels do not fit into the "
+                f"memory of {device}; use smaller chunks, ds.chunk(y=512, x=512), or call "
+                "reconstruct(device='cpu')"
+            ) from error
+        means = place.model.denormalise((out[0] if self.uncertainty else out)[:count])
+        if not np.isfinite(means).all():
+            raise WeightsError(
+                f"model {self.spec.name!r} returned values that are no numbers, so its weights are "
+                "damaged or their fit diverged; fit again with xcloudfree.fit(...), or call "
+                "reconstruct(model=...) with another"
+            )
+        if not self.uncertainty:
+            return [[mean] for mean in means]
+        deviations = place.model.deviation(out[1][:count])
+        return [[m, d] for m, d in zip(means, deviations, strict=True)]
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A part of one of the windows."""
+
+    window: int
+    rows: Span
+    columns: Span
+
+    @property
+    def read(self) -> Area:
+        """What the network reads."""
+        return tuple(slice(s.read_start, s.read_stop) for s in (self.rows, self.columns))  # type: ignore[return-value]
+
+    @property
+    def write(self) -> Area:
+        """Where its result belongs."""
+        return tuple(slice(s.start, s.stop) for s in (self.rows, self.columns))  # type: ignore[return-value]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Rows and columns that are read."""
+        y, x = self.read
+        return y.stop - y.start, x.stop - x.start
+
+
+class _Joined:
+    """The prediction of a window, gathered from its parts."""
+
+    def __init__(self, plan: Halo | Tiles) -> None:
+        self._tiles = plan if isinstance(plan, Tiles) else None
+        self._sums: list[NDArray[np.float32]] = []
+        self._weight: NDArray[np.float32] = np.zeros((), np.float32)
+
+    def add(self, values: Planes, job: _Job, shape: tuple[int, int]) -> None:
+        if not self._sums:
+            self._sums = [np.zeros((len(v), *shape), np.float32) for v in values]
+            self._weight = np.zeros(shape, np.float32)
+        if self._tiles is None:
+            core = job.rows.core, job.columns.core
+            for total, value in zip(self._sums, values, strict=True):
+                total[:, *job.write] = value[:, *core]
+            return
+        rows, columns = (self._tiles.weights(n) for n in values[0].shape[-2:])
+        weight = rows[:, None] * columns
+        self._weight[job.write] += weight
+        for total, value in zip(self._sums, values, strict=True):
+            total[:, *job.write] += weight * value
+
+    def planes(self) -> Planes:
+        if self._tiles is None:
+            return self._sums
+        weight = np.where(self._weight > 0, self._weight, np.float32(1))
+        return [np.asarray(total / weight, np.float32) for total in self._sums]
+
+
+def network_of(
+    model: str | Path | Model,
+    device: Any,
+    halo: Literal["exact"] | int,
+    uncertainty: bool,
+    precision: Precision,
+) -> Network:
+    """A model as a predictor, on a device that is there."""
+    from xcloudfree.models.cache import reference
+
+    place = _chosen(device)
+    ref, loaded = reference(model)
+    return Network(ref, loaded.spec, place, _plan(loaded.spec, halo), uncertainty, precision)
+
+
+def _plan(spec: ModelSpec, halo: Literal["exact"] | int) -> Halo | Tiles:
+    """What the network reads around a pixel: a halo, or the fixed tiles that hold it."""
+    if halo != "exact" and (
+        isinstance(halo, bool) or not isinstance(halo, (int, np.integer)) or halo < 0
+    ):
+        raise ModelError(f"halo is {halo!r}; call reconstruct(halo='exact') or with pixels >= 0")
+    if spec.reach is not None:
+        return Halo(spec.reach if halo == "exact" else int(halo), spec.stride)
+    side = spec.tile or 256
+    overlap = side // 4 if halo == "exact" else int(halo)
+    if overlap > side // 2:
+        raise ModelError(
+            f"model {spec.name!r} runs in tiles of {side} pixels, which cannot share {overlap} "
+            f"with each neighbour; call reconstruct(halo={side // 4}) or up to {side // 2}"
+        )
+    warnings.warn(
+        f"model {spec.name!r} reads its whole input, so no halo is exact: it runs in fixed tiles "
+        f"of {side} x {side} pixels that share {overlap} and are blended; seams can show",
+        SeamWarning,
+        stacklevel=5,
+    )
+    return Tiles(side, overlap)
+
+
+def _chosen(device: Any) -> str:
+    """Name of a device that is there, or ``"auto"``."""
+    import torch
+
+    if device is None:
+        return "auto"
+    try:
+        place = torch.device(device)
+        if place.type == "cuda":  # asked without claiming memory on it in this process
+            there = (place.index or 0) < torch.cuda.device_count()
+        else:
+            there = torch.empty(0, device=place).device.type != "meta"
+    except (RuntimeError, TypeError, NotImplementedError, AssertionError) as error:
+        raise ModelError(
+            f"{device!r} is no device of this torch; call reconstruct(device='cpu')"
+        ) from error
+    if not there:
+        raise ModelError(f"there is no device {device!s} here; call reconstruct(device='cpu')")
+    return str(place)
+
+
+def resolved(device: str) -> str:
+    """The device where this process computes."""
+    import torch
+
+    if device != "auto":
+        return device
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def boxes(wanted: NDArray[np.bool_], halo: int, stride: int = 1) -> list[Box]:
+    """Cover the wanted pixels with boxes that are as small, halos included, as cuts make them."""
+    cell = -(-CELL // stride) * stride
+    height, width = wanted.shape
+    grid = np.zeros((-(-height // cell), -(-width // cell)), bool)
+    rows, columns = np.nonzero(wanted)
+    grid[rows // cell, columns // cell] = True
+    found: list[tuple[slice, slice]] = []
+    _cut(grid, (0, 0), halo / cell, found)
+    return [
+        (
+            span(y.start * cell, min(y.stop * cell, height), height, halo, stride),
+            span(x.start * cell, min(x.stop * cell, width), width, halo, stride),
+        )
+        for y, x in found
+    ]
+
+
+def _cut(
+    grid: NDArray[np.bool_], origin: tuple[int, int], halo: float, found: list[tuple[slice, slice]]
+) -> None:
+    """Append the boxes of a grid of cells whose first cell is `origin`."""
+    extent = _extent(grid)
+    if extent is None:
+        return
+    grid = grid[extent]
+    origin = origin[0] + extent[0].start, origin[1] + extent[1].start
+    best, where = _cost(grid.shape, halo), None
+    for axis in (0, 1):
+        for place in range(1, grid.shape[axis]):
+            halves = np.split(grid, [place], axis)
+            shapes = (_shape(_extent(half)) for half in halves)
+            cost = sum(_cost(shape, halo) for shape in shapes)
+            if cost < best:
+                best, where = cost, (axis, place)
+    if where is None:
+        found.append(
+            (
+                slice(origin[0], origin[0] + grid.shape[0]),
+                slice(origin[1], origin[1] + grid.shape[1]),
+            )
+        )
+        return
+    axis, place = where
+    first, second = np.split(grid, [place], axis)
+    moved = (origin[0] + place, origin[1]) if axis == 0 else (origin[0], origin[1] + place)
+    _cut(first, origin, halo, found)
+    _cut(second, moved, halo, found)
+
+
+def _extent(grid: NDArray[np.bool_]) -> tuple[slice, slice] | None:
+    rows, columns = np.flatnonzero(grid.any(1)), np.flatnonzero(grid.any(0))
+    if not len(rows):
+        return None
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+
+
+def _shape(extent: tuple[slice, slice] | None) -> tuple[int, ...]:
+    return (0, 0) if extent is None else tuple(s.stop - s.start for s in extent)
+
+
+def _cost(shape: tuple[int, ...], halo: float) -> float:
+    return (shape[0] + 2 * halo) * (shape[1] + 2 * halo) if min(shape) else 0.0

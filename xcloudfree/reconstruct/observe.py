@@ -1,0 +1,189 @@
+"""What is seen of a scene: stored numbers to physical values, and which pixels are hidden."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any, Final
+
+import numpy as np
+import scipy
+from numpy.typing import NDArray
+
+from xcloudfree._version import __version__
+from xcloudfree.core.blocks import Output, map_windows
+from xcloudfree.core.layer import Layer
+from xcloudfree.core.predictor import Booleans, Floats, Series
+from xcloudfree.core.radiometry import Calibration, SarCalibration
+from xcloudfree.core.scene import Scene
+from xcloudfree.core.windows import Area, Halo
+from xcloudfree.masks.plan import MaskPlan
+
+FLOAT, BYTE = (np.dtype(t) for t in ("float32", "uint8"))
+
+HIDDEN, WANTED = 1, 2
+"""Bits of the state of a pixel."""
+
+LARGEST: Final = 1 << 22
+"""Reflectances that a predictor which looks at single pixels gets at a time: bounds its memory."""
+
+Arrays = tuple[NDArray[Any], ...]
+
+
+@dataclass(frozen=True)
+class Observe:
+    """Stored numbers to reflectance and the state of each pixel."""
+
+    bands: tuple[str, ...]  # of the windows
+    picked: tuple[int, ...]  # positions of the bands that are read
+    calibration: Calibration
+    mask: MaskPlan
+    around: int | None  # pixels around hidden ones that are wanted too; None wants all pixels
+
+    def __dask_tokenize__(self) -> Any:
+        masked = self.mask.__dask_tokenize__()
+        return __version__, self.bands, self.picked, self.calibration, masked, self.around
+
+    def __call__(self, stored: NDArray[Any], *given: NDArray[Any], core: Area) -> Arrays:
+        """Reflectance (*lead, band, y, x) and state (*lead, y, x) of the core."""
+        reflectance = self.decode(stored[..., *core])
+        state = np.zeros((*stored.shape[:-3], *reflectance.shape[-2:]), np.uint8)
+        for image in np.ndindex(stored.shape[:-3]):
+            valid = self.valid(stored[image])
+            hidden = self.occluded(stored[image], [g[image] for g in given]) & valid
+            wanted = valid
+            if self.around is not None:
+                wanted = scipy.ndimage.maximum_filter(hidden, 2 * self.around + 1)
+            state[image] = (HIDDEN * hidden + WANTED * (wanted & valid))[core]
+        return reflectance, state
+
+    def decode(self, stored: NDArray[Any]) -> Floats:
+        """Reflectance of the bands that are read."""
+        return self.calibration.decode(self._read(stored))
+
+    def valid(self, stored: NDArray[Any]) -> Booleans:
+        """Pixels with a measurement in all bands that are read."""
+        return np.asarray(self.calibration.valid(self._read(stored)).all(-3))
+
+    def occluded(self, stored: NDArray[Any], given: Sequence[NDArray[Any]]) -> Booleans:
+        """Pixels that the mask hides, of one image."""
+        if self.mask.separate:
+            return self.mask.compute(given[0])
+        return self.mask.compute(stored[[self.bands.index(b) for b in self.mask.bands]])
+
+    def _read(self, stored: NDArray[Any]) -> NDArray[Any]:
+        whole = self.picked == tuple(range(stored.shape[-3]))
+        return stored if whole else stored[..., list(self.picked), :, :]
+
+
+@dataclass(frozen=True)
+class Decode:
+    """Stored numbers to dB, or to the reflectance of another sensor."""
+
+    calibration: SarCalibration | Calibration
+
+    def __call__(self, stored: NDArray[Any], *, core: Area) -> Arrays:
+        """Physical values (*lead, polarisation or band, y, x) of the core."""
+        return (self.calibration.decode(stored[..., *core]),)
+
+
+def observe(
+    scene: Scene,
+    optical: Layer,
+    mask: MaskPlan,
+    around: int | None,
+    read: Sequence[str] | None = None,
+) -> list[Any]:
+    """Reflectance of the bands to read, by default all, and state of a scene."""
+    picked = tuple(map(optical.names.index, optical.names if read is None else read))
+    return list(
+        map_windows(
+            Observe(optical.names, picked, scene.calibration(), mask, around),
+            [optical.planes(), *(mask.groups if mask.separate else [])],
+            [Output(FLOAT, len(picked)), Output(BYTE)],
+            lead=len(scene.lead),
+            plan=Halo(mask.reach + (around or 0)),
+        )
+    )
+
+
+def decode(scene: Scene, layer: Layer, calibration: SarCalibration | Calibration) -> Any:
+    """Physical values of a layer."""
+    outputs = [Output(FLOAT, len(layer.names))]
+    return map_windows(Decode(calibration), [layer.planes()], outputs, lead=len(scene.lead))[0]
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Windows of physical values to series, one for each place along dimensions other than time."""
+
+    time: int | None  # which leading dimension is time; None reads all images as one series
+    days: tuple[float, ...] | None  # day number of each date, in the order of the data
+    backscatter: bool = False  # whether there is a window of it, after reflectance and state
+    coarse: bool = False  # whether there is one of coarse images, after these
+
+    def series(
+        self,
+        windows: Sequence[NDArray[Any]],
+        core: Area,
+        origin: tuple[int, int] = (0, 0),
+        asked: NDArray[np.bool_] | None = None,
+    ) -> Iterator[Series]:
+        """The series, dates in order of time; `asked` (*lead)."""
+        lead = windows[1].ndim - 2
+        wanted = None if asked is None else self._split(asked, lead)
+        for number, planes in enumerate(zip(*(self._split(w, lead) for w in windows), strict=True)):
+            reflectance, state, *rest = planes
+            yield Series(
+                reflectance,
+                (state & HIDDEN) > 0,
+                (state & WANTED) > 0,
+                rest.pop(0) if self.backscatter else None,
+                None if self.days is None else np.sort(self.days, kind="stable"),
+                rest.pop(0) if self.coarse else None,
+                asked=None if wanted is None else wanted[number],
+                origin=origin,
+                core=core,
+            )
+
+    def join(self, results: Sequence[NDArray[Any]], head: tuple[int, ...]) -> NDArray[Any]:
+        """What came of the series, (time, ...) each, with the leading dimensions `head`."""
+        order = self._order()
+        if order is not None:
+            results = [r[np.argsort(order, kind="stable")] for r in results]
+        stacked = results[0][None] if len(results) == 1 else np.stack(results)
+        inner = stacked.shape[2:]
+        if self.time is None:
+            return stacked.reshape(*head, *inner)
+        others = tuple(n for i, n in enumerate(head) if i != self.time)
+        out = stacked.reshape(*others, head[self.time], *inner)
+        return np.moveaxis(out, len(others), self.time)
+
+    def _split(self, window: NDArray[Any], lead: int) -> NDArray[Any]:
+        """A window (*lead, ...) as (series, time, ...)."""
+        inner = window.shape[lead:]
+        if self.time is None:
+            return window.reshape(1, prod(window.shape[:lead]), *inner)
+        moved = np.moveaxis(window, self.time, lead - 1)
+        out = moved.reshape(prod(moved.shape[: lead - 1]), moved.shape[lead - 1], *inner)
+        order = self._order()
+        return out if order is None else out[:, order]
+
+    def _order(self) -> NDArray[np.int64] | None:
+        """Positions of the dates in order of time; None where they are in order."""
+        if self.days is None or list(self.days) == sorted(self.days):
+            return None
+        return np.argsort(self.days, kind="stable")
+
+
+def strips(series: Series) -> Iterator[Series]:
+    """The core of a series in strips of rows, for a predictor that looks at single pixels."""
+    height, width = series.hidden.shape[-2:]
+    rows, columns = (
+        slice(*s.indices(n)[:2]) for s, n in zip(series.core, (height, width), strict=True)
+    )
+    times, bands = series.reflectance.shape[:2]
+    step = max(1, LARGEST // max(1, times * bands * (columns.stop - columns.start)))
+    for start in range(rows.start, rows.stop, step):
+        yield series.cut((slice(start, min(start + step, rows.stop)), columns))
