@@ -91,19 +91,21 @@ def to_cog(
     first = next(iter(bands.values()))
     if not first.size:
         raise DataError(
-            f"There is nothing to write among {dict(first.sizes)}; select dates and pixels that "
-            "there are: xcf.io.to_cog(ds, 'out.tif')."
+            f"There is nothing to write among {dict(first.sizes)}",
+            fix="select dates and pixels that there are: xcf.io.to_cog(ds, 'out.tif').",
         )
     lead = list(first.dims[:-2])
     if len(lead) > 1:
         raise DataError(
-            f"A file holds one date; {lead} are too many dimensions: "
-            f"xcf.io.to_cog(obj.isel({lead[0]}=0), 'out.tif')."
+            "A file holds one date",
+            fix=f"{lead} are too many dimensions: xcf.io.to_cog(obj.isel({lead[0]}=0), 'out.tif').",
         )
     if obj.rio.crs is None:
         raise GridError(
-            "There is no coordinate reference system; declare it: "
-            "ds = ds.rio.write_crs('EPSG:32631')."
+            "There is no coordinate reference system",
+            fix="declare it: ds = ds.rio.write_crs('EPSG:32631').",
+            option="name the output with the ending .zarr, or give the input one, for example with "
+            "`gdal_edit.py -a_srs EPSG:32631 FILE`",
         )
     grid = first.rename(dict(zip(first.dims[-2:], ("y", "x"), strict=True)))
     grid = grid.isel(dict.fromkeys(lead, 0), drop=True)
@@ -213,8 +215,8 @@ def _transform(grid: xr.DataArray) -> Any:
             step = known.a if dim == "x" else known.e
         if centres.size > 2 and not np.allclose(np.diff(centres), step, rtol=1e-3, atol=0):
             raise GridError(
-                f"The coordinate {dim} is not evenly spaced; put the data on a grid first: "
-                "ds.rio.reproject(ds.rio.crs)."
+                f"The coordinate {dim} is not evenly spaced",
+                fix="put the data on a grid first: ds.rio.reproject(ds.rio.crs).",
             )
         steps.append(step)
         starts.append(centres[0] - step / 2)

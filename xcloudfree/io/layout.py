@@ -121,8 +121,8 @@ class BlockStore:
         # threads and workers of a write that was interrupted finish what they are at
         if current_run(Path(self.folder)) != self.run:
             raise DataError(
-                f"Another write of {self.target} has begun, or this one is over; begin it again: "
-                f"xcf.io.to_zarr(obj, {self.target!r}, mode='overwrite')."
+                f"Another write of {self.target} has begun, or this one is over",
+                fix=f"begin it again: xcf.io.to_zarr(obj, {self.target!r}, mode='overwrite').",
             )
         queue = iter(blocks)
         for part in parts:
