@@ -53,8 +53,8 @@ def encode_reflectance(ds: xr.Dataset, encoding: Encoding) -> xr.Dataset:
     """
     if encoding not in OFFSETS:
         raise DataError(
-            f"Unknown encoding {encoding!r}: xcf.io.to_zarr(obj, path, encoding='int16'), "
-            "'uint16' or None."
+            f"Unknown encoding {encoding!r}",
+            fix="call xcf.io.to_zarr(obj, path, encoding='int16'), 'uint16' or None",
         )
     try:
         scene = read(ds)
@@ -65,13 +65,13 @@ def encode_reflectance(ds: xr.Dataset, encoding: Encoding) -> xr.Dataset:
         raise DataError(
             "One array holds backscatter too, for which an encoding of reflectance does not do",
             fix="leave it out, or write variables: xcf.io.to_zarr(xr.Dataset({'s2': ..., 's1': "
-            "...}), path, encoding=...).",
+            "...}), path, encoding=...)",
         )
     new = {n: _encoded(ds[n], encoding) for n in names if ds[n].dtype.kind == "f"}
     if not new:
         raise DataError(
             f"There is no floating-point reflectance to encode among {', '.join(map(str, ds))}",
-            fix="leave the encoding out: xcf.io.to_zarr(obj, path).",
+            fix="leave the encoding out: xcf.io.to_zarr(obj, path)",
         )
     return ds.assign(new)
 
@@ -145,7 +145,7 @@ def _number(array: xr.Variable | xr.DataArray, key: str, declared: Any) -> Any:
         name = getattr(array, "name", None) or "name"
         raise DataError(
             f"{key} of {name!r} is {declared!r} and not a number",
-            fix=f"declare one, or remove it: del ds[{name!r}].attrs[{key!r}].",
+            fix=f"declare one, or remove it: del ds[{name!r}].attrs[{key!r}]",
         ) from error
 
 
@@ -180,7 +180,7 @@ class _Encoder:
             raise DataError(
                 f"{values.size} values of {self.name} from {values.min():g} to {values.max():g} "
                 f"lie outside of what {self.encoding} can hold ({low:g} to {high:g})",
-                fix=f"begin anew with xcf.io.to_zarr(obj, path, {other}, mode='overwrite').",
+                fix=f"begin anew with xcf.io.to_zarr(obj, path, {other}, mode='overwrite')",
             )
         whole = numbers.astype(self.encoding)
         whole[empty] = nodata

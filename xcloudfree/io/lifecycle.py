@@ -30,7 +30,7 @@ def local_path(path: str | os.PathLike[str]) -> Path:
     if "://" in text:
         raise DataError(
             f"{text} is not a local path",
-            fix="write here and copy the finished store: xcf.io.to_zarr(obj, 'out.zarr').",
+            fix="write here and copy the finished store: xcf.io.to_zarr(obj, 'out.zarr')",
         )
     return Path(text).absolute()
 
@@ -48,10 +48,12 @@ def check_target(target: Path, mode: str) -> None:
         raise DataError(
             f"{target} exists and is not a Zarr store",
             fix="choose another name: xcf.io.to_zarr(obj, "
-            f"{str(target.with_name(target.stem + '-new.zarr'))!r}).",
+            f"{str(target.with_name(target.stem + '-new.zarr'))!r})",
         )
     if mode == "w-":
-        raise DataError(f"{target} exists: xcf.io.to_zarr(obj, {str(target)!r}, mode='w').")
+        raise DataError(
+            f"{target} exists", fix=f"call xcf.io.to_zarr(obj, {str(target)!r}, mode='w')"
+        )
 
 
 @contextmanager
@@ -61,7 +63,7 @@ def exclusive(partial: Path, target: Path) -> Iterator[None]:
         raise DataError(
             f"{partial} is in the way and not ours",
             fix="choose another name: xcf.io.to_zarr(obj, "
-            f"{str(target.with_name(target.stem + '-new.zarr'))!r}).",
+            f"{str(target.with_name(target.stem + '-new.zarr'))!r})",
         )
     lock = None
     while lock is None:
@@ -89,8 +91,8 @@ def _locked(path: Path, target: Path) -> Any | None:
     except BlockingIOError as error:
         file.close()
         raise DataError(
-            f"Another process is writing {target}. When it has finished, open the result: "
-            f"xcf.io.open_zarr({str(target)!r})."
+            f"Another process is writing {target}",
+            fix=f"when it has finished, open the result: xcf.io.open_zarr({str(target)!r})",
         ) from error
     except OSError:
         return file  # this file system has no locks
@@ -117,7 +119,7 @@ def begin(
         raise DataError(
             f"{partial} holds an unfinished write of another object ({differences})",
             fix="pass that object to finish it, or begin anew: xcf.io.to_zarr(obj, "
-            f"{str(target)!r}, mode='overwrite').",
+            f"{str(target)!r}, mode='overwrite')",
         )
     arrays = [partial, *(partial / str(name) for name in ds.variables)]
     if ledger is not None and all((array / "zarr.json").is_file() for array in arrays):

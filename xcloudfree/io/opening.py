@@ -56,16 +56,16 @@ def open_zarr(path: str | os.PathLike[str]) -> xr.Dataset:
             raise DataError(
                 f"The write of {target} was interrupted",
                 fix="to finish it call again with the same object: xcf.io.to_zarr(obj, "
-                f"{str(target)!r}).",
+                f"{str(target)!r})",
             )
         raise DataError(
-            f"There is no Zarr store at {target}: xcf.io.to_zarr(obj, {str(target)!r})."
+            f"There is no Zarr store at {target}", fix=f"call xcf.io.to_zarr(obj, {str(target)!r})"
         )
     if target.suffix == ".partial":
         raise DataError(
             f"{target} is an unfinished write",
             fix="to finish it call again with the same object: xcf.io.to_zarr(obj, "
-            f"{str(target.with_suffix(''))!r}).",
+            f"{str(target.with_suffix(''))!r})",
         )
     try:
         ds = restore(_opened(target))
@@ -81,7 +81,7 @@ def damaged(path: Path, what: str, error: Exception) -> DataError:
     return DataError(
         f"{what} is damaged ({type(error).__name__}: {error})",
         fix=f"copy the store again, or write it again: xcf.io.to_zarr(obj, {str(path)!r}, "
-        "mode='overwrite').",
+        "mode='overwrite')",
     )
 
 
@@ -137,5 +137,5 @@ def _check_complete(target: Path, files: dict[str, int]) -> None:
             raise DataError(
                 f"{target} is not complete: {count - found} of {count} files of {name} are missing",
                 fix="copy the store again, or write it again: xcf.io.to_zarr(obj, "
-                f"{str(target)!r}, mode='overwrite').",
+                f"{str(target)!r}, mode='overwrite')",
             )

@@ -165,7 +165,9 @@ def fit(
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "lightning":
             raise
-        raise CloudFreeError("Fitting needs Lightning: pip install 'xcloudfree[train]'.") from error
+        raise CloudFreeError(
+            "Fitting needs Lightning", fix="pip install 'xcloudfree[train]'"
+        ) from error
     if not isinstance(recipe, Recipe):
         raise DataError(
             f"recipe is a {type(recipe).__name__}",
