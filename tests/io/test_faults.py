@@ -72,7 +72,7 @@ def test_a_resumed_write_refuses_an_input_store_that_was_changed(
     to_zarr(scene(), source, progress=False)
     interrupt(opened(source) + 1, out)
     zarr.open_array(source / "B02", mode="r+")[1] = 5
-    with pytest.raises(DataError, match=r"other inputs \(.*B02\).*mode='overwrite'\)\.$"):
+    with pytest.raises(DataError, match=r"other inputs \(.*B02\).*mode='overwrite'\)$"):
         to_zarr(opened(source) + 1, out, progress=False)
     back = to_zarr(opened(source) + 1, out, mode="overwrite", progress=False)
     assert (back.B02[1] == 6).all()
@@ -125,7 +125,7 @@ def test_of_two_writers_at_once_one_wins_and_the_other_is_told_what_to_call(tmp_
     assert "wrote" in told
     for words in set(told) - {"wrote"}:  # the second may have begun after the first had ended
         assert "Another process is writing" in words
-        assert words.endswith(f"xcf.io.open_zarr({str(out)!r}).")
+        assert words.endswith(f"xcf.io.open_zarr({str(out)!r})")
     np.testing.assert_array_equal(open_zarr(out).B02, scene().B02)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out.zarr"]
 
@@ -136,7 +136,7 @@ def test_a_writer_is_kept_out_while_another_one_is_at_work(tmp_path: Path) -> No
     for mode in ("w", "overwrite"):
         with (
             lifecycle.exclusive(partial, out),
-            pytest.raises(DataError, match=r"Another process .*open_zarr\('.*'\)\.$"),
+            pytest.raises(DataError, match=r"Another process .*open_zarr\('.*'\)$"),
         ):
             to_zarr(scene(), out, mode=mode, progress=False)
     to_zarr(scene(), out, progress=False)
@@ -165,7 +165,7 @@ def test_an_array_that_is_lost_while_it_is_written_stops_the_write(tmp_path: Pat
 
     with pytest.MonkeyPatch.context() as patch, dask.config.set(scheduler="sync"):
         patch.setattr(Ledger, "add", lose)
-        with pytest.raises(DataError, match=r"to_zarr\(obj, '.*'\)\.$"):
+        with pytest.raises(DataError, match=r"to_zarr\(obj, '.*'\)$"):
             to_zarr(scene(), out, progress=False)
     xr.testing.assert_equal(to_zarr(scene(), out, progress=False), scene())
 
@@ -191,7 +191,7 @@ def test_a_write_that_was_killed_before_its_store_had_a_name_goes_on(
 def test_a_folder_that_is_not_ours_stays(tmp_path: Path, mode: str) -> None:
     (tmp_path / "out.zarr.partial").mkdir()
     (tmp_path / "out.zarr.partial/notes.txt").write_text("mine")
-    with pytest.raises(DataError, match=r"not ours; .*to_zarr\(obj, '.*out-new\.zarr'\)\.$"):
+    with pytest.raises(DataError, match=r"not ours; .*to_zarr\(obj, '.*out-new\.zarr'\)$"):
         to_zarr(scene(), tmp_path / "out.zarr", mode=mode, progress=False)
     assert (tmp_path / "out.zarr.partial/notes.txt").read_text() == "mine"
 
@@ -237,7 +237,7 @@ def test_damaged_metadata_is_an_error_of_ours(tmp_path: Path, damage: str) -> No
     out = tmp_path / "out.zarr"
     to_zarr(scene(), out, progress=False)
     (out / "zarr.json").write_text(damage)
-    with pytest.raises(DataError, match=r"damaged .*mode='overwrite'\)\.$"):
+    with pytest.raises(DataError, match=r"damaged .*mode='overwrite'\)$"):
         open_zarr(out)
     xr.testing.assert_equal(to_zarr(scene(), out, mode="overwrite", progress=False), scene())
 
@@ -249,7 +249,7 @@ def test_damaged_metadata_of_an_array_is_an_error_of_ours(tmp_path: Path, field:
     root = json.loads((out / "zarr.json").read_text())
     root["consolidated_metadata"]["metadata"]["B02"][field] = {"no": "sense"}
     (out / "zarr.json").write_text(json.dumps(root))
-    with pytest.raises(DataError, match=r"damaged .*mode='overwrite'\)\.$"):
+    with pytest.raises(DataError, match=r"damaged .*mode='overwrite'\)$"):
         open_zarr(out)
 
 
@@ -260,7 +260,7 @@ def test_a_damaged_shard_is_an_error_of_ours(tmp_path: Path, kept: int) -> None:
     shard = out / "B02/c/1/1/1"
     shard.write_bytes(shard.read_bytes()[:kept])
     ds = open_zarr(out)
-    with pytest.raises(DataError, match=r"B02 of .* is damaged .*mode='overwrite'\)\.$"):
+    with pytest.raises(DataError, match=r"B02 of .* is damaged .*mode='overwrite'\)$"):
         ds.B02.compute()
     np.testing.assert_array_equal(ds.B02[0], scene().B02[0])
 
@@ -275,7 +275,7 @@ def test_a_finished_store_that_lacks_a_file_says_so(
     (out / lost).unlink()
     if emptied:
         (out / lost).touch()
-    with pytest.raises(DataError, match=r"not complete: 1 of \d files of .*mode='overwrite'\)\.$"):
+    with pytest.raises(DataError, match=r"not complete: 1 of \d files of .*mode='overwrite'\)$"):
         open_zarr(out)
 
 
@@ -294,10 +294,10 @@ def test_a_declaration_that_is_no_number_is_an_error_of_ours(
 ) -> None:
     ds = scene().isel(time=0)[["B02"]]
     ds.B02.attrs = {"scale_factor": 1.0, "units": "1", "processing_level": "BOA", key: wrong}
-    with pytest.raises(DataError, match=rf"{key} of 'B02' is .* not a number; .*\.$"):
+    with pytest.raises(DataError, match=rf"{key} of 'B02' is .* not a number; .*$"):
         to_cog(ds, tmp_path / "out.tif", progress=False)
     if key == "nodata":
-        with pytest.raises(DataError, match=rf"{key} of 'B02' is .* not a number; .*\.$"):
+        with pytest.raises(DataError, match=rf"{key} of 'B02' is .* not a number; .*$"):
             to_zarr(ds, tmp_path / "out.zarr", progress=False)
     assert list(tmp_path.iterdir()) == []
 
@@ -322,7 +322,7 @@ def test_a_geotiff_that_the_disk_refuses_is_an_error_of_ours(
         monkeypatch.setattr("rasterio.open", refuse)
     else:
         monkeypatch.setattr(Path, step, refuse)
-    with pytest.raises(DataError, match=r"Read-only file system.*to_cog\(obj, '.*out\.tif'\)\.$"):
+    with pytest.raises(DataError, match=r"Read-only file system.*to_cog\(obj, '.*out\.tif'\)$"):
         to_cog(image(), tmp_path / "out.tif", progress=False)
     monkeypatch.undo()
     assert (tmp_path / "out.tif").read_text() == "old"
@@ -359,7 +359,7 @@ def test_a_geotiff_on_a_disk_that_is_really_full_or_read_only(bad_disk: Path) ->
     values = da.from_array(np.random.default_rng(0).random((500, 500)), chunks=250)
     coords = {"y": 10.0 * np.arange(500)[::-1], "x": 10.0 * np.arange(500)}
     ds = xr.Dataset({"B02": (("y", "x"), values)}, coords).rio.write_crs("EPSG:32631")
-    with pytest.raises(DataError, match=r"to_cog\(obj, '.*out\.tif'\)\.$"):
+    with pytest.raises(DataError, match=r"to_cog\(obj, '.*out\.tif'\)$"):
         to_cog(ds, bad_disk / "out.tif", progress=False)
     assert list(bad_disk.iterdir()) == []
 

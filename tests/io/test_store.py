@@ -238,7 +238,7 @@ def test_another_object_does_not_resume(tmp_path: Path) -> None:
     ds, path = scene(), tmp_path / "out.zarr"
     with pytest.raises(RuntimeError, match="power"):
         to_zarr(Faulty(fail_at=5).on(ds), path, progress=False)
-    with pytest.raises(DataError, match=r"VV: other values.*mode='overwrite'\)\.$"):
+    with pytest.raises(DataError, match=r"VV: other values.*mode='overwrite'\)$"):
         to_zarr(ds[["VV"]], path, progress=False)
     with pytest.raises(DataError, match="B02: new"):
         to_zarr(ds[["VV", "B02"]], path, progress=False)
@@ -312,12 +312,12 @@ def test_a_no_data_value_that_the_type_cannot_hold_marks_nothing(
 
 def test_refusals(tmp_path: Path) -> None:
     ds = scene()[["VV"]]
-    with pytest.raises(DataError, match=r"'out\.zarr'\)\.$"):
+    with pytest.raises(DataError, match=r"'out\.zarr'\)$"):
         to_zarr(ds, "s3://bucket/out.zarr")
-    with pytest.raises(DataError, match=r"mode='w'\)\.$"):
+    with pytest.raises(DataError, match=r"mode='w'\)$"):
         to_zarr(ds, tmp_path / "out.zarr", mode="a")
     for memory in ("much", None):
-        with pytest.raises(DataError, match=r"memory='2 GiB'\)\.$"):
+        with pytest.raises(DataError, match=r"memory='2 GiB'\)$"):
             to_zarr(ds, tmp_path / "out.zarr", memory=memory)  # type: ignore[arg-type]
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos/cat.jpg").touch()
@@ -325,7 +325,7 @@ def test_refusals(tmp_path: Path) -> None:
         to_zarr(ds, tmp_path / "photos", mode="overwrite")
     assert (tmp_path / "photos/cat.jpg").exists()
     to_zarr(ds, tmp_path / "out.zarr", progress=False)
-    with pytest.raises(DataError, match=r"exists: .*mode='w'\)\.$"):
+    with pytest.raises(DataError, match=r"exists; .*mode='w'\)$"):
         to_zarr(ds, tmp_path / "out.zarr", mode="w-")
     with pytest.raises(DataError, match="There is no Zarr store"):
         open_zarr(tmp_path / "nowhere.zarr")
@@ -462,7 +462,7 @@ def test_a_value_out_of_range_is_refused_and_not_limited(tmp_path: Path) -> None
 
 def test_what_cannot_be_encoded_is_refused(tmp_path: Path) -> None:
     ds = reflectance()
-    with pytest.raises(DataError, match=r"no floating-point reflectance.*to_zarr\(obj, path\)\.$"):
+    with pytest.raises(DataError, match=r"no floating-point reflectance.*to_zarr\(obj, path\)$"):
         to_zarr(ds[["VV"]], tmp_path / "out.zarr", encoding="int16", progress=False)
     with pytest.raises(DataError, match="no floating-point reflectance"):
         to_zarr(scene()[["B02"]], tmp_path / "out.zarr", encoding="int16", progress=False)
@@ -586,7 +586,7 @@ def test_cog_for_each_band_keeps_its_type_and_no_data(tmp_path: Path) -> None:
             assert source.dtypes == (str(ds[name].dtype),)
             assert source.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
             np.testing.assert_array_equal(source.read(1), ds[name].values[date])
-    with pytest.raises(DataError, match=r"per='band'\)\.$"):
+    with pytest.raises(DataError, match=r"per='band'\)$"):
         to_cog(ds, tmp_path / "out.tif", per="date and band")  # type: ignore[arg-type]
 
 
@@ -612,15 +612,15 @@ def test_interrupted_cog_leaves_nothing(tmp_path: Path) -> None:
 
 def test_cog_refusals(tmp_path: Path) -> None:
     ds = scene().isel(time=0)[["VV"]]
-    with pytest.raises(GridError, match=r"ds\.rio\.write_crs\('EPSG:32631'\)\.$"):
+    with pytest.raises(GridError, match=r"ds\.rio\.write_crs\('EPSG:32631'\)$"):
         to_cog(ds.drop_vars("spatial_ref"), tmp_path / "out.tif")
-    with pytest.raises(DataError, match=r"'out\.tif'\)\.$"):
+    with pytest.raises(DataError, match=r"'out\.tif'\)$"):
         to_cog(ds, tmp_path / "out.zarr")
     with pytest.raises(DataError, match="one date"):
         to_cog(ds.drop_vars("time").expand_dims(patch=2, time=2), tmp_path / "out.tif")
     with pytest.raises(GridError, match="evenly"):
         to_cog(ds.assign_coords(x=np.arange(28.0) ** 2), tmp_path / "out.tif")
-    with pytest.raises(DataError, match=r"nothing to write among .*'out\.tif'\)\.$"):
+    with pytest.raises(DataError, match=r"nothing to write among .*'out\.tif'\)$"):
         to_cog(scene().isel(time=[]), tmp_path / "out.tif")
     clash = scene().isel(time=0)[["B02"]].assign(B03=lambda d: d.B02.assign_attrs(nodata=9))
     with pytest.raises(DataError, match="no-data"):

@@ -62,8 +62,8 @@ def join_passes(ds: Any) -> Any:
     scene = read(ds)
     if "time" not in scene.lead or "time" not in ds.coords:
         raise DataError(
-            "the data has no dates to join; give it some with ds.assign_coords(time=...), then "
-            "call xcf.join_passes(ds)"
+            "the data has no dates to join",
+            fix="give it some with ds.assign_coords(time=...), then call xcf.join_passes(ds)",
         )
     order = np.argsort(ds.time.values, kind="stable")
     days, groups = day_numbers(ds.time.values), [[int(order[0])]]

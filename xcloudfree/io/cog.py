@@ -84,26 +84,30 @@ def to_cog(
 
     target = Path(os.fspath(path)).absolute()
     if target.suffix.lower() not in (".tif", ".tiff"):
-        raise DataError(f"{target.name} is no GeoTIFF name: xcf.io.to_cog(obj, 'out.tif').")
+        raise DataError(
+            f"{target.name} is no GeoTIFF name", fix="call xcf.io.to_cog(obj, 'out.tif')"
+        )
     if per not in ("date", "band"):
-        raise DataError(f"per is {per!r}: xcf.io.to_cog(obj, 'out.tif', per='band').")
+        raise DataError(f"per is {per!r}", fix="call xcf.io.to_cog(obj, 'out.tif', per='band')")
     bands = _bands(obj)
     first = next(iter(bands.values()))
     if not first.size:
         raise DataError(
-            f"There is nothing to write among {dict(first.sizes)}; select dates and pixels that "
-            "there are: xcf.io.to_cog(ds, 'out.tif')."
+            f"There is nothing to write among {dict(first.sizes)}",
+            fix="select dates and pixels that there are: xcf.io.to_cog(ds, 'out.tif')",
         )
     lead = list(first.dims[:-2])
     if len(lead) > 1:
         raise DataError(
-            f"A file holds one date; {lead} are too many dimensions: "
-            f"xcf.io.to_cog(obj.isel({lead[0]}=0), 'out.tif')."
+            "A file holds one date",
+            fix=f"{lead} are too many dimensions: xcf.io.to_cog(obj.isel({lead[0]}=0), 'out.tif')",
         )
     if obj.rio.crs is None:
         raise GridError(
-            "There is no coordinate reference system; declare it: "
-            "ds = ds.rio.write_crs('EPSG:32631')."
+            "There is no coordinate reference system",
+            fix="declare it: ds = ds.rio.write_crs('EPSG:32631')",
+            option="name the output with the ending .zarr, or give the input one, for example with "
+            "`gdal_edit.py -a_srs EPSG:32631 FILE`",
         )
     grid = first.rename(dict(zip(first.dims[-2:], ("y", "x"), strict=True)))
     grid = grid.isel(dict.fromkeys(lead, 0), drop=True)
@@ -184,8 +188,8 @@ def _bands(obj: Spatial) -> dict[str, xr.DataArray]:
             bands[known] = array.isel({dim: i}, drop=True)
     if not bands:
         raise DataError(
-            "Nothing has the dimensions y and x: "
-            "xcf.io.to_cog(ds.rename({...: 'y', ...: 'x'}), path)."
+            "Nothing has the dimensions y and x",
+            fix="call xcf.io.to_cog(ds.rename({...: 'y', ...: 'x'}), path)",
         )
     widest = max(bands.values(), key=lambda a: a.ndim)
     lead: dict[Hashable, int] = {d: widest.sizes[d] for d in widest.dims[:-2]}
@@ -203,7 +207,8 @@ def _transform(grid: xr.DataArray) -> Any:
     for dim in ("x", "y"):
         if dim not in grid.coords:
             raise GridError(
-                f"There is no coordinate {dim}: xcf.io.to_cog(ds.assign_coords({dim}=...), path)."
+                f"There is no coordinate {dim}",
+                fix=f"call xcf.io.to_cog(ds.assign_coords({dim}=...), path)",
             )
         centres = grid[dim].values.astype(np.float64)
         if centres.size > 1:
@@ -213,8 +218,8 @@ def _transform(grid: xr.DataArray) -> Any:
             step = known.a if dim == "x" else known.e
         if centres.size > 2 and not np.allclose(np.diff(centres), step, rtol=1e-3, atol=0):
             raise GridError(
-                f"The coordinate {dim} is not evenly spaced; put the data on a grid first: "
-                "ds.rio.reproject(ds.rio.crs)."
+                f"The coordinate {dim} is not evenly spaced",
+                fix="put the data on a grid first: ds.rio.reproject(ds.rio.crs)",
             )
         steps.append(step)
         starts.append(centres[0] - step / 2)

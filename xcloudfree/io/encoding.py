@@ -53,8 +53,8 @@ def encode_reflectance(ds: xr.Dataset, encoding: Encoding) -> xr.Dataset:
     """
     if encoding not in OFFSETS:
         raise DataError(
-            f"Unknown encoding {encoding!r}: xcf.io.to_zarr(obj, path, encoding='int16'), "
-            "'uint16' or None."
+            f"Unknown encoding {encoding!r}",
+            fix="call xcf.io.to_zarr(obj, path, encoding='int16'), 'uint16' or None",
         )
     try:
         scene = read(ds)
@@ -63,15 +63,15 @@ def encode_reflectance(ds: xr.Dataset, encoding: Encoding) -> xr.Dataset:
     names = () if scene is None or scene.optical is None else scene.optical.variables
     if scene is not None and scene.sar is not None and set(names) & set(scene.sar.variables):
         raise DataError(
-            "One array holds backscatter too, for which an encoding of reflectance does not do; "
-            "leave it out, or write variables: xcf.io.to_zarr(xr.Dataset({'s2': ..., 's1': ...}), "
-            "path, encoding=...)."
+            "One array holds backscatter too, for which an encoding of reflectance does not do",
+            fix="leave it out, or write variables: xcf.io.to_zarr(xr.Dataset({'s2': ..., 's1': "
+            "...}), path, encoding=...)",
         )
     new = {n: _encoded(ds[n], encoding) for n in names if ds[n].dtype.kind == "f"}
     if not new:
         raise DataError(
-            f"There is no floating-point reflectance to encode among {', '.join(map(str, ds))}; "
-            "leave the encoding out: xcf.io.to_zarr(obj, path)."
+            f"There is no floating-point reflectance to encode among {', '.join(map(str, ds))}",
+            fix="leave the encoding out: xcf.io.to_zarr(obj, path)",
         )
     return ds.assign(new)
 
@@ -144,8 +144,8 @@ def _number(array: xr.Variable | xr.DataArray, key: str, declared: Any) -> Any:
     except (TypeError, ValueError) as error:
         name = getattr(array, "name", None) or "name"
         raise DataError(
-            f"{key} of {name!r} is {declared!r} and not a number; declare one, or remove it: "
-            f"del ds[{name!r}].attrs[{key!r}]."
+            f"{key} of {name!r} is {declared!r} and not a number",
+            fix=f"declare one, or remove it: del ds[{name!r}].attrs[{key!r}]",
         ) from error
 
 
@@ -179,8 +179,8 @@ class _Encoder:
             other = "encoding='int16'" if self.encoding == "uint16" else "encoding=None"
             raise DataError(
                 f"{values.size} values of {self.name} from {values.min():g} to {values.max():g} "
-                f"lie outside of what {self.encoding} can hold ({low:g} to {high:g}); begin anew "
-                f"with xcf.io.to_zarr(obj, path, {other}, mode='overwrite')."
+                f"lie outside of what {self.encoding} can hold ({low:g} to {high:g})",
+                fix=f"begin anew with xcf.io.to_zarr(obj, path, {other}, mode='overwrite')",
             )
         whole = numbers.astype(self.encoding)
         whole[empty] = nodata

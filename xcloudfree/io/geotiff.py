@@ -82,8 +82,8 @@ def write(
 def geotiff_disk(target: Path) -> AbstractContextManager[None]:
     """Say what to do when the disk refuses; GDAL's errors are of many types."""
     advice = (
-        "There is no file of this name, or the one that was there before; when the disk has room "
-        f"and can be written to, begin again: xcf.io.to_cog(obj, {str(target)!r})."
+        "there is no file of this name, or the one that was there before; when the disk has room "
+        f"and can be written to, begin again: xcf.io.to_cog(obj, {str(target)!r})"
     )
     return disk(target, advice, Exception)
 
@@ -162,7 +162,7 @@ def _common_nodata(bands: dict[str, xr.DataArray], dtype: np.dtype[Any]) -> floa
     known = {int(v) for v in values if v is not None}
     if len(known) > 1:
         raise DataError(
-            f"The bands have different no-data values {sorted(known)}: "
-            "xcf.io.to_cog(ds[['B02', ...]], path) for those that agree."
+            f"The bands have different no-data values {sorted(known)}",
+            fix="call xcf.io.to_cog(ds[['B02', ...]], path) for those that agree",
         )
     return known.pop() if known else None

@@ -121,8 +121,8 @@ class BlockStore:
         # threads and workers of a write that was interrupted finish what they are at
         if current_run(Path(self.folder)) != self.run:
             raise DataError(
-                f"Another write of {self.target} has begun, or this one is over; begin it again: "
-                f"xcf.io.to_zarr(obj, {self.target!r}, mode='overwrite')."
+                f"Another write of {self.target} has begun, or this one is over",
+                fix=f"begin it again: xcf.io.to_zarr(obj, {self.target!r}, mode='overwrite')",
             )
         queue = iter(blocks)
         for part in parts:
@@ -156,11 +156,11 @@ def disk(target: Path | str, advice: str = "", kinds: type[Exception] = OSError)
         yield
     except kinds as error:
         why = error.strerror if isinstance(error, OSError) else None
-        advice = advice or (
-            "What is finished is kept; when there is room again, go on with the same object: "
-            f"xcf.io.to_zarr(obj, {str(target)!r})."
+        fix = advice or (
+            "what is finished is kept; when there is room again, go on with the same object: "
+            f"xcf.io.to_zarr(obj, {str(target)!r})"
         )
-        raise DataError(f"Writing {target} stopped: {why or error}. {advice}") from error
+        raise DataError(f"Writing {target} stopped: {why or error}", fix=fix) from error
 
 
 def tidy(folder: Path, names: Sequence[str]) -> None:

@@ -29,8 +29,8 @@ def local_path(path: str | os.PathLike[str]) -> Path:
     text = os.fspath(path)
     if "://" in text:
         raise DataError(
-            f"{text} is not a local path; write here and copy the finished store: "
-            "xcf.io.to_zarr(obj, 'out.zarr')."
+            f"{text} is not a local path",
+            fix="write here and copy the finished store: xcf.io.to_zarr(obj, 'out.zarr')",
         )
     return Path(text).absolute()
 
@@ -46,11 +46,14 @@ def check_target(target: Path, mode: str) -> None:
         return
     if not is_store(target) and not (target.is_dir() and not any(target.iterdir())):
         raise DataError(
-            f"{target} exists and is not a Zarr store; choose another name: "
-            f"xcf.io.to_zarr(obj, {str(target.with_name(target.stem + '-new.zarr'))!r})."
+            f"{target} exists and is not a Zarr store",
+            fix="choose another name: xcf.io.to_zarr(obj, "
+            f"{str(target.with_name(target.stem + '-new.zarr'))!r})",
         )
     if mode == "w-":
-        raise DataError(f"{target} exists: xcf.io.to_zarr(obj, {str(target)!r}, mode='w').")
+        raise DataError(
+            f"{target} exists", fix=f"call xcf.io.to_zarr(obj, {str(target)!r}, mode='w')"
+        )
 
 
 @contextmanager
@@ -58,8 +61,9 @@ def exclusive(partial: Path, target: Path) -> Iterator[None]:
     """Make the folder of an unfinished write, and keep other processes out of it."""
     if partial.exists() and not _is_ours(partial):
         raise DataError(
-            f"{partial} is in the way and not ours; choose another name: "
-            f"xcf.io.to_zarr(obj, {str(target.with_name(target.stem + '-new.zarr'))!r})."
+            f"{partial} is in the way and not ours",
+            fix="choose another name: xcf.io.to_zarr(obj, "
+            f"{str(target.with_name(target.stem + '-new.zarr'))!r})",
         )
     lock = None
     while lock is None:
@@ -87,8 +91,8 @@ def _locked(path: Path, target: Path) -> Any | None:
     except BlockingIOError as error:
         file.close()
         raise DataError(
-            f"Another process is writing {target}. When it has finished, open the result: "
-            f"xcf.io.open_zarr({str(target)!r})."
+            f"Another process is writing {target}",
+            fix=f"when it has finished, open the result: xcf.io.open_zarr({str(target)!r})",
         ) from error
     except OSError:
         return file  # this file system has no locks
@@ -113,9 +117,9 @@ def begin(
     ledger = None if anew else Ledger.read(partial)
     if ledger is not None and (differences := ledger.differences(mine)):
         raise DataError(
-            f"{partial} holds an unfinished write of another object ({differences}); pass "
-            "that object to finish it, or begin anew: "
-            f"xcf.io.to_zarr(obj, {str(target)!r}, mode='overwrite')."
+            f"{partial} holds an unfinished write of another object ({differences})",
+            fix="pass that object to finish it, or begin anew: xcf.io.to_zarr(obj, "
+            f"{str(target)!r}, mode='overwrite')",
         )
     arrays = [partial, *(partial / str(name) for name in ds.variables)]
     if ledger is not None and all((array / "zarr.json").is_file() for array in arrays):

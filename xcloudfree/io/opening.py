@@ -54,16 +54,18 @@ def open_zarr(path: str | os.PathLike[str]) -> xr.Dataset:
     if not is_store(target):
         if is_store(target.with_name(target.name + ".partial")):
             raise DataError(
-                f"The write of {target} was interrupted; to finish it call again with the same "
-                f"object: xcf.io.to_zarr(obj, {str(target)!r})."
+                f"The write of {target} was interrupted",
+                fix="to finish it call again with the same object: xcf.io.to_zarr(obj, "
+                f"{str(target)!r})",
             )
         raise DataError(
-            f"There is no Zarr store at {target}: xcf.io.to_zarr(obj, {str(target)!r})."
+            f"There is no Zarr store at {target}", fix=f"call xcf.io.to_zarr(obj, {str(target)!r})"
         )
     if target.suffix == ".partial":
         raise DataError(
-            f"{target} is an unfinished write; to finish it call again with the same object: "
-            f"xcf.io.to_zarr(obj, {str(target.with_suffix(''))!r})."
+            f"{target} is an unfinished write",
+            fix="to finish it call again with the same object: xcf.io.to_zarr(obj, "
+            f"{str(target.with_suffix(''))!r})",
         )
     try:
         ds = restore(_opened(target))
@@ -77,8 +79,9 @@ def open_zarr(path: str | os.PathLike[str]) -> xr.Dataset:
 def damaged(path: Path, what: str, error: Exception) -> DataError:
     """What to say of a store that cannot be read."""
     return DataError(
-        f"{what} is damaged ({type(error).__name__}: {error}); copy the store again, or write it "
-        f"again: xcf.io.to_zarr(obj, {str(path)!r}, mode='overwrite')."
+        f"{what} is damaged ({type(error).__name__}: {error})",
+        fix=f"copy the store again, or write it again: xcf.io.to_zarr(obj, {str(path)!r}, "
+        "mode='overwrite')",
     )
 
 
@@ -132,7 +135,7 @@ def _check_complete(target: Path, files: dict[str, int]) -> None:
         found = count_files(target, name)
         if found < count:
             raise DataError(
-                f"{target} is not complete: {count - found} of {count} files of {name} are "
-                "missing; copy the store again, or write it again: "
-                f"xcf.io.to_zarr(obj, {str(target)!r}, mode='overwrite')."
+                f"{target} is not complete: {count - found} of {count} files of {name} are missing",
+                fix="copy the store again, or write it again: xcf.io.to_zarr(obj, "
+                f"{str(target)!r}, mode='overwrite')",
             )

@@ -112,19 +112,19 @@ def to_zarr(
     (2, 2, 2) 24.0
     """
     if mode not in ("w", "w-", "overwrite"):
-        raise DataError(f"Unknown mode {mode!r}: xcf.io.to_zarr(obj, path, mode='w').")
+        raise DataError(f"Unknown mode {mode!r}", fix="call xcf.io.to_zarr(obj, path, mode='w')")
     if isinstance(chunks, bool) or not isinstance(chunks, int) or chunks < 1:
-        raise DataError(f"chunks is {chunks!r}: xcf.io.to_zarr(obj, path, chunks=512).")
+        raise DataError(f"chunks is {chunks!r}", fix="call xcf.io.to_zarr(obj, path, chunks=512)")
     if not isinstance(obj, (xr.Dataset, xr.DataArray)):
         raise DataError(
-            f"A {type(obj).__name__} is neither a Dataset nor a DataArray: "
-            "xcf.io.to_zarr(ds.cloudfree.reconstruct(), path)."
+            f"A {type(obj).__name__} is neither a Dataset nor a DataArray",
+            fix="call xcf.io.to_zarr(ds.cloudfree.reconstruct(), path)",
         )
     try:
         most = parse_bytes(memory)
     except (ValueError, AttributeError) as error:  # of what is neither number nor text
         raise DataError(
-            f"memory is {memory!r}: xcf.io.to_zarr(obj, path, memory='2 GiB')."
+            f"memory is {memory!r}", fix="call xcf.io.to_zarr(obj, path, memory='2 GiB')"
         ) from error
     target = local_path(path)
     check_target(target, mode)

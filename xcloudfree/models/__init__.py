@@ -110,8 +110,9 @@ def load(source: str | Path, *, optical_bands: Sequence[str] | None = None) -> M
 
     if not isinstance(source, (str, PathLike)):
         raise ModelError(
-            f"a model is loaded by a name or path, not by a {type(source).__name__}; call "
-            "xcloudfree.models.load(...) with one of xcloudfree.models.list()"
+            f"a model is loaded by a name or path, not by a {type(source).__name__}",
+            fix="call xcloudfree.models.load(...) with one of xcloudfree.models.list()",
+            option="see `xcloudfree models list`",
         )
     path = _weights(source)
     if path is None:
@@ -236,12 +237,13 @@ def create(name: str = "carf-small", *, seed: int = 0, **options: Any) -> Model:
     if key not in VARIANTS and key not in registry.names("models"):
         if key in _library_names():
             raise ModelError(
-                f"{name!r} are fitted weights, and create() makes untrained networks; call "
-                f"xcloudfree.models.load({name!r})"
+                f"{name!r} are fitted weights, and create() makes untrained networks",
+                fix=f"call xcloudfree.models.load({name!r})",
             )
         raise ModelError(
-            f"there is no model {name!r}{did_you_mean(name, list())}; "
-            "see the names in xcloudfree.models.list()"
+            f"there is no model {name!r}{did_you_mean(name, list())}",
+            fix="see the names in xcloudfree.models.list()",
+            option="see `xcloudfree models list`",
         )
     family, changes = VARIANTS.get(key, (key, {}))
     options = {**changes, **options}
@@ -252,9 +254,10 @@ def create(name: str = "carf-small", *, seed: int = 0, **options: Any) -> Model:
     fields = [*_DESCRIPTION, *(one.name for one in dataclasses.fields(architecture.config))]
     if wrong := [option for option in options if option not in fields]:
         raise ModelError(
-            f"{family} cannot be built with {wrong[0]!r}{did_you_mean(wrong[0], fields)}, which is "
-            f"no option of it; call xcloudfree.models.create({name!r}, ...) with some of "
-            f"{builtins.list(dict.fromkeys(fields))}"
+            f"{family} cannot be built with {wrong[0]!r}{did_you_mean(wrong[0], fields)}, which "
+            "is no option of it",
+            fix=f"call xcloudfree.models.create({name!r}, ...) with some of "
+            f"{builtins.list(dict.fromkeys(fields))}",
         )
     described = {
         "normalisation": architecture.normalisation,
@@ -278,7 +281,8 @@ def create(name: str = "carf-small", *, seed: int = 0, **options: Any) -> Model:
     if not config.reads(PRESETS[spec.normalisation]):
         raise ModelError(
             f"{family} with {options} does not read what normalisation={spec.normalisation!r} "
-            f"gives; call xcloudfree.models.create({name!r}) without these options, or give both"
+            "gives",
+            fix=f"call xcloudfree.models.create({name!r}) without these options, or give both",
         )
     return Model(spec.replace(options=options, **config.declared()), network)
 
@@ -299,6 +303,6 @@ def _check_description(spec: ModelSpec) -> None:
             names = [given] if isinstance(given, str) else given
             near = next((did_you_mean(n, choices) for n in names if n not in choices), "")
             raise ModelError(
-                f"{field} is {given!r}{near} and may hold {choices}; "
-                f"call xcloudfree.models.create(..., {field}=...)"
+                f"{field} is {given!r}{near} and may hold {choices}",
+                fix=f"call xcloudfree.models.create(..., {field}=...)",
             )

@@ -48,8 +48,10 @@ def reference(model: str | Path | Model) -> tuple[Reference, Model]:
         return Reference(str(source), loaded.digest), loaded
     if not isinstance(model, Model):
         raise ModelError(
-            f"model is a {type(model).__name__}; give a name of xcloudfree.models.list(), a path, "
-            "or what xcloudfree.models.load(...) returns"
+            f"model is a {type(model).__name__}",
+            fix="give a name of xcloudfree.models.list(), a path, or what "
+            "xcloudfree.models.load(...) returns",
+            option="see `xcloudfree models list`",
         )
     path = _folder() / f"{model.digest}.safetensors"
     if not _whole(path, model):
@@ -65,7 +67,7 @@ def slot(ref: Reference, device: str) -> Slot:
             model = models.load(ref.source)
             if model.digest != ref.digest:
                 raise WeightsError(
-                    f"{ref.source} changed since reconstruct() was called; call it again"
+                    f"{ref.source} changed since reconstruct() was called", fix="call it again"
                 )
             model.network.to(device)
             _SLOTS[key] = Slot(model, _turn(device))

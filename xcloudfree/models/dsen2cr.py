@@ -103,9 +103,10 @@ def from_keras(kernels: Sequence[tuple[NDArray[Any], NDArray[Any]]]) -> dict[str
     )
     if not fits:
         raise WeightsError(
-            f"{len(kernels)} layers with kernels {[kernel.shape for kernel, _ in kernels]} are not "
-            "DSen2-CR; give all its Conv2D layers in the order of the model, kernels as Keras "
-            "holds them: xcloudfree.models.dsen2cr.from_keras([(kernel, bias), ...])"
+            f"{len(kernels)} layers with kernels {[kernel.shape for kernel, _ in kernels]} are "
+            "not DSen2-CR",
+            fix="give all its Conv2D layers in the order of the model, kernels as Keras holds "
+            "them: xcloudfree.models.dsen2cr.from_keras([(kernel, bias), ...])",
         )
     state = {}
     for layer, (kernel, bias) in zip(order, kernels, strict=True):

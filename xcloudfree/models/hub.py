@@ -89,8 +89,8 @@ def from_pretrained(source: str | Path) -> Model:
     match = _REPOSITORY.fullmatch(str(source))
     if isinstance(source, Path) or match is None:
         raise ModelError(
-            f"{source} is neither a folder nor the name of a repository; call "
-            "xcloudfree.models.from_pretrained('owner/name'), or load(path) with a file"
+            f"{source} is neither a folder nor the name of a repository",
+            fix="call xcloudfree.models.from_pretrained('owner/name'), or load(path) with a file",
         )
     hub = _library()
     call = f"from_pretrained({str(source)!r})"
@@ -105,7 +105,9 @@ def push_to_hub(
     """Upload a model and its card, and return the address; creates the repository if needed."""
     match = _REPOSITORY.fullmatch(repository)
     if match is None or match["revision"]:
-        raise ModelError(f"{repository!r} is no repository; call model.push_to_hub('owner/name')")
+        raise ModelError(
+            f"{repository!r} is no repository", fix="call model.push_to_hub('owner/name')"
+        )
     hub = _library()
     call = f"push_to_hub({repository!r}, token=...)"
     with tempfile.TemporaryDirectory() as folder:
@@ -183,7 +185,8 @@ def _write(model: Model, folder: Path, source: str) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ModelError(
-            f"{folder} cannot be made ({error}); call save_pretrained(model, folder) with another"
+            f"{folder} cannot be made ({error})",
+            fix="call save_pretrained(model, folder) with another",
         ) from error
     model.save(folder / WEIGHTS)
     (folder / CARD).write_text(card(model.spec, source), encoding="utf-8")
@@ -200,7 +203,7 @@ def _library() -> Any:
         import huggingface_hub
     except ImportError:
         raise ModelError(
-            "the Hugging Face Hub needs huggingface_hub; call `pip install 'xcloudfree[hub]'`"
+            "the Hugging Face Hub needs huggingface_hub", fix="call `pip install 'xcloudfree[hub]'`"
         ) from None
     return huggingface_hub
 
@@ -216,6 +219,6 @@ def _explained(what: str, call: str, *secrets: str | None) -> Iterator[None]:
             words = words.replace(secret.strip(), "***")
         # from None: the client's own error may quote the headers of the request
         raise ModelError(
-            f"{what}: {words}; see the name, the network and `hf auth whoami`, then "
-            f"call {call} again"
+            f"{what}: {words}",
+            fix=f"see the name, the network and `hf auth whoami`, then call {call} again",
         ) from None

@@ -170,9 +170,10 @@ class Model:
         if not config.any_bands:
             raise ModelError(
                 f"the weights of {self.spec.name!r} belong to its bands, "
-                f"{', '.join(self.spec.optical_bands)}; load these, or take a network "
+                f"{', '.join(self.spec.optical_bands)}",
+                fix="load these, or take a network "
                 "of each band by itself, such as "
-                'xcloudfree.models.load("carf-bandwise")'
+                'xcloudfree.models.load("carf-bandwise")',
             )
         spec = self.spec.replace(
             optical_bands=tuple(optical_bands),
@@ -181,8 +182,8 @@ class Model:
         good, choices = spec.choices()["optical_bands"]
         if not good or not optical_bands or len(set(optical_bands)) < len(optical_bands):
             raise ModelError(
-                f"the bands are {tuple(optical_bands)}; call for_bands([...]) with "
-                f"some of {choices}"
+                f"the bands are {tuple(optical_bands)}",
+                fix=f"call for_bands([...]) with some of {choices}",
             )
         return Model(spec, _filled(spec, self.network.state_dict()))
 
@@ -206,9 +207,13 @@ class Model:
         """
         path = Path(path)
         if not path.parent.is_dir():
-            raise WeightsError(f"there is no folder {path.parent}; make it and call save() again")
+            raise WeightsError(
+                f"there is no folder {path.parent}", fix="make it and call save() again"
+            )
         if path.is_dir():
-            raise WeightsError(f"{path} is a folder; call save() with the name of a file in it")
+            raise WeightsError(
+                f"{path} is a folder", fix="call save() with the name of a file in it"
+            )
         metadata = {"xcloudfree": self.spec.to_json()}
         return write_tensors(path, self.network.state_dict(), metadata)
 
@@ -255,8 +260,8 @@ class Model:
         metadata, state = read_tensors(path)
         if "xcloudfree" not in metadata:
             raise WeightsError(
-                f"{path} holds tensors but no specification; "
-                f"write it with model.save({str(path)!r})"
+                f"{path} holds tensors but no specification",
+                fix=f"write it with model.save({str(path)!r})",
             )
         spec = ModelSpec.from_json(metadata["xcloudfree"])
         check_size(path, spec, len(state))
@@ -264,8 +269,8 @@ class Model:
             network = _filled(spec, state)
         except RuntimeError as error:
             raise WeightsError(
-                f"{path} does not fit the network that it names, {spec.architecture}: {error}; "
-                f"write it again with model.save({str(path)!r})"
+                f"{path} does not fit the network that it names, {spec.architecture}: {error}",
+                fix=f"write it again with model.save({str(path)!r})",
             ) from error
         check(path, spec, network)
         return cls(spec, network)

@@ -127,13 +127,14 @@ def architecture(name: str) -> Architecture:
             if isinstance(offered, Architecture):
                 return offered
             raise PluginError(
-                f"the plug-in {name!r} of {plugin.distribution} is a {type(offered).__name__} and "
-                "no architecture; if it is a weights file, call xcloudfree.models.load() with its "
-                "name"
+                f"of {plugin.distribution} is a {type(offered).__name__} and no architecture",
+                fix="if it is a weights file, call xcloudfree.models.load() with its name",
+                subject=f"the plug-in {name!r}",
             )
         raise ModelError(
-            f"unknown architecture {name!r}{did_you_mean(name, NETWORKS)}; known are "
-            f"{sorted(NETWORKS)}, and all names in xcloudfree.models.list()"
+            f"unknown architecture {name!r}{did_you_mean(name, NETWORKS)}",
+            fix=f"known are {sorted(NETWORKS)}, and all names in xcloudfree.models.list()",
+            option="see `xcloudfree models list`",
         )
     return NETWORKS[name]
 
@@ -145,6 +146,6 @@ def build(name: str, options: Mapping[str, Any]) -> nn.Module:
         return family.network(family.config(**options))
     except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
         raise ModelError(
-            f"{name} cannot be built with {dict(options)}: {error}; "
-            "see the options in help(xcloudfree.models.create)"
+            f"{name} cannot be built with {dict(options)}: {error}",
+            fix="see the options in help(xcloudfree.models.create)",
         ) from error

@@ -20,7 +20,7 @@ def read_spec(path: Path) -> ModelSpec:
             metadata = file.metadata() or {}
     except Exception as error:  # of its own kind for a broken file, OSError for none
         raise WeightsError(
-            f"{path} is no readable weights file ({error}); write one with model.save(path)"
+            f"{path} is no readable weights file ({error})", fix="write one with model.save(path)"
         ) from error
     return ModelSpec.from_json(metadata.get("xcloudfree", ""))
 

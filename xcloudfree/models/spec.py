@@ -143,12 +143,14 @@ class ModelSpec:
             version = values.pop("spec_version")
         except (ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
             raise WeightsError(
-                "the weights carry no readable specification; write the file with model.save(path)"
+                "the weights carry no readable specification",
+                fix="write the file with model.save(path)",
             ) from error
         if not isinstance(version, int) or version > SPEC_VERSION:
             raise WeightsError(
-                f"the weights' specification is of version {version}, this xcloudfree reads up to "
-                f"{SPEC_VERSION}; install a newer one with `pip install --upgrade xcloudfree`"
+                f"the weights' specification is of version {version}, this xcloudfree reads up "
+                f"to {SPEC_VERSION}",
+                fix="install a newer one with `pip install --upgrade xcloudfree`",
             )
         try:
             for name in ("optical_bands", "polarisations", "context"):
@@ -156,8 +158,8 @@ class ModelSpec:
             spec = cls(**values)
         except TypeError as error:
             raise WeightsError(
-                f"the weights' specification has other fields than this version knows ({error}); "
-                "write the file again with model.save(path)"
+                f"the weights' specification has other fields than this version knows ({error})",
+                fix="write the file again with model.save(path)",
             ) from error
         spec._check_types()
         return spec
@@ -175,8 +177,9 @@ class ModelSpec:
                 good = not any(isinstance(figure, (dict, list)) for figure in value.values())
             if not good:
                 raise WeightsError(
-                    f"the weights' specification holds {one.name} as {str(value)[:80]!r}, which is "
-                    f"no {one.type}; write the file again with model.save(path)"
+                    f"the weights' specification holds {one.name} as {str(value)[:80]!r}, which "
+                    f"is no {one.type}",
+                    fix="write the file again with model.save(path)",
                 )
 
     def choices(self) -> dict[str, tuple[bool, Sequence[str]]]:

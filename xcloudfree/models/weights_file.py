@@ -36,24 +36,26 @@ def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     """Metadata and tensors of a safetensors file; never unpickles anything."""
     if not path.is_file():
         raise WeightsError(
-            f"there is no file {path}; call xcloudfree.models.load() with a file that "
-            "model.save(path) wrote, or with one of the names in xcloudfree.models.list()"
+            f"there is no file {path}",
+            fix="call xcloudfree.models.load() with a file that model.save(path) wrote, or "
+            "with one of the names in xcloudfree.models.list()",
+            option="see `xcloudfree models list`",
         )
     with path.open("rb") as start:
         head = start.read(9)
     if head[8:] != b"{" and (head[:2] == b"PK" or head[:1] == b"\x80"):
         raise WeightsError(
-            f"{path} is a pickle, which can run any code when read, so it is not opened; where you "
-            "trust it, build a model with xcloudfree.models.create(name), load the tensors into "
-            "model.network and write them with model.save(path)"
+            f"{path} is a pickle, which can run any code when read, so it is not opened",
+            fix="where you trust it, build a model with xcloudfree.models.create(name), load "
+            "the tensors into model.network and write them with model.save(path)",
         )
     try:
         with safe_open(path, framework="pt") as file:
             return dict(file.metadata() or {}), {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise WeightsError(
-            f"{path} is truncated or no safetensors file ({error}); "
-            f"copy it again, or write it with model.save({str(path)!r})"
+            f"{path} is truncated or no safetensors file ({error})",
+            fix=f"copy it again, or write it with model.save({str(path)!r})",
         ) from error
 
 
@@ -64,8 +66,8 @@ def check_size(path: Path, spec: ModelSpec, tensors: int) -> None:
     nested = math.prod(max(1, counts.get(option, 1)) for option in NESTED)
     if max(nested, *counts.values(), 0) > tensors:
         raise WeightsError(
-            f"{path} names {counts} and holds {tensors} tensors, so it is damaged; copy it again, "
-            f"or write it with model.save({str(path)!r})"
+            f"{path} names {counts} and holds {tensors} tensors, so it is damaged",
+            fix=f"copy it again, or write it with model.save({str(path)!r})",
         )
 
 
@@ -74,8 +76,8 @@ def check(path: Path, spec: ModelSpec, network: nn.Module) -> None:
     for name, (good, choices) in spec.choices().items():
         if not good:
             raise WeightsError(
-                f"{path} names {name} {getattr(spec, name)!r}, which may hold {choices}; set that "
-                f"in model.spec and write it again with model.save({str(path)!r})"
+                f"{path} names {name} {getattr(spec, name)!r}, which may hold {choices}",
+                fix=f"set that in model.spec and write it again with model.save({str(path)!r})",
             )
     config: Any = network.config
     # buffers as well: a statistic of batch normalisation that is no number spoils all
@@ -90,6 +92,6 @@ def check(path: Path, spec: ModelSpec, network: nn.Module) -> None:
     wrong = [name for name, (claim, truth) in claims.items() if claim != truth]
     if wrong:
         raise WeightsError(
-            f"{path} contradicts its network in {', '.join(wrong)}; "
-            f"write it again with model.save({str(path)!r})"
+            f"{path} contradicts its network in {', '.join(wrong)}",
+            fix=f"write it again with model.save({str(path)!r})",
         )

@@ -39,8 +39,8 @@ def read(folder: Path, identity: Mapping[str, Any]) -> tuple[Tensors, dict[str, 
             tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise WeightsError(
-            f"{path} is no readable checkpoint ({error}); remove it, or call "
-            "fit(..., checkpoints=...) with another folder"
+            f"{path} is no readable checkpoint ({error})",
+            fix="remove it, or call fit(..., checkpoints=...) with another folder",
         ) from error
     there = state["identity"]
     differs = [
@@ -50,9 +50,9 @@ def read(folder: Path, identity: Mapping[str, Any]) -> tuple[Tensors, dict[str, 
     ]
     if differs:
         raise DataError(
-            f"{path} belongs to another fit, which differs in {', '.join(differs)}; continue that "
-            "one with what it was called with, or call fit(..., checkpoints=...) with another "
-            "folder"
+            f"{path} belongs to another fit, which differs in {', '.join(differs)}",
+            fix="continue that one with what it was called with, or call fit(..., "
+            "checkpoints=...) with another folder",
         )
     return tensors, state
 

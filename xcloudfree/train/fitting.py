@@ -165,11 +165,13 @@ def fit(
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "lightning":
             raise
-        raise CloudFreeError("Fitting needs Lightning: pip install 'xcloudfree[train]'.") from error
+        raise CloudFreeError(
+            "Fitting needs Lightning", fix="pip install 'xcloudfree[train]'"
+        ) from error
     if not isinstance(recipe, Recipe):
         raise DataError(
-            f"recipe is a {type(recipe).__name__}; call fit(..., recipe=Recipe(average=0.99)) with "
-            "xcloudfree.train.Recipe"
+            f"recipe is a {type(recipe).__name__}",
+            fix="call fit(..., recipe=Recipe(average=0.99)) with xcloudfree.train.Recipe",
         )
     # what to fit on, and what to validate on
     data, outside = datasets(data), None
@@ -177,11 +179,11 @@ def fit(
         data, outside = held_out_data(data, validation, seed)
         if target is not None and not isinstance(target, str):
             raise DataError(
-                "with validation the target is a variable of the data; call "
-                "fit(ds.assign(target=...), validation=...)"
+                "with validation the target is a variable of the data",
+                fix="call fit(ds.assign(target=...), validation=...)",
             )
     elif patience is not None:
-        raise DataError("patience needs data to judge by; call fit(..., validation=0.1)")
+        raise DataError("patience needs data to judge by", fix="call fit(..., validation=0.1)")
     scenes = recognised(data, target)
     judged = [] if outside is None else recognised(outside, target)
     recognised_scenes = [scene for scene, _ in (*scenes, *judged)]
@@ -190,7 +192,7 @@ def fit(
     start = model if isinstance(model, Model) else _load(model, recognised_scenes)
     loss = choose_loss(loss, start.spec, crop)
     if recipe.devices > 1 and loss == "adversarial":
-        raise DataError("adversarial fitting uses one device; call fit(..., recipe=Recipe())")
+        raise DataError("adversarial fitting uses one device", fix="call fit(..., recipe=Recipe())")
     fitted = copy_to_fit(start, recognised_scenes)
 
     # samples, and by what a checkpoint recognises this fit
@@ -199,8 +201,8 @@ def fit(
     if isinstance(samples, PatchSamples) and batch > samples.crops:
         raise DataError(
             f"a batch of {batch} is larger than the data, which has {samples.crops} different "
-            f"crops of {crop} px, turned and mirrored; call fit(..., batch={samples.crops}) or "
-            "with a smaller crop"
+            f"crops of {crop} px, turned and mirrored",
+            fix=f"call fit(..., batch={samples.crops}) or with a smaller crop",
         )
     identity = {
         "model": start.digest,
@@ -283,12 +285,16 @@ def _check_numbers(
 ) -> None:
     for name, count in counts.items():
         if count is not None and count < 1:
-            raise DataError(f"{name} is {count}; call fit(..., {name}=8) or another number above 0")
+            raise DataError(
+                f"{name} is {count}", fix=f"call fit(..., {name}=8) or another number above 0"
+            )
     if not 0 < learning_rate < inf:
         raise DataError(
-            f"learning_rate is {learning_rate}; call fit(..., learning_rate=2e-4) or another "
-            "number above 0"
+            f"learning_rate is {learning_rate}",
+            fix="call fit(..., learning_rate=2e-4) or another number above 0",
         )
     for name, share in shares.items():
         if not 0 <= share <= 1:
-            raise DataError(f"{name} is {share}; call fit(..., {name}=0.5) or another from 0 to 1")
+            raise DataError(
+                f"{name} is {share}", fix=f"call fit(..., {name}=0.5) or another from 0 to 1"
+            )

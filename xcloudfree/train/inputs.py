@@ -28,11 +28,12 @@ def datasets(data: xr.Dataset | Sequence[xr.Dataset]) -> list[xr.Dataset]:
     alone = isinstance(data, (str, PathLike, xr.Dataset, xr.DataArray))
     several: list[Any] = [data] if alone else list(data)
     if not several:
-        raise DataError("there is no data to fit on; call fit(dataset, ...)")
+        raise DataError("there is no data to fit on", fix="call fit(dataset, ...)")
     if wrong := [one for one in several if not isinstance(one, xr.Dataset)]:
         raise DataError(
-            f"a Dataset, or several, is fitted on, not a {type(wrong[0]).__name__}; call "
-            "fit(xcloudfree.io.open_zarr(path), ...), or fit(array.to_dataset(name='s2'), ...)"
+            f"a Dataset, or several, is fitted on, not a {type(wrong[0]).__name__}",
+            fix="call fit(xcloudfree.io.open_zarr(path), ...), or "
+            "fit(array.to_dataset(name='s2'), ...)",
         )
     return several
 
@@ -46,8 +47,8 @@ def recognised(data: Sequence[xr.Dataset], target: Target) -> list[Given]:
     truths = [target] if isinstance(target, xr.Dataset) else list(target)
     if len(truths) != len(data):
         raise DataError(
-            f"there are {len(data)} datasets and {len(truths)} targets; "
-            "call fit(..., target=[one for each])"
+            f"there are {len(data)} datasets and {len(truths)} targets",
+            fix="call fit(..., target=[one for each])",
         )
     return [pair(ds, truth) for ds, truth in zip(data, truths, strict=True)]
 
@@ -64,7 +65,7 @@ def held_out_data(
     share = float(validation)
     if not 0 < share < 1:
         raise DataError(
-            f"validation is {share}; call fit(..., validation=0.1) or another share below 1"
+            f"validation is {share}", fix="call fit(..., validation=0.1) or another share below 1"
         )
     if len(data) > 1:
         count = min(max(1, round(share * len(data))), len(data) - 1)
@@ -79,8 +80,8 @@ def held_out_data(
         parts = split(ds, "date", shares=(1 - share, share, 0))
         if min(parts.train.sizes["time"], parts.validation.sizes["time"]) < 2:
             raise DataError(
-                f"validation={share} of {ds.sizes['time']} dates leaves a part with less than two; "
-                "call fit(..., validation=0.5), or load a longer series"
+                f"validation={share} of {ds.sizes['time']} dates leaves a part with less than two",
+                fix="call fit(..., validation=0.5), or load a longer series",
             )
     else:
         regions(ds)
@@ -92,14 +93,15 @@ def copy_to_fit(model: Model, scenes: Sequence[Scene]) -> Model:
     """Copy of a model with the level and backscatter quantity that the data declares."""
     if model.spec.dates > 1:
         raise ModelError(
-            f"{model.spec.name} reads {model.spec.dates} dates and fit() makes samples of one; "
-            'fit a network of one date, such as fit(..., model="uncrtaints")'
+            f"{model.spec.name} reads {model.spec.dates} dates and fit() makes samples of one",
+            fix='fit a network of one date, such as fit(..., model="uncrtaints")',
         )
     levels = {s.level for s in scenes}
     if len(levels) > 1 or None in levels:
         raise DataError(
-            f"the data mixes levels or does not declare them ({_format_levels(levels)}); declare "
-            'what it is with ds.cloudfree.calibrate(level="TOA"), or fit on one level'
+            f"the data mixes levels or does not declare them ({_format_levels(levels)})",
+            fix='declare what it is with ds.cloudfree.calibrate(level="TOA"), or fit on one level',
+            option="--level TOA",
         )
     changes: dict[str, Any] = {"level": levels.pop()}
     quantities = {s.quantity for s in scenes} - {None}
@@ -109,8 +111,8 @@ def copy_to_fit(model: Model, scenes: Sequence[Scene]) -> Model:
         changes.pop("sar_quantity", None)
         if changes.pop("level", model.spec.level) != model.spec.level:
             raise ModelError(
-                f"{model.spec.name} was fitted on {model.spec.level} and the data is not; "
-                "start from an untrained model with xcloudfree.models.create(...)"
+                f"{model.spec.name} was fitted on {model.spec.level} and the data is not",
+                fix="start from an untrained model with xcloudfree.models.create(...)",
             )
     return Model(model.spec.replace(**changes), deepcopy(model.network))
 
@@ -121,14 +123,16 @@ def _with_own_target(ds: xr.Dataset) -> Given:
         return pair(ds, "target")
     if "time" not in ds.dims:
         raise DataError(
-            "the data has no variable 'target' with the cloud-free reflectance, and no dimension "
-            f"'time' whose clear pixels could be one, but {list(map(str, ds.data_vars))}; call "
-            "fit(..., target=...) with its name or a Dataset"
+            "the data has no variable 'target' with the cloud-free reflectance, and no "
+            "dimension 'time' whose clear pixels could be one, but "
+            f"{list(map(str, ds.data_vars))}",
+            fix="call fit(..., target=...) with its name or a Dataset",
         )
     if ds.sizes["time"] < 2:
         raise DataError(
-            "there is one date only, so no other one shows what clouds hide; load a longer series, "
-            "or where it is clear call fit(ds, target=ds), which puts simulated clouds over it"
+            "there is one date only, so no other one shows what clouds hide",
+            fix="load a longer series, or where it is clear call fit(ds, target=ds), which "
+            "puts simulated clouds over it",
         )
     return read(ds), None
 
@@ -144,7 +148,8 @@ def pair(ds: xr.Dataset, target: str | xr.Dataset) -> tuple[Scene, Scene]:
     if target not in ds:
         raise DataError(
             f"the data has no variable {target!r} with the cloud-free reflectance, but "
-            f"{list(map(str, ds.data_vars))}; call fit(..., target=...) with its name or a Dataset"
+            f"{list(map(str, ds.data_vars))}",
+            fix="call fit(..., target=...) with its name or a Dataset",
         )
     scene = read(ds.drop_vars(target))
     declared = {} if scene.optical is None else scene.optical.arrays[0].attrs
@@ -168,8 +173,8 @@ def paired_arrays(
     sizes = {a.shape[:-3] + a.shape[-2:] for a in arrays}
     if len(sizes) > 1:
         raise DataError(
-            f"scene, target and backscatter differ in shape ({sizes}); "
-            "bring them on one grid and the same dates, with truth.reindex_like(ds)"
+            f"scene, target and backscatter differ in shape ({sizes})",
+            fix="bring them on one grid and the same dates, with truth.reindex_like(ds)",
         )
     for dim in scene.spatial:
         here, there = (part.template().coords.get(dim) for part in (scene, truth))
@@ -177,8 +182,8 @@ def paired_arrays(
             continue
         if here.dtype.kind in "fiu" and not np.allclose(here.values, there.values, rtol=1e-9):
             raise DataError(
-                f"scene and target lie on other ground: coordinates along {dim!r} differ; "
-                "bring them on one grid, with truth.reindex_like(ds)"
+                f"scene and target lie on other ground: coordinates along {dim!r} differ",
+                fix="bring them on one grid, with truth.reindex_like(ds)",
             )
     return tuple(_samples(a, list(scene.lead)) for a in arrays)  # type: ignore[return-value]
 

@@ -165,8 +165,8 @@ class Loop(LightningModule):
             total, count = total + error_sum, count + number
         if not count:
             raise DataError(
-                "the mask hides no valid pixel of the validation samples; call "
-                "fit(..., validation=...) with cloudy data, or simulated=1"
+                "the mask hides no valid pixel of the validation samples",
+                fix="call fit(..., validation=...) with cloudy data, or simulated=1",
             )
         error = total / count
         if error < self.best_error:
@@ -200,9 +200,9 @@ class Loop(LightningModule):
         if torch.isfinite(loss):
             return
         raise DataError(
-            f"the loss is {loss.item()} at step {step}, of {'; '.join(batch.origins) or 'a batch'}"
-            "; look there for values without meaning, or call "
-            f"fit(..., learning_rate={self.settings.learning_rate / 10:g})"
+            f"the loss is {loss.item()} at step {step}, of {'; '.join(batch.origins) or 'a batch'}",
+            fix="look there for values without meaning, or call fit(..., "
+            f"learning_rate={self.settings.learning_rate / 10:g})",
         )
 
     @contextmanager

@@ -50,8 +50,8 @@ def choose_loss(name: str | None, spec: ModelSpec, crop: int) -> str:
         name = "mse" if name == "nll" and not spec.variance else name
     if name not in NAMES:
         raise ModelError(
-            f"unknown loss {name!r}{did_you_mean(name, NAMES)}; call fit(..., loss='paper') for "
-            f"eq. 18, or with another of {sorted(NAMES)}"
+            f"unknown loss {name!r}{did_you_mean(name, NAMES)}",
+            fix=f"call fit(..., loss='paper') for eq. 18, or with another of {sorted(NAMES)}",
         )
     fits = {
         "nll": (spec.variance, "estimates no variance"),
@@ -61,13 +61,13 @@ def choose_loss(name: str | None, spec: ModelSpec, crop: int) -> str:
     good, why = fits.get(name, (spec.architecture != "diffusion", "is fitted by its bridge alone"))
     if not good:
         raise ModelError(
-            f"{spec.name} {why}, so loss={name!r} does not fit it; call fit(...) without loss for "
-            "that of its publication"
+            f"{spec.name} {why}, so loss={name!r} does not fit it",
+            fix="call fit(...) without loss for that of its publication",
         )
     if name == "adversarial" and crop < SMALLEST:
         raise DataError(
-            f"the opponent of {spec.name} cannot judge crops of {crop} px; "
-            f"call fit(..., crop={SMALLEST}) or more"
+            f"the opponent of {spec.name} cannot judge crops of {crop} px",
+            fix=f"call fit(..., crop={SMALLEST}) or more",
         )
     return name
 
@@ -114,8 +114,8 @@ class Objective:
         if spec.context:
             if batch.context is None:
                 raise ModelError(
-                    f"{spec.name} reads other dates and these samples have none; fit it on a "
-                    "series, with fit(series, ..., target=None)"
+                    f"{spec.name} reads other dates and these samples have none",
+                    fix="fit it on a series, with fit(series, ..., target=None)",
                 )
             extra["context"] = self.model.scale_context(batch.context, device)
         optical = optical.contiguous(memory_format=torch.channels_last)

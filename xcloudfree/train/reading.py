@@ -107,8 +107,8 @@ def cached(
     if not note.is_file():
         if folder.exists() and any(folder.iterdir()):
             raise DataError(
-                f"{folder} holds something else than cached samples; call fit(..., cache=...) with "
-                "another folder"
+                f"{folder} holds something else than cached samples",
+                fix="call fit(..., cache=...) with another folder",
             )
         _copy(folder, arrays, about, crop)
     stored = tuple(zarr.open_array(folder / str(i), mode="r") for i in range(len(arrays)))
@@ -120,8 +120,8 @@ def cached(
     )
     if not same:
         raise DataError(
-            f"{folder} caches other data than this; call fit(..., cache=...) with another folder, "
-            "or remove this one"
+            f"{folder} caches other data than this",
+            fix="call fit(..., cache=...) with another folder, or remove this one",
         )
     return stored
 

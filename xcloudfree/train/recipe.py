@@ -92,7 +92,7 @@ class Recipe:
         for name, (good, rule) in rules.items():
             if not good:
                 raise DataError(
-                    f"{name} is {getattr(self, name)!r}; call Recipe({name}=...) with {rule}"
+                    f"{name} is {getattr(self, name)!r}", fix=f"call Recipe({name}=...) with {rule}"
                 )
 
     def rate(self, step: int, steps: int) -> float:

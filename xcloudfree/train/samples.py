@@ -91,13 +91,14 @@ class PatchSamples:
         usable = [n for n, method in METHODS.items() if method.bands != ("SCL",)] + [SIMULATED]
         if mask not in usable:
             raise DataError(
-                f"fitting masks simulated clouds too, so it cannot use {mask!r}"
-                f"{did_you_mean(mask, usable)}; call fit(..., mask='score'), or 'l2a' for Level-2A"
+                "fitting masks simulated clouds too, so it cannot use "
+                f"{mask!r}{did_you_mean(mask, usable)}",
+                fix="call fit(..., mask='score'), or 'l2a' for Level-2A",
             )
         if mask == SIMULATED and simulated < 1:
             raise DataError(
-                "what real clouds hide is not known without a method; call "
-                f"fit(..., mask={SIMULATED!r}, simulated=1.0), or mask='l2a'"
+                "what real clouds hide is not known without a method",
+                fix=f"call fit(..., mask={SIMULATED!r}, simulated=1.0), or mask='l2a'",
             )
         self.spec, self.crop, self.simulated = spec, crop, simulated
         self.method = METHODS.get(mask)
@@ -110,8 +111,8 @@ class PatchSamples:
             height, width = arrays[0].shape[-2:]
             if min(height, width) < crop:
                 raise DataError(
-                    f"patches of {height}x{width} px are smaller than the "
-                    f"crop; call fit(..., crop={min(height, width)})"
+                    f"patches of {height}x{width} px are smaller than the crop",
+                    fix=f"call fit(..., crop={min(height, width)})",
                 )
             names = sample_names(scene, arrays[0].shape[0])
             if cache is None:
@@ -142,8 +143,8 @@ class PatchSamples:
         spectrum = np.mean(means, axis=0)
         if not np.isfinite(spectrum).all():
             raise DataError(
-                "a dataset has no valid target pixel in some band; "
-                "leave it out, as in fit([ds for ds in data if ...])"
+                "a dataset has no valid target pixel in some band",
+                fix="leave it out, as in fit([ds for ds in data if ...])",
             )
         return spectrum.astype(np.float32)
 
@@ -201,14 +202,16 @@ class PatchSamples:
                 hidden.append(source.names[sample])
         if not has_backscatter:
             raise DataError(
-                f"dataset {number} has no valid backscatter; load the passes nearest in time, as "
-                "xcloudfree.stac.load(...) does, or leave it out"
+                f"dataset {number} has no valid backscatter",
+                fix="load the passes nearest in time, as xcloudfree.stac.load(...) does, or "
+                "leave it out",
             )
         if hidden:
             raise DataError(
                 f"of dataset {number} {len(hidden)} targets lie mostly under cloud by the mask: "
-                f"{', '.join(hidden[:8])}; leave them out, or where the ground is that bright call "
-                "fit(..., recipe=Recipe(cloudy_targets='keep'))"
+                f"{', '.join(hidden[:8])}",
+                fix="leave them out, or where the ground is that bright call fit(..., "
+                "recipe=Recipe(cloudy_targets='keep'))",
             )
 
 

@@ -57,15 +57,16 @@ class SeriesPlaces:
         _, days = dates_of(scene, why, "fit(..., target=...) with cloud-free images")
         if scene.lead != ("time",):
             raise DataError(
-                f"{why} takes one place and the data has {scene.lead} before y and x; give a list, "
-                "fit([ds.isel(...), ...])"
+                f"takes one place and the data has {scene.lead} before y and x",
+                fix="give a list, fit([ds.isel(...), ...])",
+                subject=why,
             )
         _check_level(scene, spec)
         height, width = scene.shape
         if min(height, width) < crop:
             raise DataError(
-                f"the series of {height} x {width} px is smaller than the crop; call fit(..., "
-                f"crop={min(height, width)})"
+                f"the series of {height} x {width} px is smaller than the crop",
+                fix=f"call fit(..., crop={min(height, width)})",
             )
         masked = plan_mask(scene, mask, None, 0, shadow=None)
         beside = () if masked.separate else masked.bands
@@ -149,11 +150,14 @@ def _cuts(size: int, side: int) -> list[slice]:
 def _check_level(scene: Scene, spec: ModelSpec) -> None:
     if scene.level is None:
         raise UnitsError(
-            "the level of the series is not declared; declare it with "
-            f"ds.cloudfree.calibrate(level={spec.level!r}) if that is what it is"
+            "the level of the series is not declared",
+            fix=f"declare it with ds.cloudfree.calibrate(level={spec.level!r}) if that is what "
+            "it is",
+            option=f"--level {spec.level}",
         )
     if scene.level != spec.level:
         raise UnitsError(
-            f"{spec.name!r} is made for {spec.level} reflectance and the series is {scene.level}; "
-            f"call xcloudfree.models.create(..., level={scene.level!r}), or load the other level"
+            f"{spec.name!r} is made for {spec.level} reflectance and the series is {scene.level}",
+            fix=f"call xcloudfree.models.create(..., level={scene.level!r}), or load the other "
+            "level",
         )

@@ -99,14 +99,14 @@ def split(
     if by not in ("region", "date", "official"):
         ways = ("region", "date", "official", "paper")
         raise DataError(
-            f"unknown split {by!r}{did_you_mean(by, ways)}; call split(ds, by='region'), or with "
-            f"another of {ways}"
+            f"unknown split {by!r}{did_you_mean(by, ways)}",
+            fix=f"call split(ds, by='region'), or with another of {ways}",
         )
     if min(shares) < 0 or not np.isclose(sum(shares), 1):
-        raise DataError(f"shares are {shares}; call split(ds, shares=(0.8, 0.1, 0.1))")
+        raise DataError(f"shares are {shares}", fix="call split(ds, shares=(0.8, 0.1, 0.1))")
     if by == "date":
         if "time" not in ds.dims:
-            raise DataError("there is no dimension 'time'; call split(ds, by='region')")
+            raise DataError("there is no dimension 'time'", fix="call split(ds, by='region')")
         dates = ds.time.values.astype("datetime64[D]")
         return _parts(ds, "time", dates, _allotted(np.unique(dates), dates, shares))
     labels, dim = regions(ds, by)
@@ -159,8 +159,8 @@ def check_apart(one: xr.Dataset, other: xr.Dataset) -> None:
         )
     elif shared:
         raise DataError(
-            f"training and held-out data share ground ({', '.join(shared[:5])}); split them "
-            "with xcloudfree.train.split(ds, by='region')"
+            f"training and held-out data share ground ({', '.join(shared[:5])})",
+            fix="split them with xcloudfree.train.split(ds, by='region')",
         )
 
 
@@ -186,8 +186,8 @@ def _allotted(
     parts = [n for n, share in zip(Split._fields, shares, strict=True) if share > 0]
     if len(order) < len(parts):
         raise DataError(
-            f"there are {len(order)} regions or dates and {len(parts)} parts; bring more, or call "
-            "split(ds, shares=(1, 0, 0))"
+            f"there are {len(order)} regions or dates and {len(parts)} parts",
+            fix="bring more, or call split(ds, shares=(1, 0, 0))",
         )
     sizes = np.array([(labels == label).sum() for label in order])
     middle = (np.cumsum(sizes) - sizes / 2) / sizes.sum()
@@ -272,8 +272,8 @@ def split_series(
     chosen = [name for name, value in ways.items() if value is not None]
     if len(chosen) != 1:
         raise DataError(
-            f"a series is split in one way and this call has {chosen or 'none'}; call "
-            "split_series(ds, before='2025-07-01'), or with dates=, rows= or columns="
+            f"a series is split in one way and this call has {chosen or 'none'}",
+            fix="call split_series(ds, before='2025-07-01'), or with dates=, rows= or columns=",
         )
     if before is not None or dates is not None:
         times = series["time"].values
@@ -284,16 +284,17 @@ def split_series(
                 held_out = np.isin(times, np.asarray(dates, times.dtype))
         except ValueError as error:
             raise DataError(
-                f"{chosen[0]}={ways[chosen[0]]!r} is no date ({error}); call "
-                "split_series(ds, before='2025-07-01')"
+                f"{chosen[0]}={ways[chosen[0]]!r} is no date ({error})",
+                fix="call split_series(ds, before='2025-07-01')",
             ) from error
         parts = series.isel(time=~held_out), series.isel(time=held_out)
     else:
         parts = _cut(series, rows, columns)
     if min(part.sizes[d] for part in parts for d in part.dims) == 0:
         raise DataError(
-            f"splitting by {chosen[0]}={ways[chosen[0]]!r} leaves one part empty; choose it inside "
-            "the series, such as split_series(ds, before=ds.time.values[len(ds.time) // 2])"
+            f"splitting by {chosen[0]}={ways[chosen[0]]!r} leaves one part empty",
+            fix="choose it inside the series, such as split_series(ds, "
+            "before=ds.time.values[len(ds.time) // 2])",
         )
     return parts
 
@@ -308,15 +309,15 @@ def _check_series_apart(fitted: xr.Dataset, judged: xr.Dataset) -> None:
             coords = scene.template().coords
             if dim not in coords:
                 raise DataError(
-                    f"there is no coordinate {dim!r} by which to tell whether the parts overlap; "
-                    f"set it with ds.assign_coords({dim}=...)"
+                    f"there is no coordinate {dim!r} by which to tell whether the parts overlap",
+                    fix=f"set it with ds.assign_coords({dim}=...)",
                 )
             coordinates.append(coords[dim].values)
         shared = min(shared, np.intersect1d(*coordinates).size)
     if shared:
         raise DataError(
-            "what to fit on and what to judge by share images of the same pixels; divide them with "
-            "xcloudfree.train.split_series(ds, before=...)"
+            "what to fit on and what to judge by share images of the same pixels",
+            fix="divide them with xcloudfree.train.split_series(ds, before=...)",
         )
 
 
@@ -330,8 +331,8 @@ def _cut(
     start, stop, step = block.indices(size)
     if step != 1 or (start > 0 and stop < size):
         raise DataError(
-            f"{block} does not touch a border of the {size} pixels along {dim!r}; hold out a block "
-            f"at one, such as slice({size - size // 4}, {size})"
+            f"{block} does not touch a border of the {size} pixels along {dim!r}",
+            fix=f"hold out a block at one, such as slice({size - size // 4}, {size})",
         )
     rest = slice(0, start) if stop == size else slice(stop, size)
     return series.isel({dim: rest}), series.isel({dim: slice(start, stop)})

@@ -46,8 +46,9 @@ def read(path: str | Path) -> Checkpoint:
     states = _safetensors(path) if head[8:9] == b"{" else dict(_states(_unpickled(path), ""))
     if not states:
         raise WeightsError(
-            f"{path} holds no tensors by name; give the file with the state dict of the network, "
-            "as torch.save(network.state_dict(), path) writes it"
+            f"{path} holds no tensors by name",
+            fix="give the file with the state dict of the network, as "
+            "torch.save(network.state_dict(), path) writes it",
         )
     return Checkpoint(path, sha256(path), states)
 
@@ -60,16 +61,22 @@ def sha256(path: Path) -> str:
 
 def _head(path: Path) -> bytes:
     if path.is_dir():
-        raise WeightsError(f"{path} is a folder; call convert() with the file of weights in it")
+        raise WeightsError(
+            f"{path} is a folder", fix="call convert() with the file of weights in it"
+        )
     if not path.is_file():
-        raise WeightsError(f"there is no file {path}; call convert() with the path of a checkpoint")
+        raise WeightsError(
+            f"there is no file {path}", fix="call convert() with the path of a checkpoint"
+        )
     with path.open("rb") as file:
         head = file.read(64)
     if not head:
-        raise WeightsError(f"{path} is empty; download it again")
+        raise WeightsError(f"{path} is empty", fix="download it again")
     for start, words in _NO_WEIGHTS.items():
         if head.startswith(start) and head[8:9] != b"{":  # "{" there: the length of a safetensors
-            raise WeightsError(f"{path} is {words} and holds no weights; download the file itself")
+            raise WeightsError(
+                f"{path} is {words} and holds no weights", fix="download the file itself"
+            )
     return head
 
 
@@ -78,11 +85,11 @@ def _safetensors(path: Path) -> dict[str, Tensors]:
         with safe_open(path, framework="pt") as file:
             if "xcloudfree" in (file.metadata() or {}):
                 raise WeightsError(
-                    f"{path} is a model already; call xcloudfree.models.load({str(path)!r})"
+                    f"{path} is a model already", fix=f"call xcloudfree.models.load({str(path)!r})"
                 )
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path} is truncated ({error}); download it again") from error
+        raise WeightsError(f"{path} is truncated ({error})", fix="download it again") from error
     return {"": tensors} if tensors else {}
 
 
@@ -96,15 +103,16 @@ def _unpickled(path: Path) -> Any:
         if code:
             raise WeightsError(
                 f"{path} holds {code[1]} beside tensors, and to read that can run any code, so "
-                "nothing was read; ask its authors for the state dict alone, or, where you trust "
-                "them, write it with torch.save(torch.load(path, weights_only=False)"
-                "['state_dict'], new_path) and convert that"
+                "nothing was read",
+                fix="ask its authors for the state dict alone, or, where you trust them, write "
+                "it with torch.save(torch.load(path, weights_only=False)['state_dict'], "
+                "new_path) and convert that",
             ) from None
     except Exception:  # torch names no errors for what a damaged file can do to it
         pass
     raise WeightsError(
-        f"{path} is truncated, or no PyTorch state dict, safetensors or Keras HDF5 file; download "
-        "it again, or ask its authors for torch.save(network.state_dict(), path)"
+        f"{path} is truncated, or no PyTorch state dict, safetensors or Keras HDF5 file",
+        fix="download it again, or ask its authors for torch.save(network.state_dict(), path)",
     )
 
 

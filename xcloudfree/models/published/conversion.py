@@ -109,8 +109,9 @@ def _paths(path: str | Path | Sequence[str | Path], family: str) -> list[str | P
     paths: list[str | Path] = [path] if isinstance(path, (str, Path)) else list(path or ())
     if not 1 <= len(paths) <= 2:
         raise WeightsError(
-            f"{len(paths)} files were given; call xcloudfree.models.convert(path, {family!r}), "
-            f"or with (path_of_G1, path_of_G2) for {PAIRED[0]!r}"
+            f"{len(paths)} files were given",
+            fix=f"call xcloudfree.models.convert(path, {family!r}), or with (path_of_G1, "
+            f"path_of_G2) for {PAIRED[0]!r}",
         )
     return paths
 
@@ -130,21 +131,21 @@ def _candidates(files: Sequence[Checkpoint], family: str) -> Mapping[str, Tensor
     if any(file.convolutions for file in files):
         if family not in KERAS or len(files) > 1:
             raise WeightsError(
-                f"{paths} is of Keras, which is read for DSen2-CR only; "
-                f"call xcloudfree.models.convert({str(files[0].path)!r}, 'dsen2cr')"
+                f"{paths} is of Keras, which is read for DSen2-CR only",
+                fix=f"call xcloudfree.models.convert({str(files[0].path)!r}, 'dsen2cr')",
             )
         return {"": from_keras(files[0].convolutions)}
     if family in PAIRED:
         if joined := pairs([file.states for file in files]):
             return joined
         raise WeightsError(
-            f"{family} has two generators and {paths} does not hold both under the names G1 and "
-            f"G2; call xcloudfree.models.convert((path_of_G1, path_of_G2), {family!r})"
+            f"{family} has two generators and {paths} does not hold both under the names G1 and G2",
+            fix=f"call xcloudfree.models.convert((path_of_G1, path_of_G2), {family!r})",
         )
     if len(files) > 1:
         raise WeightsError(
-            f"{family} is one network and {len(files)} files were given; call convert(path, "
-            f"{family!r}) with one of {paths}"
+            f"{family} is one network and {len(files)} files were given",
+            fix=f"call convert(path, {family!r}) with one of {paths}",
         )
     return files[0].states
 
@@ -158,15 +159,17 @@ def _only(files: list[Checkpoint], architecture: str, fitting: list[Match]) -> M
         choices = sorted(by_config.values())
         raise WeightsError(
             f"{files[0].path} fits {' and '.join(choices)}, which compute different things from "
-            f"the same weights; call xcloudfree.models.convert(path, {choices[0]!r})"
+            "the same weights",
+            fix=f"call xcloudfree.models.convert(path, {choices[0]!r})",
         )
     first, *others = kept
     for other in others:
         if any(not torch.equal(first.state[name], other.state[name]) for name in first.state):
             raise WeightsError(
                 f"{files[0].path} holds several sets of weights that fit, {first.place!r} and "
-                f"{other.place!r}; write the one that you want with torch.save(torch.load(path, "
-                "weights_only=True)[...], new_path) and convert that"
+                f"{other.place!r}",
+                fix="write the one that you want with torch.save(torch.load(path, "
+                "weights_only=True)[...], new_path) and convert that",
             )
     return first
 
@@ -178,15 +181,17 @@ def _finite_floats(path: Path, state: Tensors) -> dict[str, torch.Tensor]:
         plain = tensor.is_floating_point() and tensor.layout == torch.strided
         if not plain or tensor.is_quantized or tensor.is_meta:
             raise WeightsError(
-                f"{path} holds {name} as {tensor.dtype} on {tensor.device}, not as plain floating "
-                "point; ask its authors for network.float().state_dict()"
+                f"{path} holds {name} as {tensor.dtype} on {tensor.device}, not as plain "
+                "floating point",
+                fix="ask its authors for network.float().state_dict()",
             )
         floats[name] = tensor.detach().float()
     bad = [name for name, tensor in floats.items() if not tensor.isfinite().all()]
     if bad:
         raise WeightsError(
-            f"{path} holds values that are not finite in {_some(bad)}, so its fit diverged or the "
-            "file is damaged; download it again or take another checkpoint"
+            f"{path} holds values that are not finite in {_some(bad)}, so its fit diverged or "
+            "the file is damaged",
+            fix="download it again or take another checkpoint",
         )
     return floats
 

@@ -20,7 +20,8 @@ def read_convolutions(path: str | Path) -> list[tuple[Array, Array]]:
         import h5py
     except ImportError:
         raise WeightsError(
-            f"{path} is a Keras file, which needs h5py; call `pip install 'xcloudfree[convert]'`"
+            f"{path} is a Keras file, which needs h5py",
+            fix="call `pip install 'xcloudfree[convert]'`",
         ) from None
     try:
         with h5py.File(path, "r") as file:
@@ -30,7 +31,7 @@ def read_convolutions(path: str | Path) -> list[tuple[Array, Array]]:
         if isinstance(error, WeightsError):
             raise
         raise WeightsError(
-            f"{path} is a truncated or no Keras file ({error}); download it again"
+            f"{path} is a truncated or no Keras file ({error})", fix="download it again"
         ) from error
     kernels = [
         (name, array, after)
@@ -39,13 +40,13 @@ def read_convolutions(path: str | Path) -> list[tuple[Array, Array]]:
     ]
     if not kernels:
         raise WeightsError(
-            f"{path} holds no convolutions; give the file that model.save_weights(path) wrote"
+            f"{path} holds no convolutions", fix="give the file that model.save_weights(path) wrote"
         )
     for name, kernel, bias in kernels:
         if bias is None or bias.shape != kernel.shape[3:]:
             raise WeightsError(
-                f"{path} has no bias beside {name}, so it is no DSen2-CR; "
-                "give the file of the authors' Keras model"
+                f"{path} has no bias beside {name}, so it is no DSen2-CR",
+                fix="give the file of the authors' Keras model",
             )
     return [(kernel, bias) for _, kernel, bias in kernels if bias is not None]
 
@@ -72,8 +73,8 @@ def _numbered(path: str | Path, file: Any, h5py: Any) -> list[tuple[str, Array]]
     stems = {re.sub(r"_\d+$", "", p.split("/")[0]) for p in places}
     if len(stems) > 1:
         raise WeightsError(
-            f"{path} does not tell the order of its layers {sorted(stems)[:5]}; "
-            "write it from Keras 2 with model.save_weights('weights.h5') and convert that"
+            f"{path} does not tell the order of its layers {sorted(stems)[:5]}",
+            fix="write it from Keras 2 with model.save_weights('weights.h5') and convert that",
         )
     # the kernel (4 dimensions) before its bias
     places.sort(key=lambda place: (_number(place), -layers[place].ndim))
