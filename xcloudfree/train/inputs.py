@@ -98,8 +98,9 @@ def copy_to_fit(model: Model, scenes: Sequence[Scene]) -> Model:
         )
     levels = {s.level for s in scenes}
     if len(levels) > 1 or None in levels:
+        declared = ", ".join(sorted(level or "not declared" for level in levels))
         raise DataError(
-            f"the data mixes levels or does not declare them ({_format_levels(levels)})",
+            f"the data mixes levels or does not declare them ({declared})",
             fix='declare what it is with ds.cloudfree.calibrate(level="TOA"), or fit on one level',
             option="--level TOA",
         )
@@ -135,10 +136,6 @@ def _with_own_target(ds: xr.Dataset) -> Given:
             "puts simulated clouds over it",
         )
     return read(ds), None
-
-
-def _format_levels(levels: set[str | None]) -> str:
-    return ", ".join(sorted(level or "not declared" for level in levels))
 
 
 def pair(ds: xr.Dataset, target: str | xr.Dataset) -> tuple[Scene, Scene]:

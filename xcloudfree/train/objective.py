@@ -126,22 +126,21 @@ class Objective:
         """The loss of a batch, for all but adversarial fitting."""
         weights = cloud_weights(given.mask, self.alpha)
         beside: Tensor | float = 0.0
-        with self._autocast(given.optical.device):
+        optical, sar, target = given.optical, given.sar, given.scaled
+        with self._autocast(optical.device):
             if isinstance(network, Diffusion):
-                return network.bridge_loss(given.scaled, given.optical, given.sar, weights=weights)
+                return network.bridge_loss(target, optical, sar, weights=weights)
             if not self.model.spec.variance:
-                prediction = network(given.optical, given.sar, **given.extra)
+                prediction = network(optical, sar, **given.extra)
             else:
-                prediction, variance = network(
-                    given.optical, given.sar, variance=True, **given.extra
-                )
+                prediction, variance = network(optical, sar, variance=True, **given.extra)
                 if self.loss == "nll":
-                    return gaussian_nll(
-                        prediction.float(), variance, given.scaled, torch.ones_like(given.mask)
-                    )
-                beside = gaussian_nll(prediction.detach(), variance, given.scaled, weights)
+                    everywhere = torch.ones_like(given.mask)
+                    return gaussian_nll(prediction.float(), variance, target, everywhere)
+                # the variance learns the error that is left, and does not weigh that error
+                beside = gaussian_nll(prediction.detach(), variance, target, weights)
             if isinstance(network, SimulationFusion):
-                beside = simulation_loss(network.simulate(given.sar), given.scaled, weights)
+                beside = simulation_loss(network.simulate(sar), target, weights)
         reflectance = self._reflectance(prediction)
         loss = LOSSES[self.loss]
         return loss(reflectance, given.target, given.mask, self.alpha, given.cloudy) + beside
