@@ -212,3 +212,8 @@ def test_no_date_and_unknown_dates(s2, s1):
     assert np.isfinite(ds.VV[0]).all()
     late = s1.assign_coords(time=np.array([np.datetime64("NaT"), *s1.time.values[1:]]))
     np.testing.assert_array_equal(xcf.pair(s2.isel(time=[1]), late).VV[0], s1.VV[1])
+
+
+def test_the_help_page_offers_pairing_where_there_are_dates(s2):
+    assert "xcloudfree.pair(ds, s1)" in repr(s2.cloudfree)
+    assert "ds.assign(VV=..., VH=...)" in repr(s2.isel(time=0, drop=True).cloudfree)

@@ -98,7 +98,9 @@ def _reflectance(scene: Scene) -> Finding | None:
 
 def _backscatter(scene: Scene) -> Finding:
     if scene.sar is None:
-        fix = "add VV and VH on this grid: ds.assign(VV=..., VH=...)"
+        dated = "time" in scene.source.coords  # else there is nothing to pair by
+        call = "xcloudfree.pair(ds, s1)" if dated else "ds.assign(VV=..., VH=...)"
+        fix = f"add VV and VH on this grid: {call}"
         return Finding("backscatter", "none", fix)
     rule = scene.sar_calibration()
     sampled = sample(scene.sar.arrays[0])
