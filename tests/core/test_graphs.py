@@ -77,7 +77,7 @@ def test_the_source_of_an_array_is_found() -> None:
         shape, dtype, ndim = (4,), np.dtype("f4"), 1
 
         def __getitem__(self, index: Any) -> np.ndarray:
-            return np.zeros(4, "f4")[index]
+            return np.asarray(np.zeros(4, "f4")[index])
 
     file = File()
     array = da.from_array(file, chunks=2, name="file", meta=np.zeros(0, "f4")) + 1
@@ -120,11 +120,11 @@ def test_gates_hold_work_back(ahead: int) -> None:
         order.append(f"write {name}")
 
     nodes: dict[Any, Any] = {}
-    for n in "abcd":
-        nodes[f"read {n}"] = task(f"read {n}", read, n)
-        nodes[f"write {n}"] = task(f"write {n}", write, reference(f"read {n}"))
+    for name in "abcd":
+        nodes[f"read {name}"] = task(f"read {name}", read, name)
+        nodes[f"write {name}"] = task(f"write {name}", write, reference(f"read {name}"))
     graph = HighLevelGraph({"plain": MaterializedLayer(nodes)}, {"plain": set()})
-    writes = [[f"write {n}"] for n in "abcd"]
+    writes = [[f"write {name}"] for name in "abcd"]
     held = graphs.throttled(graph, writes, ahead)
     dask.get(held.to_dict(), [w for [w] in writes])
     for n, name in enumerate("abcd"):

@@ -15,6 +15,7 @@ import dask
 import dask.array as da
 import numpy as np
 import pytest
+import rasterio
 import rioxarray  # noqa: F401
 import xarray as xr
 import zarr
@@ -364,12 +365,23 @@ def test_a_geotiff_on_a_disk_that_is_really_full_or_read_only(bad_disk: Path) ->
     assert list(bad_disk.iterdir()) == []
 
 
+def test_a_geotiff_of_degrees_in_single_precision_is_on_their_grid(tmp_path: Path) -> None:
+    ds = image()
+    lat = (47.0 - 9e-5 * np.arange(12)).astype("f4")
+    lon = (101.0 + 9e-5 * np.arange(16)).astype("f4")
+    ds = ds.assign_coords(y=lat, x=lon).rio.write_crs("EPSG:4326")
+    (file,) = to_cog(ds, tmp_path / "out.tif", progress=False)
+    with rasterio.open(file) as opened:
+        assert opened.transform.a == pytest.approx(9e-5, rel=0.02)
+        assert opened.transform.c == pytest.approx(101 - 4.5e-5, abs=1e-5)
+
+
 # ------------------------------------------------------------------ the same bytes, the same form
 
 
 def test_the_order_of_coordinates_changes_no_byte(tmp_path: Path) -> None:
     ds = scene()
-    names = sorted(ds.coords, reverse=True)
+    names = sorted(map(str, ds.coords), reverse=True)
     other = ds.drop_vars(names).assign_coords({name: ds.coords[name] for name in names})
     first = to_zarr(ds, tmp_path / "a.zarr", progress=False)
     second = to_zarr(other, tmp_path / "b.zarr", progress=False)

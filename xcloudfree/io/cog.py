@@ -216,7 +216,9 @@ def _transform(grid: xr.DataArray) -> Any:
         else:
             known = grid.rio.transform()
             step = known.a if dim == "x" else known.e
-        if centres.size > 2 and not np.allclose(np.diff(centres), step, rtol=1e-3, atol=0):
+        # coordinates of single precision are as even as they can be
+        rounding = 2 * float(np.spacing(np.abs(grid[dim].values).max()))
+        if centres.size > 2 and not np.allclose(np.diff(centres), step, rtol=1e-3, atol=rounding):
             raise GridError(
                 f"The coordinate {dim} is not evenly spaced",
                 fix="put the data on a grid first: ds.rio.reproject(ds.rio.crs)",

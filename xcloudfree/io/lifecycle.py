@@ -124,6 +124,7 @@ def begin(
     arrays = [partial, *(partial / str(name) for name in ds.variables)]
     if ledger is not None and all((array / "zarr.json").is_file() for array in arrays):
         return ledger
+    (partial / LEDGER).unlink(missing_ok=True)  # first, or it could speak of blocks that are gone
     for path in partial.iterdir():
         if path.is_dir():
             shutil.rmtree(path)

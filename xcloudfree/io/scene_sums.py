@@ -143,4 +143,7 @@ def _place(key: Any) -> Index:
 
 def _own(part: Any) -> Any:
     """The value with memory of its own: a view would hold the block."""
+    if isinstance(part, tuple):
+        fields = map(_own, part)
+        return type(part)(*fields) if hasattr(part, "_fields") else tuple(fields)
     return part.copy() if type(part) is np.ndarray else part

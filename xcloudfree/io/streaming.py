@@ -89,8 +89,9 @@ def stream(
         ]
         if any(map(any, todo)) and is_annotated(whole, SCENE_SUM):
             # the first and the last place need all sums that any place needs
-            corners = [grid.cells(head, strip[0], together) for strip in (order[0], order[-1])]
-            ends = {key for cells in corners for index in cells for key in blocks(index)}
+            corners = [order[0][0], order[-1][-1]]
+            cells = [index for place in corners for index in grid.cells(head, place, together)]
+            ends = {key for index in cells for key in blocks(index)}
             sums = SceneSums(whole, ends)
             count = len(sums.passes) * len(order)
             step = summing(count) if count else _nothing
