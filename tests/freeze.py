@@ -8,8 +8,8 @@ Only public names are used, so that the same script runs on code whose modules a
 errors are compared exactly; the wording of errors is not, and costs may be so much larger (LIMITS).
 With the variable ``XCLOUDFREE_DATA`` real patches are among the cases; set it for both or neither.
 ``--quick`` records a part of the cases (and no storage), ``--only "^method median"`` those of such
-names alone; compared with a record of another kind, only the cases that both hold count. Record both
-on one machine with one environment: other processors and versions of torch give other bits.
+names alone; compared with a record of another kind, only the cases that both hold count. Record
+both on one machine in one environment: other processors and versions of torch give other bits.
 """
 
 from __future__ import annotations
@@ -131,7 +131,10 @@ def differences(old: Any, new: Any, where: str, found: list[str], partly: bool =
                 word = "is gone" if key in old else "is new"
                 found.append(f"{where} > {key}: {word} ({json.dumps(told)[:160]})")
     elif old != new:
-        found.append(f"{where}:\n    old {json.dumps(old)[:600]}\n    new {json.dumps(new)[:600]}")
+        one, other = json.dumps(old), json.dumps(new)
+        same = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), 0)
+        start = max(0, same - 60) if same > 120 else 0
+        found.append(f"{where}:\n    old {one[start:][:400]}\n    new {other[start:][:400]}")
 
 
 def dearer(old: Any, new: Any, where: str, found: list[str]) -> None:
