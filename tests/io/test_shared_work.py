@@ -349,9 +349,9 @@ def test_a_method_measures_and_predicts_each_place_once(
 def counting(patch: pytest.MonkeyPatch, stage: Any, calls: Counter[str]) -> None:
     real = stage.__call__
 
-    def call(self: Any, *windows: Any, core: Any) -> Any:
+    def call(self: Any, *windows: Any, **options: Any) -> Any:
         calls[stage.__name__] += 1
-        return real(self, *windows, core=core)
+        return real(self, *windows, **options)
 
     patch.setattr(stage, "__call__", call)
 
