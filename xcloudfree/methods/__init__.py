@@ -130,16 +130,16 @@ def get(name: str, **options: Any) -> Method:
     plain = _plain(name)
     if plain not in _METHODS:
         raise ModelError(
-            f"unknown method {name!r}{did_you_mean(name, names())}; "
-            f"call methods.get() with one of {names()}"
+            f"unknown method {name!r}{did_you_mean(name, names())}",
+            fix=f"call methods.get() with one of {names()}",
         )
     found = _WINDOWED.fullmatch(name)
     if found is None:
         return _METHODS[name].configured(**options)
     if "window" in options:
         raise ModelError(
-            f"method {name!r} has its window in its name; "
-            f"call methods.get({plain!r}, window={options['window']!r})"
+            f"method {name!r} has its window in its name",
+            fix=f"call methods.get({plain!r}, window={options['window']!r})",
         )
     return _METHODS[plain].configured(window=float(found["days"]), **options)
 

@@ -124,8 +124,8 @@ class Method:
                 )
             if not known[name].accepts(value):
                 raise ModelError(
-                    f"{name} is {value!r}; call methods.get({self.name!r}, {name}=...) with "
-                    f"{known[name].allowed}"
+                    f"{name} is {value!r}",
+                    fix=f"call methods.get({self.name!r}, {name}=...) with {known[name].allowed}",
                 )
         return self.set(**options) if options else self
 

@@ -40,8 +40,8 @@ class Whittaker(Temporal):
         """See :meth:`Method.check`."""
         if len(set(days)) < len(days):
             raise DataError(
-                "the series has two images of one time, through which no curve leads; "
-                "join them with xcf.join_passes(ds)"
+                "the series has two images of one time, through which no curve leads",
+                fix="join them with xcf.join_passes(ds)",
             )
 
     def estimate(self, series: Series, wanted: Booleans) -> Prediction:

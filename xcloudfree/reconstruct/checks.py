@@ -37,14 +37,18 @@ def check_fitness(scene: Scene, spec: ModelSpec) -> None:
     scene.need_sar(spec.polarisations, why)
     if scene.level is None:
         raise UnitsError(
-            f"{why} reads {spec.level} reflectance and the level of the data is not declared; "
-            f"declare it with ds.cloudfree.calibrate(level={spec.level!r}) if that is what it is"
+            f"reads {spec.level} reflectance and the level of the data is not declared",
+            fix=f"declare it with ds.cloudfree.calibrate(level={spec.level!r}) if that is what "
+            "it is",
+            subject=why,
+            option=f"--level {spec.level}",
         )
     if scene.level != spec.level:
         raise UnitsError(
-            f"{why} was fitted on {spec.level} reflectance and the data is {scene.level}; "
-            f"choose a model for {scene.level}{_shipped_for(scene)}, or load "
-            f"{'Level-1C' if spec.level == 'TOA' else 'Level-2A'} items"
+            f"was fitted on {spec.level} reflectance and the data is {scene.level}",
+            fix=f"choose a model for {scene.level}{_shipped_for(scene)}, or load "
+            f"{'Level-1C' if spec.level == 'TOA' else 'Level-2A'} items",
+            subject=why,
         )
     extra = [
         b for b in (scene.optical.names if scene.optical else ()) if b not in spec.optical_bands
@@ -97,19 +101,24 @@ def check_known(name: str, others: Iterable[str] = ()) -> None:
         return
     besides = f", or {', '.join(map(repr, others))}" if others else ""
     raise ModelError(
-        f"there is no model or method {name!r}"
-        f"{did_you_mean(name, [*methods.names(), *models.list(), *others])}; see the names in "
-        f"xcloudfree.models.list() and xcloudfree.methods.names(){besides}"
+        "there is no model or method "
+        f"{name!r}{did_you_mean(name, [*methods.names(), *models.list(), *others])}",
+        fix=f"see the names in xcloudfree.models.list() and xcloudfree.methods.names(){besides}",
+        option="see `xcloudfree models list` and `xcloudfree methods`",
     )
 
 
 def check_options(blend: Any, precision: Any) -> None:
     """Refuse what is no way of blending or arithmetic."""
     if blend not in ("feather", None):
-        raise ModelError(f"blend is {blend!r}; call reconstruct(blend='feather') or blend=None")
+        raise ModelError(
+            f"blend is {blend!r}", fix="call reconstruct(blend='feather') or blend=None"
+        )
     if precision not in ("float32", "bfloat16"):
         raise ModelError(
-            f"precision is {precision!r}; call reconstruct(precision='float32') or 'bfloat16'"
+            f"precision is {precision!r}",
+            fix="call reconstruct(precision='float32') or 'bfloat16'",
+            option="--precision float32",
         )
 
 
@@ -124,10 +133,11 @@ def coarse_images(scene: Scene, images: Any) -> tuple[Layer, Calibration]:
     missing = [n for n in names if n not in have]
     if missing:
         raise MissingBandError(
-            f"the scene has {listed(missing)} and the coarse images have {listed(have)}; rename "
+            f"the scene has {listed(missing)} and the coarse images have {listed(have)}",
+            fix="rename "
             "bands of the sensor to those nearest in wavelength, for example with "
             f"coarse.rename({{'name': {missing[0]!r}}}), or leave bands of the scene out with "
-            f"ds.drop_vars({missing})"
+            f"ds.drop_vars({missing})",
         )
     layer = coarse.need_optical(names, "the method")
     if coarse.optical is not None and layer.names != names:
@@ -148,8 +158,9 @@ def _check_dates(scene: Scene, coarse: Scene) -> None:
     if not same:
         raise DataError(
             f"the coarse images run along {_lead(coarse, theirs)} and the scene along "
-            f"{_lead(scene, ours)}, and they must be of the same dates; take those nearest with "
-            "coarse.sel(time=ds.time, method='nearest').assign_coords(time=ds.time)"
+            f"{_lead(scene, ours)}, and they must be of the same dates",
+            fix="take those nearest with coarse.sel(time=ds.time, "
+            "method='nearest').assign_coords(time=ds.time)",
         )
 
 
@@ -170,8 +181,8 @@ def _check_grid(scene: Scene, coarse: Scene) -> None:
     if not same:
         raise GridError(
             f"the coarse images ({_size(coarse)}) are not on the grid of the scene "
-            f"({_size(scene)}); put them there with "
-            "coarse.odc.reproject(ds.odc.geobox, resampling='bilinear')"
+            f"({_size(scene)})",
+            fix="put them there with coarse.odc.reproject(ds.odc.geobox, resampling='bilinear')",
         )
 
 

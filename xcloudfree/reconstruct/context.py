@@ -77,13 +77,15 @@ def context(
     """
     number = isinstance(least, (int, float, np.number)) and not isinstance(least, bool)
     if not number or not np.isfinite(least) or least < 0:
-        raise DataError(f"least is {least!r}; call context(least=15) or another number of days")
+        raise DataError(
+            f"least is {least!r}", fix="call context(least=15) or another number of days"
+        )
     scene = read(obj)
     optical = scene.optical
     if optical is None:
         raise MissingBandError(
-            "context() reads optical bands and the data has none; load some, for example with "
-            "xcf.stac.load(...)"
+            "context() reads optical bands and the data has none",
+            fix="load some, for example with xcf.stac.load(...)",
         )
     why = "context()", 'reconstruct(model="idw")'
     dates_of(scene, *why)

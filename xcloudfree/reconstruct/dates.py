@@ -32,14 +32,15 @@ def nearest_groups(scene: Scene, spec: ModelSpec) -> list[list[Any]]:
     template = scene.template()
     if "time" not in scene.lead or "time" not in template.coords:
         raise DataError(
-            f"model {spec.name!r} reads {spec.dates} dates and the data has no time coordinate; "
-            f'{_call_for_time(scene)}, or choose model="uncrtaints"'
+            f"model {spec.name!r} reads {spec.dates} dates and the data has no time coordinate",
+            fix=f'{_call_for_time(scene)}, or choose model="uncrtaints"',
         )
     days = _days(scene)
     if len(days) < spec.dates:
         raise DataError(
-            f"model {spec.name!r} reads {spec.dates} dates and the data has {len(days)}; load a "
-            'longer interval, or choose a network of one date such as model="uncrtaints"'
+            f"model {spec.name!r} reads {spec.dates} dates and the data has {len(days)}",
+            fix="load a "
+            'longer interval, or choose a network of one date such as model="uncrtaints"',
         )
     chosen = nearest_dates(days, spec.dates)
     axis = scene.lead.index("time")
@@ -71,14 +72,16 @@ def dates_of(scene: Scene, why: str, without: str) -> tuple[int, tuple[float, ..
     template = scene.template()
     if "time" not in scene.lead or "time" not in template.coords:
         raise DataError(
-            f"{why} reads a series and the data has no time coordinate; {_call_for_time(scene)}, "
-            f"or call {without}"
+            "reads a series and the data has no time coordinate",
+            fix=f"{_call_for_time(scene)}, or call {without}",
+            subject=why,
         )
     days = _day_numbers(template["time"].values)
     if len(days) < 2:
         raise DataError(
-            f"{why} reads other dates and the data has one; load a longer interval, or call "
-            f"{without}"
+            "reads other dates and the data has one",
+            fix=f"load a longer interval, or call {without}",
+            subject=why,
         )
     return scene.lead.index("time"), tuple(days.tolist())
 
@@ -97,13 +100,13 @@ def _day_numbers(times: NDArray[Any]) -> NDArray[np.float64]:
     """Days since :data:`EPOCH`; refuses what is no date."""
     if times.dtype.kind != "M":
         raise DataError(
-            f"the time coordinate holds {times.dtype} and no dates; convert it with "
-            "ds.assign_coords(time=pandas.to_datetime(...)), or from cftime with "
-            "ds.convert_calendar('standard', use_cftime=False)"
+            f"the time coordinate holds {times.dtype} and no dates",
+            fix="convert it with ds.assign_coords(time=pandas.to_datetime(...)), or from "
+            "cftime with ds.convert_calendar('standard', use_cftime=False)",
         )
     if np.isnat(times).any():
         raise DataError(
-            f"the time coordinate lacks {np.isnat(times).sum()} of {len(times)} dates; leave these "
-            "images out with ds.sel(time=ds.time.notnull())"
+            f"the time coordinate lacks {np.isnat(times).sum()} of {len(times)} dates",
+            fix="leave these images out with ds.sel(time=ds.time.notnull())",
         )
     return np.asarray((times.astype("datetime64[ns]") - EPOCH) / np.timedelta64(1, "D"))

@@ -211,15 +211,17 @@ class Network:
         except torch.OutOfMemoryError as error:
             raise DeviceMemoryError(
                 f"{count} image(s) of {x.shape[-2]} x {x.shape[-1]} pixels do not fit into the "
-                f"memory of {device}; use smaller chunks, ds.chunk(y=512, x=512), or call "
-                "reconstruct(device='cpu')"
+                f"memory of {device}",
+                fix="use smaller chunks, ds.chunk(y=512, x=512), or call reconstruct(device='cpu')",
+                option="--device cpu",
             ) from error
         means = place.model.denormalise((out[0] if self.uncertainty else out)[:count])
         if not np.isfinite(means).all():
             raise WeightsError(
-                f"model {self.spec.name!r} returned values that are no numbers, so its weights are "
-                "damaged or their fit diverged; fit again with xcloudfree.fit(...), or call "
-                "reconstruct(model=...) with another"
+                f"model {self.spec.name!r} returned values that are no numbers, so its weights "
+                "are damaged or their fit diverged",
+                fix="fit again with xcloudfree.fit(...), or call reconstruct(model=...) with "
+                "another",
             )
         if not self.uncertainty:
             return [[mean] for mean in means]
@@ -302,7 +304,9 @@ def _plan(spec: ModelSpec, halo: Literal["exact"] | int) -> Halo | Tiles:
     if halo != "exact" and (
         isinstance(halo, bool) or not isinstance(halo, (int, np.integer)) or halo < 0
     ):
-        raise ModelError(f"halo is {halo!r}; call reconstruct(halo='exact') or with pixels >= 0")
+        raise ModelError(
+            f"halo is {halo!r}", fix="call reconstruct(halo='exact') or with pixels >= 0"
+        )
     if spec.reach is not None:
         return Halo(spec.reach if halo == "exact" else int(halo), spec.stride)
     side = spec.tile or 256
@@ -310,7 +314,8 @@ def _plan(spec: ModelSpec, halo: Literal["exact"] | int) -> Halo | Tiles:
     if overlap > side // 2:
         raise ModelError(
             f"model {spec.name!r} runs in tiles of {side} pixels, which cannot share {overlap} "
-            f"with each neighbour; call reconstruct(halo={side // 4}) or up to {side // 2}"
+            "with each neighbour",
+            fix=f"call reconstruct(halo={side // 4}) or up to {side // 2}",
         )
     warnings.warn(
         f"model {spec.name!r} reads its whole input, so no halo is exact: it runs in fixed tiles "
@@ -335,10 +340,16 @@ def _chosen(device: Any) -> str:
             there = torch.empty(0, device=place).device.type != "meta"
     except (RuntimeError, TypeError, NotImplementedError, AssertionError) as error:
         raise ModelError(
-            f"{device!r} is no device of this torch; call reconstruct(device='cpu')"
+            f"{device!r} is no device of this torch",
+            fix="call reconstruct(device='cpu')",
+            option="--device cpu",
         ) from error
     if not there:
-        raise ModelError(f"there is no device {device!s} here; call reconstruct(device='cpu')")
+        raise ModelError(
+            f"there is no device {device!s} here",
+            fix="call reconstruct(device='cpu')",
+            option="--device cpu",
+        )
     return str(place)
 
 

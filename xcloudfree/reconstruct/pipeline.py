@@ -153,8 +153,9 @@ def reconstruct(
     optical = scene.optical
     if optical is None:
         raise MissingBandError(
-            f"{why} reconstructs optical bands and the data has none; load some, for example with "
-            "xcf.stac.load(...)"
+            "reconstructs optical bands and the data has none",
+            fix="load some, for example with xcf.stac.load(...)",
+            subject=why,
         )
     kind, lead, bands = optical.dtype(), len(scene.lead), optical.names
     masked = plan_mask(scene, mask, None, dilate, shadow=shadow)
@@ -240,14 +241,15 @@ def _check_predictor(predictor: Predictor, halo: Any, uncertainty: bool) -> None
     is_method = isinstance(predictor, Method)
     if is_method and (halo != "exact" or isinstance(halo, bool)):
         raise ModelError(
-            f"halo is {halo!r} and method {predictor.name!r} knows its own; "
-            "call reconstruct(halo='exact')"
+            f"halo is {halo!r} and method {predictor.name!r} knows its own",
+            fix="call reconstruct(halo='exact')",
         )
     if uncertainty and not predictor.deviation:
         kind, other = ("method", "kriging") if is_method else ("model", "uncrtaints")
         raise ModelError(
-            f"{kind} {predictor.name!r} estimates no uncertainty; choose one that does, such as "
-            f'reconstruct(model="{other}", uncertainty=True)'
+            f"{kind} {predictor.name!r} estimates no uncertainty",
+            fix=f'choose one that does, such as reconstruct(model="{other}", uncertainty=True)',
+            option=f"--model {other} --uncertainty",
         )
 
 

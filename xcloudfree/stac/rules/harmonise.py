@@ -59,9 +59,10 @@ def processing_level(item: Any) -> str:
     composite = rule.refused or _composite(properties)
     if composite:
         raise UnitsError(
-            f"Item {item.get('id')!r} of collection {item.get('collection')!r} is {composite}; it "
+            f"Item {item.get('id')!r} of collection {item.get('collection')!r} is {composite}",
+            fix="it "
             "is no Sentinel-2 scene of Level-1C or Level-2A. Search scenes instead: "
-            'load(..., collections=["sentinel-2-l2a", "sentinel-1-rtc"]).'
+            'load(..., collections=["sentinel-2-l2a", "sentinel-1-rtc"]).',
         )
     stated = _level_in(properties.get(key) for key in (*_PRODUCT_TYPES, "processing:level"))
     named = (*(properties.get(key) for key in _PRODUCT_NAMES), item.get("id"))

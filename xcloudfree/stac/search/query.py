@@ -223,8 +223,8 @@ def checked_conditions(name: str, query: Any) -> dict[str, dict[str, Any]]:
         unknown = [name for name in condition if name not in _TESTS]
         if unknown or not condition:
             raise DataError(
-                f"{name}: {key!r} has the operators {list(condition)}; known are "
-                f"{', '.join(_TESTS)}: {example}"
+                f"{name}: {key!r} has the operators {list(condition)}",
+                fix=f"known are {', '.join(_TESTS)}: {example}",
             )
         out[str(key)] = dict(condition)
     return out

@@ -75,9 +75,9 @@ def group_passes(
             found.setdefault((key, *kind), []).append((item, rule))
     if items and not found:
         raise MissingBandError(
-            f"No Sentinel-1 item has {' and '.join(polarisations)}; they have "
-            f"{', '.join(sorted(seen))}. Ask for what there is: "
-            f"load(..., polarisations={tuple(sorted(seen))})."
+            f"No Sentinel-1 item has {' and '.join(polarisations)}",
+            fix=f"they have {', '.join(sorted(seen))}. Ask for what there is: load(..., "
+            f"polarisations={tuple(sorted(seen))}).",
         )
     quantities = {rule.quantity for slices in found.values() for _, rule in slices}
     if len(quantities) > 1:
