@@ -91,7 +91,8 @@ def simulate_clouds(
     optical = scene.optical
     if optical is None:
         raise MissingBandError(
-            f"clouds are laid over reflectance and the data has none; load some, as in {_CALL}"
+            "clouds are laid over reflectance and the data has none",
+            fix=f"load some, as in {_CALL}",
         )
     stored_as = optical.dtype()
     check_kind(kind, _CALL)
@@ -151,7 +152,8 @@ def _images(
     if not usable or not isinstance(seed, (int, np.integer)) or seed < 0:
         raise DataError(
             f"cover={cover!r} must be a share of 0 to 1, or one for each of {along} dates, and "
-            f"seed={seed!r} a whole number of at least 0; for example {_CALL}"
+            f"seed={seed!r} a whole number of at least 0",
+            fix=f"for example {_CALL}",
         )
     try:
         angles = sun_angles(scene, sun)

@@ -70,8 +70,8 @@ def sen12mscr(
     """
     if incomplete not in ("skip", "nodata"):
         raise DataError(
-            f"incomplete={incomplete!r} is neither 'skip' nor 'nodata'; "
-            "leave it out: sen12mscr(root)"
+            f"incomplete={incomplete!r} is neither 'skip' nor 'nodata'",
+            fix="leave it out: sen12mscr(root)",
         )
     found = _find(Path(root), seasons, rois)
     complete = {k: v for k, v in found.items() if set(v) == set(KINDS)}
@@ -86,8 +86,8 @@ def sen12mscr(
         found = complete
     if not found:
         raise DataError(
-            f"no complete patch (s1, s2, s2_cloudy) under {root}; take incomplete ones with "
-            "sen12mscr(..., incomplete='nodata')"
+            f"no complete patch (s1, s2, s2_cloudy) under {root}",
+            fix="take incomplete ones with sen12mscr(..., incomplete='nodata')",
         )
     keys = sorted(found)
     names = [f"{i}_{season}_{roi}_p{number}" for i, season, roi, number in keys]
@@ -136,14 +136,15 @@ def _find(
     if there and not found:
         some = sorted(there)[:20]
         raise DataError(
-            f"no patch under {root} is of seasons={seasons} and rois={rois}; choose others, as "
-            f"{', '.join(f'{season} {roi}' for season, roi in some)}, with "
-            f"sen12mscr(root, seasons=[{some[0][0]!r}], rois=[{some[0][1]}])"
+            f"no patch under {root} is of seasons={seasons} and rois={rois}",
+            fix=f"choose others, as {', '.join(f'{season} {roi}' for season, roi in some)}, "
+            f"with sen12mscr(root, seasons=[{some[0][0]!r}], rois=[{some[0][1]}])",
         )
     if not found:
         raise DataError(
-            f"no SEN12MS-CR file under {root}; give the folder that holds ROIs1158_spring_s1 and "
-            "its like, with xcloudfree.datasets.sen12mscr(root)"
+            f"no SEN12MS-CR file under {root}",
+            fix="give the folder that holds ROIs1158_spring_s1 and its like, with "
+            "xcloudfree.datasets.sen12mscr(root)",
         )
     return found
 

@@ -201,24 +201,30 @@ def _simulate(
     chunks: Chunks,
 ) -> xr.Dataset:
     if np.shape(shape) != (2,) or min(shape) < 1:
-        raise DataError(f"shape={shape} must be rows and columns, at least 1; for example {_CALL}")
+        raise DataError(
+            f"shape={shape} must be rows and columns, at least 1", fix=f"for example {_CALL}"
+        )
     if level not in ("TOA", "BOA"):
-        raise DataError(f"level={level!r} is neither 'TOA' nor 'BOA'; leave it out: {_CALL}")
+        raise DataError(f"level={level!r} is neither 'TOA' nor 'BOA'", fix=f"leave it out: {_CALL}")
     check_kind(kind, _CALL)
     if not (0 < sun[1] <= 90 and resolution > 0):
         raise DataError(
             f"the sun's elevation {sun[1]} must be 0..90 degrees and resolution={resolution} "
-            f"positive; for example {_CALL}"
+            "positive",
+            fix=f"for example {_CALL}",
         )
     if not isinstance(seed, (int, np.integer)):
-        raise DataError(f"seed={seed!r} must be a whole number, at least 0; for example {_CALL}")
+        raise DataError(
+            f"seed={seed!r} must be a whole number, at least 0", fix=f"for example {_CALL}"
+        )
     times = _times(dates)
     covers = np.atleast_1d(np.asarray(cover, float))
     shares = (covers >= 0) & (covers <= 1)
     if covers.size not in (1, times.size) or not shares.all() or seed < 0:
         raise DataError(
-            f"cover={cover} must be a share of 0 to 1, or one for each of {times.size} dates, and "
-            f"seed={seed} at least 0; for example {_CALL}"
+            f"cover={cover} must be a share of 0 to 1, or one for each of {times.size} dates, "
+            f"and seed={seed} at least 0",
+            fix=f"for example {_CALL}",
         )
     coords = _coords(shape, crs, resolution, origin)
     land = make_landscape(np.random.default_rng([seed, 1]), shape, resolution)
@@ -279,11 +285,13 @@ def _times(dates: int | Sequence[Any]) -> NDArray[np.datetime64]:
             times = np.array([np.datetime64(date) for date in dates]).astype("datetime64[ns]")
         except (TypeError, ValueError) as error:
             raise DataError(
-                f"dates={dates!r} are neither a number nor dates; for example "
-                'xcf.datasets.simulate_scene(dates=["2025-06-10", "2025-07-15"])'
+                f"dates={dates!r} are neither a number nor dates",
+                fix='for example xcf.datasets.simulate_scene(dates=["2025-06-10", "2025-07-15"])',
             ) from error
     if times.size == 0 or len(np.unique(times)) != times.size:
-        raise DataError(f"dates={dates!r} must be one or more different dates; for example {_CALL}")
+        raise DataError(
+            f"dates={dates!r} must be one or more different dates", fix=f"for example {_CALL}"
+        )
     return times
 
 
@@ -299,13 +307,13 @@ def _coords(
         box = GeoBox(shape, Affine(resolution, 0, origin[0], 0, -resolution, origin[1]), crs)
     except CRSError as error:
         raise GridError(
-            f"crs={crs!r} is unknown ({error}); for example "
-            'xcf.datasets.simulate_scene(crs="EPSG:32633")'
+            f"crs={crs!r} is unknown ({error})",
+            fix='for example xcf.datasets.simulate_scene(crs="EPSG:32633")',
         ) from error
     if box.crs is None or not box.crs.projected:
         raise GridError(
-            f"crs={crs!r} is not projected, and fields and shadows are drawn in metres; for "
-            'example xcf.datasets.simulate_scene(crs="EPSG:32633")'
+            f"crs={crs!r} is not projected, and fields and shadows are drawn in metres",
+            fix='for example xcf.datasets.simulate_scene(crs="EPSG:32633")',
         )
     coords: dict[Hashable, xr.DataArray] = xr_coords(box, dims=("y", "x"))
     return coords

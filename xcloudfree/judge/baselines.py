@@ -208,7 +208,7 @@ def _bands(train: Sequence[Case]) -> tuple[str, ...]:
     """Bands of the truths."""
     if not len(train):
         raise DataError(
-            "there are no cases to fit on; call benchmark([Fold(train, test)], methods)"
+            "there are no cases to fit on", fix="call benchmark([Fold(train, test)], methods)"
         )
     return tuple(str(b) for b in reflectance_of(train[0].truth).band.values)
 
@@ -223,6 +223,6 @@ def _need(image: xr.DataArray, bands: Iterable[str]) -> None:
     have, fitted = {str(b) for b in image.band.values}, set(bands)
     if not have <= fitted:
         raise MissingBandError(
-            f"the data has {sorted(have - fitted)}, on which nothing was fitted; call "
-            "benchmark([Fold(train, test)], methods) with cases of the same bands"
+            f"the data has {sorted(have - fitted)}, on which nothing was fitted",
+            fix="call benchmark([Fold(train, test)], methods) with cases of the same bands",
         )

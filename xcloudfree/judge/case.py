@@ -183,7 +183,8 @@ def leave_one_region_out(cases: Iterable[Case]) -> Iterator[Fold]:
     if len(regions) < 2:
         raise DataError(
             f"the cases are of {'one region' if regions else 'no region'}, so that none is left "
-            "to fit on; name two or more with Case(..., region=...)"
+            "to fit on",
+            fix="name two or more with Case(..., region=...)",
         )
     for region in regions:
         train = [c for c in cases if c.region != region]

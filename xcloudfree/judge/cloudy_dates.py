@@ -78,20 +78,22 @@ def overcast(
     scene, filled = read(series), read(out)
     if scene.lead != ("time",) or "time" not in series.coords:
         raise DataError(
-            "overcast dates are those of one series; call overcast(ds, out) with dates along time"
+            "overcast dates are those of one series",
+            fix="call overcast(ds, out) with dates along time",
         )
     carried = out if isinstance(out, xr.Dataset) else out.coords
     if "provenance" not in carried:
         raise DataError(
-            "nothing says which pixels were filled; call overcast(ds, out) with "
-            "out = ds.cloudfree.reconstruct(...), which carries provenance"
+            "nothing says which pixels were filled",
+            fix="call overcast(ds, out) with out = ds.cloudfree.reconstruct(...), which "
+            "carries provenance",
         )
     observed = scene.reflectance([band]).isel(band=0).compute().values
     made = filled.reflectance([band]).isel(band=0).compute().values
     if made.shape != observed.shape or not np.array_equal(out.time.values, series.time.values):
         raise GridError(
-            "the reconstruction has other dates or another grid than the series; call "
-            "overcast(ds, ds.cloudfree.reconstruct(...))"
+            "the reconstruction has other dates or another grid than the series",
+            fix="call overcast(ds, ds.cloudfree.reconstruct(...))",
         )
     dims = ("time", *scene.spatial)
     use = carried["provenance"].transpose(*dims).values == _RECONSTRUCTED

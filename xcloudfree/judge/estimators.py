@@ -97,8 +97,8 @@ class SingleDate:
         method = resolve(self.method)
         if isinstance(method, Fit):
             raise ModelError(
-                "a method that must be fitted takes whole cases, not a SingleDate; call "
-                "benchmarking.Fit(function)"
+                "a method that must be fitted takes whole cases, not a SingleDate",
+                fix="call benchmarking.Fit(function)",
             )
         return method
 
@@ -151,8 +151,9 @@ def resolve(method: Any) -> Estimate | Fit:
     if callable(method):
         return cast("Estimate", method)
     raise ModelError(
-        f"a method is a {type(method).__name__}; give names, models, functions of (data, hidden) "
-        "or benchmarking.Fit(function) to benchmark(cases, methods)"
+        f"a method is a {type(method).__name__}",
+        fix="give names, models, functions of (data, hidden) or benchmarking.Fit(function) to "
+        "benchmark(cases, methods)",
     )
 
 
@@ -183,8 +184,9 @@ def identify(method: Any) -> str:
         state = cloudpickle.dumps(method)
     except Exception as error:
         raise ModelError(
-            f"the state of method {label(method)!r} cannot be read ({error}); give it a method "
-            "fingerprint() that returns what it depends on, or benchmark(..., folder=None)"
+            f"the state of method {label(method)!r} cannot be read ({error})",
+            fix="give it a method fingerprint() that returns what it depends on, or "
+            "benchmark(..., folder=None)",
         ) from error
     plain = inspect.isfunction(method) or inspect.isclass(method)
     sha = blake2b(state, digest_size=16)

@@ -225,8 +225,9 @@ def _on_grid(image: xr.DataArray, reference: xr.DataArray, what: str) -> xr.Data
                 "truth.rio.reproject_match(prediction))."
             )
         raise GridError(
-            f"{what} and truth differ along {dim}; if they belong together nonetheless: "
-            f"evaluate(prediction, truth.assign_coords({dim}=prediction.{dim}))."
+            f"{what} and truth differ along {dim}",
+            fix="if they belong together nonetheless: evaluate(prediction, "
+            f"truth.assign_coords({dim}=prediction.{dim})).",
         )
     shared = {d: reference[d] for d in image.dims if d in reference.coords}
     return image.assign_coords(shared)

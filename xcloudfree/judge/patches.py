@@ -58,8 +58,8 @@ def sen12mscr(
     """
     if part not in get_args(Part):
         raise DataError(
-            f"there is no part {part!r}; call sen12mscr(root, part='test'), or with another of "
-            f"{get_args(Part)}"
+            f"there is no part {part!r}",
+            fix=f"call sen12mscr(root, part='test'), or with another of {get_args(Part)}",
         )
     scenes = read_sen12mscr(root)
     pairs = _pairs(scenes)
@@ -119,9 +119,9 @@ def patch_case(
     """
     if "target" not in patch:
         raise DataError(
-            f"the patch has no variable 'target' with the clear image, but "
-            f"{list(map(str, patch.data_vars))}; call "
-            "patch_case(name, patch.assign(target=clear))"
+            "the patch has no variable 'target' with the clear image, but "
+            f"{list(map(str, patch.data_vars))}",
+            fix="call patch_case(name, patch.assign(target=clear))",
         )
     bare = patch.drop_vars([c for c in patch.coords if c not in patch.dims])
     data = bare.drop_vars("target")
@@ -169,7 +169,7 @@ def sen12mscr_split(
     {('fall', 139): 'test', ('spring', 1): 'train', ('winter', 22): 'val'}
     """
     if split not in ("official", "paper"):
-        raise DataError(f"split is {split!r}; call sen12mscr(split='official') or 'paper'")
+        raise DataError(f"split is {split!r}", fix="call sen12mscr(split='official') or 'paper'")
     from xcloudfree.train import split as divide
 
     given = list(regions)

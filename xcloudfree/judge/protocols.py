@@ -112,23 +112,24 @@ def hidden_dates(
     scene = read(series)
     if "provenance" in series:
         raise DataError(
-            "the series was reconstructed, and its estimates are no truth; call "
-            "hidden_dates() with the series as it was observed"
+            "the series was reconstructed, and its estimates are no truth",
+            fix="call hidden_dates() with the series as it was observed",
         )
     if scene.lead != ("time",) or "time" not in series.coords:
         raise DataError(
-            "hidden_dates hides dates of a series; give a Dataset whose only dimension besides "
-            f"{scene.spatial} is time, for example with ds.isel(patch=0)"
+            "hidden_dates hides dates of a series",
+            fix=f"give a Dataset whose only dimension besides {scene.spatial} is time, for "
+            "example with ds.isel(patch=0)",
         )
     if wrong := [kind for kind in kinds if kind not in get_args(Kind)]:
         raise DataError(
-            f"there is no kind {wrong[0]!r}{did_you_mean(wrong[0], get_args(Kind))}; call "
-            "hidden_dates(..., kinds=['partial', 'full']), or with one of them"
+            f"there is no kind {wrong[0]!r}{did_you_mean(wrong[0], get_args(Kind))}",
+            fix="call hidden_dates(..., kinds=['partial', 'full']), or with one of them",
         )
     if visible not in get_args(Visible):
         raise DataError(
-            f"visible={visible!r} is none of {get_args(Visible)}; call "
-            "hidden_dates(..., visible='realistic')"
+            f"visible={visible!r} is none of {get_args(Visible)}",
+            fix="call hidden_dates(..., visible='realistic')",
         )
     ground = ground_of(series, scene, clear)
     stack: Floats = scene.reflectance().compute().values
@@ -179,8 +180,8 @@ def ground_of(
     if isinstance(clear, str) and clear == "scl":
         if scene.classes is None:
             raise DataError(
-                "the series has no scene classification; call hidden_dates(series, clear='l2a') "
-                "or with another mask"
+                "the series has no scene classification",
+                fix="call hidden_dates(series, clear='l2a') or with another mask",
             )
         classes = scene.classes.compute()
         check_classes(classes.values, classes.attrs.get("nodata"))
@@ -207,13 +208,14 @@ def _tasks(
     if not len(clear):
         raise DataError(
             f"the series has no date of which less than {_CLEAR_BELOW:.0%} is clouded, and such "
-            "dates are hidden; load a longer one, or call hidden_dates(..., clear=...) with "
-            "another mask"
+            "dates are hidden",
+            fix="load a longer one, or call hidden_dates(..., clear=...) with another mask",
         )
     if "partial" in kinds and len(cloudy) < clouds + 1:
         raise DataError(
             f"the series has {len(clear)} clear dates and {len(cloudy)} with clouds to hide one "
-            "under; load a longer one, or call hidden_dates(..., clouds=1) or kinds=['full']"
+            "under",
+            fix="load a longer one, or call hidden_dates(..., clouds=1) or kinds=['full']",
         )
     spread = np.unique(np.linspace(0, len(clear) - 1, count).round().astype(int))
     dates = clear[spread].tolist()
@@ -231,7 +233,8 @@ def _tasks(
         if not len(overcast):
             raise DataError(
                 f"the series has no date over {_CLOUD[1]:.0%} clouded to take the place of a "
-                "hidden one; load a longer one, or call hidden_dates(..., kinds=['partial'])"
+                "hidden one",
+                fix="load a longer one, or call hidden_dates(..., kinds=['partial'])",
             )
         yield from (_Task(date, int(rng.choice(overcast)), "full") for date in dates)
 

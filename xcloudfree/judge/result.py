@@ -128,6 +128,6 @@ def check_names(result: xr.Dataset, call: str, named: Mapping[str, Sequence[str]
         present = [str(label) for label in result[dim].values]
         if wrong := [name for name in names if name not in present]:
             raise DataError(
-                f"{wrong[0]!r}{did_you_mean(wrong[0], present)} is no {dim} of the result; call "
-                f"{call} with some of {present}"
+                f"{wrong[0]!r}{did_you_mean(wrong[0], present)} is no {dim} of the result",
+                fix=f"call {call} with some of {present}",
             )

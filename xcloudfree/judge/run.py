@@ -101,7 +101,8 @@ def benchmark(
         for number, (case, fold) in enumerate(_flat(cases)):
             if case.name in names:
                 raise DataError(
-                    f"two cases are called {case.name!r}; give Case(name=...) another name for one"
+                    f"two cases are called {case.name!r}",
+                    fix="give Case(name=...) another name for one",
                 )
             names.add(case.name)
             if number < 2:  # the first case has brought in what methods import
@@ -114,7 +115,7 @@ def benchmark(
             if number < total:
                 bar.step(case.name)
     if not seen:
-        raise DataError("there is no case; call benchmark(cases, methods) with at least one")
+        raise DataError("there is no case", fix="call benchmark(cases, methods) with at least one")
     return assemble(list(named), seen, records)
 
 
@@ -177,8 +178,9 @@ class _Runner:
         try:
             if fold is None:
                 raise DataError(
-                    "the method is fitted and the case has no training cases; call "
-                    "benchmark([Fold(train, test)], methods) or leave_one_region_out(cases)"
+                    "the method is fitted and the case has no training cases",
+                    fix="call benchmark([Fold(train, test)], methods) or "
+                    "leave_one_region_out(cases)",
                 )
             train = fold.train
             method, cost = measure(lambda: function(train))
@@ -241,14 +243,14 @@ def _check_pass(case: Case) -> None:
     ):
         raise DataError(
             f"case {case.name!r} hides {_day(case)} and shows another image of the same pass, "
-            "which is nearly the truth; make the case from xcf.join_passes(ds), or with "
-            "benchmarking.hidden_dates(ds)"
+            "which is nearly the truth",
+            fix="make the case from xcf.join_passes(ds), or with benchmarking.hidden_dates(ds)",
         )
 
 
 def _named(methods: Sequence[Any] | Mapping[str, Any]) -> dict[str, Any]:
     if not methods:
-        raise DataError("there is no method; call benchmark(cases, ['do nothing', 'idw'])")
+        raise DataError("there is no method", fix="call benchmark(cases, ['do nothing', 'idw'])")
     if isinstance(methods, Mapping):
         return dict(methods)
     if isinstance(methods, str):
@@ -256,8 +258,8 @@ def _named(methods: Sequence[Any] | Mapping[str, Any]) -> dict[str, Any]:
     names = [label(m) for m in methods]
     if doubled := {n for n in names if names.count(n) > 1}:
         raise DataError(
-            f"two methods are called {sorted(doubled)[0]!r}; name them with "
-            "benchmark(cases, {'one name': method, 'another': method})"
+            f"two methods are called {sorted(doubled)[0]!r}",
+            fix="name them with benchmark(cases, {'one name': method, 'another': method})",
         )
     return dict(zip(names, methods, strict=True))
 
@@ -270,8 +272,9 @@ def _flat(cases: Iterable[Case | Fold]) -> Iterator[tuple[Case, Fold | None]]:
             yield item, None
         else:
             raise DataError(
-                f"a case is a {type(item).__name__}; call benchmark([Case(name, data, hidden, "
-                "truth)], methods), or make cases of a series with hidden_dates(series)"
+                f"a case is a {type(item).__name__}",
+                fix="call benchmark([Case(name, data, hidden, truth)], methods), or make cases "
+                "of a series with hidden_dates(series)",
             )
 
 

@@ -60,8 +60,8 @@ def summary(result: xr.Dataset, by: Sequence[str] = ("region",)) -> xr.Dataset:
     """
     if unknown := [key for key in by if key not in KEYS]:
         raise DataError(
-            f"cases have no {unknown[0]!r}{did_you_mean(unknown[0], KEYS)}; "
-            f"call summary(by=...) with some of {KEYS}"
+            f"cases have no {unknown[0]!r}{did_you_mean(unknown[0], KEYS)}",
+            fix=f"call summary(by=...) with some of {KEYS}",
         )
     columns = [result[key].values for key in by]
     keys = list(zip(*columns, strict=True)) if by else [()] * result.sizes["case"]

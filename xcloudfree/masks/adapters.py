@@ -79,13 +79,16 @@ class NamedMask:
             raise
         except Exception as error:  # the code of others may raise anything
             raise PluginError(
-                f"the mask {self.name!r} failed, {type(error).__name__}: {error}; "
-                'choose another, such as mask("l2a")'
+                f"failed, {type(error).__name__}: {error}",
+                fix='choose another, such as mask("l2a")',
+                subject=f"the mask {self.name!r}",
             ) from error
         if made.shape != reflectance.shape[1:] or made.dtype.kind != "b":
             raise PluginError(
-                f"the mask {self.name!r} returned {made.dtype} of shape {made.shape} and must "
-                f"return bool of shape {reflectance.shape[1:]}; ask its authors to correct it"
+                f"returned {made.dtype} of shape {made.shape} and must return bool of shape "
+                f"{reflectance.shape[1:]}",
+                fix="ask its authors to correct it",
+                subject=f"the mask {self.name!r}",
             )
         return np.asarray(made & np.isfinite(reflectance).all(0))
 
@@ -102,14 +105,17 @@ class NamedMask:
             return
         if level is None:
             raise UnitsError(
-                f"the mask {self.name!r} reads {wanted} reflectance and the level of the data is "
-                f"not declared; declare it with ds.cloudfree.calibrate(level={wanted!r}) if that "
-                "is what it is"
+                f"reads {wanted} reflectance and the level of the data is not declared",
+                fix=f"declare it with ds.cloudfree.calibrate(level={wanted!r}) if that is what "
+                "it is",
+                subject=f"the mask {self.name!r}",
+                option=f"--level {wanted}",
             )
         other = '"l2a"' if level == "BOA" else '"score"'
         raise UnitsError(
-            f"the mask {self.name!r} was made for {wanted} reflectance and the data is {level}; "
-            f"call mask({other}), or load Level-{'1C' if wanted == 'TOA' else '2A'} items"
+            f"was made for {wanted} reflectance and the data is {level}",
+            fix=f"call mask({other}), or load Level-{'1C' if wanted == 'TOA' else '2A'} items",
+            subject=f"the mask {self.name!r}",
         )
 
 
@@ -161,21 +167,24 @@ def mask_plugin(name: str) -> NamedMask:
     found = find("masks", name)
     if found is None:
         raise CloudFreeError(
-            f"unknown mask method {name!r}{did_you_mean(name, mask_names())}; "
-            f"call mask(method=...) with one of {mask_names()}, a boolean DataArray or a function"
+            f"unknown mask method {name!r}{did_you_mean(name, mask_names())}",
+            fix=f"call mask(method=...) with one of {mask_names()}, a boolean DataArray or a "
+            "function",
         )
     package = PACKAGES.get(name)
     if package is not None and find_spec(package) is None:
         raise PluginError(
-            f"mask({name!r}) needs the package {package}, which is not installed; install it with "
-            f"pip install {package}, or pip install 'xcloudfree[masks]'"
+            f"needs the package {package}, which is not installed",
+            fix=f"install it with pip install {package}, or pip install 'xcloudfree[masks]'",
+            subject=f"mask({name!r})",
         )
     plugin = found.load()
     if not isinstance(plugin, MaskPlugin) or not set(plugin.bands) <= set(S2_BANDS):
         raise PluginError(
-            f"the plug-in {name!r} of {found.distribution} is no mask: it needs bands (of "
-            f"{', '.join(S2_BANDS)}), level, reach, threshold and a call; ask its authors, see "
-            "help(xcloudfree.masks.adapters.MaskPlugin)"
+            f"of {found.distribution} is no mask: it needs bands (of {', '.join(S2_BANDS)}), "
+            "level, reach, threshold and a call",
+            fix="ask its authors, see help(xcloudfree.masks.adapters.MaskPlugin)",
+            subject=f"the plug-in {name!r}",
         )
     return NamedMask(name, plugin)
 

@@ -35,11 +35,14 @@ def plan_mask(
     """Turn a method into a plan; with shadow the plan reads a finished mask of the whole scene."""
     if isinstance(dilation, bool) or not isinstance(dilation, (int, np.integer)) or dilation < 0:
         raise CloudFreeError(
-            f"dilate is {dilation!r}; call reconstruct(dilate=3) or mask(dilate=3), or with other "
-            "whole pixels"
+            f"dilate is {dilation!r}",
+            fix="call reconstruct(dilate=3) or mask(dilate=3), or with other whole pixels",
+            option="--dilate 3",
         )
     if threshold is not None and not _is_score(threshold):
-        raise CloudFreeError(f"threshold is {threshold!r}; call mask(threshold=0.2)")
+        raise CloudFreeError(
+            f"threshold is {threshold!r}", fix="call mask(threshold=0.2)", option="--threshold 0.2"
+        )
     dilation = int(dilation)  # a small integer of numpy would overflow when squared
     plan = _plan_cloud(scene, method, threshold, dilation)
     scored = isinstance(method, str) and method in kernel.METHODS and method != "scl"
@@ -47,16 +50,17 @@ def plan_mask(
         if not scored or not _is_score(haze) or not haze < plan.threshold:
             raise CloudFreeError(
                 f"haze={haze!r} is a score below that of cloud, and mask method {plan.label!r} "
-                f"{f'takes {plan.threshold:g} for cloud' if scored else 'has no score'}; "
-                'call mask(method="score", haze=0.15)'
+                f"{f'takes {plan.threshold:g} for cloud' if scored else 'has no score'}",
+                fix='call mask(method="score", haze=0.15)',
             )
         plan = replace(plan, haze=float(haze))
     if shadow is False or (shadow is None and not scored):
         return plan
     if isinstance(method, str) and method == "scl":
         raise CloudFreeError(
-            "the scene classification has cloud shadow of its own; call mask(method='scl') without "
-            "shadow=, or mask(method='l2a', shadow=True)"
+            "the scene classification has cloud shadow of its own",
+            fix="call mask(method='scl') without shadow=, or mask(method='l2a', shadow=True)",
+            option="--method scl or --method l2a --shadow",
         )
     shaded = with_shadow(scene, replace(plan, dilation=0), shadow)
     if shaded is None:
@@ -90,7 +94,9 @@ def _plan_cloud(scene: Scene, method: Mask, threshold: float | None, dilation: i
         if scene.classes is None:
             raise MissingBandError(
                 'mask(method="scl") needs the scene classification and the data has no variable '
-                'SCL; load it too, or call mask(method="l2a")'
+                "SCL",
+                fix='load it too, or call mask(method="l2a")',
+                option="--method l2a",
             )
         attrs = scene.classes.attrs
         rule = Calibration(nodata=attrs.get("nodata", attrs.get("_FillValue")))
@@ -130,27 +136,30 @@ def _on_scene(scene: Scene, array: Any) -> xr.DataArray:
     if not isinstance(array, xr.DataArray) or array.dtype.kind != "b":
         if array is None:
             raise CloudFreeError(
-                "there is no mask; call reconstruct(mask='score'), or mask(method='score')"
+                "there is no mask",
+                fix="call reconstruct(mask='score'), or mask(method='score')",
+                option="--mask score or --method score",
             )
         kind = getattr(array, "dtype", None)
         what = type(array).__name__ + (f" of {kind}" if kind is not None else "")
         raise CloudFreeError(
-            f"a mask must be a boolean DataArray, True where occluded, not a {what}; convert it, "
-            "for example with mask=xr.DataArray(array, dims=('y', 'x')).astype(bool)"
+            f"a mask must be a boolean DataArray, True where occluded, not a {what}",
+            fix="convert it, for example with mask=xr.DataArray(array, dims=('y', "
+            "'x')).astype(bool)",
         )
     template = scene.template()
     try:
         aligned = xr.align(template, array, join="exact", copy=False)[1]
     except ValueError as error:
         raise GridError(
-            f"the mask is not on the grid of the scene ({error}); put it there with "
-            "mask.reindex_like(ds, method='nearest')"
+            f"the mask is not on the grid of the scene ({error})",
+            fix="put it there with mask.reindex_like(ds, method='nearest')",
         ) from error
     extra = set(aligned.dims) - set(template.dims)
     if extra:
         raise GridError(
-            f"the mask has dimensions {sorted(map(str, extra))} that the scene lacks; "
-            "select along them with mask.isel(...)"
+            f"the mask has dimensions {sorted(map(str, extra))} that the scene lacks",
+            fix="select along them with mask.isel(...)",
         )
     missing = {d: n for d, n in template.sizes.items() if d not in aligned.dims}
     return aligned.expand_dims(missing).transpose(*template.dims)

@@ -86,7 +86,9 @@ def sun_angles(scene: Scene, shadow: Shadow) -> NDArray[np.float64]:
     given = shadow if isinstance(shadow, tuple) else None
     if shadow is not True and shadow is not None and (given is None or len(given) != 2):
         raise CloudFreeError(
-            f"shadow is {shadow!r}; call mask(shadow=True), False, or {_CALL} in degrees"
+            f"shadow is {shadow!r}",
+            fix=f"call mask(shadow=True), False, or {_CALL} in degrees",
+            option="--shadow",
         )
     source, template = scene.source, scene.template()
     angles = []
@@ -94,9 +96,10 @@ def sun_angles(scene: Scene, shadow: Shadow) -> NDArray[np.float64]:
         found = source.coords.get(name, source.attrs.get(name)) if given is None else given[number]
         if found is None:
             raise DataError(
-                f"shadow of clouds needs the position of the sun and the data has no {name!r}; "
-                f"give it as {_CALL} in degrees, or with ds.assign_coords(sun_azimuth=('time', "
-                "[...]), sun_elevation=('time', [...]))"
+                f"shadow of clouds needs the position of the sun and the data has no {name!r}",
+                fix=f"give it as {_CALL} in degrees, or with "
+                "ds.assign_coords(sun_azimuth=('time', [...]), sun_elevation=('time', "
+                "[...]))",
             )
         angles.append(_along(found, name, scene, template))
     out = np.stack(angles, -1)
@@ -106,14 +109,15 @@ def sun_angles(scene: Scene, shadow: Shadow) -> NDArray[np.float64]:
     missing = np.isnan(out[..., 0])
     if missing.all() or (shadow is not None and missing.any()):
         raise DataError(
-            f"the position of the sun is not known on {missing.sum()} of {missing.size} images; "
-            f"give it as {_CALL} in degrees, or leave them out with ds.sel(time=...)"
+            f"the position of the sun is not known on {missing.sum()} of {missing.size} images",
+            fix=f"give it as {_CALL} in degrees, or leave them out with ds.sel(time=...)",
         )
     height = out[..., 1][~missing]
     if (height <= 0).any() or (height > 90).any():
         raise DataError(
             f"the sun's elevation is {height.min():g} to {height.max():g} degrees and must lie "
-            f"between 0 and 90; correct it, as in {_CALL}"
+            "between 0 and 90",
+            fix=f"correct it, as in {_CALL}",
         )
     return out
 
@@ -128,24 +132,25 @@ def _along(found: Any, name: str, scene: Scene, template: xr.DataArray) -> NDArr
             values = np.empty((0,) * (len(scene.lead) + 1))
         if values.ndim > min(1, len(scene.lead)):
             raise DataError(
-                f"{name!r} is {found!r}; give one number in degrees, or one for each image along "
-                f"{scene.lead[0] if scene.lead else 'time'!r} as a DataArray: {_CALL}"
+                f"{name!r} is {found!r}",
+                fix="give one number in degrees, or one for each image along "
+                f"{scene.lead[0] if scene.lead else 'time'!r} as a DataArray: {_CALL}",
             )
         found = xr.DataArray(values, dims=scene.lead[: values.ndim])
     extra = set(getattr(found, "dims", scene.spatial)) - set(sizes)
     if extra or any(found.sizes[d] != sizes[d] for d in found.dims):
         raise DataError(
             f"{name!r} must be one number for each image and varies along "
-            f"{sorted(map(str, extra)) or dict(found.sizes)}; average it first, with "
-            f"ds.assign_coords({name}=ds.{name}.mean(['y', 'x']))"
+            f"{sorted(map(str, extra)) or dict(found.sizes)}",
+            fix=f"average it first, with ds.assign_coords({name}=ds.{name}.mean(['y', 'x']))",
         )
     for dim in found.dims:
         if {dim} <= set(found.coords) & set(template.coords) and not found[dim].equals(
             template[dim]
         ):
             raise DataError(
-                f"{name!r} has other values of {dim!r} than the data; take those of the data with "
-                f"{name}.sel({dim}=ds.{dim})"
+                f"{name!r} has other values of {dim!r} than the data",
+                fix=f"take those of the data with {name}.sel({dim}=ds.{dim})",
             )
     bare = xr.Variable(found.dims, _numbers(found))
     missing = {d: n for d, n in sizes.items() if d not in bare.dims}
