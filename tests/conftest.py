@@ -16,6 +16,8 @@ import xarray as xr
 
 from xcloudfree.core.bands import S2_BANDS
 
+collect_ignore_glob = ["freeze*.py"]  # scripts, which the search for doctests would import
+
 WITHOUT_TORCH = find_spec("torch") is None
 """Masks, classical methods, catalogs and storage need none; they are tested without it too."""
 
