@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -57,33 +58,18 @@ class MixedSamples:
 def samples_of(given: Sequence[Given], spec: ModelSpec, how: Sampling) -> Samples:
     """Samples of scenes with truths and of series."""
     pairs = [(scene, truth) for scene, truth in given if truth is not None]
+    series = [scene for scene, truth in given if truth is None]
+    shared: dict[str, Any] = {
+        "spec": spec, "crop": how.crop, "simulated": how.simulated, "mask": how.mask,
+    }  # fmt: skip
     parts: list[Samples] = []
     if pairs:
-        parts.append(
-            PatchSamples(
-                pairs,
-                spec=spec,
-                crop=how.crop,
-                simulated=how.simulated,
-                mask=how.mask,
-                cache=how.cache,
-                cloudy_targets=how.recipe.cloudy_targets,
-            )
-        )
-    series = [scene for scene, truth in given if truth is None]
+        targets = how.recipe.cloudy_targets
+        parts.append(PatchSamples(pairs, cache=how.cache, cloudy_targets=targets, **shared))
     if series:
-        parts.append(
-            SeriesSamples(
-                series,
-                spec=spec,
-                crop=how.crop,
-                mask=how.mask,
-                seed=how.seed,
-                simulated=how.simulated,
-                gaps=how.recipe.gaps,
-                cache=None if how.cache is None else how.cache / "series",
-            )
-        )
+        views = None if how.cache is None else how.cache / "series"
+        gaps, seed = how.recipe.gaps, how.seed
+        parts.append(SeriesSamples(series, seed=seed, gaps=gaps, cache=views, **shared))
     return parts[0] if len(parts) == 1 else MixedSamples(parts)
 
 

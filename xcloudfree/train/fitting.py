@@ -237,17 +237,9 @@ def fit(
         with torch.no_grad():
             prior.spectrum.bias.copy_(PRESETS[fitted.spec.normalisation].to_scale(spectrum))
     objective = Objective(fitted, loss, alpha, shrinkage, spectrum, recipe.precision)
+    state, journal = (None if f is None else Path(f) for f in (checkpoints, log))
     settings = Settings(
-        steps,
-        batch,
-        learning_rate,
-        seed,
-        patience,
-        recipe,
-        identity,
-        checkpoints=None if checkpoints is None else Path(checkpoints),
-        log=None if log is None else Path(log),
-        progress=progress,
+        steps, batch, learning_rate, seed, patience, recipe, identity, state, journal, progress
     )
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     loop = Loop(objective, settings, held_out_batches, pictured)
