@@ -27,8 +27,8 @@ FAN_IN = 16
 """Measurements that are combined at a time."""
 
 Function = Callable[..., Any]
-"""``function(*windows, core=(rows, columns))``: windows (*lead, [band,] y, x) in, cores out;
-with values of the scene also ``origin=(row, column)`` of the first pixel, and ``scene=[...]``."""
+"""``function(*windows, core=(rows, columns))``: windows (*lead, [band,] y, x) in, cores out; with
+values of the scene also ``origin=(row, column)`` of the first pixel, and ``scene=[...]``."""
 
 Index = tuple[int, ...]
 

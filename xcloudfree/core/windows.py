@@ -141,6 +141,7 @@ def divided(sizes: Sequence[int], side: int) -> tuple[int, ...]:
 
 def widened(core: Area, pixels: int, shape: tuple[int, ...]) -> tuple[Area, Area]:
     """A part of an image with the pixels around it that there are, and the part in that."""
+    core = tuple(slice(*s.indices(n)[:2]) for s, n in zip(core, shape, strict=True))  # type: ignore[assignment]
     starts = [max(0, s.start - pixels) for s in core]
     wide = tuple(
         slice(a, min(n, s.stop + pixels)) for a, s, n in zip(starts, core, shape, strict=True)

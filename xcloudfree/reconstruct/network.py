@@ -203,7 +203,7 @@ class Network:
         kind = torch.device(device).type
         try:
             with (
-                place.turn,
+                place.gate(),
                 torch.inference_mode(),
                 torch.autocast(kind, torch.bfloat16, enabled=low),
             ):
