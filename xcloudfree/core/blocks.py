@@ -137,20 +137,28 @@ def reduce_windows(
 
 def call_once(function: Function, scene: Sequence[SceneValue]) -> SceneValue:
     """A function of values of a scene, as another one."""
-    first = scene[0]
+    first, work = scene[0], _Gated(function)
     name = f"{type(function).__name__.lower()}-{tokenize(function, [s.name for s in scene])}"
     if first.values is not None:
-        return SceneValue(
-            name, {i: function(*(s.argument(i) for s in scene)) for i in first.values}
-        )
+        return SceneValue(name, {i: work(*(s.argument(i) for s in scene)) for i in first.values})
     assert first.graph is not None
     indices = [key[1:] for key in first.graph.layers[first.name] if key[0] == first.name]
-    nodes = {
-        (name, *i): task((name, *i), function, *(s.argument(i) for s in scene)) for i in indices
-    }
+    nodes = {(name, *i): task((name, *i), work, *(s.argument(i) for s in scene)) for i in indices}
     layer = MaterializedLayer(nodes, annotations={SCENE_SUM: True})
     graph = HighLevelGraph.from_collections(name, layer, dependencies=list(scene))
     return SceneValue(name, graph=graph)
+
+
+@dataclass(frozen=True)
+class _Gated:
+    """A function that has the threads of the work on a block."""
+
+    function: Function
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Call it."""
+        with block_gate():
+            return self.function(*arguments)
 
 
 def spread(numbers: NDArray[Any], like: Any) -> Any:
