@@ -89,12 +89,9 @@ class Series:
         names = ("reflectance", "hidden", "wanted", "backscatter", "coarse", "context")
         planes: dict[str, Any] = {name: getattr(self, name) for name in names}
         rows, columns = (s.indices(n)[0] for s, n in zip(area, self.hidden.shape[1:], strict=True))
-        return replace(
-            self,
-            **{k: v if v is None else v[..., *area] for k, v in planes.items()},
-            origin=(self.origin[0] + rows, self.origin[1] + columns),
-            core=core,
-        )
+        parts: dict[str, Any] = {k: v if v is None else v[..., *area] for k, v in planes.items()}
+        origin = (self.origin[0] + rows, self.origin[1] + columns)
+        return replace(self, **parts, origin=origin, core=core)
 
 
 @dataclass(frozen=True)
