@@ -92,9 +92,10 @@ def map_windows(
             np.empty((*size[:lead], *(() if o.bands is None else (o.bands,)), *size[-2:]), o.dtype)
             for o in outputs
         )
-        for _, place, block in loop.run():
-            for result, part in zip(results, block, strict=True):
-                result[place] = part
+        with block_gate():
+            for _, place, block in loop.run():
+                for result, part in zip(results, block, strict=True):
+                    result[place] = part
         return results
     name, blocks = loop.layer(list(outputs), resources, ALL_DATES if together else None)
     return tuple(_picked(loop, name, blocks, n, output) for n, output in enumerate(outputs))
@@ -114,9 +115,10 @@ def reduce_windows(
     loop = _Loop.over(function, groups, lead, plan, scene, together)
     if not loop.lazy:
         values: dict[Index, Any] = {}
-        for index, _, part in loop.run():
-            at = index[:lead]
-            values[at] = combine([values[at], part]) if at in values else part
+        with block_gate():
+            for index, _, part in loop.run():
+                at = index[:lead]
+                values[at] = combine([values[at], part]) if at in values else part
         return SceneValue(tokenize(function), values)
     name, graph = loop.layer([], None, SCENE_SUM)
     whole, nodes = f"{name}-whole", {}
@@ -197,8 +199,7 @@ class _Work:
         given: dict[str, Any] = {"core": (rows.core, columns.core)}
         if self.scene is not None:
             given |= {"origin": (rows.read_start, columns.read_start), "scene": scene}
-        with block_gate():
-            return self.function(*windows, **given)
+        return self.function(*windows, **given)
 
 
 @dataclass(frozen=True)
@@ -328,7 +329,8 @@ def _run(work: _Work, i: int, j: int, *parts: Any) -> Any:
             _join([[next(queue) for _ in grid[1]] for _ in grid[0]], grid) for _ in range(count)
         ]
         windows.append(_stack(joined, work.lead))
-    return work.call(i, j, windows, scene)
+    with block_gate():
+        return work.call(i, j, windows, scene)
 
 
 def _combined(combine: Callable[[Sequence[Any]], Any], *parts: Any) -> Any:

@@ -14,6 +14,7 @@ from xcloudfree import methods
 from xcloudfree.core.blocks import Output, map_windows
 from xcloudfree.core.predictor import Predictor
 from xcloudfree.core.recognise import read
+from xcloudfree.core.restore import restore
 from xcloudfree.core.scene import Scene
 from xcloudfree.core.windows import Halo
 from xcloudfree.exceptions import MissingBandError, ModelError
@@ -206,7 +207,7 @@ def reconstruct(
     planes = {"provenance": label_provenance(scene, results[1], attrs)}
     if predictor.flags:
         planes["flags"] = label_flags(scene, results[-1], predictor.flags)
-    return scene.restore(results[0], planes, results[2] if uncertainty else None)
+    return restore(scene, results[0], planes, results[2] if uncertainty else None)
 
 
 def estimate(
