@@ -24,7 +24,7 @@ from results_pages import put
 import xcloudfree as xcf
 from xcloudfree.core.bands import S2_BANDS
 from xcloudfree.judge.baselines import TrainingImage, fit_constant, fit_ridge
-from xcloudfree.methods.regression import inverse_distance
+from xcloudfree.methods.idw import inverse_distance
 
 DATA = Path(os.environ.get("XCLOUDFREE_DATA", "data"))
 REPOSITORY = Path(__file__).parent.parent

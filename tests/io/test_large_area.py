@@ -198,7 +198,7 @@ def test_a_network_asks_for_a_gpu_of_the_cluster_and_nothing_else_does(tmp_path:
 def is_network(key: Any) -> bool:
     """Whether a task is the work on a block, and not one of the picks from its result."""
     name = str(key[0]) if isinstance(key, tuple) else ""
-    return name.startswith("reconstruction-") and name.count("-") == 1
+    return name.startswith("reconstructblock-") and name.count("-") == 1
 
 
 # ------------------------------------------------------------------ input is shared

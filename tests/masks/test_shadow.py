@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import xcloudfree as xcf
 from tests.checks import check_plane, no_computes
 from tests.conftest import as_array, make_bands, stacked
-from xcloudfree.core.ground import ground
+from xcloudfree.core.grid import ground
 from xcloudfree.core.recognise import read
 from xcloudfree.datasets.simulate import simulate_layers, simulate_scene
 from xcloudfree.exceptions import CloudFreeError, DataError, GridError, MissingBandError

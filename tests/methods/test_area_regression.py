@@ -6,7 +6,7 @@ import xarray as xr
 
 from xcloudfree.datasets import simulate_scene
 from xcloudfree.methods import area_regression as area
-from xcloudfree.methods.area_predictors import local_means
+from xcloudfree.methods.area_regression import local_means
 
 
 @pytest.fixture

@@ -155,7 +155,7 @@ def test_sums_equal_those_over_all_pairs_one_by_one():
     image[1, 0, :3] = np.nan
     sums = variogram_sums(image, clear)
     usable = clear & ~np.isnan(image).any(0)
-    assert sums.count == usable.sum()
+    assert sums.pixels == usable.sum()
     np.testing.assert_allclose(sums.total, image[:, usable].astype(float).sum(1))
     for lag in (0, 3, 7):
         step = LAGS[lag]

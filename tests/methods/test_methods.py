@@ -193,7 +193,7 @@ def test_what_cannot_work_is_refused_with_the_call_that_mends_it(series):
     with pytest.raises(ModelError, match="blend"):
         series.cloudfree.reconstruct(model="median", mask=mask, blend="linear")
     twice = series.assign_coords(time=series.time.values[[0, 0, 1, 2, 3, 4, 5]])
-    with pytest.raises(DataError, match="groupby"):
+    with pytest.raises(DataError, match="join_passes"):
         twice.cloudfree.reconstruct(model="whittaker", mask=mask)
     with pytest.raises(ModelError, match=r"methods.get\(\)"):
         methods.get("kalman")

@@ -126,7 +126,7 @@ def test_two_images_of_one_time_are_two_images(series, mask, name):
 @pytest.mark.parametrize("name", ["whittaker", "whittaker+offset"])
 def test_no_curve_leads_through_two_images_of_one_time(series, mask, name):
     twice = series.assign_coords(time=series.time.values[[0, 1, 1, 3, 4]]).chunk(time=1)
-    with pytest.raises(DataError, match="groupby"):  # at once, not when it is computed
+    with pytest.raises(DataError, match="join_passes"):  # at once, not when it is computed
         twice.cloudfree.reconstruct(model=quick(name), mask=mask)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xcloudfree.reconstruct.network import boxes
+from xcloudfree.core.windows import boxes
 
 
 def clouds(draw, shape):

@@ -119,7 +119,7 @@ def test_tasks_ask_for_a_gpu_where_the_cluster_declares_them(device, expected):
         asked = {
             name: dict(task.resource_restrictions or {})
             for name, task in cluster.scheduler.tasks.items()
-            if "reconstruction" in str(name) and len(name) == 4 and name[0].count("-") == 1
+            if "reconstructblock" in str(name) and len(name) == 4 and name[0].count("-") == 1
         }
     assert len(asked) == 12
     assert all(a == expected for a in asked.values())

@@ -8,7 +8,7 @@ import xcloudfree as xcf
 from tests.checks import no_computes
 from tests.series import blobs, make_series
 from xcloudfree.exceptions import DataError, MissingBandError, UnitsError
-from xcloudfree.methods.area_predictors import local_means
+from xcloudfree.methods.area_regression import local_means
 from xcloudfree.methods.leave_out import Place, without
 from xcloudfree.train.series_samples import SeriesSamples, Skies, _hide_twins
 from xcloudfree.train.splits import check_apart, split_series

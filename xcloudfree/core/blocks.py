@@ -27,8 +27,8 @@ FAN_IN = 16
 """Measurements that are combined at a time."""
 
 Function = Callable[..., Any]
-"""``function(*windows, core=(rows, columns))``: windows (*lead, [band,] y, x) in, cores out;
-with values of the scene also ``origin=(row, column)`` of the first pixel, and ``scene=[...]``."""
+"""``function(*windows, core=(rows, columns))``: windows (*lead, [band,] y, x) in, cores out; with
+values of the scene also ``origin=(row, column)`` of the first pixel, and ``scene=[...]``."""
 
 Index = tuple[int, ...]
 
@@ -92,9 +92,10 @@ def map_windows(
             np.empty((*size[:lead], *(() if o.bands is None else (o.bands,)), *size[-2:]), o.dtype)
             for o in outputs
         )
-        for _, place, block in loop.run():
-            for result, part in zip(results, block, strict=True):
-                result[place] = part
+        with block_gate():
+            for _, place, block in loop.run():
+                for result, part in zip(results, block, strict=True):
+                    result[place] = part
         return results
     name, blocks = loop.layer(list(outputs), resources, ALL_DATES if together else None)
     return tuple(_picked(loop, name, blocks, n, output) for n, output in enumerate(outputs))
@@ -114,9 +115,10 @@ def reduce_windows(
     loop = _Loop.over(function, groups, lead, plan, scene, together)
     if not loop.lazy:
         values: dict[Index, Any] = {}
-        for index, _, part in loop.run():
-            at = index[:lead]
-            values[at] = combine([values[at], part]) if at in values else part
+        with block_gate():
+            for index, _, part in loop.run():
+                at = index[:lead]
+                values[at] = combine([values[at], part]) if at in values else part
         return SceneValue(tokenize(function), values)
     name, graph = loop.layer([], None, SCENE_SUM)
     whole, nodes = f"{name}-whole", {}
@@ -137,20 +139,28 @@ def reduce_windows(
 
 def call_once(function: Function, scene: Sequence[SceneValue]) -> SceneValue:
     """A function of values of a scene, as another one."""
-    first = scene[0]
+    first, work = scene[0], _Gated(function)
     name = f"{type(function).__name__.lower()}-{tokenize(function, [s.name for s in scene])}"
     if first.values is not None:
-        return SceneValue(
-            name, {i: function(*(s.argument(i) for s in scene)) for i in first.values}
-        )
+        return SceneValue(name, {i: work(*(s.argument(i) for s in scene)) for i in first.values})
     assert first.graph is not None
     indices = [key[1:] for key in first.graph.layers[first.name] if key[0] == first.name]
-    nodes = {
-        (name, *i): task((name, *i), function, *(s.argument(i) for s in scene)) for i in indices
-    }
+    nodes = {(name, *i): task((name, *i), work, *(s.argument(i) for s in scene)) for i in indices}
     layer = MaterializedLayer(nodes, annotations={SCENE_SUM: True})
     graph = HighLevelGraph.from_collections(name, layer, dependencies=list(scene))
     return SceneValue(name, graph=graph)
+
+
+@dataclass(frozen=True)
+class _Gated:
+    """A function that has the threads of the work on a block."""
+
+    function: Function
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Call it."""
+        with block_gate():
+            return self.function(*arguments)
 
 
 def spread(numbers: NDArray[Any], like: Any) -> Any:
@@ -189,8 +199,7 @@ class _Work:
         given: dict[str, Any] = {"core": (rows.core, columns.core)}
         if self.scene is not None:
             given |= {"origin": (rows.read_start, columns.read_start), "scene": scene}
-        with block_gate():
-            return self.function(*windows, **given)
+        return self.function(*windows, **given)
 
 
 @dataclass(frozen=True)
@@ -320,7 +329,8 @@ def _run(work: _Work, i: int, j: int, *parts: Any) -> Any:
             _join([[next(queue) for _ in grid[1]] for _ in grid[0]], grid) for _ in range(count)
         ]
         windows.append(_stack(joined, work.lead))
-    return work.call(i, j, windows, scene)
+    with block_gate():
+        return work.call(i, j, windows, scene)
 
 
 def _combined(combine: Callable[[Sequence[Any]], Any], *parts: Any) -> Any:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +17,6 @@ from xcloudfree.core.windows import Area, Plan
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 Booleans = NDArray[np.bool_]
-
-Statistics = TypeVar("Statistics", bound=tuple[Any, ...])
-"""A named tuple of arrays, or of such tuples."""
 
 
 class Nearest(NamedTuple):
@@ -90,14 +87,11 @@ class Series:
     def cut(self, area: Area, core: Area = (slice(None), slice(None))) -> Series:
         """Some rows and columns of it, as views; `core` lies within these."""
         names = ("reflectance", "hidden", "wanted", "backscatter", "coarse", "context")
-        planes = {name: getattr(self, name) for name in names}
+        planes: dict[str, Any] = {name: getattr(self, name) for name in names}
         rows, columns = (s.indices(n)[0] for s, n in zip(area, self.hidden.shape[1:], strict=True))
-        return replace(
-            self,
-            **{k: None if v is None else v[..., *area] for k, v in planes.items()},
-            origin=(self.origin[0] + rows, self.origin[1] + columns),
-            core=core,
-        )
+        parts: dict[str, Any] = {k: v if v is None else v[..., *area] for k, v in planes.items()}
+        origin = (self.origin[0] + rows, self.origin[1] + columns)
+        return replace(self, **parts, origin=origin, core=core)
 
 
 @dataclass(frozen=True)
@@ -176,7 +170,7 @@ class Predictor(Protocol):
         """Predict the wanted pixels as if they were not seen."""
 
 
-def added(parts: Sequence[Statistics]) -> Statistics:
+def added(parts: Sequence[Any]) -> Any:
     """Sums of several blocks as those of all.
 
     >>> class Total(NamedTuple):
@@ -186,11 +180,12 @@ def added(parts: Sequence[Statistics]) -> Statistics:
     """
     first = parts[0]
     if not isinstance(first, tuple):
-        return sum(parts[1:], start=first)  # type: ignore[return-value]
-    return type(first)(*(added(same) for same in zip(*parts, strict=True)))  # type: ignore[arg-type]
+        return sum(parts[1:], start=first)
+    joined = [added(same) for same in zip(*parts, strict=True)]
+    return getattr(first, "_make", tuple)(joined)
 
 
-def gathered(parts: Sequence[Statistics], most: int | None = None) -> Statistics:
+def gathered(parts: Sequence[Any], most: int | None = None) -> Any:
     """Samples of several blocks as one, in the order of their first field.
 
     All arrays run along the sampled pixels first; the first field tells pixels apart by what their
@@ -207,4 +202,4 @@ def gathered(parts: Sequence[Statistics], most: int | None = None) -> Statistics
     """
     fields = [np.concatenate(same) for same in zip(*parts, strict=True)]
     order = np.argsort(fields[0], kind="stable")[:most]
-    return type(parts[0])(*(field[order] for field in fields))  # type: ignore[arg-type]
+    return type(parts[0])(*(field[order] for field in fields))

@@ -15,8 +15,7 @@ from xcloudfree.core.bands import (
     sar_band,
 )
 from xcloudfree.core.grid import check_grid
-from xcloudfree.core.layer import BAND_DIMS, Layer, band_dim
-from xcloudfree.core.scene import Scene, listed
+from xcloudfree.core.scene import BAND_DIMS, Layer, Scene, band_dim, listed
 from xcloudfree.exceptions import CloudFreeError, GridError, MissingBandError, UnitsError
 
 SPATIAL = (("y", "x"), ("latitude", "longitude"), ("lat", "lon"))

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from xcloudfree.core.bands import optical_band
-from xcloudfree.core.layer import band_dim
-
-if TYPE_CHECKING:
-    from xcloudfree.core.scene import Scene
+from xcloudfree.core.scene import Scene, band_dim
 
 
-def restored(
+def restore(
     scene: Scene, data: Any, planes: Mapping[str, xr.DataArray], deviation: Any = None
 ) -> Any:
     """Put new values of all optical bands into the form that came in."""

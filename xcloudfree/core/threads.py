@@ -1,10 +1,10 @@
-"""The gate through which the work on every block passes: how many threads it has."""
+"""How many threads the work on a block has, where blocks are worked on side by side."""
 
 from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,63 +12,88 @@ from threadpoolctl import ThreadpoolController
 
 
 class BlockGate:
-    """Blocks side by side on a CPU, each with its share of threads.
+    """Gate through which the work on every block passes: inside, BLAS has one thread.
 
-    BLAS has one thread: the matrix products of a block are small, and threads that wait for one
-    another would take twice the processor time. OpenMP, with which torch computes, has a share of
-    the threads of the caller: blocks that dask computes side by side keep all cores busy with one
-    thread each (0.6 of the time of one after the other with two, docs/benchmarks.md), and the last
-    one, or an array in memory, gets them all.
+    The matrix products of a block are small, and threads that wait for one another would take twice
+    the processor time; dask keeps all cores busy with blocks side by side.
     """
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
-        self._active, self._all = 0, 1
-        self._blas: list[tuple[Any, int]] = []
+        self._active = self._modules = 0
         self._libraries: list[Any] = []
-        self._modules = 0
+        self._before: list[tuple[Any, int]] = []
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
         """Compute inside."""
         with self._guard:
-            libraries = self._loaded()
-            # OpenMP has a number of threads for each calling thread, BLAS one for the process
-            openmp = [(lib, lib.num_threads) for lib in libraries if lib.user_api == "openmp"]
-            if not self._active:
-                self._all = max((number for _, number in openmp), default=1)
-                self._blas = [(lib, lib.num_threads) for lib in libraries if lib.user_api == "blas"]
-                _limit(self._blas, 1)
+            if not self._active:  # the number belongs to the process: the first sets it
+                self._before = [(lib, lib.num_threads) for lib in self._loaded()]
+                for library, threads in self._before:
+                    if threads > 1:
+                        library.set_num_threads(1)
             self._active += 1
-            _limit(openmp, max(1, self._all // self._active))
         try:
             yield
         finally:
-            _restore(openmp)
             with self._guard:
                 self._active -= 1
-                if not self._active:
-                    _restore(self._blas)
+                if not self._active:  # and the last gives it back
+                    for library, threads in self._before:
+                        if threads > 1:
+                            library.set_num_threads(threads)
 
     def _loaded(self) -> list[Any]:
-        """Libraries of this process, sought again when modules were imported since."""
+        """BLAS libraries of this process, sought again when modules were imported since."""
         if len(sys.modules) != self._modules:
-            self._libraries = ThreadpoolController().lib_controllers
+            found = ThreadpoolController().lib_controllers
+            self._libraries = [library for library in found if library.user_api == "blas"]
             self._modules = len(sys.modules)
         return self._libraries
 
 
-def _limit(libraries: list[tuple[Any, int]], threads: int) -> None:
-    for library, number in libraries:
-        if number > threads:
-            library.set_num_threads(threads)
-
-
-def _restore(libraries: list[tuple[Any, int]]) -> None:
-    for library, number in libraries:
-        if library.num_threads != number:
-            library.set_num_threads(number)
-
-
 block_gate = BlockGate()
 """The gate of this process: how many blocks are worked on is its only state."""
+
+
+class DeviceGate:
+    """Gate in front of a device.
+
+    An accelerator takes one forward pass at a time. A CPU takes as many as there are callers, each
+    with its share of the threads that `threads` returns and `limit` sets for the calling thread:
+    the blocks of a scene keep all cores busy with one thread each, and the last one, or an array in
+    memory, gets them all. Two blocks at a time with one thread each took 0.6 of the time of one
+    after the other with two (docs/benchmarks.md).
+    """
+
+    def __init__(
+        self, device: str, threads: Callable[[], int], limit: Callable[[int], None]
+    ) -> None:
+        self._alone = device.partition(":")[0] != "cpu"
+        self._turn, self._guard = threading.Lock(), threading.Lock()
+        self._threads, self._limit = threads, limit
+        self._active, self._all = 0, 1
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        """Compute inside."""
+        if self._alone:
+            with self._turn:
+                yield
+            return
+        own = self._threads()
+        with self._guard:
+            if not self._active:
+                self._all = own
+            self._active += 1
+            share = max(1, self._all // self._active)
+        if share != own:
+            self._limit(share)
+        try:
+            yield
+        finally:
+            if share != own:
+                self._limit(own)
+            with self._guard:
+                self._active -= 1

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from xcloudfree._version import __version__
 from xcloudfree.core.blocks import Output, map_windows, spread
-from xcloudfree.core.ground import ground
+from xcloudfree.core.grid import ground
 from xcloudfree.core.radiometry import Calibration
 from xcloudfree.core.recognise import read
+from xcloudfree.core.restore import restore
 from xcloudfree.core.scene import Scene
 from xcloudfree.datasets.cloud_layers import CloudKind, check_kind
 from xcloudfree.datasets.clouds import CloudField, Ground, Sky, draw_sky, lay
@@ -123,7 +124,7 @@ def simulate_clouds(
             ("cloud_shadow", shadow, "share of direct sunlight that simulated clouds take away"),
         )
     }
-    return scene.restore(data, truth)
+    return restore(scene, data, truth)
 
 
 def _places(scene: Scene) -> list[NDArray[np.int64]]:

@@ -9,8 +9,8 @@ from math import prod
 
 import xarray as xr
 
-from xcloudfree.core.layer import BAND_DIMS
 from xcloudfree.core.recognise import SPATIAL
+from xcloudfree.core.scene import BAND_DIMS
 
 Index = tuple[int, ...]
 

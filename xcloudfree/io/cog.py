@@ -14,9 +14,9 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
-from xcloudfree.core.layer import BAND_DIMS
 from xcloudfree.core.progress import Progress
 from xcloudfree.core.recognise import SPATIAL
+from xcloudfree.core.scene import BAND_DIMS
 from xcloudfree.exceptions import DataError, GridError
 from xcloudfree.io.geotiff import count, geotiff_disk, write
 from xcloudfree.io.storable import regular_chunks

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xcloudfree.core.layer import BAND_DIMS
+from xcloudfree.core.scene import BAND_DIMS
 from xcloudfree.io.encoding import nodata_of
 from xcloudfree.io.layout import FILES
 

@@ -19,13 +19,7 @@ from xcloudfree.exceptions import DataError, MissingBandError
 from xcloudfree.judge.case import Case, reflectance_of
 from xcloudfree.judge.estimators import Estimate, Fit
 from xcloudfree.judge.evaluation import on_yx
-from xcloudfree.methods.regression import (
-    Moments,
-    moments,
-    sar_features,
-    solve_ridge,
-    squared_error,
-)
+from xcloudfree.methods.regression import Moments, moments, sar_features, solve_ridge, squared_error
 
 PENALTIES: Final[tuple[float, ...]] = tuple(float(p) for p in 10.0 ** np.arange(-4, 3.1, 0.5))
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from xcloudfree._version import __version__
 from xcloudfree.core.blocks import Output, map_windows, spread
-from xcloudfree.core.ground import ground
+from xcloudfree.core.grid import ground
 from xcloudfree.core.radiometry import Calibration
 from xcloudfree.core.scene import Scene
 from xcloudfree.core.windows import Halo

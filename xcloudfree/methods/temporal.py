@@ -34,7 +34,7 @@ class Differences(NamedTuple):
     """Sums of what the visible pixels of each date differ by from their prediction."""
 
     total: Doubles  # (time, band)
-    count: Doubles  # (time,)
+    pixels: Doubles  # (time,)
 
 
 class Offsets(NamedTuple):
@@ -96,7 +96,7 @@ class Offset(Temporal):
 
     def conclude(self, total: Differences, statistics: Sequence[Any]) -> Offsets:
         """The mean difference of each band."""
-        return Offsets(total.total / np.maximum(total.count, 1)[:, None])
+        return Offsets(total.total / np.maximum(total.pixels, 1)[:, None])
 
     def predict(self, series: Series, statistics: Sequence[Any]) -> Prediction:
         """See :meth:`Method.predict`."""

@@ -57,7 +57,7 @@ class Variogram:
 class LagSums(NamedTuple):
     """Sums over the clear pixels of images, from which their variograms follow."""
 
-    count: Doubles  # clear pixels (image,)
+    pixels: Doubles  # clear ones (image,)
     total: Doubles  # of the values (image, band)
     squares: Doubles  # of the values squared (image, band)
     pairs: Doubles  # of clear pixels, by distance (image, lag)
@@ -115,10 +115,10 @@ def fit_variogram(sums: LagSums, shape: Shape = "exponential") -> Variogram:
     # It is a statistic of the scene: a fit on each window would give each other weights.
     # Matheron, "Principles of geostatistics", Economic Geology 58, 1963 (the empirical variogram).
     bands = len(sums.total)
-    if sums.count == 0:
+    if sums.pixels == 0:
         return Variogram(0.0, 1.0, REACH, shape, (0.0,) * bands, (np.nan,) * bands)
-    mean = sums.total / sums.count
-    variance = np.maximum(sums.squares / sums.count - mean**2, 0)
+    mean = sums.total / sums.pixels
+    variance = np.maximum(sums.squares / sums.pixels - mean**2, 0)
     # A constant band is left out by itself. What varies less than rounding could explain is
     # constant: rounding of the values, and of the largest of them where bands are residuals.
     variance[variance < np.maximum(1e-12 * mean**2, FLAT * (variance + mean**2).max())] = 0

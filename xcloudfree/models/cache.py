@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from xcloudfree import models
+from xcloudfree.core.threads import DeviceGate
 from xcloudfree.exceptions import ModelError, WeightsError
 from xcloudfree.models.model import Model
 from xcloudfree.models.shipped import read_spec
@@ -29,14 +28,14 @@ class Slot:
     """A model on a device, and the gate in front of that device."""
 
     model: Model
-    turn: AbstractContextManager[Any]  # of the device
+    gate: DeviceGate
 
 
 KEPT = 4
 """Models that stay in memory, the latest."""
 
 _SLOTS: dict[tuple[str, str], Slot] = {}  # the one mutable state of the library
-_TURNS: dict[str, AbstractContextManager[Any]] = {}  # one per accelerator, shared by its models
+_GATES: dict[str, DeviceGate] = {}  # one per device, shared by its models
 _GUARD = threading.Lock()
 
 
@@ -70,17 +69,17 @@ def slot(ref: Reference, device: str) -> Slot:
                     f"{ref.source} changed since reconstruct() was called", fix="call it again"
                 )
             model.network.to(device)
-            _SLOTS[key] = Slot(model, _turn(device))
+            _SLOTS[key] = Slot(model, _gate(device))
             for old in list(_SLOTS)[:-KEPT]:
                 del _SLOTS[old]
         return _SLOTS[key]
 
 
-def _turn(device: str) -> AbstractContextManager[Any]:
-    """Accelerators take one forward pass at a time; blocks on a CPU passed a gate already."""
-    if device.partition(":")[0] == "cpu":
-        return nullcontext()
-    return _TURNS.setdefault(device, threading.Lock())
+def _gate(device: str) -> DeviceGate:
+    import torch
+
+    made = DeviceGate(device, torch.get_num_threads, torch.set_num_threads)
+    return _GATES.setdefault(device, made)
 
 
 def _whole(path: Path, model: Model) -> bool:

@@ -11,10 +11,9 @@ import xarray as xr
 
 from xcloudfree import methods, models
 from xcloudfree.core.grid import coordinate_system
-from xcloudfree.core.layer import Layer
 from xcloudfree.core.radiometry import Calibration
 from xcloudfree.core.recognise import read
-from xcloudfree.core.scene import Scene, listed
+from xcloudfree.core.scene import Layer, Scene, listed
 from xcloudfree.core.spelling import did_you_mean
 from xcloudfree.exceptions import (
     DataError,

@@ -59,10 +59,10 @@ class Compose:
         core: Area,
     ) -> Arrays:
         """The core of a block of images that were predicted."""
-        lead, results = state.shape[:-2], []
+        lead, results, measured = state.shape[:-2], [], self.calibration.valid(stored)
         for place in np.ndindex(lead):
             image, hidden = stored[place], np.asarray((state[place] & HIDDEN) > 0)
-            valid = np.asarray(self.calibration.valid(image[list(self.picked)]).all(0))
+            valid = np.asarray(measured[place][list(self.picked)].all(0))
             rest = [other[place] for other in others]
             deviation = rest.pop(0) if self.uncertainty else None
             prediction = Prediction(mean[place], deviation, rest.pop(0) if self.flags else None)
@@ -106,8 +106,9 @@ class Compose:
                     seen = self.calibration.decode(stored[list(self.picked)])
                 mean = feather(np.where(known, mean, np.float32(0)), seen, valid & ~hidden & known)
             out[:, filled] = empty  # bands that are not predicted
-            for band, plane in zip(self.picked, mean[:, *core], strict=True):
-                out[band][filled] = self.calibration.encode(plane[filled], out.dtype)
+            numbers = self.calibration.encode(mean[:, *core][:, filled], out.dtype)
+            for band, row in zip(self.picked, numbers, strict=True):
+                out[band][filled] = row
             if self.uncertainty and prediction.deviation is not None:
                 for band, plane in zip(self.picked, prediction.deviation[:, *core], strict=True):
                     deviation[band][filled] = plane[filled]

@@ -98,22 +98,20 @@ def context_groups(
     scene: Scene, spec: ModelSpec, masked: MaskPlan, around: int | None
 ) -> list[list[Any]]:
     """Groups of arrays with what a network reads of other dates."""
-    if not spec.context:
-        return []
     why = f"model {spec.name!r}", 'reconstruct(model="carf-small")'
     dates_of(scene, *why)
     beside = () if masked.separate else masked.bands
     names = tuple(dict.fromkeys((*spec.optical_bands, *beside)))
     optical = scene.need_optical(names, why[0])
-    windows = observe(scene, optical, masked, around, spec.optical_bands)
+    reflectance, state = observe(scene, optical, masked, around, spec.optical_bands)
     found = []
     sides = [s for s in kernel.SIDES if s in spec.context]
     if sides:
-        found.append(_observations(scene, windows, sides, 0.0, why))
+        found.append(_observations(scene, [reflectance, state], sides, 0.0, why))
     if "regression" in spec.context:
-        found += estimate(scene, get("area-regression"), *windows, uncertainty=True)
+        found += estimate(scene, get("area-regression"), reflectance, state, True)
     if "median" in spec.context:
-        found += estimate(scene, get("median"), *windows, uncertainty=False)
+        found += estimate(scene, get("median"), reflectance, state, False)
     return [[array] for array in found]
 
 

@@ -25,8 +25,6 @@ def nearest_dates(days: NDArray[np.float64], count: int) -> NDArray[np.int64]:
 
 def nearest_groups(scene: Scene, spec: ModelSpec) -> list[list[Any]]:
     """Groups of arrays with the other dates that a network reads beside each date."""
-    if spec.dates == 1:
-        return []
     optical, sar = scene.optical, scene.need_sar(spec.polarisations, f"model {spec.name!r}")
     assert optical is not None
     template = scene.template()

@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 
 from xcloudfree._version import __version__
 from xcloudfree.core.blocks import Output, map_windows
-from xcloudfree.core.layer import Layer
 from xcloudfree.core.predictor import Booleans, Floats, Series
 from xcloudfree.core.radiometry import Calibration, SarCalibration
-from xcloudfree.core.scene import Scene
+from xcloudfree.core.scene import Layer, Scene
 from xcloudfree.core.windows import Area, Halo
 from xcloudfree.masks.plan import MaskPlan
 
@@ -49,10 +48,10 @@ class Observe:
         """Reflectance (*lead, band, y, x) and state (*lead, y, x) of the core."""
         reflectance = self.decode(stored[..., *core])
         state = np.zeros((*stored.shape[:-3], *reflectance.shape[-2:]), np.uint8)
+        measured = self.valid(stored)
         for image in np.ndindex(stored.shape[:-3]):
-            valid = self.valid(stored[image])
+            wanted = valid = measured[image]
             hidden = self.occluded(stored[image], [g[image] for g in given]) & valid
-            wanted = valid
             if self.around is not None:
                 wanted = scipy.ndimage.maximum_filter(hidden, 2 * self.around + 1)
             state[image] = (HIDDEN * hidden + WANTED * (wanted & valid))[core]

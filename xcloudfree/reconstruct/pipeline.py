@@ -14,6 +14,7 @@ from xcloudfree import methods
 from xcloudfree.core.blocks import Output, map_windows
 from xcloudfree.core.predictor import Predictor
 from xcloudfree.core.recognise import read
+from xcloudfree.core.restore import restore
 from xcloudfree.core.scene import Scene
 from xcloudfree.core.windows import Halo
 from xcloudfree.exceptions import MissingBandError, ModelError
@@ -25,7 +26,7 @@ from xcloudfree.reconstruct.checks import check_fitness, check_known, check_opti
 from xcloudfree.reconstruct.compose import EDGE, Blend, Compose, label_flags, label_provenance
 from xcloudfree.reconstruct.dates import dates_of, nearest_groups
 from xcloudfree.reconstruct.observe import BYTE, FLOAT, Observe, Reader, decode, observe
-from xcloudfree.reconstruct.predict import Block, predict
+from xcloudfree.reconstruct.predict import ReconstructBlock, predict
 
 if TYPE_CHECKING:
     import torch
@@ -137,8 +138,9 @@ def reconstruct(
     check_options(blend, precision)
 
     # Recognise: what the scene holds, who predicts it, and whether they fit.
-    if isinstance(model, methods.Method) or (isinstance(model, str) and methods.known(model)):
-        predictor: Predictor = methods.get(model) if isinstance(model, str) else model
+    predictor: Method | Network
+    if isinstance(model, Method) or (isinstance(model, str) and methods.known(model)):
+        predictor = methods.get(model) if isinstance(model, str) else model
         scene, attrs = read(obj), {"model": predictor.name}
     else:
         if isinstance(model, str):
@@ -167,7 +169,7 @@ def reconstruct(
     outputs = [Output(kind, len(bands)), Output(BYTE)]
     outputs += [Output(FLOAT, len(bands))] * uncertainty + [Output(BYTE)] * bool(predictor.flags)
 
-    if predictor.temporal or predictor.passes:
+    if isinstance(predictor, Method) and (predictor.temporal or predictor.passes):
         # Observe: reflectance, and which pixels are hidden and wanted.
         reflectance, state = observe(scene, optical, masked, edge if blend else None)
         # Measure the scene, conclude, and predict.
@@ -184,12 +186,15 @@ def reconstruct(
         groups += masked.groups if masked.separate else []
         context: list[Any] = []
         if not isinstance(predictor, Method):
-            context = _context(scene, predictor, masked, margin if blend else None)
-            groups += [*context, *nearest_groups(scene, predictor.spec)]
+            if predictor.spec.context:
+                context = _context(scene, predictor, masked, margin if blend else None)
+            groups += context
+            if predictor.spec.dates > 1:
+                groups += nearest_groups(scene, predictor.spec)
             attrs["precision"] = predictor.precision
         rule = None if sar is None else scene.sar_calibration()
         results = map_windows(
-            Block(look, predictor, compose, rule, len(context)),
+            ReconstructBlock(look, predictor, compose, rule, len(context)),
             groups,
             outputs,
             lead=lead,
@@ -199,31 +204,30 @@ def reconstruct(
         )
 
     # Restore the form that came in, and say where each pixel comes from.
-    results = list(results)
     planes = {"provenance": label_provenance(scene, results[1], attrs)}
     if predictor.flags:
         planes["flags"] = label_flags(scene, results[-1], predictor.flags)
-    return scene.restore(results[0], planes, results[2] if uncertainty else None)
+    return restore(scene, results[0], planes, results[2] if uncertainty else None)
 
 
 def estimate(
-    scene: Scene, predictor: Predictor, reflectance: Any, state: Any, uncertainty: bool
+    scene: Scene, method: Method, reflectance: Any, state: Any, uncertainty: bool
 ) -> tuple[Any, ...]:
     """Mean, and if asked for deviation and flags, of the wanted pixels of a scene."""
-    why, axis, days = f"method {predictor.name!r}", None, None
+    axis, days, why = None, None, f"method {method.name!r}"
     windows = [reflectance, state]
-    if predictor.temporal:
+    if method.temporal:
         axis, days = dates_of(scene, why, 'reconstruct(model="idw")')
-        predictor.check(days)
-    if predictor.polarisations:
-        layer = scene.need_sar(predictor.polarisations, why)
+        method.check(days)
+    if method.polarisations:
+        layer = scene.need_sar(method.polarisations, why)
         windows.append(decode(scene, layer, scene.sar_calibration()))
-    given = getattr(predictor, "images", None)
-    if given is not None:
-        windows.append(decode(scene, *coarse_images(scene, given)))
-        predictor = replace(predictor, images=None)  # they do not travel with every task
-    reader = Reader(axis, days, bool(predictor.polarisations), given is not None)
-    return predict(predictor, reader, windows, len(scene.lead), uncertainty)
+    given = method.images is not None
+    if given:
+        windows.append(decode(scene, *coarse_images(scene, method.images)))
+        method = replace(method, images=None)  # they do not travel with every task
+    reader = Reader(axis, days, bool(method.polarisations), given)
+    return predict(method, reader, windows, len(scene.lead), uncertainty)
 
 
 def _context(scene: Scene, network: Network, mask: MaskPlan, margin: int | None) -> list[Any]:

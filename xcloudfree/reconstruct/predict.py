@@ -48,7 +48,8 @@ def predict(
     work: dict[str, Any] = {"lead": lead, "plan": predictor.plan, "together": together}
 
     # Statistics of the scene travel beside the windows as whole values, never at every pixel.
-    asked, statistics = _asked(windows, lead, reader.time), []
+    asked = _asked(windows, lead, reader.time)
+    statistics: list[SceneValue] = []
     for _ in range(predictor.passes):
         measure = Measure(predictor, reader, bool(asked))
         total = reduce_windows(
@@ -200,7 +201,7 @@ def _parts(predictor: Predictor, series: Series) -> Sequence[Series]:
 
 
 @dataclass(frozen=True)
-class Block:
+class ReconstructBlock:
     """Observe, predict and compose the core of a block of single images, in one task.
 
     For what looks at each date by itself and measures nothing. Images without anything to fill are

@@ -20,7 +20,7 @@ from xcloudfree.datasets.clouds import simulate_clouds
 from xcloudfree.exceptions import DataError
 from xcloudfree.masks.resolve import Mask
 from xcloudfree.masks.scores import score
-from xcloudfree.methods.area_predictors import GAPS
+from xcloudfree.methods.area_regression import GAPS
 from xcloudfree.methods.leave_out import Place, without
 from xcloudfree.models.spec import ModelSpec
 from xcloudfree.train.reading import LeastRecentlyUsed

@@ -14,9 +14,8 @@ import numpy.typing as npt
 import xarray as xr
 
 from xcloudfree.core.grid import coordinate_system
-from xcloudfree.core.layer import Layer
 from xcloudfree.core.recognise import read
-from xcloudfree.core.scene import Scene
+from xcloudfree.core.scene import Layer, Scene
 from xcloudfree.exceptions import DataError, GridError, MissingBandError
 
 TIE = np.timedelta64(6, "h")
