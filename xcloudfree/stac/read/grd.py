@@ -93,7 +93,8 @@ def read_sigma0(
     if len(points) < 4 or crs is None:
         raise UnitsError(
             f"{without_secrets(dataset.name)} has no ground control points, so its place on the "
-            'map is unknown. Take RTC: load(..., collections=["sentinel-2-l2a", "sentinel-1-rtc"]).'
+            "map is unknown",
+            fix='take RTC: load(..., collections=["sentinel-2-l2a", "sentinel-1-rtc"])',
         )
     out = np.full(grid.shape, np.nan, np.float32)
     _fill(out, dataset, grid, layer, table, _on_one_side(points, crs, grid), crs)

@@ -85,8 +85,9 @@ class Source:
         except (APIError, RequestException, OSError, ValueError) as error:
             raise CatalogError(
                 f"The catalog {self.name} does not answer ({type(error).__name__}: "
-                f"{without_secrets(error)[:300]}). Check its address and your network, then call "
-                'again: load("https://planetarycomputer.microsoft.com/api/stac/v1", ...).'
+                f"{without_secrets(error)[:300]})",
+                fix="check its address and your network, then call "
+                'again: load("https://planetarycomputer.microsoft.com/api/stac/v1", ...)',
             ) from None
 
     def collections(self) -> list[str] | None:
@@ -234,17 +235,19 @@ def _refuse_local_files(item: pystac.Item, *, trusted: bool) -> None:
         address = item.assets[key].get_absolute_href()
         if address is None:
             raise CatalogError(
-                f"The assets of item {item.id!r} have relative addresses, and the item does "
-                "not state its own. Read it from its place: load([pystac.Item.from_file(path)])."
+                f"The assets of item {item.id!r} have relative addresses, and the item does not "
+                "state its own",
+                fix="read it from its place: load([pystac.Item.from_file(path)])",
             )
         # who gives items may have downloaded their files, and put paths in place of addresses
         downloaded = trusted and _on_disk(item.assets[key].href)
         if remote and not downloaded and not _ELSEWHERE.match(address):
             raise CatalogError(
-                f"Asset {key!r} of item {item.id!r} is {without_secrets(address)[:100]!r}, a file "
-                "of this machine, although the item comes from another. If you trust the catalog, "
+                f"Asset {key!r} of item {item.id!r} is {without_secrets(address)[:100]!r}, a "
+                "file of this machine, although the item comes from another",
+                fix="if you trust the catalog, "
                 'give its items without their links: load([{**item.to_dict(), "links": []} for '
-                "item in items])."
+                "item in items])",
             )
 
 

@@ -30,7 +30,9 @@ class Query:
     def of(cls, bbox: Sequence[float] | None, intersects: Any, interval: Any) -> Query:
         """Check and normalise what the user gave."""
         if bbox is not None and intersects is not None:
-            raise DataError("bbox= and intersects= exclude each other: load(..., bbox=...).")
+            raise DataError(
+                "bbox= and intersects= exclude each other", fix="call load(..., bbox=...)"
+            )
         box = None
         if bbox is not None:
             box = _numbers(bbox)
@@ -40,8 +42,8 @@ class Query:
                 -180 <= box[0] < box[2] <= 180 and -90 <= box[1] < box[3] <= 90
             ):
                 raise DataError(
-                    f"bbox={box or bbox!r} is not west, south, east, north in degrees: "
-                    "load(..., bbox=(9.0, 48.0, 9.2, 48.1))."
+                    f"bbox={box or bbox!r} is not west, south, east, north in degrees",
+                    fix="call load(..., bbox=(9.0, 48.0, 9.2, 48.1))",
                 )
         if intersects is not None:
             from odc.geo import geom
@@ -50,16 +52,16 @@ class Query:
             west, south, east, north = geom.Geometry(intersects, "EPSG:4326").boundingbox
             if not (west >= -180 and east <= 180 and south >= -90 and north <= 90):
                 raise DataError(
-                    "intersects= is not in degrees. Reproject it first: "
-                    'load(..., intersects=frame.to_crs("EPSG:4326")).'
+                    "intersects= is not in degrees",
+                    fix='reproject it first: load(..., intersects=frame.to_crs("EPSG:4326"))',
                 )
             if east - west > 180:
                 raise DataError(_two_calls(*sides(geom.Geometry(intersects, "EPSG:4326"))))
         start, end = _interval(interval)
         if start is not None and end is not None and end < start:
             raise DataError(
-                f"datetime={interval!r} ends before it starts: "
-                'load(..., datetime="2025-05/2025-07").'
+                f"datetime={interval!r} ends before it starts",
+                fix='call load(..., datetime="2025-05/2025-07")',
             )
         return cls(box, intersects, start, end)  # type: ignore[arg-type]
 
@@ -132,14 +134,15 @@ def _geojson(shape: Any) -> Any:
         out = geom.Geometry(getattr(shape, "__geo_interface__", shape), "EPSG:4326")
     except Exception as error:  # shapely, odc-geo and json each raise their own
         raise DataError(
-            f"intersects= is no geometry ({type(error).__name__}). Give GeoJSON or an object of "
-            "shapely or geopandas, in degrees: load(..., intersects=shapely.box(9, 48, 9.2, 48.1))."
+            f"intersects= is no geometry ({type(error).__name__})",
+            fix="give GeoJSON or an object of shapely or geopandas, in degrees: load(..., "
+            "intersects=shapely.box(9, 48, 9.2, 48.1))",
         ) from None
     out = valid(out)
     if out.is_empty or not (out.boundingbox.span_x and out.boundingbox.span_y):
         raise DataError(
-            "intersects= has no extent, and an area is what is loaded. Widen it: "
-            "load(..., intersects=shape.buffer(0.01))."
+            "intersects= has no extent, and an area is what is loaded",
+            fix="widen it: load(..., intersects=shape.buffer(0.01))",
         )
     return out.json
 
@@ -168,8 +171,8 @@ def _interval(interval: Any) -> tuple[datetime | None, datetime | None]:
         ]
     except Exception as error:  # pystac-client raises nothing narrower
         raise DataError(
-            f"datetime={interval!r} is no interval ({error}). "
-            'Write it as load(..., datetime="2025-05/2025-07").'
+            f"datetime={interval!r} is no interval ({error})",
+            fix='write it as load(..., datetime="2025-05/2025-07")',
         ) from error
     return ends[0], ends[-1]
 
@@ -179,7 +182,7 @@ def item_time(item: pystac.Item) -> datetime:
     time = item.datetime or item.common_metadata.start_datetime
     if time is None:
         raise DataError(
-            f"Item {item.id!r} has no time. Leave it out: load([...items with a time])."
+            f"Item {item.id!r} has no time", fix="leave it out: load([...items with a time])"
         )
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 

@@ -42,7 +42,7 @@ def requested_polarisations(polarisations: Sequence[str] | None) -> list[str]:
         band = sar_band(name)
         if band is None:
             raise MissingBandError(
-                f'{name!r} is no polarisation: load(..., polarisations=("VV", "VH")).'
+                f"{name!r} is no polarisation", fix='call load(..., polarisations=("VV", "VH"))'
             )
         out.append(band[0])
     return out
@@ -83,7 +83,8 @@ def group_passes(
     if len(quantities) > 1:
         raise UnitsError(
             f"Sentinel-1 items of different quantities, {', '.join(sorted(quantities))}, do not "
-            'mix. Name one collection: load(..., collections=["sentinel-2-l2a", "sentinel-1-rtc"]).'
+            "mix",
+            fix='name one collection: load(..., collections=["sentinel-2-l2a", "sentinel-1-rtc"])',
         )
     out = []
     for (key, *_), slices in found.items():
@@ -121,7 +122,8 @@ def load_backscatter(
         )
         raise DataError(
             f"No Sentinel-1 pass within {max_gap.astype(object)} of {len(alone)} of {len(pairs)} "
-            f'scenes: {", ".join(alone)}. Allow a larger distance, load(..., max_gap="6D"), {fix}'
+            f"scenes: {', '.join(alone)}",
+            fix=f'allow a larger distance, load(..., max_gap="6D"), {fix}',
         )
     if on_gap == "drop":
         scenes = scenes.isel(time=[n for n, p in enumerate(pairs) if p is not None])

@@ -101,7 +101,9 @@ def check_offset(
     ['agrees']
     """
     if on_error not in ("raise", "report"):
-        raise DataError(f'on_error={on_error!r} is unknown: check_offset(ds, on_error="report").')
+        raise DataError(
+            f"on_error={on_error!r} is unknown", fix='call check_offset(ds, on_error="report")'
+        )
     if isinstance(ds, xr.Dataset) and {"item_id", "offset", "offset_reason"} <= set(ds.coords):
         numbers = _loaded(ds)
     else:
@@ -136,7 +138,8 @@ def check_offset(
         raise UnitsError(
             f"An offset of {offset:g} was applied, yet many stored numbers are below "
             f"{-DARK * offset / numbers.scale:.0f}: {_list(out, wrong)}. It seems to be in the "
-            f"pixels already. To load without it: {_fix(out, wrong, numbers, 0.0)}"
+            "pixels already",
+            fix=f"to load without it: {_fix(out, wrong, numbers, 0.0)}",
         )
     return out
 
@@ -146,8 +149,8 @@ def _loaded(ds: xr.Dataset) -> _Numbers:
     bands = [name for name in _BANDS if name in ds.data_vars][:2]
     if not bands or "time" not in ds.dims:
         raise DataError(
-            f"The offset is checked of a band of {', '.join(_BANDS)}, along time: "
-            "check_offset(xcloudfree.stac.load(...))."
+            f"The offset is checked of a band of {', '.join(_BANDS)}, along time",
+            fix="call check_offset(xcloudfree.stac.load(...))",
         )
     return _Numbers(ds[bands], SCALE, ds["offset"].values.astype(float), np.nan, decoded=True)
 
@@ -158,7 +161,8 @@ def _declared(ds: xr.Dataset | xr.DataArray) -> _Numbers:
     names = [name for name in _BANDS if layer is not None and name in layer.names][:2]
     if layer is None or not names:
         raise DataError(
-            f"The offset is checked of a band of {', '.join(_BANDS)}: check_offset(ds[['B04']])."
+            f"The offset is checked of a band of {', '.join(_BANDS)}",
+            fix="call check_offset(ds[['B04']])",
         )
     source = layer.select(names)
     first = source.arrays[0]
@@ -167,9 +171,10 @@ def _declared(ds: xr.Dataset | xr.DataArray) -> _Numbers:
     scale, offset = held.get("scale_factor"), held.get("add_offset", 0.0)
     if scale is None:
         raise DataError(
-            "The offset is checked of what load returned, with item_id, offset, offset_reason, or "
-            "of numbers that declare a scale and an offset: check_offset(ds.cloudfree.calibrate("
-            'scale=1e-4, offset=-0.1, level="BOA")).'
+            "The offset is checked of what load returned, with item_id, offset, offset_reason, "
+            "or of numbers that declare a scale and an offset",
+            fix='call check_offset(ds.cloudfree.calibrate(scale=1e-4, offset=-0.1, level="BOA"))',
+            option="--scale 1e-4 --offset -0.1 --level BOA",
         )
     arrays = source.arrays
     if source.stacked:

@@ -99,9 +99,11 @@ def pair(
     """
     optical, radar = read(s2), read(s1)
     if optical.optical is None:
-        raise MissingBandError("s2 has no Sentinel-2 band: pair(s2[['B02', 'B03', 'B04']], s1).")
+        raise MissingBandError(
+            "s2 has no Sentinel-2 band", fix="call pair(s2[['B02', 'B03', 'B04']], s1)"
+        )
     if radar.sar is None:
-        raise MissingBandError("s1 has no polarisation: pair(s2, s1[['VV', 'VH']]).")
+        raise MissingBandError("s1 has no polarisation", fix="call pair(s2, s1[['VV', 'VH']])")
     gap = np.timedelta64(duration(max_gap, "pair(s2, s1"))
     _check_same_grid(optical, radar)
     times, passes = utc_times(s2, "s2"), _passes(s1)
@@ -141,8 +143,9 @@ def utc_times(obj: xr.Dataset | xr.DataArray, name: str) -> npt.NDArray[np.datet
 
     if "time" not in obj.coords:
         raise DataError(
-            f"{name} has no coordinate 'time', by which passes are found: "
-            f'pair({name}=ds.assign_coords(time=pandas.to_datetime(["2025-06-01", ...])), ...).'
+            f"{name} has no coordinate 'time', by which passes are found",
+            fix=f'call pair({name}=ds.assign_coords(time=pandas.to_datetime(["2025-06-01", '
+            "...])), ...)",
         )
     indexed = "time" in obj.indexes  # an index keeps its zone
     values = obj.indexes["time"] if indexed else np.atleast_1d(obj["time"].values)
@@ -152,8 +155,8 @@ def utc_times(obj: xr.Dataset | xr.DataArray, name: str) -> npt.NDArray[np.datet
         index = pd.to_datetime(values, utc=True)
     except (TypeError, ValueError) as error:
         raise DataError(
-            f"The times of {name} are no dates ({error}). Convert them: "
-            f"{name}.assign_coords(time=pandas.to_datetime({name}.time.values))."
+            f"The times of {name} are no dates ({error})",
+            fix=f"convert them: {name}.assign_coords(time=pandas.to_datetime({name}.time.values))",
         ) from None
     out: npt.NDArray[np.datetime64] = index.tz_localize(None).values.astype("datetime64[ns]")
     return out
@@ -218,7 +221,7 @@ def _passes(s1: xr.Dataset | xr.DataArray) -> list[tuple[Pass, list[int]]]:
         orbit = orbits[first] if known else None
         out.append((Pass(key, times[first], orbit, 1.0, state, items), [int(n) for n in steps]))
     if not out:
-        raise DataError("s1 has no date. Load some: pair(s2, xcloudfree.stac.load(...)).")
+        raise DataError("s1 has no date", fix="load some: pair(s2, xcloudfree.stac.load(...))")
     return out
 
 
