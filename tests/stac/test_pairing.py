@@ -63,7 +63,7 @@ def test_every_form_gets_the_nearest_pass_and_nothing_is_computed(s2, s1, s2_for
         "stacked": lambda: xr.Dataset({"s1": stack(s1, "polarization")}),
         "array": lambda: stack(s1),
     }[s1_form]()
-    with no_computes(), pytest.warns(UserWarning, match=r"1 of 4 dates: 2025-06-30.*\"18D\"\)\.$"):
+    with no_computes(), pytest.warns(UserWarning, match=r"1 of 4 dates: 2025-06-30.*\"18D\"\)$"):
         ds = xcf.pair(optical, radar)
     names = {"bands": [*BANDS, "VV", "VH"]}.get(s2_form, ["s2", "s1"])
     assert list(ds.data_vars) == names

@@ -227,7 +227,8 @@ def _rustac() -> str:
     found = str(beside) if beside.is_file() else shutil.which("rustac")
     if found is None:
         raise CatalogError(
-            "The local STAC API needs the program rustac", fix="pip install 'xcloudfree[demo]'"
+            "The local STAC API needs the program rustac",
+            fix="install it with pip install 'xcloudfree[demo]'",
         )
     return found
 

@@ -80,7 +80,7 @@ def _stack(
     except ImportError:
         raise CatalogError(
             "loader='stackstac' needs the package stackstac",
-            fix="pip install 'xcloudfree[stackstac]'",
+            fix="install it with pip install 'xcloudfree[stackstac]'",
         ) from None
     grid = reader.grid
     epsg = None if grid.crs is None else grid.crs.epsg

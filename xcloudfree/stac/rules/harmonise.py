@@ -59,10 +59,10 @@ def processing_level(item: Any) -> str:
     composite = rule.refused or _composite(properties)
     if composite:
         raise UnitsError(
-            f"Item {item.get('id')!r} of collection {item.get('collection')!r} is {composite}",
-            fix="it "
-            "is no Sentinel-2 scene of Level-1C or Level-2A. Search scenes instead: "
-            'load(..., collections=["sentinel-2-l2a", "sentinel-1-rtc"]).',
+            f"Item {item.get('id')!r} of collection {item.get('collection')!r} is {composite}, "
+            "so it is no Sentinel-2 scene of Level-1C or Level-2A",
+            fix="search scenes instead: "
+            'load(..., collections=["sentinel-2-l2a", "sentinel-1-rtc"])',
         )
     stated = _level_in(properties.get(key) for key in (*_PRODUCT_TYPES, "processing:level"))
     named = (*(properties.get(key) for key in _PRODUCT_NAMES), item.get("id"))
@@ -240,23 +240,24 @@ def sar_rule(item: Any, *, detected: bool = False) -> SarRule:
         tables = {pol: calibration_asset(item, pol) for pol in assets}
         name = item.get("collection")
         fix = (
-            'Take an RTC collection, load(..., collections=["sentinel-2-l2a", "sentinel-1-rtc"]), '
+            'take an RTC collection, load(..., collections=["sentinel-2-l2a", "sentinel-1-rtc"]), '
             'or one of another catalog, load(..., sar_catalog="https://planetarycomputer.microsoft'
-            '.com/api/stac/v1"), or leave Sentinel-1 out: load(..., polarisations=()).'
+            '.com/api/stac/v1"), or leave Sentinel-1 out: load(..., polarisations=())'
         )
         if not tables or None in tables.values():
             raise UnitsError(
                 f"Item {item.get('id')!r} of collection {name!r} is not terrain corrected: its GRD "
                 "amplitudes are uncalibrated, and it offers no calibration tables "
-                f"(schema-calibration-vv) to turn them into sigma0. {fix}"
+                "(schema-calibration-vv) to turn them into sigma0",
+                fix=fix,
             )
         if not detected:
             raise UnitsError(
                 f"Item {item.get('id')!r} of collection {name!r} is not terrain corrected: its "
                 "GRD amplitudes have neither calibration nor a map grid",
-                fix="to have them calibrated to "
-                "sigma0 and warped with their ground control points, without terrain correction, "
-                f'name the collection, load(..., collections=["sentinel-2-l2a", {name!r}]). {fix}',
+                fix="name the collection to have them calibrated to sigma0 and warped with their "
+                "ground control points, without terrain correction, "
+                f'load(..., collections=["sentinel-2-l2a", {name!r}]), or {fix}',
             )
         quantity, units, geolocation = "sigma0", "DN", "gcps"
     else:

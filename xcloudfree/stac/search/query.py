@@ -37,7 +37,7 @@ class Query:
         if bbox is not None:
             box = _numbers(bbox)
             if len(box) == 4 and -180 <= box[2] < box[0] <= 180:
-                raise DataError(_two_calls(box[0], box[1], box[2], box[3]))
+                raise _across_meridian(box[0], box[1], box[2], box[3])
             if len(box) != 4 or not (
                 -180 <= box[0] < box[2] <= 180 and -90 <= box[1] < box[3] <= 90
             ):
@@ -56,7 +56,7 @@ class Query:
                     fix='reproject it first: load(..., intersects=frame.to_crs("EPSG:4326"))',
                 )
             if east - west > 180:
-                raise DataError(_two_calls(*sides(geom.Geometry(intersects, "EPSG:4326"))))
+                raise _across_meridian(*sides(geom.Geometry(intersects, "EPSG:4326")))
         start, end = _interval(interval)
         if start is not None and end is not None and end < start:
             raise DataError(
@@ -79,7 +79,7 @@ class Query:
         """The same time, in the box around an extent."""
         box = tuple(extent.boundingbox)
         if box[2] - box[0] > 180:
-            raise DataError(_two_calls(*sides(extent)))
+            raise _across_meridian(*sides(extent))
         return replace(self, bbox=box, intersects=None)
 
     def around(self, times: Sequence[datetime], gap: timedelta) -> Query:
@@ -108,11 +108,11 @@ class Query:
         return f"bbox={area}, datetime={self.interval!r}"
 
 
-def _two_calls(west: float, south: float, east: float, north: float) -> str:
-    return (
-        "The area crosses the 180th meridian, where map grids of either side do not join. Load "
-        f"each side on its own: load(..., bbox={(west, south, 180.0, north)}) and "
-        f"load(..., bbox={(-180.0, south, east, north)})."
+def _across_meridian(west: float, south: float, east: float, north: float) -> DataError:
+    return DataError(
+        "The area crosses the 180th meridian, where map grids of either side do not join",
+        fix=f"load each side on its own: load(..., bbox={(west, south, 180.0, north)}) and "
+        f"load(..., bbox={(-180.0, south, east, north)})",
     )
 
 
@@ -214,11 +214,13 @@ _CQL2 = {"eq": "=", "neq": "<>", "lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
 
 def checked_conditions(name: str, query: Any) -> dict[str, dict[str, Any]]:
     """Conditions as the user wrote them, checked."""
-    example = f'load(..., {name}={{"eo:cloud_cover": {{"lt": 20}}}}).'
+    example = f'load(..., {name}={{"eo:cloud_cover": {{"lt": 20}}}})'
     if query is None:
         return {}
     if not isinstance(query, Mapping):
-        raise DataError(f"{name}={query!r} is no mapping of properties to conditions: {example}")
+        raise DataError(
+            f"{name}={query!r} is no mapping of properties to conditions", fix=f"call {example}"
+        )
     out = {}
     for key, condition in query.items():
         if not isinstance(condition, Mapping):
@@ -227,7 +229,7 @@ def checked_conditions(name: str, query: Any) -> dict[str, dict[str, Any]]:
         if unknown or not condition:
             raise DataError(
                 f"{name}: {key!r} has the operators {list(condition)}",
-                fix=f"known are {', '.join(_TESTS)}: {example}",
+                fix=f"use one of {', '.join(_TESTS)}: {example}",
             )
         out[str(key)] = dict(condition)
     return out

@@ -75,9 +75,8 @@ def group_passes(
             found.setdefault((key, *kind), []).append((item, rule))
     if items and not found:
         raise MissingBandError(
-            f"No Sentinel-1 item has {' and '.join(polarisations)}",
-            fix=f"they have {', '.join(sorted(seen))}. Ask for what there is: load(..., "
-            f"polarisations={tuple(sorted(seen))}).",
+            f"No Sentinel-1 item has {' and '.join(polarisations)}, but {', '.join(sorted(seen))}",
+            fix=f"load what there is: load(..., polarisations={tuple(sorted(seen))})",
         )
     quantities = {rule.quantity for slices in found.values() for _, rule in slices}
     if len(quantities) > 1:
@@ -115,10 +114,10 @@ def load_backscatter(
     alone = [str(t)[:16] for t, p in zip(scenes["time"].values, pairs, strict=True) if p is None]
     if alone and (on_gap == "raise" or (on_gap == "drop" and len(alone) == len(pairs))):
         fix = (
-            'or go on without: load(..., on_gap="drop") or load(..., on_gap="nan").'
+            'or go on without: load(..., on_gap="drop") or load(..., on_gap="nan")'
             if items
             else f'take Sentinel-1 from another catalog, load(..., sar_catalog="{RTC_ELSEWHERE}"), '
-            "or leave it out: load(..., polarisations=())."
+            "or leave it out: load(..., polarisations=())"
         )
         raise DataError(
             f"No Sentinel-1 pass within {max_gap.astype(object)} of {len(alone)} of {len(pairs)} "

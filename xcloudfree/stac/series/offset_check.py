@@ -129,7 +129,7 @@ def check_offset(
         warnings.warn(
             "No offset was applied, yet no stored number is below 1000: "
             f"{_list(out, suspicious)}. If it is missing (not over snow, cloud or desert "
-            f"throughout): {_fix(out, suspicious, numbers, BASELINE_OFFSET)}",
+            f"throughout): {_call_with(out, suspicious, numbers, BASELINE_OFFSET)}",
             CatalogWarning,
             stacklevel=2,
         )
@@ -137,9 +137,9 @@ def check_offset(
         offset = numbers.offsets[wrong[0]]
         raise UnitsError(
             f"An offset of {offset:g} was applied, yet many stored numbers are below "
-            f"{-DARK * offset / numbers.scale:.0f}: {_list(out, wrong)}. It seems to be in the "
-            "pixels already",
-            fix=f"to load without it: {_fix(out, wrong, numbers, 0.0)}",
+            f"{-DARK * offset / numbers.scale:.0f}, as if it were in the pixels already: "
+            f"{_list(out, wrong)}",
+            fix=f"leave it out with {_call_with(out, wrong, numbers, 0.0)}",
         )
     return out
 
@@ -197,11 +197,11 @@ def _list(out: xr.Dataset, steps: Sequence[int]) -> str:
     return ", ".join(shown) + (f" and {len(steps) - 5} more" if len(steps) > 5 else "")
 
 
-def _fix(out: xr.Dataset, steps: Sequence[int], numbers: _Numbers, offset: float) -> str:
+def _call_with(out: xr.Dataset, steps: Sequence[int], numbers: _Numbers, offset: float) -> str:
     if "item_id" not in out.coords:
-        return f"ds.cloudfree.calibrate(scale={numbers.scale:g}, offset={offset:g})."
+        return f"ds.cloudfree.calibrate(scale={numbers.scale:g}, offset={offset:g})"
     names = [name for n in steps for name in str(out["item_id"].values[n]).split(", ")]
-    return f"load(..., offsets={dict.fromkeys(names[:5], offset)})."
+    return f"load(..., offsets={dict.fromkeys(names[:5], offset)})"
 
 
 def _judge(scene: xr.Dataset, n: int, source: _Numbers, chunks: int) -> tuple[str, float, int]:

@@ -77,7 +77,7 @@ def optical_rules(
         if missing:
             raise MissingBandError(
                 f"Item {id_!r} has no {', '.join(missing)}",
-                fix=f"all items have {', '.join(common)}: load(..., bands={common})",
+                fix=f"choose among the bands of all items: load(..., bands={common})",
             )
     if not common:
         raise MissingBandError(
@@ -117,9 +117,9 @@ def optical_layers(rules: Sequence[OpticalRule], *, classes: str | None) -> list
         other = ", ".join(sorted(filter(None, offered - {classes})))
         raise MissingBandError(
             f"Not every item has a classification {classes}"
-            + (f"; there is {other}" if other else "")
-            + ". Only Level-2A has a scene classification (SCL): "
-            'load(..., collections=["sentinel-2-l2a", "sentinel-1-rtc"]).'
+            + (f", and there is {other}" if other else "")
+            + " (only Level-2A has the scene classification SCL)",
+            fix='search Level-2A: load(..., collections=["sentinel-2-l2a", "sentinel-1-rtc"])',
         )
     out = []
     for rule in rules:

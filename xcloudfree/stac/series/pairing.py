@@ -134,7 +134,7 @@ def duration(gap: str | timedelta | np.timedelta64, call: str) -> timedelta:
             if found >= pd.Timedelta(0):  # NaT is not
                 out: timedelta = found.to_pytimedelta()
                 return out
-    raise DataError(f'max_gap={gap!r} is no duration: {call}, max_gap="3D").')
+    raise DataError(f"max_gap={gap!r} is no duration", fix=f'call {call}, max_gap="3D")')
 
 
 def utc_times(obj: xr.Dataset | xr.DataArray, name: str) -> npt.NDArray[np.datetime64]:
@@ -163,11 +163,12 @@ def utc_times(obj: xr.Dataset | xr.DataArray, name: str) -> npt.NDArray[np.datet
 
 
 def _check_same_grid(optical: Scene, radar: Scene) -> None:
-    fix = "put Sentinel-1 on the grid of Sentinel-2, s1.odc.reproject(s2.odc.geobox)."
+    fix = "put Sentinel-1 on the grid of Sentinel-2, s1.odc.reproject(s2.odc.geobox)"
     if optical.spatial != radar.spatial or optical.shape != radar.shape:
         raise GridError(
             f"s1 has {dict(zip(radar.spatial, radar.shape, strict=True))} pixels and s2 "
-            f"{dict(zip(optical.spatial, optical.shape, strict=True))}: {fix}"
+            f"{dict(zip(optical.spatial, optical.shape, strict=True))}",
+            fix=fix,
         )
     assert optical.optical is not None
     assert radar.sar is not None
@@ -176,13 +177,13 @@ def _check_same_grid(optical: Scene, radar: Scene) -> None:
         for scene, layer in ((optical, optical.optical), (radar, radar.sar))
     ]
     if None not in systems and systems[0] != systems[1]:
-        raise GridError(f"s1 and s2 lie in different coordinate systems: {fix}")
+        raise GridError("s1 and s2 lie in different coordinate systems", fix=fix)
     for dim in optical.spatial:
         if dim in optical.source.coords and dim in radar.source.coords:
             ours, theirs = (s.source[dim].values.astype(float) for s in (optical, radar))
             pixel = abs(np.diff(ours).mean()) if len(ours) > 1 else np.inf
             if not np.abs(ours - theirs).max(initial=0) <= 0.05 * pixel:
-                raise GridError(f"s1 and s2 lie at different {dim!r}: {fix}")
+                raise GridError(f"s1 and s2 lie at different {dim!r}", fix=fix)
 
 
 def _passes(s1: xr.Dataset | xr.DataArray) -> list[tuple[Pass, list[int]]]:
@@ -238,13 +239,14 @@ def _warn_of_gaps(
     least = max((min(abs(one.time - time) for one in passes) for time in dated), default=gap)
     days = int(np.ceil(least / np.timedelta64(1, "D")))
     shown = ", ".join(str(time)[:16] for time in alone[:5]) + (", ..." if len(alone) > 5 else "")
-    message = (
+    problem = (
         f"No Sentinel-1 pass within {gap.astype(object)} of {len(alone)} of {len(times)} dates: "
-        f'{shown}. To reach the nearest pass of each: pair(s2, s1, max_gap="{days}D").'
+        f"{shown}"
     )
+    fix = f'reach the nearest pass of each with pair(s2, s1, max_gap="{days}D")'
     if len(alone) == len(times):
-        raise DataError(message)
-    warnings.warn(f"Backscatter stays empty. {message}", UserWarning, stacklevel=3)
+        raise DataError(problem, fix=fix)
+    warnings.warn(f"Backscatter stays empty. {problem}; {fix}", UserWarning, stacklevel=3)
 
 
 def _paired(layer: Layer, pairs: Sequence[list[int] | None], optical: Scene) -> Layer:
