@@ -196,23 +196,23 @@ def test_table_shows_every_image_and_the_mean() -> None:
 
 def test_refusals_end_with_the_call_that_mends_them() -> None:
     prediction, truth = image(0), image(1)
-    with pytest.raises(MissingBandError, match=r"bands=\['B02', 'B03'\]\)\.$"):
+    with pytest.raises(MissingBandError, match=r"bands=\['B02', 'B03'\]\)$"):
         evaluate(prediction.isel(band=[0, 1]), truth)
     subset = evaluate(prediction.isel(band=[0, 1]), truth, bands=["blue", "B03"])
     assert subset.attrs["bands"] == ["B02", "B03"]
     with pytest.raises(MissingBandError, match="truth lacks"):
         evaluate(prediction, truth.isel(band=[0, 1]), bands=BANDS)
-    with pytest.raises(GridError, match=r"sel\(x=truth\.x\), truth\)\.$"):
+    with pytest.raises(GridError, match=r"sel\(x=truth\.x\), truth\)$"):
         evaluate(prediction, truth.isel(x=slice(3, None)))
-    with pytest.raises(GridError, match=r"reproject_match\(prediction\)\)\.$"):
+    with pytest.raises(GridError, match=r"reproject_match\(prediction\)\)$"):
         evaluate(prediction, truth.assign_coords(x=truth.x + 5))
     moved = truth.assign_coords(time=truth.time + np.timedelta64(1, "D"))
-    with pytest.raises(GridError, match=r"assign_coords\(time=prediction\.time\)\)\.$"):
+    with pytest.raises(GridError, match=r"assign_coords\(time=prediction\.time\)\) if"):
         evaluate(prediction, moved)
-    with pytest.raises(DataError, match=r"astype\(bool\)\)\.$"):
+    with pytest.raises(DataError, match=r"astype\(bool\)\)$"):
         evaluate(prediction, truth, mask=occlusion(truth).astype(int))
     for mask in (True, np.ones((1, 1, *occlusion(truth).shape), bool)):
-        with pytest.raises(GridError, match=r"dimensions .*ds\.cloudfree\.mask\(\)\)\.$"):
+        with pytest.raises(GridError, match=r"dimensions .*ds\.cloudfree\.mask\(\)\)$"):
             evaluate(prediction, truth, mask=mask)
 
 

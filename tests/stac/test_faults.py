@@ -145,7 +145,7 @@ def test_a_fault_ends_the_task_with_item_asset_and_cause(items, faults, name, lo
     assert SCENE in message
     assert "'B04'" in message
     assert words in message
-    assert re.search(r'load\(.*on_error="report"\)\.$', message)
+    assert re.search(r'load\(.*on_error="report"\)$', message)
     assert (caught.value.item, caught.value.asset) == (SCENE, "B04")
     assert caught.value.failure.cause is cause
     assert isinstance(caught.value, CatalogError)
@@ -474,7 +474,7 @@ def test_items_that_do_not_tell_their_grid_fail_or_are_reported_too(items, fault
 
 
 def test_a_series_without_record_says_how_to_get_one(items):
-    with pytest.raises(DataError, match=r'load\(.*on_error="report"\)\.$'):
+    with pytest.raises(DataError, match=r'load\(.*on_error="report"\)$'):
         load(items).cloudfree.report()
     with pytest.raises(DataError, match=r"on_error="):
         load(items, on_error="ignore")

@@ -298,7 +298,7 @@ def test_a_sign_that_cannot_leave_the_process_says_so_elsewhere(archive, monkeyp
     ds = load(archive.boa, sign=lambda address: address)
     assert np.isfinite(pickle.loads(pickle.dumps(ds))["B04"].values).all()
     monkeypatch.setattr(signing, "_HERE", {})  # as in a process that did not call load
-    with pytest.raises(CatalogError, match=r"load\(\.\.\., sign=my_module\.sign\)\.$"):
+    with pytest.raises(CatalogError, match=r"load\(\.\.\., sign=my_module\.sign\)$"):
         pickle.loads(pickle.dumps(ds)).compute()
 
 
@@ -545,10 +545,10 @@ def test_real_items_open_alike_with_both_loaders(data_root, name, epsg):
 def test_grids_and_packages_that_stackstac_lacks_are_named(archive, monkeypatch):
     odd = "+proj=laea +lat_0=47.846 +lon_0=9.006 +datum=WGS84 +units=m"
     grid = GeoBox.from_bbox((-200, -200, 200, 200), odd, resolution=10)
-    with pytest.raises(GridError, match=r"load\(.*loader='odc'\)\.$"):
+    with pytest.raises(GridError, match=r"load\(.*loader='odc'\)$"):
         load(archive.boa, like=grid, loader="stackstac")
     monkeypatch.setitem(sys.modules, "stackstac.prepare", None)
-    with pytest.raises(CatalogError, match=r"pip install 'xcloudfree\[stackstac\]'\.$"):
+    with pytest.raises(CatalogError, match=r"pip install 'xcloudfree\[stackstac\]'$"):
         load(archive.boa, loader="stackstac")
 
 

@@ -434,7 +434,7 @@ def test_a_lying_flag_is_found_by_its_pixels(tmp_path):
     item = scene_of(stored(0), tmp_path, **{"earthsearch:boa_offset_applied": False})
     ds = stac.load([item], polarisations=())
     assert ds.offset.values[0] == -0.1
-    with pytest.raises(UnitsError, match=r"in the pixels already.*offsets=\{.S2A.*: 0\.0\}\)\.$"):
+    with pytest.raises(UnitsError, match=r"in the pixels already.*offsets=\{.S2A.*: 0\.0\}\)$"):
         stac.check_offset(ds)
     found = stac.check_offset(ds, on_error="report")
     assert found.verdict.values[0] == "contradiction"
@@ -446,7 +446,7 @@ def test_a_lying_flag_is_found_by_its_pixels(tmp_path):
 def test_the_reverse_lie_is_suspicious(tmp_path):
     item = scene_of(stored(1000), tmp_path, **{"earthsearch:boa_offset_applied": True})
     ds = stac.load([item], polarisations=())
-    with pytest.warns(CatalogWarning, match=r"below 1000.*offsets=\{.*: -0\.1\}\)\.$"):
+    with pytest.warns(CatalogWarning, match=r"below 1000.*offsets=\{.*: -0\.1\}\)$"):
         assert stac.check_offset(ds).verdict.values[0] == "suspicious"
     honest = copy.deepcopy(item)
     del honest["properties"]["earthsearch:boa_offset_applied"]
@@ -515,10 +515,10 @@ def test_arrays_of_ones_own_are_checked_too(form, shift, offset):
         ds = ds.isel(time=0)
     right = {(1000, -0.1): "agrees", (0, 0.0): "agrees", (0, -0.1): "contradiction"}
     if (shift, offset) == (0, -0.1):
-        with pytest.raises(UnitsError, match=r"many stored numbers are below 950.*offset=0\)\.$"):
+        with pytest.raises(UnitsError, match=r"many stored numbers are below 950.*offset=0\)$"):
             stac.check_offset(ds)
     if (shift, offset) == (1000, 0.0):
-        with pytest.warns(CatalogWarning, match=r"offset=-0\.1\)\.$"):
+        with pytest.warns(CatalogWarning, match=r"offset=-0\.1\)$"):
             assert stac.check_offset(ds).verdict.item() == "suspicious"
     else:
         found = stac.check_offset(ds, on_error="report")

@@ -198,14 +198,16 @@ def fit_command(
     if split is not None:
         scene, held_out, _ = train.split(scene, split, seed=options["seed"])
         validation = held_out if held_out.sizes["patch"] else None
-    start = models.load(model, optical_bands=split_list(optical_bands) or None)
+    # by its name, an untrained network gets the bands of the data
+    named = split_list(optical_bands)
+    start = models.load(model, optical_bands=named) if named else model
     try:
         fitted = train.fit(scene, start, validation=validation, progress=not quiet, **options)
     except MissingBandError as error:
         raise MissingBandError(
             error.problem,
-            error.fix,
-            error.subject,
+            fix=error.fix,
+            subject=error.subject,
             option="--optical-bands for a network of other bands, and for a mask without B10 "
             "--mask l2a or scl",
         ) from error

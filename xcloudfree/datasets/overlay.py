@@ -154,7 +154,7 @@ def _images(
         raise DataError(
             f"cover={cover!r} must be a share of 0 to 1, or one for each of {along} dates, and "
             f"seed={seed!r} a whole number of at least 0",
-            fix=f"for example {_CALL}",
+            fix=f"call {_CALL}",
         )
     try:
         angles = sun_angles(scene, sun)

@@ -201,9 +201,7 @@ def _simulate(
     chunks: Chunks,
 ) -> xr.Dataset:
     if np.shape(shape) != (2,) or min(shape) < 1:
-        raise DataError(
-            f"shape={shape} must be rows and columns, at least 1", fix=f"for example {_CALL}"
-        )
+        raise DataError(f"shape={shape} must be rows and columns, at least 1", fix=f"call {_CALL}")
     if level not in ("TOA", "BOA"):
         raise DataError(f"level={level!r} is neither 'TOA' nor 'BOA'", fix=f"leave it out: {_CALL}")
     check_kind(kind, _CALL)
@@ -211,12 +209,10 @@ def _simulate(
         raise DataError(
             f"the sun's elevation {sun[1]} must be 0..90 degrees and resolution={resolution} "
             "positive",
-            fix=f"for example {_CALL}",
+            fix=f"call {_CALL}",
         )
     if not isinstance(seed, (int, np.integer)):
-        raise DataError(
-            f"seed={seed!r} must be a whole number, at least 0", fix=f"for example {_CALL}"
-        )
+        raise DataError(f"seed={seed!r} must be a whole number, at least 0", fix=f"call {_CALL}")
     times = _times(dates)
     covers = np.atleast_1d(np.asarray(cover, float))
     shares = (covers >= 0) & (covers <= 1)
@@ -224,7 +220,7 @@ def _simulate(
         raise DataError(
             f"cover={cover} must be a share of 0 to 1, or one for each of {times.size} dates, "
             f"and seed={seed} at least 0",
-            fix=f"for example {_CALL}",
+            fix=f"call {_CALL}",
         )
     coords = _coords(shape, crs, resolution, origin)
     land = make_landscape(np.random.default_rng([seed, 1]), shape, resolution)
@@ -286,11 +282,12 @@ def _times(dates: int | Sequence[Any]) -> NDArray[np.datetime64]:
         except (TypeError, ValueError) as error:
             raise DataError(
                 f"dates={dates!r} are neither a number nor dates",
-                fix='for example xcf.datasets.simulate_scene(dates=["2025-06-10", "2025-07-15"])',
+                fix='call xcf.datasets.simulate_scene(dates=["2025-06-10", "2025-07-15"])',
             ) from error
     if times.size == 0 or len(np.unique(times)) != times.size:
         raise DataError(
-            f"dates={dates!r} must be one or more different dates", fix=f"for example {_CALL}"
+            f"dates={dates!r} must be one or more different dates",
+            fix=f"call {_CALL}",
         )
     return times
 
@@ -308,12 +305,12 @@ def _coords(
     except CRSError as error:
         raise GridError(
             f"crs={crs!r} is unknown ({error})",
-            fix='for example xcf.datasets.simulate_scene(crs="EPSG:32633")',
+            fix='call xcf.datasets.simulate_scene(crs="EPSG:32633")',
         ) from error
     if box.crs is None or not box.crs.projected:
         raise GridError(
             f"crs={crs!r} is not projected, and fields and shadows are drawn in metres",
-            fix='for example xcf.datasets.simulate_scene(crs="EPSG:32633")',
+            fix='call xcf.datasets.simulate_scene(crs="EPSG:32633")',
         )
     coords: dict[Hashable, xr.DataArray] = xr_coords(box, dims=("y", "x"))
     return coords

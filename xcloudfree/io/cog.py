@@ -99,8 +99,8 @@ def to_cog(
     lead = list(first.dims[:-2])
     if len(lead) > 1:
         raise DataError(
-            "A file holds one date",
-            fix=f"{lead} are too many dimensions: xcf.io.to_cog(obj.isel({lead[0]}=0), 'out.tif')",
+            f"A file holds one date, and {lead} are too many dimensions",
+            fix=f"call xcf.io.to_cog(obj.isel({lead[0]}=0), 'out.tif')",
         )
     if obj.rio.crs is None:
         raise GridError(

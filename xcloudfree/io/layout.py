@@ -157,7 +157,7 @@ def disk(target: Path | str, advice: str = "", kinds: type[Exception] = OSError)
     except kinds as error:
         why = error.strerror if isinstance(error, OSError) else None
         fix = advice or (
-            "what is finished is kept; when there is room again, go on with the same object: "
+            "make room, then go on from what is finished with the same object: "
             f"xcf.io.to_zarr(obj, {str(target)!r})"
         )
         raise DataError(f"Writing {target} stopped: {why or error}", fix=fix) from error

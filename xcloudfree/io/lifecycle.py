@@ -92,7 +92,7 @@ def _locked(path: Path, target: Path) -> Any | None:
         file.close()
         raise DataError(
             f"Another process is writing {target}",
-            fix=f"when it has finished, open the result: xcf.io.open_zarr({str(target)!r})",
+            fix=f"open the result when it has finished: xcf.io.open_zarr({str(target)!r})",
         ) from error
     except OSError:
         return file  # this file system has no locks

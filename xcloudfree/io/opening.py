@@ -55,7 +55,7 @@ def open_zarr(path: str | os.PathLike[str]) -> xr.Dataset:
         if is_store(target.with_name(target.name + ".partial")):
             raise DataError(
                 f"The write of {target} was interrupted",
-                fix="to finish it call again with the same object: xcf.io.to_zarr(obj, "
+                fix="finish it by calling again with the same object: xcf.io.to_zarr(obj, "
                 f"{str(target)!r})",
             )
         raise DataError(
@@ -64,7 +64,7 @@ def open_zarr(path: str | os.PathLike[str]) -> xr.Dataset:
     if target.suffix == ".partial":
         raise DataError(
             f"{target} is an unfinished write",
-            fix="to finish it call again with the same object: xcf.io.to_zarr(obj, "
+            fix="finish it by calling again with the same object: xcf.io.to_zarr(obj, "
             f"{str(target.with_suffix(''))!r})",
         )
     try:

@@ -56,7 +56,9 @@ def fit_constant(train: Iterable[TrainingImage]) -> NDArray[np.float64]:
         total = total + image.optical[:, valid].sum(axis=1, dtype=np.float64)
         count += int(np.count_nonzero(valid))
     if count == 0:
-        raise DataError("No valid pixel to average: fit_constant([TrainingImage(optical), ...]).")
+        raise DataError(
+            "no valid pixel to average", fix="call fit_constant([TrainingImage(optical), ...])"
+        )
     return np.asarray(total / count)
 
 
@@ -66,14 +68,15 @@ def fit_ridge(train: Sequence[TrainingImage], penalties: Sequence[float] = PENAL
     for image in train:
         if image.sar is None:
             raise DataError(
-                "A training image has no backscatter: fit_ridge([TrainingImage(optical, sar, "
-                "group), ...])."
+                "a training image has no backscatter",
+                fix="call fit_ridge([TrainingImage(optical, sar, group), ...])",
             )
         sums = moments(sar_features(image.sar), image.optical)
         groups[image.group] = groups[image.group].plus(sums) if image.group in groups else sums
     if not groups or sum(s.zz[0, 0] for s in groups.values()) == 0:
         raise DataError(
-            "No valid pixel to fit on: fit_ridge([TrainingImage(optical, sar, group), ...])."
+            "no valid pixel to fit on",
+            fix="call fit_ridge([TrainingImage(optical, sar, group), ...])",
         )
     total, *others = groups.values()
     for sums in others:

@@ -109,13 +109,14 @@ def evaluate(
     """
     if others is not None and not isinstance(others, Mapping):
         raise DataError(
-            f"others is a {type(others).__name__}: evaluate(..., others={{'its name': image}})."
+            f"others is a {type(others).__name__}",
+            fix="call evaluate(..., others={'its name': image})",
         )
     names = [NOTHING, *(others or {}), PREDICTION]
     if len(set(names)) < len(names):
         raise DataError(
-            f"The names {NOTHING!r} and {PREDICTION!r} are taken: evaluate(..., "
-            "others={'another name': image})."
+            f"the names {NOTHING!r} and {PREDICTION!r} are taken",
+            fix="call evaluate(..., others={'another name': image})",
         )
     images = {PREDICTION: reflectance(prediction)}
     images |= {name: reflectance(image) for name, image in (others or {}).items()}
@@ -179,10 +180,11 @@ def _common_bands(
     one, other = ([str(b) for b in a.band.values] for a in (prediction, truth))
     if set(one) != set(other):
         shared = [b for b in one if b in other]
-        mend = f"evaluate(prediction, truth, bands={shared})"
         raise MissingBandError(
-            f"Prediction and truth differ in {sorted(set(one) ^ set(other))}: "
-            f"{mend if shared else 'give evaluate() images of the same bands'}."
+            f"prediction and truth differ in {sorted(set(one) ^ set(other))}",
+            fix=f"call evaluate(prediction, truth, bands={shared})"
+            if shared
+            else "call evaluate() with images of the same bands",
         )
     return one
 
@@ -192,7 +194,8 @@ def _select(array: xr.DataArray, bands: Sequence[str], what: str) -> xr.DataArra
     if missing := [b for b in bands if b not in present]:
         shared = [b for b in bands if b in present]
         raise MissingBandError(
-            f"{what} lacks {missing}: evaluate(prediction, truth, bands={shared or present})."
+            f"{what} lacks {missing}",
+            fix=f"call evaluate(prediction, truth, bands={shared or present})",
         )
     return array.sel(band=list(bands))
 
@@ -203,14 +206,14 @@ def _on_grid(image: xr.DataArray, reference: xr.DataArray, what: str) -> xr.Data
         if dim not in reference.dims:
             continue
         if image.sizes[dim] != reference.sizes[dim]:
-            mend = (
-                f"mask=mask.sel({dim}=truth.{dim})"
+            arguments = (
+                f"..., mask=mask.sel({dim}=truth.{dim})"
                 if what == "mask"
                 else f"prediction.sel({dim}=truth.{dim}), truth"
             )
             raise GridError(
-                f"{what} has {image.sizes[dim]} along {dim}, the truth {reference.sizes[dim]}: "
-                f"evaluate({'..., ' * (what == 'mask')}{mend})."
+                f"{what} has {image.sizes[dim]} along {dim}, the truth {reference.sizes[dim]}",
+                fix=f"call evaluate({arguments})",
             )
         if dim not in image.coords or dim not in reference.coords:
             continue
@@ -221,13 +224,13 @@ def _on_grid(image: xr.DataArray, reference: xr.DataArray, what: str) -> xr.Data
             if np.allclose(mine, theirs, rtol=0, atol=1e-3 * abs(float(theirs[1] - theirs[0]))):
                 continue
             raise GridError(
-                f"{what} and truth differ along {dim}: evaluate(prediction, "
-                "truth.rio.reproject_match(prediction))."
+                f"{what} and truth differ along {dim}",
+                fix="call evaluate(prediction, truth.rio.reproject_match(prediction))",
             )
         raise GridError(
             f"{what} and truth differ along {dim}",
-            fix="if they belong together nonetheless: evaluate(prediction, "
-            f"truth.assign_coords({dim}=prediction.{dim})).",
+            fix=f"call evaluate(prediction, truth.assign_coords({dim}=prediction.{dim})) if they "
+            "belong together nonetheless",
         )
     shared = {d: reference[d] for d in image.dims if d in reference.coords}
     return image.assign_coords(shared)
@@ -245,22 +248,23 @@ def _cloudy(
     if isinstance(mask, str) or callable(mask):
         call = f"{mask!r}" if isinstance(mask, str) else "function"
         raise DataError(
-            f"The mask is a {type(mask).__name__}, and of which image it is to be made is open: "
-            f"evaluate(..., mask=observed.cloudfree.mask({call}))."
+            f"the mask is a {type(mask).__name__}, which does not say of which image to make it",
+            fix=f"call evaluate(..., mask=observed.cloudfree.mask({call}))",
         )
     if not isinstance(mask, xr.DataArray):
         values = mask if hasattr(mask, "dask") else np.asarray(mask)
         dims = [d for d in image.dims if d != "band"]
         if not 2 <= values.ndim <= len(dims):  # type: ignore[union-attr]
             raise GridError(
-                f"the mask has {values.ndim} dimensions and an image has {dims}: "  # type: ignore[union-attr]
-                "evaluate(..., mask=ds.cloudfree.mask())."
+                f"the mask has {values.ndim} dimensions and an image has {dims}",  # type: ignore[union-attr]
+                fix="call evaluate(..., mask=ds.cloudfree.mask())",
             )
         mask = xr.DataArray(values, dims=dims[-values.ndim :])  # type: ignore[union-attr]
     mask = on_yx(mask)
     if mask.dtype != np.bool_:
         raise DataError(
-            f"The mask is {mask.dtype}, not boolean: evaluate(..., mask=mask.astype(bool))."
+            f"the mask is {mask.dtype}, not boolean",
+            fix="call evaluate(..., mask=mask.astype(bool))",
         )
     return _on_grid(mask, image, "mask")
 

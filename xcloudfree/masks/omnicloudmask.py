@@ -34,11 +34,11 @@ class OmniCloudMask:
             )
         except Exception as error:  # of whatever library failed to fetch the weights
             raise PluginError(
-                f"OmniCloudMask failed, {type(error).__name__}: {error}",
-                fix="it downloads its weights "
-                "when it is used first: run it once where the network reaches the Hugging Face "
-                "Hub, then copy the folder that omnicloudmask.download_models.get_models() fills "
-                'to this machine, or call mask("l2a")',
+                "OmniCloudMask, which downloads its weights when it is used first, failed with "
+                f"{type(error).__name__}: {error}",
+                fix="run it once where the network reaches the Hugging Face Hub, then copy the "
+                "folder that omnicloudmask.download_models.get_models() fills to this machine, "
+                'or call mask("l2a")',
             ) from error
         return np.asarray(np.asarray(classes)[0, :rows, :columns] > 0)
 

@@ -121,7 +121,7 @@ def check_classes(classes: NDArray[Any], nodata: float | None = None) -> None:
         cure = "read it with mask_and_scale=False"
     else:
         cure = "load it with resampling='nearest'"
-    raise DataError(f"SCL holds {value:g}, which is no class of 0 to {LAST_CLASS}", fix=f"{cure}")
+    raise DataError(f"SCL holds {value:g}, which is no class of 0 to {LAST_CLASS}", fix=cure)
 
 
 def dilate(mask: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:

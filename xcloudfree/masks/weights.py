@@ -50,7 +50,7 @@ def weights(
     if not isinstance(alpha, (int, float, np.number)) or not 0 <= alpha <= 1:
         raise CloudFreeError(
             f"alpha is {alpha!r} and must lie between 0 and 1",
-            fix="the paper uses weights(alpha=0.8)",
+            fix="call weights(alpha=0.8), as the paper does",
         )
     scene = read(obj)
     plan = plan_mask(scene, method, None, dilate)

@@ -118,9 +118,9 @@ class Method:
         for name, value in options.items():
             if name not in known:
                 raise ModelError(
-                    f"method {self.name!r} has no option {name!r}{did_you_mean(name, known)}; "
-                    f"call methods.get({self.name!r}) "
-                    + (f"with {' or '.join(known)}" if known else "without options")
+                    f"method {self.name!r} has no option {name!r}{did_you_mean(name, known)}",
+                    fix=f"call methods.get({self.name!r}) "
+                    + (f"with {' or '.join(known)}" if known else "without options"),
                 )
             if not known[name].accepts(value):
                 raise ModelError(

@@ -128,12 +128,12 @@ def architecture(name: str) -> Architecture:
                 return offered
             raise PluginError(
                 f"of {plugin.distribution} is a {type(offered).__name__} and no architecture",
-                fix="if it is a weights file, call xcloudfree.models.load() with its name",
+                fix="call xcloudfree.models.load() with its name if it is a weights file",
                 subject=f"the plug-in {name!r}",
             )
         raise ModelError(
             f"unknown architecture {name!r}{did_you_mean(name, NETWORKS)}",
-            fix=f"known are {sorted(NETWORKS)}, and all names in xcloudfree.models.list()",
+            fix=f"choose one of {sorted(NETWORKS)}, or a name of xcloudfree.models.list()",
             option="see `xcloudfree models list`",
         )
     return NETWORKS[name]

@@ -46,8 +46,8 @@ def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     if head[8:] != b"{" and (head[:2] == b"PK" or head[:1] == b"\x80"):
         raise WeightsError(
             f"{path} is a pickle, which can run any code when read, so it is not opened",
-            fix="where you trust it, build a model with xcloudfree.models.create(name), load "
-            "the tensors into model.network and write them with model.save(path)",
+            fix="build a model with xcloudfree.models.create(name), load the tensors into "
+            "model.network and write them with model.save(path), if you trust the file",
         )
     try:
         with safe_open(path, framework="pt") as file:

@@ -28,7 +28,7 @@ def pyplot() -> ModuleType:
         from matplotlib import pyplot as module
     except ImportError as error:
         raise CloudFreeError(
-            "pictures need matplotlib", fix="pip install 'xcloudfree[plot]'"
+            "pictures need matplotlib", fix="install it with pip install 'xcloudfree[plot]'"
         ) from error
     return module  # type: ignore[no-any-return]
 

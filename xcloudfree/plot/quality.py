@@ -63,7 +63,9 @@ def provenance(
     True
     """
     if carried_provenance(obj) is None:
-        raise DataError("there is no provenance here", fix="ds.cloudfree.reconstruct() returns it")
+        raise DataError(
+            "there is no provenance here", fix="call ds.cloudfree.reconstruct(), which returns it"
+        )
     whole = read(obj)
     seen = view(whole, time, index, max_size)
     small = seen(obj)

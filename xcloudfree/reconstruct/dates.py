@@ -61,7 +61,7 @@ def _call_for_time(scene: Scene) -> str:
     for dim in scene.lead:
         coordinate = scene.source.coords.get(dim)
         if coordinate is not None and coordinate.dtype.kind == "M":
-            return f"its dates are called {dim!r}: ds.rename({{{str(dim)!r}: 'time'}})"
+            return f"rename its dates with ds.rename({{{str(dim)!r}: 'time'}})"
     return "give it one with ds.expand_dims(time=...) or ds.assign_coords(time=...)"
 
 

@@ -164,9 +164,9 @@ def load(
     ):
         if value not in choices:
             known = "|".join(f'"{choice}"' for choice in choices)
-            raise DataError(f"{name}={value!r} is unknown: load(..., {name}={known}).")
+            raise DataError(f"{name}={value!r} is unknown", fix=f"call load(..., {name}={known})")
     if not isinstance(chunks or {}, Mapping):
-        raise DataError(f"chunks={chunks!r} is no mapping: load(..., chunks={CHUNKS}).")
+        raise DataError(f"chunks={chunks!r} is no mapping", fix=f"call load(..., chunks={CHUNKS})")
     access = Access.of(sign)
     wanted, classes = requested_bands(bands)
     pols = requested_polarisations(polarisations)
@@ -236,9 +236,10 @@ def _search_scenes(
     if not found:
         also = f", query={dict(conditions)}" if conditions else ""
         raise CatalogError(
-            f"No Sentinel-2 item in {source.name} for {query}, collections={names}{also}. Widen "
+            f"No Sentinel-2 item in {source.name} for {query}, collections={names}{also}",
+            fix="widen "
             "the area or the interval, or name other collections: load(..., bbox=..., "
-            'datetime="2025", collections=["sentinel-2-l2a", "sentinel-1-rtc"]).'
+            'datetime="2025", collections=["sentinel-2-l2a", "sentinel-1-rtc"])',
         )
     return found
 
@@ -256,9 +257,10 @@ def _search_slices(
     rest = None if names is None else [name for name in names if name not in optical]
     if rest == []:
         raise CatalogError(
-            f"collections={names} has no Sentinel-1. Add a terrain-corrected (RTC) collection, "
-            f"load(..., collections={[*(names or ()), 'sentinel-1-rtc']}), or leave Sentinel-1 "
-            "out: load(..., polarisations=())."
+            f"collections={names} has no Sentinel-1",
+            fix="add a terrain-corrected (RTC) collection, load(..., "
+            f"collections={[*(names or ()), 'sentinel-1-rtc']}), or leave Sentinel-1 out: "
+            "load(..., polarisations=())",
         )
     around = query.within(grid.geographic_extent).around([item_time(i) for i in scenes], gap)
     return source.items(around, rest, conditions, "S1")

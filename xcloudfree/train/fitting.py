@@ -166,7 +166,7 @@ def fit(
         if (error.name or "").partition(".")[0] != "lightning":
             raise
         raise CloudFreeError(
-            "Fitting needs Lightning", fix="pip install 'xcloudfree[train]'"
+            "Fitting needs Lightning", fix="install it with pip install 'xcloudfree[train]'"
         ) from error
     if not isinstance(recipe, Recipe):
         raise DataError(

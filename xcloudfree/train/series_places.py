@@ -43,7 +43,7 @@ class SeriesPlaces:
     # how many of the first backscatter planes the network reads; the regression's own follow
     polarisations: int
     kept: OrderedDict[int, Place] = field(default_factory=OrderedDict)
-    barren: dict[int, str] = field(default_factory=dict)
+    barren: dict[int, DataError] = field(default_factory=dict)
 
     @classmethod
     def read(
@@ -91,26 +91,26 @@ class SeriesPlaces:
 
     def place(self, index: int) -> Place:
         """A place in memory; one from which nothing can be learnt gives way to the next."""
-        reasons = []
+        errors = []
         for step in range(len(self.windows)):
             number = (index + step) % len(self.windows)
             if number in self.barren:
-                reasons.append(self.barren[number])
+                errors.append(self.barren[number])
                 continue
             if number in self.kept:
                 self.kept.move_to_end(number)
                 return self.kept[number]
             place = self._load(number)
-            reason = _barren(place)
-            if reason:
-                self.barren[number] = reason
-                reasons.append(reason)
+            error = _barren(place)
+            if error is not None:
+                self.barren[number] = error
+                errors.append(error)
                 continue
             self.kept[number] = place
             while len(self.kept) > AT_A_TIME:
                 self.kept.popitem(last=False)
             return place
-        raise DataError(reasons[0])
+        raise errors[0]
 
     def _load(self, number: int) -> Place:
         window = self.windows[number]
@@ -123,21 +123,23 @@ class SeriesPlaces:
         return Place(reflectance, clear, radar[:, : self.polarisations], means, self.days)
 
 
-def _barren(place: Place) -> str:
-    """Why nothing can be learnt from a place; empty if something can."""
+def _barren(place: Place) -> DataError | None:
+    """Why nothing can be learnt from a place; None if something can."""
     clear, has_backscatter = place.clear, np.isfinite(place.backscatter).all(1)
     if clear.any((1, 2)).sum() < 2:
-        return (
+        return DataError(
             f"{clear.any((1, 2)).sum()} of {len(clear)} dates show the ground under this mask, and "
-            "2 are needed; look at ds.cloudfree.mask(...), choose another method with "
-            "fit(..., mask=...), or load a longer interval"
+            "2 are needed",
+            fix="look at ds.cloudfree.mask(...), choose another method with fit(..., mask=...), "
+            "or load a longer interval",
         )
     if not (clear & has_backscatter).any():
-        return (
-            "no date that shows the ground has backscatter; load Sentinel-1 of the same days, or "
-            "leave out where it is missing with ds.sel(time=...)"
+        return DataError(
+            "no date that shows the ground has backscatter",
+            fix="load Sentinel-1 of the same days, or leave out where it is missing with "
+            "ds.sel(time=...)",
         )
-    return ""
+    return None
 
 
 def _cuts(size: int, side: int) -> list[slice]:

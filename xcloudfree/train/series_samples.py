@@ -273,6 +273,7 @@ def _check_gaps(gaps: Sequence[float], spec: ModelSpec) -> None:
     wrong = [g for g in gaps if g not in GAPS] if "regression" in spec.context else []
     if not gaps or wrong or min(gaps) < 0:
         raise DataError(
-            f"gaps are {tuple(gaps)}; call fit(..., gaps=...) with some of {GAPS}"
-            + ("" if "regression" in spec.context else " or other days, 0 or more")
+            f"gaps are {tuple(gaps)}",
+            fix=f"call fit(..., gaps=...) with some of {GAPS}"
+            + ("" if "regression" in spec.context else " or other days, 0 or more"),
         )

@@ -174,8 +174,9 @@ def regions(ds: xr.Dataset, by: str = "region") -> tuple[NDArray[np.str_], str]:
             return labels, str(ds[names[0]].dims[0])
     official = "season and roi, as xcloudfree.datasets.sen12mscr gives them"
     raise DataError(
-        "nothing tells which patches share ground; give coordinates "
-        + (official if by == "official" else "with ds.assign_coords(region=('patch', [...]))")
+        "no coordinate says which patches share ground",
+        fix="give coordinates "
+        + (official if by == "official" else "with ds.assign_coords(region=('patch', [...]))"),
     )
 
 

@@ -87,7 +87,7 @@ def convert(
     compared = matches(variants, _candidates(files, family), described)
     fitting = [match for match in compared if not match.misfits]
     if not fitting:
-        raise WeightsError(_misfit(files, architecture, compared))
+        raise _misfit(files, architecture, compared)
     match = _only(files, architecture, fitting)
     model = models.create(match.variant, **described)
     model.network.load_state_dict(_finite_floats(files[0].path, match.state))
@@ -196,7 +196,7 @@ def _finite_floats(path: Path, state: Tensors) -> dict[str, torch.Tensor]:
     return floats
 
 
-def _misfit(files: list[Checkpoint], architecture: str, compared: list[Match]) -> str:
+def _misfit(files: list[Checkpoint], architecture: str, compared: list[Match]) -> WeightsError:
     """What is wrong with the closest variant."""
     closest = min(compared, key=lambda match: match.misfits)
     faults = {
@@ -205,11 +205,11 @@ def _misfit(files: list[Checkpoint], architecture: str, compared: list[Match]) -
         "has other shapes:": closest.different,
     }
     words = ", ".join(f"{verb} {_some(names)}" for verb, names in faults.items() if names)
-    return (
+    return WeightsError(
         f"the checkpoint {' and '.join(str(file.path) for file in files)} does not fit "
-        f"{architecture}; compared with {closest.variant}, it {words}; give the bands and options "
-        f"with which it was fitted, xcloudfree.models.convert(path, {architecture!r}, "
-        "optical_bands=(...), option=...), or its own architecture"
+        f"{architecture}: compared with {closest.variant}, it {words}",
+        fix="give the bands and options with which it was fitted, xcloudfree.models.convert(path, "
+        f"{architecture!r}, optical_bands=(...), option=...), or its own architecture",
     )
 
 

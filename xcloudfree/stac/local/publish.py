@@ -81,19 +81,25 @@ def publish(
     grid = ds.odc.geobox
     if grid is None or grid.crs is None or grid.crs.epsg is None:
         raise DataError(
-            'The Dataset has no EPSG grid: publish(ds.rio.write_crs("EPSG:32632"), ...).'
+            "The Dataset has no EPSG grid", fix='call publish(ds.rio.write_crs("EPSG:32632"), ...)'
         )
     if "time" not in ds.coords:
-        raise DataError("The Dataset has no time: publish(ds.expand_dims(time=[...]), ...).")
+        raise DataError(
+            "The Dataset has no time", fix="call publish(ds.expand_dims(time=[...]), ...)"
+        )
     ds = ds if "time" in ds.dims else ds.expand_dims("time")
     folder = Path(folder)
     bands = [name for name in (*S2_BANDS, "SCL") if name in ds]
     pols = [name for name in POLARISATIONS if name in ds]
     if not bands and not pols:
-        raise DataError("No band to publish: publish(ds[['B02', 'B03', 'B04', 'VV', 'VH']], ...).")
+        raise DataError(
+            "No band to publish", fix="call publish(ds[['B02', 'B03', 'B04', 'VV', 'VH']], ...)"
+        )
     level = level or next((ds[b].attrs.get("processing_level") for b in bands), None)
     if bands and level not in ("TOA", "BOA"):
-        raise UnitsError(f'level={level!r} is undeclared: publish(ds, folder, level="TOA").')
+        raise UnitsError(
+            f"level={level!r} is undeclared", fix='call publish(ds, folder, level="TOA")'
+        )
 
     items = []
     for step, time in enumerate(utc_times(ds, "ds")):

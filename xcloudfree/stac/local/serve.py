@@ -200,7 +200,7 @@ def serve(folder: str | Path) -> Iterator[LocalCatalog]:
     features = [json.loads(p.read_text("utf-8")) for p in sorted((folder / "items").glob("*.json"))]
     if not features:
         raise CatalogError(
-            f"No items in {folder}. Publish some first: publish(ds, {str(folder)!r})."
+            f"No items in {folder}", fix=f"publish some first: publish(ds, {str(folder)!r})"
         )
     program = _rustac()
     with ExitStack() as stack:
@@ -227,7 +227,8 @@ def _rustac() -> str:
     found = str(beside) if beside.is_file() else shutil.which("rustac")
     if found is None:
         raise CatalogError(
-            "The local STAC API needs the program rustac: pip install 'xcloudfree[demo]'."
+            "The local STAC API needs the program rustac",
+            fix="install it with pip install 'xcloudfree[demo]'",
         )
     return found
 
@@ -255,8 +256,8 @@ def _api(program: str, files: list[Path], scratch: Path) -> Iterator[str]:
                 process.kill()
                 process.wait()
     raise CatalogError(
-        f"rustac did not start: {log.read_text(errors='replace')[-500:].strip()}. "
-        "Install it anew: pip install --force-reinstall 'xcloudfree[demo]'."
+        f"rustac did not start: {log.read_text(errors='replace')[-500:].strip()}",
+        fix="install it anew: pip install --force-reinstall 'xcloudfree[demo]'",
     )
 
 

@@ -61,7 +61,7 @@ STALLED_FOR: Final = 300.0
 
 _FORGETFUL: Final = {"CPL_VSIL_CURL_NON_CACHED": "/vsicurl/:/vsis3/:/vsiaz/:/vsigs/"}
 _IMPATIENT: Final = {"GDAL_HTTP_MAX_RETRY": "1", "GDAL_HTTP_LOW_SPEED_TIME": "2"}
-_SIGN = "Sign the address, load(..., sign=planetary_computer.sign), or, for s3://, give the " \
+_SIGN = "sign the address, load(..., sign=planetary_computer.sign), or, for s3://, give the " \
     "workers credentials in the environment (docs/catalogs.md)"  # fmt: skip
 _Result = TypeVar("_Result")
 _stalled: dict[str, float] = {}  # a cache: addresses that stalled lately, and when
@@ -76,6 +76,12 @@ class AssetError(RasterioIOError, CatalogError):  # type: ignore[misc]
     item: str
     asset: str
     failure: Failure
+
+    def __init__(self, *fields: str, **named: str) -> None:
+        CatalogError.__init__(self, *fields, **named)  # OSError would come first, without fields
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return *CatalogError.__reduce__(self), self.__dict__
 
 
 @dataclass(frozen=True)
@@ -265,16 +271,17 @@ def _contradiction(dataset: Any, asset: Asset) -> str:
 
 
 def _error(asset: Asset, failure: Failure) -> AssetError:
-    fix = 'or go on without what fails: load(..., on_error="report").'
+    fix = 'or go on without what fails: load(..., on_error="report")'
     if failure.cause is Cause.REFUSED:
-        fix = f"{_SIGN}; {fix}"
+        fix = f"{_SIGN}, {fix}"
     elif failure.cause is Cause.OTHER:
-        fix = f"Leave the item out, load([...other items]), {fix}"
+        fix = f"leave the item out, load([...other items]), {fix}"
     else:
-        fix = f"Try again later, {fix}"
+        fix = f"try again later, {fix}"
     error = AssetError(
         f"Asset {asset.name!r} of item {asset.item!r} cannot be read: {failure}, "
-        f"{without_secrets(asset.address)}. {fix}"
+        f"{without_secrets(asset.address)}",
+        fix=fix,
     )
     error.item, error.asset, error.failure = asset.item, asset.name, failure
     return error

@@ -93,7 +93,8 @@ def read_sigma0(
     if len(points) < 4 or crs is None:
         raise UnitsError(
             f"{without_secrets(dataset.name)} has no ground control points, so its place on the "
-            'map is unknown. Take RTC: load(..., collections=["sentinel-2-l2a", "sentinel-1-rtc"]).'
+            "map is unknown",
+            fix='take RTC: load(..., collections=["sentinel-2-l2a", "sentinel-1-rtc"])',
         )
     out = np.full(grid.shape, np.nan, np.float32)
     _fill(out, dataset, grid, layer, table, _on_one_side(points, crs, grid), crs)
@@ -250,16 +251,16 @@ def parse_calibration(text: bytes) -> CalibrationTable:
             if pixels.size == values.size > 0 and (values > 0).all():
                 found[float(vector.findtext("line") or "")] = (pixels, values)
     except (ElementTree.ParseError, ValueError) as error:
-        raise UnitsError(f"The calibration table cannot be read ({error}). {_MEND}") from None
+        raise UnitsError(f"The calibration table cannot be read ({error})", fix=_TAKE_RTC) from None
     if not found:
-        raise UnitsError(f"The calibration table holds no sigmaNought values. {_MEND}")
+        raise UnitsError("The calibration table holds no sigmaNought values", fix=_TAKE_RTC)
     lines = sorted(found)
     return CalibrationTable(np.array(lines), tuple(found[line] for line in lines))
 
 
-_MEND = (
-    "Take terrain-corrected (RTC) Sentinel-1: "
-    'load(..., collections=["sentinel-2-l2a", "sentinel-1-rtc"]).'
+_TAKE_RTC = (
+    "take terrain-corrected (RTC) Sentinel-1: "
+    'load(..., collections=["sentinel-2-l2a", "sentinel-1-rtc"])'
 )
 
 

@@ -123,8 +123,8 @@ def given_grid(like: Any) -> GeoBox:
     grid = like if isinstance(like, GeoBox) else getattr(getattr(like, "odc", None), "geobox", None)
     if grid is None or grid.crs is None:
         raise GridError(
-            "like= has no georeferenced grid. Give it one first: "
-            'load(..., like=ds.rio.write_crs("EPSG:32632")).'
+            "like= has no georeferenced grid",
+            fix='give it one first: load(..., like=ds.rio.write_crs("EPSG:32632"))',
         )
     return grid
 
@@ -147,16 +147,16 @@ def native_grid(
             crs = CRS(crs)
         except (CRSError, TypeError, ValueError) as error:
             raise GridError(
-                f'crs={crs!r} is unknown ({error}). Name one: load(..., crs="EPSG:32632", '
-                "resolution=10)."
+                f"crs={crs!r} is unknown ({error})",
+                fix='name one: load(..., crs="EPSG:32632", resolution=10)',
             ) from error
     if resolution is not None:
         try:
             resolution = res_(resolution)
         except ValueError:
             raise GridError(
-                f"resolution={resolution!r} is no pixel size, in units of the map projection: "
-                'load(..., crs="EPSG:32632", resolution=10).'
+                f"resolution={resolution!r} is no pixel size, in units of the map projection",
+                fix='call load(..., crs="EPSG:32632", resolution=10)',
             ) from None
     boxes: list[GeoBox] = []
     for item, own in zip(items, layers, strict=True):
@@ -176,14 +176,15 @@ def native_grid(
     if crs is None or resolution is None:
         raise GridError(
             "The grid to load on is not known: the items do not declare theirs, or only crs= was "
-            'given. Name both: load(..., crs="EPSG:32632", resolution=10).'
+            "given",
+            fix='name both: load(..., crs="EPSG:32632", resolution=10)',
         )
     if area is None:
         area = geom.unary_union(box.extent.to_crs("EPSG:4326") for box in boxes)
     if area is None:
         raise GridError(
-            "The area to load is not known: the items do not declare their grid. Name it: "
-            "load(..., bbox=(9.0, 48.0, 9.2, 48.1))."
+            "The area to load is not known: the items do not declare their grid",
+            fix="name it: load(..., bbox=(9.0, 48.0, 9.2, 48.1))",
         )
     return GeoBox.from_geopolygon(_dense(area), resolution=resolution, crs=crs)
 

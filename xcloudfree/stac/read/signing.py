@@ -38,8 +38,8 @@ class Signer:
     def __init__(self, function: Callable[[str], str]) -> None:
         if not callable(function):
             raise DataError(
-                f"sign= takes a function of an address, not {type(function).__name__}: "
-                "load(..., sign=planetary_computer.sign)."
+                f"sign= takes a function of an address, not {type(function).__name__}",
+                fix="call load(..., sign=planetary_computer.sign)",
             )
         self._function = function
         self.renews = getattr(function, "renews", True)  # signatures; Logins alone does not
@@ -51,8 +51,8 @@ class Signer:
         signed = self._function(address)
         if not isinstance(signed, str):
             raise DataError(
-                f"sign= gave {type(signed).__name__} for an address, not text: "
-                "load(..., sign=planetary_computer.sign)."
+                f"sign= gave {type(signed).__name__} for an address, not text",
+                fix="call load(..., sign=planetary_computer.sign)",
             )
         return signed
 
@@ -118,10 +118,10 @@ def _by_key(key: str) -> Signer:
 
 def _unknown(address: str) -> str:
     raise CatalogError(
-        "sign= (or a password in an address) is known only to the process that called load(), so "
-        "that no secret leaves it. "
-        "Put the function into a module that the workers can import: "
-        "load(..., sign=my_module.sign)."
+        "sign= (or a password in an address) is known only to the process that called load(), "
+        "so that no secret leaves it",
+        fix="put the function into a module that the workers can import: load(..., "
+        "sign=my_module.sign)",
     )
 
 

@@ -79,13 +79,15 @@ def _stack(
         from stackstac.to_dask import items_to_dask  # type: ignore[import-untyped]
     except ImportError:
         raise CatalogError(
-            "loader='stackstac' needs the package stackstac: pip install 'xcloudfree[stackstac]'."
+            "loader='stackstac' needs the package stackstac",
+            fix="install it with pip install 'xcloudfree[stackstac]'",
         ) from None
     grid = reader.grid
     epsg = None if grid.crs is None else grid.crs.epsg
     if epsg is None or not grid.axis_aligned or grid.resolution.x <= 0 or grid.resolution.y >= 0:
         raise GridError(
-            "stackstac knows only grids with an EPSG code, north up: load(..., loader='odc')."
+            "stackstac knows only grids with an EPSG code, north up",
+            fix="call load(..., loader='odc')",
         )
     data_type = np.dtype("complex64" if reader.reporting else layer.data_type)
     table, spec, _, _ = prepare_items(
@@ -100,8 +102,8 @@ def _stack(
     )
     if tuple(spec.shape) != tuple(grid.shape) or table.shape != (len(items), 1):
         raise GridError(
-            f"stackstac makes {spec.shape} pixels of a grid of {tuple(grid.shape)}: "
-            'load(..., loader="odc").'
+            f"stackstac makes {spec.shape} pixels of a grid of {tuple(grid.shape)}",
+            fix='call load(..., loader="odc")',
         )
     for n, item in enumerate(items):
         address = reader.address(item.assets[layer.asset].get_absolute_href())

@@ -141,7 +141,8 @@ def common_field(item: Any, assets: Iterable[str], field: str) -> Any:
     if len(values) > 1:
         raise UnitsError(
             f"Item {item.get('id')!r}: its bands declare different {field}s, "
-            f"{sorted(map(str, values))}. Load bands of one kind: load(..., bands=[...])."
+            f"{sorted(map(str, values))}",
+            fix="load bands of one kind: load(..., bands=[...])",
         )
     return next(iter(values.values()), None)
 

@@ -59,10 +59,10 @@ def processing_level(item: Any) -> str:
     composite = rule.refused or _composite(properties)
     if composite:
         raise UnitsError(
-            f"Item {item.get('id')!r} of collection {item.get('collection')!r} is {composite}",
-            fix="it "
-            "is no Sentinel-2 scene of Level-1C or Level-2A. Search scenes instead: "
-            'load(..., collections=["sentinel-2-l2a", "sentinel-1-rtc"]).',
+            f"Item {item.get('id')!r} of collection {item.get('collection')!r} is {composite}, "
+            "so it is no Sentinel-2 scene of Level-1C or Level-2A",
+            fix="search scenes instead: "
+            'load(..., collections=["sentinel-2-l2a", "sentinel-1-rtc"])',
         )
     stated = _level_in(properties.get(key) for key in (*_PRODUCT_TYPES, "processing:level"))
     named = (*(properties.get(key) for key in _PRODUCT_NAMES), item.get("id"))
@@ -70,9 +70,9 @@ def processing_level(item: Any) -> str:
     if level in ("TOA", "BOA"):
         return level
     raise UnitsError(
-        f"Item {item.get('id')!r} of collection {item.get('collection')!r} is no Sentinel-2 scene "
-        "of Level-1C or Level-2A, so its reflectance is undefined. "
-        'Search scenes instead: load(..., collections=["sentinel-2-l1c", "sentinel-1-rtc"]).'
+        f"Item {item.get('id')!r} of collection {item.get('collection')!r} is no Sentinel-2 "
+        "scene of Level-1C or Level-2A, so its reflectance is undefined",
+        fix='search scenes instead: load(..., collections=["sentinel-2-l1c", "sentinel-1-rtc"])',
     )
 
 
@@ -136,8 +136,8 @@ def reflectance_offset(item: Any, assets: Iterable[str]) -> tuple[float, str]:
         if found is not None:
             return found
     raise UnitsError(
-        f"Item {item.get('id')!r} states no reflectance offset. Give it: "
-        f"load(..., offsets={{{item.get('id')!r}: -0.1}})."
+        f"Item {item.get('id')!r} states no reflectance offset",
+        fix=f"give it: load(..., offsets={{{item.get('id')!r}: -0.1}})",
     )
 
 
@@ -162,8 +162,9 @@ def optical_rule(
         offset, reason = float(given), "given by the caller"
         if not abs(offset) <= 1:
             raise UnitsError(
-                f"offsets= gives {offset:g} for item {item.get('id')!r}, and reflectance is meant, "
-                f"not stored numbers: load(..., offsets={{{item.get('id')!r}: {BASELINE_OFFSET}}})."
+                f"offsets= gives {offset:g} for item {item.get('id')!r}, and reflectance is "
+                "meant, not stored numbers",
+                fix=f"call load(..., offsets={{{item.get('id')!r}: {BASELINE_OFFSET}}})",
             )
     scale = common_field(item, assets.values(), "scale")
     data_type = common_field(item, assets.values(), "data_type")
@@ -239,22 +240,24 @@ def sar_rule(item: Any, *, detected: bool = False) -> SarRule:
         tables = {pol: calibration_asset(item, pol) for pol in assets}
         name = item.get("collection")
         fix = (
-            'Take an RTC collection, load(..., collections=["sentinel-2-l2a", "sentinel-1-rtc"]), '
+            'take an RTC collection, load(..., collections=["sentinel-2-l2a", "sentinel-1-rtc"]), '
             'or one of another catalog, load(..., sar_catalog="https://planetarycomputer.microsoft'
-            '.com/api/stac/v1"), or leave Sentinel-1 out: load(..., polarisations=()).'
+            '.com/api/stac/v1"), or leave Sentinel-1 out: load(..., polarisations=())'
         )
         if not tables or None in tables.values():
             raise UnitsError(
                 f"Item {item.get('id')!r} of collection {name!r} is not terrain corrected: its GRD "
                 "amplitudes are uncalibrated, and it offers no calibration tables "
-                f"(schema-calibration-vv) to turn them into sigma0. {fix}"
+                "(schema-calibration-vv) to turn them into sigma0",
+                fix=fix,
             )
         if not detected:
             raise UnitsError(
-                f"Item {item.get('id')!r} of collection {name!r} is not terrain corrected: its GRD "
-                "amplitudes have neither calibration nor a map grid. To have them calibrated to "
-                "sigma0 and warped with their ground control points, without terrain correction, "
-                f'name the collection, load(..., collections=["sentinel-2-l2a", {name!r}]). {fix}'
+                f"Item {item.get('id')!r} of collection {name!r} is not terrain corrected: its "
+                "GRD amplitudes have neither calibration nor a map grid",
+                fix="name the collection to have them calibrated to sigma0 and warped with their "
+                "ground control points, without terrain correction, "
+                f'load(..., collections=["sentinel-2-l2a", {name!r}]), or {fix}',
             )
         quantity, units, geolocation = "sigma0", "DN", "gcps"
     else:

@@ -79,8 +79,8 @@ def with_table(page: str) -> str:
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise CatalogError(
-            f"The page has no lines {BEGIN} and {END} between which the table goes. Add them, and "
-            "run: python -m xcloudfree.stac.rules.provider_page docs/catalogs.md"
+            f"The page has no lines {BEGIN} and {END} between which the table goes",
+            fix="add them, and run: python -m xcloudfree.stac.rules.provider_page docs/catalogs.md",
         )
     return f"{before}{BEGIN}\n{provider_table()}\n{END}{after}"
 

@@ -317,8 +317,8 @@ def register(provider: Provider | CollectionRule) -> None:
         if unknown or not rule.offset:
             raise CatalogError(
                 f"offset={rule.offset!r} of collection {rule.collection!r} is no order of "
-                f"{', '.join(OFFSET_STEPS)}, or none: "
-                f"register(CollectionRule({rule.collection!r}, offset={OFFSET_STEPS}))."
+                f"{', '.join(OFFSET_STEPS)}, or none",
+                fix=f"call register(CollectionRule({rule.collection!r}, offset={OFFSET_STEPS}))",
             )
     unregister(provider.name)
     _registered.insert(0, provider)

@@ -60,7 +60,7 @@ class Source:
             elif isinstance(catalog, ItemSearch):
                 catalog = self._ask(lambda: list(catalog.items()))
             if not isinstance(catalog, Iterable):
-                raise CatalogError(_no_catalog(catalog))
+                raise _no_catalog(catalog, "STAC catalog")
             self._items = [_item(one) for one in catalog]
         self._searches = isinstance(self._root, Client) and self._root.conforms_to("ITEM_SEARCH")
 
@@ -85,8 +85,9 @@ class Source:
         except (APIError, RequestException, OSError, ValueError) as error:
             raise CatalogError(
                 f"The catalog {self.name} does not answer ({type(error).__name__}: "
-                f"{without_secrets(error)[:300]}). Check its address and your network, then call "
-                'again: load("https://planetarycomputer.microsoft.com/api/stac/v1", ...).'
+                f"{without_secrets(error)[:300]})",
+                fix="check its address and your network, then call "
+                'again: load("https://planetarycomputer.microsoft.com/api/stac/v1", ...)',
             ) from None
 
     def collections(self) -> list[str] | None:
@@ -234,17 +235,18 @@ def _refuse_local_files(item: pystac.Item, *, trusted: bool) -> None:
         address = item.assets[key].get_absolute_href()
         if address is None:
             raise CatalogError(
-                f"The assets of item {item.id!r} have relative addresses, and the item does "
-                "not state its own. Read it from its place: load([pystac.Item.from_file(path)])."
+                f"The assets of item {item.id!r} have relative addresses, and the item does not "
+                "state its own",
+                fix="read it from its place: load([pystac.Item.from_file(path)])",
             )
         # who gives items may have downloaded their files, and put paths in place of addresses
         downloaded = trusted and _on_disk(item.assets[key].href)
         if remote and not downloaded and not _ELSEWHERE.match(address):
             raise CatalogError(
-                f"Asset {key!r} of item {item.id!r} is {without_secrets(address)[:100]!r}, a file "
-                "of this machine, although the item comes from another. If you trust the catalog, "
-                'give its items without their links: load([{**item.to_dict(), "links": []} for '
-                "item in items])."
+                f"Asset {key!r} of item {item.id!r} is {without_secrets(address)[:100]!r}, a "
+                "file of this machine, although the item comes from another",
+                fix="give its items without their links, if you trust the catalog: "
+                'load([{**item.to_dict(), "links": []} for item in items])',
             )
 
 
@@ -258,13 +260,13 @@ def _item(one: Any) -> pystac.Item:
     except Exception as error:  # whatever is missing, pystac says it in its own way
         name = one.get("id") if isinstance(one, Mapping) else one
         reason = without_secrets(error)[:200]
-        raise CatalogError(f"{_no_catalog(name, 'STAC item')[:-1]} ({reason}).") from None
+        raise _no_catalog(name, f"STAC item ({reason})") from None
 
 
-def _no_catalog(found: Any, what: str = "STAC catalog") -> str:
-    return (
-        f"{without_secrets(repr(found))[:80]} is no {what}. Give an address, a pystac catalog, or "
-        "items: load([pystac.Item.from_file(path)])."
+def _no_catalog(given: Any, what: str) -> CatalogError:
+    return CatalogError(
+        f"{without_secrets(repr(given))[:80]} is no {what}",
+        fix="give an address, a pystac catalog, or items: load([pystac.Item.from_file(path)])",
     )
 
 

@@ -33,8 +33,8 @@ def choose_collections(offered: Sequence[str], *, sar: bool) -> list[str]:
     optical = next((fit for name in S2_COLLECTIONS if (fit := _matching(name, offered))), None)
     if optical is None:
         raise CatalogError(
-            f"No known Sentinel-2 collection among those of the catalog ({listing}). "
-            'Name it: load(..., collections=["sentinel-2-l2a", "sentinel-1-rtc"]).'
+            f"No known Sentinel-2 collection among those of the catalog ({listing})",
+            fix='name it: load(..., collections=["sentinel-2-l2a", "sentinel-1-rtc"])',
         )
     return [*optical, choose_backscatter(offered, optical)] if sar else optical
 
@@ -53,10 +53,11 @@ def choose_backscatter(offered: Sequence[str], optical: Sequence[str] = ("sentin
     )
     raise CatalogError(
         "The catalog has no known collection of terrain-corrected (RTC) Sentinel-1 "
-        f"backscatter{only}. Name one, load(..., collections={[*optical, 'sentinel-1-rtc']}), take "
+        f"backscatter{only}",
+        fix=f"name one, load(..., collections={[*optical, 'sentinel-1-rtc']}), take "
         f'it from another catalog, load(..., sar_catalog="{RTC_ELSEWHERE}", '
         f"sign=planetary_computer.sign), {calibrate}or leave Sentinel-1 out: "
-        "load(..., polarisations=())."
+        "load(..., polarisations=())",
     )
 
 

@@ -30,18 +30,20 @@ class Query:
     def of(cls, bbox: Sequence[float] | None, intersects: Any, interval: Any) -> Query:
         """Check and normalise what the user gave."""
         if bbox is not None and intersects is not None:
-            raise DataError("bbox= and intersects= exclude each other: load(..., bbox=...).")
+            raise DataError(
+                "bbox= and intersects= exclude each other", fix="call load(..., bbox=...)"
+            )
         box = None
         if bbox is not None:
             box = _numbers(bbox)
             if len(box) == 4 and -180 <= box[2] < box[0] <= 180:
-                raise DataError(_two_calls(box[0], box[1], box[2], box[3]))
+                raise _across_meridian(box[0], box[1], box[2], box[3])
             if len(box) != 4 or not (
                 -180 <= box[0] < box[2] <= 180 and -90 <= box[1] < box[3] <= 90
             ):
                 raise DataError(
-                    f"bbox={box or bbox!r} is not west, south, east, north in degrees: "
-                    "load(..., bbox=(9.0, 48.0, 9.2, 48.1))."
+                    f"bbox={box or bbox!r} is not west, south, east, north in degrees",
+                    fix="call load(..., bbox=(9.0, 48.0, 9.2, 48.1))",
                 )
         if intersects is not None:
             from odc.geo import geom
@@ -50,16 +52,16 @@ class Query:
             west, south, east, north = geom.Geometry(intersects, "EPSG:4326").boundingbox
             if not (west >= -180 and east <= 180 and south >= -90 and north <= 90):
                 raise DataError(
-                    "intersects= is not in degrees. Reproject it first: "
-                    'load(..., intersects=frame.to_crs("EPSG:4326")).'
+                    "intersects= is not in degrees",
+                    fix='reproject it first: load(..., intersects=frame.to_crs("EPSG:4326"))',
                 )
             if east - west > 180:
-                raise DataError(_two_calls(*sides(geom.Geometry(intersects, "EPSG:4326"))))
+                raise _across_meridian(*sides(geom.Geometry(intersects, "EPSG:4326")))
         start, end = _interval(interval)
         if start is not None and end is not None and end < start:
             raise DataError(
-                f"datetime={interval!r} ends before it starts: "
-                'load(..., datetime="2025-05/2025-07").'
+                f"datetime={interval!r} ends before it starts",
+                fix='call load(..., datetime="2025-05/2025-07")',
             )
         return cls(box, intersects, start, end)  # type: ignore[arg-type]
 
@@ -77,7 +79,7 @@ class Query:
         """The same time, in the box around an extent."""
         box = tuple(extent.boundingbox)
         if box[2] - box[0] > 180:
-            raise DataError(_two_calls(*sides(extent)))
+            raise _across_meridian(*sides(extent))
         return replace(self, bbox=box, intersects=None)
 
     def around(self, times: Sequence[datetime], gap: timedelta) -> Query:
@@ -106,11 +108,11 @@ class Query:
         return f"bbox={area}, datetime={self.interval!r}"
 
 
-def _two_calls(west: float, south: float, east: float, north: float) -> str:
-    return (
-        "The area crosses the 180th meridian, where map grids of either side do not join. Load "
-        f"each side on its own: load(..., bbox={(west, south, 180.0, north)}) and "
-        f"load(..., bbox={(-180.0, south, east, north)})."
+def _across_meridian(west: float, south: float, east: float, north: float) -> DataError:
+    return DataError(
+        "The area crosses the 180th meridian, where map grids of either side do not join",
+        fix=f"load each side on its own: load(..., bbox={(west, south, 180.0, north)}) and "
+        f"load(..., bbox={(-180.0, south, east, north)})",
     )
 
 
@@ -132,14 +134,15 @@ def _geojson(shape: Any) -> Any:
         out = geom.Geometry(getattr(shape, "__geo_interface__", shape), "EPSG:4326")
     except Exception as error:  # shapely, odc-geo and json each raise their own
         raise DataError(
-            f"intersects= is no geometry ({type(error).__name__}). Give GeoJSON or an object of "
-            "shapely or geopandas, in degrees: load(..., intersects=shapely.box(9, 48, 9.2, 48.1))."
+            f"intersects= is no geometry ({type(error).__name__})",
+            fix="give GeoJSON or an object of shapely or geopandas, in degrees: load(..., "
+            "intersects=shapely.box(9, 48, 9.2, 48.1))",
         ) from None
     out = valid(out)
     if out.is_empty or not (out.boundingbox.span_x and out.boundingbox.span_y):
         raise DataError(
-            "intersects= has no extent, and an area is what is loaded. Widen it: "
-            "load(..., intersects=shape.buffer(0.01))."
+            "intersects= has no extent, and an area is what is loaded",
+            fix="widen it: load(..., intersects=shape.buffer(0.01))",
         )
     return out.json
 
@@ -168,8 +171,8 @@ def _interval(interval: Any) -> tuple[datetime | None, datetime | None]:
         ]
     except Exception as error:  # pystac-client raises nothing narrower
         raise DataError(
-            f"datetime={interval!r} is no interval ({error}). "
-            'Write it as load(..., datetime="2025-05/2025-07").'
+            f"datetime={interval!r} is no interval ({error})",
+            fix='write it as load(..., datetime="2025-05/2025-07")',
         ) from error
     return ends[0], ends[-1]
 
@@ -179,7 +182,7 @@ def item_time(item: pystac.Item) -> datetime:
     time = item.datetime or item.common_metadata.start_datetime
     if time is None:
         raise DataError(
-            f"Item {item.id!r} has no time. Leave it out: load([...items with a time])."
+            f"Item {item.id!r} has no time", fix="leave it out: load([...items with a time])"
         )
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
@@ -211,11 +214,13 @@ _CQL2 = {"eq": "=", "neq": "<>", "lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
 
 def checked_conditions(name: str, query: Any) -> dict[str, dict[str, Any]]:
     """Conditions as the user wrote them, checked."""
-    example = f'load(..., {name}={{"eo:cloud_cover": {{"lt": 20}}}}).'
+    example = f'load(..., {name}={{"eo:cloud_cover": {{"lt": 20}}}})'
     if query is None:
         return {}
     if not isinstance(query, Mapping):
-        raise DataError(f"{name}={query!r} is no mapping of properties to conditions: {example}")
+        raise DataError(
+            f"{name}={query!r} is no mapping of properties to conditions", fix=f"call {example}"
+        )
     out = {}
     for key, condition in query.items():
         if not isinstance(condition, Mapping):
@@ -224,7 +229,7 @@ def checked_conditions(name: str, query: Any) -> dict[str, dict[str, Any]]:
         if unknown or not condition:
             raise DataError(
                 f"{name}: {key!r} has the operators {list(condition)}",
-                fix=f"known are {', '.join(_TESTS)}: {example}",
+                fix=f"use one of {', '.join(_TESTS)}: {example}",
             )
         out[str(key)] = dict(condition)
     return out

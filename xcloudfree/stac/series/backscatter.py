@@ -42,7 +42,7 @@ def requested_polarisations(polarisations: Sequence[str] | None) -> list[str]:
         band = sar_band(name)
         if band is None:
             raise MissingBandError(
-                f'{name!r} is no polarisation: load(..., polarisations=("VV", "VH")).'
+                f"{name!r} is no polarisation", fix='call load(..., polarisations=("VV", "VH"))'
             )
         out.append(band[0])
     return out
@@ -75,15 +75,15 @@ def group_passes(
             found.setdefault((key, *kind), []).append((item, rule))
     if items and not found:
         raise MissingBandError(
-            f"No Sentinel-1 item has {' and '.join(polarisations)}",
-            fix=f"they have {', '.join(sorted(seen))}. Ask for what there is: load(..., "
-            f"polarisations={tuple(sorted(seen))}).",
+            f"No Sentinel-1 item has {' and '.join(polarisations)}, but {', '.join(sorted(seen))}",
+            fix=f"load what there is: load(..., polarisations={tuple(sorted(seen))})",
         )
     quantities = {rule.quantity for slices in found.values() for _, rule in slices}
     if len(quantities) > 1:
         raise UnitsError(
             f"Sentinel-1 items of different quantities, {', '.join(sorted(quantities))}, do not "
-            'mix. Name one collection: load(..., collections=["sentinel-2-l2a", "sentinel-1-rtc"]).'
+            "mix",
+            fix='name one collection: load(..., collections=["sentinel-2-l2a", "sentinel-1-rtc"])',
         )
     out = []
     for (key, *_), slices in found.items():
@@ -114,14 +114,15 @@ def load_backscatter(
     alone = [str(t)[:16] for t, p in zip(scenes["time"].values, pairs, strict=True) if p is None]
     if alone and (on_gap == "raise" or (on_gap == "drop" and len(alone) == len(pairs))):
         fix = (
-            'or go on without: load(..., on_gap="drop") or load(..., on_gap="nan").'
+            'or go on without: load(..., on_gap="drop") or load(..., on_gap="nan")'
             if items
             else f'take Sentinel-1 from another catalog, load(..., sar_catalog="{RTC_ELSEWHERE}"), '
-            "or leave it out: load(..., polarisations=())."
+            "or leave it out: load(..., polarisations=())"
         )
         raise DataError(
             f"No Sentinel-1 pass within {max_gap.astype(object)} of {len(alone)} of {len(pairs)} "
-            f'scenes: {", ".join(alone)}. Allow a larger distance, load(..., max_gap="6D"), {fix}'
+            f"scenes: {', '.join(alone)}",
+            fix=f'allow a larger distance, load(..., max_gap="6D"), {fix}',
         )
     if on_gap == "drop":
         scenes = scenes.isel(time=[n for n, p in enumerate(pairs) if p is not None])

@@ -101,7 +101,9 @@ def check_offset(
     ['agrees']
     """
     if on_error not in ("raise", "report"):
-        raise DataError(f'on_error={on_error!r} is unknown: check_offset(ds, on_error="report").')
+        raise DataError(
+            f"on_error={on_error!r} is unknown", fix='call check_offset(ds, on_error="report")'
+        )
     if isinstance(ds, xr.Dataset) and {"item_id", "offset", "offset_reason"} <= set(ds.coords):
         numbers = _loaded(ds)
     else:
@@ -127,7 +129,7 @@ def check_offset(
         warnings.warn(
             "No offset was applied, yet no stored number is below 1000: "
             f"{_list(out, suspicious)}. If it is missing (not over snow, cloud or desert "
-            f"throughout): {_fix(out, suspicious, numbers, BASELINE_OFFSET)}",
+            f"throughout): {_call_with(out, suspicious, numbers, BASELINE_OFFSET)}",
             CatalogWarning,
             stacklevel=2,
         )
@@ -135,8 +137,9 @@ def check_offset(
         offset = numbers.offsets[wrong[0]]
         raise UnitsError(
             f"An offset of {offset:g} was applied, yet many stored numbers are below "
-            f"{-DARK * offset / numbers.scale:.0f}: {_list(out, wrong)}. It seems to be in the "
-            f"pixels already. To load without it: {_fix(out, wrong, numbers, 0.0)}"
+            f"{-DARK * offset / numbers.scale:.0f}, as if it were in the pixels already: "
+            f"{_list(out, wrong)}",
+            fix=f"leave it out with {_call_with(out, wrong, numbers, 0.0)}",
         )
     return out
 
@@ -146,8 +149,8 @@ def _loaded(ds: xr.Dataset) -> _Numbers:
     bands = [name for name in _BANDS if name in ds.data_vars][:2]
     if not bands or "time" not in ds.dims:
         raise DataError(
-            f"The offset is checked of a band of {', '.join(_BANDS)}, along time: "
-            "check_offset(xcloudfree.stac.load(...))."
+            f"The offset is checked of a band of {', '.join(_BANDS)}, along time",
+            fix="call check_offset(xcloudfree.stac.load(...))",
         )
     return _Numbers(ds[bands], SCALE, ds["offset"].values.astype(float), np.nan, decoded=True)
 
@@ -158,7 +161,8 @@ def _declared(ds: xr.Dataset | xr.DataArray) -> _Numbers:
     names = [name for name in _BANDS if layer is not None and name in layer.names][:2]
     if layer is None or not names:
         raise DataError(
-            f"The offset is checked of a band of {', '.join(_BANDS)}: check_offset(ds[['B04']])."
+            f"The offset is checked of a band of {', '.join(_BANDS)}",
+            fix="call check_offset(ds[['B04']])",
         )
     source = layer.select(names)
     first = source.arrays[0]
@@ -167,9 +171,10 @@ def _declared(ds: xr.Dataset | xr.DataArray) -> _Numbers:
     scale, offset = held.get("scale_factor"), held.get("add_offset", 0.0)
     if scale is None:
         raise DataError(
-            "The offset is checked of what load returned, with item_id, offset, offset_reason, or "
-            "of numbers that declare a scale and an offset: check_offset(ds.cloudfree.calibrate("
-            'scale=1e-4, offset=-0.1, level="BOA")).'
+            "The offset is checked of what load returned, with item_id, offset, offset_reason, "
+            "or of numbers that declare a scale and an offset",
+            fix='call check_offset(ds.cloudfree.calibrate(scale=1e-4, offset=-0.1, level="BOA"))',
+            option="--scale 1e-4 --offset -0.1 --level BOA",
         )
     arrays = source.arrays
     if source.stacked:
@@ -192,11 +197,11 @@ def _list(out: xr.Dataset, steps: Sequence[int]) -> str:
     return ", ".join(shown) + (f" and {len(steps) - 5} more" if len(steps) > 5 else "")
 
 
-def _fix(out: xr.Dataset, steps: Sequence[int], numbers: _Numbers, offset: float) -> str:
+def _call_with(out: xr.Dataset, steps: Sequence[int], numbers: _Numbers, offset: float) -> str:
     if "item_id" not in out.coords:
-        return f"ds.cloudfree.calibrate(scale={numbers.scale:g}, offset={offset:g})."
+        return f"ds.cloudfree.calibrate(scale={numbers.scale:g}, offset={offset:g})"
     names = [name for n in steps for name in str(out["item_id"].values[n]).split(", ")]
-    return f"load(..., offsets={dict.fromkeys(names[:5], offset)})."
+    return f"load(..., offsets={dict.fromkeys(names[:5], offset)})"
 
 
 def _judge(scene: xr.Dataset, n: int, source: _Numbers, chunks: int) -> tuple[str, float, int]:

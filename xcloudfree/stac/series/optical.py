@@ -48,8 +48,8 @@ def requested_bands(bands: Sequence[str] | None) -> tuple[list[str] | None, str 
     unknown = [band for band, name in named.items() if name is None]
     if unknown or not named:
         raise MissingBandError(
-            f"{unknown or bands} names no Sentinel-2 band. Take some of {', '.join(S2_BANDS)}: "
-            'load(..., bands=["B02", "B03", "B04"]).'
+            f"{unknown or bands} names no Sentinel-2 band",
+            fix=f'take some of {", ".join(S2_BANDS)}: load(..., bands=["B02", "B03", "B04"])',
         )
     return [b for b in S2_BANDS if b in named.values()], next(iter(classes.values()), "")
 
@@ -76,13 +76,14 @@ def optical_rules(
         missing = [b for b in bands or () if b not in keys]
         if missing:
             raise MissingBandError(
-                f"Item {id_!r} has no {', '.join(missing)}. All items have {', '.join(common)}: "
-                f"load(..., bands={common})."
+                f"Item {id_!r} has no {', '.join(missing)}",
+                fix=f"choose among the bands of all items: load(..., bands={common})",
             )
     if not common:
         raise MissingBandError(
-            "The Sentinel-2 items have no band in common. Search one collection: "
-            'load(..., collections=["sentinel-2-l2a", "sentinel-1-rtc"]).'
+            "The Sentinel-2 items have no band in common",
+            fix="search one collection: "
+            'load(..., collections=["sentinel-2-l2a", "sentinel-1-rtc"])',
         )
     rules = [optical_rule(item, common if bands is None else bands, offsets) for item in items]
     doubtful = [i.id for i, r in zip(items, rules, strict=True) if AGAINST in r.offset_reason]
@@ -100,9 +101,9 @@ def optical_rules(
     if len(levels) > 1:
         found = "; ".join(f"{lev}: {', '.join(sorted(ids))}" for lev, ids in levels.items())
         raise UnitsError(
-            f"The search returned top- and bottom-of-atmosphere scenes ({found}), which do not "
-            "mix. Name the collections of one level: "
-            'load(..., collections=["sentinel-2-l1c", "sentinel-1-rtc"]).'
+            f"The search returned top- and bottom-of-atmosphere scenes ({found}), which do not mix",
+            fix="name the collections of one level: "
+            'load(..., collections=["sentinel-2-l1c", "sentinel-1-rtc"])',
         )
     return rules
 
@@ -116,9 +117,9 @@ def optical_layers(rules: Sequence[OpticalRule], *, classes: str | None) -> list
         other = ", ".join(sorted(filter(None, offered - {classes})))
         raise MissingBandError(
             f"Not every item has a classification {classes}"
-            + (f"; there is {other}" if other else "")
-            + ". Only Level-2A has a scene classification (SCL): "
-            'load(..., collections=["sentinel-2-l2a", "sentinel-1-rtc"]).'
+            + (f", and there is {other}" if other else "")
+            + " (only Level-2A has the scene classification SCL)",
+            fix='search Level-2A: load(..., collections=["sentinel-2-l2a", "sentinel-1-rtc"])',
         )
     out = []
     for rule in rules:
@@ -171,7 +172,7 @@ def group_scenes(items: Sequence[pystac.Item], by: str, longitude: float) -> lis
     elif by == "id":
         keys = [i.id for i in items]
     else:
-        raise DataError(f'groupby={by!r} is unknown: load(..., groupby="solar_day").')
+        raise DataError(f"groupby={by!r} is unknown", fix='call load(..., groupby="solar_day")')
     order = {key: n for n, key in enumerate(dict.fromkeys(keys))}
     return [order[key] for key in keys]
 

@@ -98,9 +98,11 @@ def pair(
     """
     optical, radar = read(s2), read(s1)
     if optical.optical is None:
-        raise MissingBandError("s2 has no Sentinel-2 band: pair(s2[['B02', 'B03', 'B04']], s1).")
+        raise MissingBandError(
+            "s2 has no Sentinel-2 band", fix="call pair(s2[['B02', 'B03', 'B04']], s1)"
+        )
     if radar.sar is None:
-        raise MissingBandError("s1 has no polarisation: pair(s2, s1[['VV', 'VH']]).")
+        raise MissingBandError("s1 has no polarisation", fix="call pair(s2, s1[['VV', 'VH']])")
     gap = np.timedelta64(duration(max_gap, "pair(s2, s1"))
     _check_same_grid(optical, radar)
     times, passes = utc_times(s2, "s2"), _passes(s1)
@@ -131,7 +133,7 @@ def duration(gap: str | timedelta | np.timedelta64, call: str) -> timedelta:
             if found >= pd.Timedelta(0):  # NaT is not
                 out: timedelta = found.to_pytimedelta()
                 return out
-    raise DataError(f'max_gap={gap!r} is no duration: {call}, max_gap="3D").')
+    raise DataError(f"max_gap={gap!r} is no duration", fix=f'call {call}, max_gap="3D")')
 
 
 def utc_times(obj: xr.Dataset | xr.DataArray, name: str) -> npt.NDArray[np.datetime64]:
@@ -140,8 +142,9 @@ def utc_times(obj: xr.Dataset | xr.DataArray, name: str) -> npt.NDArray[np.datet
 
     if "time" not in obj.coords:
         raise DataError(
-            f"{name} has no coordinate 'time', by which passes are found: "
-            f'pair({name}=ds.assign_coords(time=pandas.to_datetime(["2025-06-01", ...])), ...).'
+            f"{name} has no coordinate 'time', by which passes are found",
+            fix=f'call pair({name}=ds.assign_coords(time=pandas.to_datetime(["2025-06-01", '
+            "...])), ...)",
         )
     indexed = "time" in obj.indexes  # an index keeps its zone
     values = obj.indexes["time"] if indexed else np.atleast_1d(obj["time"].values)
@@ -151,19 +154,20 @@ def utc_times(obj: xr.Dataset | xr.DataArray, name: str) -> npt.NDArray[np.datet
         index = pd.to_datetime(values, utc=True)
     except (TypeError, ValueError) as error:
         raise DataError(
-            f"The times of {name} are no dates ({error}). Convert them: "
-            f"{name}.assign_coords(time=pandas.to_datetime({name}.time.values))."
+            f"The times of {name} are no dates ({error})",
+            fix=f"convert them: {name}.assign_coords(time=pandas.to_datetime({name}.time.values))",
         ) from None
     out: npt.NDArray[np.datetime64] = index.tz_localize(None).values.astype("datetime64[ns]")
     return out
 
 
 def _check_same_grid(optical: Scene, radar: Scene) -> None:
-    fix = "put Sentinel-1 on the grid of Sentinel-2, s1.odc.reproject(s2.odc.geobox)."
+    fix = "put Sentinel-1 on the grid of Sentinel-2, s1.odc.reproject(s2.odc.geobox)"
     if optical.spatial != radar.spatial or optical.shape != radar.shape:
         raise GridError(
             f"s1 has {dict(zip(radar.spatial, radar.shape, strict=True))} pixels and s2 "
-            f"{dict(zip(optical.spatial, optical.shape, strict=True))}: {fix}"
+            f"{dict(zip(optical.spatial, optical.shape, strict=True))}",
+            fix=fix,
         )
     assert optical.optical is not None
     assert radar.sar is not None
@@ -172,13 +176,13 @@ def _check_same_grid(optical: Scene, radar: Scene) -> None:
         for scene, layer in ((optical, optical.optical), (radar, radar.sar))
     ]
     if None not in systems and systems[0] != systems[1]:
-        raise GridError(f"s1 and s2 lie in different coordinate systems: {fix}")
+        raise GridError("s1 and s2 lie in different coordinate systems", fix=fix)
     for dim in optical.spatial:
         if dim in optical.source.coords and dim in radar.source.coords:
             ours, theirs = (s.source[dim].values.astype(float) for s in (optical, radar))
             pixel = abs(np.diff(ours).mean()) if len(ours) > 1 else np.inf
             if not np.abs(ours - theirs).max(initial=0) <= 0.05 * pixel:
-                raise GridError(f"s1 and s2 lie at different {dim!r}: {fix}")
+                raise GridError(f"s1 and s2 lie at different {dim!r}", fix=fix)
 
 
 def _passes(s1: xr.Dataset | xr.DataArray) -> list[tuple[Pass, list[int]]]:
@@ -217,7 +221,7 @@ def _passes(s1: xr.Dataset | xr.DataArray) -> list[tuple[Pass, list[int]]]:
         orbit = orbits[first] if known else None
         out.append((Pass(key, times[first], orbit, 1.0, state, items), [int(n) for n in steps]))
     if not out:
-        raise DataError("s1 has no date. Load some: pair(s2, xcloudfree.stac.load(...)).")
+        raise DataError("s1 has no date", fix="load some: pair(s2, xcloudfree.stac.load(...))")
     return out
 
 
@@ -234,13 +238,14 @@ def _warn_of_gaps(
     least = max((min(abs(one.time - time) for one in passes) for time in dated), default=gap)
     days = int(np.ceil(least / np.timedelta64(1, "D")))
     shown = ", ".join(str(time)[:16] for time in alone[:5]) + (", ..." if len(alone) > 5 else "")
-    message = (
+    problem = (
         f"No Sentinel-1 pass within {gap.astype(object)} of {len(alone)} of {len(times)} dates: "
-        f'{shown}. To reach the nearest pass of each: pair(s2, s1, max_gap="{days}D").'
+        f"{shown}"
     )
+    fix = f'reach the nearest pass of each with pair(s2, s1, max_gap="{days}D")'
     if len(alone) == len(times):
-        raise DataError(message)
-    warnings.warn(f"Backscatter stays empty. {message}", UserWarning, stacklevel=3)
+        raise DataError(problem, fix=fix)
+    warnings.warn(f"Backscatter stays empty. {problem}; {fix}", UserWarning, stacklevel=3)
 
 
 def _paired(layer: Layer, pairs: Sequence[list[int] | None], optical: Scene) -> Layer:

@@ -237,8 +237,8 @@ def report(ds: xr.Dataset) -> pd.DataFrame:
 
     if "read_status" not in getattr(ds, "coords", {}):
         raise DataError(
-            "What was read is not known of this Dataset. Load it so that faults are noted: "
-            'load(..., on_error="report").'
+            "What was read is not known of this Dataset",
+            fix='load it so that faults are noted: load(..., on_error="report")',
         )
     rows = [row for step in range(ds.sizes["time"]) for row in _rows(ds.isel(time=[step]))]
     return pd.DataFrame(rows, columns=list(COLUMNS))
