@@ -6,10 +6,11 @@ import torch
 
 import xcloudfree as xcf
 from tests.conftest import make_bands, stacked
+from xcloudfree.core.devices import resolved
 from xcloudfree.core.radiometry import Calibration
 from xcloudfree.exceptions import DeviceMemoryError, ModelError
 from xcloudfree.models.carf import Carf
-from xcloudfree.reconstruct.network import MICRO_BATCH, Network, resolved
+from xcloudfree.reconstruct.network import MICRO_BATCH, Network
 
 pytestmark = pytest.mark.filterwarnings("ignore::xcloudfree.exceptions.UntrainedWarning")
 

@@ -15,6 +15,7 @@ from xcloudfree.methods.area_regression import AreaRegression
 from xcloudfree.methods.base import Method, Prediction, Series
 from xcloudfree.methods.idw import InverseDistance
 from xcloudfree.methods.interpolation import LastClear, LinearTime, NearestDate
+from xcloudfree.methods.kernel_fusion import KernelFusion
 from xcloudfree.methods.kriging import Kriging
 from xcloudfree.methods.medians import Median
 from xcloudfree.methods.nearby import NearbyRegression
@@ -45,6 +46,7 @@ _METHODS = MappingProxyType(
             *map(Offset.of, _TEMPORAL),
             AreaRegression(),
             NearbyRegression(),
+            KernelFusion(),
             InverseDistance("idw"),
             Kriging("kriging"),
             RegressionKriging("regression-kriging"),

@@ -65,6 +65,12 @@ class Method:
         Whether it estimates its uncertainty.
     images : Dataset, DataArray or None
         Coarse images of the dates that the method was given, see :attr:`Series.coarse`.
+    takes_any_radar : bool
+        Whether it takes of `polarisations` those that the data has, or none.
+    takes_single_images : bool
+        Whether a temporal method also takes images without dates, one by one, with no days.
+    device : str or None
+        Torch device, or ``"auto"``; None for a method of numpy.
 
     Examples
     --------
@@ -86,6 +92,9 @@ class Method:
     polarisations: tuple[str, ...] = ()
     deviation: bool = False
     images: Any = field(default=None, repr=False, compare=False)
+    takes_any_radar: bool = False
+    takes_single_images: bool = False
+    device: str | None = None
 
     @property
     def plan(self) -> Plan:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xcloudfree import models
+from xcloudfree.core.devices import device_gate
 from xcloudfree.core.threads import DeviceGate
 from xcloudfree.exceptions import ModelError, WeightsError
 from xcloudfree.models.model import Model
@@ -35,7 +36,6 @@ KEPT = 4
 """Models that stay in memory, the latest."""
 
 _SLOTS: dict[tuple[str, str], Slot] = {}  # the one mutable state of the library
-_GATES: dict[str, DeviceGate] = {}  # one per device, shared by its models
 _GUARD = threading.Lock()
 
 
@@ -69,17 +69,10 @@ def slot(ref: Reference, device: str) -> Slot:
                     f"{ref.source} changed since reconstruct() was called", fix="call it again"
                 )
             model.network.to(device)
-            _SLOTS[key] = Slot(model, _gate(device))
+            _SLOTS[key] = Slot(model, device_gate(device))
             for old in list(_SLOTS)[:-KEPT]:
                 del _SLOTS[old]
         return _SLOTS[key]
-
-
-def _gate(device: str) -> DeviceGate:
-    import torch
-
-    made = DeviceGate(device, torch.get_num_threads, torch.set_num_threads)
-    return _GATES.setdefault(device, made)
 
 
 def _whole(path: Path, model: Model) -> bool:

@@ -99,6 +99,8 @@ class Compose:
         out[:, wanted & ~filled] = empty
         deviation = np.full(out.shape, np.nan, np.float32)
         flags = np.zeros(wanted.shape, np.uint8)
+        if prediction is not None and prediction.flags is not None:
+            flags[valid[core]] = prediction.flags[core][valid[core]]
         if prediction is not None and filled.any():
             mean = prediction.mean
             if self.blend:
@@ -112,8 +114,6 @@ class Compose:
             if self.uncertainty and prediction.deviation is not None:
                 for band, plane in zip(self.picked, prediction.deviation[:, *core], strict=True):
                     deviation[band][filled] = plane[filled]
-            if prediction.flags is not None:
-                flags[filled] = prediction.flags[core][filled]
         results = (out, provenance)
         if self.uncertainty:
             results = (*results, deviation)  # type: ignore[assignment]
@@ -161,7 +161,7 @@ def label_flags(scene: Scene, flags: Any, meanings: tuple[str, ...]) -> xr.DataA
     """Name the bits that tell how predicted values came about."""
     masks = np.array([1 << bit for bit in range(len(meanings))], np.uint8)
     words = {"long_name": "how the value was predicted", "flag_meanings": " ".join(meanings)}
-    return _labelled(scene, flags, "flags", {**words, "flag_masks": masks})
+    return _labelled(scene, flags, "quality", {**words, "flag_masks": masks})
 
 
 def _labelled(scene: Scene, data: Any, name: str, attrs: Mapping[str, Any]) -> xr.DataArray:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from xcloudfree.core.devices import chosen, memory_error, resolved
 from xcloudfree.core.predictor import Prediction, Series, added
 from xcloudfree.core.windows import Area, Halo, Span, Tiles, boxes
-from xcloudfree.exceptions import DeviceMemoryError, ModelError, SeamWarning, WeightsError
+from xcloudfree.exceptions import ModelError, SeamWarning, WeightsError
 from xcloudfree.models.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -205,11 +206,8 @@ class Network:
             ):
                 out = place.model.network(x, r, **extra)
         except torch.OutOfMemoryError as error:
-            raise DeviceMemoryError(
-                f"{count} image(s) of {x.shape[-2]} x {x.shape[-1]} pixels do not fit into the "
-                f"memory of {device}",
-                fix="use smaller chunks, ds.chunk(y=512, x=512), or call reconstruct(device='cpu')",
-                option="--device cpu",
+            raise memory_error(
+                f"{count} image(s) of {x.shape[-2]} x {x.shape[-1]} pixels", device
             ) from error
         means = place.model.denormalise((out[0] if self.uncertainty else out)[:count])
         if not np.isfinite(means).all():
@@ -290,7 +288,7 @@ def network_of(
     """A model as a predictor, on a device that is there."""
     from xcloudfree.models.cache import reference
 
-    place = _chosen(device)
+    place = chosen(device)
     ref, loaded = reference(model)
     return Network(ref, loaded.spec, place, _plan(loaded.spec, halo), uncertainty, precision)
 
@@ -320,39 +318,3 @@ def _plan(spec: ModelSpec, halo: Literal["exact"] | int) -> Halo | Tiles:
         stacklevel=5,
     )
     return Tiles(side, overlap)
-
-
-def _chosen(device: Any) -> str:
-    """Name of a device that is there, or ``"auto"``."""
-    import torch
-
-    if device is None:
-        return "auto"
-    try:
-        place = torch.device(device)
-        if place.type == "cuda":  # asked without claiming memory on it in this process
-            there = (place.index or 0) < torch.cuda.device_count()
-        else:
-            there = torch.empty(0, device=place).device.type != "meta"
-    except (RuntimeError, TypeError, NotImplementedError, AssertionError) as error:
-        raise ModelError(
-            f"{device!r} is no device of this torch",
-            fix="call reconstruct(device='cpu')",
-            option="--device cpu",
-        ) from error
-    if not there:
-        raise ModelError(
-            f"there is no device {device!s} here",
-            fix="call reconstruct(device='cpu')",
-            option="--device cpu",
-        )
-    return str(place)
-
-
-def resolved(device: str) -> str:
-    """The device where this process computes."""
-    import torch
-
-    if device != "auto":
-        return device
-    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from xcloudfree import methods
 from xcloudfree.core.blocks import Output, map_windows
+from xcloudfree.core.devices import chosen
 from xcloudfree.core.predictor import Predictor
 from xcloudfree.core.recognise import read
 from xcloudfree.core.restore import restore
@@ -62,7 +63,8 @@ def reconstruct(
     model : str, Path, Model or Method
         Name of :func:`xcloudfree.models.list`, file, or model; or a classical method by its name
         in :func:`xcloudfree.methods.names` or with its own settings from
-        :func:`xcloudfree.methods.get`, which takes neither `precision` nor `device`.
+        :func:`xcloudfree.methods.get`. `precision` is for networks, `device` for these and for
+        ``"kernel-fusion"``.
     mask : str, DataArray or callable
         What is occluded, see :func:`xcloudfree.masks.mask`.
     dilate : int
@@ -141,6 +143,8 @@ def reconstruct(
     predictor: Method | Network
     if isinstance(model, Method) or (isinstance(model, str) and methods.known(model)):
         predictor = methods.get(model) if isinstance(model, str) else model
+        if predictor.device is not None:
+            predictor = replace(predictor, device=chosen(device))
         scene, attrs = read(obj), {"model": predictor.name}
     else:
         if isinstance(model, str):
@@ -206,7 +210,7 @@ def reconstruct(
     # Restore the form that came in, and say where each pixel comes from.
     planes = {"provenance": label_provenance(scene, results[1], attrs)}
     if predictor.flags:
-        planes["flags"] = label_flags(scene, results[-1], predictor.flags)
+        planes["quality"] = label_flags(scene, results[-1], predictor.flags)
     return restore(scene, results[0], planes, results[2] if uncertainty else None)
 
 
@@ -216,18 +220,27 @@ def estimate(
     """Mean, and if asked for deviation and flags, of the wanted pixels of a scene."""
     axis, days, why = None, None, f"method {method.name!r}"
     windows = [reflectance, state]
-    if method.temporal:
+    if method.temporal and not (method.takes_single_images and not _has_dates(scene)):
         axis, days = dates_of(scene, why, 'reconstruct(model="idw")')
         method.check(days)
-    if method.polarisations:
-        layer = scene.need_sar(method.polarisations, why)
+    polarisations = method.polarisations
+    if method.takes_any_radar:
+        there = () if scene.sar is None else scene.sar.names
+        polarisations = tuple(name for name in polarisations if name in there)
+    if polarisations:
+        layer = scene.need_sar(polarisations, why)
         windows.append(decode(scene, layer, scene.sar_calibration()))
     given = method.images is not None
     if given:
         windows.append(decode(scene, *coarse_images(scene, method.images)))
         method = replace(method, images=None)  # they do not travel with every task
-    reader = Reader(axis, days, bool(method.polarisations), given)
+    reader = Reader(axis, days, bool(polarisations), given)
     return predict(method, reader, windows, len(scene.lead), uncertainty)
+
+
+def _has_dates(scene: Scene) -> bool:
+    """Whether a scene is a series."""
+    return "time" in scene.lead and scene.template().sizes["time"] > 1
 
 
 def _context(scene: Scene, network: Network, mask: MaskPlan, margin: int | None) -> list[Any]:

@@ -1,0 +1,154 @@
+"""Kernel fusion: a regression on the area's own series, corrected by a Gaussian process.
+
+The regression (:mod:`.prior`) says what a date looks like from the other dates and from radar. The
+process (:mod:`.process`) corrects it by what is visible on the date itself. All of that works on
+arrays of one window of the scene, and :mod:`.engine` joins the parts; the class here is the method.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
+
+import numpy as np
+
+from xcloudfree.core.devices import computing, memory_error, resolved
+from xcloudfree.core.predictor import Doubles, Prediction, Series
+from xcloudfree.methods.base import Method, Option
+from xcloudfree.methods.kernel_fusion.sample import Sample, merged, size_of
+from xcloudfree.methods.kernel_fusion.settings import Settings
+
+if TYPE_CHECKING:  # torch comes when a block is worked on
+    from xcloudfree.methods.kernel_fusion.engine import Window
+    from xcloudfree.methods.kernel_fusion.prior import Statistics
+
+HALO = 91
+"""Pixels around a block that the tiles reach which touch it; a test compares it with the engine."""
+
+
+class Samples(NamedTuple):
+    """Samples of a block or scene, one for each series."""
+
+    series: tuple[Sample, ...]
+    days: Doubles  # day number of each date (time,)
+    targets: Any  # positions of the dates to predict
+
+
+class Concluded(NamedTuple):
+    """What a scene teaches, for each series."""
+
+    series: tuple[Statistics, ...]
+    targets: Any  # positions of the dates to predict
+
+
+@dataclass(frozen=True)
+class KernelFusion(Method):
+    """A regression on the area's own series, corrected by a Gaussian process on what is visible.
+
+    Of a scene with one date, the regression is the date's own spectrum and its map from radar.
+    """
+
+    OPTIONS: ClassVar[Mapping[str, Option]] = {
+        "gate": Option("True or False", lambda value: isinstance(value, bool)),
+    }
+    passes: ClassVar[int] = 1
+    flags: ClassVar[tuple[str, ...]] = (
+        "predicted_without_radar",
+        "bounded",
+        "visible_but_set_aside",
+    )
+
+    name: str = "kernel-fusion"
+    temporal: bool = True
+    reach: int = HALO
+    polarisations: tuple[str, ...] = ("VV", "VH")
+    deviation: bool = True
+    takes_any_radar: bool = True
+    takes_single_images: bool = True
+    device: str | None = "cpu"
+    settings: Settings = field(default=Settings())
+
+    def set(self, **options: Any) -> Self:
+        """See :meth:`Method.set`."""
+        return replace(self, name=self.named(options), settings=replace(self.settings, **options))
+
+    def measure(self, series: Series, statistics: Sequence[Any]) -> Samples:
+        """Draw the part of the scene's sample that lies in the core."""
+        from xcloudfree.methods.kernel_fusion.engine import sample_of
+
+        core = np.zeros(series.hidden.shape[1:], bool)
+        core[series.core] = True
+        windows = list(_windows(series))
+        with computing("cpu"):
+            samples = tuple(sample_of(window, core, self.settings) for window in windows)
+        targets = np.arange(len(windows[0].days))
+        if series.asked is not None and series.days is not None:
+            targets = np.flatnonzero(series.asked)
+        return Samples(samples, windows[0].days, targets)
+
+    def combine(self, parts: Sequence[Samples]) -> Samples:
+        """Join samples by the hash of the place, in any order of the blocks."""
+        first = parts[0]
+        size = size_of(len(first.days), self.settings.rows)
+        each = zip(*(part.series for part in parts), strict=True)
+        return first._replace(series=tuple(merged(same, size) for same in each))
+
+    def conclude(self, total: Samples, statistics: Sequence[Any]) -> Concluded:
+        """Learn the regression of every date to predict."""
+        from xcloudfree.methods.kernel_fusion import prior
+
+        targets = prior.Targets(total.days[total.targets], total.targets)
+        with computing("cpu"):
+            found = tuple(prior.conclude(sample, total.days, targets) for sample in total.series)
+        return Concluded(found, total.targets)
+
+    def predict(self, series: Series, statistics: Sequence[Any]) -> Prediction:
+        """See :meth:`Method.predict`."""
+        import torch
+
+        device = resolved(self.device or "cpu")
+        try:
+            with computing(device):
+                return self._predict(series, statistics[0], device)
+        except torch.OutOfMemoryError as error:
+            dates, _, height, width = series.reflectance.shape
+            raise memory_error(f"{dates} dates of {height} x {width} pixels", device) from error
+
+    def _predict(self, series: Series, concluded: Concluded, device: str) -> Prediction:
+        from xcloudfree.methods.kernel_fusion import engine, prior
+
+        mean = np.full_like(series.reflectance, np.nan)
+        deviation = np.full_like(mean, np.nan)
+        flags = np.zeros(series.hidden.shape, np.uint8)
+        for number, (window, known) in enumerate(
+            zip(_windows(series), concluded.series, strict=True)
+        ):
+            dates = slice(None) if series.days is not None else slice(number, number + 1)
+            targets = prior.Targets(window.days[concluded.targets], concluded.targets)
+            wanted = series.wanted[dates][concluded.targets]
+            found = engine.predict(
+                window, wanted, targets, known, self.settings, deviation=True, device=device
+            )
+            where = np.arange(len(mean))[dates][concluded.targets]
+            mean[where], deviation[where], flags[where] = found.mean, found.deviation, found.flags
+        return Prediction(mean, deviation, flags)
+
+
+def _windows(series: Series) -> Iterator[Window]:
+    """The series, or without dates each image as one."""
+    from xcloudfree.methods.kernel_fusion.engine import Window
+
+    clear, radar = series.clear, series.backscatter
+    if series.days is not None:
+        yield Window(series.reflectance, clear, radar, series.days, series.origin)
+        return
+    for n in range(len(clear)):
+        one = slice(n, n + 1)
+        yield Window(
+            series.reflectance[one],
+            clear[one],
+            None if radar is None else radar[one],
+            np.zeros(1),
+            series.origin,
+        )

@@ -1,0 +1,170 @@
+"""How the pixels of a tile run through time: a few numbers each, whatever is missing.
+
+The matrix of pixels and (date, band) pairs is filled by a low rank; the scores of a pixel for a
+target are projections of what it shows on the nearest dates, and on all others.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from xcloudfree.methods.kernel_fusion.settings import Settings
+
+CLEAR, NEAR_CLEAR = 0.3, 0.5
+"""Shares of a tile that a date must show to take part, and to be one of the nearest."""
+
+LARGEST: Final = 4.0
+"""Deviations from the mean of the date that count at most."""
+
+THIN: Final = 5
+"""Every so many-th pixel of a tile tells the scale of its scores."""
+
+SHRINK: Final = 0.98
+"""Factor by which what is filled in is drawn to the mean in each round."""
+
+
+FILLING: Final = 3
+"""Rounds in which all pixels are filled from a basis that some of them gave."""
+
+
+class Courses(NamedTuple):
+    """Filled series of a tile's pixels.
+
+    Parameters
+    ----------
+    filled : Tensor
+        Standardised reflectance, (pixel, date, band).
+    inner : Tensor
+        Products of the columns, summed over some pixels, (date, band, date, band), float64.
+    loadings : Tensor
+        Common to all dates, (date, band, score).
+    scores : Tensor
+        Projection of all dates, (pixel, score).
+    days, share : ndarray
+        Of the dates that take part: day number, and share of the tile that is clear.
+    """
+
+    filled: Tensor
+    inner: Tensor
+    loadings: Tensor
+    scores: Tensor
+    days: NDArray[np.float64]
+    share: NDArray[np.float64]
+
+
+def courses(
+    values: Tensor, clear: Tensor, days: NDArray[np.float64], settings: Settings
+) -> Courses | None:
+    """Fill the series of a tile.
+
+    Parameters
+    ----------
+    values : Tensor
+        (time, pixel, band), 0 where not clear.
+    clear : Tensor of bool
+        (time, pixel).
+    days : ndarray
+        (time,).
+    settings : Settings
+        Number of scores and rounds.
+
+    Returns
+    -------
+    Courses or None
+        None if no date shows enough.
+    """
+    share = clear.double().mean(1).cpu().numpy()
+    position = np.flatnonzero(share > CLEAR)
+    if not len(position) or clear.shape[1] < 2:
+        return None
+    if len(position) < len(share):
+        values, clear = values[position], clear[position]
+    shown = clear.to(values.dtype).mT[..., None]  # (pixel, date, 1)
+    table = values.permute(1, 0, 2)
+    count = shown.sum(0).clamp(min=1)
+    table = (table - (table * shown).sum(0) / count) * shown
+    spread = (table.square().sum((0, 1)) / shown.sum((0, 1))).sqrt().clamp(min=1e-4)
+    table = (table / spread).clamp_(-LARGEST, LARGEST)
+    size, dates, bands = table.shape
+    flat = table.reshape(size, -1).contiguous()
+    gaps = (1 - shown).expand(-1, -1, bands).reshape(size, -1) * SHRINK
+    # a part of the pixels gives the basis, from which all are filled: the rounds cost a fraction
+    thin = slice(None, None, THIN if size > 4 * THIN * settings.scores else 1)
+    part, missing = flat[thin].contiguous(), gaps[thin].contiguous()
+    basis = _start(part, min(settings.scores, *part.shape))
+    for _ in range(settings.rounds if bool(missing.any()) else 1):
+        basis = torch.linalg.qr(part.mT @ (part @ basis)).Q
+        part = torch.addcmul(flat[thin], (part @ basis) @ basis.mT, missing)
+    scores = flat @ basis
+    if bool(gaps.any()):
+        observed = flat
+        for _ in range(FILLING):
+            flat = torch.addcmul(observed, scores @ basis.mT, gaps)
+            scores = flat @ basis
+    inner = (flat[thin].mT @ flat[thin]).double().reshape(dates, bands, dates, bands)
+    filled, loadings = flat.reshape(size, dates, bands), basis.reshape(dates, bands, -1)
+    return Courses(filled, inner, loadings, scores, days[position], share[position])
+
+
+def _start(flat: Tensor, rank: int) -> Tensor:
+    """A first basis that is the same whatever the machine draws."""
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randn(flat.shape[1], rank, generator=generator).to(flat)
+    basis: Tensor = torch.linalg.qr(flat.mT @ (flat @ start)).Q
+    return basis
+
+
+def scores(found: Courses, day: float, which: Tensor, settings: Settings) -> Tensor:
+    """Numbers that tell how pixels run through the dates other than a day.
+
+    Parameters
+    ----------
+    found : Courses
+        Of a tile.
+    day : float
+        Dates of this day take no part.
+    which : Tensor of int
+        Pixels.
+    settings : Settings
+        How many, and of how many nearest dates.
+
+    Returns
+    -------
+    Tensor
+        (pixel, score): on the leading components of the nearest dates, then on those that all
+        dates share, of the others.
+    """
+    far = np.abs(found.days - day)
+    other = far > 0
+    able = np.flatnonzero(other & (found.share > NEAR_CLEAR))
+    near = np.sort(able[np.argsort(far[able], kind="stable")[: settings.nearest]])
+    rest = int(other.sum()) - len(near)
+    # what the nearest dates and the day itself add is taken away: the shorter sum
+    read = np.sort(np.concatenate([near, np.flatnonzero(~other)]))
+    every = torch.arange(0, len(found.filled), THIN, device=which.device)
+    which = torch.cat([which, every])  # the scale comes from pixels that no block determines
+    place = torch.as_tensor(read, device=which.device)
+    table = found.filled[which[:, None], place].flatten(1)
+    parts = []
+    if len(near):
+        inner = found.inner[near][:, :, near].flatten(2).flatten(0, 1)
+        rank = min(settings.scores, len(inner))
+        basis = torch.linalg.eigh(inner).eigenvectors[:, -rank:].flip(1).to(table)
+        mine = basis.new_zeros(len(read), found.filled.shape[2], rank)
+        mine[np.isin(read, near)] = basis.reshape(len(near), -1, rank)
+        parts.append(table @ mine.flatten(0, 1))
+    if rest:
+        part = found.scores[which]
+        if len(read):
+            part = torch.addmm(part, table, found.loadings[place].flatten(0, 1), alpha=-1)
+        parts.append(part)
+    if not parts:
+        return found.scores.new_zeros((len(which) - len(every), 0))
+    count = len(which) - len(every)
+    scale = [p[count:].std(0, correction=0).max().clamp(min=1e-6) for p in parts]
+    return torch.cat([p[:count] / s for p, s in zip(parts, scale, strict=True)], 1)

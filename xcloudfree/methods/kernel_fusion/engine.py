@@ -1,0 +1,418 @@
+"""Kernel fusion of one window of a scene: prior, gate, process and bounds, tile by tile.
+
+Nothing here depends on where a window ends, as long as it holds :data:`REACH` pixels around the
+pixels that are wanted, or ends with the scene.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from xcloudfree.methods.kernel_fusion import embedding, gate, prior, process
+from xcloudfree.methods.kernel_fusion.layout import Tile, inside_of, own_part, tiles
+from xcloudfree.methods.kernel_fusion.predictors import (
+    Reader,
+    Rows,
+    nearest_pass,
+)
+from xcloudfree.methods.kernel_fusion.sample import ranks
+from xcloudfree.methods.kernel_fusion.settings import GAPS, WINDOWS, Settings
+from xcloudfree.methods.kernel_fusion.window import Window, pixels_of, sample_of
+
+__all__ = ["Answer", "Window", "predict", "reach", "sample_of"]
+
+Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
+Booleans = NDArray[np.bool_]
+
+RARE: Final = 0.06
+"""Share of the dates that a place may have shown a reflectance on and never count for its range."""
+
+EVEN: Final = 64
+"""Rows of which products of matrices take a multiple."""
+
+FLAGS: Final = ("predicted_without_radar", "bounded", "visible_but_set_aside")
+"""Meanings of the bits of :attr:`Answer.flags`: hidden pixels that were predicted without radar;
+that were drawn back to what the place has shown; visible ones beside them like missed cloud."""
+
+LEAST: Final = 5
+"""Visible pixels of a tile below which the answer is the prior."""
+
+
+MONTH: Final = 30.0
+"""Days around a date of which the median is taken."""
+
+
+class Answer(NamedTuple):
+    """What is predicted.
+
+    Parameters
+    ----------
+    mean : ndarray of float32
+        (target, band, y, x); NaN where not wanted or nothing can be told.
+    deviation : ndarray of float32 or None
+        Of the same shape, if asked for.
+    doubted : ndarray of bool
+        Visible pixels that were set aside, in tiles where anything is wanted, (target, y, x). They
+        have no mean: nothing should be blended with what they show.
+    flags : ndarray of uint8
+        Bits of :data:`FLAGS`, (target, y, x).
+    visible, aside, bounded, silent : ndarray of int64
+        By target, over the tiles' own pixels: visible pixels; those of them that were set aside;
+        wanted pixels that were drawn back to what the place has shown; wanted pixels that were
+        predicted without radar.
+    """
+
+    mean: Floats
+    deviation: Floats | None
+    doubted: Booleans
+    flags: NDArray[np.uint8]
+    visible: NDArray[np.int64]
+    aside: NDArray[np.int64]
+    bounded: NDArray[np.int64]
+    silent: NDArray[np.int64]
+
+
+def reach(settings: Settings) -> int:
+    """Pixels around wanted ones that a window must hold."""
+    around = max(max(WINDOWS) // 2, gate.RINGS + 1)
+    return settings.side + settings.blend + settings.margin + around
+
+
+def predict(
+    window: Window,
+    wanted: Booleans,
+    targets: prior.Targets,
+    statistics: prior.Statistics,
+    settings: Settings,
+    *,
+    deviation: bool = False,
+    device: torch.device | str = "cpu",
+) -> Answer:
+    """Predict the wanted pixels of every target.
+
+    Parameters
+    ----------
+    window : Window
+        With :func:`reach` pixels around the wanted ones, fewer at the border of the scene.
+    wanted : ndarray of bool
+        (target, y, x).
+    targets : Targets
+        Their days.
+    statistics : Statistics
+        From :func:`.prior.conclude`.
+    settings : Settings
+        Constants.
+    deviation : bool
+        Whether the deviation is wanted.
+    device : torch.device or str
+        Where to compute.
+
+    Returns
+    -------
+    Answer
+    """
+    if len(window.days) == 1:
+        settings = settings.single()
+    work = _Work(window, statistics, settings, torch.device(device), deviation)
+    found = [
+        work.target(k, float(day), int(own), wanted[k])
+        for k, (day, own) in enumerate(zip(*targets, strict=True))
+    ]
+    counts = np.array([f[3] for f in found], np.int64).reshape(-1, 4).T
+    mean = (
+        np.stack([f[0] for f in found]) if found else np.empty((0, *window.reflectance.shape[1:]))
+    )
+    spread = np.stack([f[1] for f in found]) if found else mean
+    doubted = np.stack([f[2] for f in found]) if found else wanted
+    flags = np.stack([f[4] for f in found]) if found else wanted.astype(np.uint8)
+    return Answer(mean, spread if deviation else None, doubted, flags, *counts)
+
+
+class _Work:
+    """What is prepared once for a window and serves all targets."""
+
+    def __init__(
+        self,
+        window: Window,
+        statistics: prior.Statistics,
+        settings: Settings,
+        device: torch.device,
+        deviation: bool,
+    ) -> None:
+        self.settings, self.statistics, self.deviation = settings, statistics, deviation
+        self.shape: tuple[int, int] = window.clear.shape[1:]
+        self.pixels = pixels_of(window, device)
+        self.shown = self.pixels.clear
+        if not statistics.trusted.all():
+            trusted = torch.as_tensor(statistics.trusted, device=device)
+            self.pixels = self.pixels._replace(clear=self.shown & trusted[:, None])
+        self.precision, self.floor, self.top = (
+            torch.as_tensor(a, dtype=torch.float32, device=device)
+            for a in (statistics.precision, statistics.low, statistics.high)
+        )
+        self.low, self.high = self._range()
+        self.pixels = self.pixels._replace(clear=self._ordinary())
+        self.reader = Reader(self.pixels)
+        self.tiles = list(tiles(window.origin, self.shape, settings))
+        self.rank = torch.as_tensor(
+            (ranks(window.origin, self.shape) >> np.uint64(40)).astype(np.float32), device=device
+        )
+        self.place = torch.stack(
+            torch.meshgrid(*(torch.arange(n, device=device) for n in self.shape), indexing="ij"), -1
+        ).float()
+        self.index = torch.arange(self.rank.numel(), device=device).reshape(self.shape)
+        self._courses: dict[int, embedding.Courses | None] = {}
+
+    def _range(self) -> tuple[Tensor, Tensor]:
+        """What each place and its neighbours have shown, (pixel, band) each.
+
+        Not the largest of all dates, so that a few missed clouds change nothing.
+        """
+        bands = self.pixels.bands
+        shown = self.pixels.values[..., :bands]
+        clear = self.pixels.clear[..., None]
+        ends = []
+        for sign in (-1.0, 1.0):
+            values = torch.where(clear, sign * shown, -torch.inf)
+            top = values.topk(min(max(2, round(RARE * len(values))), len(values)), 0).values
+            second = torch.where(torch.isinf(top[-1]), top[0], top[-1])
+            if len(top) > 2:  # where few dates are clear
+                second = torch.where(torch.isinf(top[-1]) & torch.isfinite(top[1]), top[1], second)
+            planes = second.mT.reshape(1, bands, *self.shape)
+            near = torch.nn.functional.max_pool2d(planes, 5, 1, 2)
+            ends.append(sign * near.reshape(bands, -1).mT)
+        return ends[0], ends[1]
+
+    def _ordinary(self) -> Tensor:
+        """Clear pixels that do not leave by far what their place has shown, (time, pixel)."""
+        bands = self.pixels.bands
+        usual = self.statistics.deviation.reshape(-1, bands)
+        known = np.isfinite(usual).all(1)
+        if not known.any():
+            return self.pixels.clear
+        margin = self.settings.bound * np.median(usual[known], 0)
+        slack = torch.as_tensor(margin, dtype=torch.float32, device=self.low.device)
+        shown = self.pixels.values[..., :bands]
+        within = (shown >= self.low - slack) & (shown <= self.high + slack)
+        return self.pixels.clear & within.all(2)
+
+    def target(
+        self, k: int, day: float, own: int, wanted: Booleans
+    ) -> tuple[Floats, Floats, Booleans, NDArray[np.int64], NDArray[np.uint8]]:
+        """Mean and deviation (band, y, x) of one target, doubted pixels, its counts, its flags."""
+        bands = self.pixels.bands
+        flags = torch.zeros(self.shape, dtype=torch.uint8, device=self.rank.device)
+        doubted = torch.zeros(self.shape, dtype=torch.bool, device=self.rank.device)
+        total = self.rank.new_zeros((*self.shape, bands))
+        spread = torch.zeros_like(total)
+        counts = np.zeros(4, np.int64)
+        if wanted.any():
+            ask = torch.as_tensor(wanted, device=total.device)
+            shown = self.shown[own] if own >= 0 else torch.zeros_like(ask).ravel()
+            radar, heard = self._radar(day, own)
+            rows = self.reader.rows(day, 0.0, radar, heard)
+            mean, sigma = prior.predict(rows, self.statistics, k)
+            date = self._date(day, own, rows, (mean, sigma), shown, ask)
+            for number, tile in enumerate(self.tiles):
+                if bool(ask[tile.core].any()):
+                    counts += self._tile(number, tile, date, total, spread, doubted, flags)
+            flags |= (doubted & ask).byte() << 2
+            told = (ask & ~doubted)[..., None]
+            total = torch.where(told, total, torch.nan)
+            spread = torch.where(told, spread, torch.nan)
+        else:
+            total.fill_(torch.nan)
+            spread = total
+        mean_planes, spread_planes = (a.permute(2, 0, 1).cpu().numpy() for a in (total, spread))
+        return mean_planes, spread_planes, doubted.cpu().numpy(), counts, flags.cpu().numpy()
+
+    def _date(
+        self,
+        day: float,
+        own: int,
+        rows: Rows,
+        guess: tuple[Tensor, Tensor],
+        shown: Tensor,
+        ask: Tensor,
+    ) -> _Date:
+        """What a target shows against its prior."""
+        mean, sigma = guess
+        bands = self.pixels.bands
+        left = torch.zeros_like(mean)
+        if own >= 0:
+            left = (self.pixels.values[own, :, :bands] - mean) / sigma
+            shown = shown & torch.isfinite(left).all(1)
+            left = torch.where(shown[:, None], left, 0.0)
+        visible = shown.reshape(self.shape)
+        ring = torch.as_tensor(gate.rings(visible.cpu().numpy()), device=mean.device)
+        return _Date(day, rows, mean, sigma, visible, left.reshape(*self.shape, bands), ring, ask)
+
+    def _radar(self, day: float, own: int) -> tuple[Tensor, Tensor]:
+        """Radar of a day, of the date itself where it has one."""
+        bands = self.pixels.bands
+        if own >= 0 or not self.pixels.planes:
+            own = max(own, 0)
+            return self.pixels.values[own, :, bands:], self.pixels.heard[own]
+        radar = self.pixels.values[..., bands:]
+        return nearest_pass(radar, self.pixels.heard, self.pixels.days, day)
+
+    def _tile(
+        self,
+        number: int,
+        tile: Tile,
+        date: _Date,
+        total: Tensor,
+        spread: Tensor,
+        doubted: Tensor,
+        flags: Tensor,
+    ) -> NDArray[np.int64]:
+        """Add the answer of one tile and its flags; its counts."""
+        settings, bands = self.settings, self.pixels.bands
+        index = self.index
+        region = index[tile.region]
+        visible = date.shown[tile.region]
+        ask = date.ask[tile.core]
+        where = index[tile.core][ask]
+        mean, sigma = date.mean, date.sigma
+        base = mean[where]
+        residuals = date.residuals[tile.region]
+        told = visible
+        if settings.gate and len(self.pixels.days) > 1:  # one date has nothing to judge it by
+            level = prior.classes(date.rows)[region[visible]].median() // 2 if visible.any() else 0
+            precision = self.precision[min(int(level), prior.NEVER - 1)]
+            told = gate.believed(residuals, visible, date.ring[tile.region], precision)
+        inside = own_part(tile, settings).to(total.device)
+        doubted[tile.region] |= visible & ~told & inside
+        counts = [int((visible & inside).sum()), int((visible & ~told & inside).sum())]
+        if int(told.sum()) >= LEAST:
+            added, error = self._correct(number, tile, date, region, told, residuals, where)
+            answer = base + sigma[where] * added
+            error = sigma[where] * error if error is not None else sigma[where]
+        else:
+            answer, error = self._mixed(base, where, date), sigma[where]
+        low, high = self._bounds(where, sigma[where])
+        bounded = torch.where(torch.isfinite(low + high), answer.clamp(low, high), answer)
+        mine = inside_of(tile, inside)[ask]
+        changed = ((bounded != answer) & torch.isfinite(answer)).any(1)
+        silent = ~date.rows.heard[where]
+        counts += [int((changed & mine).sum()), int((silent & mine).sum())]
+        bits = silent.byte() | changed.byte() << 1
+        flags.view(-1)[where] = torch.where(
+            mine & ~date.shown.view(-1)[where], bits, flags.view(-1)[where]
+        )
+        weight = tile.weight.to(total)[ask][:, None]
+        total.view(-1, bands)[where] += weight * bounded
+        spread.view(-1, bands)[where] += weight * error
+        return np.array(counts)
+
+    def _bounds(self, where: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        """What an answer may be: near what the place has shown, and hardly beyond the scene."""
+        wide, slight = self.settings.bound * sigma, sigma / 2
+        low, high = self.low[where], self.high[where]
+        known = torch.isfinite(low + high)  # a place that was never seen has the scene's range
+        low = torch.where(known, low, self.floor)
+        high = torch.where(known, high, self.top)
+        return (
+            torch.maximum(low - wide, torch.minimum(self.floor - slight, low)),
+            torch.minimum(high + wide, torch.maximum(self.top + slight, high)),
+        )
+
+    def _correct(
+        self,
+        number: int,
+        tile: Tile,
+        date: _Date,
+        region: Tensor,
+        told: Tensor,
+        residuals: Tensor,
+        where: Tensor,
+    ) -> tuple[Tensor, Tensor | None]:
+        """What the process adds, in deviations of the prior."""
+        settings = self.settings
+        support = self._support(told, date.ring[tile.region], self.rank[tile.region])
+        chosen = region.ravel()[support]
+        # Products of matrices may round the rows of an odd end in another way than the others, so
+        # their number is made even and a pixel's answer depends on no other pixel that is asked.
+        every = torch.cat([chosen, where, where[:1].expand(-len(where) % EVEN)])
+        spectrum = self._spectrum(date.rows.z, region, every)
+        course = self._course(number, tile, date.day, every, region)
+        place = self.place.view(-1, 2)[every] - self.place.view(-1, 2)[region[0, 0]]
+        points = process.points(place, spectrum, course, settings)
+        count = len(chosen)
+        known = process.Points(*((a[:count], b[:count]) for a, b in points))
+        asked = process.Points(*((a[count:], b[count:]) for a, b in points))
+        y = residuals.reshape(-1, self.pixels.bands)[support]
+        fitted = process.fit(known, y.clamp(-settings.largest, settings.largest), settings)
+        mean, error = process.predict(fitted, asked, settings, self.deviation)
+        return mean[: len(where)], error if error is None else error[: len(where)]
+
+    def _support(self, told: Tensor, ring: Tensor, rank: Tensor) -> Tensor:
+        """Positions in the region of the pixels that the process holds, by their hashes."""
+        settings = self.settings
+        if settings.edge_weight != 1:
+            rank = torch.where(ring <= settings.edge, rank / settings.edge_weight, rank)
+        able = told.ravel().nonzero().ravel()
+        if len(able) <= settings.support:
+            return able
+        best = rank.ravel()[able].topk(settings.support, largest=False, sorted=False).indices
+        return able[best.sort().values]
+
+    def _spectrum(self, z: Tensor, region: Tensor, every: Tensor) -> Tensor:
+        """Standardised predictors; one that does not vary over the tile is left out."""
+        thin = z[region.ravel()[:: embedding.THIN]]
+        centre, scale = thin.mean(0), thin.std(0, correction=0)
+        varies = scale > 1e-4 * (1e-3 + thin.abs().mean(0))
+        found = (z[every] - centre) / torch.where(varies, scale, torch.inf)
+        return found[:, 1:]
+
+    def _course(self, number: int, tile: Tile, day: float, every: Tensor, region: Tensor) -> Tensor:
+        """Scores of the course in time."""
+        if number not in self._courses:
+            flat = region.ravel()
+            clear = self.pixels.clear[:, flat]
+            values = self.pixels.values[:, flat, : self.pixels.bands]
+            self._courses[number] = embedding.courses(
+                values, clear, self.pixels.days, self.settings
+            )
+        found = self._courses[number]
+        if found is None:
+            return self.rank.new_zeros((len(every), 0))
+        width, top = self.shape[1], (tile.region[0].start, tile.region[1].start)
+        inner = (every // width - top[0]) * region.shape[1] + every % width - top[1]
+        return embedding.scores(found, day, inner, self.settings)
+
+    def _mixed(self, base: Tensor, where: Tensor, date: _Date) -> Tensor:
+        """The prior with a share of the median of the dates around, for a date wholly hidden."""
+        far = np.abs(self.pixels.days - date.day)
+        near = torch.as_tensor(np.flatnonzero((far > 0) & (far <= MONTH)), device=base.device)
+        if not len(near):
+            return base
+        shown = self.pixels.clear[near][:, where][..., None]
+        values = self.pixels.values[near][:, where, : self.pixels.bands]
+        middle = torch.where(shown, values, torch.nan).nanmedian(0).values
+        level = (prior.classes(date.rows)[where] // 2).clamp(max=len(GAPS) - 1)
+        share = base.new_tensor(self.settings.mix)[level][:, None]
+        return torch.where(torch.isfinite(middle), torch.lerp(base, middle, share), base)
+
+
+class _Date(NamedTuple):
+    """One target: its predictors and prior (pixel, ...), what it shows and what is wanted (y, x).
+
+    ``residuals`` (y, x, band) in deviations of the prior, 0 where not shown; ``ring`` from
+    :func:`.gate.rings`.
+    """
+
+    day: float
+    rows: Rows
+    mean: Tensor
+    sigma: Tensor
+    shown: Tensor
+    residuals: Tensor
+    ring: Tensor
+    ask: Tensor

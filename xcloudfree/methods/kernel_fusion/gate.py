@@ -1,0 +1,185 @@
+"""Which visible pixels of a date are not believed: cloud that the mask missed, and its rim.
+
+The prior, which sees nothing of the date, says how far the ground itself strays from it; what
+strays much further is set aside, and what is around it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import scipy
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+RIM: Final = 3
+"""Pixels within which of something hidden nothing is believed beforehand."""
+
+FAR: Final = 30
+"""Pixels beyond the rim that it takes to learn how the ground strays."""
+
+SOME: Final = 0.1
+"""Visible share of a tile without that many beyond the rim that is judged more simply."""
+
+MEDIAN: Final = 2.5
+"""Deviations of the prior by which the median band of the ground may be off."""
+
+APART: Final = 1.5
+"""Deviations by which it may differ from that of the date, judged simply."""
+
+MOST: Final = 0.5
+"""Share of such pixels from which nothing is believed."""
+
+DISTANCE: Final = 25.0
+"""Squared Mahalanobis distance, in medians of it, of what is set aside."""
+
+RING: Final = 6.0
+"""The same for the median of a ring around what is hidden."""
+
+RINGS: Final = 6
+"""Rings, one pixel wide each."""
+
+HARDLY, MOSTLY = 0.3, 0.6
+"""Visible shares of a tile up to which the first, and from which the second limit holds."""
+
+STRAYING: Final = (3.0, 6.0)
+"""Squared distance of the whole tile from its prior, by band, from which nothing is believed."""
+
+TRUSTED: Final = 1024
+"""Pixels beyond the rim from which the spread is learned, at most."""
+
+NEVER: Final = 1 << 20
+"""Steps to what is hidden where nothing is."""
+
+GROWTH: Final = 2
+"""Pixels by which what is set aside grows."""
+
+TRIMMED: Final = 0.05
+"""Share of the pixels that is left out, twice, when the spread is learned."""
+
+RIDGE: Final = 0.05
+"""Share of the mean variance that is added to the spread."""
+
+
+def rings(visible: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """Steps along rows and columns from each pixel to the nearest one that is not visible, (y, x).
+
+    Where all are visible they are as many as never matter.
+    """
+    if visible.all():
+        return np.full(visible.shape, NEVER, np.int32)
+    found = scipy.ndimage.distance_transform_cdt(visible, "chessboard")
+    return np.asarray(found, np.int32)
+
+
+def believed(residuals: Tensor, visible: Tensor, ring: Tensor, precision: Tensor) -> Tensor:
+    """Visible pixels that may be taken for the ground.
+
+    Parameters
+    ----------
+    residuals : Tensor
+        Value less prior in deviations of the prior, (y, x, band); anything where not visible.
+    visible : Tensor of bool
+        (y, x).
+    ring : Tensor
+        From :func:`rings`, (y, x).
+    precision : Tensor
+        From :attr:`.prior.Statistics.precision`.
+
+    Returns
+    -------
+    Tensor of bool
+        (y, x).
+    """
+    place = visible.ravel().nonzero().ravel()
+    if not len(place):
+        return visible
+    seen, steps = residuals.reshape(-1, residuals.shape[-1])[place], ring.ravel()[place]
+    off = seen.median(-1).values
+    wild = off.abs() > MEDIAN
+    if float(wild.float().mean()) > MOST:
+        return torch.zeros_like(visible)
+    far = ((steps > RIM) & ~wild).nonzero().ravel()
+    if len(far) < FAR:
+        if len(place) < SOME * visible.numel():
+            return torch.zeros_like(visible)
+        wild |= (off - off.median()).abs() > APART
+        trusted = (~wild).nonzero().ravel()
+        if _strays(seen, trusted, visible, precision):
+            return torch.zeros_like(visible)
+        return visible & ~_grown(wild, place, visible.shape)
+    if _strays(seen, far, visible, precision):
+        return torch.zeros_like(visible)
+    distance = _distances(seen, far)
+    aside = _grown(wild | (distance > DISTANCE), place, visible.shape)
+    doubted = [r for r in range(1, RINGS + 1) if _median(distance[steps == r]) > RING]
+    if doubted:
+        aside |= torch.isin(ring, ring.new_tensor(doubted))
+    return visible & ~aside
+
+
+def _strays(seen: Tensor, trusted: Tensor, visible: Tensor, precision: Tensor) -> bool:
+    """Whether what is visible strays, as a whole, as the ground of no date does.
+
+    The less of a tile is visible, the likelier it is that this is cloud too, and cloud is bright.
+    """
+    if not len(trusted):
+        return True
+    offset = seen[trusted].median(0).values
+    most = limit(len(seen) / visible.numel(), bool(offset.mean() > 0))
+    return float(offset @ precision @ offset) > most
+
+
+def limit(share: float, bright: bool) -> float:
+    """Squared distance of an offset beyond which it is not believed.
+
+    Parameters
+    ----------
+    share : float
+        That is visible.
+    bright : bool
+        Whether the offset is upward, as that of cloud and haze.
+    """
+    part = 0.0 if bright else min(max((share - HARDLY) / (MOSTLY - HARDLY), 0.0), 1.0)
+    return STRAYING[0] + part * (STRAYING[1] - STRAYING[0])
+
+
+def _median(values: Tensor) -> float:
+    return float(values.median()) if len(values) else 0.0
+
+
+def _grown(aside: Tensor, place: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """What is set aside, as a mask that is wider by :data:`GROWTH`."""
+    mask = torch.zeros(shape, dtype=torch.bool, device=aside.device)
+    if not bool(aside.any()):
+        return mask
+    mask.view(-1)[place[aside]] = True
+    return grown(mask, GROWTH)
+
+
+def grown(where: Tensor, pixels: int) -> Tensor:
+    """A mask with the pixels within some steps along rows and columns."""
+    planes = where[None, None].float()
+    side = 2 * pixels + 1
+    planes = torch.nn.functional.max_pool2d(planes, (side, 1), 1, (pixels, 0))
+    planes = torch.nn.functional.max_pool2d(planes, (1, side), 1, (0, pixels))
+    return planes[0, 0] > 0
+
+
+def _distances(seen: Tensor, far: Tensor) -> Tensor:
+    """Squared Mahalanobis distance of visible pixels, in medians of that of the trusted ones."""
+    trusted = seen[far[:: -(-len(far) // TRUSTED)]]
+    kept = trusted
+    for _ in range(3):
+        centre = kept.mean(0)
+        spread = ((kept - centre).mT @ (kept - centre) / len(kept)).double()
+        ridge = RIDGE * spread.diagonal().mean() + 1e-9
+        spread = spread + ridge * torch.eye(len(spread)).to(spread)
+        inverse = torch.linalg.inv(torch.linalg.cholesky(spread)).mT.to(seen)
+        every = ((trusted - centre) @ inverse).square_().sum(1)
+        kept = trusted[every <= torch.quantile(every, 1 - TRIMMED)]
+    found: Tensor = ((seen - centre) @ inverse).square_().sum(1)
+    usual: Tensor = every.median().clamp(min=1e-9)
+    return found.div_(usual)

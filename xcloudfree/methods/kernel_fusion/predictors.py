@@ -1,0 +1,191 @@
+"""What the regression reads of a pixel: its other dates, and radar."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from xcloudfree.methods.kernel_fusion.settings import MEMORIES, RADAR_DAYS, WINDOWS
+
+Doubles = NDArray[np.float64]
+
+TINY = 1e-30
+"""Sums of weights below it count as none."""
+
+
+class Pixels(NamedTuple):
+    """Series of pixels, ascending in time.
+
+    Parameters
+    ----------
+    values : Tensor
+        (time, pixel, band + plane): reflectance, 0 where not clear, then local means of
+        backscatter, 0 where missing.
+    clear, heard : Tensor of bool
+        Where a date shows the ground, and where it has radar, (time, pixel).
+    days : ndarray of float64
+        (time,).
+    bands : int
+        Optical bands.
+    """
+
+    values: Tensor
+    clear: Tensor
+    heard: Tensor
+    days: Doubles
+    bands: int
+
+    @property
+    def planes(self) -> int:
+        """Planes of radar."""
+        return int(self.values.shape[2]) - self.bands
+
+
+class Rows(NamedTuple):
+    """Predictors of a date.
+
+    Parameters
+    ----------
+    z : Tensor
+        (pixel, 1 + predictor): a constant; reflectance between the clear dates before and after;
+        running means; season; nearness of these dates; radar; its change since these dates. What
+        is missing is 0.
+    wait : Tensor
+        Days to the nearest clear date, infinite without one, (pixel,).
+    heard : Tensor of bool
+        Whether radar and its change are known, (pixel,).
+    """
+
+    z: Tensor
+    wait: Tensor
+    heard: Tensor
+
+
+def optical_width(bands: int) -> int:
+    """Number of predictors without radar, with the constant."""
+    return 1 + bands * (1 + len(MEMORIES)) + 4
+
+
+def local_means(backscatter: Tensor) -> tuple[Tensor, Tensor]:
+    """Backscatter and its means around each pixel, as (time, pixel, plane); and where it is known.
+
+    A pixel without a value takes the mean around it; a date whose one polarisation is missing
+    there too has no radar.
+    """
+    times, _, height, width = backscatter.shape
+    valid = torch.isfinite(backscatter)
+    values = torch.where(valid, backscatter, 0.0)
+    # where nothing is missing one plane tells how much of each square lies in the window
+    shown = (valid if not bool(valid.all()) else valid[:1, :1]).to(values.dtype)
+    found = []
+    for side in WINDOWS:
+        share, total = _box(shown, side), _box(values, side)
+        found.append(torch.where(share > 0, total / share.clamp(min=TINY), torch.nan))
+    for k in range(len(WINDOWS) - 2, -1, -1):  # a hole takes the next wider mean
+        found[k] = torch.where(torch.isfinite(found[k]), found[k], found[k + 1])
+    planes = torch.stack(found, 1).reshape(times, -1, height * width).mT
+    known = torch.isfinite(planes).all(2)
+    return torch.where(known[..., None], planes, 0.0).contiguous(), known
+
+
+def _box(planes: Tensor, side: int) -> Tensor:
+    """Means over a square around each pixel; beyond the border there is 0."""
+    if side == 1:
+        return planes
+    half = side // 2
+    once = torch.nn.functional.avg_pool2d(planes, (side, 1), 1, (half, 0))
+    return torch.nn.functional.avg_pool2d(once, (1, side), 1, (0, half))
+
+
+def nearest_pass(radar: Tensor, heard: Tensor, days: Doubles, day: float) -> tuple[Tensor, Tensor]:
+    """Radar of a day (pixel, plane) from the pass nearest to it, and where there is one."""
+    order = np.argsort(np.abs(days - day), kind="stable")
+    near = order[np.abs(days[order] - day) <= RADAR_DAYS].tolist()
+    if not near:
+        return torch.zeros_like(radar[0]), torch.zeros_like(heard[0])
+    values, known = radar[near[0]], heard[near[0]]
+    for date in near[1:]:
+        if bool(known.all()):
+            break
+        take = heard[date] & ~known
+        values, known = torch.where(take[:, None], radar[date], values), known | take
+    return values, known
+
+
+def filled_passes(radar: Tensor, heard: Tensor, days: Doubles) -> tuple[Tensor, Tensor]:
+    """The same for every date of the series."""
+    if not radar.shape[2] or bool(heard.all()):
+        return radar, heard
+    found = [nearest_pass(radar, heard, days, float(day)) for day in days]
+    return torch.stack([f[0] for f in found]), torch.stack([f[1] for f in found])
+
+
+class Reader:
+    """Makes the predictors of any day from a series."""
+
+    def __init__(self, pixels: Pixels) -> None:
+        self.pixels = pixels
+        times, count = pixels.clear.shape
+        place = torch.arange(times, device=pixels.clear.device)[:, None]
+        none = torch.full((1, count), -1, device=place.device)
+        last = torch.where(pixels.clear, place, -1).cummax(0).values
+        self._last = torch.cat([none, last]).to(torch.int32)
+        late = torch.where(pixels.clear, place, times).flip(0).cummin(0).values.flip(0)
+        self._next = torch.cat([torch.where(late == times, -1, late), none]).to(torch.int32)
+        shown = pixels.clear[..., None].to(pixels.values.dtype)
+        self._weighted = torch.cat([shown, pixels.values[..., : pixels.bands] * shown], 2)
+        self._weighted = self._weighted.reshape(times, -1)
+        self._offset = torch.arange(count, device=place.device)
+
+    def rows(self, day: float, gap: float, radar: Tensor, heard: Tensor) -> Rows:
+        """Predictors of a day from the dates further away than the gap, and from its radar."""
+        values, clear, _, days, bands = self.pixels
+        times, count = clear.shape
+        before = self._last[int(np.searchsorted(days, day - gap, "left"))].long()
+        after = self._next[int(np.searchsorted(days, day + gap, "right"))].long()
+        dates = torch.as_tensor(days, dtype=torch.float64, device=values.device)
+        since = torch.where(before < 0, torch.inf, day - dates[before]).to(values.dtype)
+        until = torch.where(after < 0, torch.inf, dates[after] - day).to(values.dtype)
+        wait = torch.minimum(since, until)
+        # where one side is missing the other stands for both
+        first, second = (
+            torch.where(before < 0, after, before),
+            torch.where(after < 0, before, after),
+        )
+        share = torch.where(torch.isinf(since) | torch.isinf(until), 0.0, since / (since + until))
+        flat = values.reshape(times * count, -1)
+        left, right = (flat[p.clamp(min=0) * count + self._offset] for p in (first, second))
+        line = torch.lerp(left, right, share[:, None])
+        line = torch.where(torch.isinf(wait)[:, None], 0.0, line)
+        means = (self._weights(day, gap) @ self._weighted).reshape(len(MEMORIES), count, -1)
+        total = means[..., :1]
+        means = torch.where(
+            total > TINY, means[..., 1:] / total.clamp(min=TINY), line[None, :, :bands]
+        )
+        season = 2 * np.pi * day / 365.25
+        constants = line.new_tensor([np.sin(season), np.cos(season)]).expand(count, 2)
+        near = torch.stack([1 / (1 + w / MEMORIES[0]) for w in (since, until)], 1)
+        parts = [torch.ones_like(near[:, :1]), line[:, :bands], *means, constants, near]
+        if self.pixels.planes:
+            sides = self.pixels.heard.reshape(-1)
+            heard = heard.clone()
+            for p in (first, second):
+                heard &= sides[p.clamp(min=0) * count + self._offset]
+            heard &= ~torch.isinf(wait)
+            parts += [radar, torch.where(heard[:, None], radar - line[:, bands:], 0.0)]
+        return Rows(torch.cat(parts, 1), wait, heard)
+
+    def _weights(self, day: float, gap: float) -> Tensor:
+        """Of each date in the running means, (memory, time)."""
+        days = self.pixels.days
+        far = np.abs(days - day)
+        use = far > gap
+        nearest = far[use].min() if use.any() else 0.0
+        table = [np.where(use, np.exp(-(far - nearest) / m), 0) for m in MEMORIES]
+        return torch.as_tensor(
+            np.stack(table), dtype=self._weighted.dtype, device=self._weighted.device
+        )

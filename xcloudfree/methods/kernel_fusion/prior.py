@@ -1,0 +1,368 @@
+"""The regression on the area's own series: learned from a sample, for every date without itself."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from xcloudfree.methods.kernel_fusion import gate, ridge
+from xcloudfree.methods.kernel_fusion.predictors import (
+    Pixels,
+    Reader,
+    Rows,
+    filled_passes,
+    nearest_pass,
+    optical_width,
+)
+from xcloudfree.methods.kernel_fusion.ridge import Moments
+from xcloudfree.methods.kernel_fusion.sample import Sample
+from xcloudfree.methods.kernel_fusion.settings import GAPS
+
+NEVER: Final = len(GAPS)
+"""Level of a pixel without any other clear date."""
+
+TRIM: Final = 6.0
+"""Robust deviations beyond which an example takes no part: it is a missed cloud, or follows one."""
+
+SHOWN: Final = 0.5
+"""Share of the sample that a date must show for its offset to count."""
+
+FAR: Final = 5.0
+"""Deviations that a residual counts at most."""
+
+GUESS: Final = 0.4
+"""Deviations of the prior by which whole dates stray, guessed as if from :data:`FEW` dates."""
+
+FEW: Final = 6.0
+"""See :data:`GUESS`."""
+
+FEWEST: Final = 3
+"""Examples from which there is a regression."""
+
+LEAST, JUDGED = 10, 8
+"""Clear pixels of the sample from which a date, and such dates from which a series is judged."""
+
+LOCAL: Final = 0.1
+"""Share of the variance within dates by which a part of the scene may stray besides."""
+
+OUTLYING: Final = 4.0
+"""Squared distance, in medians of it, of dates that do not count."""
+
+Doubles = NDArray[np.float64]
+
+
+class Targets(NamedTuple):
+    """Days to predict: their numbers, and their position in the series or -1, (target,)."""
+
+    days: Doubles
+    own: NDArray[np.int64]
+
+
+class Statistics(NamedTuple):
+    """What the sample teaches.
+
+    Parameters
+    ----------
+    coefficients : ndarray of float64
+        (target, class, 1 + predictor, band); the class of a pixel is from :func:`classes`.
+    deviation : ndarray of float64
+        Of the prediction, (target, class, band); NaN where nothing is known.
+    precision : ndarray of float64
+        How the ground of whole dates strays from its prior: inverse covariance of their offsets in
+        deviations of the prior, divided by the number of bands, (level, band, band).
+    low, high : ndarray of float64
+        What the scene has shown where it was clear, (band,).
+    trusted : ndarray of bool
+        Dates of the series that are believed, (time,).
+    """
+
+    coefficients: Doubles
+    deviation: Doubles
+    precision: Doubles
+    low: Doubles
+    high: Doubles
+    trusted: NDArray[np.bool_]
+
+
+def classes(rows: Rows) -> Tensor:
+    """Which regression holds for each pixel: 2 x level of its gap, + 1 without radar."""
+    edges = rows.wait.new_tensor(GAPS)
+    level = (torch.searchsorted(edges, rows.wait) - 1).clamp(min=0)
+    level = torch.where(torch.isinf(rows.wait), NEVER, level)
+    return 2 * level + (~rows.heard).long()
+
+
+def conclude(sample: Sample, days: Doubles, targets: Targets) -> Statistics:
+    """Learn the regression of every target from the sample of the scene.
+
+    A date that strays from what the other dates say of it, as the ground does on no date, is a
+    cloud that the mask missed: it neither teaches nor predicts.
+
+    Parameters
+    ----------
+    sample : Sample
+        Of the whole scene.
+    days : ndarray
+        Day numbers of the series, ascending.
+    targets : Targets
+        Days to predict; each regression leaves its own date out.
+
+    Returns
+    -------
+    Statistics
+    """
+    pixels = _pixels(sample, days)
+    bands = pixels.bands
+    trusted = np.ones(len(days), bool)
+    if not sample.clear.any():
+        width, count = optical_width(bands) + 2 * pixels.planes, len(targets.days)
+        rule = np.full((count, 2 * NEVER + 2, width, bands), np.nan)
+        none = np.full(bands, np.nan)
+        precision = np.tile(np.eye(bands), (NEVER, 1, 1))
+        return Statistics(rule, rule[:, :, 0], precision, none, none, trusted)
+    reader = Reader(pixels)
+    seen = np.flatnonzero(sample.clear.sum(1) >= LEAST)
+    precision, distance, bright = _offsets(reader, Targets(days[seen], seen))
+    share = sample.clear[seen].mean(1)
+    strays = distance > [gate.limit(float(s), bool(b)) for s, b in zip(share, bright, strict=True)]
+    if len(seen) >= JUDGED and strays.mean() < 0.5:
+        trusted[seen[strays]] = False
+    if not trusted.all():
+        clear = pixels.clear & torch.from_numpy(trusted)[:, None]
+        shown = clear[..., None] | (torch.arange(pixels.values.shape[2]) >= bands)
+        pixels = pixels._replace(clear=clear, values=torch.where(shown, pixels.values, 0.0))
+        reader = Reader(pixels)
+    rule, spread = _learned(reader, targets)
+    shown = pixels.values[..., :bands][pixels.clear]
+    few = 1 + len(shown) // 10000
+    ends = [shown.kthvalue(k, 0).values.double().numpy() for k in (few, len(shown) + 1 - few)]
+    return Statistics(rule, spread, precision, ends[0], ends[1], trusted)
+
+
+def _learned(reader: Reader, targets: Targets, levels: int = NEVER + 1) -> tuple[Doubles, Doubles]:
+    """Coefficients and deviations of the first levels; see :class:`Statistics`."""
+    pixels = reader.pixels
+    width, bands = optical_width(pixels.bands) + 2 * pixels.planes, pixels.bands
+    count = len(targets.days)
+    coefficients = np.full((count, 2 * NEVER + 2, width, bands), np.nan)
+    deviation = np.full((count, 2 * NEVER + 2, bands), np.nan)
+    fallback = _persistence(pixels, width)
+    found: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
+    for level, gap in enumerate((*GAPS, 0.0)[:levels]):
+        for kind, moments in enumerate(_moments(reader, gap, level)):
+            if kind == 0 and not pixels.planes:
+                continue
+            rule, spread = _rules(moments, targets, level == NEVER)
+            if level < NEVER:  # too few examples so far away: what holds for a shorter gap holds
+                earlier = found.get((level - 1, kind), fallback)
+                none = torch.isnan(spread).any(1)
+                rule = torch.where(none[:, None, None], earlier[0], rule)
+                spread = torch.where(none[:, None], earlier[1], spread)
+            found[level, kind] = rule, spread
+            coefficients[:, 2 * level + kind] = rule.numpy()
+            deviation[:, 2 * level + kind] = spread.numpy()
+    return coefficients, deviation
+
+
+def _offsets(reader: Reader, dates: Targets) -> tuple[Doubles, Doubles, Doubles]:
+    """:attr:`Statistics.precision`; by date the squared distance of its offset, and its brightness.
+
+    The last two without any gap.
+    """
+    bands = reader.pixels.bands
+    learned = _learned(reader, dates, NEVER)
+    share = reader.pixels.clear[torch.from_numpy(dates.own)].float().mean(1)
+    precision = np.empty((NEVER, bands, bands))
+    for level in range(NEVER - 1, -1, -1):
+        offsets, within = _strays(reader, dates, learned, level)
+        able = (share >= SHOWN) & torch.isfinite(offsets).all(1)
+        inverse = _spread_of(offsets[able], within[able])
+        precision[level] = inverse.numpy()
+    distance = ((offsets @ inverse) * offsets).sum(1)
+    return precision, distance.nan_to_num(0.0).numpy(), (offsets.mean(1) > 0).numpy()
+
+
+def _strays(
+    reader: Reader, dates: Targets, learned: tuple[Doubles, Doubles], level: int
+) -> tuple[Tensor, Tensor]:
+    """Offset of each date at a gap, and the variance around it, in deviations, (date, band)."""
+    pixels, bands = reader.pixels, reader.pixels.bands
+    offsets = torch.full((len(dates.own), bands), torch.nan, dtype=torch.float64)
+    within = torch.full_like(offsets, torch.nan)
+    for k, own in enumerate(dates.own.tolist()):
+        # whatever the gap of a pixel is, the regression of this level predicts it
+        rule, spread = (np.repeat(a[k, None, 2 * level : 2 * level + 2], NEVER, 0) for a in learned)
+        rule, spread = (a.reshape(-1, *a.shape[2:]) for a in (rule, spread))
+        radar, heard = pixels.values[own, :, bands:], pixels.heard[own]
+        rows = reader.rows(float(dates.days[k]), GAPS[level], radar, heard)
+        known = torch.isfinite(rows.wait) & pixels.clear[own]
+        mean, deviation = _applied(Rows(*(a[known] for a in rows)), rule, spread)
+        left = ((pixels.values[own, known, :bands] - mean) / deviation).double()
+        left = left[torch.isfinite(left).all(1)]
+        if len(left):
+            offsets[k] = left.median(0).values
+            within[k] = (left - offsets[k]).clamp(-FAR, FAR).square().mean(0)
+    return offsets, within
+
+
+def _spread_of(offsets: Tensor, within: Tensor) -> Tensor:
+    """Inverse covariance of offsets by band: robust, and drawn to a guess where dates are few."""
+    bands = offsets.shape[1]
+    guess = GUESS**2 * (torch.eye(bands) + torch.ones(bands, bands)).double() / 2
+    table = offsets.clamp(-FAR, FAR)
+    local = torch.zeros(bands, bands, dtype=torch.float64)
+    if len(table):
+        local = LOCAL * within.median(0).values.diag()
+    kept = torch.ones(len(table), dtype=torch.bool)
+    inverse = torch.linalg.inv(guess + local) / bands
+    for _ in range(3 * bool(len(table))):
+        whole = table[kept].mT @ table[kept] + FEW * guess
+        inverse = torch.linalg.inv(whole / (int(kept.sum()) + FEW) + local) / bands
+        distance = ((table @ inverse) * table).sum(1)
+        kept = distance <= OUTLYING * distance.median()
+    return inverse
+
+
+def _pixels(sample: Sample, days: Doubles) -> Pixels:
+    radar, heard = filled_passes(
+        torch.from_numpy(sample.radar), torch.from_numpy(sample.heard), days
+    )
+    values = torch.cat([torch.from_numpy(sample.values), radar], 2)
+    return Pixels(values, torch.from_numpy(sample.clear), heard, days, sample.values.shape[2])
+
+
+def _moments(reader: Reader, gap: float, level: int) -> tuple[Moments, Moments]:
+    """Moments by date of the examples with radar, and of all without regard to radar."""
+    pixels = reader.pixels
+    times = len(pixels.days)
+    dates = pixels.clear.any(1).nonzero().ravel().tolist()
+    parts = [_examples(reader, date, gap, level == NEVER) for date in dates]
+    z = torch.cat([p[0] for p in parts])
+    y = torch.cat([p[1] for p in parts])
+    heard = torch.cat([p[2] for p in parts])
+    date = torch.cat([torch.full((len(p[1]),), d) for d, p in zip(dates, parts, strict=True)])
+    optical = optical_width(pixels.bands)
+    bare = z.clone()
+    bare[:, optical:] = 0
+    kept = _ordinary(bare, y, heard)
+    both = heard & kept
+    return (
+        ridge.summed(z[both], y[both], date[both], times),
+        ridge.summed(bare[kept], y[kept], date[kept], times),
+    )
+
+
+def _examples(reader: Reader, date: int, gap: float, never: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Predictors, reflectance, and whether there is radar, of the sample's clear pixels."""
+    pixels = reader.pixels
+    radar, heard = pixels.values[date, :, pixels.bands :], pixels.heard[date]
+    rows = reader.rows(float(pixels.days[date]), gap, radar, heard)
+    z, known = rows.z, rows.heard
+    use = pixels.clear[date]
+    if never:  # a constant and the radar of the date
+        z, known = z.clone(), heard
+        z[:, 1 : optical_width(pixels.bands)] = 0
+        z[:, optical_width(pixels.bands) + pixels.planes :] = 0
+    else:
+        use = use & ~torch.isinf(rows.wait)
+    return z[use].double(), pixels.values[date, use, : pixels.bands].double(), known[use]
+
+
+def _ordinary(z: Tensor, y: Tensor, heard: Tensor) -> Tensor:
+    """Examples that a first regression does not find far outside its own spread."""
+    kept = torch.ones(len(z), dtype=torch.bool)
+    for _ in range(2):
+        rule = ridge.solved(z[kept].mT @ z[kept], z[kept].mT @ y[kept], 1e-2)
+        rest = y - z @ rule
+        if not int(kept.sum()):
+            break
+        centre = rest[kept].median(0).values
+        spread = 1.4826 * (rest[kept] - centre).abs().median(0).values
+        kept = ((rest - centre).abs() <= TRIM * spread.clamp(min=1e-4)).all(1)
+    return kept
+
+
+def _rules(moments: Moments, targets: Targets, never: bool) -> tuple[Tensor, Tensor]:
+    """Coefficients (target, 1 + predictor, band) and deviation (target, band); NaN without rows."""
+    count, (width, bands) = len(targets.days), moments.zy.shape[1:]
+    rule = torch.full((count, width, bands), torch.nan, dtype=torch.float64)
+    spread = torch.full((count, bands), torch.nan, dtype=torch.float64)
+    whole = moments.total()
+    fewest = 1 if never else FEWEST
+    if whole.examples < fewest or not count:
+        return rule, spread
+    penalty, error = ridge.penalised(moments, whole)
+    others = []
+    for own in targets.own.tolist():
+        rest = whole
+        if own >= 0:
+            rest = Moments(*(w - a[own] for w, a in zip(whole, moments, strict=True)))
+        if never and rest.examples < fewest:
+            rest = whole  # the date itself is all there is
+        others.append(rest)
+    enough = torch.tensor([o.examples >= fewest for o in others])
+    zz, zy = torch.stack([o.zz for o in others]), torch.stack([o.zy for o in others])
+    rule[enough] = ridge.solved(zz[enough], zy[enough], penalty)
+    spread[enough] = error.sqrt().clamp(min=1e-2 if never else 1e-4)
+    return rule, spread
+
+
+def _persistence(pixels: Pixels, width: int) -> tuple[Tensor, Tensor]:
+    """Where nothing can be learned: what lies between the clear dates around, as it is."""
+    rule = torch.zeros(width, pixels.bands, dtype=torch.float64)
+    rule[1 : 1 + pixels.bands] = torch.eye(pixels.bands, dtype=torch.float64)
+    shown = pixels.values[..., : pixels.bands][pixels.clear].double()
+    return rule, (shown.std(0, correction=0) / 2).clamp(min=1e-3)
+
+
+def predict(rows: Rows, statistics: Statistics, target: int) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of every pixel, (pixel, band) each; NaN where nothing is known.
+
+    Parameters
+    ----------
+    rows : Rows
+        Predictors of the day.
+    statistics : Statistics
+        From :func:`conclude`.
+    target : int
+        Position of the day in the targets.
+    """
+    return _applied(rows, statistics.coefficients[target], statistics.deviation[target])
+
+
+def _applied(rows: Rows, coefficients: Doubles, deviation: Doubles) -> tuple[Tensor, Tensor]:
+    """Of one target: coefficients (class, 1 + predictor, band) and deviation (class, band)."""
+    like = rows.z
+    rule, spread = (
+        torch.as_tensor(a, dtype=like.dtype, device=like.device) for a in (coefficients, deviation)
+    )
+    kind = classes(rows)
+    mean = like.new_full((len(like), rule.shape[-1]), torch.nan)
+    present = torch.bincount(kind, minlength=len(rule)).nonzero().ravel().tolist()
+    optical = optical_width(rule.shape[-1])
+    for k in present:
+        # coefficients that a class does not read are 0
+        used = torch.where(_read(k, optical, rule[k]), rule[k], 0.0)
+        if len(present) == 1:
+            return like @ used, spread[k].expand(len(like), -1)
+        use = (kind == k).nonzero().ravel()
+        mean[use] = like[use] @ used
+    return mean, spread[kind]
+
+
+def _read(kind: int, optical: int, rule: Tensor) -> Tensor:
+    """Coefficients that a class reads, (1 + predictor, 1)."""
+    place = torch.arange(len(rule), device=rule.device)[:, None]
+    planes = (len(rule) - optical) // 2
+    read = place < (optical if kind % 2 else len(rule))
+    if kind // 2 == NEVER:
+        read &= (place == 0) | (place >= optical)
+        read &= place < optical + planes
+    return read
+
+
+__all__ = ["NEVER", "Statistics", "Targets", "classes", "conclude", "nearest_pass", "predict"]

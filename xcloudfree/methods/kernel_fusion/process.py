@@ -1,0 +1,159 @@
+"""The Gaussian process on what the prior leaves of a date's visible pixels.
+
+The covariance of two pixels adds an offset of the whole date, a wide and a narrow field in space,
+the likeness of their predictors and that of their courses in time; all bands share it.
+
+References
+----------
+Rasmussen and Williams, "Gaussian Processes for Machine Learning", MIT Press 2006, algorithm 2.1.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import torch
+from torch import Tensor
+
+from xcloudfree.methods.kernel_fusion.settings import Settings
+
+BATCH: Final = 256
+"""Pixels that are predicted at once: what is made of them stays in the cache."""
+
+
+class Points(NamedTuple):
+    """Pixels as the covariance sees them.
+
+    Left and right factor for place, predictors and course in time, (..., pixel, number) each: the
+    product of a left and a right one is 1 + squared distance in units of the range.
+    """
+
+    place: tuple[Tensor, Tensor]
+    spectrum: tuple[Tensor, Tensor]
+    course: tuple[Tensor, Tensor]
+
+    def part(self, which: slice) -> Points:
+        """Some of them."""
+        return Points(*((a[..., which, :], b[..., which, :]) for a, b in self))
+
+
+def points(place: Tensor, spectrum: Tensor, course: Tensor, settings: Settings) -> Points:
+    """Scale what is known of pixels to the ranges of the covariance.
+
+    Parameters
+    ----------
+    place : Tensor
+        Row and column in pixels, (..., pixel, 2).
+    spectrum : Tensor
+        Standardised predictors, (..., pixel, predictor).
+    course : Tensor
+        Scores that tell how the pixel runs through other dates, (..., pixel, score).
+    settings : Settings
+        Ranges.
+    """
+    scaled = (
+        place / settings.wide_range,
+        spectrum / (max(1, spectrum.shape[-1]) * settings.spectral_range) ** 0.5,
+        course / (max(1, course.shape[-1]) * settings.temporal_range) ** 0.5,
+    )
+    return Points(*(_factors(s) for s in scaled))
+
+
+def _factors(x: Tensor) -> tuple[Tensor, Tensor]:
+    square = (x * x).sum(-1, keepdim=True)
+    one = torch.ones_like(square)
+    return torch.cat([-2 * x, square, one], -1), torch.cat([x, one, square + 1], -1)
+
+
+def covariance(a: Points, b: Points, settings: Settings) -> Tensor:
+    """Prior covariance of all pairs, (pixel of a, pixel of b), in variances of the regression.
+
+    With d the distance in units of the range: ``1 / (1 + d^2)`` for predictors and courses, its
+    square for the wide and its eighth power for the narrow field (rational quadratic covariance:
+    Rasmussen and Williams 2006, equation 4.19). No exponential: passes over memory are the cost.
+    """
+    out = (a.place[0] @ b.place[1].mT).reciprocal_().square_()
+    narrow = out.square().square_()
+    out.mul_(settings.wide).add_(narrow, alpha=settings.narrow).add_(settings.constant)
+    one = out.new_ones(())
+    for (left, _), (_, right), height in (
+        (a.spectrum, b.spectrum, settings.spectral),
+        (a.course, b.course, settings.temporal),
+    ):
+        if left.shape[-1] > 2:
+            out.addcdiv_(one, left @ right.mT, value=height)
+    return out
+
+
+def variance(settings: Settings, place: Points) -> float:
+    """Prior variance of a pixel."""
+    total = settings.constant + settings.wide + settings.narrow
+    total += settings.spectral * (place.spectrum[0].shape[-1] > 2)
+    return total + settings.temporal * (place.course[0].shape[-1] > 2)
+
+
+class Fitted(NamedTuple):
+    """Support pixels with their weights (support, band), Cholesky factor, and scale by band."""
+
+    support: Points
+    weights: Tensor
+    factor: Tensor
+    scale: Tensor
+
+
+def fit(support: Points, residuals: Tensor, settings: Settings) -> Fitted:
+    """Condition the process on residuals.
+
+    Parameters
+    ----------
+    support : Points
+        Visible pixels.
+    residuals : Tensor
+        Value less prior, in deviations of the prior, (support, band).
+    settings : Settings
+        Of the covariance.
+
+    Returns
+    -------
+    Fitted
+        Its scale is the most likely factor of the whole covariance, by band.
+    """
+    own = covariance(support, support, settings)
+    own.diagonal().add_(settings.noise)
+    factor, failed = torch.linalg.cholesky_ex(own)
+    if int(failed):  # float32 is not enough where pixels are alike
+        factor = torch.linalg.cholesky(own.double() + 1e-6 * torch.eye(len(own)).to(own)).to(own)
+    weights = torch.cholesky_solve(residuals, factor)
+    scale = ((residuals * weights).sum(0) / len(residuals)).clamp(min=0).sqrt()
+    return Fitted(support, weights, factor, scale)
+
+
+def predict(
+    fitted: Fitted, where: Points, settings: Settings, deviation: bool = False
+) -> tuple[Tensor, Tensor | None]:
+    """Expected residual (pixel, band), and its deviation, in deviations of the prior.
+
+    Parameters
+    ----------
+    fitted : Fitted
+        From :func:`fit`.
+    where : Points
+        Pixels to predict.
+    settings : Settings
+        As for :func:`fit`.
+    deviation : bool
+        Whether the deviation is wanted.
+    """
+    size = len(where.place[0])
+    mean = fitted.weights.new_empty((size, fitted.weights.shape[1]))
+    spread = torch.empty_like(mean) if deviation else None
+    total = variance(settings, where) + settings.noise
+    for start in range(0, size, BATCH):
+        part = slice(start, start + BATCH)
+        cross = covariance(where.part(part), fitted.support, settings)
+        mean[part] = cross @ fitted.weights
+        if spread is not None:
+            told = torch.linalg.solve_triangular(fitted.factor, cross.mT, upper=False)
+            left = (total - told.square_().sum(0)).clamp(min=settings.noise)
+            spread[part] = left.sqrt()[:, None] * fitted.scale
+    return mean, spread

@@ -1,0 +1,152 @@
+"""Pixels that teach the regression: drawn by a hash of their place, whatever the blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Booleans = NDArray[np.bool_]
+
+LEAST, MOST = 384, 4096
+"""Pixels of a sample."""
+
+
+class Sample(NamedTuple):
+    """Series of the drawn pixels.
+
+    Parameters
+    ----------
+    rank : ndarray of uint64
+        Hash of the place, ascending, (pixel,).
+    place : ndarray of int64
+        Row and column on the scene, (pixel, 2).
+    values : ndarray of float32
+        Reflectance, 0 where not clear, (time, pixel, band).
+    clear : ndarray of bool
+        (time, pixel).
+    radar : ndarray of float32
+        Local means of backscatter, 0 where missing, (time, pixel, plane); no plane without radar.
+    heard : ndarray of bool
+        Where there is radar, (time, pixel).
+    """
+
+    rank: NDArray[np.uint64]
+    place: NDArray[np.int64]
+    values: Floats
+    clear: Booleans
+    radar: Floats
+    heard: Booleans
+
+
+def ranks(origin: tuple[int, int], shape: tuple[int, int]) -> NDArray[np.uint64]:
+    """A random number for each pixel that its row and column on the scene alone determine.
+
+    Parameters
+    ----------
+    origin : tuple of int
+        Row and column on the scene of the first pixel.
+    shape : tuple of int
+        Rows and columns.
+
+    Returns
+    -------
+    ndarray of uint64
+        (y, x); different for all pixels.
+
+    Examples
+    --------
+    >>> bool((ranks((3, 4), (2, 2)) == ranks((0, 0), (9, 9))[3:5, 4:6]).all())
+    True
+    """
+    rows = np.arange(origin[0], origin[0] + shape[0], dtype=np.uint64)[:, None]
+    columns = np.arange(origin[1], origin[1] + shape[1], dtype=np.uint64)
+    state = (rows << np.uint64(32)) | columns
+    # The mixing function of splitmix64 (Steele, Lea, Flood 2014) is one to one: no two pixels tie.
+    with np.errstate(over="ignore"):
+        state = state + np.uint64(0x9E3779B97F4A7C15)
+        state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.asarray(state ^ (state >> np.uint64(31)))
+
+
+def size_of(dates: int, rows: int) -> int:
+    """Pixels to draw from a series of some dates, for about so many rows.
+
+    Parameters
+    ----------
+    dates, rows : int
+        Dates of the series that show anything, and pairs of a pixel and a date.
+
+    Returns
+    -------
+    int
+
+    Examples
+    --------
+    >>> size_of(24, 24000), size_of(1, 24000), size_of(200, 24000)
+    (1000, 4096, 384)
+    """
+    return min(MOST, max(LEAST, rows // max(1, dates)))
+
+
+def drawn(
+    series: tuple[Floats, Booleans, Floats, Booleans],
+    core: NDArray[np.bool_],
+    origin: tuple[int, int],
+    size: int,
+) -> Sample:
+    """The sample of one block: of its clear pixels those with the smallest hashes.
+
+    Parameters
+    ----------
+    series : tuple of ndarray
+        Values (time, y * x, band), clear (time, y * x), radar (time, y * x, plane), heard
+        (time, y * x) of the window.
+    core : ndarray of bool
+        Pixels of the window that belong to the block, (y, x).
+    origin : tuple of int
+        Row and column on the scene of the window's first pixel.
+    size : int
+        Pixels to draw.
+
+    Returns
+    -------
+    Sample
+    """
+    values, clear, radar, heard = series
+    rank = ranks(origin, core.shape).ravel()
+    able = np.flatnonzero(core.ravel() & clear.any(0))
+    best = able[np.argsort(rank[able])[:size]]
+    rows, columns = np.divmod(best, core.shape[1])
+    place = np.stack([rows + origin[0], columns + origin[1]], axis=1)
+    return Sample(
+        rank[best], place, values[:, best], clear[:, best], radar[:, best], heard[:, best]
+    )
+
+
+def merged(samples: Sequence[Sample], size: int) -> Sample:
+    """The sample of several blocks together, whatever their order.
+
+    Parameters
+    ----------
+    samples : sequence of Sample
+        From :func:`drawn`, or from here.
+    size : int
+        As for :func:`drawn`.
+
+    Returns
+    -------
+    Sample
+    """
+    rank = np.concatenate([s.rank for s in samples])
+    order = np.argsort(rank)[:size]
+    joined = [np.concatenate([getattr(s, n) for s in samples]) for n in ("rank", "place")]
+    series = [
+        np.concatenate([getattr(s, n) for s in samples], axis=1)[:, order]
+        for n in ("values", "clear", "radar", "heard")
+    ]
+    return Sample(joined[0][order], joined[1][order], *series)
