@@ -17,7 +17,7 @@ import rioxarray  # noqa: F401
 import xarray as xr
 import zarr
 
-from tests.conftest import as_array, make_bands, stacked
+from tests.builders import as_array, make_bands, stacked
 from xcloudfree.core.bands import S2_BANDS
 from xcloudfree.core.progress import Progress
 from xcloudfree.core.recognise import read
