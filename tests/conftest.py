@@ -24,6 +24,7 @@ NEEDS_TORCH = (
     "models",
     "train",
     "goldens.py",
+    "plugin_example/src/cloudfree_example/network.py",
     "cli/test_cli.py",
     "reconstruct/test_context.py",
     "reconstruct/test_devices.py",

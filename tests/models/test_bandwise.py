@@ -135,7 +135,6 @@ def test_the_same_weights_read_other_bands():
 
 def test_the_median_leaves_out_the_gap_and_what_is_hidden(series):
     from xcloudfree.methods.area_regression import local_means
-
     from xcloudfree.methods.leave_out import Place
 
     rng = np.random.default_rng(0)
