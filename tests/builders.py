@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import rasterio
+import rioxarray  # noqa: F401  registers ds.rio
 import xarray as xr
 
 from xcloudfree.core.bands import S2_BANDS

@@ -14,7 +14,10 @@ import xarray as xr
 
 from tests.builders import make_bands
 
-collect_ignore_glob = ["freeze*.py"]  # scripts, which the search for doctests would import
+collect_ignore_glob = [
+    "freeze*.py",
+    "faults.py",
+]  # scripts, which the search for doctests would import
 
 WITHOUT_TORCH = find_spec("torch") is None
 """Masks, classical methods, catalogs and storage need none; they are tested without it too."""
