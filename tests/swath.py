@@ -6,12 +6,16 @@ ESA's product description; nothing of the library is used.
 
 import numpy as np
 import rasterio
+from affine import Affine
 from rasterio.control import GroundControlPoint
 from rasterio.warp import transform
 from scipy.interpolate import RegularGridInterpolator
 
+from tests import archive
+
 LINES, PIXELS = 520, 640
 STEP = 10.0
+TIME = "2025-06-02T05:30:00Z"
 
 
 class Swath:
@@ -109,3 +113,55 @@ def write(folder, swath, pol, first=0, last=LINES, points=True):
     table_path = folder / f"calibration-iw-{pol.lower()}-{first}.xml"
     table_path.write_text(calibration_xml(pol, first, last), encoding="utf-8")
     return path, table_path
+
+
+def grd(folder, place, name="sentinel-1-grd", pols=("VV", "VH"), first=0, last=LINES, **extra):
+    """A made-up item as CDSE describes them: asset keys of all catalogs are the same."""
+    assets = {}
+    for pol in pols:
+        path, table = write(folder, place, pol, first, last)
+        assets[pol.lower()] = {"href": str(path), "proj:shape": [last - first, PIXELS]}
+        assets[f"schema-calibration-{pol.lower()}"] = {"href": str(table)}
+        assets[f"schema-noise-{pol.lower()}"] = {"href": "https://archive.invalid/noise.xml"}
+    item = archive.made_up(
+        f"S1A_IW_GRDH_1SDV_20250602T05300{first % 10}_COG",
+        name,
+        TIME,
+        assets,
+        platform="sentinel-1a",
+        **{
+            "constellation": "sentinel-1",
+            "product:type": "IW_GRDH_1S",
+            "sat:absolute_orbit": 59462,
+            "sat:relative_orbit": 66,
+            "sat:orbit_state": "descending",
+            "sar:pixel_spacing_range": 10,
+        }
+        | extra,
+    )
+    item["geometry"] = {"type": "Polygon", "coordinates": [place.outline()]}
+    lon, lat = zip(*place.outline(), strict=True)
+    item["bbox"] = [min(lon), min(lat), max(lon), max(lat)]
+    return item
+
+
+def scene(folder, place, shape=(400, 400), left=None, top=None):
+    left = place.x + 500 if left is None else left
+    top = place.y - 1500 if top is None else top
+    transform = Affine(10, 0, left, 0, -10, top)
+    numbers = np.full(shape, 2000, "uint16")
+    href = archive.write(folder / "B02.tif", numbers, transform, place.crs, 0)
+    item = archive.made_up(
+        "S2B_MSIL2A_20250602T104031_N0511_R008_T32UNA",
+        "sentinel-2-l2a",
+        "2025-06-02T10:40:31Z",
+        {"B02": {"href": href}},
+        **{
+            "proj:code": place.crs,
+            "proj:shape": list(shape),
+            "proj:transform": list(transform)[:6],
+            "s2:processing_baseline": "05.11",
+        },
+    )
+    archive.place(item, left, top, place.crs, 10 * shape[0])
+    return item

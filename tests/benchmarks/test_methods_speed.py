@@ -121,7 +121,7 @@ def test_thirty_dates_over_chunks(name: str, capsys: pytest.CaptureFixture[str])
 def test_area_regression_on_a_development_series(
     data_root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from tests.test_real_series import SITES, load
+    from tests.real_series import SITES, load
     from xcloudfree.judge.protocols import GROUND
 
     pytest.importorskip("h5netcdf")

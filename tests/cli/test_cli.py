@@ -17,7 +17,7 @@ import xarray as xr
 from click.testing import CliRunner, Result
 
 import xcloudfree as xcf
-from tests.conftest import make_bands, stacked
+from tests.builders import make_bands, stacked
 from xcloudfree.cli import main
 from xcloudfree.cli.inputs import open_geotiffs
 from xcloudfree.core.bands import S2_BANDS

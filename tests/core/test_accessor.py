@@ -13,7 +13,7 @@ import xarray as xr
 from click.testing import CliRunner
 
 import xcloudfree as xcf
-from tests.conftest import make_bands
+from tests.builders import make_bands
 from xcloudfree import plot
 from xcloudfree.accessor import CloudFreeAccessor
 from xcloudfree.cli import main

@@ -5,8 +5,8 @@ import pytest
 import xarray as xr
 
 import xcloudfree as xcf
+from tests.builders import as_array, make_bands, stacked
 from tests.checks import no_computes
-from tests.conftest import as_array, make_bands, stacked
 from xcloudfree.exceptions import DataError
 
 TIMES = np.array(

@@ -18,7 +18,7 @@ import tomli
 import xarray as xr
 
 import xcloudfree as xcf
-from tests.conftest import as_array, make_bands, stacked
+from tests.builders import as_array, make_bands, stacked
 from xcloudfree.core.plugins import names, problems
 from xcloudfree.core.radiometry import Calibration
 from xcloudfree.core.recognise import read

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from tests.builders import as_array, make_bands, stacked
 from tests.checks import check_kept, no_computes
-from tests.conftest import as_array, make_bands, stacked
 from xcloudfree.core.bands import S2_BANDS, optical_band, sar_band
 from xcloudfree.core.calibrate import calibrate
 from xcloudfree.core.radiometry import Calibration

@@ -1,33 +1,21 @@
 """The reader of SEN12MS-CR: layout, pairing, laziness."""
 
-import numpy as np
 import pytest
-import rasterio
 
 import xcloudfree as xcf
+from tests.builders import write_patch
 from tests.checks import check_scene, no_computes
 from xcloudfree.exceptions import DataError
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 
 
-def write(root, kind, season, roi, patch, fill):
-    folder = root / f"ROIs1158_{season}_{kind}" / f"{kind}_{roi}"
-    folder.mkdir(parents=True, exist_ok=True)
-    count, dtype = (2, "float32") if kind == "s1" else (13, "uint16")
-    profile = {"driver": "GTiff", "width": 256, "height": 256, "count": count, "dtype": dtype}
-    name = f"ROIs1158_{season}_{kind}_{roi}_p{patch}.tif"
-    with rasterio.open(folder / name, "w", **profile) as file:
-        for band in range(count):
-            file.write(np.full((256, 256), fill + band, dtype), band + 1)
-
-
 @pytest.fixture
 def root(tmp_path):
     for patch in (30, 4):
         for kind, fill in (("s1", -20), ("s2", 1000), ("s2_cloudy", 5000)):
-            write(tmp_path, kind, "spring", 1, patch, fill + patch)
-    write(tmp_path, "s2", "winter", 7, 9, 1)
+            write_patch(tmp_path, kind, "spring", 1, patch, fill + patch)
+    write_patch(tmp_path, "s2", "winter", 7, 9, 1)
     return tmp_path
 
 

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import xcloudfree as xcf
+from tests.builders import as_array, make_bands, stacked
 from tests.checks import check_kept, no_computes
-from tests.conftest import as_array, make_bands, stacked
 from xcloudfree.core.bands import S2_BANDS
 from xcloudfree.datasets import clouds as kernel
 from xcloudfree.datasets import simulate_clouds

@@ -20,6 +20,7 @@ import rioxarray  # noqa: F401
 import xarray as xr
 import zarr
 
+from tests.builders import contents
 from xcloudfree.exceptions import DataError
 from xcloudfree.io import geotiff, lifecycle, open_zarr, to_cog, to_zarr
 from xcloudfree.io.ledger import Ledger
@@ -40,11 +41,6 @@ def scene(seed: int = 0) -> xr.Dataset:
     dims = ("time", "y", "x")
     ds = xr.Dataset({"B02": (dims, values), "flags": (dims, np.ones((2, 12, 16), "u1"))}, coords)
     return ds.rio.write_crs("EPSG:32631").chunk(time=1, y=6, x=8)  # type: ignore[no-any-return]
-
-
-def contents(store: Path) -> dict[str, bytes]:
-    files = sorted(p for p in store.rglob("*") if p.is_file())
-    return {str(p.relative_to(store)): p.read_bytes() for p in files}
 
 
 def interrupt(ds: xr.Dataset, path: Path, after: int = 3) -> None:

@@ -21,7 +21,7 @@ import xarray as xr
 from click.testing import CliRunner
 
 import xcloudfree as xcf
-from tests.conftest import make_bands, stacked
+from tests.builders import contents, make_bands, stacked
 from xcloudfree.core.bands import S2_BANDS
 from xcloudfree.core.blocks import Output, map_windows
 from xcloudfree.core.windows import Halo
@@ -33,11 +33,6 @@ BLOCK = 48
 def reconstructed(ds: xr.Dataset) -> xr.Dataset:
     model = xcf.models.create("carf-tiny", base="prior")
     return ds.cloudfree.reconstruct(model=model)  # type: ignore[no-any-return]
-
-
-def contents(store: Path) -> dict[str, bytes]:
-    files = sorted(p for p in store.rglob("*") if p.is_file())
-    return {str(p.relative_to(store)): p.read_bytes() for p in files}
 
 
 @pytest.fixture(scope="module")

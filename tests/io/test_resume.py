@@ -20,6 +20,7 @@ import pytest
 import xarray as xr
 import zarr.storage
 
+from tests.builders import contents
 from xcloudfree.exceptions import DataError
 from xcloudfree.io import cells, layout, open_zarr, to_zarr, zarr_store
 from xcloudfree.io.ledger import LEDGER, Ledger
@@ -43,11 +44,6 @@ def scene(pause: float = 0.0, side: int = 32) -> xr.Dataset:
     meta = np.empty((0, 0), np.float32)
     source = da.map_blocks(noise, pause=pause, chunks=chunks, dtype=np.float32, meta=meta)
     return xr.Dataset({f"B0{k}": (("y", "x"), source + np.float32(k)) for k in (2, 3, 4)})
-
-
-def contents(store: Path) -> dict[str, bytes]:
-    files = sorted(p for p in store.rglob("*") if p.is_file())
-    return {str(p.relative_to(store)): p.read_bytes() for p in files}
 
 
 def finished(store: Path) -> int:

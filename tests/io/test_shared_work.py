@@ -19,7 +19,7 @@ import rioxarray  # noqa: F401
 import xarray as xr
 
 import xcloudfree as xcf
-from tests.io.test_large_area import contents
+from tests.builders import contents
 from xcloudfree.core.blocks import Output, map_windows
 from xcloudfree.core.graphs import ALL_DATES, SCENE_SUM, annotate
 from xcloudfree.core.windows import Halo

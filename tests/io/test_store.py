@@ -17,7 +17,7 @@ import rioxarray  # noqa: F401
 import xarray as xr
 import zarr
 
-from tests.conftest import as_array, make_bands, stacked
+from tests.builders import as_array, make_bands, stacked
 from xcloudfree.core.bands import S2_BANDS
 from xcloudfree.core.progress import Progress
 from xcloudfree.core.recognise import read
@@ -208,7 +208,7 @@ def test_an_end_while_the_store_takes_its_name_loses_nothing(
     real = getattr(Path, step)
 
     def end(self: Path, *args: Any, **options: Any) -> Any:
-        if self.name in ("out.zarr.partial", LEDGER):
+        if self.name == "out.zarr.partial" or self == path / LEDGER:
             raise KeyboardInterrupt
         return real(self, *args, **options)
 

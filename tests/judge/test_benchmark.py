@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 
 import xcloudfree as xcf
-from tests.datasets.test_sen12mscr import write
+from tests.builders import write_patch
 from xcloudfree import judge as bench
 from xcloudfree.exceptions import DataError, ModelError
 from xcloudfree.judge.cost import measure
@@ -305,7 +305,7 @@ def test_cpu_time_is_not_waiting_time():
 def test_patches_of_a_split_become_lazy_cases(tmp_path):
     for roi, patch in ((106, 1), (106, 2), (1, 3), (17, 4)):
         for kind, fill in (("s1", -20), ("s2", 1000), ("s2_cloudy", 2000)):
-            write(tmp_path, kind, "spring", roi, patch, fill)
+            write_patch(tmp_path, kind, "spring", roi, patch, fill)
     test = list(bench.sen12mscr(tmp_path))
     assert [c.name for c in test] == ["1158_spring_106_p1", "1158_spring_106_p2"]
     assert [c.region for c in test] == ["spring 106"] * 2

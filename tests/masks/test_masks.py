@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import xcloudfree  # noqa: F401  registers ds.cloudfree
+from tests.builders import as_array, make_bands, stacked
 from tests.checks import check_plane, no_computes
-from tests.conftest import as_array, make_bands, stacked
 from xcloudfree.core.radiometry import Calibration
 from xcloudfree.exceptions import CloudFreeError, DataError, GridError, MissingBandError
 from xcloudfree.masks.scores import code_mask, paper_mask

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import xcloudfree as xcf
+from tests.builders import as_array, make_bands, stacked
 from tests.checks import check_plane, no_computes
-from tests.conftest import as_array, make_bands, stacked
 from xcloudfree.core.grid import ground
 from xcloudfree.core.recognise import read
 from xcloudfree.datasets.simulate import simulate_layers, simulate_scene

@@ -7,19 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.builders import image_with_gaps
 from xcloudfree.methods.idw import (
     REACH,
     inverse_distance,
     inverse_distance_weighting,
     nearest_points,
 )
-
-
-def scene(seed, size=48, bands=3, share=0.5):
-    rng = np.random.default_rng(seed)
-    image = rng.uniform(0, 0.5, (bands, size, size)).astype("float32")
-    blobs = rng.uniform(size=(-(-size // 8), -(-size // 8))) < share
-    return image, ~np.kron(blobs, np.ones((8, 8), bool))[:size, :size]
 
 
 def test_a_gap_equals_the_direct_sum_over_its_neighbours():
@@ -42,7 +36,7 @@ def test_only_the_nearest_count():
 
 
 def test_it_agrees_with_an_exhaustive_interpolation_of_all_clear_pixels():
-    image, clear = scene(1, size=16)
+    image, clear = image_with_gaps(1, size=16)
     count = int(clear.sum())
     out = inverse_distance_weighting(image, clear, neighbours=count)
     every = inverse_distance(image.astype(float), ~clear, neighbours=count)
@@ -66,7 +60,7 @@ def test_without_clear_pixels_nothing_is_filled():
 
 
 def test_only_wanted_pixels_are_filled():
-    image, clear = scene(2)
+    image, clear = image_with_gaps(2)
     wanted = np.zeros(clear.shape, bool)
     wanted[:20] = True
     out = inverse_distance_weighting(image, clear, wanted)
@@ -77,7 +71,7 @@ def test_only_wanted_pixels_are_filled():
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 5), st.tuples(*[st.integers(0, 47)] * 4))
 def test_any_window_with_its_halo_equals_the_whole(seed, corners):
-    image, clear = scene(seed)
+    image, clear = image_with_gaps(seed)
     y0, y1, x0, x1 = *sorted(corners[:2]), *sorted(corners[2:])
     options = {"radius": 6, "nearest": 9}
     whole = inverse_distance_weighting(image, clear, **options)
@@ -110,7 +104,7 @@ def test_among_equally_near_points_the_choice_does_not_depend_on_the_place():
 
 @pytest.mark.slow
 def test_a_large_scene_takes_seconds():
-    image, clear = scene(0, size=1024, bands=10, share=0.4)
+    image, clear = image_with_gaps(0, size=1024, bands=10, share=0.4)
     start = time.process_time()
     out = inverse_distance_weighting(image, clear)
     assert time.process_time() - start < 15

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.builders import image_with_gaps
 from xcloudfree.core.predictor import added
 from xcloudfree.methods.kriging import krige, krige_points
 from xcloudfree.methods.regression import moments, sar_features
@@ -30,13 +31,6 @@ MODELS = [
     Variogram(0.0, 1.0, 9.0, "exponential", (0.01, 0.04), (0.2, 0.3)),
     Variogram(0.2, 0.8, 12.0, "spherical", (0.01, 0.04), (0.2, 0.3)),
 ]
-
-
-def scene(seed, size=40, bands=2):
-    rng = np.random.default_rng(seed)
-    image = rng.uniform(0, 0.5, (bands, size, size)).astype("float32")
-    blobs = rng.uniform(size=(size // 8, size // 8)) < 0.5
-    return image, ~np.kron(blobs, np.ones((8, 8), bool))
 
 
 def semivariance(model, h):
@@ -115,7 +109,7 @@ def test_missing_neighbours_change_nothing_for_the_others():
 
 
 def test_only_hidden_and_wanted_pixels_are_filled():
-    image, clear = scene(0)
+    image, clear = image_with_gaps(0, 40, 2)
     wanted = np.zeros(clear.shape, bool)
     wanted[:, :20] = True
     out = krige(image, clear, MODELS[0], wanted, radius=8)
@@ -128,7 +122,7 @@ def test_only_hidden_and_wanted_pixels_are_filled():
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 4), st.tuples(*[st.integers(0, 39)] * 4), st.sampled_from(MODELS))
 def test_any_window_with_its_halo_equals_the_whole(seed, corners, model):
-    image, clear = scene(seed)
+    image, clear = image_with_gaps(seed, 40, 2)
     y0, y1, x0, x1 = *sorted(corners[:2]), *sorted(corners[2:])
     whole = krige(image, clear, model, radius=7)
     top, left = max(y0 - 7, 0), max(x0 - 7, 0)
@@ -151,7 +145,7 @@ def test_the_fit_finds_the_model_behind_exact_semivariances(shape, nugget, sill,
 
 
 def test_sums_equal_those_over_all_pairs_one_by_one():
-    image, clear = scene(1, size=16)
+    image, clear = image_with_gaps(1, 16, 2)
     image[1, 0, :3] = np.nan
     sums = variogram_sums(image, clear)
     usable = clear & ~np.isnan(image).any(0)
@@ -173,7 +167,7 @@ def test_sums_equal_those_over_all_pairs_one_by_one():
 
 
 def test_the_model_of_the_scene_follows_from_the_sums_of_its_blocks():
-    image, clear = scene(2, size=160)
+    image, clear = image_with_gaps(2, 160, 2)
     image = image + np.linspace(0, 0.5, 160, dtype="float32")
     parts = []
     for y0, y1 in ((0, 70), (70, 160)):
@@ -208,7 +202,7 @@ def test_the_variance_tells_the_error():
 
 @pytest.mark.parametrize("value", [0.0, 0.3])
 def test_a_constant_scene_is_filled_with_its_constant_and_no_variance(value):
-    image, clear = np.full((2, 40, 40), value, np.float32), scene(0)[1]
+    image, clear = np.full((2, 40, 40), value, np.float32), image_with_gaps(0, 40, 2)[1]
     out = krige(image, clear, fit_variogram(variogram_sums(image, clear)))
     np.testing.assert_allclose(out.mean, value, atol=1e-6)
     np.testing.assert_allclose(out.variance, 0, atol=1e-12)
@@ -241,7 +235,7 @@ def test_what_backscatter_explains_is_found_far_from_any_clear_pixel():
 
 
 def test_what_backscatter_leaves_is_kriged():
-    backscatter, (_, clear) = radar(1), scene(1)
+    backscatter, (_, clear) = radar(1), image_with_gaps(1, 40, 2)
     smooth = 0.2 + 0.1 * np.sin(np.arange(40) / 9.0)[None, :, None] * np.ones((1, 1, 40))
     image = smooth + backscatter[:1] / 50
     found = drift(image, clear, backscatter)
@@ -254,7 +248,7 @@ def test_what_backscatter_leaves_is_kriged():
 
 
 def test_without_backscatter_there_is_no_estimate():
-    backscatter, (image, clear) = radar(2), scene(3)
+    backscatter, (image, clear) = radar(2), image_with_gaps(3, 40, 2)
     found = drift(image, clear, backscatter)
     backscatter[:, 10:20, 10:20] = np.nan
     out = regression_krige(image, backscatter, clear, found)
@@ -267,7 +261,7 @@ def test_without_backscatter_there_is_no_estimate():
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 3), st.tuples(*[st.integers(0, 39)] * 4))
 def test_any_window_of_regression_kriging_equals_the_whole(seed, corners):
-    (image, clear), backscatter = scene(seed), radar(seed)
+    (image, clear), backscatter = image_with_gaps(seed, 40, 2), radar(seed)
     found = drift(image, clear, backscatter)
     halo = 6 + FEATURE_REACH
     y0, y1, x0, x1 = *sorted(corners[:2]), *sorted(corners[2:])
@@ -282,7 +276,7 @@ def test_any_window_of_regression_kriging_equals_the_whole(seed, corners):
 
 @pytest.mark.slow
 def test_a_large_scene_takes_less_than_a_minute():
-    image, clear = scene(0, size=1024, bands=10)
+    image, clear = image_with_gaps(0, 1024, 10)
     start = time.process_time()
     krige(image, clear, fit_variogram(variogram_sums(image, clear)))
     assert time.process_time() - start < 60

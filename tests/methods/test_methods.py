@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from tests.builders import as_array, blobs, make_bands, make_series, stacked
 from tests.checks import check_kept, check_plane, no_computes
-from tests.conftest import as_array, make_bands, stacked
 from xcloudfree import methods
 from xcloudfree.core.bands import S2_BANDS
 from xcloudfree.exceptions import (
@@ -18,20 +18,6 @@ from xcloudfree.exceptions import (
 
 DATES, HEIGHT, WIDTH = 7, 40, 33
 PLAIN = ["nearest-date", "last-clear", "linear-time", "median", "geomedian", "whittaker"]
-
-
-def make_series(height=HEIGHT, width=WIDTH, dtype="float32", dates=DATES):
-    parts = [make_bands(1, height, width, seed, dtype) for seed in range(dates)]
-    start = np.datetime64("2025-06-01", "ns")
-    for i, part in enumerate(parts):
-        parts[i] = part.assign_coords(time=[start + np.timedelta64(6 * i + i % 2, "D")])
-    return xr.concat(parts, "time", data_vars="all", coords="minimal", compat="override")
-
-
-def blobs(height=HEIGHT, width=WIDTH, dates=DATES):
-    t, y, x = np.mgrid[:dates, :height, :width]
-    hidden = np.sin(y / 5 + 2 * t) * np.cos(x / 6 - t) > 0.3
-    return xr.DataArray(hidden, dims=("time", "y", "x"))
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
+from tests.builders import blobs, make_series
 from tests.checks import no_computes
-from tests.methods.test_methods import blobs, make_series
 from xcloudfree import methods
 from xcloudfree.exceptions import DataError, GridError, MissingBandError, ModelError, UnitsError
 from xcloudfree.methods.starfm import starfm

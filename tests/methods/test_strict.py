@@ -6,9 +6,8 @@ import xarray as xr
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from tests.builders import as_array, blobs, make_series
 from tests.checks import no_computes
-from tests.conftest import as_array
-from tests.methods.test_methods import blobs, make_series
 from xcloudfree import methods
 from xcloudfree.exceptions import DataError
 

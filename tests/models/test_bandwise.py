@@ -12,8 +12,8 @@ import torch
 import xarray as xr
 
 import xcloudfree as xcf
+from tests.builders import blobs, make_series
 from tests.checks import no_computes
-from tests.series import blobs, make_series
 from xcloudfree.exceptions import DataError, DemonstrationWarning, ModelError
 from xcloudfree.methods.leave_out import without
 from xcloudfree.methods.medians import window_median
@@ -134,7 +134,7 @@ def test_the_same_weights_read_other_bands():
 
 
 def test_the_median_leaves_out_the_gap_and_what_is_hidden(series):
-    from tests.train.test_context_samples import local_means
+    from xcloudfree.methods.area_regression import local_means
     from xcloudfree.methods.leave_out import Place
 
     rng = np.random.default_rng(0)

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 import xcloudfree as xcf
+from tests.builders import randomised
 from xcloudfree.exceptions import ModelError, WeightsError
 from xcloudfree.models import VARIANTS, cache
 from xcloudfree.models.attention import WindowAttention
@@ -29,15 +30,6 @@ HALO = {
     "carf-tiny": (48, 16), "carf-small": (64, 16), "carf-small-f4": (128, 32),
     "carf-base": (144, 16), "carf-base-f4": (288, 32), "carf-large": (304, 16),
 }  # fmt: skip
-
-
-def randomised(model, std=0.05, seed=1):
-    """Give the zero-initialised last convolution weights, so that the residual says something."""
-    generator = torch.Generator().manual_seed(seed)
-    for parameter in (model.network.restore.weight, model.network.restore.bias):
-        with torch.no_grad():
-            parameter.copy_(std * torch.randn(parameter.shape, generator=generator))
-    return model
 
 
 @pytest.mark.parametrize("name", MILLIONS)

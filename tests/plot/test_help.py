@@ -12,7 +12,7 @@ import pytest
 import xarray as xr
 
 import xcloudfree as xcf
-from tests.conftest import as_array, make_bands, stacked
+from tests.builders import as_array, make_bands, stacked
 from xcloudfree.core.recognise import read
 from xcloudfree.core.windows import Halo
 from xcloudfree.models.shipped import shipped

@@ -10,9 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import xcloudfree as xcf
+from tests.builders import FEW, as_array, blobs, make_series, stacked
 from tests.checks import no_computes
-from tests.conftest import as_array, stacked
-from tests.series import FEW, blobs, make_series
 from xcloudfree.core.normalisation import PRESETS
 from xcloudfree.exceptions import DataError, MissingBandError, ModelError, WeightsError
 from xcloudfree.methods import temporal_context as kernel

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import xcloudfree as xcf
-from tests.conftest import make_bands, stacked
+from tests.builders import make_bands, stacked
 from xcloudfree.core.devices import resolved
 from xcloudfree.core.radiometry import Calibration
 from xcloudfree.exceptions import DeviceMemoryError, ModelError

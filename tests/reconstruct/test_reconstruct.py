@@ -11,9 +11,8 @@ import torch
 import xarray as xr
 
 import xcloudfree as xcf
+from tests.builders import as_array, make_bands, randomised, stacked
 from tests.checks import check_kept, check_plane, no_computes
-from tests.conftest import as_array, make_bands, stacked
-from tests.models.test_models import randomised
 from xcloudfree.core.bands import S2_BANDS
 from xcloudfree.exceptions import (
     CloudFreeError,

@@ -6,8 +6,8 @@ import torch
 import xarray as xr
 
 import xcloudfree as xcf
+from tests.builders import as_array, make_bands, stacked
 from tests.checks import check_kept, no_computes
-from tests.conftest import as_array, make_bands, stacked
 from tests.goldens import golden, renamed
 from xcloudfree.core.bands import S2_BANDS
 from xcloudfree.exceptions import DataError, ModelError, SeamWarning

@@ -10,7 +10,7 @@ from odc.geo.geobox import GeoBox
 from rasterio.errors import RasterioIOError
 
 from tests import archive, swath
-from tests.swath import LINES, PIXELS, Swath
+from tests.swath import LINES, PIXELS, TIME, Swath, grd, scene
 from xcloudfree import stac
 from xcloudfree.exceptions import CatalogError, UnitsError
 from xcloudfree.stac.read import grd as module
@@ -26,59 +26,6 @@ REAL = (
     "stactools/sentinel1-grd",
     "stactools/sentinel1-grd.oldest",
 )
-TIME = "2025-06-02T05:30:00Z"
-
-
-def grd(folder, place, name="sentinel-1-grd", pols=("VV", "VH"), first=0, last=LINES, **extra):
-    """A made-up item as CDSE describes them: asset keys of all catalogs are the same."""
-    assets = {}
-    for pol in pols:
-        path, table = swath.write(folder, place, pol, first, last)
-        assets[pol.lower()] = {"href": str(path), "proj:shape": [last - first, PIXELS]}
-        assets[f"schema-calibration-{pol.lower()}"] = {"href": str(table)}
-        assets[f"schema-noise-{pol.lower()}"] = {"href": "https://archive.invalid/noise.xml"}
-    item = archive.made_up(
-        f"S1A_IW_GRDH_1SDV_20250602T05300{first % 10}_COG",
-        name,
-        TIME,
-        assets,
-        platform="sentinel-1a",
-        **{
-            "constellation": "sentinel-1",
-            "product:type": "IW_GRDH_1S",
-            "sat:absolute_orbit": 59462,
-            "sat:relative_orbit": 66,
-            "sat:orbit_state": "descending",
-            "sar:pixel_spacing_range": 10,
-        }
-        | extra,
-    )
-    item["geometry"] = {"type": "Polygon", "coordinates": [place.outline()]}
-    lon, lat = zip(*place.outline(), strict=True)
-    item["bbox"] = [min(lon), min(lat), max(lon), max(lat)]
-    return item
-
-
-def scene(folder, place, shape=(400, 400), left=None, top=None):
-    left = place.x + 500 if left is None else left
-    top = place.y - 1500 if top is None else top
-    transform = Affine(10, 0, left, 0, -10, top)
-    numbers = np.full(shape, 2000, "uint16")
-    href = archive.write(folder / "B02.tif", numbers, transform, place.crs, 0)
-    item = archive.made_up(
-        "S2B_MSIL2A_20250602T104031_N0511_R008_T32UNA",
-        "sentinel-2-l2a",
-        "2025-06-02T10:40:31Z",
-        {"B02": {"href": href}},
-        **{
-            "proj:code": place.crs,
-            "proj:shape": list(shape),
-            "proj:transform": list(transform)[:6],
-            "s2:processing_baseline": "05.11",
-        },
-    )
-    archive.place(item, left, top, place.crs, 10 * shape[0])
-    return item
 
 
 def expected(grid, pol="VV"):

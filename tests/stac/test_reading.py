@@ -27,9 +27,8 @@ from odc.geo.geobox import GeoBox
 from tests.archive import shrink
 from tests.checks import no_computes
 from tests.fault_server import Fault, serve_faults
-from tests.stac.test_grd import grd, scene
-from tests.stac.test_providers import MADE_UP, REAL, case
-from tests.swath import Swath
+from tests.provider_items import MADE_UP, REAL, case
+from tests.swath import Swath, grd, scene
 from xcloudfree import stac
 from xcloudfree.exceptions import CatalogError, DataError, GridError
 from xcloudfree.stac.read import signing

@@ -5,8 +5,8 @@ import pytest
 import xarray as xr
 
 import xcloudfree as xcf
+from tests.builders import blobs, make_series
 from tests.checks import no_computes
-from tests.series import blobs, make_series
 from xcloudfree.exceptions import DataError, MissingBandError, UnitsError
 from xcloudfree.methods.area_regression import local_means
 from xcloudfree.methods.leave_out import Place, without

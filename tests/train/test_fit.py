@@ -6,7 +6,7 @@ import torch
 import xarray as xr
 
 import xcloudfree as xcf
-from tests.field import QUICK, fields
+from tests.builders import QUICK, fields
 from xcloudfree.core.bands import S2_BANDS
 from xcloudfree.exceptions import DataError, MissingBandError, ModelError
 from xcloudfree.train.inputs import pair

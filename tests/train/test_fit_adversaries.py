@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import xcloudfree as xcf
-from tests.field import QUICK, fields
+from tests.builders import QUICK, fields
 from xcloudfree.exceptions import DataError, ModelError
 from xcloudfree.models.pix2pix import PatchDiscriminator
 from xcloudfree.train.adversary import GAMES, Round

@@ -14,7 +14,7 @@ import pytest
 import rasterio
 
 import xcloudfree as xcf
-from tests.field import QUICK, fields
+from tests.builders import QUICK, fields
 from xcloudfree.exceptions import CloudFreeError, DataError, WeightsError
 from xcloudfree.train import Recipe
 from xcloudfree.train.samples import PatchSamples
@@ -149,7 +149,7 @@ import os, sys, time
 from pathlib import Path
 sys.path.insert(0, {here!r})
 import xcloudfree as xcf
-from tests.field import fields
+from tests.builders import fields
 from xcloudfree.train import Recipe
 if __name__ == "__main__":
     model = xcf.fit(
@@ -182,7 +182,7 @@ SCRIPT = """
 import sys
 sys.path.insert(0, {here!r})
 import xcloudfree as xcf
-from tests.field import fields
+from tests.builders import fields
 from xcloudfree.train import Recipe
 model = xcf.fit(
     fields(), "carf-small", steps={steps}, batch=2, crop=32, checkpoints={folder!r},

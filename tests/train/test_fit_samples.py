@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import xcloudfree as xcf
-from tests.field import QUICK, fields
+from tests.builders import QUICK, fields
 from xcloudfree.exceptions import DataError
 from xcloudfree.train import Recipe
 from xcloudfree.train.inputs import pair

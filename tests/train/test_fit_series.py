@@ -5,7 +5,7 @@ import pytest
 from click.testing import CliRunner
 
 import xcloudfree as xcf
-from tests.field import QUICK, fields, series
+from tests.builders import QUICK, field_series, fields
 from xcloudfree.cli import main
 from xcloudfree.exceptions import CloudFreeError, DataError
 from xcloudfree.train import Recipe, split_series
@@ -14,38 +14,38 @@ FEW = QUICK | {"recipe": Recipe(gaps=(0, 15), every=1, held_out=1)}
 
 
 def test_a_series_is_fitted_on_its_own_clear_pixels(tmp_path):
-    one, again = (xcf.fit(series(), "carf-tiny", **FEW) for _ in range(2))
+    one, again = (xcf.fit(field_series(), "carf-tiny", **FEW) for _ in range(2))
     assert one.digest == again.digest
-    lazy = xcf.fit(series().chunk(time=2), "carf-tiny", checkpoints=tmp_path, **FEW)
+    lazy = xcf.fit(field_series().chunk(time=2), "carf-tiny", checkpoints=tmp_path, **FEW)
     assert lazy.digest == one.digest
 
 
 def test_a_network_with_context_is_fitted_on_it():
     model = xcf.models.create("carf-tiny", context=("before", "after"))
-    fitted = xcf.fit(series(), model, **FEW)
+    fitted = xcf.fit(field_series(), model, **FEW)
     assert fitted.digest != model.digest
-    out = series().cloudfree.reconstruct(model=fitted)
+    out = field_series().cloudfree.reconstruct(model=fitted)
     assert np.isfinite(out.s2.isel(time=1)).all()
     with pytest.raises(CloudFreeError, match="series"):
         xcf.fit(fields(), model, **QUICK)
 
 
 def test_the_latest_dates_or_another_series_are_held_out():
-    fitted = xcf.fit(series(8), "carf-tiny", validation=0.4, **FEW)
+    fitted = xcf.fit(field_series(8), "carf-tiny", validation=0.4, **FEW)
     assert "mean absolute error under the mask" in fitted.spec.note
-    early, late = split_series(series(8), before="2024-06-20")
+    early, late = split_series(field_series(8), before="2024-06-20")
     assert xcf.fit(early, "carf-tiny", validation=late, **FEW).spec.trained
     with pytest.raises(DataError, match="same pixels"):
-        xcf.fit(series(8), "carf-tiny", validation=late, **FEW)
+        xcf.fit(field_series(8), "carf-tiny", validation=late, **FEW)
 
 
 def test_pairs_and_series_together():
-    fitted = xcf.fit([fields(), series(), series(seed=2)], "carf-tiny", **FEW)
+    fitted = xcf.fit([fields(), field_series(), field_series(seed=2)], "carf-tiny", **FEW)
     assert fitted.spec.trained
 
 
 def test_a_series_without_a_clear_date_is_refused():
-    ds = series()
+    ds = field_series()
     ds.s2[:] = ds.s2.values[1, :, 30, 30][None, :, None, None]
     with pytest.raises(DataError, match="0 of 6 dates show the ground"):
         xcf.fit(ds, "carf-tiny", **FEW)
@@ -53,29 +53,29 @@ def test_a_series_without_a_clear_date_is_refused():
 
 def test_one_date_and_no_radar_are_refused():
     with pytest.raises(DataError, match="one date"):
-        xcf.fit(series().isel(time=[0]), "carf-tiny", **FEW)
-    silent = series()
+        xcf.fit(field_series().isel(time=[0]), "carf-tiny", **FEW)
+    silent = field_series()
     silent.s1[:] = np.nan
     with pytest.raises(DataError, match="backscatter"):
         xcf.fit(silent, "carf-tiny", **FEW)
 
 
 def test_radar_on_some_dates_only_is_enough():
-    gap = series()
+    gap = field_series()
     gap.s1[2:4] = np.nan
     fitted = xcf.fit(gap, "carf-tiny", **FEW)
     assert all(p.isfinite().all() for p in fitted.network.parameters())
 
 
 def test_levels_that_differ_are_refused():
-    surface = series(seed=3)
+    surface = field_series(seed=3)
     surface["s2"] = surface.s2.assign_attrs(processing_level="BOA")
     with pytest.raises(DataError, match="mixes levels"):
-        xcf.fit([series(), surface], "carf-tiny", **FEW)
+        xcf.fit([field_series(), surface], "carf-tiny", **FEW)
 
 
 def test_the_command_line(tmp_path):
-    xcf.io.to_zarr(series(), tmp_path / "series.zarr", progress=False)
+    xcf.io.to_zarr(field_series(), tmp_path / "series.zarr", progress=False)
     words = [
         "fit", str(tmp_path / "series.zarr"), str(tmp_path / "mine.safetensors"), "--model",
         "carf-tiny", "--steps", "2", "--batch", "2", "--crop", "32", "--quiet", "--validation",
@@ -89,7 +89,7 @@ def test_the_command_line(tmp_path):
 
 
 def test_the_command_line_fits_other_bands_than_those_of_level_1c(tmp_path):
-    surface = series().drop_sel(band=["B09", "B10"])
+    surface = field_series().drop_sel(band=["B09", "B10"])
     surface["s2"] = surface.s2.assign_attrs(processing_level="BOA")
     xcf.io.to_zarr(surface, tmp_path / "l2a.zarr", progress=False)
     out = tmp_path / "mine.safetensors"

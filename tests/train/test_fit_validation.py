@@ -9,7 +9,7 @@ import torch
 import xarray as xr
 
 import xcloudfree as xcf
-from tests.field import QUICK, fields
+from tests.builders import QUICK, fields
 from xcloudfree.exceptions import DataError
 from xcloudfree.train import Recipe, check_apart, split
 from xcloudfree.train.splits import OFFICIAL

@@ -152,10 +152,10 @@ def strips(counts: tuple[int, int], held: int, cells: int) -> Iterator[list[Inde
     see :func:`widths`, and a group has at most `cells` blocks, but always whole rows.
 
     >>> for group in strips((2, 5), held=4, cells=3): print(group)
-    [(0, 0), (0, 1), (0, 2)]
-    [(1, 0), (1, 1), (1, 2)]
-    [(0, 3), (0, 4)]
-    [(1, 3), (1, 4)]
+    [(0, 0), (0, 1)]
+    [(1, 0), (1, 1)]
+    [(0, 2), (0, 3), (0, 4)]
+    [(1, 2), (1, 3), (1, 4)]
     """
     rows, columns = counts
     left = 0

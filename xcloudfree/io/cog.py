@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import tempfile
+import time
 import warnings
 from collections.abc import Hashable
 from pathlib import Path
@@ -161,6 +162,15 @@ def _through_a_store(
                 raise
         return to_cog(stored, target, per=per, progress=progress)
     finally:
+        _remove(Path(folder))
+
+
+def _remove(folder: Path, seconds: float = 10.0) -> None:
+    """Remove a folder; after a failed write, threads of dask may still add files to it."""
+    end = time.monotonic() + seconds
+    shutil.rmtree(folder, ignore_errors=True)
+    while folder.exists() and time.monotonic() < end:
+        time.sleep(0.05)
         shutil.rmtree(folder, ignore_errors=True)
 
 

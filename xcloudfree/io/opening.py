@@ -44,6 +44,7 @@ def open_zarr(path: str | os.PathLike[str]) -> xr.Dataset:
     Examples
     --------
     >>> import tempfile, numpy as np
+    >>> from xcloudfree.io import to_zarr
     >>> ds = xr.Dataset({"B02": (("y", "x"), np.ones((6, 4), "float32"))}).chunk(y=2)
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     _ = to_zarr(ds, folder + "/out.zarr", progress=False)

@@ -218,7 +218,7 @@ def _spread_of(offsets: Tensor, within: Tensor) -> Tensor:
     if len(table):
         local = LOCAL * within.median(0).values.diag()
     kept = torch.ones(len(table), dtype=torch.bool)
-    inverse = torch.linalg.inv(guess + local) / bands
+    inverse: Tensor = torch.linalg.inv(guess + local) / bands
     for _ in range(3 * bool(len(table))):
         whole = table[kept].mT @ table[kept] + FEW * guess
         inverse = torch.linalg.inv(whole / (int(kept.sum()) + FEW) + local) / bands

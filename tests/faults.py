@@ -1,0 +1,347 @@
+"""Put small faults into a copy of the package, one at a time, and see whether the tests notice.
+
+    python tests/faults.py [NUMBER ...]
+
+Prints caught or missed for each fault, and ends with 1 if one was missed or its text is not there.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parent.parent
+LIMIT = 900
+"""Seconds after which the tests of a fault count as failed: it may have made a loop endless."""
+
+
+class Fault(NamedTuple):
+    """A fault, and the test files that should notice it."""
+
+    file: str  # in the package
+    before: str  # a text that the file has once
+    after: str
+    tests: str  # in the folder of the tests, separated by spaces
+
+
+FAULTS = [
+    # ------------------------------------------------------------------ core
+    Fault(  # a window begins off the grid of the scene
+        "core/windows.py",
+        "low = start // stride * stride - margin",
+        "low = start - margin",
+        "core/test_windows.py",
+    ),
+    Fault(  # the last tile ends beyond the scene
+        "core/windows.py",
+        "last = max(0, size - self.side)",
+        "last = max(0, size - self.side + 1)",
+        "core/test_windows.py",
+    ),
+    Fault(  # the last pixel of a window is not read
+        "core/windows.py",
+        "min(stop - offset, length)",
+        "min(stop - offset - 1, length)",
+        "core/test_windows.py",
+    ),
+    Fault(  # the halo of a mask or of feathering is rounded down to the grid
+        "core/windows.py",
+        "Halo(self.pixels + -(-margin // self.stride)",
+        "Halo(self.pixels + (margin // self.stride)",
+        "core/test_windows.py",
+    ),
+    Fault(  # no data of 0 counts as a measurement
+        "core/radiometry.py",
+        "good = np.isfinite(stored)\n        if self.nodata is not None and",
+        "good = np.isfinite(stored)\n        if self.nodata and",
+        "core/test_radiometry.py core/test_scene.py",
+    ),
+    Fault(  # the offset has the wrong sign
+        "core/radiometry.py",
+        "out = out * np.float32(self.scale) + np.float32(self.offset)",
+        "out = out * np.float32(self.scale) - np.float32(self.offset)",
+        "core/test_radiometry.py core/test_scene.py",
+    ),
+    Fault(  # reflectance is cut off to whole numbers, not rounded
+        "core/radiometry.py",
+        "np.rint(np.where(empty, 0, stored))",
+        "np.floor(np.where(empty, 0, stored))",
+        "core/test_radiometry.py core/test_scene.py",
+    ),
+    Fault(  # the bands of a deviation are in order of their names
+        "core/restore.py",
+        "ordered = sorted(names, key=lambda n: scene.optical.names.index(optical_band(n)))",
+        "ordered = sorted(names)",
+        "core/test_scene.py reconstruct/test_tiles_dates.py",
+    ),
+    Fault(  # a common name means another band
+        "core/bands.py",
+        '"B11": ("swir16", "swir_2"),\n    "B12": ("swir22", "swir_3"),',
+        '"B11": ("swir22", "swir_3"),\n    "B12": ("swir16", "swir_2"),',
+        "core/test_scene.py stac/test_providers.py",
+    ),
+    # ------------------------------------------------------------------ masks
+    Fault(  # a score at the threshold is cloud
+        "masks/scores.py",
+        "np.greater(b02, kind(limits.cloud[0]), out=out)",
+        "np.greater_equal(b02, kind(limits.cloud[0]), out=out)",
+        "masks/test_scores.py",
+    ),
+    Fault(  # the shadow of the scene classification is not hidden
+        "masks/scores.py",
+        "OCCLUDED_CLASSES = (3, 8, 9, 10)",
+        "OCCLUDED_CLASSES = (8, 9, 10)",
+        "masks/test_masks.py masks/test_scores.py",
+    ),
+    Fault(  # a mask is extended by a pixel less
+        "masks/scores.py",
+        "isqrt(radius**2 - dy**2) + 1)",
+        "isqrt(radius**2 - dy**2))",
+        "masks/test_scores.py",
+    ),
+    Fault(  # shadow is looked for towards the sun
+        "masks/shadow_geometry.py",
+        "-metres * math.sin(azimuth), -metres * math.cos(azimuth)",
+        "metres * math.sin(azimuth), metres * math.cos(azimuth)",
+        "masks/test_shadow.py",
+    ),
+    # ------------------------------------------------------------------ stac
+    Fault(  # the first processing baseline with an offset has none
+        "stac/rules/harmonise.py",
+        "offset = BASELINE_OFFSET if baseline >= 4 else 0.0",
+        "offset = BASELINE_OFFSET if baseline > 4 else 0.0",
+        "stac/test_harmonise.py stac/test_providers.py",
+    ),
+    Fault(  # an offset that was applied is applied again
+        "stac/rules/harmonise.py",
+        "None if flag is None else (0.0,",
+        "None if flag is None else (BASELINE_OFFSET,",
+        "stac/test_harmonise.py stac/test_providers.py",
+    ),
+    Fault(  # the gap between the sensors has the wrong sign
+        "stac/series/pairing.py",
+        "nat if one is None else one.time - t for",
+        "nat if one is None else t - one.time for",
+        "stac/test_pairing.py",
+    ),
+    Fault(  # a pass that is just near enough is left out
+        "stac/series/pairing.py",
+        "if gap <= max_gap]",
+        "if gap < max_gap]",
+        "stac/test_pairing.py",
+    ),
+    Fault(  # no data of the first slice hides what the second shows
+        "stac/series/pairing.py",
+        "out.notnull() & (out != nodata)",
+        "out.notnull()",
+        "stac/test_pairing.py",
+    ),
+    # ------------------------------------------------------------------ methods
+    Fault(  # of the last clear date and the next the farther one is taken
+        "methods/interpolation.py",
+        "np.where(share <= 0.5, either.before, either.after)",
+        "np.where(share > 0.5, either.before, either.after)",
+        "methods/test_temporal.py",
+    ),
+    Fault(  # a date at the edge of the gap is used
+        "methods/interpolation.py",
+        'np.searchsorted(days, days - gap, "left") - 1',
+        'np.searchsorted(days, days - gap, "right") - 1',
+        "methods/test_temporal.py",
+    ),
+    Fault(  # the smoothness is ignored
+        "methods/whittaker.py",
+        "roughness = [smoothness * d for d in penalty_bands(days)]",
+        "roughness = [3000.0 * d for d in penalty_bands(days)]",
+        "methods/test_temporal.py methods/test_options.py",
+    ),
+    Fault(  # two images of one time are let through
+        "methods/whittaker.py",
+        "if len(set(days)) < len(days):",
+        "if len(set(days)) > len(days):",
+        "methods/test_strict.py",
+    ),
+    Fault(  # the offset of a date is measured on its clouds too
+        "methods/temporal.py",
+        "counts = clear[dates] & np.isfinite(difference).all(1)",
+        "counts = np.isfinite(difference).all(1)",
+        "methods/test_methods.py",
+    ),
+    Fault(  # the penalty of the regression is ignored
+        "methods/regression.py",
+        " + penalty * np.eye(len(scale))",
+        "",
+        "judge/test_baselines.py",
+    ),
+    Fault(  # weights fall with twice the power of the distance
+        "methods/idw.py",
+        "np.power(batch.square, -power / 2,",
+        "np.power(batch.square, -power,",
+        "methods/test_idw.py",
+    ),
+    Fault(  # what is hidden to learn from it stays visible
+        "methods/leave_out.py",
+        "clear[list(dates)] &= ~hidden",
+        "clear[list(dates)] &= True",
+        "train/test_context_samples.py",
+    ),
+    # ------------------------------------------------------------------ reconstruct
+    Fault(  # feathering reads the rims of clouds
+        "reconstruct/compose.py",
+        "clear, 2 * margin + 1,",
+        "clear, 1,",
+        "reconstruct/test_compose.py",
+    ),
+    Fault(  # feathering reads cloudy values
+        "reconstruct/compose.py",
+        "valid & ~hidden & known)",
+        "valid & known)",
+        "reconstruct/test_compose.py reconstruct/test_reconstruct.py",
+    ),
+    Fault(  # the flags of what was filled and what was not are swapped
+        "reconstruct/compose.py",
+        "provenance[wanted & ~filled] = Provenance.UNRECONSTRUCTABLE",
+        "provenance[wanted & ~filled] = Provenance.RECONSTRUCTED",
+        "reconstruct/test_compose.py methods/test_methods.py",
+    ),
+    Fault(  # no data is flagged as observed
+        "reconstruct/compose.py",
+        "provenance[~valid[core]] = Provenance.NODATA",
+        "provenance[~valid[core]] = Provenance.OBSERVED",
+        "reconstruct/test_compose.py methods/test_methods.py",
+    ),
+    Fault(  # results of dates out of order go to other dates
+        "reconstruct/observe.py",
+        'results = [r[np.argsort(order, kind="stable")] for r in results]',
+        "results = [r[order] for r in results]",
+        "methods/test_methods.py",
+    ),
+    Fault(  # the time between the sensors counts in full
+        "reconstruct/dates.py",
+        'np.timedelta64(2, "D")',
+        'np.timedelta64(1, "D")',
+        "reconstruct/test_tiles_dates.py",
+    ),
+    Fault(  # a network sees what is clear as hidden
+        "reconstruct/network.py",
+        "np.stack([w.hidden[None] for w in windows])",
+        "np.stack([~w.hidden[None] for w in windows])",
+        "reconstruct/test_reconstruct.py",
+    ),
+    # ------------------------------------------------------------------ io
+    Fault(  # a resumed write skips all blocks
+        "io/zarr_store.py",
+        "skip=lambda index: grid.key(index) in ledger.done,",
+        "skip=lambda index: bool(ledger.done),",
+        "io/test_store.py",
+    ),
+    Fault(  # a torn line of the ledger counts
+        "io/ledger.py",
+        "if lines[-1]:",
+        "if not lines[-1]:",
+        "io/test_store.py",
+    ),
+    Fault(  # reflectance may become the number for no data
+        "io/encoding.py",
+        "~((numbers > nodata) &",
+        "~((numbers >= nodata) &",
+        "io/test_store.py",
+    ),
+    # ------------------------------------------------------------------ datasets, train, judge
+    Fault(  # the noise of a simulation ignores the seed
+        "datasets/simulate.py",
+        "np.random.default_rng([seed, n, stamp])",
+        "np.random.default_rng([0, n, stamp])",
+        "datasets/test_simulate.py",
+    ),
+    Fault(  # a loss learns the clear pixels of another date
+        "train/losses.py",
+        "goal = mask * target + (1 - mask) * cloudy",
+        "goal = mask * cloudy + (1 - mask) * target",
+        "train/test_losses.py",
+    ),
+    Fault(  # the other images of a pass show the truth while a network is fitted
+        "train/series_samples.py",
+        "clear[same_pass(place.days, date)] &= ~gone",
+        "clear[date] &= ~gone",
+        "train/test_context_samples.py",
+    ),
+    Fault(  # layers draw the same whatever the seed
+        "train/loop.py",
+        "[self.settings.seed, step, self.global_rank]",
+        "[0, step, self.global_rank]",
+        "train/test_fit.py train/test_fit_samples.py train/test_fit_resume.py",
+    ),
+    Fault(  # the twins of a hidden date show the truth
+        "judge/protocols.py",
+        "away = same_pass(days, date) | (",
+        "away = (days == days[date]) | (",
+        "judge/test_benchmark.py",
+    ),
+    Fault(  # a pixel that the prediction lacks counts
+        "judge/metrics.py",
+        "valid &= ~(np.isnan(p) | np.isnan(t))",
+        "valid &= ~np.isnan(t)",
+        "judge/test_metrics.py judge/test_evaluate.py",
+    ),
+]
+
+
+def fails(folder: Path, fault: Fault) -> bool:
+    """Whether one of the tests of a fault fails in the copy."""
+    path = folder / "xcloudfree" / fault.file
+    sound = path.read_text(encoding="utf-8")
+    path.write_text(sound.replace(fault.before, fault.after), encoding="utf-8")
+    words = [sys.executable, "-B", "-m", "pytest", "-x", "-q", "-m", "not slow"]
+    words += ["-p", "no:cacheprovider", *(f"tests/{name}" for name in fault.tests.split())]
+    threads = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(folder)}
+    try:
+        done = subprocess.run(
+            words, cwd=folder, env={**os.environ, **threads}, capture_output=True, timeout=LIMIT
+        )
+    except subprocess.TimeoutExpired:
+        return True
+    finally:
+        path.write_text(sound, encoding="utf-8")
+    if done.returncode not in (0, 1):  # 1: some tests failed; others are no answer
+        raise RuntimeError(done.stdout.decode()[-2000:])
+    return done.returncode == 1
+
+
+def main() -> int:
+    """Try the faults that the command line names, by default all."""
+    numbers = [int(word) for word in sys.argv[1:]] or range(1, len(FAULTS) + 1)
+    missed = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for part in ("xcloudfree", "tests"):
+            shutil.copytree(
+                ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__")
+            )
+        for part in ("docs", "examples", "pyproject.toml"):
+            (folder / part).symlink_to(ROOT / part)
+        for number in numbers:
+            fault, start = FAULTS[number - 1], time.monotonic()
+            text = (folder / "xcloudfree" / fault.file).read_text(encoding="utf-8")
+            if text.count(fault.before) != 1:
+                result = "not there once"
+            else:
+                result = "caught" if fails(folder, fault) else "missed"
+            if result != "caught":
+                missed.append(number)
+            seconds = time.monotonic() - start
+            print(
+                f"{number:3} {result:7} {seconds:4.0f} s  {fault.file}: {fault.after!r}", flush=True
+            )
+    print(f"{len(missed)} of {len(numbers)} are not caught: {missed}" if missed else "all caught")
+    return bool(missed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
