@@ -61,6 +61,7 @@ class CloudFreeAccessor:
         level: str | None = None,
         sar: str | None = None,
         quantity: str | None = None,
+        sar_nodata: float | None = None,
     ) -> Any:
         """Declare units and level, see :func:`xcloudfree.core.calibrate.calibrate`.
 
@@ -80,6 +81,7 @@ class CloudFreeAccessor:
             level=level,
             sar=sar,
             quantity=quantity,
+            sar_nodata=sar_nodata,
         )
 
     @documented_by(masks.score)

@@ -15,6 +15,7 @@ from xcloudfree.core.bands import (
     sar_band,
 )
 from xcloudfree.core.grid import check_grid
+from xcloudfree.core.nodata import KEYS
 from xcloudfree.core.scene import BAND_DIMS, Layer, Scene, band_dim, listed
 from xcloudfree.exceptions import CloudFreeError, GridError, MissingBandError, UnitsError
 
@@ -160,7 +161,8 @@ def _split(array: xr.DataArray, dim: str) -> tuple[Layer | None, Layer | None, x
     optical = _pick(array, dim, optical_band)
     sar = _pick(array, dim, _polarisation)
     if optical and sar:  # the attributes of the array are those of its reflectance
-        own = {k[4:]: v for k, v in array.attrs.items() if str(k).startswith("sar_")}
+        own = {k: v for k, v in array.attrs.items() if k in KEYS[1:]}  # of all that is stored
+        own |= {k[4:]: v for k, v in array.attrs.items() if str(k).startswith("sar_")}
         sar = sar[0], sar[1].drop_attrs(deep=False).assign_attrs(own)
     classes = None
     for i, name in enumerate(array[dim].values if dim in array.coords else ()):
