@@ -18,6 +18,7 @@ from xcloudfree.core.grid import coordinate_system, evenly_spaced
 from xcloudfree.core.progress import Progress
 from xcloudfree.core.recognise import SPATIAL
 from xcloudfree.core.scene import BAND_DIMS
+from xcloudfree.core.times import utc_times
 from xcloudfree.exceptions import DataError, GridError
 from xcloudfree.io.geotiff import count, geotiff_disk, write
 from xcloudfree.io.storable import regular_chunks
@@ -236,7 +237,7 @@ def _names(array: xr.DataArray, dim: Hashable, target: Path) -> list[Path]:
     count = array.sizes[dim]
     labels = [f"{i:04d}" for i in range(count)]
     if dim in array.coords and array[dim].dtype.kind == "M":
-        stamps = np.datetime_as_string(array[dim].values, unit="s")
+        stamps = np.datetime_as_string(utc_times(array[dim]), unit="s")
         dated = [s.replace("-", "").replace(":", "") for s in stamps]
         labels = dated if len(set(dated)) == count else labels
     return [target.with_name(f"{target.stem}_{label}{target.suffix}") for label in labels]
