@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from xcloudfree.plot.accessor import Plots
 
 
+@xr.register_datatree_accessor("cloudfree")  # refused with the call that chooses a Dataset
 @xr.register_dataset_accessor("cloudfree")
 @xr.register_dataarray_accessor("cloudfree")
 class CloudFreeAccessor:

@@ -82,8 +82,8 @@ def _join_again(rounded: bool = False) -> str:
 
 def _interleaved(array: xr.DataArray, spatial: tuple[str, str]) -> bool:
     """Whether an image in memory lacks every second of 16 rows or columns in its middle."""
-    sizes = [array.sizes[dim] for dim in spatial]
-    floating = array.dtype.kind == "f" and set(spatial) <= set(array.dims)
+    sizes = [array.sizes.get(dim, 0) for dim in spatial]
+    floating = array.dtype.kind == "f"
     if not floating or not array.variable._in_memory or min(sizes) < 16:
         return False
     middle = {d: slice(n // 2 - 8, n // 2 + 8) for d, n in zip(spatial, sizes, strict=True)}

@@ -26,6 +26,13 @@ def read(obj: xr.Dataset | xr.DataArray) -> Scene:
     """Recognise an input."""
     if isinstance(obj, xr.DataArray):
         return _assemble(obj, "array", *_split(obj, band_dim(obj)))
+    if isinstance(obj, xr.DataTree):
+        nodes = [n.path for n in obj.subtree if any(optical_band(v) for v in n.data_vars)]
+        path = nodes[0].strip("/") if nodes else "measurements/reflectance/r10m"
+        raise CloudFreeError(
+            "a DataTree holds several grids and a scene has one",
+            fix=f"choose one with tree[{path!r}].to_dataset().cloudfree",
+        )
     if not isinstance(obj, xr.Dataset):
         raise CloudFreeError(
             f"expected an xarray Dataset or DataArray, not {type(obj).__name__}",

@@ -126,6 +126,11 @@ def evaluate(
 
     chosen = _common_bands(images[PREDICTION], reference, bands)
     reference = _select(reference, chosen, "truth")
+    if not reference.size:
+        raise DataError(
+            f"There is nothing to compare among {dict(reference.sizes)}: select dates and pixels "
+            "that there are, evaluate(prediction, truth)."
+        )
     rows = {}
     cloudy = _cloudy(mask, prediction, images[PREDICTION])
     for name, image in images.items():

@@ -11,6 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xcloudfree.core.bands import S2_BANDS
+from xcloudfree.core.gaps import gaps
 from xcloudfree.core.grid import coordinate_system
 from xcloudfree.core.plugins import third_party_names
 from xcloudfree.core.radiometry import Calibration
@@ -156,6 +157,18 @@ def _dates(scene: Scene) -> Finding:
     return Finding("dates", "; ".join(parts) or "1 image without a time")
 
 
+def _gaps(scene: Scene) -> Finding | None:
+    """What is missing on some dates, of values that are in memory."""
+    try:
+        found = gaps(scene)
+    except CloudFreeError:  # the rows of the sensors say it
+        return None
+    if not found:
+        return None
+    problems, fixes = zip(*found, strict=True)
+    return Finding("missing", "; ".join(problems), "; ".join(fixes))
+
+
 def _clouds(scene: Scene) -> Finding | None:
     """Share of occluded pixels, of values that are in memory."""
     ready = next((v.name for v in judge_masks(scene) if v.fits and v.name in METHODS), None)
@@ -218,6 +231,7 @@ _ROWS: dict[str, Callable[[Scene], Finding | None]] = {
     "backscatter": _backscatter,
     "grid": _grid,
     "dates": _dates,
+    "missing": _gaps,
     "clouds": _clouds,
     "chunks": _chunks,
     "provenance": _provenance,
