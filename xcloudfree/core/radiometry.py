@@ -141,8 +141,10 @@ class SarCalibration:
                     fix='declare it with ds.cloudfree.calibrate(sar="linear")',
                     option="--sar linear",
                 )
-            zero = out == 0
-            if self.nodata is None and stored.dtype.kind == "f" and zero.any():
+            # one polarisation may be clipped there (SEN12MS-CR), never both
+            several = out.ndim > 2 and out.shape[-3] > 1 and stored.dtype.kind == "f"
+            zero = (out == 0).all(-3) if several else np.zeros(0, bool)
+            if self.nodata is None and zero.any():
                 raise UnitsError(
                     f"backscatter is exactly 0 dB in {zero.sum()} pixels of a block, as where a "
                     "border was filled",
