@@ -39,7 +39,8 @@ def gaps(scene: Scene) -> list[tuple[str, str]]:
         leave = f"ds.drop_vars({[str(v) for v in variables]})"
         if scene.optical.stacked:
             leave = f"ds.drop_sel(band={bands})"
-        problem = f"{listed(bands)} have no data on {len(dates)} dates, which stay as they are"
+        count = f"{len(dates)} date{'s' * (len(dates) > 1)}, which stay{'s' * (len(dates) == 1)}"
+        problem = f"there is no data of {listed(bands)} on {count} as it came"
         found.append((problem, f"leave them out with {leave} or ds.drop_isel(time={dates})"))
     return found
 
