@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from xcloudfree.core.layer import Layer
 from xcloudfree.core.radiometry import Calibration, SarCalibration
-from xcloudfree.core.scene import Scene, listed
+from xcloudfree.core.scene import Layer, Scene, listed
 
 SIDE = 64
 """Rows and columns that are looked at."""
