@@ -111,6 +111,8 @@ def _plain(value: Any) -> Any:
         value = float(str(value))
     elif isinstance(value, np.generic):
         value = value.item()
+    if isinstance(value, (dict, set)):  # as damaged files have them
+        return repr(value)
     return np.nan if isinstance(value, float) and value != value else value
 
 

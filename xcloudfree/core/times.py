@@ -37,8 +37,10 @@ def _converted(values: NDArray[Any]) -> NDArray[Any]:
         size = values.size
         other = f"ds.assign_coords(time=pandas.date_range('2025-06-01', periods={size}, freq='5D'))"
         raise DataError(problem, fix=f"convert it with {_NUMBERS if days else other}")
+    # of other text pandas would guess: "June" as this year's
+    written = {"format": "ISO8601"} if any(isinstance(v, str) for v in values) else {}
     try:
-        return np.asarray(pd.to_datetime(values, utc=True).tz_localize(None).values)
+        return np.asarray(pd.to_datetime(values, utc=True, **written).tz_localize(None).values)
     except (TypeError, ValueError):
         raise DataError(
             problem,

@@ -128,8 +128,9 @@ def evaluate(
     reference = _select(reference, chosen, "truth")
     if not reference.size:
         raise DataError(
-            f"There is nothing to compare among {dict(reference.sizes)}: select dates and pixels "
-            "that there are, evaluate(prediction, truth)."
+            f"there is nothing to compare among {dict(reference.sizes)}",
+            fix="select dates and pixels that there are, for example with "
+            "truth.isel(time=slice(0, 1))",
         )
     rows = {}
     cloudy = _cloudy(mask, prediction, images[PREDICTION])
