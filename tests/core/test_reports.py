@@ -280,6 +280,14 @@ def test_a_tree_is_refused_with_the_call_that_chooses(scene):
     assert "6 optical bands" in repr(eval(call))
 
 
+def test_cirrus_of_harmonized_data_is_no_proof_of_toa(scene):
+    """14: HLS S30 has B10 beside surface reflectance; of others it is one."""
+    ds = xr.Dataset({b: scene.B02.drop_attrs() for b in ("B02", "B10")})
+    assert "TOA" in repr(ds.cloudfree)
+    hls = ds.assign({b: ds[b].assign_attrs(_FillValue=-9999) for b in ds})
+    assert "not declared" in repr(hls.cloudfree)
+
+
 def test_a_band_that_is_missing_on_a_date_is_named(scene, hidden):
     """15: on the page and in the run, with calls that leave the band or the date out."""
     ds = scene.assign({b: scene[b].where(scene.time != scene.time[2]) for b in ("B11", "B12")})

@@ -104,7 +104,7 @@ def calibrate(
         )
     elif offset is not None and not dated:
         raise UnitsError("an offset needs a scale", fix="call calibrate(scale=1e-4, offset=...)")
-    backscatter = {} if sar is None else {"units": "dB" if sar == "dB" else "1"}
+    backscatter: dict[str, Any] = {} if sar is None else {"units": "dB" if sar == "dB" else "1"}
     for key, value in (("quantity", quantity), ("nodata", sar_nodata)):
         if value is not None:
             backscatter[key] = value

@@ -29,10 +29,12 @@ def gaps(scene: Scene) -> list[tuple[str, str]]:
         elif both is not None and (lacking := (seen.any(1) & ~heard.all(1)).sum()):
             problem = f"Sentinel-1 is missing on {lacking} of {seen.any(1).sum()} dates"
             found.append((problem, 'look further for passes with xcf.pair(s2, s1, max_gap="12D")'))
-    absent = seen.any(1)[:, None] & ~seen
+    absent = np.asarray(seen.any(1)[:, None] & ~seen)
     dates = np.flatnonzero(absent.any(1)).tolist()
     if dates:
-        bands = [n for n, gone in zip(scene.optical.names, absent.any(0), strict=True) if gone]
+        bands = [
+            n for n, gone in zip(scene.optical.names, absent.any(0).tolist(), strict=True) if gone
+        ]
         variables = [v for n, v in zip(scene.optical.names, scene.optical.variables, strict=False)
                      if n in bands]  # fmt: skip
         leave = f"ds.drop_vars({[str(v) for v in variables]})"
@@ -51,7 +53,7 @@ def _present(layer: Layer, rule: Calibration | SarCalibration) -> NDArray[np.boo
         return None
     found = []
     for array in planes:
-        steps = (max(1, -(-n // SIDE)) for n in array.shape[-2:])
-        values = array.variable.values[..., *(slice(None, None, s) for s in steps)]
-        found.append(rule.valid(values).any((-2, -1)))
+        y, x = (slice(None, None, max(1, -(-n // SIDE))) for n in array.shape[-2:])
+        values = array.variable.values[..., y, x]
+        found.append(np.asarray(rule.valid(values).any((-2, -1))))
     return found[0] if layer.stacked else np.stack(found, axis=1)

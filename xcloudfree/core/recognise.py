@@ -22,7 +22,7 @@ from xcloudfree.exceptions import CloudFreeError, GridError, MissingBandError, U
 SPATIAL = (("y", "x"), ("latitude", "longitude"), ("lat", "lon"))
 
 
-def read(obj: xr.Dataset | xr.DataArray) -> Scene:
+def read(obj: Any) -> Scene:
     """Recognise an input."""
     if isinstance(obj, xr.DataArray):
         return _assemble(obj, "array", *_split(obj, band_dim(obj)))
@@ -76,10 +76,13 @@ def _assemble(
     assert layer is not None
     for array in (*layer.arrays, *(() if sar is None else sar.arrays)):
         if array.dtype.kind not in "iuf":
-            call = "array" if isinstance(source, xr.DataArray) else f"ds[{array.name!r}]"
+            name = array.name
+            call = f"ds.assign({{{name!r}: ds[{name!r}].astype('float32')}})"
+            if isinstance(source, xr.DataArray):
+                call = "array.astype('float32')"
             raise UnitsError(
                 f"{array.name!r} holds {array.dtype}, neither integers nor floating-point numbers",
-                fix=f"convert it with {call}.astype('float32')",
+                fix=f"convert it with {call}",
             )
     spatial = _spatial(layer.arrays[0])
     for array in layer.arrays:

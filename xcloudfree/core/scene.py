@@ -157,7 +157,9 @@ class Scene:
             "processing_level"
         )
         if declared is None and "B10" in self.optical.names:
-            return "TOA"
+            # Harmonized Landsat Sentinel-2 has B10 beside the surface reflectance of other bands
+            harmonized = any(a.attrs.get("_FillValue") == -9999 for a in self.optical.arrays)
+            return None if harmonized else "TOA"
         return None if declared is None else str(declared)
 
     @property
