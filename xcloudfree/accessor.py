@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from xcloudfree.plot.accessor import Plots
 
 
+@xr.register_datatree_accessor("cloudfree")  # refused with the call that chooses a Dataset
 @xr.register_dataset_accessor("cloudfree")
 @xr.register_dataarray_accessor("cloudfree")
 class CloudFreeAccessor:
@@ -61,6 +62,7 @@ class CloudFreeAccessor:
         level: str | None = None,
         sar: str | None = None,
         quantity: str | None = None,
+        sar_nodata: float | None = None,
     ) -> Any:
         """Declare units and level, see :func:`xcloudfree.core.calibrate.calibrate`.
 
@@ -80,6 +82,7 @@ class CloudFreeAccessor:
             level=level,
             sar=sar,
             quantity=quantity,
+            sar_nodata=sar_nodata,
         )
 
     @documented_by(masks.score)

@@ -21,6 +21,14 @@ def test_a_value_never_becomes_no_data():
     rule = Calibration(1e-4, -0.1, 0)
     assert rule.encode(np.array([-0.5, np.nan]), "uint16").tolist() == [1, 0]
     assert rule.encode(np.array([9.0]), "uint16").tolist() == [65535]
+    filled = Calibration(1e-4, -0.1, 0, (65535,))
+    assert filled.encode(np.array([9.0]), "uint16").tolist() == [65534]
+    assert filled.valid(np.array([0, 1, 65534, 65535], "uint16")).tolist() == [
+        False,
+        True,
+        True,
+        False,
+    ]
     floats = Calibration(nodata=0).encode(np.array([0, 0.2, np.nan], "float32"), "float32")
     assert Calibration(nodata=0).valid(floats).tolist() == [True, True, False]
     np.testing.assert_allclose(floats, [0, 0.2, 0], atol=1e-30)
@@ -79,5 +87,5 @@ def test_presets_clip_as_published():
 
 @pytest.mark.parametrize(("units", "middle"), [("dB", -1150.0), ("1", 250.0)])
 def test_digital_numbers_taken_for_backscatter_are_refused(units, middle):
-    with pytest.raises(UnitsError, match=r"digital numbers.*VV\.where\(.*calibrate\("):
+    with pytest.raises(UnitsError, match=r"digital numbers.*where\(.*calibrate\("):
         SarCalibration(units).decode(np.full((8, 8), middle, "float32"))

@@ -612,7 +612,7 @@ def test_interrupted_cog_leaves_nothing(tmp_path: Path) -> None:
 
 def test_cog_refusals(tmp_path: Path) -> None:
     ds = scene().isel(time=0)[["VV"]]
-    with pytest.raises(GridError, match=r"ds\.rio\.write_crs\('EPSG:32631'\)$"):
+    with pytest.raises(GridError, match=r"ds\.rio\.write_crs\('EPSG:\.\.\.'\)$"):
         to_cog(ds.drop_vars("spatial_ref"), tmp_path / "out.tif")
     with pytest.raises(DataError, match=r"'out\.tif'\)$"):
         to_cog(ds, tmp_path / "out.zarr")

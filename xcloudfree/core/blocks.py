@@ -85,6 +85,8 @@ def map_windows(
     (*lead, y, x) that are stacked along a new band axis. Numpy if all arrays are, else dask with
     the chunks of the first dask array.
     """
+    if (empty := _empty(groups, outputs, lead)) is not None:
+        return empty
     loop = _Loop.over(function, groups, lead, plan, scene, together)
     if not loop.lazy:
         size = loop.size
@@ -101,6 +103,23 @@ def map_windows(
     return tuple(_picked(loop, name, blocks, n, output) for n, output in enumerate(outputs))
 
 
+def _empty(
+    groups: Sequence[Sequence[Any]], outputs: Sequence[Output], lead: int
+) -> tuple[Any, ...] | None:
+    """Results without pixels, where a scene has none; None where it has some."""
+    arrays = [array for group in groups for array in group]
+    like = next((a for a in arrays if is_dask_collection(a)), arrays[0])
+    size = (*like.shape[:lead], *like.shape[-2:])
+    if 0 not in size:
+        return None
+    if is_dask_collection(like):
+        from dask.array import empty
+    else:
+        from numpy import empty
+    shapes = ((*size[:lead], *(() if o.bands is None else (o.bands,)), *size[-2:]) for o in outputs)
+    return tuple(empty(shape, dtype=o.dtype) for shape, o in zip(shapes, outputs, strict=True))
+
+
 def reduce_windows(
     function: Function,
     combine: Callable[[Sequence[Any]], Any],
@@ -112,6 +131,8 @@ def reduce_windows(
     together: Together | None = None,
 ) -> SceneValue:
     """Measure each block of a scene, and combine the measurements."""
+    if _empty(groups, [], lead) is not None:
+        return SceneValue(tokenize(function), {})
     loop = _Loop.over(function, groups, lead, plan, scene, together)
     if not loop.lazy:
         values: dict[Index, Any] = {}

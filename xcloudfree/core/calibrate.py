@@ -8,13 +8,14 @@ from typing import Any, TypeVar
 import numpy as np
 import xarray as xr
 
+from xcloudfree.core.nodata import KEYS, declaration, missing_reflectance
 from xcloudfree.core.radiometry import Calibration
 from xcloudfree.core.recognise import read
 from xcloudfree.core.scene import Scene
 from xcloudfree.core.spelling import did_you_mean
 from xcloudfree.exceptions import UnitsError
 
-_STORED = ("scale_factor", "add_offset", "nodata", "_FillValue")  # say how numbers are stored
+_STORED = ("scale_factor", "add_offset", *KEYS)  # say how numbers are stored
 
 XarrayObject = TypeVar("XarrayObject", xr.Dataset, xr.DataArray)
 
@@ -28,6 +29,7 @@ def calibrate(
     level: str | None = None,
     sar: str | None = None,
     quantity: str | None = None,
+    sar_nodata: float | None = None,
 ) -> XarrayObject:
     """Declare scale, offset, level and backscatter unit of a scene.
 
@@ -43,13 +45,17 @@ def calibrate(
         baseline 04.00 on (0 before, or where the provider has applied it). An offset for each date
         (a sequence, or a DataArray along ``time``) is applied at once.
     nodata : float, optional
-        Number without a measurement; 0 for integers if it is not given here or in the attributes.
+        Number without a measurement, of reflectance as it is stored. It stands for what the
+        attributes ``nodata``, ``_FillValue``, ``missing_value`` and ``nodatavals`` declare. In
+        integers 65535 is none either, nor 0 where the type has no sign or nothing is declared.
     level : {"TOA", "BOA"}, optional
         Top of atmosphere (Level-1C) or surface (Level-2A) reflectance.
     sar : {"dB", "linear"}, optional
         Unit of the backscatter.
     quantity : {"sigma0", "gamma0"}, optional
         Kind of the backscatter.
+    sar_nodata : float, optional
+        Number without a measurement in the stored backscatter, NaN if there is none but NaN.
 
     Returns
     -------
@@ -72,8 +78,8 @@ def calibrate(
     _one_of("level", level, ("TOA", "BOA"))
     _one_of("sar", sar, ("dB", "linear"))
     _one_of("quantity", quantity, ("sigma0", "gamma0", "beta0"))
-    for name, number in (("scale", scale), ("nodata", nodata)):
-        good = _is_number if name == "nodata" else _is_finite
+    for name, number in (("scale", scale), ("nodata", nodata), ("sar_nodata", sar_nodata)):
+        good = _is_finite if name == "scale" else _is_number
         if number is not None and not good(number):
             raise UnitsError(f"{name} is {number!r}", fix=f"call calibrate({name}={_USUAL[name]})")
     if scale is not None and not scale > 0:
@@ -98,9 +104,10 @@ def calibrate(
         )
     elif offset is not None and not dated:
         raise UnitsError("an offset needs a scale", fix="call calibrate(scale=1e-4, offset=...)")
-    backscatter = {} if sar is None else {"units": "dB" if sar == "dB" else "1"}
-    if quantity is not None:
-        backscatter["quantity"] = quantity
+    backscatter: dict[str, Any] = {} if sar is None else {"units": "dB" if sar == "dB" else "1"}
+    for key, value in (("quantity", quantity), ("nodata", sar_nodata)):
+        if value is not None:
+            backscatter[key] = value
     if dated and scale is not None:
         obj = _reflectance(scene, scale, offset, nodata)
     return _stamp(obj, scene, optical, backscatter)
@@ -111,11 +118,19 @@ def _stamp(
 ) -> XarrayObject:
     if isinstance(obj, xr.DataArray):
         extra = {f"sar_{k}": v for k, v in backscatter.items()} if scene.optical else backscatter
-        return obj.assign_attrs(optical | extra)
+        return _declaring(obj, optical | extra)
     out = obj.copy()
     for layer, attrs in ((scene.optical, optical), (scene.sar, backscatter)):
         for variable in () if layer is None else layer.variables:
-            out[variable] = out[variable].assign_attrs(attrs)
+            out[variable] = _declaring(out[variable], attrs)
+    return out
+
+
+def _declaring(array: xr.DataArray, attrs: dict[str, Any]) -> xr.DataArray:
+    """An array with attributes; a number without a measurement replaces what was declared."""
+    out = array.assign_attrs(attrs)
+    if "nodata" in attrs:
+        out.attrs = declaration(out.attrs, attrs["nodata"])
     return out
 
 
@@ -145,13 +160,14 @@ def _reflectance(scene: Scene, scale: float, offset: Any, nodata: float | None) 
             fix="call calibrate(scale=..., offset=[one for each date])",
         )
     offsets = xr.DataArray(values, dims=[along])
-    declared = layer.attribute("nodata") if nodata is None else nodata
-    rule = Calibration(nodata=layer.attribute("_FillValue") if declared is None else declared)
+    arrays = [a if nodata is None else _declaring(a, {"nodata": nodata}) for a in layer.arrays]
+    first, others = missing_reflectance(layer.names, arrays, scaled=True)
+    rule = Calibration(nodata=first, others=others)
 
     def apply(array: xr.DataArray) -> xr.DataArray:
-        empty = rule.integer_nodata(array.dtype)
         out = array.astype(np.float32) * np.float32(scale) + offsets
-        out = out.where(array != empty).transpose(*array.dims)
+        valid = xr.apply_ufunc(rule.valid, array, dask="parallelized", output_dtypes=[bool])
+        out = out.where(valid).transpose(*array.dims)
         out.attrs = {k: v for k, v in array.attrs.items() if k not in _STORED}
         out.encoding = {k: v for k, v in array.encoding.items() if k == "grid_mapping"}
         return out
@@ -166,7 +182,7 @@ def _reflectance(scene: Scene, scale: float, offset: Any, nodata: float | None) 
     return source.assign({v: apply(source[v]) for v in layer.variables})
 
 
-_USUAL = {"scale": "1e-4, offset=-0.1", "nodata": "0"}
+_USUAL = {"scale": "1e-4, offset=-0.1", "nodata": "0", "sar_nodata": "0"}
 _MEANING = {"TOA": " for Level-1C", "BOA": " for Level-2A"}
 
 

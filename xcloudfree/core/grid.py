@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import Any
+
 import numpy as np
 import xarray as xr
 
@@ -18,19 +22,26 @@ def check_grid(
     """Refuse bands whose coordinates or coordinate systems tell of two grids."""
     for dim in spatial:
         steps = np.diff(source[dim].values.astype(float)) if dim in source.coords else np.empty(0)
-        if len(steps) > 1 and np.ptp(steps) > 1e-3 * abs(np.median(steps)) + _rounding(source[dim]):
+        if len(steps) > 1 and not evenly_spaced(source[dim]):
+            smallest, largest = (f(np.abs(steps)) for f in (np.min, np.max))
             raise GridError(
-                f"the coordinate {dim!r} is not evenly spaced, as after joining arrays of two "
-                "grids",
-                fix="put both on one grid first, with s1.odc.reproject(s2.odc.geobox)",
+                f"the coordinate {dim!r} is not evenly spaced (steps of {smallest:g} to "
+                f"{largest:g}), as after joining dates or sensors of grids that differ",
+                fix=_join_again(smallest < 1e-3 * largest),
             )
         step = _declared_step(source, dim == spatial[0])
         if step and len(steps) and abs(np.median(steps)) < 0.99 * step:
             raise GridError(
                 f"pixels are {abs(np.median(steps)):g} apart along {dim!r} and the grid declares "
                 f"{step:g}, as after joining arrays of two grids",
-                fix="put both on one grid first, with "
-                "s1.odc.reproject(s2.odc.geobox), or correct it with ds.rio.write_transform()",
+                fix=f"{_join_again()}, or correct it with ds.rio.write_transform()",
+            )
+    for layer in (optical, sar):
+        if layer is not None and _interleaved(layer.arrays[0], spatial):
+            raise GridError(
+                "every second row or column of an image is empty, as after joining dates or "
+                "sensors of two grids",
+                fix=_join_again(),
             )
     if optical is None or sar is None:
         return
@@ -59,27 +70,82 @@ def _declared_step(source: xr.Dataset | xr.DataArray, vertical: bool) -> float:
         return 0.0
 
 
-def _rounding(coord: xr.DataArray) -> float:
-    """What the type of a coordinate makes of even steps."""
-    if not np.issubdtype(coord.dtype, np.floating):
-        return 0.0
-    return 4 * float(np.spacing(np.abs(coord.values).max()))
+def _join_again(rounded: bool = False) -> str:
+    """The call that joins dates, of one grid but for rounding or of several."""
+    if rounded:
+        return "join them again with xr.concat(dates, 'time', join='override')"
+    return (
+        "join them on one grid with "
+        "xr.concat([d.odc.reproject(dates[0].odc.geobox) for d in dates], 'time')"
+    )
+
+
+def _interleaved(array: xr.DataArray, spatial: tuple[str, str]) -> bool:
+    """Whether an image in memory lacks every second of 16 rows or columns in its middle."""
+    sizes = [array.sizes.get(dim, 0) for dim in spatial]
+    floating = array.dtype.kind == "f"
+    if not floating or not array.variable._in_memory or min(sizes) < 16:
+        return False
+    middle = {d: slice(n // 2 - 8, n // 2 + 8) for d, n in zip(spatial, sizes, strict=True)}
+    valid = np.isfinite(array.variable.isel(middle).transpose(..., *spatial).values)
+    for axis in (-2, -1):
+        lines = valid.any(axis)
+        even, odd = lines[..., ::2], lines[..., 1::2]
+        for full, empty in ((even, odd), (odd, even)):
+            if np.any(full.all(-1) & ~empty.any(-1)):
+                return True
+    return False
+
+
+def evenly_spaced(coord: xr.DataArray) -> bool:
+    """Whether steps are equal, but for a thousandth and what single precision makes of them."""
+    values = coord.values.astype(float)
+    if len(values) < 3:
+        return True
+    steps, rounding = np.diff(values), 0.0
+    if np.issubdtype(coord.dtype, np.floating):
+        rounding = 4 * float(np.spacing(np.abs(coord.values).max()))
+    return bool(np.ptp(steps) <= 1e-3 * abs(np.median(steps)) + rounding)
 
 
 def coordinate_system(source: xr.Dataset | xr.DataArray, array: xr.DataArray) -> str | None:
-    """EPSG code or text of the grid mapping that an array names."""
-    name = array.encoding.get("grid_mapping") or array.attrs.get("grid_mapping") or "spatial_ref"
-    mapping = source.coords.get(name)
-    if mapping is None and isinstance(source, xr.Dataset):
-        mapping = source.get(name)
-    text = (
-        None if mapping is None else mapping.attrs.get("crs_wkt", mapping.attrs.get("spatial_ref"))
-    )
-    if text is None:
-        return None
+    """EPSG code or text of the coordinate system, wherever a program has put it."""
     from pyproj import CRS
+    from pyproj.exceptions import CRSError
 
-    return CRS.from_user_input(text).to_string()
+    for mapping in _grid_mappings(source, array):
+        text = mapping.get("crs_wkt", mapping.get("spatial_ref"))
+        if text is not None:
+            return CRS.from_user_input(text).to_string()
+        if "grid_mapping_name" in mapping:
+            return CRS.from_cf(mapping).to_string()
+    for value in _codes(source, array):
+        with suppress(CRSError, TypeError, ValueError):
+            return CRS.from_user_input(value).to_string()
+    return None
+
+
+def _grid_mappings(
+    source: xr.Dataset | xr.DataArray, array: xr.DataArray
+) -> Iterator[Mapping[Any, Any]]:
+    """Attributes of what may be a grid mapping, as a coordinate or as a variable."""
+    named = array.encoding.get("grid_mapping") or array.attrs.get("grid_mapping")
+    for name in (named, "spatial_ref", "crs"):
+        for holder in (source.coords, source if isinstance(source, xr.Dataset) else {}):
+            if name is not None and name in holder:
+                yield holder[name].attrs
+
+
+def _codes(source: xr.Dataset | xr.DataArray, array: xr.DataArray) -> Iterator[Any]:
+    """Codes in coordinates and attributes: of stackstac, STAC items, EOPF, and others."""
+    for name in ("epsg", "proj:epsg", "proj:code", "crs", "spatial_ref"):
+        held = [holder[name] for holder in (array.attrs, source.attrs) if name in holder]
+        if name in source.coords:
+            held += list(np.unique(source.coords[name].values)[:2])
+        values = {str(v) for v in held if v is not None and str(v) not in ("", "0", "nan")}
+        if len(values) == 1:
+            text = values.pop()
+            yield int(float(text)) if text.replace(".0", "").isdigit() else text
 
 
 def ground(scene: Scene) -> tuple[tuple[float, float], tuple[float, float], float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,12 @@ from numpy.typing import DTypeLike, NDArray
 from xcloudfree.exceptions import UnitsError
 
 _ENOUGH = 64  # valid values from which a value range says something
-_FAINTEST, _BRIGHTEST = -60.0, 20.0  # dB, beyond which no ground is on the whole
+_DARKEST, _LARGEST = -1.0, 6.6  # reflectance, beyond which no number of Sentinel-2 decodes to
+_FAINTEST, _BRIGHTEST = -80.0, 40.0  # dB, beyond which there is no ground
+_FILLS = tuple(np.float32(v) for v in (6.5535, 6.4535, -0.1))
+"""Sentinel-2's 65535 and 0 as reflectance: what is left of a fill that was decoded undeclared."""
+COMMON_FILLS = (-9999, -99999, -32768, -32767, -999, -99, -3.4028234663852886e38, 1e20, 1e36, 65535)
+"""Numbers that programs write where there is no measurement."""
 
 
 def holds(dtype: np.dtype[Any], number: float) -> bool:
@@ -27,6 +33,7 @@ class Calibration:
     scale: float = 1.0  # `reflectance = stored * scale + offset`
     offset: float = 0.0  # `reflectance = stored * scale + offset`
     nodata: float | None = None  # stored number without a measurement; NaN always is
+    others: tuple[float, ...] = ()  # more such numbers; `nodata` is the one that is written
 
     @property
     def is_identity(self) -> bool:
@@ -42,9 +49,27 @@ class Calibration:
         good = np.ones(stored.shape, bool)
         if np.issubdtype(stored.dtype, np.floating):
             good = np.isfinite(stored)
-        if self.nodata is not None and not np.isnan(self.nodata):
-            good &= stored != self.nodata
-        return good
+        return _without(good, stored, self.nodata, self.others)
+
+    def unified(self, stored: NDArray[Any]) -> NDArray[Any]:
+        """The same with `nodata`, or NaN, in the place of the other numbers without measurement."""
+        other = ~_without(np.ones(stored.shape, bool), stored, None, self.others)
+        if not self.others or not other.any():
+            return stored
+        out = stored.copy()
+        out[other] = np.nan if self.nodata is None else self.nodata
+        return out
+
+    def check(self, stored: NDArray[Any]) -> None:
+        """Refuse values that no ground has, without decoding all of them where there are none."""
+        if not stored.size:
+            return
+        least, most = (f.reduce(stored, axis=None) for f in (np.fmin, np.fmax))
+        ends = np.array([least, most], np.float64) * self.scale + self.offset
+        plausible = ends[0] > _FILLS[-1] and ends[1] < _FILLS[1]
+        if plausible and (self.is_identity or np.issubdtype(stored.dtype, np.integer)):
+            return
+        self.decode(stored)
 
     def decode(self, stored: NDArray[Any]) -> NDArray[np.float32]:
         """Reflectance, NaN without a measurement; same shape as `stored`."""
@@ -54,7 +79,7 @@ class Calibration:
             if np.issubdtype(stored.dtype, np.floating):
                 _check_numbers(out, self)
             out = out * np.float32(self.scale) + np.float32(self.offset)
-        _check_reflectance(out, self)
+        _check_reflectance(out, self, np.issubdtype(stored.dtype, np.floating))
         return out
 
     def encode(self, reflectance: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:
@@ -74,7 +99,10 @@ class Calibration:
         empty = np.isnan(stored)
         whole = np.clip(np.rint(np.where(empty, 0, stored)), limits.min, limits.max).astype(kind)
         nodata = self.integer_nodata(kind)
-        whole[~empty & (whole == nodata)] = nodata + 1 if nodata < limits.max else nodata - 1
+        for number in (nodata, *self.others):  # a value beside them, so that it stays a value
+            if holds(kind, number):
+                beside = int(number) + 1 if number < limits.max else int(number) - 1
+                whole[~empty & (whole == number)] = beside
         whole[empty] = nodata
         return whole
 
@@ -88,42 +116,50 @@ class SarCalibration:
     nodata: float | None = None
     scale: float = 1.0  # `backscatter = stored * scale + offset`, in `units`
     offset: float = 0.0  # `backscatter = stored * scale + offset`, in `units`
+    others: tuple[float, ...] = ()  # more numbers without a measurement
 
     def valid(self, stored: NDArray[Any]) -> NDArray[np.bool_]:
         """Where there is a measurement; same shape as `stored`."""
-        good = np.isfinite(stored)
+        good = np.asarray(np.isfinite(stored))
         if self.units != "dB":
             good &= self._scaled(stored) > 0
-        if self.nodata is not None and not np.isnan(self.nodata):
-            good &= stored != self.nodata
-        return np.asarray(good)
+        return _without(good, stored, self.nodata, self.others)
 
     def decode(self, stored: NDArray[Any]) -> NDArray[np.float32]:
         """Backscatter in dB, NaN without a measurement; same shape as `stored`."""
         out = np.asarray(stored, np.float32).copy()
-        if self.nodata is not None and not np.isnan(self.nodata):
-            out[stored == self.nodata] = np.nan
+        out[~_without(np.ones(out.shape, bool), stored, self.nodata, self.others)] = np.nan
         out = self._scaled(out)
         out[~np.isfinite(out)] = np.nan  # zeros through 10 * log10 are -inf
-        sample = _sample(out)
         if self.units == "dB":
-            _check_backscatter(sample)
-            if len(sample) >= _ENOUGH and np.mean(sample > 0) > 0.9:
+            _check_backscatter(out, lowest=_FAINTEST)
+            sample = _sample(out)
+            # power has no negative value in any block, and dB hardly a positive one
+            if len(sample) >= _ENOUGH and np.mean(sample > 0) > 0.99:
                 raise UnitsError(
                     "backscatter is declared as dB, but hardly a value is negative, as of power",
                     fix='declare it with ds.cloudfree.calibrate(sar="linear")',
                     option="--sar linear",
                 )
+            # one polarisation may be clipped there (SEN12MS-CR), never both
+            several = out.ndim > 2 and out.shape[-3] > 1 and stored.dtype.kind == "f"
+            zero = (out == 0).all(-3) if several else np.zeros(0, bool)
+            if self.nodata is None and zero.any():
+                raise UnitsError(
+                    f"backscatter is exactly 0 dB in {zero.sum()} pixels of a block, as where a "
+                    "border was filled",
+                    fix="declare that with ds.cloudfree.calibrate(sar_nodata=0)",
+                )
             return out
-        if len(sample) >= _ENOUGH and np.median(sample) < 0:
+        if np.any((out < -1) & (out > -60)):
             raise UnitsError(
-                "backscatter is declared as linear power, but most values are negative, as dB are",
+                "backscatter is declared as linear power, but values are negative, as dB are",
                 fix='declare it with ds.cloudfree.calibrate(sar="dB")',
                 option="--sar dB",
             )
         out[~(out > 0)] = np.nan
         out = np.asarray(10 * np.log10(out), np.float32)
-        _check_backscatter(_sample(out))
+        _check_backscatter(out)
         return out
 
     def _scaled(self, stored: NDArray[Any]) -> NDArray[Any]:
@@ -132,36 +168,113 @@ class SarCalibration:
         return stored * np.float32(self.scale) + np.float32(self.offset)
 
 
-def _check_backscatter(decibels: NDArray[np.float32]) -> None:
-    """Refuse what is far from any ground."""
-    if len(decibels) >= _ENOUGH and not _FAINTEST < (middle := np.median(decibels)) < _BRIGHTEST:
+def _without(
+    good: NDArray[np.bool_], stored: NDArray[Any], nodata: float | None, others: tuple[float, ...]
+) -> NDArray[np.bool_]:
+    """Where values are good and none of the numbers that stand for no measurement."""
+    for number in (nodata, *others):
+        if number is None or np.isnan(number):
+            continue
+        if stored.dtype.kind == "f":
+            good &= stored != stored.dtype.type(number)
+        elif holds(stored.dtype, number):
+            good &= stored != int(number)
+    return good
+
+
+def _check_backscatter(decibels: NDArray[np.float32], lowest: float = -np.inf) -> None:
+    """Refuse what no ground has, value by value, so that it does not depend on the chunks."""
+    bad = (decibels < lowest) | (decibels > _BRIGHTEST)
+    worst = decibels[bad]
+    sample = _sample(decibels)
+    numbers = len(sample) >= _ENOUGH and np.mean(sample > 10) > 0.9
+    if not worst.size and not numbers:
+        return
+    alike = worst.size and bool((worst == worst[0]).all()) and lowest > -np.inf
+    if alike and (worst.size < 0.9 * len(decibels.reshape(-1)) or worst[0] in COMMON_FILLS):
         raise UnitsError(
-            f"the median of the backscatter would be {middle:.0f} dB, so these are digital numbers "
-            "or of another unit, or a value that fills in for none",
-            fix="leave such a value out with "
-            "ds.assign(VV=ds.VV.where(ds.VV != value), VH=ds.VH.where(ds.VH != value)), and "
-            'declare calibrated numbers with ds.cloudfree.calibrate(sar="dB") or '
-            'calibrate(sar="linear")',
-            option="--sar dB or --sar linear",
+            f"backscatter of {_written(worst[0])} dB is no measurement but fills in for none",
+            fix=f"declare that with ds.cloudfree.calibrate(sar_nodata={_written(worst[0])})",
         )
+    shown = f"{worst[0]:.0f}" if worst.size else f"{np.median(sample):.0f}"
+    raise UnitsError(
+        f"the backscatter would be {shown} dB, so these are digital numbers or of another unit, or "
+        "values that fill in for none",
+        fix="leave such values out with "
+        "ds.assign({p: ds[p].where(abs(ds[p]) < 60) for p in ['VV', 'VH'] if p in ds}), and "
+        'declare calibrated numbers with ds.cloudfree.calibrate(sar="dB") or '
+        'calibrate(sar="linear")',
+        option="--sar dB or --sar linear",
+    )
 
 
-def _check_reflectance(values: NDArray[np.float32], rule: Calibration) -> None:
-    sample = _sample(values)
-    if len(sample) and np.median(sample) > 3:
+def _check_reflectance(
+    values: NDArray[np.float32], rule: Calibration, floating: bool = True
+) -> None:
+    """Refuse what no ground has, value by value, so that it does not depend on the chunks."""
+    bad = (values < _DARKEST) | (values > _LARGEST)
+    if floating and rule.is_identity:  # stored numbers 0 and 65535 are known to be no data
+        for fill in _FILLS:
+            bad |= values == fill
+    if not bad.any():
+        _warn_below_zero(values, rule)
+        return
+    worst = values[bad]
+    # what fills in is negative, or far beyond any digital number, or Sentinel-2's own
+    fills = worst[(worst < _DARKEST) | (worst > 65534) | np.isin(worst, _FILLS)]
+    if not fills.size or not rule.is_identity:
         raise UnitsError(
-            f"half of the reflectance values are above {np.median(sample):.0f} with "
+            f"reflectance of {worst.max():.3g} results from "
             f"scale={rule.scale:g} and offset={rule.offset:g}, so they are digital numbers",
             fix="declare how to read them, for example "
             "ds.cloudfree.calibrate(scale=1e-4, offset=-0.1)",
             option="--scale 1e-4 --offset -0.1",
         )
+    if (fills == fills[0]).all():
+        raise UnitsError(
+            f"reflectance of {_written(fills[0])} is no measurement but fills in for none",
+            fix=f"declare that with ds.cloudfree.calibrate(nodata={_written(fills[0])})",
+            option=f"--nodata {_written(fills[0])}",
+        )
+    raise UnitsError(
+        f"reflectance of {_written(fills.min())} to {_written(fills.max())} is no measurement, as "
+        "of a fill value that was interpolated",
+        fix="leave it out with "
+        "ds.assign({b: ds[b].where(abs(ds[b] - 3) < 3.4) for b in ds if b.startswith('B')})",
+        option=f"--nodata {_written(fills[0])}",
+    )
+
+
+def _written(value: np.float32) -> str:
+    """A number as one would write it: -9999, 6.4535, 1e+20."""
+    number = float(str(np.float32(value)))
+    return f"{number:.0f}" if number == round(number) and abs(number) < 1e7 else f"{number!r}"
+
+
+def _warn_below_zero(values: NDArray[np.float32], rule: Calibration) -> None:
+    """Say so where half of a band is below zero, as where an offset was taken out twice."""
+    if values.ndim < 3:
+        return
+    fix = f"declare that with ds.cloudfree.calibrate(scale={rule.scale:g}, offset=0)"
+    if rule.is_identity:
+        fix = "add it with ds.assign({b: ds[b] + 0.1 for b in ds if b.startswith('B')})"
+    for plane in np.moveaxis(values, -3, 0):
+        sample = _sample(plane)
+        if len(sample) >= _ENOUGH and np.median(sample) < -0.02:
+            warnings.warn(
+                "half of a band is below zero, as where the offset has been taken out of the "
+                f"numbers twice; {fix}",
+                UserWarning,
+                stacklevel=3,
+            )
+            return
 
 
 def _check_numbers(stored: NDArray[np.float32], rule: Calibration) -> None:
     """Floats below 3 are reflectance already; scaling them would leave nothing."""
     sample = _sample(stored)
-    if len(sample) >= _ENOUGH and np.abs(sample).max() < 3:
+    # a block of stored numbers such as 0 and 1 beside the swath holds whole ones
+    if len(sample) >= _ENOUGH and np.abs(sample).max() < 3 and (sample % 1 > 0).any():
         raise UnitsError(
             f"scale={rule.scale:g} is declared, but no value exceeds 3, so they are reflectance "
             "already",

@@ -15,16 +15,24 @@ from xcloudfree.core.bands import (
     sar_band,
 )
 from xcloudfree.core.grid import check_grid
+from xcloudfree.core.nodata import KEYS
 from xcloudfree.core.scene import BAND_DIMS, Layer, Scene, band_dim, listed
 from xcloudfree.exceptions import CloudFreeError, GridError, MissingBandError, UnitsError
 
 SPATIAL = (("y", "x"), ("latitude", "longitude"), ("lat", "lon"))
 
 
-def read(obj: xr.Dataset | xr.DataArray) -> Scene:
+def read(obj: Any) -> Scene:
     """Recognise an input."""
     if isinstance(obj, xr.DataArray):
         return _assemble(obj, "array", *_split(obj, band_dim(obj)))
+    if isinstance(obj, xr.DataTree):
+        nodes = [n.path for n in obj.subtree if any(optical_band(v) for v in n.data_vars)]
+        path = nodes[0].strip("/") if nodes else "measurements/reflectance/r10m"
+        raise CloudFreeError(
+            "a DataTree holds several grids and a scene has one",
+            fix=f"choose one with tree[{path!r}].to_dataset().cloudfree",
+        )
     if not isinstance(obj, xr.Dataset):
         raise CloudFreeError(
             f"expected an xarray Dataset or DataArray, not {type(obj).__name__}",
@@ -68,10 +76,13 @@ def _assemble(
     assert layer is not None
     for array in (*layer.arrays, *(() if sar is None else sar.arrays)):
         if array.dtype.kind not in "iuf":
-            call = "array" if isinstance(source, xr.DataArray) else f"ds[{array.name!r}]"
+            name = array.name
+            call = f"ds.assign({{{name!r}: ds[{name!r}].astype('float32')}})"
+            if isinstance(source, xr.DataArray):
+                call = "array.astype('float32')"
             raise UnitsError(
                 f"{array.name!r} holds {array.dtype}, neither integers nor floating-point numbers",
-                fix=f"convert it with {call}.astype('float32')",
+                fix=f"convert it with {call}",
             )
     spatial = _spatial(layer.arrays[0])
     for array in layer.arrays:
@@ -160,7 +171,8 @@ def _split(array: xr.DataArray, dim: str) -> tuple[Layer | None, Layer | None, x
     optical = _pick(array, dim, optical_band)
     sar = _pick(array, dim, _polarisation)
     if optical and sar:  # the attributes of the array are those of its reflectance
-        own = {k[4:]: v for k, v in array.attrs.items() if str(k).startswith("sar_")}
+        own = {k: v for k, v in array.attrs.items() if k in KEYS[1:]}  # of all that is stored
+        own |= {k[4:]: v for k, v in array.attrs.items() if str(k).startswith("sar_")}
         sar = sar[0], sar[1].drop_attrs(deep=False).assign_attrs(own)
     classes = None
     for i, name in enumerate(array[dim].values if dim in array.coords else ()):

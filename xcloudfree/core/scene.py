@@ -10,7 +10,8 @@ import numpy as np
 import xarray as xr
 
 from xcloudfree.core.bands import sar_band
-from xcloudfree.core.radiometry import Calibration, SarCalibration, holds
+from xcloudfree.core.nodata import missing_backscatter, missing_reflectance, numeric
+from xcloudfree.core.radiometry import Calibration, SarCalibration
 from xcloudfree.exceptions import MissingBandError, UnitsError
 
 BAND_DIMS = ("band", "polarisation", "polarization", "pol", "bands")
@@ -110,6 +111,8 @@ def _plain(value: Any) -> Any:
         value = float(str(value))
     elif isinstance(value, np.generic):
         value = value.item()
+    if isinstance(value, (dict, set)):  # as damaged files have them
+        return repr(value)
     return np.nan if isinstance(value, float) and value != value else value
 
 
@@ -154,7 +157,9 @@ class Scene:
             "processing_level"
         )
         if declared is None and "B10" in self.optical.names:
-            return "TOA"
+            # Harmonized Landsat Sentinel-2 has B10 beside the surface reflectance of other bands
+            harmonized = any(a.attrs.get("_FillValue") == -9999 for a in self.optical.arrays)
+            return None if harmonized else "TOA"
         return None if declared is None else str(declared)
 
     @property
@@ -225,20 +230,13 @@ class Scene:
     def calibration(self) -> Calibration:
         """Rule from stored numbers to reflectance."""
         assert self.optical is not None
-        scale = self.optical.attribute("scale_factor")
-        offset = self.optical.attribute("add_offset")
-        nodata = self.optical.attribute("nodata")
-        if nodata is None:
-            nodata = self.optical.attribute("_FillValue")
+        scale, offset = self._scaling(self.optical, "ds.cloudfree.calibrate(scale=1e-4, offset=0)")
         arrays = self.optical.arrays
-        integer = any(np.issubdtype(a.dtype, np.integer) for a in arrays)
-        if integer and scale in (None, 1):
+        if any(np.issubdtype(a.dtype, np.integer) for a in arrays) and scale == 1:
             self._refuse_integers()
-        if not integer and any("scale_factor" in a.encoding for a in self.optical.arrays):
-            nodata = None  # decoded on reading: the declared number was a stored one
-        if integer and (nodata is None or not _held(nodata, arrays)):
-            nodata = 0  # the no-data value of every Sentinel-2 product
-        return Calibration(float(1 if scale is None else scale), float(offset or 0), nodata)
+        scaled = scale != 1 or offset != 0
+        nodata, others = missing_reflectance(self.optical.names, arrays, scaled)
+        return Calibration(scale, offset, nodata, others)
 
     def sar_calibration(self) -> SarCalibration:
         """Rule from stored numbers to dB."""
@@ -255,9 +253,10 @@ class Scene:
                 fix='declare it with ds.cloudfree.calibrate(sar="dB") or calibrate(sar="linear")',
                 option="--sar dB or --sar linear",
             )
-        scale, offset = (self.sar.attribute(key) for key in ("scale_factor", "add_offset"))
+        call = "ds.assign({n: ds[n].assign_attrs(scale_factor=1.0, add_offset=0.0) for n in ds})"
+        scale, offset = self._scaling(self.sar, call)
         integer = any(np.issubdtype(a.dtype, np.integer) for a in self.sar.arrays)
-        if integer and scale in (None, 1):
+        if integer and scale == 1:
             names = list(dict.fromkeys(map(str, self.sar.variables)))
             raise UnitsError(
                 f"{listed(self.sar.names)} are integers without a declared scale",
@@ -265,12 +264,20 @@ class Scene:
                 "example with ds.assign({n: ds[n].assign_attrs(scale_factor=1e-2, units='dB') "
                 f"for n in {names}}})",
             )
-        nodata = self.sar.attribute("nodata")
-        if nodata is None:
-            nodata = self.sar.attribute("_FillValue")
-        return SarCalibration(
-            units, nodata, float(1 if scale is None else scale), float(offset or 0)
-        )
+        nodata, others = missing_backscatter(self.sar.arrays)
+        return SarCalibration(units, nodata, scale, offset, others)
+
+    def _scaling(self, layer: Layer, fix: str) -> tuple[float, float]:
+        """Declared scale and offset; 1 and 0 where there are none."""
+        found = []
+        for key, default in (("scale_factor", 1.0), ("add_offset", 0.0)):
+            value = layer.attribute(key)
+            number = default if value is None else numeric(value, key, listed(layer.names), fix)
+            if not np.isfinite(number) or (key == "scale_factor" and number == 0):
+                problem = f"{key} of {listed(layer.names)} is {value!r}"
+                raise UnitsError(problem, fix=f"declare it with {fix}")
+            found.append(number)
+        return found[0], found[1]
 
     def reflectance(self, names: Sequence[str] | None = None) -> xr.DataArray:
         """Reflectance (*lead, band, y, x), float32, lazy where the input is."""
@@ -310,11 +317,6 @@ class Scene:
             fix=f"declare it with ds.cloudfree.calibrate(scale=1e-4, offset={offset})",
             option=f"--scale 1e-4 --offset {offset}",
         )
-
-
-def _held(nodata: float, arrays: Sequence[xr.DataArray]) -> bool:
-    kinds = {a.dtype for a in arrays if np.issubdtype(a.dtype, np.integer)}
-    return all(holds(kind, nodata) for kind in kinds)
 
 
 def _apply(array: xr.DataArray, function: Callable[[Any], Any]) -> xr.DataArray:

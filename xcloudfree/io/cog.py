@@ -15,9 +15,11 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
+from xcloudfree.core.grid import coordinate_system, evenly_spaced
 from xcloudfree.core.progress import Progress
 from xcloudfree.core.recognise import SPATIAL
 from xcloudfree.core.scene import BAND_DIMS
+from xcloudfree.core.times import utc_times
 from xcloudfree.exceptions import DataError, GridError
 from xcloudfree.io.geotiff import count, geotiff_disk, write
 from xcloudfree.io.storable import regular_chunks
@@ -103,18 +105,20 @@ def to_cog(
             f"A file holds one date, and {lead} are too many dimensions",
             fix=f"call xcf.io.to_cog(obj.isel({lead[0]}=0), 'out.tif')",
         )
-    if obj.rio.crs is None:
+    system = coordinate_system(obj, first) or obj.rio.crs
+    if system is None:
+        code = "EPSG:..." if first.dims[-2] == "y" else "EPSG:4326"
         raise GridError(
             "There is no coordinate reference system",
-            fix="declare it: ds = ds.rio.write_crs('EPSG:32631')",
+            fix=f"declare it: ds = ds.rio.write_crs('{code}')",
             option="name the output with the ending .zarr, or give the input one, for example with "
-            "`gdal_edit.py -a_srs EPSG:32631 FILE`",
+            f"`gdal_edit.py -a_srs {code} FILE`",
         )
     grid = first.rename(dict(zip(first.dims[-2:], ("y", "x"), strict=True)))
     grid = grid.isel(dict.fromkeys(lead, 0), drop=True)
     profile = {
-        "crs": obj.rio.crs,
-        "transform": _transform(grid),
+        "crs": system,
+        "transform": _transform(grid, first.dims[-2:]),
         "width": grid.sizes["x"],
         "height": grid.sizes["y"],
     }
@@ -209,16 +213,16 @@ def _bands(obj: Spatial) -> dict[str, xr.DataArray]:
     return bands
 
 
-def _transform(grid: xr.DataArray) -> Any:
-    """Affine transform of evenly spaced pixel centres."""
+def _transform(grid: xr.DataArray, names: tuple[Hashable, ...]) -> Any:
+    """Affine transform of evenly spaced pixel centres; `names` of y and x in the input."""
     from affine import Affine
 
     steps, starts = [], []
-    for dim in ("x", "y"):
+    for dim, name in (("x", names[1]), ("y", names[0])):
         if dim not in grid.coords:
             raise GridError(
-                f"There is no coordinate {dim}",
-                fix=f"call xcf.io.to_cog(ds.assign_coords({dim}=...), path)",
+                f"There is no coordinate {name}",
+                fix=f"call xcf.io.to_cog(ds.assign_coords({name}=...), path)",
             )
         centres = grid[dim].values.astype(np.float64)
         if centres.size > 1:
@@ -226,12 +230,12 @@ def _transform(grid: xr.DataArray) -> Any:
         else:
             known = grid.rio.transform()
             step = known.a if dim == "x" else known.e
-        # coordinates of single precision are as even as they can be
-        rounding = 2 * float(np.spacing(np.abs(grid[dim].values).max()))
-        if centres.size > 2 and not np.allclose(np.diff(centres), step, rtol=1e-3, atol=rounding):
+        if not evenly_spaced(grid[dim]):
             raise GridError(
-                f"The coordinate {dim} is not evenly spaced",
-                fix="put the data on a grid first: ds.rio.reproject(ds.rio.crs)",
+                f"The coordinate {name} is not evenly spaced",
+                fix="put the data on an even grid first: "
+                f"ds.reindex({name}=numpy.linspace(ds.{name}[0], ds.{name}[-1], "
+                f"ds.sizes['{name}']), method='nearest')",
             )
         steps.append(step)
         starts.append(centres[0] - step / 2)
@@ -243,7 +247,7 @@ def _names(array: xr.DataArray, dim: Hashable, target: Path) -> list[Path]:
     count = array.sizes[dim]
     labels = [f"{i:04d}" for i in range(count)]
     if dim in array.coords and array[dim].dtype.kind == "M":
-        stamps = np.datetime_as_string(array[dim].values, unit="s")
+        stamps = np.datetime_as_string(utc_times(array[dim]), unit="s")
         dated = [s.replace("-", "").replace(":", "") for s in stamps]
         labels = dated if len(set(dated)) == count else labels
     return [target.with_name(f"{target.stem}_{label}{target.suffix}") for label in labels]

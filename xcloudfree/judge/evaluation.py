@@ -126,6 +126,12 @@ def evaluate(
 
     chosen = _common_bands(images[PREDICTION], reference, bands)
     reference = _select(reference, chosen, "truth")
+    if not reference.size:
+        raise DataError(
+            f"there is nothing to compare among {dict(reference.sizes)}",
+            fix="select dates and pixels that there are, for example with "
+            "truth.isel(time=slice(0, 1))",
+        )
     rows = {}
     cloudy = _cloudy(mask, prediction, images[PREDICTION])
     for name, image in images.items():

@@ -17,7 +17,7 @@ from xcloudfree.core.recognise import read
 from xcloudfree.core.scene import Scene
 from xcloudfree.core.windows import Halo
 from xcloudfree.masks import scores as kernel
-from xcloudfree.masks.plan import MaskPlan, refuse_other_units
+from xcloudfree.masks.plan import MaskPlan
 from xcloudfree.masks.resolve import Mask, one_group_each, plan_mask
 from xcloudfree.masks.shadow import Shadow
 
@@ -180,7 +180,8 @@ class _Score:
             name: plane[(..., *core)]
             for name, plane in zip(self.bands, _planes(windows, len(self.bands)), strict=True)
         }
-        refuse_other_units(bands["B02"], self.calibration)
+        bands = {name: self.calibration.unified(plane) for name, plane in bands.items()}
+        self.calibration.check(bands["B02"])
         return (kernel.score(bands, calibration=self.calibration),)
 
 

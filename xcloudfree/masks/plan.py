@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isqrt
 from typing import Any, Final
 
 import numpy as np
@@ -63,16 +62,12 @@ class MaskPlan:
         else:
             alone = isinstance(window, np.ndarray) and window.ndim == 2
             bands = dict(zip(self.bands, [window] if alone else window, strict=True))
+            if self.bands != ("SCL",):
+                bands = {n: self.calibration.unified(p) for n, p in bands.items()}
             if "B02" in bands:
-                refuse_other_units(bands["B02"], self.calibration)
+                self.calibration.check(bands["B02"])
             out = self.method.kernel(bands, self.calibration, self.threshold)
             if self.haze is not None and out.any():
                 thin = self.method.kernel(bands, self.calibration, self.haze)
                 out = out | (thin & kernel.dilate(out, NEAR))
         return kernel.dilate(out, self.dilation)
-
-
-def refuse_other_units(plane: NDArray[Any], calibration: Calibration) -> None:
-    """Decode enough of a band to see that the values are what was declared."""
-    step = max(4, isqrt(plane.size // 2**14))
-    calibration.decode(plane[..., ::step, ::step])

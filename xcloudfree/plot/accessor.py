@@ -8,6 +8,7 @@ from inspect import signature
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 from xcloudfree.core.documented import without_first_parameter
+from xcloudfree.exceptions import DataError
 from xcloudfree.plot import overview, quality, single, strip
 
 if TYPE_CHECKING:
@@ -26,6 +27,12 @@ def _method(
 
     @wraps(function)
     def method(self: Plots, /, *args: Options.args, **options: Options.kwargs) -> Figure:
+        if 0 in self._obj.sizes.values():
+            raise DataError(
+                f"there is nothing to show among {dict(self._obj.sizes)}",
+                fix="select dates and pixels that there are, for example with "
+                "scene.isel(time=slice(0, 1))",
+            )
         if beside and options.get("observed") is None:
             options["observed"] = self._observed
         return function(self._obj, *args, **options)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from xcloudfree.core.recognise import SPATIAL, read
 from xcloudfree.core.scene import Scene
+from xcloudfree.core.times import utc_times
 from xcloudfree.exceptions import DataError
 
 Spatial = xr.Dataset | xr.DataArray
@@ -152,9 +153,10 @@ def title(scene: Scene, index: int) -> str:
     """The date or number of an image."""
     coordinate = scene.source.coords.get("time")
     if coordinate is not None and coordinate.dims in ((), ("time",)):
-        if coordinate.dtype.kind != "M":
+        try:
+            when = utc_times(coordinate)[index if coordinate.dims else 0]
+        except DataError:
             return ""
-        when = np.atleast_1d(coordinate.values)[index if coordinate.dims else 0]
         date, _, clock = str(np.datetime_as_string(when, "m")).partition("T")
         return date if clock == "00:00" else f"{date} {clock}"
     if not scene.lead:

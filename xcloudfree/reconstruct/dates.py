@@ -9,6 +9,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xcloudfree.core.scene import Scene
+from xcloudfree.core.times import utc_times
 from xcloudfree.exceptions import DataError
 from xcloudfree.models.spec import ModelSpec
 
@@ -74,7 +75,7 @@ def dates_of(scene: Scene, why: str, without: str) -> tuple[int, tuple[float, ..
             fix=f"{_call_for_time(scene)}, or call {without}",
             subject=why,
         )
-    days = _day_numbers(template["time"].values)
+    days = _day_numbers(template["time"])
     if len(days) < 2:
         raise DataError(
             "reads other dates and the data has one",
@@ -86,7 +87,7 @@ def dates_of(scene: Scene, why: str, without: str) -> tuple[int, tuple[float, ..
 
 def _days(scene: Scene) -> NDArray[np.float64]:
     """Day number of each date: halfway between the two sensors where both times are known."""
-    days = _day_numbers(scene.template()["time"].values)
+    days = _day_numbers(scene.template()["time"])
     gap = scene.source.coords.get("time_gap")
     if gap is not None and gap.dims == ("time",):
         half = gap.values.astype("timedelta64[ns]") / np.timedelta64(2, "D")
@@ -94,17 +95,6 @@ def _days(scene: Scene) -> NDArray[np.float64]:
     return np.asarray(days, np.float64)
 
 
-def _day_numbers(times: NDArray[Any]) -> NDArray[np.float64]:
+def _day_numbers(times: xr.DataArray) -> NDArray[np.float64]:
     """Days since :data:`EPOCH`; refuses what is no date."""
-    if times.dtype.kind != "M":
-        raise DataError(
-            f"the time coordinate holds {times.dtype} and no dates",
-            fix="convert it with ds.assign_coords(time=pandas.to_datetime(...)), or from "
-            "cftime with ds.convert_calendar('standard', use_cftime=False)",
-        )
-    if np.isnat(times).any():
-        raise DataError(
-            f"the time coordinate lacks {np.isnat(times).sum()} of {len(times)} dates",
-            fix="leave these images out with ds.sel(time=ds.time.notnull())",
-        )
-    return np.asarray((times.astype("datetime64[ns]") - EPOCH) / np.timedelta64(1, "D"))
+    return np.asarray((utc_times(times) - EPOCH) / np.timedelta64(1, "D"))

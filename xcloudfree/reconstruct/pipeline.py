@@ -6,6 +6,7 @@ recognise -> observe -> measure -> predict -> compose -> encode, lazy where the 
 from __future__ import annotations
 
 import sys
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from xcloudfree import methods
 from xcloudfree.core.blocks import Output, map_windows
 from xcloudfree.core.devices import chosen
+from xcloudfree.core.gaps import gaps
 from xcloudfree.core.predictor import Predictor
 from xcloudfree.core.recognise import read
 from xcloudfree.core.restore import restore
@@ -163,6 +165,9 @@ def reconstruct(
             fix="load some, for example with xcf.stac.load(...)",
             subject=why,
         )
+    for problem, fix in gaps(scene) if predictor.temporal or predictor.polarisations else ():
+        if predictor.polarisations or "Sentinel-1" not in problem:
+            warnings.warn(f"{problem}; {fix}", UserWarning, stacklevel=3)
     kind, lead, bands = optical.dtype(), len(scene.lead), optical.names
     masked = plan_mask(scene, mask, None, dilate, shadow=shadow)
     attrs |= {"mask": masked.label, "blend": blend or "none"}

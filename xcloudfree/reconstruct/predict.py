@@ -263,9 +263,9 @@ class ReconstructBlock:
         if self.predictor.needs_radar and self.sar is not None and backscatter is not None:
             fillable = fillable & self.sar.valid(backscatter[:, *core]).all(0)
         if not fillable.any():  # values of another unit are refused here too
-            self.observe.calibration.decode(inner[:, ::4, ::4])
+            self.observe.calibration.check(inner)
             if self.sar is not None and backscatter is not None:
-                self.sar.decode(backscatter[:, *core][:, ::4, ::4])
+                self.sar.decode(backscatter[:, *core])
         return _Look(hidden & valid, valid, fillable)
 
     def _decode(

@@ -11,10 +11,12 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xcloudfree.core.bands import S2_BANDS
+from xcloudfree.core.gaps import gaps
 from xcloudfree.core.grid import coordinate_system
 from xcloudfree.core.plugins import third_party_names
 from xcloudfree.core.radiometry import Calibration
 from xcloudfree.core.scene import Scene
+from xcloudfree.core.times import utc_times
 from xcloudfree.core.windows import Halo
 from xcloudfree.exceptions import CloudFreeError
 from xcloudfree.masks.scores import METHODS
@@ -147,13 +149,24 @@ def _dates(scene: Scene) -> Finding:
     for dim in scene.lead:
         size, coordinate = scene.source.sizes[dim], scene.source.coords.get(dim)
         text = counted(size, str(dim))
-        if coordinate is not None and coordinate.dtype.kind == "M" and size:
-            first, last = (
-                np.datetime_as_string(pick(coordinate.values), "D") for pick in (np.min, np.max)
-            )
+        if coordinate is not None and size and (dim == "time" or coordinate.dtype.kind == "M"):
+            times = utc_times(coordinate)
+            first, last = (np.datetime_as_string(pick(times), "D") for pick in (np.min, np.max))
             text += f", {first}" + (f" to {last}" if last != first else "")
         parts.append(text)
     return Finding("dates", "; ".join(parts) or "1 image without a time")
+
+
+def _gaps(scene: Scene) -> Finding | None:
+    """What is missing on some dates, of values that are in memory."""
+    try:
+        found = gaps(scene)
+    except CloudFreeError:  # the rows of the sensors say it
+        return None
+    if not found:
+        return None
+    problems, fixes = zip(*found, strict=True)
+    return Finding("missing", "; ".join(problems), "; ".join(fixes))
 
 
 def _clouds(scene: Scene) -> Finding | None:
@@ -218,6 +231,7 @@ _ROWS: dict[str, Callable[[Scene], Finding | None]] = {
     "backscatter": _backscatter,
     "grid": _grid,
     "dates": _dates,
+    "missing": _gaps,
     "clouds": _clouds,
     "chunks": _chunks,
     "provenance": _provenance,

@@ -1,0 +1,59 @@
+"""What is missing from a scene in memory: sensors that never meet, bands without data on dates."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xcloudfree.core.radiometry import Calibration, SarCalibration
+from xcloudfree.core.scene import Layer, Scene, listed
+
+SIDE = 64
+"""Rows and columns that are looked at."""
+
+
+def gaps(scene: Scene) -> list[tuple[str, str]]:
+    """Problems, each with the call that fixes it, of dates and bands of a scene in memory."""
+    if scene.optical is None or len(scene.lead) != 1 or scene.lead[0] != "time":
+        return []
+    seen = _present(scene.optical, scene.calibration())
+    if seen is None or not seen.size:
+        return []
+    found = []
+    if scene.sar is not None:
+        heard = _present(scene.sar, scene.sar_calibration())
+        both = None if heard is None else seen.any(1) & heard.all(1)
+        if both is not None and not both.any():
+            call = 'xcf.pair(s2, s1, max_gap="6D")'
+            found.append(("no date has both Sentinel-2 and Sentinel-1", f"pair them with {call}"))
+        elif both is not None and (lacking := (seen.any(1) & ~heard.all(1)).sum()):
+            problem = f"Sentinel-1 is missing on {lacking} of {seen.any(1).sum()} dates"
+            found.append((problem, 'look further for passes with xcf.pair(s2, s1, max_gap="12D")'))
+    absent = np.asarray(seen.any(1)[:, None] & ~seen)
+    dates = np.flatnonzero(absent.any(1)).tolist()
+    if dates:
+        bands = [
+            n for n, gone in zip(scene.optical.names, absent.any(0).tolist(), strict=True) if gone
+        ]
+        variables = [v for n, v in zip(scene.optical.names, scene.optical.variables, strict=False)
+                     if n in bands]  # fmt: skip
+        leave = f"ds.drop_vars({[str(v) for v in variables]})"
+        if scene.optical.stacked:
+            leave = f"ds.drop_sel(band={bands})"
+        count = f"{len(dates)} date{'s' * (len(dates) > 1)}, which stay{'s' * (len(dates) == 1)}"
+        problem = f"there is no data of {listed(bands)} on {count} as it came"
+        found.append((problem, f"leave them out with {leave} or ds.drop_isel(time={dates})"))
+    return found
+
+
+def _present(layer: Layer, rule: Calibration | SarCalibration) -> NDArray[np.bool_] | None:
+    """Whether bands have data (date, band), on a grid of pixels; None where it must be read."""
+    planes = layer.arrays
+    if any(a.chunks is not None or not a.variable._in_memory for a in planes):
+        return None
+    found = []
+    for array in planes:
+        y, x = (slice(None, None, max(1, -(-n // SIDE))) for n in array.shape[-2:])
+        values = array.variable.values[..., y, x]
+        found.append(np.asarray(rule.valid(values).any((-2, -1))))
+    return found[0] if layer.stacked else np.stack(found, axis=1)
