@@ -69,8 +69,6 @@ class Method:
         Whether it takes of `polarisations` those that the data has, or none.
     takes_single_images : bool
         Whether a temporal method also takes images without dates, one by one, with no days.
-    device : str or None
-        Torch device, or ``"auto"``; None for a method of numpy.
 
     Examples
     --------
@@ -94,7 +92,6 @@ class Method:
     images: Any = field(default=None, repr=False, compare=False)
     takes_any_radar: bool = False
     takes_single_images: bool = False
-    device: str | None = None
 
     @property
     def plan(self) -> Plan:
@@ -147,6 +144,22 @@ class Method:
         plain = (bool, int, float, str)
         listed = (f"{k}={v}" if isinstance(v, plain) else k for k, v in options.items())
         return f"{self.name}({', '.join(listed)})" if options else self.name
+
+    def for_run(self, device: Any, uncertainty: bool) -> Self:
+        """The method as one call of ``reconstruct`` asks for it; the same for those of numpy.
+
+        Parameters
+        ----------
+        device : str, torch.device or None
+            Where to compute.
+        uncertainty : bool
+            Whether the deviation is used.
+
+        Returns
+        -------
+        Method
+        """
+        return self
 
     def check(self, days: Sequence[float]) -> None:
         """Refuse dates that the method cannot work on, before any work is done.

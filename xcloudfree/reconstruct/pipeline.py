@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from xcloudfree import methods
 from xcloudfree.core.blocks import Output, map_windows
-from xcloudfree.core.devices import chosen
 from xcloudfree.core.gaps import gaps
 from xcloudfree.core.predictor import Predictor
 from xcloudfree.core.recognise import read
@@ -145,8 +144,7 @@ def reconstruct(
     predictor: Method | Network
     if isinstance(model, Method) or (isinstance(model, str) and methods.known(model)):
         predictor = methods.get(model) if isinstance(model, str) else model
-        if predictor.device is not None:
-            predictor = replace(predictor, device=chosen(device))
+        predictor = predictor.for_run(device, uncertainty)
         scene, attrs = read(obj), {"model": predictor.name}
     else:
         if isinstance(model, str):

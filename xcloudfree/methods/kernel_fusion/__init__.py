@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
-from xcloudfree.core.devices import computing, memory_error, resolved
+from xcloudfree.core.devices import chosen, computing, memory_error, resolved
 from xcloudfree.core.predictor import Doubles, Prediction, Series
 from xcloudfree.methods.base import Method, Option
 from xcloudfree.methods.kernel_fusion.sample import Sample, merged, size_of
@@ -66,12 +66,17 @@ class KernelFusion(Method):
     deviation: bool = True
     takes_any_radar: bool = True
     takes_single_images: bool = True
-    device: str | None = "cpu"
+    device: str = "cpu"
+    uncertainty: bool = True
     settings: Settings = field(default=Settings())
 
     def set(self, **options: Any) -> Self:
         """See :meth:`Method.set`."""
         return replace(self, name=self.named(options), settings=replace(self.settings, **options))
+
+    def for_run(self, device: Any, uncertainty: bool) -> Self:
+        """See :meth:`Method.for_run`."""
+        return replace(self, device=chosen(device), uncertainty=uncertainty)
 
     def measure(self, series: Series, statistics: Sequence[Any]) -> Samples:
         """Draw the part of the scene's sample that lies in the core."""
@@ -107,7 +112,7 @@ class KernelFusion(Method):
         """See :meth:`Method.predict`."""
         import torch
 
-        device = resolved(self.device or "cpu")
+        device = resolved(self.device)
         try:
             with computing(device):
                 return self._predict(series, statistics[0], device)
@@ -128,11 +133,19 @@ class KernelFusion(Method):
             targets = prior.Targets(window.days[concluded.targets], concluded.targets)
             wanted = series.wanted[dates][concluded.targets]
             found = engine.predict(
-                window, wanted, targets, known, self.settings, deviation=True, device=device
+                window,
+                wanted,
+                targets,
+                known,
+                self.settings,
+                deviation=self.uncertainty,
+                device=device,
             )
             where = np.arange(len(mean))[dates][concluded.targets]
-            mean[where], deviation[where], flags[where] = found.mean, found.deviation, found.flags
-        return Prediction(mean, deviation, flags)
+            mean[where], flags[where] = found.mean, found.flags
+            if found.deviation is not None:
+                deviation[where] = found.deviation
+        return Prediction(mean, deviation if self.uncertainty else None, flags)
 
 
 def _windows(series: Series) -> Iterator[Window]:
