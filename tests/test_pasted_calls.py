@@ -106,6 +106,9 @@ ROWS = {
         lambda ds: declaring(ds, R, nodata="none"), fuse),
     "a scale that is no number": (
         lambda ds: declaring(numbers(ds), optical(ds), scale_factor="none"), fill),
+    "no data of classes that is no number": (
+        lambda ds: ds.assign(SCL=xr.full_like(ds.B02, 4, "uint8").assign_attrs(nodata="none")),
+        lambda ds: ds.cloudfree.mask("scl")),
     "bands as text": (lambda ds: ds.assign(B02=ds.B02.astype(str)), fill),
     "two names of a band": (lambda ds: ds.assign(blue=ds.B02), fill),
     "dates by another name": (lambda ds: ds.rename(time="t"), fill),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,21 +22,20 @@ def gaps(scene: Scene) -> list[tuple[str, str]]:
     if seen is None or not seen.size:
         return []
     found = []
-    if scene.sar is not None:
-        heard = _present(scene.sar, scene.sar_calibration())
-        both = None if heard is None else seen.any(1) & heard.all(1)
-        if both is not None and not both.any():
+    images: Any = seen.any(axis=1)
+    heard = None if scene.sar is None else _present(scene.sar, scene.sar_calibration())
+    if heard is not None:
+        lacking = images & ~heard.all(axis=1)
+        if (lacking == images).all():
             call = 'xcf.pair(s2, s1, max_gap="6D")'
             found.append(("no date has both Sentinel-2 and Sentinel-1", f"pair them with {call}"))
-        elif both is not None and (lacking := (seen.any(1) & ~heard.all(1)).sum()):
-            problem = f"Sentinel-1 is missing on {lacking} of {seen.any(1).sum()} dates"
+        elif lacking.any():
+            problem = f"Sentinel-1 is missing on {lacking.sum()} of {images.sum()} dates"
             found.append((problem, 'look further for passes with xcf.pair(s2, s1, max_gap="12D")'))
-    absent = np.asarray(seen.any(1)[:, None] & ~seen)
-    dates = np.flatnonzero(absent.any(1)).tolist()
+    absent = images[:, None] & ~seen
+    dates = np.flatnonzero(absent.any(axis=1)).tolist()
     if dates:
-        bands = [
-            n for n, gone in zip(scene.optical.names, absent.any(0).tolist(), strict=True) if gone
-        ]
+        bands = [n for n, gone in zip(scene.optical.names, absent.any(axis=0), strict=True) if gone]
         variables = [v for n, v in zip(scene.optical.names, scene.optical.variables, strict=False)
                      if n in bands]  # fmt: skip
         leave = f"ds.drop_vars({[str(v) for v in variables]})"

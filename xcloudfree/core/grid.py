@@ -118,7 +118,7 @@ def coordinate_system(source: xr.Dataset | xr.DataArray, array: xr.DataArray) ->
         if text is not None:
             return CRS.from_user_input(text).to_string()
         if "grid_mapping_name" in mapping:
-            return CRS.from_cf(mapping).to_string()
+            return CRS.from_cf(dict(mapping)).to_string()
     for value in _codes(source, array):
         with suppress(CRSError, TypeError, ValueError):
             return CRS.from_user_input(value).to_string()

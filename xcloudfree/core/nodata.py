@@ -79,8 +79,7 @@ def missing_reflectance(
         written = 0
     if integer or scaled:
         every[SATURATED] = None
-    every.pop(written, None)
-    return written, tuple(every)
+    return written, tuple(v for v in every if v != written)
 
 
 def missing_backscatter(

@@ -11,6 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xcloudfree.core.bands import optical_band
+from xcloudfree.core.nodata import KEYS
 from xcloudfree.core.radiometry import Calibration, holds
 from xcloudfree.core.recognise import read
 from xcloudfree.exceptions import CloudFreeError, DataError
@@ -98,7 +99,7 @@ def _encoded(array: xr.DataArray, encoding: Encoding) -> xr.DataArray:
 
 
 def nodata_of(array: xr.Variable | xr.DataArray, names: Iterable[Any]) -> float | int | None:
-    """Number that means no data in an array as it stands, by `nodata` or `_FillValue`.
+    """Number that means no data in an array as it stands, by what it declares.
 
     Integer reflectance without a declaration, or with one that its type cannot hold, has 0, as when
     it is read; other readers would scale it to a reflectance. None for flags and booleans, of
@@ -114,7 +115,7 @@ def nodata_of(array: xr.Variable | xr.DataArray, names: Iterable[Any]) -> float 
     kind = array.dtype.kind
     if kind not in "iuf" or "flag_values" in array.attrs:
         return None
-    key = "nodata" if "nodata" in array.attrs else "_FillValue"
+    key = next((k for k in KEYS if k in array.attrs), "_FillValue")
     number = _number(array, key, array.attrs.get(key))
     if kind == "f":
         if number is None or np.isnan(number) or "scale_factor" in array.encoding:

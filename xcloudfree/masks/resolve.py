@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from xcloudfree.core.blocks import Output, map_windows
+from xcloudfree.core.nodata import declared
 from xcloudfree.core.radiometry import Calibration
 from xcloudfree.core.scene import Scene
 from xcloudfree.core.windows import Tiles
@@ -98,8 +99,9 @@ def _plan_cloud(scene: Scene, method: Mask, threshold: float | None, dilation: i
                 fix='load it too, or call mask(method="l2a")',
                 option="--method l2a",
             )
-        attrs = scene.classes.attrs
-        rule = Calibration(nodata=attrs.get("nodata", attrs.get("_FillValue")))
+        call = f"ds.assign({{{scene.classes.name!r}: ds[{scene.classes.name!r}].drop_attrs()}})"
+        numbers = declared(scene.classes, call)
+        rule = Calibration(nodata=numbers[0] if numbers else None)
         groups = [[scene.classes.data]]
     else:
         layer = scene.need_optical(chosen.bands, f"mask method {method!r}")
