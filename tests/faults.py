@@ -78,7 +78,7 @@ FAULTS = [
         "core/restore.py",
         "ordered = sorted(names, key=lambda n: scene.optical.names.index(optical_band(n)))",
         "ordered = sorted(names)",
-        "core/test_scene.py reconstruct/test_tiles_dates.py",
+        "methods/test_methods.py",
     ),
     Fault(  # a common name means another band
         "core/bands.py",

@@ -35,8 +35,7 @@ def same(a, b):
     np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
 
 
-@pytest.mark.parametrize("blend", ["feather", None])
-@pytest.mark.parametrize("chunk", [7, 16, 19])
+@pytest.mark.parametrize(("chunk", "blend"), [(7, "feather"), (16, None), (19, "feather")])
 def test_tiles_give_one_result_for_all_chunks(tiled, chunk, blend):
     ds = stacked(make_bands())
     options = {"model": tiled, "blend": blend, "uncertainty": True, "dilate": 1}
