@@ -58,8 +58,8 @@ FAULTS = [
     ),
     Fault(  # no data of 0 counts as a measurement
         "core/radiometry.py",
-        "good = np.isfinite(stored)\n        if self.nodata is not None and",
-        "good = np.isfinite(stored)\n        if self.nodata and",
+        "if number is None or np.isnan(number):",
+        "if not number or np.isnan(number):",
         "core/test_radiometry.py core/test_scene.py",
     ),
     Fault(  # the offset has the wrong sign
