@@ -58,8 +58,8 @@ FAULTS = [
     ),
     Fault(  # no data of 0 counts as a measurement
         "core/radiometry.py",
-        "good = np.isfinite(stored)\n        if self.nodata is not None and",
-        "good = np.isfinite(stored)\n        if self.nodata and",
+        "if number is None or np.isnan(number):",
+        "if not number or np.isnan(number):",
         "core/test_radiometry.py core/test_scene.py",
     ),
     Fault(  # the offset has the wrong sign
@@ -78,7 +78,7 @@ FAULTS = [
         "core/restore.py",
         "ordered = sorted(names, key=lambda n: scene.optical.names.index(optical_band(n)))",
         "ordered = sorted(names)",
-        "core/test_scene.py reconstruct/test_tiles_dates.py",
+        "methods/test_methods.py",
     ),
     Fault(  # a common name means another band
         "core/bands.py",
@@ -202,19 +202,19 @@ FAULTS = [
         "reconstruct/compose.py",
         "valid & ~hidden & known)",
         "valid & known)",
-        "reconstruct/test_compose.py reconstruct/test_reconstruct.py",
+        "reconstruct/test_compose.py",
     ),
     Fault(  # the flags of what was filled and what was not are swapped
         "reconstruct/compose.py",
         "provenance[wanted & ~filled] = Provenance.UNRECONSTRUCTABLE",
         "provenance[wanted & ~filled] = Provenance.RECONSTRUCTED",
-        "reconstruct/test_compose.py methods/test_methods.py",
+        "reconstruct/test_compose.py",
     ),
     Fault(  # no data is flagged as observed
         "reconstruct/compose.py",
         "provenance[~valid[core]] = Provenance.NODATA",
         "provenance[~valid[core]] = Provenance.OBSERVED",
-        "reconstruct/test_compose.py methods/test_methods.py",
+        "reconstruct/test_compose.py",
     ),
     Fault(  # results of dates out of order go to other dates
         "reconstruct/observe.py",
@@ -276,7 +276,7 @@ FAULTS = [
         "train/loop.py",
         "[self.settings.seed, step, self.global_rank]",
         "[0, step, self.global_rank]",
-        "train/test_fit.py train/test_fit_samples.py train/test_fit_resume.py",
+        "train/test_fit_samples.py",
     ),
     Fault(  # the twins of a hidden date show the truth
         "judge/protocols.py",

@@ -5,6 +5,7 @@ import pytest
 import xarray as xr
 
 import xcloudfree as xcf
+from xcloudfree import methods
 from xcloudfree.cli import demonstration as demo
 from xcloudfree.cli.demonstration import own_series, simulated
 from xcloudfree.exceptions import DataError
@@ -16,7 +17,11 @@ pytestmark = [
 
 
 def test_from_catalog_to_picture(tmp_path, monkeypatch):
-    monkeypatch.setattr(simulated, "SIZE", 192)
+    for name in {*simulated.COMPARED, *own_series.COMPARED} - {"do nothing", "clear mean"}:
+        assert name in methods.names() or xcf.models.known(name)
+    monkeypatch.setattr(simulated, "SIZE", 128)
+    few = ("median", simulated.MODEL, "carf-series-l2a-demo")
+    monkeypatch.setattr(simulated, "COMPARED", few)
     said = []
     result = demo.run(tmp_path, say=said.append)
     names = {p.name for p in tmp_path.iterdir()}
@@ -70,6 +75,8 @@ def store(tmp_path):
 def test_a_series_of_ones_own_is_judged_on_hidden_dates(tmp_path, store, monkeypatch):
     monkeypatch.setattr(own_series, "LARGEST", 64)
     monkeypatch.setattr(own_series, "DATES", 2)
+    few = ("clear mean", "area-regression+nearby", own_series.WITH_RADAR, "carf-series-l2a-demo")
+    monkeypatch.setattr(own_series, "COMPARED", few)
     said, out = [], tmp_path / "out"
     result = demo.run(out, data=store, say=said.append)
     assert {p.name for p in out.iterdir()} == {

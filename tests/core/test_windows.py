@@ -6,12 +6,19 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xcloudfree.core.windows import Span, Tiles, pieces, span, spans
+from xcloudfree.core.windows import Halo, Span, Tiles, pieces, span, spans
 
 
 def test_span_moves_out_to_the_grid_before_the_halo():
     # 173 -> 160 on the grid, then 3 strides for a reach of 42
     assert span(173, 346, 500, halo=42, stride=16) == Span(173, 346, 112, 400)
+
+
+def test_a_margin_is_rounded_up_to_the_grid():
+    assert Halo(58, 16).around(9) == Halo(74, 16)
+    assert Halo(58, 16).around(16) == Halo(74, 16)
+    assert Halo(58, 16).around(17) == Halo(90, 16)
+    assert Halo(5).around(3) == Halo(8)
 
 
 def test_span_ends_at_the_border_of_the_scene():

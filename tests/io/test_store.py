@@ -24,6 +24,7 @@ from xcloudfree.core.recognise import read
 from xcloudfree.exceptions import DataError, GridError
 from xcloudfree.io import geotiff, open_zarr, to_cog, to_zarr
 from xcloudfree.io.cells import strips, widths
+from xcloudfree.io.encoding import EMPTY, OFFSETS
 from xcloudfree.io.ledger import LEDGER
 
 SHAPE = (3, 40, 28)
@@ -458,6 +459,16 @@ def test_a_value_out_of_range_is_refused_and_not_limited(tmp_path: Path) -> None
         wrong = ds.assign(B03=xr.full_like(ds.B03.compute(), value))
         with pytest.raises(DataError, match="outside of what int16 can hold"):
             to_zarr(wrong, tmp_path / "other.zarr", encoding="int16", progress=False)
+
+
+@pytest.mark.parametrize("encoding", ["int16", "uint16"])
+def test_a_value_never_becomes_the_number_for_no_data(tmp_path: Path, encoding: Any) -> None:
+    empty = EMPTY[encoding] * 1e-4 + OFFSETS[encoding]
+    ds = xr.Dataset({"B02": (("y", "x"), np.array([[empty, 0.2]]), {"units": "1"})})
+    with pytest.raises(DataError, match=f"1 values of B02 .* outside of what {encoding}"):
+        to_zarr(ds, tmp_path / "out.zarr", encoding=encoding, progress=False)
+    back = to_zarr(ds + 1e-4, tmp_path / "in.zarr", encoding=encoding, progress=False)
+    assert back.B02.values[0, 0] == EMPTY[encoding] + 1
 
 
 def test_what_cannot_be_encoded_is_refused(tmp_path: Path) -> None:

@@ -84,6 +84,16 @@ def test_without_blending_linear_time_is_numpy_interpolation(series):
         np.testing.assert_allclose(out.B8A[t, y, x], expected, atol=1e-6)
 
 
+def test_a_deviation_belongs_to_its_band_in_any_order_of_bands(series):
+    ds = stacked(series)
+    options = {"model": "whittaker", "mask": blobs(), "uncertainty": True}
+    each = series.cloudfree.reconstruct(**options)
+    for bands in (list(S2_BANDS), sorted(S2_BANDS), list(S2_BANDS[::-1])):
+        out = ds.sel(band=bands).cloudfree.reconstruct(**options)
+        for name in ("B08", "B8A", "B12"):
+            np.testing.assert_array_equal(out.s2_std.sel(band=name), each[f"{name}_std"])
+
+
 def test_the_order_of_dates_does_not_matter(series):
     order = [3, 0, 6, 1, 5, 2, 4]
     for name in ("median+offset", "whittaker"):

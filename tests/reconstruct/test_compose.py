@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from xcloudfree.reconstruct.compose import feather
+from xcloudfree.core.predictor import Prediction
+from xcloudfree.core.radiometry import Calibration
+from xcloudfree.reconstruct.compose import Compose, Provenance, feather
 
 
 def strip(length, clear):
@@ -54,3 +56,35 @@ def test_nothing_clear_or_no_radius_leaves_the_prediction(radius):
     guess = np.full((1, 5, 5), 0.3, np.float32)
     clear = np.zeros((5, 5), bool) if radius else np.ones((5, 5), bool)
     np.testing.assert_array_equal(feather(guess, guess + 1, clear, radius), guess)
+
+
+def composed(stored, hidden, mean):
+    """Values and flags of one image, of which the block writes all."""
+    rule = Calibration(1e-4, -0.1, 0)
+    compose = Compose(rule, (0, 1), "feather", uncertainty=False, flags=False)
+    core = slice(0, hidden.shape[0]), slice(0, hidden.shape[1])
+    valid = rule.valid(stored).all(0)
+    return compose.image(stored, hidden & valid, valid, Prediction(mean), core)
+
+
+def test_what_is_under_the_cloud_has_no_part_in_the_join_and_flags_say_what_was_done():
+    rng = np.random.default_rng(3)
+    stored = rng.integers(1500, 3000, (2, 30, 40), np.uint16)
+    hidden = np.zeros((30, 40), bool)
+    hidden[:, 22:] = True
+    stored[:, 5, 3:6] = 0  # no data in the clear, and under the cloud
+    stored[1, 6, 30] = 0
+    mean = rng.uniform(0.1, 0.2, (2, 30, 40)).astype("float32")
+    mean[:, 9, 35] = np.nan
+    out, flags = composed(stored, hidden, mean)
+    other = np.where(hidden & (stored > 0), np.uint16(9000), stored)
+    again, _ = composed(other, hidden, mean)
+    filled = flags == Provenance.RECONSTRUCTED
+    np.testing.assert_array_equal(out[:, filled], again[:, filled])
+    expected = np.where(hidden, Provenance.RECONSTRUCTED, Provenance.OBSERVED)
+    expected[9, 35] = Provenance.UNRECONSTRUCTABLE
+    expected[5, 3:6] = expected[6, 30] = Provenance.NODATA
+    np.testing.assert_array_equal(flags, expected)
+    seen = flags == Provenance.OBSERVED
+    np.testing.assert_array_equal(out[:, seen], stored[:, seen])
+    assert (out[:, 9, 35] == 0).all()

@@ -27,7 +27,8 @@ SMALL = {
 
 
 def test_every_architecture_with_a_reach_is_here():
-    specs = {name: xcf.models.create(name).spec for name in VARIANTS}
+    with torch.device("meta"):  # no numbers for the weights of large networks
+        specs = {name: xcf.models.create(name).spec for name in VARIANTS}
     finite = {n for n, spec in specs.items() if spec.reach is not None}
     of_series = {"carf-bandwise"}  # tests/models/test_bandwise.py compares it over chunks
     assert {VARIANTS[n][0] for n in finite} - of_series == {VARIANTS[name][0] for name in SMALL}
@@ -79,12 +80,12 @@ def cuts(total):
 
 
 @settings(
-    max_examples=8, deadline=None, derandomize=True,
+    max_examples=5, deadline=None, derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )  # fmt: skip
 @given(st.data())
 def test_any_chunks_equal_the_whole_bit_for_bit(model, data):
-    height, width = data.draw(st.integers(9, 260)), data.draw(st.integers(9, 260))
+    height, width = data.draw(st.integers(9, 200)), data.draw(st.integers(9, 200))
     dates = data.draw(st.integers(1, 2))
     ds = noise(dates, height, width)
     chunks = {"y": data.draw(cuts(height)), "x": data.draw(cuts(width)), "time": 1}

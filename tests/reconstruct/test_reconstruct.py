@@ -31,7 +31,7 @@ from xcloudfree.models.model import Model
 pytestmark = pytest.mark.filterwarnings("ignore::xcloudfree.exceptions.UntrainedWarning")
 
 BANDS = list(S2_BANDS)
-HEIGHT, WIDTH = 500, 460
+HEIGHT, WIDTH = 360, 330
 CHANNELS = (("s2", 13), ("s1", 2))
 
 
@@ -82,7 +82,7 @@ def tiny(scene):
     return model, whole_scene(model, scene), scene.cloudfree.reconstruct(model=model)
 
 
-@pytest.mark.parametrize("chunk", [96, 128, 173, 512])
+@pytest.mark.parametrize("chunk", [96, 173, 512])
 def test_chunks_do_not_change_the_result(scene, tiny, chunk):
     model, whole, composite = tiny
     lazy = scene.chunk(y=chunk, x=chunk)
@@ -96,10 +96,10 @@ def test_chunks_do_not_change_the_result(scene, tiny, chunk):
 @pytest.mark.parametrize(
     ("name", "options", "blocks"),
     [
-        ("carf-small", {}, {96: [(0, 0), (2, 3), (5, 4)], 128: [(1, 1)], 173: [(2, 1)]}),
-        ("carf-small", {"base": "prior", "mask_input": True}, {96: [(3, 1)], 173: [(1, 2)]}),
-        ("carf-small-f4", {}, {96: [(2, 2), (5, 4)], 128: [(0, 3)], 173: [(1, 1)]}),
-        pytest.param("carf-base", {}, {96: [(2, 2)], 173: [(2, 2)]}, marks=pytest.mark.slow),
+        ("carf-small", {}, {96: [(0, 0), (2, 3), (3, 3)], 128: [(1, 1)], 173: [(2, 1)]}),
+        ("carf-small", {"base": "prior", "mask_input": True}, {96: [(3, 1)], 173: [(1, 1)]}),
+        ("carf-small-f4", {}, {96: [(2, 2), (3, 3)], 128: [(0, 2)], 173: [(1, 1)]}),
+        pytest.param("carf-base", {}, {96: [(2, 2)], 173: [(2, 1)]}, marks=pytest.mark.slow),
     ],
 )
 def test_blocks_of_the_larger_variants_equal_the_whole(scene, name, options, blocks):
@@ -289,7 +289,7 @@ def test_few_tasks_a_block_and_no_weights_in_the_graph():
     assert len(pickle.dumps(graph)) < 1.4e6 - 370e3  # the weights alone are 1.4 MB
 
 
-@pytest.mark.parametrize("scheduler", ["sync", "threads", "processes"])
+@pytest.mark.parametrize("scheduler", ["sync", "threads"])  # processes: io/test_large_area
 def test_schedulers_agree(scheduler):
     ds = make_bands()
     model = random_model(base="prior")

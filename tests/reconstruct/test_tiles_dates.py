@@ -10,9 +10,10 @@ from tests.builders import as_array, make_bands, stacked
 from tests.checks import check_kept, no_computes
 from tests.goldens import golden, renamed
 from xcloudfree.core.bands import S2_BANDS
+from xcloudfree.core.recognise import read
 from xcloudfree.exceptions import DataError, ModelError, SeamWarning
 from xcloudfree.models.uncrtaints import UncrtaintsConfig, published_name
-from xcloudfree.reconstruct.dates import nearest_dates
+from xcloudfree.reconstruct.dates import nearest_dates, nearest_groups
 from xcloudfree.reconstruct.network import MICRO_BATCH
 
 pytestmark = [
@@ -35,8 +36,7 @@ def same(a, b):
     np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
 
 
-@pytest.mark.parametrize("blend", ["feather", None])
-@pytest.mark.parametrize("chunk", [7, 16, 19])
+@pytest.mark.parametrize(("chunk", "blend"), [(7, "feather"), (16, None), (19, "feather")])
 def test_tiles_give_one_result_for_all_chunks(tiled, chunk, blend):
     ds = stacked(make_bands())
     options = {"model": tiled, "blend": blend, "uncertainty": True, "dilate": 1}
@@ -144,6 +144,16 @@ def test_the_day_lies_between_the_two_sensors():
     gap = ("time", np.array([2, 2, -30], "timedelta64[D]").astype("timedelta64[ns]"))
     moved = ds.assign_coords(time_gap=gap).cloudfree.reconstruct(model=model, blend=None)
     assert np.abs(plain.B02 - moved.B02).max() > 1e-7
+
+
+def test_the_day_of_a_date_lies_halfway_between_the_sensors():
+    ds = make_bands(dates=3)
+    spec = xcf.models.create("uncrtaints-t3", **SMALL).spec
+    plain = nearest_groups(read(ds), spec)[0][0][:, 0, 0]
+    gap = ("time", np.array([24, -12, "NaT"], "timedelta64[h]").astype("timedelta64[ns]"))
+    days = nearest_groups(read(ds.assign_coords(time_gap=gap)), spec)[0][0][:, 0, 0]
+    np.testing.assert_allclose(days - plain, [0.5, -0.25, 0], atol=1e-3)
+    np.testing.assert_array_equal(np.diff(plain), [5, 5])
 
 
 def test_too_few_dates_and_no_time_are_refused():

@@ -108,6 +108,26 @@ def test_slices_of_one_pass_are_joined(s2, s1):
     xr.testing.assert_equal(found.VV[0].drop_vars(found.coords), s1.VV[0].drop_vars(s1.coords))
 
 
+def test_no_data_of_one_slice_leaves_room_for_the_other(s2, s1):
+    whole = (1000 * s1.isel(time=[0])).astype("int16")
+    both = xr.concat([whole, whole], "time")
+    both = both.assign_coords(time=s1.time.values[0] + np.array([0, 25], "timedelta64[s]"))
+    rows = xr.DataArray(np.arange(GRID.shape[0]), dims="y")
+    halves = both.where((rows < 3) == (both.time == both.time[0]), -9999).astype("int16")
+    for name in halves:
+        halves[name].attrs = {"units": "dB", "quantity": "gamma0", "nodata": -9999}
+    found = xcf.pair(s2.isel(time=[0]), halves)
+    np.testing.assert_array_equal(found.VV[0], whole.VV[0])
+
+
+def test_a_pass_just_as_far_away_as_is_allowed_is_taken(s2, s1):
+    date, radar = s2.isel(time=[0]), s1.isel(time=[0])
+    gap = radar.time.values[0] - date.time.values[0]
+    assert xcf.pair(date, radar, max_gap=gap).time_gap.values[0] == gap
+    with pytest.raises(DataError, match="No Sentinel-1 pass within"):
+        xcf.pair(date, radar, max_gap=gap - np.timedelta64(1, "s"))
+
+
 @pytest.mark.parametrize(
     "kind", ["text with Z", "zone", "objects", "other zone", "date", "text without zone"]
 )

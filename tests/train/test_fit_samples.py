@@ -1,13 +1,17 @@
 """Samples: read once, cached, without what is hidden in targets or silent in radar."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+import torch
 
 import xcloudfree as xcf
 from tests.builders import QUICK, fields
 from xcloudfree.exceptions import DataError
 from xcloudfree.train import Recipe
 from xcloudfree.train.inputs import pair
+from xcloudfree.train.loop import Loop
 from xcloudfree.train.reading import Chunks, LeastRecentlyUsed
 from xcloudfree.train.samples import PatchSamples
 
@@ -169,3 +173,17 @@ def test_shadow_over_surface_reflectance_takes_more_of_the_blue():
         dark = kept[:, spec.optical_bands.index("B8A")] < 0.6
         blue.append(float(np.median(kept[:, spec.optical_bands.index("B02")][dark])))
     assert blue[1] < blue[0] - 0.05
+
+
+def test_what_layers_draw_depends_on_seed_and_step_and_on_nothing_else():
+    def drawn(seed, step, rank=0):
+        settings, device = SimpleNamespace(seed=seed), torch.device("cpu")
+        loop = SimpleNamespace(settings=settings, global_rank=rank, device=device)
+        with Loop._seeded(loop, step):
+            return torch.rand(3).tolist()
+
+    before = torch.get_rng_state()
+    assert drawn(1, 2) == drawn(1, 2)
+    others = [drawn(2, 2), drawn(1, 3), drawn(1, 2, rank=1)]
+    assert drawn(1, 2) not in others
+    assert torch.equal(torch.get_rng_state(), before)
