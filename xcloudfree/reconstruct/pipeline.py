@@ -46,6 +46,7 @@ def reconstruct(
     shadow: Shadow = None,
     halo: Literal["exact"] | int = "exact",
     blend: Blend = "feather",
+    times: Any = None,
     uncertainty: bool = False,
     precision: Precision = "float32",
     device: str | torch.device | None = None,
@@ -81,6 +82,11 @@ def reconstruct(
     blend : "feather" or None
         ``"feather"``: observed pixels stay, and the reconstruction meets them without a seam.
         None: the output of the network everywhere (eq. 12).
+    times : str, DatetimeIndex or sequence of dates, optional
+        Times at which the scene is wanted, inside the series: a frequency such as ``"10D"``, which
+        starts with the first day, or a list. A time that was not acquired is a date wholly hidden,
+        with the radar nearest to it; one that was is reconstructed as it is. The coordinate
+        ``acquired`` says which. For methods that read other dates, such as ``"kernel-fusion"``.
     uncertainty : bool
         Whether to return the standard deviation that the network estimates, where it does.
     precision : {"float32", "bfloat16"}
@@ -139,6 +145,11 @@ def reconstruct(
     'nodata observed reconstructed unreconstructable'
     """
     check_options(blend, precision)
+    if times is not None:
+        return _at_times(obj, times, (mask, dilate, shadow), {
+            "model": model, "halo": halo, "blend": blend, "uncertainty": uncertainty,
+            "precision": precision, "device": device,
+        })  # fmt: skip
 
     # Recognise: what the scene holds, who predicts it, and whether they fit.
     predictor: Method | Network
@@ -215,6 +226,18 @@ def reconstruct(
     if predictor.flags:
         planes["quality"] = label_flags(scene, results[-1], predictor.flags)
     return restore(scene, results[0], planes, results[2] if uncertainty else None)
+
+
+def _at_times(obj: Any, times: Any, mask: tuple[Any, int, Shadow], options: Any) -> Any:
+    """The series at chosen times, of which some were not acquired."""
+    from xcloudfree.reconstruct.any_time import at_times
+
+    method, dilate, shadow = mask
+    plan = plan_mask(read(obj), method, None, dilate, shadow=shadow)
+    whole, hidden, chosen, acquired = at_times(obj, times, plan)
+    out = reconstruct(whole, mask=hidden, shadow=False, **options).sel(time=chosen)
+    out["provenance"].attrs["mask"] = plan.label
+    return out.assign_coords(acquired=acquired)
 
 
 def estimate(

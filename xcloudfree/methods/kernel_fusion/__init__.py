@@ -32,14 +32,12 @@ class Samples(NamedTuple):
 
     series: tuple[Sample, ...]
     days: Doubles  # day number of each date (time,)
-    targets: Any  # positions of the dates to predict
 
 
 class Concluded(NamedTuple):
     """What a scene teaches, for each series."""
 
     series: tuple[Statistics, ...]
-    targets: Any  # positions of the dates to predict
 
 
 @dataclass(frozen=True)
@@ -87,10 +85,7 @@ class KernelFusion(Method):
         windows = list(_windows(series))
         with computing("cpu"):
             samples = tuple(sample_of(window, core, self.settings) for window in windows)
-        targets = np.arange(len(windows[0].days))
-        if series.asked is not None and series.days is not None:
-            targets = np.flatnonzero(series.asked)
-        return Samples(samples, windows[0].days, targets)
+        return Samples(samples, windows[0].days)
 
     def combine(self, parts: Sequence[Samples]) -> Samples:
         """Join samples by the hash of the place, in any order of the blocks."""
@@ -103,10 +98,11 @@ class KernelFusion(Method):
         """Learn the regression of every date to predict."""
         from xcloudfree.methods.kernel_fusion import prior
 
-        targets = prior.Targets(total.days[total.targets], total.targets)
+        # All dates, also those of which nothing is asked: they say how far the ground strays.
+        targets = prior.Targets(total.days, np.arange(len(total.days)))
         with computing("cpu"):
             found = tuple(prior.conclude(sample, total.days, targets) for sample in total.series)
-        return Concluded(found, total.targets)
+        return Concluded(found)
 
     def predict(self, series: Series, statistics: Sequence[Any]) -> Prediction:
         """See :meth:`Method.predict`."""
@@ -130,21 +126,19 @@ class KernelFusion(Method):
             zip(_windows(series), concluded.series, strict=True)
         ):
             dates = slice(None) if series.days is not None else slice(number, number + 1)
-            targets = prior.Targets(window.days[concluded.targets], concluded.targets)
-            wanted = series.wanted[dates][concluded.targets]
+            targets = prior.Targets(window.days, np.arange(len(window.days)))
             found = engine.predict(
                 window,
-                wanted,
+                series.wanted[dates],
                 targets,
                 known,
                 self.settings,
                 deviation=self.uncertainty,
                 device=device,
             )
-            where = np.arange(len(mean))[dates][concluded.targets]
-            mean[where], flags[where] = found.mean, found.flags
+            mean[dates], flags[dates] = found.mean, found.flags
             if found.deviation is not None:
-                deviation[where] = found.deviation
+                deviation[dates] = found.deviation
         return Prediction(mean, deviation if self.uncertainty else None, flags)
 
 

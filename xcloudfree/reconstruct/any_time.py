@@ -1,0 +1,119 @@
+"""A series at any times: one that was never acquired is a date wholly hidden."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from xcloudfree.core.bands import optical_band
+from xcloudfree.core.recognise import read
+from xcloudfree.core.scene import Scene, band_dim
+from xcloudfree.core.times import utc_times
+from xcloudfree.exceptions import DataError
+from xcloudfree.masks.masking import where_occluded
+from xcloudfree.masks.plan import MaskPlan
+
+if TYPE_CHECKING:
+    pass
+
+GROUND = 0.1
+"""Reflectance of a hidden pixel that nobody reads."""
+
+
+def at_times(
+    obj: Any, times: Any, plan: MaskPlan
+) -> tuple[Any, xr.DataArray, NDArray[np.datetime64], xr.DataArray]:
+    """The series with the times to fill, its mask, these times, and which were acquired."""
+    scene = read(obj)
+    if "time" not in scene.lead or "time" not in scene.template().coords:
+        raise DataError(
+            "times= needs a series and the data has no time coordinate",
+            fix="give it one with ds.expand_dims(time=...) or ds.assign_coords(time=...)",
+        )
+    acquired = utc_times(scene.template()["time"])
+    if len(np.unique(acquired)) < len(acquired):
+        raise DataError(
+            "the series has two images of one time", fix="join them with xcf.join_passes(ds)"
+        )
+    chosen = requested(times, acquired)
+
+    # Dates that nobody asked for are evidence alone: what clouds hide of them becomes no data.
+    mask = where_occluded(scene, plan, "mask", {})
+    asked = xr.DataArray(np.isin(acquired, chosen), dims="time", coords={"time": mask.time})
+    empty, ground = scene.calibration().encode(
+        np.array([np.nan, GROUND], np.float32),
+        scene.optical.dtype(),  # type: ignore[union-attr]
+    )
+    evidence = _with_optical(scene, obj, lambda array: array.where(~mask | asked, empty))
+    mask = mask & asked
+
+    # Times that were not acquired are hidden from edge to edge; no predictor reads their values.
+    every = np.union1d(acquired, chosen)
+    new = ~np.isin(every, acquired)
+    whole = evidence.assign_coords(time=acquired).reindex(time=every, fill_value=_fills(obj))
+    made = xr.DataArray(new, dims="time", coords={"time": every})
+    whole = _with_optical(read(whole), whole, lambda array: array.where(~made, ground))
+    hidden = mask.assign_coords(time=acquired).reindex(time=every, fill_value=True)
+    return whole, hidden, chosen, (~made).sel(time=chosen).rename("acquired")
+
+
+def requested(times: Any, acquired: NDArray[np.datetime64]) -> NDArray[np.datetime64]:
+    """Times of a frequency such as "10D", or of a list, all within the days of the series."""
+    import pandas as pd  # type: ignore[import-untyped]
+
+    day = np.timedelta64(1, "D")
+    first, last = acquired.min().astype("datetime64[D]"), acquired.max().astype("datetime64[D]")
+    if isinstance(times, str):
+        try:
+            grid = pd.date_range(first, last, freq=times)
+        except ValueError as error:
+            raise DataError(
+                f"times={times!r} is no frequency", fix='call reconstruct(times="10D")'
+            ) from error
+        return np.asarray(grid.values, "datetime64[ns]")
+    given = np.atleast_1d(np.asarray(times))
+    values = np.unique(utc_times(xr.DataArray(given))) if given.size else acquired[:0]
+    if not len(values) or values.min() < first or values.max() >= last + day:
+        raise DataError(
+            f"times= must lie inside the series, from {first} to {last}",
+            fix=f'call reconstruct(times=["{first}", ...]) with such times, or load a '
+            "longer series",
+        )
+    return values
+
+
+def _with_optical(scene: Scene, obj: Any, change: Any) -> Any:
+    """The object with changed optical bands, types and attributes kept."""
+    assert scene.optical is not None
+
+    def apply(array: xr.DataArray) -> xr.DataArray:
+        changed: xr.DataArray = change(array)
+        return changed.astype(array.dtype).transpose(*array.dims).assign_attrs(array.attrs)
+
+    if scene.form == "bands":
+        return obj.assign({v: apply(obj[v]) for v in scene.optical.variables})
+    if scene.form == "stacked":
+        (variable,) = scene.optical.variables
+        return obj.assign({variable: apply(obj[variable])})
+    dim = band_dim(obj)
+    optical = xr.DataArray([optical_band(n) is not None for n in obj[dim].values], dims=dim)
+    return xr.where(optical, apply(obj), obj).transpose(*obj.dims).assign_attrs(obj.attrs)
+
+
+def _fills(obj: Any) -> Any:
+    """What stands for no data in each variable."""
+    if isinstance(obj, xr.DataArray):
+        return _fill(obj)
+    fills: dict[Hashable, Any] = {name: _fill(array) for name, array in obj.data_vars.items()}
+    return fills
+
+
+def _fill(array: xr.DataArray) -> Any:
+    if array.dtype.kind not in "iub":
+        return xr.core.dtypes.NA
+    declared = array.attrs.get("nodata", array.attrs.get("_FillValue"))
+    return array.dtype.type(0 if declared is None else declared)
