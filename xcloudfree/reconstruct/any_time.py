@@ -17,9 +17,6 @@ from xcloudfree.exceptions import DataError
 from xcloudfree.masks.masking import where_occluded
 from xcloudfree.masks.plan import MaskPlan
 
-if TYPE_CHECKING:
-    pass
-
 GROUND = 0.1
 """Reflectance of a hidden pixel that nobody reads."""
 
