@@ -27,6 +27,7 @@ NEEDS_TORCH = (
     "models",
     "train",
     "goldens.py",
+    "methods/test_kernel_fusion.py",
     "plugin_example/src/cloudfree_example/network.py",
     "cli/test_cli.py",
     "reconstruct/test_context.py",
