@@ -94,10 +94,10 @@ def test_samples_places_and_flags_are_the_same_over_all_chunks(series, chunks, p
     rows, columns = np.indices((24, 20))
     place = np.broadcast_to(rows * 100 + columns, filled.shape)
     np.testing.assert_array_equal(whole.B02_std.values[filled], place[filled])
-    expected = np.where(filled, 2 + (rows % 2 == 0), 0)
-    np.testing.assert_array_equal(whole.flags, expected)
-    assert whole.flags.attrs["flag_meanings"] == "even_row answered"
-    assert list(whole.flags.attrs["flag_masks"]) == [1, 2]
+    expected = np.broadcast_to(2 + (rows % 2 == 0), filled.shape)
+    np.testing.assert_array_equal(whole.quality.values[filled], expected[filled])
+    assert whole.quality.attrs["flag_meanings"] == "even_row answered"
+    assert list(whole.quality.attrs["flag_masks"]) == [1, 2]
 
 
 def test_statistics_are_one_value_beside_the_windows(series):

@@ -18,6 +18,7 @@ from xcloudfree.methods.kernel_fusion import (
     process,
     ridge,
 )
+from xcloudfree.methods.kernel_fusion.products import product
 from xcloudfree.methods.kernel_fusion.sample import Sample, drawn, merged, ranks
 from xcloudfree.methods.kernel_fusion.settings import Settings
 
@@ -361,3 +362,19 @@ def test_torch_is_loaded_no_sooner_than_needed():
     code = "import sys, xcloudfree as x; x.methods.get('kernel-fusion')"
     code += "; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("inner", [5, 24, 25, 118, 512])
+def test_rows_of_a_product_do_not_depend_on_the_others(inner):
+    """Neither on their number nor on where a row stands: to the bit, on this machine."""
+    generator = torch.Generator().manual_seed(0)
+    for width in (1, 2, 3, 5, 7, 10, 13, 20):
+        rows = torch.randn(1200, inner, generator=generator)
+        columns = torch.randn(inner, width, generator=generator)
+        for right in (columns, columns.mT.contiguous().mT):
+            found = product(rows, right)
+            torch.testing.assert_close(found, rows @ right, rtol=1e-4, atol=1e-4)
+            for start, stop in ((1, 1200), (3, 259), (17, 1100), (64, 65), (7, 21), (9, 26)):
+                torch.testing.assert_close(
+                    product(rows[start:stop].clone(), right), found[start:stop], rtol=0, atol=0
+                )

@@ -186,6 +186,8 @@ class Predict:
             parts = [answer.mean, answer.deviation if self.uncertainty else None, answer.flags]
             for result, values in zip(results, [p for p in parts if p is not None], strict=True):
                 result[..., top : top + stop - start, :] = values[..., *part.core]
+        if self.predictor.flags:  # elsewhere they would depend on which blocks are skipped
+            results[-1][~series.wanted[..., *series.core]] = 0
         if self.predictor.needs_radar and series.backscatter is not None:
             measured = np.isfinite(series.backscatter[..., *series.core]).all(1, keepdims=True)
             mean[~np.broadcast_to(measured, mean.shape)] = np.nan

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from xcloudfree.methods.kernel_fusion.products import product
 from xcloudfree.methods.kernel_fusion.settings import Settings
 
 CLEAR, NEAR_CLEAR = 0.3, 0.5
@@ -157,11 +158,11 @@ def scores(found: Courses, day: float, which: Tensor, settings: Settings) -> Ten
         basis = torch.linalg.eigh(inner).eigenvectors[:, -rank:].flip(1).to(table)
         mine = basis.new_zeros(len(read), found.filled.shape[2], rank)
         mine[np.isin(read, near)] = basis.reshape(len(near), -1, rank)
-        parts.append(table @ mine.flatten(0, 1))
+        parts.append(product(table, mine.flatten(0, 1)))
     if rest:
         part = found.scores[which]
         if len(read):
-            part = torch.addmm(part, table, found.loadings[place].flatten(0, 1), alpha=-1)
+            part = part - product(table, found.loadings[place].flatten(0, 1))
         parts.append(part)
     if not parts:
         return found.scores.new_zeros((len(which) - len(every), 0))

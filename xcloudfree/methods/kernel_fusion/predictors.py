@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from xcloudfree.methods.kernel_fusion.products import padded
 from xcloudfree.methods.kernel_fusion.settings import MEMORIES, RADAR_DAYS, WINDOWS
 
 Doubles = NDArray[np.float64]
@@ -138,7 +139,7 @@ class Reader:
         self._next = torch.cat([torch.where(late == times, -1, late), none]).to(torch.int32)
         shown = pixels.clear[..., None].to(pixels.values.dtype)
         self._weighted = torch.cat([shown, pixels.values[..., : pixels.bands] * shown], 2)
-        self._weighted = self._weighted.reshape(times, -1)
+        self._weighted = padded(self._weighted.reshape(times, -1))
         self._offset = torch.arange(count, device=place.device)
 
     def rows(self, day: float, gap: float, radar: Tensor, heard: Tensor) -> Rows:
@@ -161,7 +162,8 @@ class Reader:
         left, right = (flat[p.clamp(min=0) * count + self._offset] for p in (first, second))
         line = torch.lerp(left, right, share[:, None])
         line = torch.where(torch.isinf(wait)[:, None], 0.0, line)
-        means = (self._weights(day, gap) @ self._weighted).reshape(len(MEMORIES), count, -1)
+        means = (self._weights(day, gap) @ self._weighted)[:, : count * (1 + bands)]
+        means = means.reshape(len(MEMORIES), count, 1 + bands)
         total = means[..., :1]
         means = torch.where(
             total > TINY, means[..., 1:] / total.clamp(min=TINY), line[None, :, :bands]

@@ -18,6 +18,7 @@ from xcloudfree.methods.kernel_fusion.predictors import (
     nearest_pass,
     optical_width,
 )
+from xcloudfree.methods.kernel_fusion.products import product
 from xcloudfree.methods.kernel_fusion.ridge import Moments
 from xcloudfree.methods.kernel_fusion.sample import Sample
 from xcloudfree.methods.kernel_fusion.settings import GAPS
@@ -348,9 +349,9 @@ def _applied(rows: Rows, coefficients: Doubles, deviation: Doubles) -> tuple[Ten
         # coefficients that a class does not read are 0
         used = torch.where(_read(k, optical, rule[k]), rule[k], 0.0)
         if len(present) == 1:
-            return like @ used, spread[k].expand(len(like), -1)
+            return product(like, used), spread[k].expand(len(like), -1)
         use = (kind == k).nonzero().ravel()
-        mean[use] = like[use] @ used
+        mean[use] = product(like[use], used)
     return mean, spread[kind]
 
 

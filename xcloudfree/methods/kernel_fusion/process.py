@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 import torch
 from torch import Tensor
 
+from xcloudfree.methods.kernel_fusion.products import LINE, product
 from xcloudfree.methods.kernel_fusion.settings import Settings
 
 BATCH: Final = 256
@@ -32,7 +33,7 @@ class Points(NamedTuple):
     spectrum: tuple[Tensor, Tensor]
     course: tuple[Tensor, Tensor]
 
-    def part(self, which: slice) -> Points:
+    def part(self, which: slice | Tensor) -> Points:
         """Some of them."""
         return Points(*((a[..., which, :], b[..., which, :]) for a, b in self))
 
@@ -93,7 +94,10 @@ def variance(settings: Settings, place: Points) -> float:
 
 
 class Fitted(NamedTuple):
-    """Support pixels with their weights (support, band), Cholesky factor, and scale by band."""
+    """Support pixels with their weights (support, band), Cholesky factor, and scale by band.
+
+    They are repeated with weight 0 up to a multiple of :data:`LINE`; the factor has none of these.
+    """
 
     support: Points
     weights: Tensor
@@ -125,7 +129,11 @@ def fit(support: Points, residuals: Tensor, settings: Settings) -> Fitted:
         factor = torch.linalg.cholesky(own.double() + 1e-6 * torch.eye(len(own)).to(own)).to(own)
     weights = torch.cholesky_solve(residuals, factor)
     scale = ((residuals * weights).sum(0) / len(residuals)).clamp(min=0).sqrt()
-    return Fitted(support, weights, factor, scale)
+    # pixels without weight fill the last line, see :func:`.products.product`
+    count = len(weights)
+    filled = torch.arange(-(-count // LINE) * LINE, device=weights.device) % count
+    weights = torch.nn.functional.pad(weights, (0, 0, 0, len(filled) - count))
+    return Fitted(support.part(filled), weights, factor, scale)
 
 
 def predict(
@@ -151,9 +159,10 @@ def predict(
     for start in range(0, size, BATCH):
         part = slice(start, start + BATCH)
         cross = covariance(where.part(part), fitted.support, settings)
-        mean[part] = cross @ fitted.weights
+        mean[part] = product(cross, fitted.weights)
         if spread is not None:
-            told = torch.linalg.solve_triangular(fitted.factor, cross.mT, upper=False)
+            held = cross[:, : len(fitted.factor)].mT
+            told = torch.linalg.solve_triangular(fitted.factor, held, upper=False)
             left = (total - told.square_().sum(0)).clamp(min=settings.noise)
             spread[part] = left.sqrt()[:, None] * fitted.scale
     return mean, spread
