@@ -13,8 +13,8 @@ from dask.base import is_dask_collection, tokenize
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from numpy.typing import NDArray
 
+from xcloudfree.core.devices import block_gate
 from xcloudfree.core.graphs import ALL_DATES, SCENE_SUM, reference, task, value
-from xcloudfree.core.threads import block_gate
 from xcloudfree.core.windows import ALONE, Plan, Span, divided, pieces
 
 if TYPE_CHECKING:  # imported late: dask.array takes a third of the time of all the rest
@@ -259,7 +259,7 @@ class _Loop:
         arrays = [list(group) for group in groups]
         if first is not None:
             arrays = [[_aligned(a, tuple(chunks), lead) for a in group] for group in groups]
-        spans = tuple(tuple(plan.spans(c)) for c in chunks[-2:])
+        spans = tuple(map(tuple, map(plan.spans, chunks[-2:])))
         count = None if scene is None else len(scene)
         sizes = tuple(map(len, groups))
         work = _Work(function, sizes, spans, tuple(chunks[-2:]), lead, count)  # type: ignore[arg-type]

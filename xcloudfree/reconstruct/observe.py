@@ -67,7 +67,7 @@ class Observe:
 
     def occluded(self, stored: NDArray[Any], given: Sequence[NDArray[Any]]) -> Booleans:
         """Pixels that the mask hides, of one image."""
-        if self.mask.separate:
+        if given:  # a mask, or classes, of its own
             return self.mask.compute(given[0])
         return self.mask.compute(stored[[self.bands.index(b) for b in self.mask.bands]])
 
