@@ -201,12 +201,12 @@ class Loop:
         chunks = [tuple((1,) * n if first is None else like.chunks[k])
                   for k, n in enumerate(like.shape[:lead])]  # fmt: skip
         ends = [(n,) for n in like.shape[-2:]] if first is None else like.chunks[-2:]
+        arrays = [list(group) for group in groups]
         if together is not None:
             chunks[together.axis] = (sum(chunks[together.axis]),)
         if first is None or together is not None:
             ends = [divided(c, BLOCK if together is None else together.side) for c in ends]
         chunks += map(tuple, ends)
-        arrays = [list(group) for group in groups]
         if first is not None:
             from xcloudfree.core.lazy_blocks import aligned
 
