@@ -191,6 +191,25 @@ FAULTS = [
         "clear[list(dates)] &= True",
         "train/test_context_samples.py",
     ),
+    # ------------------------------------------------------------------ models
+    Fault(  # a clear pixel gets the spectrum of the prior, a hidden one its cloud
+        "models/carf.py",
+        "base = torch.where(mask > 0.5, self.prior(sar), optical)",
+        "base = torch.where(mask > 0.5, optical, self.prior(sar))",
+        "models/test_models.py",
+    ),
+    Fault(  # a cell that hangs over the border is seen
+        "models/parts.py",
+        "masked = bias + MASKED * hidden[edge]",
+        "masked = bias + 0 * hidden[edge]",
+        "models/test_models.py",
+    ),
+    Fault(  # the reach leaves out the last convolutions
+        "models/carf.py",
+        "cells = 3  # last convolution",
+        "cells = 0  # last convolution",
+        "models/test_models.py",
+    ),
     # ------------------------------------------------------------------ reconstruct
     Fault(  # feathering reads the rims of clouds
         "reconstruct/compose.py",
@@ -252,6 +271,31 @@ FAULTS = [
         "~((numbers > nodata) &",
         "~((numbers >= nodata) &",
         "io/test_store.py",
+    ),
+    # ------------------------------------------------------------------ plot, cli
+    Fault(  # what stands beside an image is of another date
+        "plot/view.py",
+        "matches = np.flatnonzero(_day(labels.values) == _day(self.label))",
+        "matches = np.flatnonzero(_day(labels.values) != _day(self.label))",
+        "plot/test_plot.py",
+    ),
+    Fault(  # a picture shows the first date, whatever is asked for
+        "plot/view.py",
+        "(index,) = nearest(coordinate, [time])",
+        "nearest(coordinate, [time])",
+        "plot/test_plot.py",
+    ),
+    Fault(  # the mask of the command line is not extended
+        "cli/scenes.py",
+        "made = opened.cloudfree.mask(method, threshold=threshold, dilate=dilate, shadow=shadow)",
+        "made = opened.cloudfree.mask(method, threshold=threshold, shadow=shadow)",
+        "cli/test_cli.py",
+    ),
+    Fault(  # the seam is feathered although that was declined
+        "cli/scenes.py",
+        'blend=None if no_blend else "feather",',
+        'blend="feather",',
+        "cli/test_cli.py",
     ),
     # ------------------------------------------------------------------ datasets, train, judge
     Fault(  # the noise of a simulation ignores the seed

@@ -6,7 +6,7 @@ from pathlib import Path
 import xcloudfree
 
 ROOT = Path(xcloudfree.__file__).parent
-BUILDERS = {"core/blocks.py", "core/graphs.py", "stac/read/odc_driver.py"}
+BUILDERS = {"core/blocks.py", "core/lazy_blocks.py", "core/graphs.py", "stac/read/odc_driver.py"}
 """Files outside storage that may import dask."""
 
 

@@ -17,11 +17,10 @@ from torch.nn import functional
 
 from tests.benchmarks.conftest import Record
 from tests.benchmarks.report import spread
-from xcloudfree.models.attention import MASKED
 from xcloudfree.models.carf import Carf, CarfConfig
 from xcloudfree.models.glfcr import Glfcr, GlfcrConfig
 from xcloudfree.models.joint_attention import JointWindowAttention
-from xcloudfree.models.parts import CrossGate
+from xcloudfree.models.parts import MASKED, CrossGate
 
 pytestmark = pytest.mark.slow
 

@@ -11,7 +11,7 @@ import numpy as np  # noqa: F401 - loads BLAS
 import pytest
 from threadpoolctl import ThreadpoolController
 
-from xcloudfree.core.threads import BlockGate, DeviceGate
+from xcloudfree.core.devices import BlockGate, DeviceGate
 
 COST = """
 import time, warnings

@@ -16,9 +16,8 @@ import xcloudfree as xcf
 from tests.builders import randomised
 from xcloudfree.exceptions import ModelError, WeightsError
 from xcloudfree.models import VARIANTS, cache
-from xcloudfree.models.attention import WindowAttention
 from xcloudfree.models.carf import Carf, CarfConfig
-from xcloudfree.models.parts import DynamicFilter
+from xcloudfree.models.parts import DynamicFilter, WindowAttention
 from xcloudfree.models.spec import ModelSpec
 from xcloudfree.models.weights_file import write_tensors
 

@@ -5,32 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from operator import getitem
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
-from dask.base import is_dask_collection, tokenize
-from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from numpy.typing import NDArray
 
-from xcloudfree.core.graphs import ALL_DATES, SCENE_SUM, reference, task, value
-from xcloudfree.core.threads import block_gate
+from xcloudfree.core.devices import block_gate
 from xcloudfree.core.windows import ALONE, Plan, Span, divided, pieces
 
-if TYPE_CHECKING:  # imported late: dask.array takes a third of the time of all the rest
-    from dask.array import Array as DaskArray
+if TYPE_CHECKING:  # imported where an array is lazy: dask takes a third of the time of all the rest
+    from xcloudfree.core.lazy_blocks import LazyValue
 
 BLOCK = 1024
 """Side of the blocks in which arrays in memory are worked through."""
-
-FAN_IN = 16
-"""Measurements that are combined at a time."""
 
 Function = Callable[..., Any]
 """``function(*windows, core=(rows, columns))``: windows (*lead, [band,] y, x) in, cores out; with
 values of the scene also ``origin=(row, column)`` of the first pixel, and ``scene=[...]``."""
 
 Index = tuple[int, ...]
+
+SceneValue: TypeAlias = "Mapping[Index, Any] | LazyValue"
+"""A value of a whole scene, one for each block along the leading dimensions."""
 
 
 @dataclass(frozen=True)
@@ -47,25 +43,6 @@ class Together:
 
     axis: int  # of the leading dimensions
     side: int  # rows and columns that a block has at most
-
-
-@dataclass(frozen=True)
-class SceneValue:
-    """A value of a whole scene, one for each block along the leading dimensions, or its graph."""
-
-    name: str
-    values: Mapping[Index, Any] | None = None
-    graph: HighLevelGraph | None = None
-
-    def __dask_graph__(self) -> HighLevelGraph | None:
-        return self.graph
-
-    def __dask_layers__(self) -> tuple[str, ...]:
-        return (self.name,)
-
-    def argument(self, index: Index) -> Any:
-        """The value, or a reference to it."""
-        return self.values[index] if self.values is not None else reference((self.name, *index))
 
 
 def map_windows(
@@ -87,20 +64,21 @@ def map_windows(
     """
     if (empty := _empty(groups, outputs, lead)) is not None:
         return empty
-    loop = _Loop.over(function, groups, lead, plan, scene, together)
-    if not loop.lazy:
-        size = loop.size
-        results = tuple(
-            np.empty((*size[:lead], *(() if o.bands is None else (o.bands,)), *size[-2:]), o.dtype)
-            for o in outputs
-        )
-        with block_gate():
-            for _, place, block in loop.run():
-                for result, part in zip(results, block, strict=True):
-                    result[place] = part
-        return results
-    name, blocks = loop.layer(list(outputs), resources, ALL_DATES if together else None)
-    return tuple(_picked(loop, name, blocks, n, output) for n, output in enumerate(outputs))
+    loop = Loop.over(function, groups, lead, plan, scene, together)
+    if loop.lazy:
+        from xcloudfree.core.lazy_blocks import mapped
+
+        return mapped(loop, list(outputs), resources, together is not None)
+    size = loop.size
+    results = tuple(
+        np.empty((*size[:lead], *(() if o.bands is None else (o.bands,)), *size[-2:]), o.dtype)
+        for o in outputs
+    )
+    with block_gate():
+        for _, place, block in loop.run():
+            for result, part in zip(results, block, strict=True):
+                result[place] = part
+    return results
 
 
 def _empty(
@@ -108,11 +86,11 @@ def _empty(
 ) -> tuple[Any, ...] | None:
     """Results without pixels, where a scene has none; None where it has some."""
     arrays = [array for group in groups for array in group]
-    like = next((a for a in arrays if is_dask_collection(a)), arrays[0])
+    like = next(filter(is_lazy, arrays), arrays[0])
     size = (*like.shape[:lead], *like.shape[-2:])
     if 0 not in size:
         return None
-    if is_dask_collection(like):
+    if is_lazy(like):
         from dask.array import empty
     else:
         from numpy import empty
@@ -132,64 +110,36 @@ def reduce_windows(
 ) -> SceneValue:
     """Measure each block of a scene, and combine the measurements."""
     if _empty(groups, [], lead) is not None:
-        return SceneValue(tokenize(function), {})
-    loop = _Loop.over(function, groups, lead, plan, scene, together)
-    if not loop.lazy:
-        values: dict[Index, Any] = {}
-        with block_gate():
-            for index, _, part in loop.run():
-                at = index[:lead]
-                values[at] = combine([values[at], part]) if at in values else part
-        return SceneValue(tokenize(function), values)
-    name, graph = loop.layer([], None, SCENE_SUM)
-    whole, nodes = f"{name}-whole", {}
-    for index in _indices(loop.chunks[:lead]):
-        keys = [(name, *index, *block) for block in _indices(loop.chunks[lead:])]
-        level = 0
-        while len(keys) > FAN_IN:
-            level += 1
-            parts = [keys[n : n + FAN_IN] for n in range(0, len(keys), FAN_IN)]
-            keys = [(f"{whole}-{level}", *index, n) for n in range(len(parts))]
-            for key, part in zip(keys, parts, strict=True):
-                nodes[key] = task(key, _combined, combine, *map(reference, part))
-        nodes[whole, *index] = task((whole, *index), _combined, combine, *map(reference, keys))
-    layer = MaterializedLayer(nodes, annotations={SCENE_SUM: True})
-    needs = {**graph.dependencies, whole: {name}}
-    return SceneValue(whole, graph=HighLevelGraph({**graph.layers, whole: layer}, needs))
+        return {}
+    loop = Loop.over(function, groups, lead, plan, scene, together)
+    if loop.lazy:
+        from xcloudfree.core.lazy_blocks import summed
+
+        return summed(loop, combine)
+    values: dict[Index, Any] = {}
+    with block_gate():
+        for index, _, part in loop.run():
+            at = index[:lead]
+            values[at] = combine([values[at], part]) if at in values else part
+    return values
 
 
 def call_once(function: Function, scene: Sequence[SceneValue]) -> SceneValue:
     """A function of values of a scene, as another one."""
-    first, work = scene[0], _Gated(function)
-    name = f"{type(function).__name__.lower()}-{tokenize(function, [s.name for s in scene])}"
-    if first.values is not None:
-        return SceneValue(name, {i: work(*(s.argument(i) for s in scene)) for i in first.values})
-    assert first.graph is not None
-    indices = [key[1:] for key in first.graph.layers[first.name] if key[0] == first.name]
-    nodes = {(name, *i): task((name, *i), work, *(s.argument(i) for s in scene)) for i in indices}
-    layer = MaterializedLayer(nodes, annotations={SCENE_SUM: True})
-    graph = HighLevelGraph.from_collections(name, layer, dependencies=list(scene))
-    return SceneValue(name, graph=graph)
+    if is_lazy(scene[0]):
+        from xcloudfree.core.lazy_blocks import called
 
-
-@dataclass(frozen=True)
-class _Gated:
-    """A function that has the threads of the work on a block."""
-
-    function: Function
-
-    def __call__(self, *arguments: Any) -> Any:
-        """Call it."""
-        with block_gate():
-            return self.function(*arguments)
+        return called(function, scene)
+    places = cast("Mapping[Index, Any]", scene[0])
+    with block_gate():
+        return {index: function(*(value[index] for value in scene)) for index in places}
 
 
 def spread(numbers: NDArray[Any], like: Any) -> Any:
     """Numbers at each pixel of a scene (*lead, y, x), as views that take no memory."""
-    import dask.array as da
-
-    if isinstance(like, np.ndarray):
+    if not is_lazy(like):
         return np.broadcast_to(numbers, like.shape)
+    import dask.array as da
 
     chunks = tuple(
         c if n > 1 else 1
@@ -199,7 +149,7 @@ def spread(numbers: NDArray[Any], like: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class _Work:
+class Work:
     """What all blocks share, stored once in the graph."""
 
     function: Function
@@ -224,10 +174,10 @@ class _Work:
 
 
 @dataclass(frozen=True)
-class _Loop:
+class Loop:
     """The blocks of some arrays (*lead, [band,] y, x)."""
 
-    work: _Work
+    work: Work
     groups: list[list[Any]]
     chunks: tuple[tuple[int, ...], ...]  # along lead, y and x
     scene: list[SceneValue]
@@ -243,26 +193,28 @@ class _Loop:
         plan: Plan,
         scene: Sequence[SceneValue] | None,
         together: Together | None,
-    ) -> _Loop:
+    ) -> Loop:
         """Cut arrays into blocks: by their chunks, or images in memory one by one into squares."""
         every = [array for group in groups for array in group]
-        first = next((a for a in every if is_dask_collection(a)), None)
+        first = next(filter(is_lazy, every), None)
         like = every[0] if first is None else first
         chunks = [tuple((1,) * n if first is None else like.chunks[k])
                   for k, n in enumerate(like.shape[:lead])]  # fmt: skip
         ends = [(n,) for n in like.shape[-2:]] if first is None else like.chunks[-2:]
+        arrays = [list(group) for group in groups]
         if together is not None:
             chunks[together.axis] = (sum(chunks[together.axis]),)
         if first is None or together is not None:
             ends = [divided(c, BLOCK if together is None else together.side) for c in ends]
         chunks += map(tuple, ends)
-        arrays = [list(group) for group in groups]
         if first is not None:
-            arrays = [[_aligned(a, tuple(chunks), lead) for a in group] for group in groups]
-        spans = tuple(tuple(plan.spans(c)) for c in chunks[-2:])
+            from xcloudfree.core.lazy_blocks import aligned
+
+            arrays = [[aligned(a, tuple(chunks), lead) for a in group] for group in groups]
+        spans = tuple(map(tuple, map(plan.spans, chunks[-2:])))
         count = None if scene is None else len(scene)
         sizes = tuple(map(len, groups))
-        work = _Work(function, sizes, spans, tuple(chunks[-2:]), lead, count)  # type: ignore[arg-type]
+        work = Work(function, sizes, spans, tuple(chunks[-2:]), lead, count)  # type: ignore[arg-type]
         return cls(work, arrays, tuple(chunks), list(scene or ()), first is not None, plan)
 
     @property
@@ -274,7 +226,7 @@ class _Loop:
         """Index of each block of arrays in memory, where it belongs, and what comes of it."""
         work, lead = self.work, self.work.lead
         starts = [np.concatenate([[0], np.cumsum(c)]) for c in self.chunks[:lead]]
-        for index in _indices(self.chunks):
+        for index in indices(self.chunks):
             *head, i, j = index
             rows, columns = work.spans[0][i], work.spans[1][j]
             if rows.start == rows.stop or columns.start == columns.stop:
@@ -282,117 +234,22 @@ class _Loop:
             images = [slice(s[k], s[k + 1]) for s, k in zip(starts, head, strict=True)]
             read = (*images, ..., slice(rows.read_start, rows.read_stop),
                     slice(columns.read_start, columns.read_stop))  # fmt: skip
-            windows = [_stack([a[read] for a in group], lead) for group in self.groups]
-            values = [s.argument(tuple(head)) for s in self.scene]
+            windows = [stacked([a[read] for a in group], lead) for group in self.groups]
+            values = [value[tuple(head)] for value in self.scene]
             written = slice(rows.start, rows.stop), slice(columns.start, columns.stop)
             yield index, (*images, ..., *written), work.call(i, j, windows, values)
 
-    def layer(
-        self,
-        outputs: list[Output],
-        resources: Mapping[str, float] | None,
-        annotation: str | None,
-    ) -> tuple[str, HighLevelGraph]:
-        """Name and graph of a layer with one task a block."""
-        work, chunks, lead = self.work, self.chunks, self.work.lead
-        arrays = [a for group in self.groups for a in group]
-        names = [x.name for x in (*arrays, *self.scene)]
-        token = tokenize(work.function, names, outputs, self.plan)
-        name = f"{type(work.function).__name__.lower()}-{token}"
-        touched = [
-            [[n for n, _ in work.pieces(axis, k)] for k in range(len(chunks[axis - 2]))]
-            for axis in (0, 1)
-        ]
-        # each reference is made once and shared, or a large graph would take twice the bytes
-        shared = f"{name}-function"
-        common = reference(shared)
-        sources = [_references(a, chunks, lead) for a in arrays]
-        values = {i: [s.argument(i) for s in self.scene] for i in _indices(chunks[:lead])}
-        graph: dict[Any, Any] = {}
-        for index in _indices(chunks):
-            *head, i, j = index
-            parts = (s[*head, m, n] for s in sources for m in touched[0][i] for n in touched[1][j])
-            key = (name, *index)
-            graph[key] = task(key, _run, common, i, j, *values[tuple(head)], *parts)
-        annotations: dict[str, Any] = {"resources": dict(resources)} if resources else {}
-        if annotation is not None:
-            annotations[annotation] = True
-        layer = MaterializedLayer(graph, annotations=annotations or None)
-        whole = HighLevelGraph.from_collections(name, layer, dependencies=[*arrays, *self.scene])
-        layers = {**whole.layers, shared: MaterializedLayer({shared: value(shared, work)})}
-        needs = {**whole.dependencies, name: {*whole.dependencies[name], shared}, shared: set()}
-        return name, HighLevelGraph(layers, needs)
 
-
-def _picked(loop: _Loop, name: str, blocks: HighLevelGraph, number: int, output: Output) -> Any:
-    """One of the arrays that the blocks of a layer return."""
-    import dask.array as da
-
-    label, lead, chunks = f"{name}-{number}", loop.work.lead, loop.chunks
-    middle = () if output.bands is None else (0,)
-    bands = () if output.bands is None else ((output.bands,),)
-    layer = {}
-    for index in _indices(chunks):
-        key = (label, *index[:lead], *middle, *index[lead:])
-        layer[key] = task(key, getitem, reference((name, *index)), number)
-    graph = HighLevelGraph({**blocks.layers, label: layer}, {**blocks.dependencies, label: {name}})
-    shape = (*chunks[:lead], *bands, *chunks[lead:])
-    return da.Array(graph, label, chunks=shape, dtype=output.dtype)
-
-
-def _run(work: _Work, i: int, j: int, *parts: Any) -> Any:
-    """The task: join the chunks of each array, stack each group, apply the function."""
-    scene, queue = parts[: work.scene or 0], iter(parts[work.scene or 0 :])
-    grid = [work.pieces(0, i), work.pieces(1, j)]
-    windows = []
-    for count in work.groups:
-        joined = [
-            _join([[next(queue) for _ in grid[1]] for _ in grid[0]], grid) for _ in range(count)
-        ]
-        windows.append(_stack(joined, work.lead))
-    with block_gate():
-        return work.call(i, j, windows, scene)
-
-
-def _combined(combine: Callable[[Sequence[Any]], Any], *parts: Any) -> Any:
-    return combine(parts)
-
-
-def _indices(chunks: Sequence[Sequence[int]]) -> Iterator[Index]:
+def indices(chunks: Sequence[Sequence[int]]) -> Iterator[Index]:
+    """Position of each block."""
     return product(*(range(len(c)) for c in chunks))
 
 
-def _references(
-    array: DaskArray, chunks: tuple[tuple[int, ...], ...], lead: int
-) -> dict[Index, Any]:
-    """References to the chunks of an array, which is one chunk along dimensions between."""
-    name, middle = array.name, (0,) * (array.ndim - lead - 2)
-    return {
-        index: reference((name, *index[:lead], *middle, *index[lead:]))
-        for index in _indices(chunks)
-    }
-
-
-def _join(parts: list[list[NDArray[Any]]], grid: list[list[tuple[int, slice]]]) -> NDArray[Any]:
-    rows = [
-        [part[..., y, x] for part, (_, x) in zip(line, grid[1], strict=True)]
-        for line, (_, y) in zip(parts, grid[0], strict=True)
-    ]
-    if len(rows) == 1 and len(rows[0]) == 1:
-        return np.asarray(rows[0][0])
-    return np.concatenate([np.concatenate(line, axis=-1) for line in rows], axis=-2)
-
-
-def _stack(arrays: list[NDArray[Any]], lead: int) -> NDArray[Any]:
+def stacked(arrays: list[NDArray[Any]], lead: int) -> NDArray[Any]:
+    """The arrays of a window along a new axis, or the one that there is."""
     return arrays[0] if len(arrays) == 1 else np.stack(arrays, axis=lead)
 
 
-def _aligned(array: Any, chunks: tuple[tuple[int, ...], ...], lead: int) -> DaskArray:
-    """As dask array with the given chunks along lead, y and x, and one along bands."""
-    import dask.array as da
-
-    middle = array.shape[lead:-2]
-    needed = (*chunks[:lead], *((n,) for n in middle), *chunks[lead:])
-    if not is_dask_collection(array):
-        return da.from_array(array, chunks=needed)
-    return array if array.chunks == needed else array.rechunk(needed)
+def is_lazy(array: Any) -> bool:
+    """Whether an array, or a value of a scene, is one of dask."""
+    return hasattr(array, "__dask_graph__")

@@ -1,14 +1,19 @@
-"""Devices of torch: the one that a user names, the one that a process has, and its gate."""
+"""Where the work on a block is done: the devices of torch, and how many threads each block has."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from typing import Any
 
-from xcloudfree.core.threads import DeviceGate
+from threadpoolctl import ThreadpoolController
+
 from xcloudfree.exceptions import DeviceMemoryError, ModelError
+
+# ------------------------------------------------------------------ devices of torch
 
 
 def chosen(device: Any) -> str:
@@ -81,3 +86,94 @@ def memory_error(what: str, device: str) -> DeviceMemoryError:
         fix="use smaller chunks, ds.chunk(y=512, x=512), or call reconstruct(device='cpu')",
         option="--device cpu",
     )
+
+
+# ------------------------------------------------------------------ gates before the work
+
+
+class BlockGate:
+    """Gate through which the work on every block passes: inside, BLAS has one thread.
+
+    The matrix products of a block are small, and threads that wait for one another would take twice
+    the processor time; dask keeps all cores busy with blocks side by side.
+    """
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._active = self._modules = 0
+        self._libraries: list[Any] = []
+        self._before: list[tuple[Any, int]] = []
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        """Compute inside."""
+        with self._guard:
+            if not self._active:  # the number belongs to the process: the first sets it
+                self._before = [(lib, lib.num_threads) for lib in self._loaded()]
+                for library, threads in self._before:
+                    if threads > 1:
+                        library.set_num_threads(1)
+            self._active += 1
+        try:
+            yield
+        finally:
+            with self._guard:
+                self._active -= 1
+                if not self._active:  # and the last gives it back
+                    for library, threads in self._before:
+                        if threads > 1:
+                            library.set_num_threads(threads)
+
+    def _loaded(self) -> list[Any]:
+        """BLAS libraries of this process, sought again when modules were imported since."""
+        if len(sys.modules) != self._modules:
+            found = ThreadpoolController().lib_controllers
+            self._libraries = [library for library in found if library.user_api == "blas"]
+            self._modules = len(sys.modules)
+        return self._libraries
+
+
+block_gate = BlockGate()
+"""The gate of this process: how many blocks are worked on is its only state."""
+
+
+class DeviceGate:
+    """Gate in front of a device.
+
+    An accelerator takes one forward pass at a time. A CPU takes as many as there are callers, each
+    with its share of the threads that `threads` returns and `limit` sets for the calling thread:
+    the blocks of a scene keep all cores busy with one thread each, and the last one, or an array in
+    memory, gets them all. Two blocks at a time with one thread each took 0.6 of the time of one
+    after the other with two (docs/benchmarks.md).
+    """
+
+    def __init__(
+        self, device: str, threads: Callable[[], int], limit: Callable[[int], None]
+    ) -> None:
+        self._alone = device.partition(":")[0] != "cpu"
+        self._turn, self._guard = threading.Lock(), threading.Lock()
+        self._threads, self._limit = threads, limit
+        self._active, self._all = 0, 1
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        """Compute inside."""
+        if self._alone:
+            with self._turn:
+                yield
+            return
+        own = self._threads()
+        with self._guard:
+            if not self._active:
+                self._all = own
+            self._active += 1
+            share = max(1, self._all // self._active)
+        if share != own:
+            self._limit(share)
+        try:
+            yield
+        finally:
+            if share != own:
+                self._limit(own)
+            with self._guard:
+                self._active -= 1

@@ -131,27 +131,20 @@ def _canonical(
 
 
 def _variables(ds: xr.Dataset) -> tuple[Layer | None, Layer | None, xr.DataArray | None]:
-    optical: dict[str, Hashable] = {}
-    sar: dict[str, Hashable] = {}
-    classes = None
-    for variable in ds.data_vars:
-        if ds[variable].ndim < 2:
-            continue
-        if ds[variable].sizes.get("band") == 1:  # as rioxarray opens a file of one band
-            ds = ds.assign({variable: ds[variable].squeeze("band", drop=True)})
-        if (band := optical_band(variable)) is not None:
-            _claim(optical, band, variable)
-        elif (pol := _polarisation(variable)) is not None:
-            _claim(sar, pol, variable)
-        elif is_scene_classification(variable):
-            classes = ds[variable]
+    images = {name: array for name, array in ds.data_vars.items() if array.ndim >= 2}
+    for name, array in images.items():
+        if array.sizes.get("band") == 1:  # as rioxarray opens a file of one band
+            images[name] = array.squeeze("band", drop=True)
+    optical = _by_band({name: optical_band(name) for name in images})
+    sar = _by_band({name: (sar_band(name) or (None,))[0] for name in images})
+    classes = [array for name, array in images.items() if is_scene_classification(name)]
 
-    def layer(found: dict[str, Hashable], order: tuple[str, ...]) -> Layer | None:
-        names = tuple(n for n in order if n in found)
-        variables = tuple(found[n] for n in names)
-        return Layer(names, tuple(ds[v] for v in variables), variables) if names else None
+    def layer(variables: dict[str, Hashable], order: tuple[str, ...]) -> Layer | None:
+        names = tuple(n for n in order if n in variables)
+        chosen = tuple(variables[n] for n in names)
+        return Layer(names, tuple(images[v] for v in chosen), chosen) if names else None
 
-    return layer(optical, S2_BANDS), layer(sar, POLARISATIONS), classes
+    return layer(optical, S2_BANDS), layer(sar, POLARISATIONS), classes[-1] if classes else None
 
 
 def _stacked(
@@ -191,10 +184,7 @@ def _pick(
     """Recognised entries along a band dimension, without its other coordinates."""
     if dim not in array.coords:
         return None
-    found: dict[str, int] = {}
-    for i, name in enumerate(array[dim].values):
-        if (band := canonical(name)) is not None:
-            _claim(found, band, i)
+    found = _by_band({i: canonical(name) for i, name in enumerate(array[dim].values)})
     if not found:
         return None
     where = list(found.values())
@@ -204,13 +194,18 @@ def _pick(
     return tuple(found), picked if dim == "band" else picked.rename({dim: "band"})
 
 
-def _claim(found: dict[str, Any], band: str, variable: Any) -> None:
-    if band in found:
-        raise MissingBandError(
-            f"{found[band]!r} and {variable!r} are both {band}",
-            fix=f"keep one, for example with ds.drop_vars({str(variable)!r})",
-        )
-    found[band] = variable
+def _by_band(bands: Mapping[Any, str | None]) -> dict[str, Any]:
+    """Variables or positions by their band; refuses two of one band."""
+    found: dict[str, Any] = {}
+    for variable, band in bands.items():
+        if band in found:
+            raise MissingBandError(
+                f"{found[band]!r} and {variable!r} are both {band}",
+                fix=f"keep one, for example with ds.drop_vars({str(variable)!r})",
+            )
+        if band is not None:
+            found[band] = variable
+    return found
 
 
 def _polarisation(name: object) -> str | None:

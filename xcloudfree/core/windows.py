@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -22,7 +23,7 @@ class Span:
     read_start: int  # pixels that it reads; `read_start` lies on the stride grid of the scene
     read_stop: int  # pixels that it reads; `read_start` lies on the stride grid of the scene
 
-    @property
+    @cached_property
     def core(self) -> slice:
         """The written pixels inside what was read."""
         return slice(self.start - self.read_start, self.stop - self.read_start)

@@ -49,11 +49,10 @@ _PATH = (98, 66, 34, 18, 14, 10, 8, 7, 5, 3, 1, 2, 1)  # reflectance of the air 
 _CLEAR = (0.72, 0.78, 0.82, 0.87, 0.87, 0.85, 0.90, 0.86, 0.93, 0.36, 0.005, 0.93, 0.90)
 
 
-def to_surface(reflectance: Field, bands: tuple[str, ...] = S2_BANDS) -> Field:
+def to_surface(reflectance: Field) -> Field:
     """Surface reflectance from top-of-atmosphere reflectance under one fixed clear sky."""
-    index = [S2_BANDS.index(band) for band in bands]
-    path = np.array(_PATH, np.float32)[index, None, None] / 1000
-    clear = np.array(_CLEAR, np.float32)[index, None, None]
+    path = np.array(_PATH, np.float32)[:, None, None] / 1000
+    clear = np.array(_CLEAR, np.float32)[:, None, None]
     return np.maximum((reflectance - path) / clear, 0).astype(np.float32)
 
 

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from xcloudfree.core.bands import optical_band
 from xcloudfree.core.recognise import SPATIAL, read
 from xcloudfree.exceptions import DataError, GridError, MissingBandError
-from xcloudfree.judge.metrics import DIGITS, METRICS, NAMES, UNITS, image_metrics
+from xcloudfree.judge.metrics import DEFINITIONS, DIGITS, METRICS, NAMES, UNITS, image_metrics
 
 PIXELS: Final = ("all", "cloudy", "clear")
 NOTHING: Final = "do nothing"
@@ -22,24 +22,6 @@ PREDICTION: Final = "prediction"
 _IMAGE: Final = ("band", "y", "x")
 COLUMNS: Final = (*METRICS, "count", "left_out")
 
-_DEFINITIONS: Final = {
-    "psnr": (
-        "peak signal-to-noise ratio",
-        "-10 log10(mean squared difference), peak 1; infinite if identical",
-    ),
-    "ssim": (
-        "structural similarity",
-        "mean over bands and pixels of the map with a Gaussian window 11x11, sigma 1.5, C1 = 1e-4, "
-        "C2 = 9e-4, zeros beyond the border and at left-out pixels; for a selection the mean of "
-        "the full image's map over it",
-    ),
-    "mae": ("mean absolute error", "mean |difference|"),
-    "rmse": ("root mean squared error", "sqrt(mean squared difference)"),
-    "sam": (
-        "spectral angle",
-        "mean over pixels of the angle between the spectra; all-zero spectra left out",
-    ),
-}
 _COUNTS: Final = {
     "count": "pixels compared",
     "left_out": "selected pixels left out: no data in some band of either image",
@@ -143,7 +125,7 @@ def evaluate(
     stacked = stacked.transpose("metric", "estimate", "pixels", ...)
 
     out = xr.Dataset({c: stacked.isel(metric=i) for i, c in enumerate(COLUMNS)})
-    for name, (words, definition) in _DEFINITIONS.items():
+    for name, (words, definition) in DEFINITIONS.items():
         out[name].attrs = {"long_name": words, "units": UNITS[name], "definition": definition}
     for name, words in _COUNTS.items():
         out[name] = out[name].fillna(0).astype(np.int64)

@@ -23,6 +23,26 @@ NAMES: Final = {"psnr": "PSNR dB", "ssim": "SSIM", "mae": "MAE", "rmse": "RMSE",
 DIGITS: Final = {"psnr": 2, "ssim": 3, "mae": 4, "rmse": 4, "sam": 2}
 """Digits that tables show."""
 
+DEFINITIONS: Final = {
+    "psnr": (
+        "peak signal-to-noise ratio",
+        "-10 log10(mean squared difference), peak 1; infinite if identical",
+    ),
+    "ssim": (
+        "structural similarity",
+        "mean over bands and pixels of the map with a Gaussian window 11x11, sigma 1.5, C1 = 1e-4, "
+        "C2 = 9e-4, zeros beyond the border and at left-out pixels; for a selection the mean of "
+        "the full image's map over it",
+    ),
+    "mae": ("mean absolute error", "mean |difference|"),
+    "rmse": ("root mean squared error", "sqrt(mean squared difference)"),
+    "sam": (
+        "spectral angle",
+        "mean over pixels of the angle between the spectra; all-zero spectra left out",
+    ),
+}
+"""Long name, and what is computed."""
+
 SSIM_C1: Final = 1e-4
 SSIM_C2: Final = 9e-4
 SSIM_SIGMA: Final = 1.5

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from xcloudfree.core.windows import widened
 from xcloudfree.methods.base import Booleans, Doubles, Floats, Method, Prediction, Series
-from xcloudfree.methods.interpolation import Sides, between, clear_sides
+from xcloudfree.methods.interpolation import Sides, clear_sides, linear_time
 from xcloudfree.methods.regression import local_mean
 
 GAPS: Final = (0.0, 15.0, 30.0, 45.0)
@@ -143,10 +143,10 @@ def sums(
         for date in range(times):
             levels = strip.level(date, _of(least, date))[waiting[date, part]]
             count[date] += np.bincount(levels[levels >= 0], minlength=gaps)
-            if not strip.clear[date].any():
-                continue
-            for k, gap in enumerate(GAPS):
-                z = strip.rows(running, date, gap)
+        for k, gap in enumerate(GAPS):
+            lines = strip.lines(gap, strip.clear)
+            for date in np.flatnonzero(strip.clear.any(1)).tolist():
+                z = strip.rows(running, lines[date], date, gap)
                 use = strip.clear[date] & np.isfinite(z).all(0)
                 z, y = z[:, use], strip.values[date][:, use].astype(np.float64)
                 zz[date, k] += z @ z.T
@@ -264,13 +264,16 @@ def predict(
     mean, spread = (np.full((times, bands, clear[0].size), np.nan, np.float32) for _ in range(2))
     asked = wanted.reshape(times, -1)
     for part, strip in strips(reflectance, clear, radar, days):
-        running = strip.running() if asked[:, part].any() else []
-        for date in np.flatnonzero(asked[:, part].any(1)):
-            levels = strip.level(int(date), _of(least, int(date)))
-            levels = np.where(asked[date, part], levels, -1)
-            for k in np.unique(levels[levels >= 0]):
-                use = np.flatnonzero(levels == k)
-                z = strip.rows(running, int(date), GAPS[k])[:, use]
+        if not asked[:, part].any():
+            continue
+        running = strip.running()
+        levels = np.stack([strip.level(date, _of(least, date)) for date in range(times)])
+        levels = np.where(asked[:, part], levels, -1)
+        for k in np.unique(levels[levels >= 0]):
+            lines = strip.lines(GAPS[k], levels == k)
+            for date in np.flatnonzero((levels == k).any(1)).tolist():
+                use = np.flatnonzero(levels[date] == k)
+                z = strip.rows(running, lines[date], date, GAPS[k])[:, use]
                 mean[date, :, part.start + use] = (rule.coefficients[date, k].T @ z).T
                 known = np.asarray(np.isfinite(z).all(0))[:, None]
                 spread[date, :, part.start + use] = np.where(known, rule.deviation[date, k], np.nan)
@@ -317,15 +320,20 @@ class Strip:
             found.append((past, future))
         return found
 
-    def rows(self, running: list[tuple[Doubles, Doubles]], date: int, gap: float) -> Doubles:
+    def lines(self, gap: float, wanted: Booleans) -> Floats:
+        """Values and backscatter of dates on the line between the clear dates around them."""
+        return linear_time(self.both, self.clear, self.days, gap, wanted)
+
+    def rows(
+        self, running: list[tuple[Doubles, Doubles]], both: Floats, date: int, gap: float
+    ) -> Doubles:
         """Predictors of a date, (1 + predictor, pixel); NaN where one is missing."""
         days, day = self.days, self.days[date]
         before = int(np.searchsorted(days, day - gap, "left")) - 1
         after = int(np.searchsorted(days, day + gap, "right"))
         sides = self.sides[gap]
-        here = Sides(sides.before[date][None], sides.after[date][None])
+        last, following = sides.before[date], sides.after[date]
         bands = self.values.shape[1]
-        both = between(self.both[:, :, None], days, date, here)[:, 0]
         line, change = both[:bands], self.radar[date] - both[bands:]
         means = []
         for memory, (past, future) in zip(MEMORIES, running, strict=True):
@@ -337,8 +345,8 @@ class Strip:
             means.append(total[1:] / np.where(total[:1] > 0, total[:1], np.nan))
         none = np.float64(np.inf)
         waits = [
-            np.where(here.before[0] < 0, none, day - days[here.before[0]]),
-            np.where(here.after[0] < 0, none, days[here.after[0]] - day),
+            np.where(last < 0, none, day - days[last]),
+            np.where(following < 0, none, days[following] - day),
         ]
         season = 2 * np.pi * day / 365.25
         size = line.shape[-1]

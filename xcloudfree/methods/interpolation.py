@@ -120,15 +120,10 @@ def linear_time(
     sides = clear_sides(clear, days, gap)
     out = np.full(reflectance.shape, np.nan, np.float32)
     for i in _dates(wanted, len(days)):
-        out[i] = between(reflectance, days, i, Sides(sides.before[i], sides.after[i]))
+        share, either = _share(days, days[i], Sides(sides.before[i], sides.after[i]))
+        first, second = pick(reflectance, either.before), pick(reflectance, either.after)
+        out[i] = first + share.astype(np.float32) * (second - first)
     return out
-
-
-def between(values: Floats, days: Doubles, date: int, sides: Sides) -> Floats:
-    """Straight line between two dates of a series, which differ from pixel to pixel."""
-    share, either = _share(days, days[date], sides)
-    first, second = pick(values, either.before), pick(values, either.after)
-    return np.asarray(first + share.astype(np.float32) * (second - first), np.float32)
 
 
 def _dates(wanted: Booleans | None, count: int) -> list[int]:

@@ -8,11 +8,6 @@ import numpy as np
 import scipy
 from numpy.typing import ArrayLike, NDArray
 
-FEATURES: Final[tuple[str, ...]] = tuple(
-    f"{name}{suffix}" for suffix in ("", " 3x3", " 9x9") for name in ("VV", "VH", "VV-VH")
-)
-"""Names of the predictors of the linear map, in the order of :func:`sar_features`."""
-
 DB_LOW: Final = (-25.0, -32.5)
 """Lowest backscatter in dB that is kept, for VV and VH; everything above 0 dB counts as 0."""
 

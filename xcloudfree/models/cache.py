@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xcloudfree import models
-from xcloudfree.core.devices import device_gate
-from xcloudfree.core.threads import DeviceGate
+from xcloudfree.core.devices import DeviceGate, device_gate
 from xcloudfree.exceptions import ModelError, WeightsError
 from xcloudfree.models.model import Model
 from xcloudfree.models.shipped import read_spec

@@ -16,10 +16,9 @@ from torch.nn import functional
 
 from xcloudfree.core.spelling import did_you_mean
 from xcloudfree.methods.temporal_context import NAMES, SIDES, STEADY, scaled_planes
-from xcloudfree.models.attention import SwinBlock
 from xcloudfree.models.config import NetworkConfig, through_convolutions, through_window
 from xcloudfree.models.other_dates import WIDTHS, around, estimate, visible
-from xcloudfree.models.parts import CrossGate, DenseBlock, pad_to_multiple
+from xcloudfree.models.parts import CrossGate, WindowAttention, pad_to_multiple
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +60,7 @@ class CarfConfig(NetworkConfig):
         difference, its means over the visible pixels nearby, and the residual are in units of the
         deviation that the regression states, and of a tenth where there is none.
     single_residual : bool
-        Eq. 6 as printed, see :class:`~xcloudfree.models.attention.SwinBlock`.
+        Eq. 6 as printed, see :class:`SwinBlock`.
     """
 
     scale: int = 2
@@ -142,6 +141,47 @@ class CarfConfig(NetworkConfig):
     def outputs(self) -> int:
         """Planes that come out of the last convolution."""
         return self.optical_bands
+
+
+class DenseBlock(nn.Module):
+    """Residual dense block: each convolution sees all features before it."""
+
+    def __init__(self, features: int, growth: int, layers: int) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList(
+            nn.Conv2d(features + i * growth, growth, 3, padding=1) for i in range(layers)
+        )
+        self.fuse = nn.Conv2d(features + layers * growth, features, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Refine ``x`` of shape (n, features, h, w)."""
+        seen = [x]
+        for conv in self.convs:
+            seen.append(functional.relu(conv(torch.cat(seen, 1))))
+        return x + self.fuse(torch.cat(seen, 1))
+
+
+class SwinBlock(nn.Module):
+    """Transformer block of eq. 6: window attention, then a feed-forward network, both on LN(x)."""
+
+    def __init__(
+        self, features: int, heads: int, window: int, shift: int, ratio: int, single_residual: bool
+    ) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(features)
+        self.attention = WindowAttention(features, heads, window, shift)
+        self.norm2 = nn.LayerNorm(features)
+        self.mlp = nn.Sequential(
+            nn.Linear(features, ratio * features), nn.GELU(), nn.Linear(ratio * features, features)
+        )
+        self.single_residual = single_residual
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Transform ``x`` of shape (n, features, h, w)."""
+        x = x.permute(0, 2, 3, 1)
+        attended = x + self.attention(self.norm1(x))
+        out = (x if self.single_residual else attended) + self.mlp(self.norm2(attended))
+        return out.permute(0, 3, 1, 2)
 
 
 class Branch(nn.Module):

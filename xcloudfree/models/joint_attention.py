@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from xcloudfree.models.attention import MASKED, relative_index
-from xcloudfree.models.parts import logistic
+from xcloudfree.models.parts import MASKED, logistic, relative_index
 
 WINDOWS_AT_ONCE = 8
 """Windows whose logits are in memory together on a CPU: few enough for its cache."""

@@ -1,4 +1,4 @@
-"""Parts that the residual dense fusion networks share."""
+"""Parts that networks share: dynamic filters, gates between branches, window attention."""
 
 from __future__ import annotations
 
@@ -6,26 +6,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+MASKED = -1e4
+"""Logit of a cell that must not be seen; finite, so that half precision survives it."""
+
 FILTERED_AT_ONCE = 4
 """Channels for which the dynamic filter holds kernels in memory, which are 25 times as many."""
-
-
-class DenseBlock(nn.Module):
-    """Residual dense block: each convolution sees all features before it."""
-
-    def __init__(self, features: int, growth: int, layers: int) -> None:
-        super().__init__()
-        self.convs = nn.ModuleList(
-            nn.Conv2d(features + i * growth, growth, 3, padding=1) for i in range(layers)
-        )
-        self.fuse = nn.Conv2d(features + layers * growth, features, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Refine ``x`` of shape (n, features, h, w)."""
-        seen = [x]
-        for conv in self.convs:
-            seen.append(functional.relu(conv(torch.cat(seen, 1))))
-        return x + self.fuse(torch.cat(seen, 1))
 
 
 class DynamicFilter(nn.Module):
@@ -133,3 +118,84 @@ def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
 def _channels_last(x: Tensor) -> bool:
     """Whether the channels of a map lie next to each other in memory."""
     return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+
+
+def window_padding(size: int, window: int, shift: int) -> tuple[int, int]:
+    """Cells to add before and after an axis so that shifted windows tile it."""
+    # Windows start at ``shift - window, shift, shift + window, ...``: the first one hangs over the
+    # border. This groups the real cells exactly as the cyclic shift of Swin does with its region
+    # mask, without joining opposite borders first and separating them afterwards.
+    before = (window - shift) % window
+    return before, -(size + before) % window
+
+
+class WindowAttention(nn.Module):
+    """Multi-head self-attention inside square windows, with relative position bias."""
+
+    # The bias that hides the cells outside the map follows from the size of each input and is never
+    # a buffer, so weights fitted on one patch size run on any other.
+
+    index: Tensor
+
+    def __init__(self, features: int, heads: int, window: int, shift: int) -> None:
+        super().__init__()
+        self.heads, self.window, self.shift = heads, window, shift
+        self.qkv = nn.Linear(features, 3 * features)
+        self.proj = nn.Linear(features, features)
+        self.relative_bias = nn.Parameter(torch.empty((2 * window - 1) ** 2, heads))
+        nn.init.trunc_normal_(self.relative_bias, std=0.02)
+        self.register_buffer("index", relative_index(window), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Attend inside the windows of ``x`` of shape (n, h, w, features)."""
+        n, height, width, features = x.shape
+        side = self.window
+        top, bottom = window_padding(height, side, self.shift)
+        left, right = window_padding(width, side, self.shift)
+        if top or bottom or left or right:
+            x = functional.pad(x, (0, 0, left, right, top, bottom))
+        rows, columns = x.shape[1] // side, x.shape[2] // side
+        cells = x.reshape(n, rows, side, columns, side, features)
+        cells = cells.transpose(2, 3).reshape(-1, side * side, features)
+
+        q, k, v = self.qkv(cells).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        bias = self.relative_bias[self.index].permute(2, 0, 1).to(q.dtype)
+        out = functional.scaled_dot_product_attention(q, k, v, attn_mask=bias.expand(1, -1, -1, -1))
+        hidden = _hidden_cells(height, width, (top, bottom), (left, right), side, x.device)
+        edge = hidden.any(1).nonzero()[:, 0]
+        if len(edge):  # windows that hang over the border see only the cells that exist
+            which = (torch.arange(n, device=x.device)[:, None] * (rows * columns) + edge).flatten()
+            masked = bias + MASKED * hidden[edge].to(q.dtype)[:, None, None, :]
+            masked = masked.repeat(n, 1, 1, 1)
+            seen = functional.scaled_dot_product_attention(
+                q[which], k[which], v[which], attn_mask=masked
+            )
+            out = out.index_copy(0, which, seen)
+
+        out = self.proj(out.transpose(1, 2).flatten(2))
+        out = out.reshape(n, rows, columns, side, side, features).transpose(2, 3)
+        out = out.reshape(n, rows * side, columns * side, features)
+        return out[:, top : top + height, left : left + width]
+
+
+def relative_index(window: int) -> Tensor:
+    """Row of the bias table for each pair of cells of a window, (window**2, window**2) of int64."""
+    axis = torch.arange(window)
+    cells = torch.stack(torch.meshgrid(axis, axis, indexing="ij")).flatten(1)
+    offset = cells[:, :, None] - cells[:, None, :] + window - 1
+    return offset[0] * (2 * window - 1) + offset[1]
+
+
+def _hidden_cells(
+    height: int,
+    width: int,
+    rows: tuple[int, int],
+    columns: tuple[int, int],
+    window: int,
+    device: torch.device,
+) -> Tensor:
+    """Which cells of each window lie outside the map: (windows, window**2) bool."""
+    outside = torch.ones(sum(rows) + height, sum(columns) + width, dtype=torch.bool, device=device)
+    outside[rows[0] : rows[0] + height, columns[0] : columns[0] + width] = False
+    grid = outside.unflatten(0, (-1, window)).unflatten(2, (-1, window))
+    return grid.transpose(1, 2).reshape(-1, window * window)

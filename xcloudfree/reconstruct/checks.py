@@ -1,4 +1,4 @@
-"""Whether a model, and images that a method was given, fit a scene."""
+"""Whether a scene, a model, and images that a method was given fit together."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from xcloudfree import methods, models
 from xcloudfree.core.grid import coordinate_system
-from xcloudfree.core.radiometry import Calibration
+from xcloudfree.core.radiometry import Calibration, SarCalibration
 from xcloudfree.core.recognise import read
 from xcloudfree.core.scene import Layer, Scene, listed
 from xcloudfree.core.spelling import did_you_mean
@@ -27,6 +28,9 @@ from xcloudfree.exceptions import (
 )
 from xcloudfree.models.shipped import shipped
 from xcloudfree.models.spec import ModelSpec
+
+SIDE = 64
+"""Rows and columns of a scene in memory in which data is looked for."""
 
 
 def check_fitness(scene: Scene, spec: ModelSpec) -> None:
@@ -194,3 +198,47 @@ def _grid(scene: Scene) -> dict[Any, Any]:
 def _size(scene: Scene) -> str:
     height, width = scene.shape
     return f"{height} x {width} px"
+
+
+def gaps(scene: Scene) -> list[tuple[str, str]]:
+    """Problems, each with the call that fixes it, of dates and bands of a scene in memory."""
+    if scene.optical is None or len(scene.lead) != 1 or scene.lead[0] != "time":
+        return []
+    seen = _present(scene.optical, scene.calibration())
+    if seen is None or not seen.size:
+        return []
+    found = []
+    images: Any = seen.any(axis=1)
+    heard = None if scene.sar is None else _present(scene.sar, scene.sar_calibration())
+    if heard is not None:
+        lacking = images & ~heard.all(axis=1)
+        if (lacking == images).all():
+            call = 'xcf.pair(s2, s1, max_gap="6D")'
+            found.append(("no date has both Sentinel-2 and Sentinel-1", f"pair them with {call}"))
+        elif lacking.any():
+            problem = f"Sentinel-1 is missing on {lacking.sum()} of {images.sum()} dates"
+            found.append((problem, 'look further for passes with xcf.pair(s2, s1, max_gap="12D")'))
+    absent = images[:, None] & ~seen
+    dates = np.flatnonzero(absent.any(axis=1)).tolist()
+    if dates:
+        bands = [n for n, gone in zip(scene.optical.names, absent.any(axis=0), strict=True) if gone]
+        variables = [v for n, v in zip(scene.optical.names, scene.optical.variables, strict=False)
+                     if n in bands]  # fmt: skip
+        leave = f"ds.drop_vars({[str(v) for v in variables]})"
+        if scene.optical.stacked:
+            leave = f"ds.drop_sel(band={bands})"
+        count = f"{len(dates)} date{'s' * (len(dates) > 1)}, which stay{'s' * (len(dates) == 1)}"
+        problem = f"there is no data of {listed(bands)} on {count} as it came"
+        found.append((problem, f"leave them out with {leave} or ds.drop_isel(time={dates})"))
+    return found
+
+
+def _present(layer: Layer, rule: Calibration | SarCalibration) -> NDArray[np.bool_] | None:
+    """Whether bands have data (date, band), on a grid of pixels; None where it must be read."""
+    planes = layer.arrays
+    if any(a.chunks is not None or not a.variable._in_memory for a in planes):
+        return None
+    y, x = (slice(None, None, max(1, -(-n // SIDE))) for n in planes[0].shape[-2:])
+    values = [a.variable.values[..., y, x] for a in planes]
+    seen = rule.valid(values[0] if layer.stacked else np.stack(values, axis=1))
+    return np.asarray(seen.any((-2, -1)))

@@ -46,9 +46,10 @@ class Observe:
 
     def __call__(self, stored: NDArray[Any], *given: NDArray[Any], core: Area) -> Arrays:
         """Reflectance (*lead, band, y, x) and state (*lead, y, x) of the core."""
-        reflectance = self.decode(stored[..., *core])
+        read = self._read(stored)
+        reflectance = self.calibration.decode(read[..., *core])
+        measured = np.asarray(self.calibration.valid(read).all(-3))
         state = np.zeros((*stored.shape[:-3], *reflectance.shape[-2:]), np.uint8)
-        measured = self.valid(stored)
         for image in np.ndindex(stored.shape[:-3]):
             wanted = valid = measured[image]
             hidden = self.occluded(stored[image], [g[image] for g in given]) & valid
@@ -67,7 +68,7 @@ class Observe:
 
     def occluded(self, stored: NDArray[Any], given: Sequence[NDArray[Any]]) -> Booleans:
         """Pixels that the mask hides, of one image."""
-        if self.mask.separate:
+        if given:  # a mask, or classes, of its own
             return self.mask.compute(given[0])
         return self.mask.compute(stored[[self.bands.index(b) for b in self.mask.bands]])
 

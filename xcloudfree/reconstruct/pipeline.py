@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from xcloudfree import methods
 from xcloudfree.core.blocks import Output, map_windows
-from xcloudfree.core.gaps import gaps
 from xcloudfree.core.predictor import Predictor
 from xcloudfree.core.recognise import read
 from xcloudfree.core.restore import restore
@@ -24,7 +23,13 @@ from xcloudfree.masks.plan import MaskPlan
 from xcloudfree.masks.resolve import Mask, plan_mask
 from xcloudfree.masks.shadow import Shadow
 from xcloudfree.methods.base import Method
-from xcloudfree.reconstruct.checks import check_fitness, check_known, check_options, coarse_images
+from xcloudfree.reconstruct.checks import (
+    check_fitness,
+    check_known,
+    check_options,
+    coarse_images,
+    gaps,
+)
 from xcloudfree.reconstruct.compose import EDGE, Blend, Compose, label_flags, label_provenance
 from xcloudfree.reconstruct.dates import dates_of, nearest_groups
 from xcloudfree.reconstruct.observe import BYTE, FLOAT, Observe, Reader, decode, observe
@@ -183,7 +188,8 @@ def reconstruct(
 
     edge = EDGE if blend else 0
     picked = tuple(bands.index(b) for b in predictor.bands or bands)
-    compose = Compose(scene.calibration(), picked, blend, uncertainty, bool(predictor.flags))
+    rule = scene.calibration()
+    compose = Compose(rule, picked, blend, uncertainty, bool(predictor.flags))
     outputs = [Output(kind, len(bands)), Output(BYTE)]
     outputs += [Output(FLOAT, len(bands))] * uncertainty + [Output(BYTE)] * bool(predictor.flags)
 
@@ -198,7 +204,7 @@ def reconstruct(
     else:
         # What looks at single dates and measures nothing does all of this in one task a block.
         margin = masked.reach + edge
-        look = Observe(bands, picked, scene.calibration(), masked, edge if blend else None)
+        look = Observe(bands, picked, rule, masked, edge if blend else None)
         sar = scene.need_sar(predictor.polarisations, why) if predictor.polarisations else None
         groups = [optical.planes(), *([] if sar is None else [sar.planes()])]
         groups += masked.groups if masked.separate else []
@@ -210,9 +216,9 @@ def reconstruct(
             if predictor.spec.dates > 1:
                 groups += nearest_groups(scene, predictor.spec)
             attrs["precision"] = predictor.precision
-        rule = None if sar is None else scene.sar_calibration()
+        sar_rule = None if sar is None else scene.sar_calibration()
         results = map_windows(
-            ReconstructBlock(look, predictor, compose, rule, len(context)),
+            ReconstructBlock(look, predictor, compose, sar_rule, len(context)),
             groups,
             outputs,
             lead=lead,

@@ -72,15 +72,12 @@ def _asked(windows: Sequence[Any], lead: int, time: int | None) -> list[SceneVal
     counts = [1 if axis == time else n for axis, n in enumerate(state.shape[:lead])]
     whole = slice(None)
     return [
-        SceneValue(
-            "asked",
-            {
-                index: found[
-                    tuple(whole if k == time else slice(i, i + 1) for k, i in enumerate(index))
-                ]
-                for index in np.ndindex(*counts)
-            },
-        )
+        {
+            index: found[
+                tuple(whole if k == time else slice(i, i + 1) for k, i in enumerate(index))
+            ]
+            for index in np.ndindex(*counts)
+        }
     ]
 
 

@@ -11,7 +11,6 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xcloudfree.core.bands import S2_BANDS
-from xcloudfree.core.gaps import gaps
 from xcloudfree.core.grid import coordinate_system
 from xcloudfree.core.plugins import third_party_names
 from xcloudfree.core.radiometry import Calibration
@@ -23,6 +22,7 @@ from xcloudfree.masks.scores import METHODS
 from xcloudfree.models.shipped import shipped
 from xcloudfree.plot.frame import is_geographic
 from xcloudfree.plot.help.suitability import judge_masks
+from xcloudfree.reconstruct.checks import gaps
 from xcloudfree.reconstruct.compose import Provenance
 
 DEFAULT_MODEL = "carf-small-demo"
