@@ -101,7 +101,7 @@ class CloudFreeAccessor:
     @documented_by(masks.mask)
     def mask(
         self,
-        method: Mask = "score",
+        method: Mask = "auto",
         *,
         threshold: float | None = None,
         dilate: int = 0,
@@ -161,7 +161,7 @@ class CloudFreeAccessor:
         self,
         *,
         model: str | Path | Model | Method = "carf-small-demo",
-        mask: Mask = "score",
+        mask: Mask = "auto",
         dilate: int = 0,
         shadow: Shadow = None,
         halo: Literal["exact"] | int = "exact",

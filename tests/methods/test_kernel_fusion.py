@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from xcloudfree.core.windows import ranks
 from xcloudfree.datasets import simulate_scene
 from xcloudfree.methods.kernel_fusion import (
     embedding,
@@ -19,7 +20,7 @@ from xcloudfree.methods.kernel_fusion import (
     ridge,
 )
 from xcloudfree.methods.kernel_fusion.products import product
-from xcloudfree.methods.kernel_fusion.sample import Sample, drawn, merged, ranks
+from xcloudfree.methods.kernel_fusion.sample import Sample, drawn, merged
 from xcloudfree.methods.kernel_fusion.settings import Settings
 
 SMALL = Settings(side=32, margin=8, support=100, rows=6000)

@@ -39,7 +39,7 @@ def plan_text(
     model: str,
     out: str,
     *,
-    mask: str = "score",
+    mask: str = "auto",
     dilate: int = 0,
     shadow: bool | None = None,
 ) -> str:

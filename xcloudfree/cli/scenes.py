@@ -57,8 +57,8 @@ def info_command(scene: tuple[str, ...], **options: Any) -> None:
 @scene_argument
 @click.argument("out")
 @click.option(
-    "--method", "--mask", "method", default="score", show_default=True,
-    help="Or l2a, scl, s2cloudless, ...",
+    "--method", "--mask", "method", default="auto", show_default=True,
+    help="Or series, score, l2a, scl, s2cloudless, ...",
 )  # fmt: skip
 @click.option("--threshold", type=float, help="Score above which a pixel is cloud.")
 @click.option("--dilate", default=0, show_default=True, help="Radius in pixels.")
@@ -112,8 +112,8 @@ def mask_command(
     help="Name (xcloudfree models), file, or a classical method (xcloudfree methods).",
 )  # fmt: skip
 @click.option(
-    "--mask", "--method", "mask", default="score", show_default=True,
-    help="What is hidden: score, l2a, scl, s2cloudless, ...",
+    "--mask", "--method", "mask", default="auto", show_default=True,
+    help="What is hidden: auto, series, score, l2a, scl, s2cloudless, ...",
 )  # fmt: skip
 @click.option("--dilate", default=0, show_default=True, help="Radius to extend the mask by.")
 @click.option(

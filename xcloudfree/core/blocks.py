@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from math import isqrt
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +44,26 @@ class Together:
 
     axis: int  # of the leading dimensions
     side: int  # rows and columns that a block has at most
+
+
+BYTES: Final = 1 << 28
+"""Reflectance of all dates that one block of a series may hold; with what is made of it, about
+three times as much is in memory."""
+
+LEAST: Final = 128
+"""Side in px of the smallest block of a series."""
+
+
+def side_of(dates: int, bands: int, reach: int) -> int:
+    """Side of the blocks in which a series is worked through.
+
+    So large that a block with all dates and what is read around it takes :data:`BYTES`.
+
+    >>> side_of(30, 10, 0), side_of(118, 10, 0), side_of(118, 10, 207)
+    (472, 238, 128)
+    """
+    window = isqrt(BYTES // max(1, 4 * dates * bands))
+    return min(BLOCK, max(window - 2 * reach, LEAST, reach // 2))
 
 
 def map_windows(

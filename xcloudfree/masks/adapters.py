@@ -16,7 +16,7 @@ from xcloudfree.core.radiometry import Calibration
 from xcloudfree.core.spelling import did_you_mean
 from xcloudfree.core.windows import Tiles
 from xcloudfree.exceptions import CloudFreeError, PluginError, UnitsError
-from xcloudfree.masks.scores import METHODS, Bands, MaskMethod
+from xcloudfree.masks.scores import AUTO, METHODS, SERIES, Bands, MaskMethod
 
 TILE = 1000
 """Side in pixels of the fixed tiles in which a mask without reach is computed."""
@@ -191,7 +191,7 @@ def mask_plugin(name: str) -> NamedMask:
 
 def mask_names() -> list[str]:
     """Everything that ``mask(method=...)`` takes by name."""
-    return [*METHODS, *(name for name in names("masks") if name not in METHODS)]
+    return [AUTO, SERIES, *METHODS, *(name for name in names("masks") if name not in METHODS)]
 
 
 def mask_method(name: str) -> MaskMethod:

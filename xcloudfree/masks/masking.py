@@ -15,10 +15,9 @@ from xcloudfree.core.blocks import Output, map_windows
 from xcloudfree.core.radiometry import Calibration
 from xcloudfree.core.recognise import read
 from xcloudfree.core.scene import Scene
-from xcloudfree.core.windows import Halo
 from xcloudfree.masks import scores as kernel
-from xcloudfree.masks.plan import MaskPlan
-from xcloudfree.masks.resolve import Mask, one_group_each, plan_mask
+from xcloudfree.masks.plan import MaskPlan, apply_plan, one_group_each, planes_of
+from xcloudfree.masks.resolve import Mask, plan_mask
 from xcloudfree.masks.shadow import Shadow
 
 
@@ -68,7 +67,7 @@ def score(obj: xr.Dataset | xr.DataArray) -> xr.DataArray:
 
 def mask(
     obj: xr.Dataset | xr.DataArray,
-    method: Mask = "score",
+    method: Mask = "auto",
     *,
     threshold: float | None = None,
     dilate: int = 0,
@@ -82,7 +81,11 @@ def mask(
     obj : Dataset or DataArray
         Scene with the bands that the method reads.
     method : str, DataArray or callable
-        ``"score"``: eq. 13-16 as printed. ``"reference-code"``: as the authors' code computes it
+        ``"auto"``: the best of the following that the data allows; the attributes ``method`` and
+        ``reason`` say which and why. ``"series"``: what a series of at least 5 dates knows about
+        its own clouds and their shadow (:mod:`xcloudfree.masks.matched_filter`), beginning with
+        the best mask of single dates; ``"scl+series"``, ``"score+series"`` and so on begin with
+        that one. ``"score"``: eq. 13-16 as printed. ``"reference-code"``: as the authors' code computes it
         (closing, box mean, soft snow term). ``"l2a"``: eq. 13-16 without B10. ``"scl"``: cloud,
         cirrus and shadow of the scene classification. ``"s2cloudless"``, ``"omnicloudmask"``
         and others of :func:`xcloudfree.core.plugins.names`, where their package is installed. Or a
@@ -124,24 +127,31 @@ def mask(
     CloudFreeError
         If the method is unknown, or returns something that is no mask of the scene.
     DataError, GridError
-        If shadow is asked for, and the position of the sun or the grid is not known.
+        If shadow is asked for, and the position of the sun or the grid is not known; if
+        ``"series"`` has fewer than 5 dates.
 
     References
     ----------
     Cloud-Aware SAR Fusion for Enhanced Optical Sensing in Space Missions, eq. 13-16. For shadow:
-    Zhu and Woodcock 2012, doi:10.1016/j.rse.2011.10.028.
+    Zhu and Woodcock 2012, doi:10.1016/j.rse.2011.10.028. For series: Manolakis and Shaw 2002,
+    doi:10.1109/79.974724; Hagolle et al. 2010, doi:10.1016/j.rse.2010.03.002.
 
     Examples
     --------
     >>> import numpy as np, xarray as xr
     >>> bands = ("B01", "B02", "B03", "B04", "B10", "B11")
     >>> ds = xr.Dataset({b: (("y", "x"), np.full((1, 2), 0.4, "float32")) for b in bands})
-    >>> mask(ds).values.tolist()
-    [[True, True]]
+    >>> found = mask(ds)
+    >>> found.values.tolist(), found.attrs["method"]
+    ([[True, True]], 'score')
     """
     scene = read(obj)
     plan = plan_mask(scene, method, threshold, dilate, shadow=shadow, haze=haze)
-    attrs = {"long_name": "occluded pixels", "method": plan.label, "dilation_pixels": dilate}
+    attrs = {
+        "long_name": "occluded pixels", "method": plan.label, "dilation_pixels": plan.dilation,
+    }  # fmt: skip
+    if plan.reason:
+        attrs["reason"] = plan.reason
     if haze is not None:
         attrs["haze"] = haze
     return where_occluded(scene, plan, "mask", attrs)
@@ -155,13 +165,7 @@ def where_occluded(
     values: tuple[float, float] | None = None,
 ) -> xr.DataArray:
     """Mask of a scene (bool), or with `values` (float32) one for clear and one for occluded."""
-    (data,) = map_windows(
-        _Apply(plan, values),
-        one_group_each(plan.groups[0]),
-        [Output(np.dtype(bool if values is None else np.float32))],
-        lead=len(scene.lead),
-        plan=Halo(plan.reach),
-    )
+    data = apply_plan(plan, len(scene.lead), values)
     return _label(scene, data, name, attrs)
 
 
@@ -178,38 +182,11 @@ class _Score:
     ) -> tuple[NDArray[np.float32]]:
         bands = {
             name: plane[(..., *core)]
-            for name, plane in zip(self.bands, _planes(windows, len(self.bands)), strict=True)
+            for name, plane in zip(self.bands, planes_of(windows, len(self.bands)), strict=True)
         }
         bands = {name: self.calibration.unified(plane) for name, plane in bands.items()}
         self.calibration.check(bands["B02"])
         return (kernel.score(bands, calibration=self.calibration),)
-
-
-@dataclass(frozen=True)
-class _Apply:
-    plan: MaskPlan
-    values: tuple[float, float] | None
-
-    def __dask_tokenize__(self) -> Any:
-        return __version__, self.plan.__dask_tokenize__(), self.values
-
-    def __call__(self, *windows: NDArray[Any], core: tuple[slice, slice]) -> tuple[NDArray[Any]]:
-        planes = _planes(windows, max(1, len(self.plan.bands)))
-        shape = planes[0][(..., *core)].shape
-        out = np.empty(shape, bool)
-        for place in np.ndindex(shape[:-2]):
-            image = [plane[place] for plane in planes]
-            out[place] = self.plan.compute(image if len(image) > 1 else image[0])[core]
-        if self.values is None:
-            return (out,)
-        return (np.take(np.array(self.values, np.float32), out.view(np.uint8)),)
-
-
-def _planes(windows: Sequence[NDArray[Any]], bands: int) -> list[NDArray[Any]]:
-    """One array (*lead, y, x) for each band, whether they came apart or stacked."""
-    if len(windows) == bands:
-        return list(windows)
-    return list(np.moveaxis(windows[0], -3, 0))
 
 
 def _label(scene: Scene, data: Any, name: str, attrs: Mapping[str, Any]) -> xr.DataArray:

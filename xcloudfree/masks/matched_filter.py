@@ -139,9 +139,7 @@ def nearest(
     return chosen, found, wait
 
 
-def median_of(
-    values: Floats, chosen: NDArray[np.int64], found: NDArray[np.int8]
-) -> Floats:
+def median_of(values: Floats, chosen: NDArray[np.int64], found: NDArray[np.int8]) -> Floats:
     """Lower median over the chosen dates of values (time, band, pixel), (band, pixel)."""
     count, pixels = chosen.shape
     middle = count // 2
@@ -164,9 +162,7 @@ def median_of(
     return out
 
 
-def spread_of(
-    values: Floats, trusted: Booleans, days: Doubles, bands: Sequence[str]
-) -> Spread:
+def spread_of(values: Floats, trusted: Booleans, days: Doubles, bands: Sequence[str]) -> Spread:
     """How the ground of sampled pixels differs from the median of its other dates.
 
     Values (time, band, pixel) and where they may be believed, (time, pixel): cloud that is among
@@ -404,11 +400,15 @@ def _cloud(found: Evidence, given: Booleans, doubtful: Booleans) -> Booleans:
     share, sure = found.cloud, found.cloud_sure
     some = share > 0.5 * THIN
     strong = (share > 0.10) & (sure > 4)
-    strong |= some & _mean_above(share, found.judged, FINE, 0.06) & _mean_above(
-        sure, found.judged, FINE, 3
+    strong |= (
+        some
+        & _mean_above(share, found.judged, FINE, 0.06)
+        & _mean_above(sure, found.judged, FINE, 3)
     )
-    strong |= some & _mean_above(share, found.judged, WIDE, THIN) & _mean_above(
-        sure, found.judged, WIDE, SURE
+    strong |= (
+        some
+        & _mean_above(share, found.judged, WIDE, THIN)
+        & _mean_above(sure, found.judged, WIDE, SURE)
     )
     weak = (share > THIN) & (sure > SURE)
     return _grown(strong, weak, given) | (doubtful & (share > 0.7 * THIN))
@@ -418,9 +418,7 @@ def _shade(found: Evidence, given: Booleans, doubtful: Booleans) -> Booleans:
     """The same for shade."""
     share, sure = found.shade, found.shade_sure
     strong = _mean_above(share, found.judged, FINE, 0.4) & _mean_above(sure, found.judged, FINE, 4)
-    strong |= _mean_above(share, found.judged, WIDE, 0.3) & _mean_above(
-        sure, found.judged, WIDE, 3
-    )
+    strong |= _mean_above(share, found.judged, WIDE, 0.3) & _mean_above(sure, found.judged, WIDE, 3)
     strong &= share > DIM
     strong |= doubtful & (share > DIM) & (sure > 1.5)
     return _grown(strong, (share > DIM) & (sure > 3), given)

@@ -9,7 +9,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from xcloudfree._version import __version__
+from xcloudfree.core.blocks import Output, map_windows
 from xcloudfree.core.radiometry import Calibration
+from xcloudfree.core.windows import Halo
 from xcloudfree.masks import scores as kernel
 from xcloudfree.masks.adapters import mask_method
 
@@ -29,6 +32,7 @@ class MaskPlan:
     dilation: int  # radius in pixels
     groups: list[list[Any]]  # arrays that the window is read from; they are not pickled
     haze: float | None = None  # threshold near cloud
+    reason: str = ""  # why this method, where the data chose it
 
     def __dask_tokenize__(self) -> Any:
         """Everything but the arrays, whose names enter the graph by themselves."""
@@ -71,3 +75,47 @@ class MaskPlan:
                 thin = self.method.kernel(bands, self.calibration, self.haze)
                 out = out | (thin & kernel.dilate(out, NEAR))
         return kernel.dilate(out, self.dilation)
+
+
+def apply_plan(plan: MaskPlan, lead: int, values: tuple[float, float] | None = None) -> Any:
+    """Mask (*lead, y, x) of a scene (bool), or with `values` (float32) clear and occluded ones."""
+    (data,) = map_windows(
+        _Apply(plan, values),
+        one_group_each(plan.groups[0]),
+        [Output(np.dtype(bool if values is None else np.float32))],
+        lead=lead,
+        plan=Halo(plan.reach),
+    )
+    return data
+
+
+def one_group_each(arrays: Sequence[Any]) -> list[list[Any]]:
+    """Each array as a window of its own, so that nothing is copied to stack them."""
+    return [[array] for array in arrays]
+
+
+@dataclass(frozen=True)
+class _Apply:
+    plan: MaskPlan
+    values: tuple[float, float] | None
+
+    def __dask_tokenize__(self) -> Any:
+        return __version__, self.plan.__dask_tokenize__(), self.values
+
+    def __call__(self, *windows: NDArray[Any], core: tuple[slice, slice]) -> tuple[NDArray[Any]]:
+        planes = planes_of(windows, max(1, len(self.plan.bands)))
+        shape = planes[0][(..., *core)].shape
+        out = np.empty(shape, bool)
+        for place in np.ndindex(shape[:-2]):
+            image = [plane[place] for plane in planes]
+            out[place] = self.plan.compute(image if len(image) > 1 else image[0])[core]
+        if self.values is None:
+            return (out,)
+        return (np.take(np.array(self.values, np.float32), out.view(np.uint8)),)
+
+
+def planes_of(windows: Sequence[NDArray[Any]], bands: int) -> list[NDArray[Any]]:
+    """One array (*lead, y, x) for each band, whether they came apart or stacked."""
+    if len(windows) == bands:
+        return list(windows)
+    return list(np.moveaxis(windows[0], -3, 0))

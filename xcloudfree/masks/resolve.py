@@ -17,8 +17,14 @@ from xcloudfree.core.windows import Tiles
 from xcloudfree.exceptions import CloudFreeError, GridError, MissingBandError
 from xcloudfree.masks import scores as kernel
 from xcloudfree.masks.adapters import TILE, TiledMask, mask_plugin
-from xcloudfree.masks.plan import MaskPlan
+from xcloudfree.masks.plan import MaskPlan, one_group_each
+from xcloudfree.masks.scores import AUTO, SERIES
+from xcloudfree.masks.series import ENOUGH, dates_of, series_mask
 from xcloudfree.masks.shadow import Shadow, with_shadow
+
+MARGIN = 2
+"""Pixels by which the scene classification grows where no series refines it: on three development
+series it left a rim of about that width."""
 
 Mask = str | xr.DataArray | Callable[[Any], xr.DataArray]
 """Name of a method, a boolean array, or a function from the scene to one."""
@@ -45,6 +51,10 @@ def plan_mask(
             f"threshold is {threshold!r}", fix="call mask(threshold=0.2)", option="--threshold 0.2"
         )
     dilation = int(dilation)  # a small integer of numpy would overflow when squared
+    if isinstance(method, str) and method == AUTO:
+        method, margin, reason = best_mask(scene)
+        found = plan_mask(scene, method, threshold, max(dilation, margin), shadow=shadow, haze=haze)
+        return replace(found, reason=reason)
     plan = _plan_cloud(scene, method, threshold, dilation)
     scored = isinstance(method, str) and method in kernel.METHODS and method != "scl"
     if haze is not None:
@@ -70,6 +80,37 @@ def plan_mask(
     return _finished(label, array, dilation)
 
 
+def best_mask(scene: Scene) -> tuple[str, int, str]:
+    """The best method that the data allows, pixels by which it is to grow, and why."""
+    single, margin, what = _best_single(scene)
+    dates = dates_of(scene)
+    if dates is not None and len(dates[1]) >= ENOUGH:
+        method = f"{single}+{SERIES}" if single else SERIES
+        begin = f"begins with {single!r}, as {what}, and" if single else f"{what}; it"
+        return method, 0, f"{begin} compares the {len(dates[1])} dates with each other"
+    if single is None:
+        raise MissingBandError(
+            "no mask of a single date can be made of these bands",
+            fix="load the scene classification (SCL), or B01, B02, B03, B04 and B11; "
+            f"{ENOUGH} dates with B02, B03, B04 and B08 are enough too; or give "
+            "mask=, a boolean DataArray",
+        )
+    few = f"there are fewer than {ENOUGH} dates"
+    return single, margin, f"{what}; {few}, so that each is masked by itself"
+
+
+def _best_single(scene: Scene) -> tuple[str | None, int, str]:
+    """The best method for one date, its margin in pixels, and why it is that."""
+    have = () if scene.optical is None else scene.optical.names
+    if scene.classes is not None:
+        return "scl", MARGIN, "there is a scene classification"
+    if set(kernel.METHODS["score"].bands) <= set(have):
+        return "score", 0, "there are the bands of eq. 13-16"
+    if set(kernel.METHODS["l2a"].bands) <= set(have):
+        return "l2a", 0, "there is neither a scene classification nor B10"
+    return None, 0, "there is no scene classification and no B01 or B11"
+
+
 def _finished(label: str, array: Any, dilation: int) -> MaskPlan:
     """A plan that reads a mask and only dilates it."""
     return MaskPlan(label, (), None, Calibration(), 0.0, dilation, [[array]])
@@ -87,6 +128,10 @@ def _plan_cloud(scene: Scene, method: Mask, threshold: float | None, dilation: i
             array = array(scene.source)
         given = _on_scene(scene, array)
         return _finished("given", given.data, dilation)
+    if method == SERIES or method.endswith(f"+{SERIES}"):
+        begin = _best_single(scene)[0] if method == SERIES else method.removesuffix(f"+{SERIES}")
+        start = None if begin is None else _plan_cloud(scene, begin, threshold, 0)
+        return _finished(method, series_mask(scene, start), dilation)
     if method not in kernel.METHODS:
         return _plan_plugin(scene, method, threshold, dilation)
     chosen = kernel.METHODS[method]
@@ -126,11 +171,6 @@ def _plan_plugin(scene: Scene, name: str, threshold: float | None, dilation: int
         function, one_group_each(planes), output, lead=len(scene.lead), plan=tiles
     )
     return _finished(name, data, dilation)
-
-
-def one_group_each(arrays: Sequence[Any]) -> list[list[Any]]:
-    """Each array as a window of its own, so that nothing is copied to stack them."""
-    return [[array] for array in arrays]
 
 
 def _on_scene(scene: Scene, array: Any) -> xr.DataArray:

@@ -141,6 +141,9 @@ def dilate(mask: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:
     return out
 
 
+AUTO, SERIES = "auto", "series"
+"""Names of the method that the data chooses, and of that which compares dates."""
+
 METHODS: dict[str, MaskMethod] = {
     "score": MaskMethod(("B01", "B02", "B03", "B04", "B10", "B11"), paper_mask),
     "reference-code": MaskMethod(("B01", "B02", "B03", "B04", "B10", "B11"), code_mask, reach=7),

@@ -24,7 +24,6 @@ from xcloudfree.models.spec import ModelSpec
 from xcloudfree.reconstruct.dates import dates_of
 from xcloudfree.reconstruct.observe import Reader, observe
 from xcloudfree.reconstruct.pipeline import estimate
-from xcloudfree.reconstruct.predict import side_of
 
 
 def context(

@@ -46,7 +46,7 @@ def reconstruct(
     obj: Any,
     *,
     model: str | Path | Model | Method = "carf-small-demo",
-    mask: Mask = "score",
+    mask: Mask = "auto",
     dilate: int = 0,
     shadow: Shadow = None,
     halo: Literal["exact"] | int = "exact",
@@ -185,6 +185,8 @@ def reconstruct(
     kind, lead, bands = optical.dtype(), len(scene.lead), optical.names
     masked = plan_mask(scene, mask, None, dilate, shadow=shadow)
     attrs |= {"mask": masked.label, "blend": blend or "none"}
+    if masked.reason:
+        attrs["mask_reason"] = masked.reason
 
     edge = EDGE if blend else 0
     picked = tuple(bands.index(b) for b in predictor.bands or bands)

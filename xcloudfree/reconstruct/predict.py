@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import isqrt
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy
@@ -13,26 +12,19 @@ from numpy.typing import NDArray
 
 from xcloudfree._version import __version__
 from xcloudfree.core.blocks import (
-    BLOCK,
     Output,
     SceneValue,
     Together,
     call_once,
     map_windows,
     reduce_windows,
+    side_of,
 )
 from xcloudfree.core.predictor import Booleans, Floats, Nearest, Prediction, Predictor, Series
 from xcloudfree.core.radiometry import SarCalibration
 from xcloudfree.core.windows import Area, widened
 from xcloudfree.reconstruct.compose import EDGE, Compose
 from xcloudfree.reconstruct.observe import BYTE, FLOAT, WANTED, Arrays, Observe, Reader, strips
-
-BYTES: Final = 1 << 28
-"""Reflectance of all dates that one block of a series may hold; with what is made of it, about
-three times as much is in memory."""
-
-LEAST: Final = 128
-"""Side in px of the smallest block of a series."""
 
 
 def predict(
@@ -79,18 +71,6 @@ def _asked(windows: Sequence[Any], lead: int, time: int | None) -> list[SceneVal
             for index in np.ndindex(*counts)
         }
     ]
-
-
-def side_of(dates: int, bands: int, reach: int) -> int:
-    """Side of the blocks in which a series is worked through.
-
-    So large that a block with all dates and what is read around it takes :data:`BYTES`.
-
-    >>> side_of(30, 10, 0), side_of(118, 10, 0), side_of(118, 10, 207)
-    (472, 238, 128)
-    """
-    window = isqrt(BYTES // max(1, 4 * dates * bands))
-    return min(BLOCK, max(window - 2 * reach, LEAST, reach // 2))
 
 
 def _reach(predictor: Predictor) -> int:

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from xcloudfree.core.windows import ranks
 from xcloudfree.methods.kernel_fusion import embedding, gate, prior, process
 from xcloudfree.methods.kernel_fusion.layout import Tile, inside_of, own_part, tiles
 from xcloudfree.methods.kernel_fusion.predictors import (
@@ -20,7 +21,6 @@ from xcloudfree.methods.kernel_fusion.predictors import (
     Rows,
     nearest_pass,
 )
-from xcloudfree.methods.kernel_fusion.sample import ranks
 from xcloudfree.methods.kernel_fusion.settings import GAPS, WINDOWS, Settings
 from xcloudfree.methods.kernel_fusion.window import Window, pixels_of, sample_of
 

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from xcloudfree.core.windows import ranks
+
 Floats = NDArray[np.float32]
 Booleans = NDArray[np.bool_]
 
@@ -40,37 +42,6 @@ class Sample(NamedTuple):
     clear: Booleans
     radar: Floats
     heard: Booleans
-
-
-def ranks(origin: tuple[int, int], shape: tuple[int, int]) -> NDArray[np.uint64]:
-    """A random number for each pixel that its row and column on the scene alone determine.
-
-    Parameters
-    ----------
-    origin : tuple of int
-        Row and column on the scene of the first pixel.
-    shape : tuple of int
-        Rows and columns.
-
-    Returns
-    -------
-    ndarray of uint64
-        (y, x); different for all pixels.
-
-    Examples
-    --------
-    >>> bool((ranks((3, 4), (2, 2)) == ranks((0, 0), (9, 9))[3:5, 4:6]).all())
-    True
-    """
-    rows = np.arange(origin[0], origin[0] + shape[0], dtype=np.uint64)[:, None]
-    columns = np.arange(origin[1], origin[1] + shape[1], dtype=np.uint64)
-    state = (rows << np.uint64(32)) | columns
-    # The mixing function of splitmix64 (Steele, Lea, Flood 2014) is one to one: no two pixels tie.
-    with np.errstate(over="ignore"):
-        state = state + np.uint64(0x9E3779B97F4A7C15)
-        state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.asarray(state ^ (state >> np.uint64(31)))
 
 
 def size_of(dates: int, rows: int) -> int:

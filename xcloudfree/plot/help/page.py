@@ -9,6 +9,7 @@ from typing import Any
 from xcloudfree.core.recognise import read
 from xcloudfree.core.scene import Scene
 from xcloudfree.plot.help.findings import DEFAULT_MODEL, Finding, counted, findings, guarded
+from xcloudfree.masks.scores import AUTO
 from xcloudfree.plot.help.suitability import Verdict, judge_masks, judge_methods, judge_models
 
 WELL_KNOWN = ("area-regression", "whittaker", "linear-time", "kriging", "idw")
@@ -76,7 +77,7 @@ def _calls(contents: Page, lazy: str) -> list[tuple[str, str]]:
     method = next((name for name in WELL_KNOWN if name in fitting), None)
     calls = []
     if mask:
-        default = mask == "score"
+        default = mask == AUTO
         calls.append((f"ds.cloudfree.mask({'' if default else repr(mask)})", "occluded"))
         masked = [] if default else [f"mask={mask!r}"]
         offers = []

@@ -128,7 +128,8 @@ def _line(label: str, value: str) -> list[str]:
 
 def _by_reason(verdicts: list[Verdict]) -> str:
     """What fits, and what does not with one reason for all that share it."""
-    good = ", ".join(v.name for v in verdicts if v.fits) or "none"
+    named = (f"{v.name} ({v.chosen})" if v.chosen else v.name for v in verdicts if v.fits)
+    good = ", ".join(named) or "none"
     unfit: dict[str, list[str]] = {}
     for verdict in verdicts:
         if not verdict.fits:

@@ -10,7 +10,9 @@ from xcloudfree.core.plugins import BUNDLED
 from xcloudfree.core.scene import Scene, listed
 from xcloudfree.exceptions import CloudFreeError, DataError
 from xcloudfree.masks.adapters import mask_plugin
-from xcloudfree.masks.scores import METHODS
+from xcloudfree.masks.resolve import best_mask
+from xcloudfree.masks.scores import AUTO, METHODS, SERIES
+from xcloudfree.masks.series import ENOUGH, dates_of
 from xcloudfree.models.shipped import shipped
 from xcloudfree.models.spec import ModelSpec
 from xcloudfree.reconstruct.checks import check_fitness
@@ -27,6 +29,7 @@ class Verdict:
     reason: str = ""  # why not; empty where it can
     fix: str = ""  # the call that helps
     remarks: tuple[str, ...] = ()  # what to know before it is used
+    chosen: str = ""  # what it stands for, where the data chooses
 
     @property
     def fits(self) -> bool:
@@ -39,9 +42,26 @@ def _refused(name: str, error: CloudFreeError) -> Verdict:
 
 
 def judge_masks(scene: Scene) -> list[Verdict]:
-    """Which mask methods, built in or bundled adapters, a scene has the bands for."""
+    """Which mask methods, built in or bundled adapters, a scene has the bands and dates for."""
+    first = [_judge_auto(scene), _judge_series(scene)]
     built_in = [_judge_bands(scene, name, method.bands) for name, method in METHODS.items()]
-    return built_in + [_judge_adapter(scene, name) for name in sorted(BUNDLED["masks"])]
+    return first + built_in + [_judge_adapter(scene, name) for name in sorted(BUNDLED["masks"])]
+
+
+def _judge_auto(scene: Scene) -> Verdict:
+    try:
+        method, margin, reason = best_mask(scene)
+        scene.calibration()
+    except CloudFreeError as error:
+        return _refused(AUTO, error)
+    grown = f" grown by {margin} px" if margin else ""
+    return Verdict(AUTO, remarks=(f"{method}{grown}: {reason}",), chosen=method)
+
+
+def _judge_series(scene: Scene) -> Verdict:
+    dates = dates_of(scene)
+    few = dates is None or len(dates[1]) < ENOUGH
+    return Verdict(SERIES, f"needs {ENOUGH} dates" if few else "")
 
 
 def _judge_adapter(scene: Scene, name: str) -> Verdict:

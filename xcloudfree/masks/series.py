@@ -1,0 +1,230 @@
+"""A mask that a series makes itself, over the blocks of a labelled scene."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xcloudfree._version import __version__
+from xcloudfree.core.blocks import Output, Together, call_once, map_windows, reduce_windows, side_of
+from xcloudfree.core.predictor import gathered
+from xcloudfree.core.radiometry import Calibration
+from xcloudfree.core.scene import Scene
+from xcloudfree.core.times import utc_times
+from xcloudfree.core.windows import Area, Halo, ranks
+from xcloudfree.exceptions import DataError, MissingBandError
+from xcloudfree.masks import matched_filter
+from xcloudfree.masks.plan import MaskPlan, apply_plan
+
+ENOUGH: Final = 5
+"""Dates from which a series says more than each date alone."""
+
+DOUBTFUL_CLASSES: Final = (1, 2, 7)
+"""Scene classification: saturated, dark and unclassified, which hold much missed cloud."""
+
+EXAMPLES: Final = 100_000
+"""Pairs of a pixel and a date that tell how the ground changes, about."""
+
+CALL: Final = 'mask("scl"), mask("score") or mask("l2a"), which look at each date by itself'
+
+
+def dates_of(scene: Scene) -> tuple[int, NDArray[np.float64]] | None:
+    """Which leading dimension is time, and the day number of each date; None without dates."""
+    template = scene.template()
+    if "time" not in scene.lead or "time" not in template.coords:
+        return None
+    times = utc_times(template["time"])
+    return scene.lead.index("time"), (times - times.min()) / np.timedelta64(1, "D")
+
+
+def series_mask(scene: Scene, start: MaskPlan | None) -> Any:
+    """Mask (*lead, y, x) of the start, and of what the series finds beyond it."""
+    dates = dates_of(scene)
+    if dates is None or len(dates[1]) < ENOUGH:
+        found = "no time coordinate" if dates is None else f"{len(dates[1])} dates"
+        raise DataError(
+            f'mask method "series" compares at least {ENOUGH} dates and the data has {found}',
+            fix=f"load a longer interval, or call {CALL}",
+        )
+    optical = scene.optical
+    bands = tuple(b for b in matched_filter.CLOUD if optical and b in optical.names)
+    if optical is None or len(bands) < 2:
+        raise MissingBandError(
+            'mask method "series" needs two bands of '
+            f"{', '.join(matched_filter.CLOUD)} and the data has {len(bands)}",
+            fix="load them, for example B02, B03, B04 and B08",
+        )
+    axis, days = dates
+
+    # What is read: reflectance, the mask to begin with, and classes that may be wrong.
+    classes = scene.classes if start is not None and start.bands == ("SCL",) else None
+    groups = [optical.select(bands).planes()]
+    groups += [] if start is None else [[apply_plan(start, len(scene.lead))]]
+    groups += [] if classes is None else [[classes.data]]
+    reader = _Reader(
+        axis, tuple(days.tolist()), scene.calibration(), start is not None, classes is not None
+    )
+    reach = matched_filter.reach()
+    work: dict[str, Any] = {
+        "lead": len(scene.lead),
+        "together": Together(axis, side_of(len(days), len(bands), reach)),
+    }
+
+    # Learn from a sample how the ground differs from date to date; then judge every pixel.
+    size = max(1000, EXAMPLES // len(days))
+    sample = reduce_windows(_Draw(reader, size), _Join(size), groups, scene=[], **work)
+    spread = call_once(_Learn(bands, tuple(np.sort(days).tolist())), [sample])
+    (mask,) = map_windows(
+        _Judge(reader, bands),
+        groups,
+        [Output(np.dtype(bool))],
+        scene=[spread],
+        plan=Halo(reach),
+        **work,
+    )
+    return mask
+
+
+class _Block(NamedTuple):
+    """A series of one place along the dimensions other than time."""
+
+    values: NDArray[np.float32]  # (time, band, y, x), NaN is no data
+    given: NDArray[np.bool_]  # (time, y, x)
+    doubtful: NDArray[np.bool_]
+
+    @property
+    def trusted(self) -> NDArray[np.bool_]:
+        """Pixels that may be believed."""
+        return np.asarray(np.isfinite(self.values).all(1) & ~self.given & ~self.doubtful)
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Windows to series with their dates in order, and back."""
+
+    time: int
+    days: tuple[float, ...]  # in the order of the data
+    calibration: Calibration
+    given: bool
+    classes: bool
+
+    def __dask_tokenize__(self) -> Any:
+        return __version__, self.time, self.days, self.calibration, self.given, self.classes
+
+    def series(self, windows: Sequence[NDArray[Any]]) -> Iterator[_Block]:
+        """One for each place along the other leading dimensions."""
+        for stored, *masks in zip(*(self._split(w, n == 0) for n, w in enumerate(windows))):
+            values = self.calibration.decode(stored)
+            given = masks.pop(0) if self.given else np.zeros(values[:, 0].shape, bool)
+            if self.classes:
+                doubtful = np.isin(masks.pop(0), DOUBTFUL_CLASSES)
+            elif self.given:
+                doubtful = np.zeros_like(given)
+            else:
+                doubtful = matched_filter.doubtful_at_first(values)
+            yield _Block(values, given, doubtful)
+
+    def join(self, masks: Sequence[NDArray[np.bool_]], head: tuple[int, ...]) -> NDArray[np.bool_]:
+        """Masks (time, y, x) with the leading dimensions `head`."""
+        back = np.argsort(self._order(), kind="stable")
+        stacked = np.stack([m[back] for m in masks])
+        others = tuple(n for k, n in enumerate(head) if k != self.time)
+        out = stacked.reshape(*others, head[self.time], *stacked.shape[2:])
+        return np.moveaxis(out, len(others), self.time)
+
+    def _order(self) -> NDArray[np.int64]:
+        return np.argsort(self.days, kind="stable")
+
+    def _split(self, window: NDArray[Any], banded: bool) -> NDArray[Any]:
+        lead = window.ndim - 2 - banded
+        moved = np.moveaxis(window, self.time, lead - 1)
+        return moved.reshape(-1, *moved.shape[lead - 1 :])[:, self._order()]
+
+
+class _Sample(NamedTuple):
+    """Series of the drawn pixels, in the order of the hashes of their places."""
+
+    rank: NDArray[np.uint64]
+    values: NDArray[np.float32]  # (pixel, time, band)
+    trusted: NDArray[np.bool_]  # (pixel, time)
+
+
+@dataclass(frozen=True)
+class _Draw:
+    """The part of the sample that lies in the core of a block, for each series."""
+
+    reader: _Reader
+    size: int
+
+    def __call__(
+        self, *windows: NDArray[Any], core: Area, origin: tuple[int, int], scene: Sequence[Any]
+    ) -> list[_Sample]:
+        """Samples."""
+        out = []
+        for block in self.reader.series([w[..., *core] for w in windows]):
+            shape = block.given.shape[1:]
+            corner = tuple(o + (s.start or 0) for o, s in zip(origin, core, strict=True))
+            rank, trusted = (
+                ranks(corner, shape).ravel(),
+                block.trusted.reshape(len(block.given), -1),
+            )  # type: ignore[arg-type]
+            able = np.flatnonzero(trusted.sum(0) > matched_filter.FEWEST)
+            best = able[np.argsort(rank[able])[: self.size]]
+            values = block.values.reshape(*block.values.shape[:2], -1)[..., best]
+            out.append(_Sample(rank[best], np.moveaxis(values, -1, 0), trusted[:, best].T))
+        return out
+
+
+@dataclass(frozen=True)
+class _Join:
+    """Samples of several blocks as one, for each series."""
+
+    size: int
+
+    def __call__(self, parts: Sequence[list[_Sample]]) -> list[_Sample]:
+        """Samples."""
+        return [gathered(same, self.size) for same in zip(*parts, strict=True)]
+
+
+@dataclass(frozen=True)
+class _Learn:
+    """How the ground of each series differs from date to date."""
+
+    bands: tuple[str, ...]
+    days: tuple[float, ...]  # in order
+
+    def __call__(self, samples: list[_Sample]) -> list[matched_filter.Spread]:
+        """Spreads."""
+        days = np.array(self.days)
+        out = []
+        for sample in samples:
+            values = np.nan_to_num(np.ascontiguousarray(sample.values.transpose(1, 2, 0)))
+            trusted = np.ascontiguousarray(sample.trusted.T)
+            out.append(matched_filter.spread_of(values, trusted, days, self.bands))
+        return out
+
+
+@dataclass(frozen=True)
+class _Judge:
+    """The mask of the core of a block."""
+
+    reader: _Reader
+    bands: tuple[str, ...]
+
+    def __dask_tokenize__(self) -> Any:
+        return __version__, self.reader, self.bands
+
+    def __call__(
+        self, *windows: NDArray[Any], core: Area, origin: tuple[int, int], scene: Sequence[Any]
+    ) -> tuple[NDArray[np.bool_]]:
+        """Mask (*lead, y, x)."""
+        days = np.sort(self.reader.days, kind="stable")
+        masks = [
+            matched_filter.occluded(*block, days, self.bands, spread)[..., *core]
+            for block, spread in zip(self.reader.series(windows), scene[0], strict=True)
+        ]
+        return (self.reader.join(masks, windows[0].shape[:-3]),)
