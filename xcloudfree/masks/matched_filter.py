@@ -241,12 +241,13 @@ def evidence(
         From :func:`spread_of`.
     """
     times, pixels = asked.shape
-    planes = [np.zeros((times, pixels), np.float32) for _ in range(4)]
+    names = ("cloud", "cloud_sure", "shade", "shade_sure")
+    planes = {name: np.zeros((times, pixels), np.float32) for name in names}
     judged = np.zeros((times, pixels), bool)
     white = np.array([CLOUD[b] for b in bands])
     infrared = [k for k, b in enumerate(bands) if b in ("B11", "B12")]
     if not np.isfinite(spread.whitening).all():
-        return Evidence(*planes, judged)
+        return Evidence(**planes, judged=judged)
     for date in range(times):
         place = np.flatnonzero(asked[date])
         if not len(place):
@@ -272,15 +273,16 @@ def evidence(
             cloud, cloud_sure = (np.where(dries, a, np.minimum(a, 0)) for a in (cloud, cloud_sure))
         lasts = _lasting(series, known, days, date, kind, spread, (cloud > 0.02) | (shade > 0.1))
         able_change = lasts & (cloud < STRONG) & (shade < 0.5)
-        for plane, numbers in zip(planes, (cloud, cloud_sure, shade, shade_sure), strict=True):
+        measured = zip(names, (cloud, cloud_sure, shade, shade_sure), strict=True)
+        for name, numbers in measured:
             numbers = np.where(able_change, np.minimum(numbers, 0), numbers)
-            plane[date, place] = np.where(able, numbers, 0)
+            planes[name][date, place] = np.where(able, numbers, 0)
         judged[date, place] = able
-    return Evidence(*planes, judged)
+    return Evidence(**planes, judged=judged)
 
 
 def _whitened(numbers: Floats, kind: NDArray[np.int64], whitening: Doubles) -> Floats:
-    """In deviations of the ground, (band, pixel): sums one by one, alike wherever a pixel stands."""
+    """In deviations of the ground, (band, pixel), summed alike wherever a pixel stands."""
     table = whitening.astype(np.float32)
     out = np.zeros_like(numbers)
     for row in range(len(numbers)):
@@ -351,7 +353,7 @@ def occluded(
     valid = np.isfinite(values).all(1)
     asked, doubtful = valid & ~given, valid & doubtful & ~given
     flat = np.where(valid[:, None], values, 0).reshape(*values.shape[:2], -1)
-    hidden = given & valid
+    hidden: Booleans = given & valid
     for number in range(PASSES):
         trusted = valid & ~doubtful & ~(hidden if number == 0 else _dilated(hidden, TRUSTED))
         found = _evidence(flat, asked, trusted, days, bands, spread)
@@ -359,7 +361,8 @@ def occluded(
         shade = _shade(found, given & valid, doubtful)
         if number == PASSES - 1:
             shade &= _dilated(cloud | (given & valid), NEAR)
-        hidden = (given & valid) | ((cloud | shade) & found.judged) | (doubtful & ~found.judged)
+        found_now = ((cloud | shade) & found.judged) | (doubtful & ~found.judged)
+        hidden = np.asarray((given & valid) | found_now)
     radius, most = COVER
     for date in range(len(hidden)):
         if hidden[date].any():
@@ -389,8 +392,8 @@ def _evidence(
     parts = []
     for start in range(0, pixels, STRIP):
         part = slice(start, start + STRIP)
-        masks = (a.reshape(times, -1)[:, part] for a in (asked, trusted))
-        parts.append(evidence(flat[..., part], *masks, days, bands, spread))
+        judge, known = (a.reshape(times, -1)[:, part] for a in (asked, trusted))
+        parts.append(evidence(flat[..., part], judge, known, days, bands, spread))
     joined = (np.concatenate(same, axis=1) for same in zip(*parts, strict=True))
     return Evidence(*(a.reshape(asked.shape) for a in joined))
 

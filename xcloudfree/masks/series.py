@@ -117,7 +117,8 @@ class _Reader:
 
     def series(self, windows: Sequence[NDArray[Any]]) -> Iterator[_Block]:
         """One for each place along the other leading dimensions."""
-        for stored, *masks in zip(*(self._split(w, n == 0) for n, w in enumerate(windows))):
+        split = [self._split(w, n == 0) for n, w in enumerate(windows)]
+        for stored, *masks in zip(*split, strict=True):
             values = self.calibration.decode(stored)
             given = masks.pop(0) if self.given else np.zeros(values[:, 0].shape, bool)
             if self.classes:
@@ -167,11 +168,9 @@ class _Draw:
         out = []
         for block in self.reader.series([w[..., *core] for w in windows]):
             shape = block.given.shape[1:]
-            corner = tuple(o + (s.start or 0) for o, s in zip(origin, core, strict=True))
-            rank, trusted = (
-                ranks(corner, shape).ravel(),
-                block.trusted.reshape(len(block.given), -1),
-            )  # type: ignore[arg-type]
+            rows, columns = (o + (s.start or 0) for o, s in zip(origin, core, strict=True))
+            rank = ranks((rows, columns), (shape[0], shape[1])).ravel()
+            trusted = block.trusted.reshape(len(block.given), -1)
             able = np.flatnonzero(trusted.sum(0) > matched_filter.FEWEST)
             best = able[np.argsort(rank[able])[: self.size]]
             values = block.values.reshape(*block.values.shape[:2], -1)[..., best]

@@ -10,7 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xcloudfree._version import __version__
-from xcloudfree.core.blocks import Output, Together, map_windows
+from xcloudfree.core.blocks import Output, Together, map_windows, side_of
 from xcloudfree.core.recognise import read
 from xcloudfree.core.scene import Scene
 from xcloudfree.core.windows import Area

@@ -8,8 +8,8 @@ from typing import Any
 
 from xcloudfree.core.recognise import read
 from xcloudfree.core.scene import Scene
-from xcloudfree.plot.help.findings import DEFAULT_MODEL, Finding, counted, findings, guarded
 from xcloudfree.masks.scores import AUTO
+from xcloudfree.plot.help.findings import DEFAULT_MODEL, Finding, counted, findings, guarded
 from xcloudfree.plot.help.suitability import Verdict, judge_masks, judge_methods, judge_models
 
 WELL_KNOWN = ("area-regression", "whittaker", "linear-time", "kriging", "idw")
