@@ -93,7 +93,10 @@ STRIP: Final = 1 << 14
 """Pixels that are judged at once."""
 
 WET: Final = -0.015
-"""Change in short-wave infrared below which nothing is cloud: rain darkens the soil there."""
+"""Change in short-wave infrared below which only ice is cloud: rain darkens the soil there."""
+
+ICE, ICY = 0.1, 10.0
+"""Brightening in the shortest wavelength that no rain explains, and how sure, in deviations."""
 
 
 class Spread(NamedTuple):
@@ -140,7 +143,7 @@ def nearest(
 
 
 def median_of(values: Floats, chosen: NDArray[np.int64], found: NDArray[np.int8]) -> Floats:
-    """Lower median over the chosen dates of values (time, band, pixel), (band, pixel)."""
+    """Lower median over the chosen dates of values (time, band, pixel), (band, pixel); or 0."""
     count, pixels = chosen.shape
     middle = count // 2
     lows = middle - (np.maximum(found, 1).astype(np.int64) - 1) // 2
@@ -159,6 +162,7 @@ def median_of(values: Floats, chosen: NDArray[np.int64], found: NDArray[np.int8]
                 np.maximum(table[k], table[k + 1], out=table[k + 1])
                 table[k] = low_one
         out[band] = table[middle]
+    out[:, found == 0] = 0
     return out
 
 
@@ -268,10 +272,23 @@ def evidence(
             along = (direction * far).sum(0)
             found_shares += [along / power, along / np.sqrt(power)]
         cloud, cloud_sure, shade, shade_sure = found_shares
+        lasts = _lasting(
+            series,
+            known,
+            days,
+            date,
+            kind,
+            spread,
+            (cloud > 0.02) | (shade > 0.1) | (difference[0] > ICE),
+        )
         if infrared:
-            dries = difference[infrared].max(0) > WET
-            cloud, cloud_sure = (np.where(dries, a, np.minimum(a, 0)) for a in (cloud, cloud_sure))
-        lasts = _lasting(series, known, days, date, kind, spread, (cloud > 0.02) | (shade > 0.1))
+            # rain darkens the short-wave infrared; so does ice, which only cloud takes away again
+            wet = difference[infrared].max(0) <= WET
+            ice = wet & (difference[0] > ICE) & ~lasts
+            share = np.where(ice, difference[0] / np.maximum(white[0] - middle[0], ICE), 0)
+            cloud = np.where(wet, np.minimum(cloud, 0), cloud) + share
+            cloud_sure = np.where(wet, np.minimum(cloud_sure, 0), cloud_sure)
+            cloud_sure = np.where(ice, ICY, cloud_sure)
         able_change = lasts & (cloud < STRONG) & (shade < 0.5)
         measured = zip(names, (cloud, cloud_sure, shade, shade_sure), strict=True)
         for name, numbers in measured:
@@ -351,18 +368,19 @@ def occluded(
         From :func:`spread_of`.
     """
     valid = np.isfinite(values).all(1)
+    certain: Booleans = np.asarray(valid & given)
     asked, doubtful = valid & ~given, valid & doubtful & ~given
     flat = np.where(valid[:, None], values, 0).reshape(*values.shape[:2], -1)
-    hidden: Booleans = given & valid
+    hidden = certain.copy()
     for number in range(PASSES):
         trusted = valid & ~doubtful & ~(hidden if number == 0 else _dilated(hidden, TRUSTED))
         found = _evidence(flat, asked, trusted, days, bands, spread)
-        cloud = _cloud(found, given & valid, doubtful)
-        shade = _shade(found, given & valid, doubtful)
+        cloud = _cloud(found, certain, doubtful)
+        shade = _shade(found, certain, doubtful)
         if number == PASSES - 1:
-            shade &= _dilated(cloud | (given & valid), NEAR)
+            shade &= _dilated(cloud | certain, NEAR)
         found_now = ((cloud | shade) & found.judged) | (doubtful & ~found.judged)
-        hidden = np.asarray((given & valid) | found_now)
+        hidden = np.asarray(certain | found_now, bool)
     radius, most = COVER
     for date in range(len(hidden)):
         if hidden[date].any():
