@@ -107,6 +107,7 @@ class CloudFreeAccessor:
         dilate: int = 0,
         shadow: Shadow = False,
         haze: float | None = None,
+        classes: Sequence[int] | None = None,
     ) -> xr.DataArray:
         """Mask of occluded pixels, True = occluded, see :func:`xcloudfree.masks.mask`.
 
@@ -118,8 +119,9 @@ class CloudFreeAccessor:
         True
         """
         return masks.mask(
-            self._obj, method, threshold=threshold, dilate=dilate, shadow=shadow, haze=haze
-        )
+            self._obj, method, threshold=threshold, dilate=dilate, shadow=shadow, haze=haze,
+            classes=classes,
+        )  # fmt: skip
 
     @documented_by(temporal.context)
     def context(

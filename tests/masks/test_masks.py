@@ -83,13 +83,27 @@ def test_labelled_masks_equal_the_kernels_on_plain_arrays():
 def test_surface_reflectance_has_its_own_methods():
     ds = make_bands().drop_vars("B10")
     with pytest.raises(MissingBandError, match=r'call .*mask\("l2a"\)'):
-        ds.cloudfree.mask()
+        ds.cloudfree.mask("score")
     np.testing.assert_array_equal(ds.cloudfree.mask("l2a"), make_bands().cloudfree.mask("l2a"))
     with pytest.raises(MissingBandError, match=r'mask\(method="l2a"\)$'):
         ds.cloudfree.mask("scl")
     classes = xr.zeros_like(ds.B02, dtype="uint8") + np.arange(38, dtype="uint8") % 12
     found = ds.assign(SCL=classes.chunk(y=9)).cloudfree.mask("scl")
     np.testing.assert_array_equal(found, classes.isin([3, 8, 9, 10]))
+
+
+def test_other_classes_can_be_hidden():
+    ds = make_bands()
+    classes = xr.zeros_like(ds.B02, dtype="uint8").drop_attrs() + np.arange(38, dtype="uint8") % 12
+    ds = ds.assign(SCL=classes.chunk(y=9))
+    found = ds.cloudfree.mask("scl", classes=[1, 2, 7, 8])
+    np.testing.assert_array_equal(found, classes.isin([1, 2, 7, 8]))
+    assert found.attrs["classes"] == [1, 2, 7, 8]
+    for wrong in ([12], [], [-1]):
+        with pytest.raises(CloudFreeError, match="whole numbers from 0 to 11"):
+            ds.cloudfree.mask("scl", classes=wrong)
+    with pytest.raises(CloudFreeError, match="the mask is 'score'"):
+        ds.cloudfree.mask("score", classes=[8])
 
 
 def test_other_thresholds():

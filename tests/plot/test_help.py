@@ -68,7 +68,8 @@ def test_page_tells_what_is_missing_and_the_calls_it_names_mend_it() -> None:
     ds = ds.cloudfree.calibrate(scale=1e-4, offset=-0.1, level="BOA", sar="dB", quantity="sigma0")
     mended = page(ds.rio.write_crs("EPSG:32633"))
     assert not [r for r in mended.rows if r.fix]
-    assert ("ds.cloudfree.mask('l2a')", "occluded") in mended.calls
+    assert ("ds.cloudfree.mask()", "occluded") in mended.calls
+    assert next(v for v in mended.masks if v.name == "auto").chosen == "l2a"
 
 
 def test_page_says_which_masks_and_models_fit_and_why_not_the_others() -> None:
@@ -95,7 +96,7 @@ def test_what_measured_better_is_offered_first() -> None:
     of_series, of_one = (
         [call for call, _ in page(ds).calls if "reconstruct" in call] for ds in (series, alone)
     )
-    assert "area-regression" in of_series[0]
+    assert "kernel-fusion" in of_series[0]
     assert of_one[0] == "ds.cloudfree.reconstruct()"
     boa = page(alone.drop_vars("B10").cloudfree.calibrate(level="BOA")).calls
     assert "kriging" in next(call for call, _ in boa if "reconstruct" in call)

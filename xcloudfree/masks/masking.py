@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from xcloudfree.core.recognise import read
 from xcloudfree.core.scene import Scene
 from xcloudfree.masks import scores as kernel
 from xcloudfree.masks.plan import MaskPlan, apply_plan, one_group_each, planes_of
-from xcloudfree.masks.resolve import Mask, plan_mask
+from xcloudfree.masks.resolve import Mask, plan_mask, with_classes
 from xcloudfree.masks.shadow import Shadow
 
 
@@ -73,6 +73,7 @@ def mask(
     dilate: int = 0,
     shadow: Shadow = False,
     haze: float | None = None,
+    classes: Sequence[int] | None = None,
 ) -> xr.DataArray:
     """Mask of occluded pixels.
 
@@ -108,6 +109,9 @@ def mask(
         A lower score, for the thin rims of clouds: pixels above it within 30 pixels of cloud count
         too. Bright ground far from cloud does not. On 16 SEN12MS-CR patches 0.15 agrees better
         with s2cloudless (F1 0.90) than no haze (0.86) or any dilation (0.87).
+    classes : sequence of int, optional
+        Classes of the scene classification to hide with ``"scl"``; by default 3, 8, 9 and 10. With
+        ``[1, 2, 3, 7, 8, 9, 10]`` what is saturated, dark or unclassified is hidden too.
 
     Returns
     -------
@@ -148,9 +152,13 @@ def mask(
     """
     scene = read(obj)
     plan = plan_mask(scene, method, threshold, dilate, shadow=shadow, haze=haze)
+    if classes is not None:
+        plan = with_classes(plan, classes)
     attrs = {
         "long_name": "occluded pixels", "method": plan.label, "dilation_pixels": plan.dilation,
     }  # fmt: skip
+    if plan.classes:
+        attrs["classes"] = list(plan.classes)
     if plan.reason:
         attrs["reason"] = plan.reason
     if haze is not None:

@@ -33,6 +33,13 @@ CLOUD: Final = {
 }  # fmt: skip
 """Reflectance of thick cloud by band; the bands that tell the ground from cloud."""
 
+DIRECT: Final = {
+    "B01": 0.3, "B02": 0.4, "B03": 0.55, "B04": 0.7, "B05": 0.8, "B06": 0.85, "B07": 0.9,
+    "B08": 0.9, "B8A": 0.95, "B11": 1.0, "B12": 1.0,
+}  # fmt: skip
+"""Share of the light of each band that comes from the sun itself and is missing in full shade;
+the sky, which is blue, gives the rest."""
+
 AROUND, BESIDE = 7, 3
 """Dates whose median a pixel is compared with, on both sides together and on one side."""
 
@@ -52,11 +59,11 @@ deviations, by band."""
 STRONG: Final = 0.3
 """Share of cloud above which no change of the ground looks like it."""
 
-TRIM: Final = 9.0
+TRIM: Final = 16.0
 """Squared distance, in medians of it, of differences that are left out of the ground's spread."""
 
-ROUNDS: Final = 4
-"""Rounds of trimming."""
+ROUNDS: Final = 5
+"""Concentration steps towards the half of the differences that lies closest together."""
 
 EXAMPLES: Final = 200
 """Differences of a class below which all classes together give its spread."""
@@ -64,7 +71,7 @@ EXAMPLES: Final = 200
 CLEANING: Final = 3
 """Rounds in which cloud is left out of the sample that tells how the ground differs."""
 
-THIN, DIM, SURE = 0.04, 0.25, 2.0
+THIN, DIM, SURE = 0.04, 0.15, 2.0
 """Share of cloud, share of light that is missing, and deviations, from which it is."""
 
 PASSES: Final = 3
@@ -88,6 +95,9 @@ FINE, WIDE = 1, 3
 LIGHT: Final = 0.05
 """Reflectance above the lower quartile of its dates from which a pixel is not believed at first,
 in the band of the shortest wavelength, where there is no other mask to begin with."""
+
+STEPS: Final = 1e4
+"""Steps per unit in which evidence is averaged: whole numbers add up without rounding."""
 
 STRIP: Final = 1 << 14
 """Pixels that are judged at once."""
@@ -209,15 +219,20 @@ def _spread(values: Floats, trusted: Booleans, days: Doubles) -> Spread:
 
 
 def _covariance(rows: Doubles) -> Doubles:
-    """Covariance of differences around nothing, without those far outside."""
-    kept = np.ones(len(rows), bool)
-    floor = 1e-5 * np.eye(rows.shape[1])
+    """Covariance of differences around nothing, of which up to half may be cloud and shade.
+
+    The smallest half is found by concentration steps (Rousseeuw and Van Driessen 1999,
+    doi:10.1080/00401706.1999.10485670), then what is not far outside of it joins.
+    """
+    floor: Doubles = 1e-5 * np.eye(rows.shape[1])
     covariance = floor
-    for _ in range(ROUNDS):
-        centred = rows[kept] - np.median(rows[kept], axis=0)
-        covariance = centred.T @ centred / len(centred) + floor
+    scale = np.median(np.abs(rows), axis=0) + 1e-3
+    distance = ((rows / scale) ** 2).sum(1)
+    for step in range(ROUNDS + 1):
+        limit = np.median(distance) * (1.0 if step < ROUNDS else TRIM)
+        kept = rows[distance <= limit]
+        covariance = kept.T @ kept / len(kept) + floor
         distance = (np.linalg.solve(covariance, rows.T) * rows.T).sum(0)
-        kept = distance <= TRIM * np.median(distance)
     return covariance
 
 
@@ -249,6 +264,7 @@ def evidence(
     planes = {name: np.zeros((times, pixels), np.float32) for name in names}
     judged = np.zeros((times, pixels), bool)
     white = np.array([CLOUD[b] for b in bands])
+    direct = np.array([[DIRECT[b]] for b in bands], np.float32)
     infrared = [k for k, b in enumerate(bands) if b in ("B11", "B12")]
     if not np.isfinite(spread.whitening).all():
         return Evidence(**planes, judged=judged)
@@ -265,9 +281,10 @@ def evidence(
         # in deviations of the ground: the difference, towards cloud, and towards darkness
         far = _whitened(difference, kind, spread.whitening)
         base = _whitened(middle, kind, spread.whitening)
+        dark = _whitened(middle * direct, kind, spread.whitening)
         peak = np.einsum("kcb,b->kc", spread.whitening, white).astype(np.float32)[kind].T
         found_shares = []
-        for direction in (peak - base, -base):
+        for direction in (peak - base, -dark):
             power = np.maximum((direction * direction).sum(0), 1e-6)
             along = (direction * far).sum(0)
             found_shares += [along / power, along / np.sqrt(power)]
@@ -367,11 +384,11 @@ def occluded(
     spread : Spread
         From :func:`spread_of`.
     """
-    valid = np.isfinite(values).all(1)
+    valid: Booleans = np.asarray(np.isfinite(values).all(1))
     certain: Booleans = np.asarray(valid & given)
     asked, doubtful = valid & ~given, valid & doubtful & ~given
     flat = np.where(valid[:, None], values, 0).reshape(*values.shape[:2], -1)
-    hidden = certain.copy()
+    hidden: Any = certain.copy()
     for number in range(PASSES):
         trusted = valid & ~doubtful & ~(hidden if number == 0 else _dilated(hidden, TRUSTED))
         found = _evidence(flat, asked, trusted, days, bands, spread)
@@ -380,11 +397,11 @@ def occluded(
         if number == PASSES - 1:
             shade &= _dilated(cloud | certain, NEAR)
         found_now = ((cloud | shade) & found.judged) | (doubtful & ~found.judged)
-        hidden = np.asarray(certain | found_now, bool)
+        hidden = certain | found_now
     radius, most = COVER
     for date in range(len(hidden)):
         if hidden[date].any():
-            share, whole = (_sums(a[date], radius) for a in (hidden, valid))
+            share, whole = _sums(hidden[date], radius), _sums(valid[date], radius)
             hidden[date] |= valid[date] & (share > most * whole)
     return np.asarray(hidden | given)
 
@@ -419,29 +436,20 @@ def _evidence(
 def _cloud(found: Evidence, given: Booleans, doubtful: Booleans) -> Booleans:
     """Cloud: certain by itself or together with what is around, and what leans that way beside."""
     share, sure = found.cloud, found.cloud_sure
-    some = share > 0.5 * THIN
-    strong = (share > 0.10) & (sure > 4)
-    strong |= (
-        some
-        & _mean_above(share, found.judged, FINE, 0.06)
-        & _mean_above(sure, found.judged, FINE, 3)
-    )
-    strong |= (
-        some
-        & _mean_above(share, found.judged, WIDE, THIN)
-        & _mean_above(sure, found.judged, WIDE, SURE)
-    )
+    alone = (share > 0.10) & (sure > 4)
+    together = _both_above(share, sure, found.judged, FINE, (0.06, 3))
+    together |= _both_above(share, sure, found.judged, WIDE, (THIN, SURE))
+    strong = alone | (together & (share > THIN / 2))
     weak = (share > THIN) & (sure > SURE)
     return _grown(strong, weak, given) | (doubtful & (share > 0.7 * THIN))
 
 
 def _shade(found: Evidence, given: Booleans, doubtful: Booleans) -> Booleans:
-    """The same for shade."""
+    """The same for shade, which is never certain by itself: water and wet soil are dark too."""
     share, sure = found.shade, found.shade_sure
-    strong = _mean_above(share, found.judged, FINE, 0.4) & _mean_above(sure, found.judged, FINE, 4)
-    strong |= _mean_above(share, found.judged, WIDE, 0.3) & _mean_above(sure, found.judged, WIDE, 3)
-    strong &= share > DIM
-    strong |= doubtful & (share > DIM) & (sure > 1.5)
+    together = _both_above(share, sure, found.judged, FINE, (0.25, 4))
+    together |= _both_above(share, sure, found.judged, WIDE, (0.20, 3))
+    strong = (together | (doubtful & (sure > 1.5))) & (share > DIM)
     return _grown(strong, (share > DIM) & (sure > 3), given)
 
 
@@ -453,13 +461,16 @@ def _grown(strong: Booleans, weak: Booleans, given: Booleans) -> Booleans:
     return np.asarray(out & ~given)
 
 
-def _mean_above(numbers: Floats, judged: Booleans, radius: int, limit: float) -> Booleans:
-    """Where the mean over judged pixels of a box exceeds a limit."""
-    out = np.empty(judged.shape, bool)
+def _both_above(
+    share: Floats, sure: Floats, judged: Booleans, radius: int, limits: tuple[float, float]
+) -> Booleans:
+    """Where the means over the judged pixels of a box exceed both limits."""
+    out = np.ones(judged.shape, bool)
     for date in range(len(out)):
-        steps = np.rint(np.where(judged[date], numbers[date], 0) * 1e4).astype(np.int64)
         count = _sums(judged[date], radius)
-        out[date] = np.asarray(whole_box_sums(steps, radius)) > limit * 1e4 * count
+        for numbers, limit in zip((share, sure), limits, strict=True):
+            steps = np.rint(np.where(judged[date], numbers[date], 0) * STEPS).astype(np.int64)
+            out[date] &= np.asarray(whole_box_sums(steps, radius)) > limit * STEPS * count
     return out
 
 

@@ -32,12 +32,14 @@ class MaskPlan:
     dilation: int  # radius in pixels
     groups: list[list[Any]]  # arrays that the window is read from; they are not pickled
     haze: float | None = None  # threshold near cloud
+    classes: tuple[int, ...] = ()  # of the scene classification that are hidden, if not the usual
     reason: str = ""  # why this method, where the data chose it
 
     def __dask_tokenize__(self) -> Any:
         """Everything but the arrays, whose names enter the graph by themselves."""
         return (
             self.label, self.bands, self.calibration, self.threshold, self.dilation, self.haze,
+            self.classes,
         )  # fmt: skip
 
     def __getstate__(self) -> dict[str, Any]:
@@ -71,6 +73,8 @@ class MaskPlan:
             if "B02" in bands:
                 self.calibration.check(bands["B02"])
             out = self.method.kernel(bands, self.calibration, self.threshold)
+            if self.classes:
+                out = np.isin(bands["SCL"], self.classes)
             if self.haze is not None and out.any():
                 thin = self.method.kernel(bands, self.calibration, self.haze)
                 out = out | (thin & kernel.dilate(out, NEAR))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -78,6 +78,18 @@ def plan_mask(
         return plan
     array, label = shaded
     return _finished(label, array, dilation)
+
+
+def with_classes(plan: MaskPlan, classes: Sequence[int]) -> MaskPlan:
+    """The same plan with other classes of the scene classification."""
+    chosen = tuple(int(c) for c in classes)
+    if plan.bands != ("SCL",) or not chosen or not set(chosen) <= set(range(kernel.LAST_CLASS + 1)):
+        raise CloudFreeError(
+            f"classes={list(classes)!r} are whole numbers from 0 to {kernel.LAST_CLASS} of the "
+            f"scene classification, and the mask is {plan.label!r}",
+            fix='call mask("scl", classes=[1, 2, 3, 7, 8, 9, 10])',
+        )
+    return replace(plan, classes=chosen)
 
 
 def best_mask(scene: Scene) -> tuple[str, int, str]:

@@ -12,7 +12,7 @@ from xcloudfree.masks.scores import AUTO
 from xcloudfree.plot.help.findings import DEFAULT_MODEL, Finding, counted, findings, guarded
 from xcloudfree.plot.help.suitability import Verdict, judge_masks, judge_methods, judge_models
 
-WELL_KNOWN = ("area-regression", "whittaker", "linear-time", "kriging", "idw")
+WELL_KNOWN = ("kernel-fusion", "area-regression", "linear-time", "kriging", "idw")
 """Classical methods that are named first, best first."""
 
 BEHIND_CLEAR = ("carf-small-l2a-demo", "carf-small-l2a-10-demo")
@@ -88,7 +88,7 @@ def _calls(contents: Page, lazy: str) -> list[tuple[str, str]]:
         if method:
             arguments = ", ".join([f"model={method!r}", *masked])
             offers.append((f"ds.cloudfree.reconstruct({arguments})", f"without weights{lazy}"))
-        if network in BEHIND_CLEAR or (network == DEFAULT_MODEL and method == "area-regression"):
+        if network in BEHIND_CLEAR or (network == DEFAULT_MODEL and method == "kernel-fusion"):
             offers.reverse()  # what measured better first
         calls += offers
     if any(row.label == "optical" and not row.fix for row in contents.rows):

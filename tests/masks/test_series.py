@@ -1,0 +1,185 @@
+"""The mask that a series makes itself: parts against closed forms, the whole against the truth."""
+
+import numpy as np
+import pytest
+import xarray as xr
+from scipy import ndimage
+
+import xcloudfree as xcf
+from tests.builders import make_bands, make_series
+from tests.checks import no_computes
+from tests.real_series import SITES, load
+from xcloudfree.datasets import simulate_truth
+from xcloudfree.exceptions import DataError, MissingBandError
+from xcloudfree.masks import matched_filter as kernel
+
+GROUND = [4, 5, 6]
+CLOUD = [3, 8, 9, 10]
+
+
+def test_the_median_is_the_lower_one_of_the_dates_that_there_are():
+    rng = np.random.default_rng(0)
+    values = rng.random((9, 2, 40), "float32")
+    trusted = rng.random((9, 40)) > 0.4
+    days = np.arange(9) * 5.0
+    chosen, found, wait = kernel.nearest(trusted, days, 4, 7)
+    middle = kernel.median_of(values, chosen, found)
+    for pixel in range(40):
+        others = [d for d in range(9) if d != 4 and trusted[d, pixel]]
+        others = sorted(others, key=lambda d: abs(d - 4))[:7]
+        assert found[pixel] == len(others)
+        assert wait[pixel] == min(abs(d - 4) * 5 for d in others)
+        # two dates are as far away, so that of seven of them one or the other may be left out
+        if len(others) < 7:
+            for band in range(2):
+                ordered = np.sort(values[others, band, pixel])
+                assert middle[band, pixel] == ordered[(len(others) - 1) // 2]
+
+
+def test_images_of_the_same_pass_say_nothing_of_each_other():
+    trusted = np.ones((4, 1), bool)
+    chosen, found, wait = kernel.nearest(trusted, np.array([0, 0.1, 5, 9.0]), 0, 7)
+    assert found[0] == 2
+    assert set(chosen[:2, 0]) == {2, 3}
+    assert wait[0] == 5
+
+
+def test_the_share_of_cloud_and_of_shade_is_found():
+    """Ground with its own changes along one spectrum; haze and shade of known strength on it."""
+    rng = np.random.default_rng(1)
+    bands = ("B02", "B03", "B04", "B08", "B11")
+    white = np.array([kernel.CLOUD[b] for b in bands])
+    ground = np.array([0.05, 0.08, 0.07, 0.3, 0.2])
+    growth = np.array([-0.01, -0.005, -0.03, 0.08, -0.03])  # what differs from date to date
+    values = ground[:, None] + growth[:, None] * rng.normal(0, 0.5, (20, 1, 400))
+    values += rng.normal(0, 0.002, values.shape)
+    days = np.arange(20) * 5.0
+    spread = kernel.spread_of(values.astype("float32"), np.ones((20, 400), bool), days, bands)
+    for share in (0.05, 0.2, 0.6):
+        seen = values.copy()
+        seen[10] += share * (white[:, None] - seen[10])
+        seen[12] *= 1 - share
+        known = np.ones((20, 400), bool)
+        known[[10, 12]] = False
+        found = kernel.evidence(seen.astype("float32"), ~known, known, days, bands, spread)
+        assert abs(np.median(found.cloud[10]) - share) < 0.1 * share
+        assert abs(np.median(found.shade[12]) - share) < 0.15 * share
+        assert (found.cloud_sure[10] > 3).mean() > 0.95
+        assert (found.cloud[12] < 0.02).mean() > 0.95
+
+
+def test_a_change_that_lasts_is_no_cloud():
+    rng = np.random.default_rng(2)
+    dates, bands = 16, {"B02": 0.05, "B03": 0.07, "B04": 0.06, "B08": 0.35, "B11": 0.2}
+    after = {"B02": 0.09, "B03": 0.12, "B04": 0.16, "B08": 0.24, "B11": 0.3}  # harvested
+    data = {}
+    for name, level in bands.items():
+        values = np.full((dates, 40, 40), level)
+        values[8:, :20] = after[name]  # half of it
+        data[name] = (("time", "y", "x"), values + rng.normal(0, 0.004, values.shape))
+    attrs = {"units": "1", "processing_level": "BOA"}
+    time = np.datetime64("2025-05-01", "ns") + np.arange(dates) * np.timedelta64(5, "D")
+    ds = xr.Dataset(data, {"time": time}).astype("float32").map(lambda a: a.assign_attrs(attrs))
+    assert float(ds.cloudfree.mask("series").mean()) < 0.01
+    flash = ds.copy(deep=True)
+    for name in bands:  # the same for one date alone is haze
+        flash[name][5, 10:30, 10:30] += 0.1
+    found = flash.cloudfree.mask("series")
+    assert found[5, 10:30, 10:30].mean() > 0.99
+    assert float(found.sum()) < 1.5 * 400
+
+
+@pytest.mark.parametrize("seed", [3, 4])
+def test_simulated_skies_are_found_and_the_clear_ground_is_left(seed):
+    options = {"dates": 24, "cover": 0.4, "seed": seed}
+    seen, truth = (
+        make((96, 96), **options) for make in (xcf.datasets.simulate_scene, simulate_truth)
+    )
+    found = seen.cloudfree.mask()
+    assert found.attrs["method"] == "score+series"
+    assert "compares the 24 dates" in found.attrs["reason"]
+    changed = abs(seen - truth)[["B02", "B04", "B08", "B11"]].to_dataarray().max("variable")
+    recall, lost = (float(found.where(w).mean()) for w in (changed > 0.03, changed < 0.01))
+    alone = seen.cloudfree.mask("score")
+    assert recall > float(alone.where(changed > 0.03).mean()) + 0.25
+    assert lost < 0.03
+
+
+@pytest.mark.parametrize("chunks", [{"time": 5, "y": 100, "x": 70}, {"time": 1, "y": 64, "x": 210}])
+def test_the_mask_does_not_depend_on_the_chunks(chunks):
+    ds = xcf.datasets.simulate_scene((230, 210), dates=8, cover=0.4, seed=5)
+    ds = ds[["B02", "B03", "B04", "B08"]].isel(time=[3, 1, 0, 2, 7, 5, 4, 6])
+    whole = ds.cloudfree.mask("series")
+    with no_computes():
+        lazy = ds.chunk(chunks).cloudfree.mask("series")
+    xr.testing.assert_identical(lazy.compute(scheduler="sync"), whole)
+    ordered = ds.sortby("time").cloudfree.mask("series").sel(time=ds.time)
+    xr.testing.assert_identical(ordered, whole)
+
+
+def test_dates_without_data_and_bands_in_integers():
+    ds = xcf.datasets.simulate_scene((40, 40), dates=7, cover=0.3, seed=6)
+    counts = (ds[["B02", "B03", "B8A", "B11"]] * 1e4).round().clip(1).astype("uint16")
+    counts = counts.where(counts.time != counts.time[2], 0).astype("uint16")
+    counts = counts.cloudfree.calibrate(scale=1e-4, offset=0.0, nodata=0, level="TOA")
+    found = counts.cloudfree.mask("series")
+    assert not found[2].any()
+    assert 0.05 < float(found.mean()) < 0.7
+
+
+def test_what_a_series_needs_is_said():
+    ds = make_series(dates=4).drop_vars("B10")
+    with pytest.raises(DataError, match=r"at least 5 dates and the data has 4 dates"):
+        ds.cloudfree.mask("series")
+    with pytest.raises(DataError, match="no time coordinate"):
+        ds.isel(time=0, drop=True).cloudfree.mask("series")
+    with pytest.raises(MissingBandError, match="needs two bands"):
+        make_series(dates=6)[["B09"]].cloudfree.mask("series")
+
+
+def test_the_data_chooses_the_mask_and_says_why():
+    ds = make_bands(2)
+    scl = xr.zeros_like(ds.B02, dtype="uint8").drop_attrs() + np.uint8(4)
+    cases = {
+        "score": ds,
+        "l2a": ds.drop_vars("B10"),
+        "scl": ds.assign(SCL=scl),
+        "score+series": make_series(dates=6),
+        "series": make_series(dates=6)[["B02", "B03", "B04", "B08"]],
+    }
+    for expected, case in cases.items():
+        found = case.cloudfree.mask()
+        assert found.attrs["method"] == expected
+        assert len(found.attrs["reason"]) > 20
+    assert cases["scl"].cloudfree.mask().attrs["dilation_pixels"] == 2
+    with pytest.raises(MissingBandError, match="no mask of a single date"):
+        ds[["B02", "B03"]].cloudfree.mask()
+    out = cases["l2a"].cloudfree.reconstruct(model="idw")
+    assert out.provenance.attrs["mask"] == "l2a"
+    assert "B10" in out.provenance.attrs["mask_reason"]
+
+
+@pytest.mark.parametrize("rim", [1, 2])
+def test_cloud_that_is_taken_away_from_a_real_mask_is_found_again(rim, data_root):
+    ds = load(data_root, SITES[1])
+    cloud = ds.SCL.isin(CLOUD)
+    eroded = ndimage.binary_erosion(cloud, np.ones((1, 3, 3)), iterations=rim, border_value=1)
+    given = cloud.copy(data=eroded)
+    taken = cloud & ~given & ds.SCL.isin([3, 8, 9])
+    found = masked_from(ds, given)
+    assert float(found.where(taken).mean()) > 0.9
+    clear_days = cloud.mean(["y", "x"]) < 0.02
+    ground = ds.SCL.isin(GROUND) & clear_days
+    # three of these 52 days lie under thin cloud or in shadow that the classes do not have
+    assert float(found.where(ground).mean()) < 0.1
+
+
+def masked_from(ds, given):
+    """The mask of a series that begins with a given one."""
+    from xcloudfree.core.recognise import read
+    from xcloudfree.masks.resolve import plan_mask
+    from xcloudfree.masks.series import series_mask
+
+    scene = read(ds)
+    start = plan_mask(scene, given, None, 0)
+    return given.copy(data=series_mask(scene, start))
