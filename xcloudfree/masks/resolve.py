@@ -65,7 +65,8 @@ def plan_mask(
                 fix='call mask(method="score", haze=0.15)',
             )
         plan = replace(plan, haze=float(haze))
-    if shadow is False or (shadow is None and not scored):
+    by_series = isinstance(method, str) and method.endswith(SERIES) and "scl" not in method
+    if shadow is False or (shadow is None and not scored and not by_series):
         return plan
     if isinstance(method, str) and method == "scl":
         raise CloudFreeError(
