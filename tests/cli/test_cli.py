@@ -75,6 +75,10 @@ def test_mask_and_reconstruction_of_a_store(store: Path, tmp_path: Path) -> None
     assert "[" not in quiet.output
     out = xcf.io.open_zarr(tmp_path / "o.zarr")
     xr.testing.assert_equal(out.B04.drop_vars("item_id"), idw(ds).B04.drop_vars("item_id"))
+    words = ("reconstruct", store, tmp_path / "plain.zarr", "--model", "idw", "--no-blend")
+    assert call(*words).exit_code == 0
+    plain = xcf.io.open_zarr(tmp_path / "plain.zarr")
+    assert (plain.provenance.attrs["blend"], out.provenance.attrs["blend"]) == ("none", "feather")
 
 
 def idw(ds: xr.Dataset) -> xr.Dataset:

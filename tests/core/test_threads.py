@@ -98,5 +98,7 @@ def test_a_method_costs_no_more_than_with_one_thread():
         done = subprocess.run(run, env=environment, capture_output=True, text=True, check=True)
         return float(done.stdout)
 
-    runs = [(seconds(plain), seconds(plain | dict.fromkeys(names, "1"))) for _ in range(2)]
-    assert min(free / one for free, one in runs) < 1.1
+    def cost():
+        return seconds(plain) / seconds(plain | dict.fromkeys(names, "1"))
+
+    assert cost() < 1.1 or cost() < 1.1  # the machine may be busy

@@ -8,7 +8,6 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -33,17 +32,6 @@ BLOCK = 48
 def reconstructed(ds: xr.Dataset) -> xr.Dataset:
     model = xcf.models.create("carf-tiny", base="prior")
     return ds.cloudfree.reconstruct(model=model)  # type: ignore[no-any-return]
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
-    distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50
-    ) as started:
-        with distributed.Client(started) as client:
-            client.wait_for_workers(2, timeout=60)
-        yield started
 
 
 # ------------------------------------------------------------------ any dask
@@ -83,7 +71,9 @@ def test_the_store_tells_how_it_was_made(scene_and_store: tuple[xr.Dataset, Path
         assert "flag_values" not in source.attrs
 
 
-@pytest.mark.parametrize("scheduler", ["threads", "processes"])
+@pytest.mark.parametrize(
+    "scheduler", ["threads", pytest.param("processes", marks=pytest.mark.slow)]
+)
 def test_schedulers_of_one_machine_give_the_same_bytes(
     tmp_path: Path, scene_and_store: tuple[xr.Dataset, Path], scheduler: str
 ) -> None:
@@ -96,13 +86,13 @@ def test_schedulers_of_one_machine_give_the_same_bytes(
 def test_a_cluster_gives_the_same_bytes_and_shows_how_far_it_is(
     tmp_path: Path,
     scene_and_store: tuple[xr.Dataset, Path],
-    cluster: Any,
+    workers: Any,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     from distributed import Client
 
     scene, store = scene_and_store
-    with Client(cluster) as client:
+    with Client(workers) as client:
         xcf.io.to_zarr(reconstructed(scene), tmp_path / "out.zarr")
         assert contents(tmp_path / "out.zarr") == contents(store)
         assert "out.zarr [####################] 6/6" in capsys.readouterr().err
@@ -294,11 +284,11 @@ def example() -> Any:
 
 
 def test_the_example_runs_the_whole_path_on_a_cluster(
-    tmp_path: Path, example: Any, cluster: Any
+    tmp_path: Path, example: Any, workers: Any
 ) -> None:
     out, maps = tmp_path / "out.zarr", tmp_path / "maps/area.tif"
     words = [
-        str(out), "--scheduler", cluster.scheduler_address, "--size", "96", "--block", "48",
+        str(out), "--scheduler", workers.scheduler_address, "--size", "96", "--block", "48",
         "--model", "carf-tiny", "--cog", str(maps), "--per", "band",
     ]  # fmt: skip
     result = CliRunner().invoke(example.main, words, catch_exceptions=False)
@@ -316,8 +306,8 @@ def test_the_example_runs_the_whole_path_on_a_cluster(
         assert file.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
 
 
-def test_the_example_says_what_is_wrong(tmp_path: Path, example: Any, cluster: Any) -> None:
-    words = [str(tmp_path / "out.zarr"), "--scheduler", cluster.scheduler_address]
+def test_the_example_says_what_is_wrong(tmp_path: Path, example: Any, workers: Any) -> None:
+    words = [str(tmp_path / "out.zarr"), "--scheduler", workers.scheduler_address]
     (tmp_path / "scene.zarr").mkdir()
     for wrong, message in (
         (["--catalog", "http://127.0.0.1:9"], "--catalog needs --bbox and --datetime"),

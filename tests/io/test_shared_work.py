@@ -356,19 +356,17 @@ def counting(patch: pytest.MonkeyPatch, stage: Any, calls: Counter[str]) -> None
     patch.setattr(stage, "__call__", call)
 
 
-def test_a_network_that_reads_other_dates_gives_the_same_on_a_cluster(tmp_path: Path) -> None:
-    distributed = pytest.importorskip("distributed")
+def test_a_network_that_reads_other_dates_gives_the_same_on_a_cluster(
+    tmp_path: Path, workers: Any
+) -> None:
+    from distributed import Client
+
     model = xcf.models.create("carf-tiny", base="regression")
-    ds = to_zarr(series(3, 60).chunk(time=1, y=20, x=20), tmp_path / "scene.zarr", progress=False)
+    ds = to_zarr(series(3, 60).chunk(time=1, y=30, x=30), tmp_path / "scene.zarr", progress=False)
     lazy = ds.cloudfree.reconstruct(model=model)
     with dask.config.set(scheduler="sync"):
         to_zarr(lazy, tmp_path / "sync.zarr", progress=False)
-    with (
-        distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50
-        ) as cluster,
-        distributed.Client(cluster),
-    ):
+    with Client(workers):
         back = to_zarr(lazy, tmp_path / "cluster.zarr", progress=False)
     assert contents(tmp_path / "cluster.zarr") == contents(tmp_path / "sync.zarr")
     whole = ds.compute().cloudfree.reconstruct(model=model)

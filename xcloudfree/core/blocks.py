@@ -199,7 +199,7 @@ class Loop:
     """The blocks of some arrays (*lead, [band,] y, x)."""
 
     work: Work
-    groups: list[list[Any]]
+    groups: Sequence[Sequence[Any]]
     chunks: tuple[tuple[int, ...], ...]  # along lead, y and x
     scene: list[SceneValue]
     lazy: bool
@@ -222,7 +222,6 @@ class Loop:
         chunks = [tuple((1,) * n if first is None else like.chunks[k])
                   for k, n in enumerate(like.shape[:lead])]  # fmt: skip
         ends = [(n,) for n in like.shape[-2:]] if first is None else like.chunks[-2:]
-        arrays = [list(group) for group in groups]
         if together is not None:
             chunks[together.axis] = (sum(chunks[together.axis]),)
         if first is None or together is not None:
@@ -231,12 +230,12 @@ class Loop:
         if first is not None:
             from xcloudfree.core.lazy_blocks import aligned
 
-            arrays = [[aligned(a, tuple(chunks), lead) for a in group] for group in groups]
+            groups = [[aligned(a, tuple(chunks), lead) for a in group] for group in groups]
         spans = tuple(map(tuple, map(plan.spans, chunks[-2:])))
         count = None if scene is None else len(scene)
         sizes = tuple(map(len, groups))
         work = Work(function, sizes, spans, tuple(chunks[-2:]), lead, count)  # type: ignore[arg-type]
-        return cls(work, arrays, tuple(chunks), list(scene or ()), first is not None, plan)
+        return cls(work, groups, tuple(chunks), list(scene or ()), first is not None, plan)
 
     @property
     def size(self) -> tuple[int, ...]:

@@ -16,7 +16,6 @@ from xcloudfree.methods.base import Booleans, Doubles, Floats, Method, Predictio
 from xcloudfree.methods.regression import clip_backscatter, local_mean, significant
 
 Kind = Literal["ihs", "pca"]
-Match = Literal["spread", "regression"]
 
 DIGITS: Final = 7
 """Significant digits of a fit: sums over blocks differ in their last digits, a fit must not."""
@@ -120,7 +119,6 @@ class Substitution(Method):
     reach: int = idw.REACH
     polarisations: tuple[str, ...] = ("VV", "VH")
     component: Kind = "ihs"  # which one
-    match: Match = "spread"  # how backscatter is brought to it
 
     def measure(self, series: Series, statistics: Sequence[Any]) -> JointSums:
         """Means and covariances of the bands and backscatter."""
@@ -132,7 +130,7 @@ class Substitution(Method):
 
     def conclude(self, total: JointSums, statistics: Sequence[Any]) -> Component:
         """What backscatter says of the component of each image."""
-        found = [fit_substitution(sums, self.component, self.match) for sums in total.products]
+        found = [fit_substitution(sums, self.component) for sums in total.products]
         return Component(*(np.array(same) for same in zip(*found, strict=True)))
 
     def predict(self, series: Series, statistics: Sequence[Any]) -> Prediction:
@@ -158,7 +156,7 @@ def joint_sums(planes: NDArray[np.floating], use: NDArray[np.bool_]) -> Doubles:
     return np.asarray(z @ z.T)
 
 
-def fit_substitution(sums: Doubles, kind: Kind, match: Match = "spread") -> Component:
+def fit_substitution(sums: Doubles, kind: Kind) -> Component:
     """Component of a scene and its match with backscatter."""
     # Tu, Su, Shyu and Huang, "A new look at IHS-like image fusion methods", Information Fusion
     # 2(3), 2001; Chavez, Sides and Anderson, "Comparison of three different methods to merge
@@ -173,17 +171,16 @@ def fit_substitution(sums: Doubles, kind: Kind, match: Match = "spread") -> Comp
         injection = weights
     both = np.concatenate([weights, [0.0]])
     variance = float(both @ covariance @ both)
-    gain = matched_gain(variance, float(covariance[-1, -1]), float(both @ covariance[-1]), match)
+    gain = matched_gain(variance, float(covariance[-1, -1]), float(both @ covariance[-1]))
     offset = float(significant(weights @ mean[:-1] - gain * mean[-1], DIGITS))
     return Component(weights, injection, offset, gain)
 
 
-def matched_gain(variance: float, source: float, covariance: float, match: Match) -> float:
-    """Factor that brings a source to a target."""
+def matched_gain(variance: float, source: float, covariance: float) -> float:
+    """Factor that brings a source to the spread of a target."""
     if variance < 1e-14 or source < 1e-14:
         return 0.0
-    gain = np.sign(covariance) * np.sqrt(variance / source)
-    return float(significant(covariance / source if match == "regression" else gain, DIGITS))
+    return float(significant(np.sign(covariance) * np.sqrt(variance / source), DIGITS))
 
 
 def substitute(
@@ -243,8 +240,6 @@ class Wavelets(Method):
 
     reach: int = max(idw.REACH, DETAIL_REACH)
     polarisations: tuple[str, ...] = ("VV", "VH")
-    # how details of backscatter are brought to those of reflectance
-    match: Match = "spread"
 
     def measure(self, series: Series, statistics: Sequence[Any]) -> DetailSums:
         """Variances and covariances of details."""
@@ -254,7 +249,7 @@ class Wavelets(Method):
     def conclude(self, total: DetailSums, statistics: Sequence[Any]) -> DetailGains:
         """Gains of each image, band and scale."""
         tables = [np.stack(one) for one in zip(*total, strict=True)]
-        return DetailGains(np.stack([fit_detail_gains(table, self.match) for table in tables]))
+        return DetailGains(np.stack([fit_detail_gains(table) for table in tables]))
 
     def predict(self, series: Series, statistics: Sequence[Any]) -> Prediction:
         """See :meth:`Method.predict`."""
@@ -313,11 +308,11 @@ def detail_sums(
     return out
 
 
-def fit_detail_gains(sums: Doubles, match: Match = "spread") -> Doubles:
+def fit_detail_gains(sums: Doubles) -> Doubles:
     """How much of the details of backscatter each band takes."""
     optical, radar, product = sums
     gains = [
-        matched_gain(a, b, c, match)
+        matched_gain(a, b, c)
         for a, b, c in zip(optical.flat, radar.flat, product.flat, strict=True)
     ]
     return np.reshape(gains, optical.shape)

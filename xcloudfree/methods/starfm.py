@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
-from typing import Any, ClassVar, Final, Literal, NamedTuple, Self
+from typing import Any, ClassVar, Final, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -174,9 +174,6 @@ def starfm(
     window: int = WINDOW,
     classes: int = 4,
     uncertainty: float = 0.005,
-    deviation: NDArray[np.floating] | None = None,
-    average: Literal["changes", "values"] = "changes",
-    logarithmic: bool = False,
 ) -> Floats:
     """Predict a fine image from those of other dates and from coarse images of all dates."""
     # Every spectrally similar pixel of the window votes with weight 1 / (S T D): S = |fine -
@@ -192,23 +189,15 @@ def starfm(
     rows, columns = TILE
     for band in range(bands):
         layers = [
-            _layers(fine[k, band], coarse_then[k, band], now[k, band], half, logarithmic)
-            for k in range(pairs)
+            _layers(fine[k, band], coarse_then[k, band], now[k, band], half) for k in range(pairs)
         ]
-        limits = [
-            _deviation(fine[k, band], window)
-            if deviation is None
-            else np.full((height, width), deviation[k, band], np.float32)
-            for k in range(pairs)
-        ]
+        limits = [_deviation(fine[k, band], window) for k in range(pairs)]
         for top in range(0, height, rows):
             for left in range(0, width, columns):
                 area = (slice(top, top + rows), slice(left, left + columns))
                 if wanted[area].any():
                     similar = [2 / classes * limit[area] for limit in limits]
-                    out[band, *area] = _predict(
-                        layers, similar, (top, left), window, uncertainty, average
-                    )
+                    out[band, *area] = _predict(layers, similar, (top, left), window, uncertainty)
     out[:, ~wanted] = np.nan
     return out
 
@@ -228,15 +217,11 @@ def _layers(
     then: NDArray[np.floating],
     now: NDArray[np.floating],
     half: int,
-    logarithmic: bool,
 ) -> _Layers:
     change = np.asarray(now, np.float32) - then.astype(np.float32)
     spectral = np.abs(fine.astype(np.float32) - then.astype(np.float32))
     temporal = np.abs(change)
-    if logarithmic:
-        cost = np.log1p(np.float32(1e4) * spectral) * np.log1p(np.float32(1e4) * temporal)
-    else:
-        cost = spectral * temporal
+    cost = spectral * temporal
     valid = ~np.isnan(cost)
     vote = np.where(valid, 1 / np.maximum(np.where(valid, cost, 1), np.float32(LEAST)), 0)
     planes = (
@@ -268,7 +253,6 @@ def _predict(
     origin: tuple[int, int],
     window: int,
     uncertainty: float,
-    average: str,
 ) -> Floats:
     """One tile of one band: the sums run over the shifts, so memory does not grow with them."""
     half = window // 2
@@ -304,11 +288,8 @@ def _predict(
                 share += weight
                 np.multiply(weight, pair.change[cell], out=scratch)
                 sums += scratch
-                if average == "values":
-                    np.multiply(weight, np.where(ok, fine, 0), out=scratch)
-                    sums += scratch
         votes += share
-        total += sums + own * share if average == "changes" else sums
+        total += sums + own * share
         exact = valid & ((pair.spectral[centre] == 0) | (pair.temporal[centre] == 0))
         copies += exact
         copied += np.where(exact, own + pair.change[centre], np.float32(0))

@@ -16,9 +16,14 @@ from torch.nn import functional
 
 from xcloudfree.core.spelling import did_you_mean
 from xcloudfree.methods.temporal_context import NAMES, SIDES, STEADY, scaled_planes
-from xcloudfree.models.config import NetworkConfig, through_convolutions, through_window
+from xcloudfree.models.config import (
+    NetworkConfig,
+    through_convolutions,
+    through_window,
+    window_shift,
+)
 from xcloudfree.models.other_dates import WIDTHS, around, estimate, visible
-from xcloudfree.models.parts import CrossGate, WindowAttention, pad_to_multiple
+from xcloudfree.models.parts import CrossGate, WindowAttention, feed_forward, pad_to_multiple
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +121,7 @@ class CarfConfig(NetworkConfig):
             cells += {"gate": 0, "none": 0, "gate+dfg": 5}[self.cross]
             for block in range(self.blocks, 0, -1):
                 if block < self.blocks:
-                    cells = through_window(cells, self.window, _shift(block, self.window))
+                    cells = through_window(cells, self.window, window_shift(block, self.window))
                 cells = through_convolutions(cells, self.layers)
         return self.scale * through_convolutions(cells, 2) + (around() if self.filled else 0)
 
@@ -171,9 +176,7 @@ class SwinBlock(nn.Module):
         self.norm1 = nn.LayerNorm(features)
         self.attention = WindowAttention(features, heads, window, shift)
         self.norm2 = nn.LayerNorm(features)
-        self.mlp = nn.Sequential(
-            nn.Linear(features, ratio * features), nn.GELU(), nn.Linear(ratio * features, features)
-        )
+        self.mlp = feed_forward(features, ratio)
         self.single_residual = single_residual
 
     def forward(self, x: Tensor) -> Tensor:
@@ -193,11 +196,10 @@ class Branch(nn.Module):
         self.dense = nn.ModuleList(
             DenseBlock(c.features, c.growth, c.layers) for _ in range(c.blocks)
         )
+        shifts = [window_shift(block, c.window) for block in range(1, c.blocks)]
         self.swin = nn.ModuleList(
-            SwinBlock(
-                c.features, c.heads, c.window, _shift(j, c.window), c.mlp_ratio, c.single_residual
-            )
-            for j in range(1, c.blocks)
+            SwinBlock(c.features, c.heads, c.window, shift, c.mlp_ratio, c.single_residual)
+            for shift in shifts
         )
         self.join = nn.Conv2d(c.blocks * c.features, c.features, 1)
 
@@ -309,11 +311,6 @@ class Carf(nn.Module):
             stages.append(x)
         x = self.fuse(torch.cat(stages, 1)) + first
         return self.restore(functional.pixel_shuffle(self.expand(x), c.scale))
-
-
-def _shift(block: int, window: int) -> int:
-    """Offset of the windows after residual dense block `block` (1-based)."""
-    return window // 2 if block % 2 == 0 else 0
 
 
 def _encoder(channels: int, features: int) -> nn.Sequential:

@@ -80,3 +80,8 @@ def through_convolutions(cells: int, count: int, kernel: int = 3) -> int:
 def through_window(cells: int, window: int, shift: int) -> int:
     """Cells of reach before a window attention: the border of the outermost cell's window."""
     return -(-(cells - shift) // window) * window + shift
+
+
+def window_shift(layer: int, window: int) -> int:
+    """Offset of the windows in a layer: in every second one, counted from 1, half a window."""
+    return window // 2 if layer % 2 == 0 else 0

@@ -14,9 +14,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from xcloudfree.models.config import NetworkConfig, through_convolutions, through_window
+from xcloudfree.models.config import (
+    NetworkConfig,
+    through_convolutions,
+    through_window,
+    window_shift,
+)
 from xcloudfree.models.joint_attention import JointWindowAttention, both
-from xcloudfree.models.parts import CrossGate, pad_to_multiple
+from xcloudfree.models.parts import CrossGate, feed_forward, pad_to_multiple
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +70,7 @@ class GlfcrConfig(NetworkConfig):
             cells = through_convolutions(cells, 5)  # dynamic filter: its evidence reaches furthest
             cells = through_convolutions(cells, 1)  # fusion of the dense block
             for layer in range(self.layers, 0, -1):
-                cells = through_window(cells, self.window, _shift(layer, self.window))
+                cells = through_window(cells, self.window, window_shift(layer, self.window))
                 cells = through_convolutions(cells, 1)
         cells = through_convolutions(cells, 1)
         return self.scale * through_convolutions(cells, 1, kernel=5)
@@ -81,7 +86,7 @@ class JointLayer(nn.Module):
         self.conv = both(*(nn.Conv2d(channels, new, 3, padding=1) for _ in range(2)))
         self.attention = JointWindowAttention(new, c.heads, c.window, shift, c.mask_sar)
         self.norm = both(nn.LayerNorm(new), nn.LayerNorm(new))
-        self.feed = both(*(_feed_forward(new, c.mlp_ratio) for _ in range(2)))
+        self.feed = both(*(feed_forward(new, c.mlp_ratio) for _ in range(2)))
 
     def forward(self, optical: Tensor, sar: Tensor) -> tuple[Tensor, Tensor]:
         """Return only the new features, (n, growth, h, w), of inputs (n, channels, h, w)."""
@@ -114,7 +119,7 @@ class JointDenseBlock(nn.Module):
             JointLayer(
                 c.features + i * c.growth,
                 c,
-                _shift(i + 1, c.window),
+                window_shift(i + 1, c.window),
                 c.drop_path * (stage * c.layers + i) / last,
             )
             for i in range(c.layers)
@@ -207,17 +212,6 @@ _PUBLISHED: dict[str, str | None] = {
     rf"UPNet\.0{_END}": "expand.{leaf}",
     rf"UPNet\.2{_END}": "restore.{leaf}",
 }
-
-
-def _shift(layer: int, window: int) -> int:
-    """Offset of the windows in a layer of a dense block, counted from 1."""
-    return window // 2 if layer % 2 == 0 else 0
-
-
-def _feed_forward(features: int, ratio: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Linear(features, ratio * features), nn.GELU(), nn.Linear(ratio * features, features)
-    )
 
 
 def _unshuffled(x: Tensor, scale: int) -> Tensor:

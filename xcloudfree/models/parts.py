@@ -178,6 +178,13 @@ class WindowAttention(nn.Module):
         return out[:, top : top + height, left : left + width]
 
 
+def feed_forward(features: int, ratio: int) -> nn.Sequential:
+    """What follows attention in a transformer block."""
+    return nn.Sequential(
+        nn.Linear(features, ratio * features), nn.GELU(), nn.Linear(ratio * features, features)
+    )
+
+
 def relative_index(window: int) -> Tensor:
     """Row of the bias table for each pair of cells of a window, (window**2, window**2) of int64."""
     axis = torch.arange(window)
