@@ -77,6 +77,26 @@ def test_hidden_pixels_are_found_better_than_by_time_alone(scene):
     assert 0.25 < error / np.sqrt(np.mean(deviation[known] ** 2)) < 1.5
 
 
+@pytest.mark.parametrize("seconds", [0, 12])
+def test_another_image_of_a_pass_makes_the_estimate_no_surer(scene, seconds):
+    """A pass that comes twice shows itself, which says nothing of how well others show it."""
+    values, clear, radar, days = scene
+    position, second = np.repeat(np.arange(24), 2), np.tile([False, True], 24)
+    twice = values[position] + np.float32(1e-4) * second[:, None, None, None]
+    after = days[position] + second * seconds / 86400
+    found = []
+    for seen, at, when in ((values, np.arange(24), days), (twice, position, after)):
+        shown, backscatter = clear[at], radar[at]
+        rule = area.learn(area.sums(seen, shown, ~shown, backscatter, when))
+        found.append([
+            image[~second] if len(at) > 24 else image
+            for image in area.predict(seen, shown, ~shown, backscatter, when, rule)
+        ])  # fmt: skip
+    (one, sure), (other, surer) = found
+    np.testing.assert_allclose(other, one, atol=0.02)
+    np.testing.assert_allclose(np.nanmedian(surer), np.nanmedian(sure), rtol=0.15)
+
+
 def test_the_values_of_hidden_pixels_have_no_influence(scene):
     values, clear, radar, days = scene
     results = []

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from xcloudfree.core.predictor import PASS
 from xcloudfree.core.windows import widened
 from xcloudfree.methods.base import Booleans, Doubles, Floats, Method, Prediction, Series
 from xcloudfree.methods.interpolation import Sides, between, clear_sides
@@ -43,6 +44,9 @@ differed by at most 0.6 dB, and the best one by site."""
 
 ENOUGH: Final = 200.0
 """Visible pixels of a date from which they have half of that weight."""
+
+APART: Final = float(np.nextafter(PASS, 0))
+"""Days around an example without anything clear: another image of its pass shows what it is."""
 
 FOLDS: Final = 4
 """Spans of time that are left out in turn to choose the penalty."""
@@ -146,7 +150,7 @@ def sums(
             if not strip.clear[date].any():
                 continue
             for k, gap in enumerate(GAPS):
-                z = strip.rows(running, date, gap)
+                z = strip.rows(running, date, gap or strip.apart)
                 use = strip.clear[date] & np.isfinite(z).all(0)
                 z, y = z[:, use], strip.values[date][:, use].astype(np.float64)
                 zz[date, k] += z @ z.T
@@ -356,7 +360,13 @@ class Strip:
     @cached_property
     def sides(self) -> dict[float, Sides]:
         """Clear dates on both sides for each gap."""
-        return {gap: clear_sides(self.clear, self.days, gap) for gap in GAPS}
+        gaps = {*GAPS, self.apart}
+        return {gap: clear_sides(self.clear, self.days, gap) for gap in gaps}
+
+    @cached_property
+    def apart(self) -> float:
+        """Days around an example of the smallest gap; 0 where no pass comes as several images."""
+        return APART if (np.diff(self.days) <= APART).any() else 0.0
 
     def level(self, date: int, least: float = 0.0) -> NDArray[np.int64]:
         """Which gap a pixel has, by position in :data:`GAPS`; -1 without a clear date."""
