@@ -6,7 +6,7 @@ import xarray as xr
 
 from xcloudfree.datasets import simulate_scene
 from xcloudfree.methods import area_regression as area
-from xcloudfree.methods.area_regression import local_means
+from xcloudfree.methods.regression import local_means
 
 
 @pytest.fixture
@@ -28,9 +28,7 @@ def test_sums_of_parts_are_the_sums_of_the_whole(scene):
     cuts = (slice(0, 9), slice(9, 10), slice(10, 22))
     parts = [area.sums(*(a[..., c] for a in (values, clear, ~clear, radar)), days) for c in cuts]
     for name in whole._fields:
-        np.testing.assert_allclose(
-            sum(getattr(p, name) for p in parts), getattr(whole, name), rtol=1e-10, atol=1e-10
-        )
+        np.testing.assert_array_equal(sum(getattr(p, name) for p in parts), getattr(whole, name))
 
 
 def test_sums_are_those_of_the_clear_pixels(scene):
@@ -39,7 +37,7 @@ def test_sums_are_those_of_the_clear_pixels(scene):
     others = clear.sum(0) - clear > 0
     np.testing.assert_array_equal(total.zz[:, 0, 0, 0], (clear & others).sum((1, 2)))
     expected = np.where(clear & others, values[:, 1].astype(float), 0).sum((1, 2))
-    np.testing.assert_allclose(total.zy[:, 0, 0, 1], expected)
+    np.testing.assert_allclose(total.zy[:, 0, 0, 1], expected, rtol=1e-4)  # in whole steps
     assert total.hidden.sum() == (~clear & (clear.sum(0) > 0)).sum()
 
 

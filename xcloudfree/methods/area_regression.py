@@ -20,16 +20,13 @@ from xcloudfree.core.predictor import PASS
 from xcloudfree.core.windows import widened
 from xcloudfree.methods.base import Booleans, Doubles, Floats, Method, Prediction, Series
 from xcloudfree.methods.interpolation import Sides, between, clear_sides
-from xcloudfree.methods.regression import local_mean
+from xcloudfree.methods.regression import WINDOWS, local_means, stepped
 
 GAPS: Final = (0.0, 15.0, 30.0, 45.0)
 """Days around a date without anything clear, for each of which there is a regression."""
 
 MEMORIES: Final = (12.0, 40.0)
 """Days after which the weight of a date in the running means falls to 1/e."""
-
-WINDOWS: Final = (1, 3, 9)
-"""Widths in pixels of the local means of backscatter."""
 
 STRIP: Final = 4096
 """Pixels that are worked through at once."""
@@ -47,6 +44,12 @@ ENOUGH: Final = 200.0
 
 APART: Final = float(np.nextafter(PASS, 0))
 """Days around an example without anything clear: another image of its pass shows what it is."""
+
+LEARNED: Final = 14
+"""Bits behind the point of reflectance from which is learned: exact sums of 60 million pixels."""
+
+APPLIED: Final = 19
+"""The same where it is predicted: exact sums over the predictors of a pixel."""
 
 FOLDS: Final = 4
 """Spans of time that are left out in turn to choose the penalty."""
@@ -141,7 +144,7 @@ def sums(
     width, gaps = predictors(bands), len(GAPS)
     zz, zy = np.zeros((times, gaps, width, width)), np.zeros((times, gaps, width, bands))
     yy, count = np.zeros((times, gaps, bands)), np.zeros((times, gaps))
-    waiting = hidden.reshape(times, -1)
+    waiting, coarse = hidden.reshape(times, -1), _bits(bands, LEARNED, LEARNED - 4)
     for part, strip in strips(reflectance, clear, radar, days):
         running = strip.running()
         for date in range(times):
@@ -152,7 +155,7 @@ def sums(
             for k, gap in enumerate(GAPS):
                 z = strip.rows(running, date, gap or strip.apart)
                 use = strip.clear[date] & np.isfinite(z).all(0)
-                z, y = z[:, use], strip.values[date][:, use].astype(np.float64)
+                z, y = stepped(z[:, use], coarse), stepped(strip.values[date][:, use], LEARNED)
                 zz[date, k] += z @ z.T
                 zy[date, k] += z @ y.T
                 yy[date, k] += (y * y).sum(1)
@@ -266,7 +269,8 @@ def predict(
     """Reflectance and its standard deviation where wanted."""
     times, bands = reflectance.shape[:2]
     mean, spread = (np.full((times, bands, clear[0].size), np.nan, np.float32) for _ in range(2))
-    asked = wanted.reshape(times, -1)
+    asked, fine = wanted.reshape(times, -1), _bits(bands, APPLIED, APPLIED - 6)
+    coefficients = stepped(rule.coefficients, 2 * APPLIED - fine)
     for part, strip in strips(reflectance, clear, radar, days):
         running = strip.running() if asked[:, part].any() else []
         for date in np.flatnonzero(asked[:, part].any(1)):
@@ -275,27 +279,21 @@ def predict(
             for k in np.unique(levels[levels >= 0]):
                 use = np.flatnonzero(levels == k)
                 z = strip.rows(running, int(date), GAPS[k])[:, use]
-                mean[date, :, part.start + use] = (rule.coefficients[date, k].T @ z).T
+                mean[date, :, part.start + use] = (coefficients[date, k].T @ stepped(z, fine)).T
                 known = np.asarray(np.isfinite(z).all(0))[:, None]
                 spread[date, :, part.start + use] = np.where(known, rule.deviation[date, k], np.nan)
     return mean.reshape(reflectance.shape), spread.reshape(reflectance.shape)
 
 
+def _bits(bands: int, reflectance: int, decibels: int) -> NDArray[np.int64]:
+    """Bits behind the point of each predictor, as a column."""
+    size = 1 + bands * (1 + len(MEMORIES)), 4 * len(WINDOWS), 4
+    return np.repeat([reflectance, decibels, reflectance], size)[:, None]
+
+
 def predictors(bands: int) -> int:
     """Number of predictors with the constant."""
     return 1 + bands * (1 + len(MEMORIES)) + 4 * len(WINDOWS) + 4
-
-
-def local_means(backscatter: Floats) -> Floats:
-    """Backscatter and its means around each pixel."""
-    times, count, *size = backscatter.shape
-    out = np.empty((times, len(WINDOWS), count, *size), np.float32)
-    for place in np.ndindex(times, count):
-        for k, width in enumerate(WINDOWS):
-            image = backscatter[place]
-            mean = image if width == 1 else local_mean(image, width)
-            out[place[0], k, place[1]] = np.where(np.isnan(image), np.nan, mean)
-    return out.reshape(times, -1, *size)
 
 
 @dataclass(frozen=True)
