@@ -221,10 +221,12 @@ def test_the_errors_name_no_zone_but_that_of_the_data(s2, s1, tmp_path):
     from xcloudfree.stac.local.publish import publish
     from xcloudfree.stac.read.grids import native_grid
 
-    bare = xr.Dataset({n: (v.dims, v.values) for n, v in s2.items()}, {"time": s2.time})
+    bare = xr.Dataset({n: (v.dims, v.values) for n, v in s2.items()})
     with pytest.raises(DataError, match=r'write_crs\("EPSG:\.\.\."\)'):
         publish(bare, tmp_path)
-    item = type("Item", (), {"to_dict": lambda self: {"properties": {"proj:code": "EPSG:32748"}}})
+    item = type(
+        "Item", (), {"to_dict": lambda self, **_: {"properties": {"proj:code": "EPSG:32748"}}}
+    )
     for items, call in (([], r'crs="EPSG:\.\.\."'), ([item()], 'crs="EPSG:32748"')):
         with pytest.raises(GridError, match=call):
             native_grid(items, [], crs="EPSG:nowhere")

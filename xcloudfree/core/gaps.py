@@ -14,6 +14,12 @@ SIDE = 64
 """Rows and columns that are looked at."""
 
 
+def in_memory(scene: Scene) -> bool:
+    """Whether the values of a series are in memory, so that gaps in it are seen."""
+    layers = [layer for layer in (scene.optical, scene.sar) if layer is not None]
+    return all(a.variable._in_memory for layer in layers for a in layer.arrays)
+
+
 def gaps(scene: Scene) -> list[tuple[str, str]]:
     """Problems, each with the call that fixes it, of dates and bands of a scene in memory."""
     if scene.optical is None or len(scene.lead) != 1 or scene.lead[0] != "time":
@@ -31,7 +37,9 @@ def gaps(scene: Scene) -> list[tuple[str, str]]:
             found.append(("no date has both Sentinel-2 and Sentinel-1", f"pair them with {call}"))
         elif lacking.any():
             problem = f"Sentinel-1 is missing on {lacking.sum()} of {images.sum()} dates"
-            found.append((problem, 'look further for passes with xcf.pair(s2, s1, max_gap="12D")'))
+            fix = 'look further for passes with xcf.pair(s2, s1, max_gap="12D"), or call '
+            fix += 'reconstruct(model="kernel-fusion"), which reads dates without radar too'
+            found.append((problem, fix))
     absent = images[:, None] & ~seen
     dates = np.flatnonzero(absent.any(axis=1)).tolist()
     if dates:
@@ -50,7 +58,7 @@ def gaps(scene: Scene) -> list[tuple[str, str]]:
 def _present(layer: Layer, rule: Calibration | SarCalibration) -> NDArray[np.bool_] | None:
     """Whether bands have data (date, band), on a grid of pixels; None where it must be read."""
     planes = layer.arrays
-    if any(a.chunks is not None or not a.variable._in_memory for a in planes):
+    if not all(a.variable._in_memory for a in planes):
         return None
     found = []
     for array in planes:
