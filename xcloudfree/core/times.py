@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -37,18 +38,23 @@ def _converted(values: NDArray[Any], owner: str) -> NDArray[Any]:
     import pandas as pd  # type: ignore[import-untyped]
 
     problem = f"the time coordinate holds {values.dtype} and no dates"
-    call = f"convert it with {owner}.assign_coords(time="
+    other = f"pandas.date_range('2025-06-01', periods={values.size}, freq='5D')"
     if values.dtype.kind in "iuf":
         days = values.size and values.min() >= 19000101 and values.max() <= 22001231
-        other = f"pandas.date_range('2025-06-01', periods={values.size}, freq='5D')"
-        raise DataError(problem, fix=f"{call}{_NUMBERS.format(owner) if days else other})")
+        raise _refused(problem, owner, _NUMBERS.format(owner) if days else other)
     # of other text pandas would guess: "June" as this year's
     written = {"format": "ISO8601"} if any(isinstance(v, str) for v in values) else {}
-    try:
+    with suppress(TypeError, ValueError):
         return np.asarray(pd.to_datetime(values, utc=True, **written).tz_localize(None).values)
+    if hasattr(values[0], "calendar"):
+        fix = f"convert it with {owner}.convert_calendar('standard', use_cftime=False)"
+        raise DataError(problem, fix=fix)
+    try:
+        pd.to_datetime(values, utc=True)
     except (TypeError, ValueError):
-        raise DataError(
-            problem,
-            fix=f"{call}{_ZONED.format(owner)}), or from cftime with "
-            f"{owner}.convert_calendar('standard', use_cftime=False)",
-        ) from None
+        raise _refused(problem, owner, other) from None
+    raise _refused(problem, owner, _ZONED.format(owner))
+
+
+def _refused(problem: str, owner: str, times: str) -> DataError:
+    return DataError(problem, fix=f"convert it with {owner}.assign_coords(time={times})")

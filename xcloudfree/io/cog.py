@@ -234,7 +234,7 @@ def _transform(grid: xr.DataArray, names: tuple[Hashable, ...]) -> Any:
             raise GridError(
                 f"The coordinate {name} is not evenly spaced",
                 fix="put the data on an even grid first: "
-                f"ds.reindex({name}=numpy.linspace(ds.{name}[0], ds.{name}[-1], "
+                f"ds.reindex({name}=numpy.linspace(float(ds.{name}[0]), float(ds.{name}[-1]), "
                 f"ds.sizes['{name}']), method='nearest')",
             )
         steps.append(step)

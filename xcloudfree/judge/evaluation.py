@@ -130,7 +130,7 @@ def evaluate(
         raise DataError(
             f"there is nothing to compare among {dict(reference.sizes)}",
             fix="select dates and pixels that there are, for example with "
-            "truth.isel(time=slice(0, 1))",
+            "truth.isel(time=...)",
         )
     rows = {}
     cloudy = _cloudy(mask, prediction, images[PREDICTION])

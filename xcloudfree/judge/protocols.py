@@ -218,7 +218,8 @@ def _tasks(
         raise DataError(
             f"the series has {len(clear)} clear dates and {len(cloudy)} with clouds to hide one "
             "under",
-            fix="load a longer one, or call hidden_dates(..., clouds=1) or kinds=['full']",
+            fix="load a longer one, or call hidden_dates(..., "
+            + ("clouds=1)" if len(cloudy) > 1 else "kinds=['full'])"),
         )
     spread = np.unique(np.linspace(0, len(clear) - 1, count).round().astype(int))
     dates = clear[spread].tolist()

@@ -61,7 +61,7 @@ def plan_mask(
     if isinstance(method, str) and method == "scl":
         raise CloudFreeError(
             "the scene classification has cloud shadow of its own",
-            fix="call mask(method='scl') without shadow=, or mask(method='l2a', shadow=True)",
+            fix="call mask(method='scl', shadow=False), or mask(method='l2a', shadow=True)",
             option="--method scl or --method l2a --shadow",
         )
     shaded = with_shadow(scene, replace(plan, dilation=0), shadow)

@@ -31,7 +31,7 @@ def _method(
             raise DataError(
                 f"there is nothing to show among {dict(self._obj.sizes)}",
                 fix="select dates and pixels that there are, for example with "
-                "scene.isel(time=slice(0, 1))",
+                "scene.isel(time=...)",
             )
         if beside and options.get("observed") is None:
             options["observed"] = self._observed

@@ -135,7 +135,7 @@ def coarse_images(scene: Scene, images: Any) -> tuple[Layer, Calibration]:
             f"the scene has {listed(missing)} and the coarse images have {listed(have)}",
             fix="rename "
             "bands of the sensor to those nearest in wavelength, for example with "
-            f"coarse.rename({{'name': {missing[0]!r}}}), or leave bands of the scene out with "
+            f"coarse.rename({{...: {missing[0]!r}}}), or leave bands of the scene out with "
             f"ds.drop_vars({missing})",
         )
     layer = coarse.need_optical(names, "the method")

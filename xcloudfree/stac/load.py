@@ -163,8 +163,9 @@ def load(
         ("loader", loader, ("odc", "stackstac")),
     ):
         if value not in choices:
-            known = "|".join(f'"{choice}"' for choice in choices)
-            raise DataError(f"{name}={value!r} is unknown", fix=f"call load(..., {name}={known})")
+            first, *others = (f'"{choice}"' for choice in choices)
+            call = f"call load(..., {name}={first}), or with {' or '.join(others)}"
+            raise DataError(f"{name}={value!r} is unknown", fix=call)
     if not isinstance(chunks or {}, Mapping):
         raise DataError(f"chunks={chunks!r} is no mapping", fix=f"call load(..., chunks={CHUNKS})")
     access = Access.of(sign)
