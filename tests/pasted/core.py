@@ -69,6 +69,14 @@ ROWS = [
     "ds = ds[optical(ds)]; ds.cloudfree.reconstruct(model='pixel-fusion', mask=clouds(ds))",
     "import odc.geo.xr; s2, s1 = ds[B], ds[R].isel(x=slice(0, 8)).odc.reproject('EPSG:4326')\n"
     "fuse(s2.assign(s1.drop_vars('spatial_ref')))",
+    "import odc.geo.xr, rioxarray; s2, s1 = ds[B], ds[R].drop_vars('spatial_ref')\n"
+    "s1 = s1.rio.write_crs(32632, grid_mapping_name='other'); fuse(s2.assign(s1))",
+    "ds = bare(ds, ds).drop_vars('spatial_ref'); ds.cloudfree.mask('l2a', shadow=True)",
+    "ds = bare(ds, ds).drop_vars('spatial_ref')\n"
+    'ds = ds.assign_attrs(crs=\'LOCAL_CS["a",UNIT["metre",1]]\')\n'
+    "ds.cloudfree.mask('l2a', shadow=True)",
+    "ds = ds.assign({p: (ds[p] * 100).astype('int16').assign_attrs(units='dB') for p in R})\n"
+    "fuse(ds)",
     "ds = ds.drop_vars(['x', 'y']); ds.cloudfree.mask('l2a', shadow=True)",
     "ds = ds.assign_coords(x=ds.x + 9e8); ds.cloudfree.mask('l2a', shadow=True)",
     "d = ds; s = d.isel(time=slice(2, 4)); dates = [d.isel(time=slice(0, 2)), s.assign_coords("

@@ -43,7 +43,8 @@ ROWS = [
     "stop(); xcf.io.to_zarr(obj + 0.01, path)",
     "stop(); xcf.io.open_zarr(path)",
     "stop(); xcf.io.open_zarr(path + '.partial')",
-    "write(); next(f for f in pathlib.Path(path).glob('B02/c/**/*') if f.is_file()).unlink(); xcf.io.open_zarr(path)",
+    "write(); next(f for f in pathlib.Path(path).glob('B02/c/**/*') if f.is_file()).unlink()\n"
+    "xcf.io.open_zarr(path)",
     "write(); pathlib.Path(path, 'zarr.json').write_text('{'); xcf.io.open_zarr(path)",
     "xcf.io.open_zarr('nowhere.zarr')",
     "xcf.io.to_zarr(obj, path, mode='a')",

@@ -2,6 +2,7 @@
 
 SETUP = """
 import pathlib
+from tests.builders import write_patch
 from xcloudfree import judge as benchmarking
 from xcloudfree.judge import *
 from xcloudfree.judge import Case, Fold, Fit, overcast, patch_case, sen12mscr, hidden_dates
@@ -14,8 +15,12 @@ cases = list(hidden_dates(series, clear="l2a", gaps=[0], count=1, clouds=1))
 methods, method = ["do nothing", "idw"], "idw"
 train = test = cases
 out = series.cloudfree.reconstruct(model="linear-time", mask="l2a")
-patch, clear, root = ds.isel(time=0), ds[B].isel(time=0).to_dataarray("band"), "nowhere"
+patch, clear, root = ds.isel(time=0), ds[B].isel(time=0).to_dataarray("band"), pathlib.Path("root")
+if not root.exists():
+    for kind in ("s1", "s2", "s2_cloudy"):
+        write_patch(root, kind, "spring", 1, 30, 5)
 name, data, hidden = "a", cases[0].data, cases[0].hidden
+def function(cases): return lambda data, hidden: data
 truth_of_case = cases[0].truth
 """
 
@@ -44,6 +49,8 @@ ROWS = [
     "benchmark(cases, ['idw', 'idw'])",
     "truth = truth_of_case; benchmark([series], methods)",
     "list(sen12mscr(root, part='validation'))",
+    "list(sen12mscr(root, split='mine'))",
+    "benchmark(cases, [3])",
     "patch_case('a', ds.isel(time=0))",
     "ds = series.assign_coords(time=series.time + np.timedelta64(12, 's'))\n"
     "ds = xr.concat([series, ds], 'time').sortby('time')\n"

@@ -30,9 +30,18 @@ def edit(**fields):
 ROWS = [
     "models.load('carf-smal-demo')",
     "models.create('carf-small-demo')",
+    "models.load(3)",
+    "path = 'gone.safetensors'; models.load(path)",
+    "spoil(edit(architecture='glfc')); models.load(path)",
+    "spoil(edit(options={**model.spec.options, 'features': 16})); models.load(path)",
+    "spoil(edit(optical_bands=['B02', 'B03'])); models.load(path)",
+    "torch.save({'a': torch.zeros(3)}, path_of_G1 := 'a.pt'); path_of_G2 = 'b.pt'\n"
+    "convert(path_of_G1, 'simulation-fusion-gan')",
     "models.create('glfc')",
+    "models.create('uncrtaints', normalisation='dsen2cr', uncertainty=False)",
     "ds.cloudfree.reconstruct(model=3, mask=ds.B03 > 0.2)",
     "spoil(lambda meta: {}); models.load(path)",
+    "spoil(lambda meta: {key: 'x' for key in meta}); models.load(path)",
     "spoil(edit(dates=[1])); models.load(path)",
     "spoil(edit(colour=3)); models.load(path)",
     "spoil(edit(level='L2A')); models.load(path)",
@@ -43,7 +52,8 @@ ROWS = [
     "model.for_bands(['B02'])",
     "torch.save([1], path := 'a.pt'); convert(path, 'carf')",
     "path = 'a.pt'; pathlib.Path(path).write_bytes(b'no'); convert(path, 'carf')",
-    "path = 'a.pt'; torch.save({'state_dict': network.state_dict(), 'of': pathlib.Path('a')}, path)\n"
+    "path, state = 'a.pt', network.state_dict()\n"
+    "torch.save({'state_dict': state, 'of': pathlib.Path('a')}, path)\n"
     "convert(path, 'carf')",
     "good(); convert(path, 'carf')",
     "path_of_G1, path_of_G2 = 'G1.pt', 'G2.pt'; convert([path, path], 'carf')",

@@ -40,8 +40,8 @@ def calls(text: str) -> list[ast.Call]:
 def open_values(call: ast.Call) -> bool:
     """Whether a call leaves something to the user, other than what was passed already."""
     if not call.keywords and all(getattr(v, "value", 0) is Ellipsis for v in call.args):
-        start = ast.unparse(call).partition(".")[0]
-        return bool(call.args) or start not in ("ds", "xcf", "xcloudfree")  # "call save() with"
+        start = re.match(r"\w+(?=[.\[])", ast.unparse(call))  # not "call save() with"
+        return bool(call.args) or not start or start.group() in ("methods", "plot")
     if not call.keywords and all(isinstance(v, ast.Name) for v in (call.func, *call.args)):
         return True  # "call overcast(ds, out) with"
     passed = {id(call.args[0])} if call.args else set()
@@ -82,7 +82,7 @@ class Paste(ast.NodeTransformer):
         # of a method, and after `...`, all other arguments stay
         self.whole = not same and (bool(fix.args) or isinstance(fix.func, ast.Attribute))
 
-    def visit_Call(self, node: ast.Call) -> ast.AST:  # noqa: N802
+    def visit_Call(self, node: ast.Call) -> ast.AST:
         """Take what the fix gives, and what the row has where the fix has a placeholder."""
         if self.done or name_of(node) != name_of(self.fix):
             return self.generic_visit(node)
@@ -120,10 +120,14 @@ def paste(row: str, names: dict[str, Any]) -> CloudFreeError:
     again = ast.fix_missing_locations(change.visit(call))
     if not change.done:
         text, root = ast.unparse(fix), root_of(fix)
-        if root == name_of(fix) and root not in names and not hasattr(builtins, root):  # a method of the scene
+        if (
+            root == name_of(fix) and root not in names and not hasattr(builtins, root)
+        ):  # a method of the scene
             text, root = f"ds.cloudfree.{text}", ""
         value = eval(text, names)
-        if isinstance(names.get(root), ModuleType | NoneType):  # it runs, and nothing of the row changes
+        if isinstance(
+            names.get(root), ModuleType | NoneType
+        ):  # it runs, and nothing of the row changes
             return first
         names[root] = value
     try:

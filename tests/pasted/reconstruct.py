@@ -28,8 +28,11 @@ ROWS = [
     "ds = ds.isel(time=0, drop=True)\n"
     "ds.cloudfree.reconstruct(model='median', mask=mask.isel(time=0, drop=True))",
     "coarse = coarse.assign_coords(time=coarse.time + np.timedelta64(1, 'h')); starfm(ds, coarse)",
+    "coarse = coarse[['B02', 'B03']]; starfm(ds, coarse)",
     "import odc.geo.xr; coarse = coarse.isel(x=slice(0, 8)); starfm(ds, coarse)",
     "ds.cloudfree.context(mask=mask, least=-1)",
+    "toa.cloudfree.reconstruct(model=xcf.models.create('uncrtaints'), mask=toa.B03 > 0.2,"
+    " halo=10 ** 6)",
     "network = xcf.models.create('glfcr', level='BOA')\n"
     "ds.cloudfree.reconstruct(model=network, mask=mask, halo=10 ** 6)",
 ]

@@ -11,6 +11,19 @@ if not folder.exists():
     publish(ds.isel(time=[0, 1]), folder, base_url=str(folder))
 items = [pystac.Item.from_file(p) for p in sorted((folder / "items").glob("*.json"))]
 box = items[0].bbox
+class planetary_computer:
+    sign = staticmethod(lambda address: address)
+def published(name, ds, **options):
+    there = pathlib.Path(name).absolute()
+    publish(ds, there, base_url=str(there), **options)
+    return [pystac.Item.from_file(p) for p in sorted((there / "items").glob("*.json"))]
+toa = xcf.datasets.simulate_scene((16, 16), dates=2, cover=0.4, seed=1)
+higher = published("toa", toa)
+plain = [i.clone() for i in items]
+for i in plain:
+    for d in (i.properties, *(a.extra_fields for a in i.assets.values())):
+        for k in [k for k in d if k.startswith("proj:")]: del d[k]
+from xcloudfree.stac import CollectionRule
 path = next((folder / "items").glob("*.json"))
 shape = shapely.Point(box[0], box[1])
 class Frame:
@@ -46,6 +59,17 @@ ROWS = [
     "load(items, datetime='2025-07/2025-05')",
     "load(items, crs='EPSG:nowhere')",
     "load(items, resolution='ten')",
+    "load(items, sign=3)",
+    "load(items, sign=lambda address: 3).compute()",
+    "load(items, bbox=(179, 0, -179, 1))",
+    "load([*items, *higher])",
+    "load(plain, crs='EPSG:32633', resolution=10)",
+    "register(CollectionRule('mine', offset='guess'))",
+    "check_offset(ds[['B09']])",
+    "less, names = [i.clone() for i in only('sentinel-2')], list(only('sentinel-2')[0].assets)\n"
+    "for name in names[:3]: del less[0].assets[name]\n"
+    "load([*less, *only('sentinel-1')], bands=names[:5])",
+    "s1 = s1.drop_vars('spatial_ref').rio.write_crs(32632); pair(s2, s1)",
     "load(items, offsets={only('sentinel-2')[0].id: -1000})",
     "load(3)",
     "ds = ds.assign({b: ds[b].drop_attrs() for b in B}); publish(ds, folder, level='L2A')",

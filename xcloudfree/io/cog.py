@@ -97,7 +97,8 @@ def to_cog(
     if not first.size:
         raise DataError(
             f"There is nothing to write among {dict(first.sizes)}",
-            fix="select dates and pixels that there are: xcf.io.to_cog(ds, 'out.tif')",
+            fix="select dates and pixels that there are: "
+            "xcf.io.to_cog(ds.isel(time=...), 'out.tif')",
         )
     lead = list(first.dims[:-2])
     if len(lead) > 1:

@@ -129,8 +129,7 @@ def evaluate(
     if not reference.size:
         raise DataError(
             f"there is nothing to compare among {dict(reference.sizes)}",
-            fix="select dates and pixels that there are, for example with "
-            "truth.isel(time=...)",
+            fix="select dates and pixels that there are, for example with truth.isel(time=...)",
         )
     rows = {}
     cloudy = _cloudy(mask, prediction, images[PREDICTION])

@@ -137,9 +137,8 @@ def _along(found: Any, name: str, scene: Scene, template: xr.DataArray) -> NDArr
                 f"{scene.lead[0] if scene.lead else 'time'!r} as a DataArray: {_CALL}",
             )
         found = xr.DataArray(values, dims=scene.lead[: values.ndim])
-    extra = set(getattr(found, "dims", scene.spatial)) - set(sizes)
-    if extra:
-        along = sorted(map(str, extra))
+    along = [str(d) for d in found.dims if d not in sizes]
+    if along:
         raise DataError(
             f"{name!r} must be one number for each image and varies along {along}",
             fix=f"average it first, with ds.assign_coords({name}=ds.{name}.mean({along}))",
