@@ -271,7 +271,7 @@ def test_refusals_name_the_call_that_mends_them():
     case = make_case()
     with pytest.raises(DataError, match=r"Case\(name="):
         xcf.benchmark([case, case], ["do nothing"])
-    with pytest.raises(DataError, match="at least one"):
+    with pytest.raises(DataError, match="hidden_dates"):
         xcf.benchmark([], ["do nothing"])
     with pytest.raises(ModelError, match="do nothing"):
         xcf.benchmark([case], ["no such thing"])
