@@ -163,9 +163,10 @@ def load(
         ("loader", loader, ("odc", "stackstac")),
     ):
         if value not in choices:
-            first, *others = (f'"{choice}"' for choice in choices)
-            call = f"call load(..., {name}={first}), or with {' or '.join(others)}"
-            raise DataError(f"{name}={value!r} is unknown", fix=call)
+            raise DataError(
+                f"{name}={value!r} is none of {choices}",
+                fix=f'choose one, as in load(..., {name}="{choices[0]}")',
+            )
     if not isinstance(chunks or {}, Mapping):
         raise DataError(f"chunks={chunks!r} is no mapping", fix=f"call load(..., chunks={CHUNKS})")
     access = Access.of(sign)
