@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from contextlib import suppress
 from typing import Any
 
@@ -49,11 +50,11 @@ def _converted(values: NDArray[Any], owner: str) -> NDArray[Any]:
     if hasattr(values[0], "calendar"):
         fix = f"convert it with {owner}.convert_calendar('standard', use_cftime=False)"
         raise DataError(problem, fix=fix)
-    try:
+    with suppress(TypeError, ValueError), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pandas tells how it would guess
         pd.to_datetime(values, utc=True)
-    except (TypeError, ValueError):
-        raise _refused(problem, owner, other) from None
-    raise _refused(problem, owner, _ZONED.format(owner))
+        other = _ZONED.format(owner)
+    raise _refused(problem, owner, other)
 
 
 def _refused(problem: str, owner: str, times: str) -> DataError:
