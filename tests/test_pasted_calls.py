@@ -25,7 +25,13 @@ from xcloudfree.exceptions import CloudFreeError
 PACKAGE = Path(xcf.__file__).parent
 ROOMS = ("core", "stac", "masks", "io", "methods", "models", "reconstruct", "datasets", "plot",
          "train", "judge")  # fmt: skip
-NEEDS = {"stac": "pystac", "models": "torch", "train": "lightning", "plot": "matplotlib"}
+NEEDS = {
+    "stac": "pystac",
+    "models": "torch",
+    "train": "lightning",
+    "plot": "matplotlib",
+    "reconstruct": "torch",
+}
 ROWS = [
     (room, row) for room in ROOMS for row in importlib.import_module(f"tests.pasted.{room}").ROWS
 ]

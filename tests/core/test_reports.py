@@ -203,6 +203,7 @@ def test_sensors_that_never_meet_are_named(scene, hidden, join):
 
 def test_dates_without_radar_are_named_with_the_engine_that_fills_them(scene, hidden):
     """01: each method says what it leaves; of lazy data the page says that nothing was counted."""
+    pytest.importorskip("torch")
     ds = scene.assign({p: scene[p].where(scene.time != scene.time[1]) for p in ("VV", "VH")})
     words = r"Sentinel-1 is missing on 1 of 4 dates.*reconstruct\(model=\"kernel-fusion\"\)"
     with pytest.warns(UserWarning, match=words):
