@@ -46,7 +46,9 @@ def protocols(classes):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folders", nargs="+", type=Path)
-    print("| site | taken away | found | found without cirrus | clear lost |\n|---|---|---|---|---|")
+    print(
+        "| site | taken away | found | found without cirrus | clear lost |\n|---|---|---|---|---|"
+    )
     for folder in parser.parse_args().folders:
         ds = load(folder)
         classes = ds.SCL

@@ -230,6 +230,22 @@ def test_a_dry_run_is_refused_where_the_run_would_be(store: Path, tmp_path: Path
     assert said.endswith("; use --device cpu")
 
 
+def test_a_fill_of_the_backscatter_is_declared_as_the_error_says(tmp_path: Path) -> None:
+    ds = make_bands(1)
+    west = ds.x < ds.x[9]
+    radar = {n: ds[n].where(~west, -9999).astype("float32") for n in ("VV", "VH")}
+    filled = ds.assign({n: v.assign_attrs(ds[n].attrs) for n, v in radar.items()})
+    path, out = tmp_path / "filled.zarr", tmp_path / "o.zarr"
+    xcf.io.to_zarr(filled, path, progress=False)
+    said = refused("reconstruct", path, out, "--model", "pixel-fusion")
+    assert said.endswith("; use --sar-nodata -9999")
+    done = call("reconstruct", path, out, "--model", "pixel-fusion", "--sar-nodata", -9999)
+    assert done.exit_code == 0, done.output
+    hidden = ds.cloudfree.mask()
+    found = xcf.io.open_zarr(out).provenance
+    np.testing.assert_array_equal(found == 3, (hidden & west).transpose(*found.dims))
+
+
 def test_warnings_are_one_line(store: Path, tmp_path: Path) -> None:
     told = call("reconstruct", store, tmp_path / "o.zarr", "--dry-run")
     (line,) = [line for line in told.output.splitlines() if "demonstrates the software" in line]

@@ -1,5 +1,6 @@
 """Scenes as users have them, by chance: what holds for all of them."""
 
+import importlib.util
 import warnings
 
 import numpy as np
@@ -12,7 +13,8 @@ import xcloudfree as xcf
 from xcloudfree.exceptions import CloudFreeError
 
 BANDS = ("B02", "B03", "B04", "B08")
-METHODS = tuple(name for name in xcf.methods.names() if name != "given")
+TORCH = importlib.util.find_spec("torch") is not None
+METHODS = tuple(n for n in xcf.methods.names() if n != "given" and (TORCH or n != "kernel-fusion"))
 DIMS = (("time", "y", "x"), ("time", "x", "y"), ("y", "x", "time"))
 FORMS = ("bands", "stacked", "array")
 
@@ -166,6 +168,7 @@ def holds(case, method):
 
 CHECKS = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.differing_executors]
 QUICK = ("median", "linear-time", "pixel-fusion", "area-regression", "idw")
+QUICK += ("kernel-fusion",) * TORCH
 
 
 @seed(18)

@@ -201,6 +201,25 @@ def test_sensors_that_never_meet_are_named(scene, hidden, join):
     assert not (out.provenance == 3).any()
 
 
+def test_dates_without_radar_are_named_with_the_engine_that_fills_them(scene, hidden):
+    """01: each method says what it leaves; of lazy data the page says that nothing was counted."""
+    pytest.importorskip("torch")
+    ds = scene.assign({p: scene[p].where(scene.time != scene.time[1]) for p in ("VV", "VH")})
+    words = r"Sentinel-1 is missing on 1 of 4 dates.*reconstruct\(model=\"kernel-fusion\"\)"
+    with pytest.warns(UserWarning, match=words):
+        ds.cloudfree.reconstruct(model="area-regression", mask=hidden)
+    assert "missing on 1 of 4 dates" in " ".join(repr(ds.cloudfree).split())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        out = ds.cloudfree.reconstruct(model="kernel-fusion", mask=hidden)
+    assert ((out.provenance == 2) == hidden).all()
+    lazy = " ".join(repr(ds.chunk(y=12).cloudfree).split())
+    assert "not counted" in lazy
+    (call,) = re.findall(r"ds\.isel\(.*?\)\.load\(\)\.cloudfree", lazy)
+    page = repr(eval(call, {"ds": ds.chunk(y=12)}))
+    assert "missing on 1 of 4 dates" in " ".join(page.split())
+
+
 T = pd.DatetimeIndex(["2025-06-10", "2025-06-15", "2025-06-20", "2025-06-25"])
 TIMES = {
     "text with Z": [f"{t:%Y-%m-%dT%H:%M:%S}Z" for t in T],
@@ -276,8 +295,8 @@ def test_a_tree_is_refused_with_the_call_that_chooses(scene):
     tree = xr.DataTree.from_dict({"measurements/reflectance/r10m": scene[BANDS]})
     with pytest.raises(CloudFreeError) as error:
         tree.cloudfree.mask("l2a")
-    call = re.search(r"tree\[.*cloudfree", error.value.fix).group()
-    assert "6 optical bands" in repr(eval(call))
+    call = re.search(r"tree\[.*", error.value.fix).group()
+    assert "6 optical bands" in repr(eval(call).cloudfree)
 
 
 def test_cirrus_of_harmonized_data_is_no_proof_of_toa(scene):

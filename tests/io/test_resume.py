@@ -251,10 +251,20 @@ def test_the_ledger_names_the_model_that_differs(tmp_path: Path) -> None:
         return ds.chunk(y=2)
 
     store = tmp_path / "out.zarr"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Ledger, "add", lambda self, key: (_ for _ in ()).throw(KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt):
-            to_zarr(made("carf-tiny", 1), store, progress=False)
+    add = Ledger.add
+
+    def die(self: Ledger, key: str) -> None:
+        raise KeyboardInterrupt
+
+    def die_later(self: Ledger, key: str) -> None:
+        add(self, key)
+        raise KeyboardInterrupt
+
+    for seed, stopped in ((2, die), (1, die_later)):  # of the first nothing is finished, or lost
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Ledger, "add", stopped)
+            with pytest.raises(KeyboardInterrupt):
+                to_zarr(made("carf-tiny", seed), store, progress=False)
     with pytest.raises(DataError, match=r"model is 'carf-small', was 'carf-tiny'") as e:
         to_zarr(made("carf-small", 1), store, progress=False)
     assert "values" not in str(e.value)

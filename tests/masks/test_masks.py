@@ -207,12 +207,29 @@ def test_interpolated_classes_are_named_in_the_error():
         with_classes([[4.5, 9.0]]).cloudfree.mask("scl")
 
 
-@pytest.mark.parametrize(
-    "values", [CLASSES, CLASSES.astype("int64"), np.where(CLASSES == 4, np.nan, CLASSES)]
-)
-def test_whole_classes_of_any_type_are_accepted(values):
-    found = with_classes(values).cloudfree.mask("scl")
+@pytest.mark.parametrize("kind", ["uint8", "int64", "float32"])
+def test_whole_classes_of_any_type_are_accepted(kind):
+    found = with_classes(CLASSES.astype(kind)).cloudfree.mask("scl")
     np.testing.assert_array_equal(found[0], np.isin(CLASSES, [3, 8, 9, 10]))
+
+
+@pytest.mark.parametrize("chunks", [None, {"y": 1}, {"time": 1, "x": 2}])
+@pytest.mark.parametrize("form", ["bands", "stacked"])
+def test_what_has_data_and_no_class_may_be_cloud(chunks, form):
+    """NaN beside the swath is no data; where the bands have data it is never called clear."""
+    ds = with_classes(np.where(CLASSES == 4, np.nan, CLASSES))
+    names = [n for n in ds if n != "SCL"]
+    ds = ds.assign({n: ds[n].where(ds.x != ds.x[3]).assign_attrs(ds[n].attrs) for n in names})
+    empty = np.isnan(ds[names[0]].values)
+    if form == "stacked":
+        bands = ds[names].to_dataarray("band").transpose("time", "band", "y", "x")
+        ds = xr.Dataset({"s2": bands.assign_attrs(ds[names[0]].attrs), "SCL": ds.SCL})
+    nowhere = ds.assign(SCL=ds.SCL.where(False))
+    one, other = (d if chunks is None else d.chunk(chunks) for d in (ds, nowhere))
+    np.testing.assert_array_equal(one.cloudfree.mask("scl")[0], np.isin(CLASSES, [3, 4, 8, 9, 10]))
+    np.testing.assert_array_equal(other.cloudfree.mask("scl"), ~empty)
+    out = other.cloudfree.reconstruct(model="idw", mask="scl")
+    np.testing.assert_array_equal(out.provenance, np.where(empty, 0, 3))
 
 
 def test_declared_no_data_of_a_classification_is_no_wrong_class():

@@ -100,6 +100,22 @@ def test_hidden_pixels_have_no_vote_and_the_other_pair_steps_in():
     assert np.isfinite(first[:, 8:]).all()
 
 
+@pytest.mark.parametrize(("size", "passes"), [(4, 1), (24, 1), (80, 5)])
+def test_bands_of_a_small_block_are_predicted_together(size, passes, monkeypatch):
+    """A pass takes thousands of calls of numpy, which cost more than the work of a few pixels."""
+    from xcloudfree.methods import starfm as module
+
+    calls, predict = [], module._predict
+    monkeypatch.setattr(module, "_predict", lambda *a: calls.append(a) or predict(*a))
+    fine, then, now = images(1, size=size, bands=5)
+    out = starfm(fine, then, now, window=9)
+    rows = -(-size // module.TILE[0])
+    assert len(calls) == passes * rows
+    for band in range(5):
+        alone = starfm(fine[:, [band]], then[:, [band]], now[[band]], window=9)
+        np.testing.assert_array_equal(out[[band]], alone)
+
+
 def test_only_wanted_pixels_are_predicted():
     fine, then, now = images(5)
     wanted = np.zeros((24, 24), bool)

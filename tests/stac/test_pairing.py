@@ -217,6 +217,23 @@ def test_a_real_series_gets_the_passes_that_are_nearest(data_root):
         np.testing.assert_array_equal(ds.VV[n].values.astype(source.dtype), source)
 
 
+def test_the_errors_name_no_zone_but_that_of_the_data(s2, s1, tmp_path):
+    from xcloudfree.stac.local.publish import publish
+    from xcloudfree.stac.read.grids import native_grid
+
+    bare = xr.Dataset({n: (v.dims, v.values) for n, v in s2.items()})
+    with pytest.raises(DataError, match=r'write_crs\("EPSG:\.\.\."\)'):
+        publish(bare, tmp_path)
+    item = type(
+        "Item", (), {"to_dict": lambda self, **_: {"properties": {"proj:code": "EPSG:32748"}}}
+    )
+    for items, call in (([], r'crs="EPSG:\.\.\."'), ([item()], 'crs="EPSG:32748"')):
+        with pytest.raises(GridError, match=call):
+            native_grid(items, [], crs="EPSG:nowhere")
+    with pytest.raises(GridError, match='crs="EPSG:4326", resolution=1e-4'):
+        native_grid([], [], crs="EPSG:4326")
+
+
 def test_publishing_takes_times_with_a_zone(s2, tmp_path):
     zoned = pd.DatetimeIndex(s2.time.values).tz_localize("UTC").tz_convert("Asia/Tokyo")
     aware = s2.assign_coords(time=("time", np.array(list(zoned), object)))

@@ -8,8 +8,8 @@ import xcloudfree as xcf
 from tests.builders import blobs, make_series
 from tests.checks import no_computes
 from xcloudfree.exceptions import DataError, MissingBandError, UnitsError
-from xcloudfree.methods.area_regression import local_means
 from xcloudfree.methods.leave_out import Place, without
+from xcloudfree.methods.regression import local_means
 from xcloudfree.train.series_samples import SeriesSamples, Skies, _hide_twins
 from xcloudfree.train.splits import check_apart, split_series
 

@@ -35,6 +35,7 @@ class SceneOptions:
     scale: float | None
     offset: float | None
     nodata: float | None
+    sar_nodata: float | None
     level: str | None
     sar: str | None
     quantity: str | None
@@ -63,6 +64,7 @@ scene_options = add_options(
     click.option("--scale", type=float, help="Reflectance per stored number: 1e-4."),
     click.option("--offset", type=float, help="Reflectance of the number 0: 0 or -0.1."),
     click.option("--nodata", type=float, help="Stored number that means no data."),
+    click.option("--sar-nodata", type=float, help="The same of the backscatter."),
     click.option("--level", type=click.Choice(["TOA", "BOA"]), help="Level-1C is TOA, 2A is BOA."),
     click.option("--sar", type=click.Choice(["dB", "linear"]), help="Unit of the backscatter."),
     click.option("--quantity", type=click.Choice(["sigma0", "gamma0"]), help="Of the backscatter."),
@@ -83,7 +85,7 @@ scene_options = add_options(
 def open_scene(places: Sequence[str], options: SceneOptions) -> Spatial:
     """Open a Zarr store, GeoTIFFs or a catalog lazily, and declare what was said about it."""
     scene = _opened(places, options)
-    names = ("scale", "offset", "nodata", "level", "sar", "quantity")
+    names = ("scale", "offset", "nodata", "sar_nodata", "level", "sar", "quantity")
     declared = {n: getattr(options, n) for n in names if getattr(options, n) is not None}
     if declared:
         scene = scene.cloudfree.calibrate(**declared)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from xcloudfree.core.predictor import PASS
 from xcloudfree.core.recognise import read
 from xcloudfree.exceptions import DataError
-
-PASS: Final = 0.5
-"""Days within which images belong to one pass."""
 
 
 def day_numbers(times: NDArray[np.datetime64]) -> NDArray[np.float64]:

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xcloudfree.core.windows import Area, Plan
+
+PASS: Final = 0.5
+"""Days within which images belong to one pass of a satellite."""
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]

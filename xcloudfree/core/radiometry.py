@@ -149,6 +149,7 @@ class SarCalibration:
                     f"backscatter is exactly 0 dB in {zero.sum()} pixels of a block, as where a "
                     "border was filled",
                     fix="declare that with ds.cloudfree.calibrate(sar_nodata=0)",
+                    option="--sar-nodata 0",
                 )
             return out
         if np.any((out < -1) & (out > -60)):
@@ -195,6 +196,7 @@ def _check_backscatter(decibels: NDArray[np.float32], lowest: float = -np.inf) -
         raise UnitsError(
             f"backscatter of {_written(worst[0])} dB is no measurement but fills in for none",
             fix=f"declare that with ds.cloudfree.calibrate(sar_nodata={_written(worst[0])})",
+            option=f"--sar-nodata {_written(worst[0])}",
         )
     shown = f"{worst[0]:.0f}" if worst.size else f"{np.median(sample):.0f}"
     raise UnitsError(

@@ -31,7 +31,7 @@ def read(obj: Any) -> Scene:
         path = nodes[0].strip("/") if nodes else "measurements/reflectance/r10m"
         raise CloudFreeError(
             "a DataTree holds several grids and a scene has one",
-            fix=f"choose one with tree[{path!r}].to_dataset().cloudfree",
+            fix=f"choose one with tree[{path!r}].to_dataset()",
         )
     if not isinstance(obj, xr.Dataset):
         raise CloudFreeError(
@@ -227,10 +227,12 @@ def _refuse_unknown(source: xr.Dataset | xr.DataArray) -> None:
     if isinstance(source, xr.Dataset):
         flat = [v for v in source.data_vars if source[v].ndim < 2]
         if any(optical_band(v) or _polarisation(v) for v in flat):
+            dims = source[flat[0]].dims
+            missing = "x" if "y" in dims else "y"
             raise GridError(
-                f"{flat[0]!r} has dimensions {source[flat[0]].dims} and an image has rows and "
-                "columns",
-                fix="keep both with ds.isel(y=slice(0, 1)) or ds.expand_dims('y')",
+                f"{flat[0]!r} has dimensions {dims} and an image has rows and columns",
+                fix=f"put the other in with ds.expand_dims('{missing}'), or keep it where you "
+                f"select, as {missing}=slice(0, 1) does",
             )
         if not source.data_vars:
             raise MissingBandError(

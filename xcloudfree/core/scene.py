@@ -205,7 +205,7 @@ class Scene:
                 f"needs {listed(missing)}, but the data has {listed(have)}",
                 fix="load what is "
                 "missing too, or rename what is there, for example "
-                f"with ds.rename({{'name': {(missing or ['B02'])[0]!r}}})",
+                f"with ds.rename({{...: {(missing or ['B02'])[0]!r}}})",
                 subject=why,
             )
         return self.optical.select(names)

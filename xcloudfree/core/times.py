@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -10,40 +12,50 @@ from numpy.typing import NDArray
 
 from xcloudfree.exceptions import DataError
 
-_ZONED = "ds.assign_coords(time=pandas.to_datetime(ds.time.values, utc=True).tz_localize(None))"
-_NUMBERS = "ds.assign_coords(time=pandas.to_datetime(ds.time.values.astype(str), format='%Y%m%d'))"
+_ZONED = "pandas.to_datetime({}.time.values, utc=True).tz_localize(None)"
+_NUMBERS = "pandas.to_datetime({}.time.values.astype(str), format='%Y%m%d')"
 
 
-def utc_times(coordinate: xr.DataArray) -> NDArray[np.datetime64]:
+def utc_times(
+    coordinate: xr.DataArray, owner: str = "ds", lacking: bool = False
+) -> NDArray[np.datetime64]:
     """Times of a coordinate; text and objects are read as UTC where they name no zone."""
-    values = np.atleast_1d(coordinate.values)
+    # `owner` is what a user calls the scene, for messages; `lacking` lets through what has no time
+    aware = getattr(coordinate.dtype, "tz", None) is not None
+    values = coordinate.to_index().tz_convert(None) if aware else coordinate.values
+    values = np.atleast_1d(np.asarray(values))
     if values.dtype.kind != "M":
-        values = _converted(values)
-    if np.isnat(values).any():
+        values = _converted(values, owner)
+    if not lacking and np.isnat(values).any():
         raise DataError(
             f"the time coordinate lacks {np.isnat(values).sum()} of {len(values)} dates",
-            fix="leave these images out with ds.sel(time=ds.time.notnull())",
+            fix=f"leave these images out with {owner}.sel(time={owner}.time.notnull())",
         )
     return values.astype("datetime64[ns]")
 
 
-def _converted(values: NDArray[Any]) -> NDArray[Any]:
+def _converted(values: NDArray[Any], owner: str) -> NDArray[Any]:
     """Text or objects as dates; numbers may be anything, so they are refused."""
     import pandas as pd  # type: ignore[import-untyped]
 
     problem = f"the time coordinate holds {values.dtype} and no dates"
+    other = f"pandas.date_range('2025-06-01', periods={values.size}, freq='5D')"
     if values.dtype.kind in "iuf":
         days = values.size and values.min() >= 19000101 and values.max() <= 22001231
-        size = values.size
-        other = f"ds.assign_coords(time=pandas.date_range('2025-06-01', periods={size}, freq='5D'))"
-        raise DataError(problem, fix=f"convert it with {_NUMBERS if days else other}")
+        raise _refused(problem, owner, _NUMBERS.format(owner) if days else other)
     # of other text pandas would guess: "June" as this year's
     written = {"format": "ISO8601"} if any(isinstance(v, str) for v in values) else {}
-    try:
+    with suppress(TypeError, ValueError):
         return np.asarray(pd.to_datetime(values, utc=True, **written).tz_localize(None).values)
-    except (TypeError, ValueError):
-        raise DataError(
-            problem,
-            fix=f"convert it with {_ZONED}, or from cftime with "
-            "ds.convert_calendar('standard', use_cftime=False)",
-        ) from None
+    if hasattr(values[0], "calendar"):
+        fix = f"convert it with {owner}.convert_calendar('standard', use_cftime=False)"
+        raise DataError(problem, fix=fix)
+    with suppress(TypeError, ValueError), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pandas tells how it would guess
+        pd.to_datetime(values, utc=True)
+        other = _ZONED.format(owner)
+    raise _refused(problem, owner, other)
+
+
+def _refused(problem: str, owner: str, times: str) -> DataError:
+    return DataError(problem, fix=f"convert it with {owner}.assign_coords(time={times})")

@@ -71,7 +71,7 @@ def sen12mscr(
     if incomplete not in ("skip", "nodata"):
         raise DataError(
             f"incomplete={incomplete!r} is neither 'skip' nor 'nodata'",
-            fix="leave it out: sen12mscr(root)",
+            fix="leave it out: xcf.datasets.sen12mscr(root)",
         )
     found = _find(Path(root), seasons, rois)
     complete = {k: v for k, v in found.items() if set(v) == set(KINDS)}

@@ -97,7 +97,8 @@ def to_cog(
     if not first.size:
         raise DataError(
             f"There is nothing to write among {dict(first.sizes)}",
-            fix="select dates and pixels that there are: xcf.io.to_cog(ds, 'out.tif')",
+            fix="select dates and pixels that there are: "
+            "xcf.io.to_cog(ds.isel(time=...), 'out.tif')",
         )
     lead = list(first.dims[:-2])
     if len(lead) > 1:
@@ -234,7 +235,7 @@ def _transform(grid: xr.DataArray, names: tuple[Hashable, ...]) -> Any:
             raise GridError(
                 f"The coordinate {name} is not evenly spaced",
                 fix="put the data on an even grid first: "
-                f"ds.reindex({name}=numpy.linspace(ds.{name}[0], ds.{name}[-1], "
+                f"ds.reindex({name}=numpy.linspace(float(ds.{name}[0]), float(ds.{name}[-1]), "
                 f"ds.sizes['{name}']), method='nearest')",
             )
         steps.append(step)

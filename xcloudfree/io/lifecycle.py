@@ -115,11 +115,14 @@ def begin(
 ) -> Ledger:
     """Ledger of the unfinished write of this very object, or of a new one with empty arrays."""
     ledger = None if anew else Ledger.read(partial)
+    if ledger is not None and not ledger.done and ledger.differences(mine):
+        ledger = None  # nothing of it is finished, so nothing is lost
     if ledger is not None and (differences := ledger.differences(mine)):
         raise DataError(
             f"{partial} holds an unfinished write of another object ({differences})",
             fix="pass that object to finish it, or begin anew: xcf.io.to_zarr(obj, "
             f"{str(target)!r}, mode='overwrite')",
+            option=f"repeat the command as it was to finish it, or remove {partial}",
         )
     arrays = [partial, *(partial / str(name) for name in ds.variables)]
     if ledger is not None and all((array / "zarr.json").is_file() for array in arrays):

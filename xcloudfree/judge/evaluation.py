@@ -111,8 +111,7 @@ def evaluate(
     if not reference.size:
         raise DataError(
             f"there is nothing to compare among {dict(reference.sizes)}",
-            fix="select dates and pixels that there are, for example with "
-            "truth.isel(time=slice(0, 1))",
+            fix="select dates and pixels that there are, for example with truth.isel(time=...)",
         )
     rows = {}
     cloudy = _cloudy(mask, prediction, images[PREDICTION])

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xcloudfree.core.passes import day_numbers, same_pass
+from xcloudfree.core.passes import day_numbers, join_passes, same_pass
 from xcloudfree.core.recognise import read
 from xcloudfree.core.scene import Scene
 from xcloudfree.core.spelling import did_you_mean
@@ -57,9 +57,9 @@ def hidden_dates(
     other dates what is not ground is no data, and dates within the gap are taken away. The
     backscatter stays, at the times for which it was given.
 
-    A pass of the satellite may come as several images (tiles, processing baselines). All images
-    within half a day of a hidden date are taken away with it, since they show the truth;
-    :func:`xcloudfree.join_passes` makes one image of each pass.
+    A pass of the satellite may come as several images (tiles, processing baselines), which are
+    joined first as :func:`xcloudfree.join_passes` does. With `clear` as an array they stay, and all
+    images within half a day of a hidden date are taken away with it, since they show the truth.
 
     Parameters
     ----------
@@ -131,6 +131,9 @@ def hidden_dates(
             f"visible={visible!r} is none of {get_args(Visible)}",
             fix="call hidden_dates(..., visible='realistic')",
         )
+    if not isinstance(clear, xr.DataArray):  # an array belongs to the images as they are
+        series = join_passes(series)
+        scene = read(series)
     ground = ground_of(series, scene, clear)
     stack: Floats = scene.reflectance().compute().values
     times, days = series.time.values, day_numbers(series.time.values)
@@ -215,7 +218,8 @@ def _tasks(
         raise DataError(
             f"the series has {len(clear)} clear dates and {len(cloudy)} with clouds to hide one "
             "under",
-            fix="load a longer one, or call hidden_dates(..., clouds=1) or kinds=['full']",
+            fix="load a longer one, or call hidden_dates(..., "
+            + ("clouds=1)" if len(cloudy) > 1 else "kinds=['full'])"),
         )
     spread = np.unique(np.linspace(0, len(clear) - 1, count).round().astype(int))
     dates = clear[spread].tolist()

@@ -115,7 +115,9 @@ def benchmark(
             if number < total:
                 bar.step(case.name)
     if not seen:
-        raise DataError("there is no case", fix="call benchmark(cases, methods) with at least one")
+        raise DataError(
+            "there is no case", fix="make some of a series: benchmarking.hidden_dates(series)"
+        )
     return assemble(list(named), seen, records)
 
 

@@ -88,7 +88,8 @@ def mask(
         the best mask of single dates; ``"scl+series"``, ``"score+series"`` and so on begin with
         that one. ``"score"``: eq. 13-16 as printed. ``"reference-code"``: as the authors' code
         computes it (closing, box mean, soft snow term). ``"l2a"``: eq. 13-16 without B10.
-        ``"scl"``: cloud, cirrus and shadow of the scene classification. ``"s2cloudless"``,
+        ``"scl"``: cloud, cirrus and shadow of the scene classification, and where it is NaN and
+        the bands have data. ``"s2cloudless"``,
         ``"omnicloudmask"`` and others of :func:`xcloudfree.core.plugins.names`, where their
         package is installed. Or a
         boolean DataArray on the scene's grid,

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from xcloudfree.core.blocks import Output, map_windows
 from xcloudfree.core.nodata import declared
@@ -71,7 +72,7 @@ def plan_mask(
     if isinstance(method, str) and method == "scl":
         raise CloudFreeError(
             "the scene classification has cloud shadow of its own",
-            fix="call mask(method='scl') without shadow=, or mask(method='l2a', shadow=True)",
+            fix="call mask(method='scl', shadow=False), or mask(method='l2a', shadow=True)",
             option="--method scl or --method l2a --shadow",
         )
     shaded = with_shadow(scene, replace(plan, dilation=0), shadow)
@@ -160,11 +161,27 @@ def _plan_cloud(scene: Scene, method: Mask, threshold: float | None, dilation: i
         call = f"ds.assign({{{scene.classes.name!r}: ds[{scene.classes.name!r}].drop_attrs()}})"
         numbers = declared(scene.classes, call)
         rule = Calibration(nodata=numbers[0] if numbers else None)
-        groups = [[scene.classes.data]]
+        groups = [[_classes(scene, scene.classes, rule).data]]
     else:
         layer = scene.need_optical(chosen.bands, f"mask method {method!r}")
         groups, rule = [[a.data for a in layer.arrays]], scene.calibration()
     return MaskPlan(method, chosen.bands, chosen, rule, limit, dilation, groups)
+
+
+def _classes(scene: Scene, classes: xr.DataArray, rule: Calibration) -> xr.DataArray:
+    """The scene classification, marked where it has no class and the bands have data."""
+    if classes.dtype.kind != "f" or scene.optical is None:  # integers hold a class everywhere
+        return classes
+    band, measured = scene.optical.arrays[0], scene.calibration().valid
+    band = band.isel(band=0, drop=True) if scene.optical.stacked else band
+
+    def marked(numbers: NDArray[Any], stored: NDArray[Any]) -> NDArray[Any]:
+        without = ~rule.valid(numbers) & ~np.isposinf(numbers) & measured(stored)
+        return np.where(without, numbers.dtype.type(kernel.UNCLASSED), numbers)
+
+    return xr.apply_ufunc(  # type: ignore[no-any-return]
+        marked, classes, band, dask="parallelized", output_dtypes=[classes.dtype], join="override"
+    )
 
 
 def _plan_plugin(scene: Scene, name: str, threshold: float | None, dilation: int) -> MaskPlan:

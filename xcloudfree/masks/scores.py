@@ -26,6 +26,9 @@ OCCLUDED_CLASSES = (3, 8, 9, 10)
 LAST_CLASS = 11
 """Scene classification: its classes are whole numbers from 0 to this one."""
 
+UNCLASSED = -np.inf
+"""Where the bands have data and the scene classification has no class: it may be cloud."""
+
 STRIP = 12 * 1024
 """Pixels of a strip: a float64 plane of them stays below what malloc maps anew every time."""
 
@@ -101,13 +104,14 @@ def code_mask(bands: Bands, calibration: Calibration, threshold: float = 0.2) ->
 
 def class_mask(bands: Bands, calibration: Calibration, threshold: float) -> NDArray[np.bool_]:
     """Occluded classes of the scene classification (SCL)."""
-    check_classes(bands["SCL"], calibration.nodata)
-    return np.isin(bands["SCL"], OCCLUDED_CLASSES)
+    classes = bands["SCL"]
+    check_classes(classes, calibration.nodata)
+    return np.isin(classes, (*OCCLUDED_CLASSES, UNCLASSED))
 
 
 def check_classes(classes: NDArray[Any], nodata: float | None = None) -> None:
     """Refuse interpolated, scaled or stretched classes, which would give a mask with holes."""
-    wrong = (classes < 0) | (classes > LAST_CLASS)
+    wrong = ((classes < 0) & (classes != UNCLASSED)) | (classes > LAST_CLASS)
     if classes.dtype.kind == "f":
         wrong |= np.isfinite(classes) & (classes != np.rint(classes))
     if nodata is not None and wrong.any():

@@ -137,17 +137,15 @@ def _along(found: Any, name: str, scene: Scene, template: xr.DataArray) -> NDArr
                 f"{scene.lead[0] if scene.lead else 'time'!r} as a DataArray: {_CALL}",
             )
         found = xr.DataArray(values, dims=scene.lead[: values.ndim])
-    extra = set(getattr(found, "dims", scene.spatial)) - set(sizes)
-    if extra or any(found.sizes[d] != sizes[d] for d in found.dims):
+    along = [str(d) for d in found.dims if d not in sizes]
+    if along:
         raise DataError(
-            f"{name!r} must be one number for each image and varies along "
-            f"{sorted(map(str, extra)) or dict(found.sizes)}",
-            fix=f"average it first, with ds.assign_coords({name}=ds.{name}.mean(['y', 'x']))",
+            f"{name!r} must be one number for each image and varies along {along}",
+            fix=f"average it first, with ds.assign_coords({name}=ds.{name}.mean({along}))",
         )
     for dim in found.dims:
-        if {dim} <= set(found.coords) & set(template.coords) and not found[dim].equals(
-            template[dim]
-        ):
+        labelled = {dim} <= set(found.coords) & set(template.coords)
+        if found.sizes[dim] != sizes[dim] or (labelled and not found[dim].equals(template[dim])):
             raise DataError(
                 f"{name!r} has other values of {dim!r} than the data",
                 fix=f"take those of the data with {name}.sel({dim}=ds.{dim})",

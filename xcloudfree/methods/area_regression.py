@@ -16,19 +16,17 @@ from typing import Any, ClassVar, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from xcloudfree.core.predictor import PASS
 from xcloudfree.core.windows import widened
 from xcloudfree.methods.base import Booleans, Doubles, Floats, Method, Prediction, Series
 from xcloudfree.methods.interpolation import Sides, clear_sides, linear_time
-from xcloudfree.methods.regression import local_mean
+from xcloudfree.methods.regression import WINDOWS, local_means, stepped
 
 GAPS: Final = (0.0, 15.0, 30.0, 45.0)
 """Days around a date without anything clear, for each of which there is a regression."""
 
 MEMORIES: Final = (12.0, 40.0)
 """Days after which the weight of a date in the running means falls to 1/e."""
-
-WINDOWS: Final = (1, 3, 9)
-"""Widths in pixels of the local means of backscatter."""
 
 STRIP: Final = 4096
 """Pixels that are worked through at once."""
@@ -43,6 +41,15 @@ differed by at most 0.6 dB, and the best one by site."""
 
 ENOUGH: Final = 200.0
 """Visible pixels of a date from which they have half of that weight."""
+
+APART: Final = float(np.nextafter(PASS, 0))
+"""Days around an example without anything clear: another image of its pass shows what it is."""
+
+LEARNED: Final = 14
+"""Bits behind the point of reflectance from which is learned: exact sums of 60 million pixels."""
+
+APPLIED: Final = 19
+"""The same where it is predicted: exact sums over the predictors of a pixel."""
 
 FOLDS: Final = 4
 """Spans of time that are left out in turn to choose the penalty."""
@@ -137,18 +144,19 @@ def sums(
     width, gaps = predictors(bands), len(GAPS)
     zz, zy = np.zeros((times, gaps, width, width)), np.zeros((times, gaps, width, bands))
     yy, count = np.zeros((times, gaps, bands)), np.zeros((times, gaps))
-    waiting = hidden.reshape(times, -1)
+    waiting, coarse = hidden.reshape(times, -1), _bits(bands, LEARNED, LEARNED - 4)
     for part, strip in strips(reflectance, clear, radar, days):
         running = strip.running()
         for date in range(times):
             levels = strip.level(date, _of(least, date))[waiting[date, part]]
             count[date] += np.bincount(levels[levels >= 0], minlength=gaps)
         for k, gap in enumerate(GAPS):
-            lines = strip.lines(gap, strip.clear)
+            away = gap or strip.apart
+            lines = strip.lines(away, strip.clear)
             for date in np.flatnonzero(strip.clear.any(1)).tolist():
-                z = strip.rows(running, lines[date], date, gap)
+                z = strip.rows(running, lines[date], date, away)
                 use = strip.clear[date] & np.isfinite(z).all(0)
-                z, y = z[:, use], strip.values[date][:, use].astype(np.float64)
+                z, y = stepped(z[:, use], coarse), stepped(strip.values[date][:, use], LEARNED)
                 zz[date, k] += z @ z.T
                 zy[date, k] += z @ y.T
                 yy[date, k] += (y * y).sum(1)
@@ -262,7 +270,8 @@ def predict(
     """Reflectance and its standard deviation where wanted."""
     times, bands = reflectance.shape[:2]
     mean, spread = (np.full((times, bands, clear[0].size), np.nan, np.float32) for _ in range(2))
-    asked = wanted.reshape(times, -1)
+    asked, fine = wanted.reshape(times, -1), _bits(bands, APPLIED, APPLIED - 6)
+    coefficients = stepped(rule.coefficients, 2 * APPLIED - fine)
     for part, strip in strips(reflectance, clear, radar, days):
         if not asked[:, part].any():
             continue
@@ -273,28 +282,22 @@ def predict(
             lines = strip.lines(GAPS[k], levels == k)
             for date in np.flatnonzero((levels == k).any(1)).tolist():
                 use = np.flatnonzero(levels[date] == k)
-                z = strip.rows(running, lines[date], date, GAPS[k])[:, use]
-                mean[date, :, part.start + use] = (rule.coefficients[date, k].T @ z).T
+                z = stepped(strip.rows(running, lines[date], date, GAPS[k])[:, use], fine)
+                mean[date, :, part.start + use] = (coefficients[date, k].T @ z).T
                 known = np.asarray(np.isfinite(z).all(0))[:, None]
                 spread[date, :, part.start + use] = np.where(known, rule.deviation[date, k], np.nan)
     return mean.reshape(reflectance.shape), spread.reshape(reflectance.shape)
 
 
+def _bits(bands: int, reflectance: int, decibels: int) -> NDArray[np.int64]:
+    """Bits behind the point of each predictor, as a column."""
+    size = 1 + bands * (1 + len(MEMORIES)), 4 * len(WINDOWS), 4
+    return np.repeat([reflectance, decibels, reflectance], size)[:, None]
+
+
 def predictors(bands: int) -> int:
     """Number of predictors with the constant."""
     return 1 + bands * (1 + len(MEMORIES)) + 4 * len(WINDOWS) + 4
-
-
-def local_means(backscatter: Floats) -> Floats:
-    """Backscatter and its means around each pixel."""
-    times, count, *size = backscatter.shape
-    out = np.empty((times, len(WINDOWS), count, *size), np.float32)
-    for place in np.ndindex(times, count):
-        for k, width in enumerate(WINDOWS):
-            image = backscatter[place]
-            mean = image if width == 1 else local_mean(image, width)
-            out[place[0], k, place[1]] = np.where(np.isnan(image), np.nan, mean)
-    return out.reshape(times, -1, *size)
 
 
 @dataclass(frozen=True)
@@ -364,7 +367,13 @@ class Strip:
     @cached_property
     def sides(self) -> dict[float, Sides]:
         """Clear dates on both sides for each gap."""
-        return {gap: clear_sides(self.clear, self.days, gap) for gap in GAPS}
+        gaps = {*GAPS, self.apart}
+        return {gap: clear_sides(self.clear, self.days, gap) for gap in gaps}
+
+    @cached_property
+    def apart(self) -> float:
+        """Days around an example of the smallest gap; 0 where no pass comes as several images."""
+        return APART if (np.diff(self.days) <= APART).any() else 0.0
 
     def level(self, date: int, least: float = 0.0) -> NDArray[np.int64]:
         """Which gap a pixel has, by position in :data:`GAPS`; -1 without a clear date."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from xcloudfree.core.box_sums import FADING_REACH, WIDTHS, fading_sums
 from xcloudfree.methods import idw
 from xcloudfree.methods.base import Booleans, Doubles, Floats, Method, Prediction, Series
-from xcloudfree.methods.regression import clip_backscatter, local_mean, significant
+from xcloudfree.methods.regression import clip_backscatter, local_mean, significant, stepped
 
 Kind = Literal["ihs", "pca"]
 
@@ -152,7 +152,8 @@ def backscatter_intensity(backscatter: NDArray[np.floating]) -> Doubles:
 def joint_sums(planes: NDArray[np.floating], use: NDArray[np.bool_]) -> Doubles:
     """Sums of [1, planes] [1, planes]' over pixels, from which means and covariances follow."""
     use = use & np.isfinite(planes).all(axis=0)
-    z = np.concatenate([np.ones((1, int(use.sum()))), planes[:, use].astype(np.float64)])
+    bits = [[14]] * (len(planes) - 1) + [[10]]
+    z = np.concatenate([np.ones((1, int(use.sum()))), stepped(planes[:, use], bits)])
     return np.asarray(z @ z.T)
 
 
@@ -299,10 +300,11 @@ def detail_sums(
     side = 2 * (2**levels - 1) * 2 + 1
     usable = clear & np.isfinite(image).all(axis=0) & np.isfinite(backscatter).all(axis=0)
     inner = scipy.ndimage.minimum_filter(usable, side, mode="nearest")[core]
-    radar = backscatter_details(backscatter, levels)[:, *core][:, inner]
+    radar = stepped(backscatter_details(backscatter, levels)[:, *core][:, inner], 12)
     out = np.zeros((3, len(image), levels))
     for band, plane in enumerate(image):
-        optical = wavelet_details(np.where(usable, plane, 0), levels)[:-1, *core][:, inner]
+        details = wavelet_details(np.where(usable, plane, 0), levels)[:-1, *core]
+        optical = stepped(details[:, inner], 18)
         out[:, band] = [(a * b).sum(axis=1) for a, b in
                         ((optical, optical), (radar, radar), (optical, radar))]  # fmt: skip
     return out

@@ -11,6 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 DB_LOW: Final = (-25.0, -32.5)
 """Lowest backscatter in dB that is kept, for VV and VH; everything above 0 dB counts as 0."""
 
+WINDOWS: Final = (1, 3, 9)
+"""Widths in pixels of the local means of backscatter in a series."""
+
 Floats = NDArray[np.floating]
 Doubles = NDArray[np.float64]
 Booleans = NDArray[np.bool_]
@@ -39,6 +42,18 @@ def significant(values: ArrayLike, digits: int) -> NDArray[np.float64]:
     return np.reshape([float(f"{v:.{digits}g}") for v in exact.ravel()], exact.shape)
 
 
+def stepped(values: Floats, bits: ArrayLike) -> Doubles:
+    """Values in whole steps of 2^-bits, so that sums of products of them are exact.
+
+    >>> stepped(np.array([0.3, 0.26]), 2).tolist()
+    [0.25, 0.25]
+    """
+    # Exact sums are the same over any blocks. The last digit of others follows from their order,
+    # which BLAS chooses by the shape of what it gets.
+    steps = np.exp2(np.asarray(bits, np.float64))
+    return np.asarray(np.rint(values * steps) / steps)
+
+
 def local_mean(image: Floats, size: int) -> Doubles:
     """Mean of the valid pixels in a square window, cut off at the border."""
     valid = ~np.isnan(image)
@@ -53,6 +68,18 @@ def local_mean(image: Floats, size: int) -> Doubles:
     mean = np.full(image.shape, np.nan)
     np.divide(sums, count, out=mean, where=count > 0)
     return mean
+
+
+def local_means(backscatter: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Backscatter and its means around each pixel."""
+    times, count, *size = backscatter.shape
+    out = np.empty((times, len(WINDOWS), count, *size), np.float32)
+    for place in np.ndindex(times, count):
+        for k, width in enumerate(WINDOWS):
+            image = backscatter[place]
+            mean = image if width == 1 else local_mean(image, width)
+            out[place[0], k, place[1]] = np.where(np.isnan(image), np.nan, mean)
+    return out.reshape(times, -1, *size)
 
 
 def clip_backscatter(sar: Floats) -> tuple[Doubles, Doubles]:

@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 from xcloudfree.methods import kriging
 from xcloudfree.methods.base import Prediction, Series
 from xcloudfree.methods.kriging import Kriged, Kriging, krige
-from xcloudfree.methods.regression import Moments, moments, sar_features, significant, solve_ridge
+from xcloudfree.methods.regression import (
+    Moments,
+    moments,
+    sar_features,
+    significant,
+    solve_ridge,
+    stepped,
+)
 from xcloudfree.methods.variogram import Variogram
 
 FEATURE_REACH: Final = 4
@@ -54,7 +61,8 @@ class RegressionKriging(Kriging):
         found = []
         for n, radar in enumerate(series.backscatter):
             target = np.where(series.clear[n], series.reflectance[n], np.nan)[:, *series.core]
-            found.append(moments(sar_features(radar)[series.core], target))
+            features = stepped(sar_features(radar)[series.core], 10)
+            found.append(moments(features, stepped(target, 14)))
         return Moments(*(np.stack(same) for same in zip(*found, strict=True)))
 
     def conclude(self, total: Any, statistics: Sequence[Any]) -> Any:

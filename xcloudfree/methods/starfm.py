@@ -187,23 +187,28 @@ def starfm(
     wanted = np.ones((height, width), np.bool_) if wanted is None else wanted
     out = np.full((bands, height, width), np.nan, np.float32)
     rows, columns = TILE
-    for band in range(bands):
+    together = max(1, rows * columns // max(1, height * width))  # bands of what is small
+    for first in range(0, bands, together):
+        some = slice(first, min(first + together, bands))
         layers = [
-            _layers(fine[k, band], coarse_then[k, band], now[k, band], half) for k in range(pairs)
+            _layers(fine[k, some], coarse_then[k, some], now[k, some], half) for k in range(pairs)
         ]
-        limits = [_deviation(fine[k, band], window) for k in range(pairs)]
+        limits = [
+            np.stack([_deviation(fine[k, band], window) for band in range(some.start, some.stop)])
+            for k in range(pairs)
+        ]
         for top in range(0, height, rows):
             for left in range(0, width, columns):
                 area = (slice(top, top + rows), slice(left, left + columns))
                 if wanted[area].any():
-                    similar = [2 / classes * limit[area] for limit in limits]
-                    out[band, *area] = _predict(layers, similar, (top, left), window, uncertainty)
+                    similar = [2 / classes * limit[:, *area] for limit in limits]
+                    out[some, *area] = _predict(layers, similar, (top, left), window, uncertainty)
     out[:, ~wanted] = np.nan
     return out
 
 
 class _Layers(NamedTuple):
-    """What one pair and band say about each pixel, with a border that has no vote."""
+    """What one pair says about each pixel of some bands, with a border that has no vote."""
 
     fine: Floats
     change: Floats
@@ -234,7 +239,7 @@ def _layers(
     outside = (np.inf, 0, np.inf, np.inf, 0)
     return _Layers(
         *(
-            np.pad(p.astype(np.float32), half, constant_values=o)
+            np.pad(p.astype(np.float32), ((0, 0), (half, half), (half, half)), constant_values=o)
             for p, o in zip(planes, outside, strict=True)
         )
     )
@@ -254,15 +259,15 @@ def _predict(
     window: int,
     uncertainty: float,
 ) -> Floats:
-    """One tile of one band: the sums run over the shifts, so memory does not grow with them."""
+    """One tile of some bands: the sums run over the shifts, so memory does not grow with them."""
     half = window // 2
     top, left = origin
-    height, width = similar[0].shape
-    centre = (slice(top + half, top + half + height), slice(left + half, left + half + width))
-    votes, total = np.zeros((2, height, width), np.float32)
-    copied, copies = np.zeros((2, height, width), np.float32)
-    weight, scratch = np.empty((2, height, width), np.float32)
-    ok, other = np.empty((2, height, width), np.bool_)
+    shape = similar[0].shape
+    height, width = shape[1:]
+    centre = (..., slice(top + half, top + half + height), slice(left + half, left + half + width))
+    votes, total, copied, copies = np.zeros((4, *shape), np.float32)
+    weight, scratch = np.empty((2, *shape), np.float32)
+    ok, other = np.empty((2, *shape), np.bool_)
     for pair, limit in zip(layers, similar, strict=True):
         own = pair.fine[centre]
         valid = pair.vote[centre] > 0
@@ -270,10 +275,10 @@ def _predict(
         most_spectral = pair.spectral[centre] + np.float32(uncertainty * 2**0.5)
         most_temporal = pair.temporal[centre] + np.float32(uncertainty * 2**0.5)
         limit = np.where(valid, limit + np.float32(1e-7), np.float32(-1))
-        share, sums = np.zeros((2, height, width), np.float32)
+        share, sums = np.zeros((2, *shape), np.float32)
         for y in range(window):
             for x in range(window):
-                cell = (slice(top + y, top + y + height), slice(left + x, left + x + width))
+                cell = (..., slice(top + y, top + y + height), slice(left + x, left + x + width))
                 fine = pair.fine[cell]
                 np.subtract(fine, own, out=scratch)
                 np.abs(scratch, out=scratch)
@@ -293,7 +298,7 @@ def _predict(
         exact = valid & ((pair.spectral[centre] == 0) | (pair.temporal[centre] == 0))
         copies += exact
         copied += np.where(exact, own + pair.change[centre], np.float32(0))
-    out = np.full((height, width), np.nan, np.float32)
+    out = np.full(shape, np.nan, np.float32)
     np.divide(total, votes, out=out, where=votes > 0)
     np.divide(copied, copies, out=out, where=copies > 0)
     return out

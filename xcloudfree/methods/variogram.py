@@ -10,7 +10,7 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from xcloudfree.methods.regression import significant
+from xcloudfree.methods.regression import significant, stepped
 
 Shape = Literal["exponential", "spherical"]
 Doubles = NDArray[np.float64]
@@ -74,7 +74,7 @@ def variogram_sums(
     # Every pair of clear pixels counts, not a random few: with a raster that costs seconds, and
     # needs no seed that all blocks agree on.
     clear = clear & np.isfinite(image).all(axis=0)
-    filled = np.where(clear, image, 0).astype(np.float64)
+    filled = stepped(np.where(clear, image, 0), 18)
     (y0, y1, _), (x0, x1, _) = (s.indices(n) for s, n in zip(core, clear.shape, strict=True))
     inside = filled[:, y0:y1, x0:x1]
     pairs, distances = np.zeros((2, len(LAGS)))

@@ -128,7 +128,7 @@ def architecture(name: str) -> Architecture:
                 return offered
             raise PluginError(
                 f"of {plugin.distribution} is a {type(offered).__name__} and no architecture",
-                fix="call xcloudfree.models.load() with its name if it is a weights file",
+                fix="call xcloudfree.models.load(...) with its name if it is a weights file",
                 subject=f"the plug-in {name!r}",
             )
         raise ModelError(

@@ -37,7 +37,7 @@ def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     if not path.is_file():
         raise WeightsError(
             f"there is no file {path}",
-            fix="call xcloudfree.models.load() with a file that model.save(path) wrote, or "
+            fix="call xcloudfree.models.load(...) with a file that model.save(path) wrote, or "
             "with one of the names in xcloudfree.models.list()",
             option="see `xcloudfree models list`",
         )

@@ -30,8 +30,7 @@ def _method(
         if 0 in self._obj.sizes.values():
             raise DataError(
                 f"there is nothing to show among {dict(self._obj.sizes)}",
-                fix="select dates and pixels that there are, for example with "
-                "scene.isel(time=slice(0, 1))",
+                fix="select dates and pixels that there are, for example with scene.isel(time=...)",
             )
         if beside and options.get("observed") is None:
             options["observed"] = self._observed

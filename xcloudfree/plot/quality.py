@@ -135,8 +135,8 @@ def uncertainty(
     if deviation is None:
         raise DataError(
             "there is no standard deviation here",
-            fix="call ds.cloudfree.reconstruct(uncertainty=True) with a model that estimates it, "
-            'such as model="uncrtaints"',
+            fix='call ds.cloudfree.reconstruct(model="kriging", uncertainty=True), or with another '
+            "model that estimates it",
         )
     values, place = together({"deviation": deviation})["deviation"], frame(small, seen.dims)
     figure, (axis,) = canvas.axes_for(1, 1, ax, figsize, values.shape)

@@ -139,7 +139,7 @@ def coarse_images(scene: Scene, images: Any) -> tuple[Layer, Calibration]:
             f"the scene has {listed(missing)} and the coarse images have {listed(have)}",
             fix="rename "
             "bands of the sensor to those nearest in wavelength, for example with "
-            f"coarse.rename({{'name': {missing[0]!r}}}), or leave bands of the scene out with "
+            f"coarse.rename({{...: {missing[0]!r}}}), or leave bands of the scene out with "
             f"ds.drop_vars({missing})",
         )
     layer = coarse.need_optical(names, "the method")
@@ -200,6 +200,12 @@ def _size(scene: Scene) -> str:
     return f"{height} x {width} px"
 
 
+def in_memory(scene: Scene) -> bool:
+    """Whether the values of a series are in memory, so that gaps in it are seen."""
+    layers = [layer for layer in (scene.optical, scene.sar) if layer is not None]
+    return all(a.variable._in_memory for layer in layers for a in layer.arrays)
+
+
 def gaps(scene: Scene) -> list[tuple[str, str]]:
     """Problems, each with the call that fixes it, of dates and bands of a scene in memory."""
     if scene.optical is None or len(scene.lead) != 1 or scene.lead[0] != "time":
@@ -217,7 +223,9 @@ def gaps(scene: Scene) -> list[tuple[str, str]]:
             found.append(("no date has both Sentinel-2 and Sentinel-1", f"pair them with {call}"))
         elif lacking.any():
             problem = f"Sentinel-1 is missing on {lacking.sum()} of {images.sum()} dates"
-            found.append((problem, 'look further for passes with xcf.pair(s2, s1, max_gap="12D")'))
+            fix = 'look further for passes with xcf.pair(s2, s1, max_gap="12D"), or call '
+            fix += 'reconstruct(model="kernel-fusion"), which reads dates without radar too'
+            found.append((problem, fix))
     absent = images[:, None] & ~seen
     dates = np.flatnonzero(absent.any(axis=1)).tolist()
     if dates:
@@ -236,7 +244,7 @@ def gaps(scene: Scene) -> list[tuple[str, str]]:
 def _present(layer: Layer, rule: Calibration | SarCalibration) -> NDArray[np.bool_] | None:
     """Whether bands have data (date, band), on a grid of pixels; None where it must be read."""
     planes = layer.arrays
-    if any(a.chunks is not None or not a.variable._in_memory for a in planes):
+    if not all(a.variable._in_memory for a in planes):
         return None
     y, x = (slice(None, None, max(1, -(-n // SIDE))) for n in planes[0].shape[-2:])
     values = [a.variable.values[..., y, x] for a in planes]

@@ -163,8 +163,10 @@ def load(
         ("loader", loader, ("odc", "stackstac")),
     ):
         if value not in choices:
-            known = "|".join(f'"{choice}"' for choice in choices)
-            raise DataError(f"{name}={value!r} is unknown", fix=f"call load(..., {name}={known})")
+            raise DataError(
+                f"{name}={value!r} is none of {choices}",
+                fix=f'choose one, as in load(..., {name}="{choices[0]}")',
+            )
     if not isinstance(chunks or {}, Mapping):
         raise DataError(f"chunks={chunks!r} is no mapping", fix=f"call load(..., chunks={CHUNKS})")
     access = Access.of(sign)

@@ -89,10 +89,11 @@ class PatchSamples:
         cloudy_targets: Literal["refuse", "omit", "keep"] = "refuse",
     ) -> None:
         usable = [n for n, method in METHODS.items() if method.bands != ("SCL",)] + [SIMULATED]
-        if mask not in usable:
+        if not isinstance(mask, str) or mask not in usable:
+            given = repr(mask) if isinstance(mask, str | None) else f"a {type(mask).__name__}"
             raise DataError(
-                "fitting masks simulated clouds too, so it cannot use "
-                f"{mask!r}{did_you_mean(mask, usable)}",
+                f"fitting masks simulated clouds too, so it cannot use {given}"
+                f"{did_you_mean(mask, usable)}",
                 fix="call fit(..., mask='score'), or 'l2a' for Level-2A",
             )
         if mask == SIMULATED and simulated < 1:

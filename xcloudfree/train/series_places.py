@@ -15,8 +15,8 @@ from xcloudfree.core.recognise import read
 from xcloudfree.core.scene import Scene
 from xcloudfree.exceptions import DataError, UnitsError
 from xcloudfree.masks.resolve import Mask, plan_mask
-from xcloudfree.methods.area_regression import local_means
 from xcloudfree.methods.leave_out import Place
+from xcloudfree.methods.regression import local_means
 from xcloudfree.models.spec import ModelSpec
 from xcloudfree.reconstruct.dates import dates_of
 from xcloudfree.reconstruct.observe import HIDDEN, observe

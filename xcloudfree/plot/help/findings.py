@@ -22,7 +22,7 @@ from xcloudfree.masks.scores import METHODS
 from xcloudfree.models.shipped import shipped
 from xcloudfree.plot.frame import is_geographic
 from xcloudfree.plot.help.suitability import judge_masks
-from xcloudfree.reconstruct.checks import gaps
+from xcloudfree.reconstruct.checks import SIDE, gaps, in_memory
 from xcloudfree.reconstruct.compose import Provenance
 
 DEFAULT_MODEL = "carf-small-demo"
@@ -159,6 +159,10 @@ def _dates(scene: Scene) -> Finding:
 
 def _gaps(scene: Scene) -> Finding | None:
     """What is missing on some dates, of values that are in memory."""
+    if scene.optical is not None and scene.lead == ("time",) and not in_memory(scene):
+        y, x = scene.spatial
+        part = f"ds.isel({y}=slice(0, {SIDE}), {x}=slice(0, {SIDE})).load().cloudfree"
+        return Finding("missing", "not counted, since values are read when used", f"look at {part}")
     try:
         found = gaps(scene)
     except CloudFreeError:  # the rows of the sensors say it

@@ -11,9 +11,10 @@ import numpy.typing as npt
 import xarray as xr
 
 from xcloudfree.core.bands import POLARISATIONS, S2_BANDS
+from xcloudfree.core.grid import coordinate_system
+from xcloudfree.core.times import utc_times
 from xcloudfree.exceptions import DataError, UnitsError
 from xcloudfree.stac.rules.harmonise import BASELINE_OFFSET, SCALE
-from xcloudfree.stac.series.pairing import utc_times
 
 _EXTENSIONS = ("projection/v1.1.0", "raster/v1.1.0", "sat/v1.0.0")
 _S1_NODATA = -32768.0
@@ -80,8 +81,9 @@ def publish(
 
     grid = ds.odc.geobox
     if grid is None or grid.crs is None or grid.crs.epsg is None:
+        system = next(filter(None, (coordinate_system(ds, v) for v in ds.values())), "EPSG:...")
         raise DataError(
-            "The Dataset has no EPSG grid", fix='call publish(ds.rio.write_crs("EPSG:32632"), ...)'
+            "The Dataset has no EPSG grid", fix=f'call publish(ds.rio.write_crs("{system}"), ...)'
         )
     if "time" not in ds.coords:
         raise DataError(
@@ -102,7 +104,7 @@ def publish(
         )
 
     items = []
-    for step, time in enumerate(utc_times(ds, "ds")):
+    for step, time in enumerate(utc_times(ds["time"])):
         one = ds.isel(time=step)
         made = []
         if bands:

@@ -19,6 +19,7 @@ from xcloudfree.stac.search.query import footprint
 
 if TYPE_CHECKING:
     import pystac
+    from odc.geo import CRS
     from odc.geo.geobox import GeoBox
 
 
@@ -124,7 +125,7 @@ def given_grid(like: Any) -> GeoBox:
     if grid is None or grid.crs is None:
         raise GridError(
             "like= has no georeferenced grid",
-            fix='give it one first: load(..., like=ds.rio.write_crs("EPSG:32632"))',
+            fix='give it one first: load(..., like=ds.rio.write_crs("EPSG:..."))',
         )
     return grid
 
@@ -147,8 +148,7 @@ def native_grid(
             crs = CRS(crs)
         except (CRSError, TypeError, ValueError) as error:
             raise GridError(
-                f"crs={crs!r} is unknown ({error})",
-                fix='name one: load(..., crs="EPSG:32632", resolution=10)',
+                f"crs={crs!r} is unknown ({error})", fix=f"name one: {_grid_call(items)}"
             ) from error
     if resolution is not None:
         try:
@@ -156,7 +156,7 @@ def native_grid(
         except ValueError:
             raise GridError(
                 f"resolution={resolution!r} is no pixel size, in units of the map projection",
-                fix='call load(..., crs="EPSG:32632", resolution=10)',
+                fix=f"call {_grid_call(items, crs)}",
             ) from None
     boxes: list[GeoBox] = []
     for item, own in zip(items, layers, strict=True):
@@ -177,7 +177,7 @@ def native_grid(
         raise GridError(
             "The grid to load on is not known: the items do not declare theirs, or only crs= was "
             "given",
-            fix='name both: load(..., crs="EPSG:32632", resolution=10)',
+            fix=f"name both: {_grid_call(items, crs)}",
         )
     if area is None:
         area = geom.unary_union(box.extent.to_crs("EPSG:4326") for box in boxes)
@@ -187,6 +187,14 @@ def native_grid(
             fix="name it: load(..., bbox=(9.0, 48.0, 9.2, 48.1))",
         )
     return GeoBox.from_geopolygon(_dense(area), resolution=resolution, crs=crs)
+
+
+def _grid_call(items: Sequence[pystac.Item], crs: CRS | None = None) -> str:
+    """The call that names a grid, in the projection that is asked for or that the items declare."""
+    codes = [item_projection(item) for item in items] if crs is None else [crs.epsg and str(crs)]
+    code = next(filter(None, codes), "EPSG:...")
+    pixel = "1e-4" if crs is not None and crs.geographic else "10"
+    return f'load(..., crs="{code}", resolution={pixel})'
 
 
 def _dense(area: Any) -> Any:

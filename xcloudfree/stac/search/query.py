@@ -31,7 +31,8 @@ class Query:
         """Check and normalise what the user gave."""
         if bbox is not None and intersects is not None:
             raise DataError(
-                "bbox= and intersects= exclude each other", fix="call load(..., bbox=...)"
+                "bbox= and intersects= exclude each other",
+                fix="leave one out: load(..., intersects=None)",
             )
         box = None
         if bbox is not None:

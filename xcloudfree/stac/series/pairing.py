@@ -16,6 +16,7 @@ import xarray as xr
 from xcloudfree.core.grid import coordinate_system
 from xcloudfree.core.recognise import read
 from xcloudfree.core.scene import Layer, Scene
+from xcloudfree.core.times import utc_times
 from xcloudfree.exceptions import DataError, GridError, MissingBandError
 
 TIE = np.timedelta64(6, "h")
@@ -105,7 +106,7 @@ def pair(
         raise MissingBandError("s1 has no polarisation", fix="call pair(s2, s1[['VV', 'VH']])")
     gap = np.timedelta64(duration(max_gap, "pair(s2, s1"))
     _check_same_grid(optical, radar)
-    times, passes = utc_times(s2, "s2"), _passes(s1)
+    times, passes = _times(s2, "s2"), _passes(s1)
     chosen = nearest_passes(list(times), [one for one, _ in passes], gap)
     _warn_of_gaps(times, chosen, [one for one, _ in passes], gap)
 
@@ -136,29 +137,15 @@ def duration(gap: str | timedelta | np.timedelta64, call: str) -> timedelta:
     raise DataError(f"max_gap={gap!r} is no duration", fix=f'call {call}, max_gap="3D")')
 
 
-def utc_times(obj: xr.Dataset | xr.DataArray, name: str) -> npt.NDArray[np.datetime64]:
-    """Times of an array in UTC without a zone, of whatever kind they are."""
-    import pandas as pd
-
+def _times(obj: xr.Dataset | xr.DataArray, name: str) -> npt.NDArray[np.datetime64]:
+    """Times of an array, by which passes are found."""
     if "time" not in obj.coords:
         raise DataError(
             f"{name} has no coordinate 'time', by which passes are found",
             fix=f'call pair({name}=ds.assign_coords(time=pandas.to_datetime(["2025-06-01", '
             "...])), ...)",
         )
-    indexed = "time" in obj.indexes  # an index keeps its zone
-    values = obj.indexes["time"] if indexed else np.atleast_1d(obj["time"].values)
-    try:
-        if values.dtype.kind in "iuf":  # pandas would take nanoseconds
-            raise ValueError(f"numbers such as {values[0]}")
-        index = pd.to_datetime(values, utc=True)
-    except (TypeError, ValueError) as error:
-        raise DataError(
-            f"The times of {name} are no dates ({error})",
-            fix=f"convert them: {name}.assign_coords(time=pandas.to_datetime({name}.time.values))",
-        ) from None
-    out: npt.NDArray[np.datetime64] = index.tz_localize(None).values.astype("datetime64[ns]")
-    return out
+    return utc_times(obj["time"], name, lacking=True)
 
 
 def _check_same_grid(optical: Scene, radar: Scene) -> None:
@@ -187,7 +174,7 @@ def _check_same_grid(optical: Scene, radar: Scene) -> None:
 
 def _passes(s1: xr.Dataset | xr.DataArray) -> list[tuple[Pass, list[int]]]:
     """Passes of an array in order of time, each with the steps of ``time`` that it is made of."""
-    times = utc_times(s1, "s1")
+    times = _times(s1, "s1")
 
     def along(*names: str) -> list[Any]:
         for name in names:

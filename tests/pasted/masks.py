@@ -1,0 +1,29 @@
+"""Masks: their options, bands, levels, and arrays that are no mask."""
+
+SETUP = """
+B = ["B02", "B03", "B04"]
+mask = ds["B03"] > 0.2
+scl = ds.assign(SCL=xr.full_like(ds.B02, 4, "uint8").drop_attrs())
+azimuth, elevation = 150.0, 50.0
+def fill(ds, mask): return ds.cloudfree.reconstruct(model="median", mask=mask, shadow=False)
+"""
+
+ROWS = [
+    "ds.cloudfree.mask('l2a', dilate=-1)",
+    "ds.cloudfree.mask('l2a', threshold='high')",
+    "ds = scl; ds.cloudfree.mask(method='scl', shadow=True)",
+    "ds = scl; ds.cloudfree.mask(method='scl', haze=0.1)",
+    "ds.cloudfree.mask(method='scl')",
+    "ds.cloudfree.reconstruct(model='median', mask=None)",
+    "mask = mask.isel(x=slice(0, 8)); fill(ds, mask)",
+    "ds = scl; ds = ds.assign(SCL=ds.SCL * 20); ds.cloudfree.mask('scl')",
+    "ds.cloudfree.mask('l2a', shadow='yes')",
+    "ds = ds.assign_coords(sun_azimuth=150 + 0 * ds.x * ds.y, sun_elevation=50.)\n"
+    "ds.cloudfree.mask('l2a', shadow=True)",
+    "ds.cloudfree.mask('l2a', shadow=(150., 120.))",
+    "sun_azimuth = (ds.time.dt.day * 0 + 150.).rename('sun_azimuth'); ds = ds.isel(time=[1, 2])\n"
+    "ds.cloudfree.mask('l2a', shadow=(sun_azimuth, elevation))",
+    "bare = ds.drop_vars(['sun_azimuth', 'sun_elevation'], errors='ignore')\n"
+    "bare.attrs = {}; bare.cloudfree.mask('l2a', shadow=True)",
+    "ds.cloudfree.weights(alpha=2)",
+]

@@ -1,0 +1,24 @@
+"""Pictures."""
+
+SETUP = """
+import matplotlib; matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+plot = xcf.plot
+toa = xcf.datasets.simulate_scene((16, 16), dates=4, cover=0.4, seed=1)
+mask = ds.B03 > 0.2
+out = ds.cloudfree.reconstruct(model="linear-time", mask=mask)
+truth, your_array = ds, mask
+"""
+
+ROWS = [
+    "out.cloudfree.plot(bands=('B02', 'B03'))",
+    "out.cloudfree.plot(vmin=(0, 0))",
+    "ds = toa; ds.cloudfree.plot.provenance()",
+    "ds = toa; ds.cloudfree.plot.uncertainty()",
+    "ds.cloudfree.plot.rgb(col='patch')",
+    "ds.cloudfree.plot.rgb(col='time', ax=plt.figure().gca())",
+    "ds = ds[['B02', 'B03', 'B04']]; ds.cloudfree.plot.mask()",
+    "import odc.geo.xr; truth = truth.isel(x=slice(0, 8)); out.cloudfree.plot(truth=truth)",
+    "out.cloudfree.plot(index=9)",
+    "out.cloudfree.plot(time='soon')",
+]

@@ -1,0 +1,38 @@
+"""The pipeline: models, dates, options."""
+
+SETUP = """
+mask = ds.B03 > 0.2
+def fill(ds, model="median", **options):
+    hidden = ds.B03 > 0.2
+    return ds.cloudfree.reconstruct(model=model, mask=hidden, shadow=False, **options).compute()
+bare = ds.assign({b: ds[b].drop_attrs() for b in ds if b[0] == 'B'}).drop_attrs(deep=False)
+toa = xcf.datasets.simulate_scene((16, 16), dates=4, cover=0.4, seed=1)
+coarse = ds[[b for b in ds if b[0] == "B"]]
+def starfm(ds, coarse): return fill(ds, xcf.methods.get("starfm", coarse=coarse))
+"""
+
+ROWS = [
+    "ds = xr.concat([ds, ds], 'time').sortby('time')\n"
+    "ds.cloudfree.reconstruct(model='linear-time', mask=ds.B03 > 0.2, times='10D')",
+    "ds.cloudfree.reconstruct(model='linear-time', mask=mask, times='soon')",
+    "ds.cloudfree.reconstruct(model='medain', mask=mask)",
+    "ds = bare; fill(ds, 'carf-small-l2a-demo')",
+    "ds.cloudfree.reconstruct(model='median', mask=mask, blend='soft')",
+    "ds.cloudfree.reconstruct(model='median', mask=mask, precision='float16')",
+    "ds.cloudfree.reconstruct(model='median', mask=mask, halo=4)",
+    "ds.cloudfree.reconstruct(model='median', mask=mask, uncertainty=True)",
+    "ds.cloudfree.reconstruct(model='carf-small-l2a-demo', mask=mask, halo=-1)",
+    "ds.cloudfree.reconstruct(model='carf-small-l2a-demo', mask=mask, device='cuda:99')",
+    "ds.cloudfree.reconstruct(model='carf-small-l2a-demo', mask=mask, device='gpu')",
+    "ds = ds.isel(time=[0]); ds.cloudfree.reconstruct(model='median', mask=mask.isel(time=[0]))",
+    "ds = ds.isel(time=0, drop=True)\n"
+    "ds.cloudfree.reconstruct(model='median', mask=mask.isel(time=0, drop=True))",
+    "coarse = coarse.assign_coords(time=coarse.time + np.timedelta64(1, 'h')); starfm(ds, coarse)",
+    "coarse = coarse[['B02', 'B03']]; starfm(ds, coarse)",
+    "import odc.geo.xr; coarse = coarse.isel(x=slice(0, 8)); starfm(ds, coarse)",
+    "ds.cloudfree.context(mask=mask, least=-1)",
+    "toa.cloudfree.reconstruct(model=xcf.models.create('uncrtaints'), mask=toa.B03 > 0.2,"
+    " halo=10 ** 6)",
+    "network = xcf.models.create('glfcr', level='BOA')\n"
+    "ds.cloudfree.reconstruct(model=network, mask=mask, halo=10 ** 6)",
+]
