@@ -17,6 +17,7 @@ from xcloudfree.masks.resolve import Mask
 from xcloudfree.masks.shadow import Shadow
 from xcloudfree.reconstruct import context as temporal
 from xcloudfree.reconstruct import pipeline as reconstruction
+from xcloudfree.reconstruct.choice import AUTO
 
 if TYPE_CHECKING:
     import pandas as pd  # type: ignore[import-untyped]
@@ -161,8 +162,8 @@ class CloudFreeAccessor:
     @documented_by(reconstruction.reconstruct)
     def reconstruct(
         self,
+        model: str | Path | Model | Method = AUTO,
         *,
-        model: str | Path | Model | Method = "carf-small-demo",
         mask: Mask = "auto",
         dilate: int = 0,
         shadow: Shadow = None,

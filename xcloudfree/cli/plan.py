@@ -13,6 +13,7 @@ from xcloudfree.masks.resolve import plan_mask
 from xcloudfree.plot import help as help_page
 from xcloudfree.plot.help.findings import reading_factor
 from xcloudfree.reconstruct.checks import check_fitness
+from xcloudfree.reconstruct.choice import AUTO, best_model
 from xcloudfree.reconstruct.compose import EDGE
 
 Chunks = tuple[tuple[int, ...], tuple[int, ...]]
@@ -47,9 +48,16 @@ def plan_text(
     from xcloudfree import methods
 
     scene, page = read(obj), help_page.page(obj)
+    chosen = []
+    if model == AUTO:
+        model, reason = best_model(scene)
+        chosen = [f"model       {AUTO} takes {model}: {reason}"]
     chunks, images = _chunks(scene), _images(scene)
     rows, columns = max(chunks[0]), max(chunks[1])
-    margin = plan_mask(scene, mask, None, dilate, shadow=shadow).reach + EDGE
+    plan = plan_mask(scene, mask, None, dilate, shadow=shadow)
+    if plan.reason:
+        chosen.append(f"mask        {AUTO} takes {plan.label}: {plan.reason}")
+    margin = plan.reach + EDGE
     estimate = _method if methods.known(model) else _network
     window, working_bytes, lines = estimate(model, scene, chunks, margin)
     bands, itemsize = _bands(scene)
@@ -61,6 +69,7 @@ def plan_text(
         [
             f"scene       {page.title}",
             *(f"{row.label:<12}{row.value}; {row.option or row.fix}" for row in page.missing),
+            *chosen,
             f"blocks      {blocks} of {rows} x {columns} px, one task each",
             *lines,
             f"memory      {_bytes(memory)} for each block in work, about",

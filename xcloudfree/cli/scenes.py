@@ -108,8 +108,8 @@ def mask_command(
 @scene_argument
 @click.argument("out")
 @click.option(
-    "--model", default="carf-small-demo", show_default=True,
-    help="Name (xcloudfree models), file, or a classical method (xcloudfree methods).",
+    "--model", default="auto", show_default=True,
+    help="auto, a name (xcloudfree models), file, or a classical method (xcloudfree methods).",
 )  # fmt: skip
 @click.option(
     "--mask", "--method", "mask", default="auto", show_default=True,

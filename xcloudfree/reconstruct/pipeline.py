@@ -30,6 +30,7 @@ from xcloudfree.reconstruct.checks import (
     coarse_images,
     gaps,
 )
+from xcloudfree.reconstruct.choice import AUTO, best_model
 from xcloudfree.reconstruct.compose import EDGE, Blend, Compose, label_flags, label_provenance
 from xcloudfree.reconstruct.dates import dates_of, nearest_groups
 from xcloudfree.reconstruct.observe import BYTE, FLOAT, Observe, Reader, decode, observe
@@ -44,8 +45,8 @@ if TYPE_CHECKING:
 
 def reconstruct(
     obj: Any,
+    model: str | Path | Model | Method = AUTO,
     *,
-    model: str | Path | Model | Method = "carf-small-demo",
     mask: Mask = "auto",
     dilate: int = 0,
     shadow: Shadow = None,
@@ -68,7 +69,9 @@ def reconstruct(
     obj : Dataset or DataArray
         Scene in any accepted form, with the bands and polarisations of the model.
     model : str, Path, Model or Method
-        Name of :func:`xcloudfree.models.list`, file, or model; or a classical method by its name
+        ``"auto"``: ``"kernel-fusion"``, on what there is: a series with Sentinel-1 on all, some or
+        no dates, or single images; the attribute ``model_reason`` of ``provenance`` says it. Name
+        of :func:`xcloudfree.models.list`, file, or model; or a classical method by its name
         in :func:`xcloudfree.methods.names` or with its own settings from
         :func:`xcloudfree.methods.get`. `precision` is for networks, `device` for these and for
         ``"kernel-fusion"``.
@@ -158,6 +161,10 @@ def reconstruct(
 
     # Recognise: what the scene holds, who predicts it, and whether they fit.
     predictor: Method | Network
+    chosen = {}
+    if isinstance(model, str) and model == AUTO:
+        model, reason = best_model(read(obj))
+        chosen = {"model_reason": reason}
     if isinstance(model, Method) or (isinstance(model, str) and methods.known(model)):
         predictor = methods.get(model) if isinstance(model, str) else model
         predictor = predictor.for_run(device, uncertainty)
@@ -170,6 +177,7 @@ def reconstruct(
         predictor = network_of(model, device, halo, uncertainty, precision)
         scene, attrs = read(obj), {"model": predictor.name, "model_digest": predictor.digest}
         check_fitness(scene, predictor.spec)
+    attrs |= chosen
     why = f"{'method' if isinstance(predictor, Method) else 'model'} {predictor.name!r}"
     _check_predictor(predictor, halo, uncertainty)
     optical = scene.optical

@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from xcloudfree import methods
 from xcloudfree.core.bands import S2_BANDS
 from xcloudfree.core.grid import coordinate_system
 from xcloudfree.core.plugins import third_party_names
@@ -19,14 +20,11 @@ from xcloudfree.core.times import utc_times
 from xcloudfree.core.windows import Halo
 from xcloudfree.exceptions import CloudFreeError
 from xcloudfree.masks.scores import METHODS
-from xcloudfree.models.shipped import shipped
 from xcloudfree.plot.frame import is_geographic
 from xcloudfree.plot.help.suitability import judge_masks
 from xcloudfree.reconstruct.checks import SIDE, gaps, in_memory
+from xcloudfree.reconstruct.choice import SERIES
 from xcloudfree.reconstruct.compose import Provenance
-
-DEFAULT_MODEL = "carf-small-demo"
-"""What ``reconstruct()`` takes without a further word."""
 
 SAMPLE = 128
 """Rows and columns of which values in memory are looked at, and the most dates."""
@@ -197,12 +195,9 @@ def _chunks(scene: Scene) -> Finding:
         return Finding("chunks", "in memory" if loaded else "in files, read when used")
     y, x = (template.variable.chunksizes[d] for d in scene.spatial)
     text = f"{max(y)} x {max(x)} px, {len(y) * len(x)} blocks a date"
-    spec = shipped()[DEFAULT_MODEL]
-    stride, reach = spec.stride, spec.reach or 0
-    factor = reading_factor(Halo(reach, stride), (y, x))
-    text += (
-        f"; {DEFAULT_MODEL} (stride {stride}, reach {reach} px) reads {factor:.2f} times their area"
-    )
+    reach = methods.get(SERIES).reach
+    factor = reading_factor(Halo(reach), (y, x))
+    text += f"; {SERIES} (reach {reach} px) reads {factor:.2f} times their area"
     if factor > 1.6 and max(len(y), len(x)) > 1:
         rows, columns = scene.spatial
         return Finding("chunks", text, f"ds.chunk({rows}=1024, {columns}=1024)")

@@ -9,13 +9,13 @@ from typing import Any
 from xcloudfree.core.recognise import read
 from xcloudfree.core.scene import Scene
 from xcloudfree.masks.scores import AUTO
-from xcloudfree.plot.help.findings import DEFAULT_MODEL, Finding, counted, findings, guarded
+from xcloudfree.plot.help.findings import Finding, counted, findings, guarded
 from xcloudfree.plot.help.suitability import Verdict, judge_masks, judge_methods, judge_models
 
 WELL_KNOWN = ("kernel-fusion", "area-regression", "linear-time", "kriging", "idw")
 """Classical methods that are named first, best first."""
 
-BEHIND_CLEAR = ("carf-small-l2a-demo", "carf-small-l2a-10-demo")
+BEHIND_CLEAR = ("carf-small-demo", "carf-small-l2a-demo", "carf-small-l2a-10-demo")
 """Shipped networks that are behind what the clear pixels around say, by their cards."""
 
 
@@ -74,22 +74,19 @@ def _calls(contents: Page, lazy: str) -> list[tuple[str, str]]:
     mask = next((v.name for v in contents.masks if v.fits), None)
     network = next((v.name for v in contents.models if v.fits), None)
     fitting = {v.name for v in contents.methods if v.fits}
-    method = next((name for name in WELL_KNOWN if name in fitting), None)
+    best = next((name for name in WELL_KNOWN if name in fitting), None)
     calls = []
     if mask:
         default = mask == AUTO
         calls.append((f"ds.cloudfree.mask({'' if default else repr(mask)})", "occluded"))
         masked = [] if default else [f"mask={mask!r}"]
         offers = []
-        if network:
-            model = [] if network == DEFAULT_MODEL else [f"model={network!r}"]
-            arguments = ", ".join(model + masked)
-            offers.append((f"ds.cloudfree.reconstruct({arguments})", f"by {network}{lazy}"))
-        if method:
-            arguments = ", ".join([f"model={method!r}", *masked])
-            offers.append((f"ds.cloudfree.reconstruct({arguments})", f"without weights{lazy}"))
-        if network in BEHIND_CLEAR or (network == DEFAULT_MODEL and method == "kernel-fusion"):
-            offers.reverse()  # what measured better first
+        if best:
+            arguments = ", ".join(masked)
+            offers.append((f"ds.cloudfree.reconstruct({arguments})", f"filled by {best}{lazy}"))
+        if network and network not in BEHIND_CLEAR:
+            arguments = ", ".join([repr(network), *masked])
+            offers.append((f"ds.cloudfree.reconstruct({arguments})", f"by a network{lazy}"))
         calls += offers
     if any(row.label == "optical" and not row.fix for row in contents.rows):
         calls.append(("ds.cloudfree.plot()", "a picture"))

@@ -120,10 +120,10 @@ def _judge_method(scene: Scene, method: Method) -> Verdict:
         if scene.optical is None:
             scene.need_optical(("B02",), why)
         scene.calibration()
-        if method.polarisations:
+        if method.polarisations and not method.takes_any_radar:
             scene.need_sar(method.polarisations, why)
             scene.sar_calibration()
-        if method.temporal:
+        if method.temporal and not method.takes_single_images:
             _need_dates(scene, why)
     except CloudFreeError as error:
         return _refused(method.name, error)
