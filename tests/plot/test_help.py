@@ -13,9 +13,9 @@ import xarray as xr
 
 import xcloudfree as xcf
 from tests.builders import as_array, make_bands, stacked
+from xcloudfree import methods
 from xcloudfree.core.recognise import read
 from xcloudfree.core.windows import Halo
-from xcloudfree.models.shipped import shipped
 from xcloudfree.plot.help.findings import cloud_shares, reading_factor
 from xcloudfree.plot.help.page import page
 
@@ -91,15 +91,17 @@ def test_page_says_which_masks_and_models_fit_and_why_not_the_others() -> None:
     assert alone["kriging"] == ""
 
 
-def test_what_measured_better_is_offered_first() -> None:
-    series, alone = make_bands(dates=3), make_bands(dates=1)
-    of_series, of_one = (
-        [call for call, _ in page(ds).calls if "reconstruct" in call] for ds in (series, alone)
-    )
-    assert "kernel-fusion" in of_series[0]
-    assert of_one[0] == "ds.cloudfree.reconstruct()"
-    boa = page(alone.drop_vars("B10").cloudfree.calibrate(level="BOA")).calls
-    assert "kriging" in next(call for call, _ in boa if "reconstruct" in call)
+def test_what_runs_without_a_name_is_offered_first_and_named() -> None:
+    for ds, best in (
+        (make_bands(dates=3), "kernel-fusion"),
+        (make_bands(dates=1), "regression-kriging"),
+        (make_bands(dates=1).drop_vars(["VV", "VH"]), "kriging"),
+    ):
+        offers = [entry for entry in page(ds).calls if "reconstruct" in entry[0]]
+        assert offers[0] == ("ds.cloudfree.reconstruct()", f"filled by {best}")
+        out = ds.cloudfree.reconstruct()
+        assert out.provenance.attrs["model"] == best
+        assert "date" in out.provenance.attrs["model_reason"]
 
 
 def test_one_date_is_one_date_and_code_is_what_can_be_pasted() -> None:
@@ -113,7 +115,7 @@ def test_every_call_that_the_page_offers_runs() -> None:
     pytest.importorskip("matplotlib").use("Agg")
     ds = make_bands(dates=2)
     calls = page(ds).calls
-    assert len(calls) == 4
+    assert len(calls) == 3
     for call, _ in calls:
         eval(call, {"ds": ds, "xcf": xcf})
     out = ds.cloudfree.reconstruct(model="idw")
@@ -183,10 +185,9 @@ def test_numbers_that_are_no_reflectance_are_told() -> None:
 
 def test_small_chunks_cost_what_is_read_twice() -> None:
     ds = make_bands(1, 320, 320)
-    spec = shipped()["carf-small-demo"]
-    factor = reading_factor(Halo(spec.reach or 0, spec.stride), ((64,) * 5, (320,)))
-    spans = Halo(spec.reach or 0, spec.stride).spans((64,) * 5)
-    read_ = sum(s.read_stop - s.read_start for s in spans)
+    halo = Halo(methods.get("kernel-fusion").reach)
+    factor = reading_factor(halo, ((64,) * 5, (320,)))
+    read_ = sum(s.read_stop - s.read_start for s in halo.spans((64,) * 5))
     assert factor == pytest.approx(read_ / 320)
     value, call = row(ds.chunk(y=64, x=64), "chunks")
     assert f"reads {factor**2:.2f} times" in value

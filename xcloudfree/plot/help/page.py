@@ -11,6 +11,7 @@ from xcloudfree.core.scene import Scene
 from xcloudfree.masks.scores import AUTO
 from xcloudfree.plot.help.findings import Finding, counted, findings, guarded
 from xcloudfree.plot.help.suitability import Verdict, judge_masks, judge_methods, judge_models
+from xcloudfree.reconstruct.choice import best_model
 
 WELL_KNOWN = ("kernel-fusion", "area-regression", "linear-time", "kriging", "idw")
 """Classical methods that are named first, best first."""
@@ -29,6 +30,7 @@ class Page:
     models: list[Verdict] = field(default_factory=list)
     methods: list[Verdict] = field(default_factory=list)
     calls: list[tuple[str, str]] = field(default_factory=list)  # next steps, and what they give
+    best: str = ""  # what reconstruct() takes
 
     @property
     def missing(self) -> list[Finding]:
@@ -43,6 +45,8 @@ def page(obj: Any) -> Page:
         return Page("nothing recognised", [scene])
     masks, models, methods = (_judged(f, scene) for f in (judge_masks, judge_models, judge_methods))
     contents = Page(_title(scene), findings(scene), masks, models, methods)
+    if scene.optical is not None:
+        contents = replace(contents, best=best_model(scene)[0])
     lazy = ", lazy" if scene.template().chunks is not None else ""
     return replace(contents, calls=_calls(contents, lazy))
 
@@ -73,21 +77,17 @@ def _calls(contents: Page, lazy: str) -> list[tuple[str, str]]:
         return []  # nothing works before the numbers are declared
     mask = next((v.name for v in contents.masks if v.fits), None)
     network = next((v.name for v in contents.models if v.fits), None)
-    fitting = {v.name for v in contents.methods if v.fits}
-    best = next((name for name in WELL_KNOWN if name in fitting), None)
     calls = []
     if mask:
         default = mask == AUTO
         calls.append((f"ds.cloudfree.mask({'' if default else repr(mask)})", "occluded"))
         masked = [] if default else [f"mask={mask!r}"]
-        offers = []
-        if best:
-            arguments = ", ".join(masked)
-            offers.append((f"ds.cloudfree.reconstruct({arguments})", f"filled by {best}{lazy}"))
+        if contents.best:
+            call = f"ds.cloudfree.reconstruct({', '.join(masked)})"
+            calls.append((call, f"filled by {contents.best}{lazy}"))
         if network and network not in BEHIND_CLEAR:
-            arguments = ", ".join([repr(network), *masked])
-            offers.append((f"ds.cloudfree.reconstruct({arguments})", f"by a network{lazy}"))
-        calls += offers
+            call = f"ds.cloudfree.reconstruct({', '.join([repr(network), *masked])})"
+            calls.append((call, f"by a network{lazy}"))
     if any(row.label == "optical" and not row.fix for row in contents.rows):
         calls.append(("ds.cloudfree.plot()", "a picture"))
     return calls

@@ -52,14 +52,14 @@ def text(obj: Any, *, as_options: bool = False) -> str:
       chunks        in memory
       masks         auto (scl), scl; not series: needs 5 dates; ...
       models        none; not carf-series-l2a-demo, carf-small-l2a-10-demo: needs ...
-      methods       kriging, idw: xcf.methods.names()
+      methods       kernel-fusion, kriging, idw: xcf.methods.names()
     Missing, and how to fix it
       backscatter   add VV and VH on this grid: ds.assign(VV=..., VH=...)
       grid          ds.rio.write_crs("EPSG:...")
     Next steps
-      ds.cloudfree.mask()                          occluded
-      ds.cloudfree.reconstruct(model='kriging')    without weights
-      ds.cloudfree.plot()                          a picture
+      ds.cloudfree.mask()           occluded
+      ds.cloudfree.reconstruct()    filled by kriging
+      ds.cloudfree.plot()           a picture
     """
     contents = page(obj)
     if as_options:
