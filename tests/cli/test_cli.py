@@ -247,7 +247,9 @@ def test_a_fill_of_the_backscatter_is_declared_as_the_error_says(tmp_path: Path)
 
 
 def test_warnings_are_one_line(store: Path, tmp_path: Path) -> None:
-    told = call("reconstruct", store, tmp_path / "o.zarr", "--dry-run")
+    told = call(
+        "reconstruct", store, tmp_path / "o.zarr", "--dry-run", "--model", "carf-small-demo"
+    )
     (line,) = [line for line in told.output.splitlines() if "demonstrates the software" in line]
     assert line.startswith("Warning: model 'carf-small-demo'")
 

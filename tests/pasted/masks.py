@@ -26,4 +26,5 @@ ROWS = [
     "bare = ds.drop_vars(['sun_azimuth', 'sun_elevation'], errors='ignore')\n"
     "bare.attrs = {}; bare.cloudfree.mask('l2a', shadow=True)",
     "ds.cloudfree.weights(alpha=2)",
+    "ds = scl; ds.cloudfree.mask('scl', classes=[12])",
 ]

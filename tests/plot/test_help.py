@@ -94,8 +94,8 @@ def test_page_says_which_masks_and_models_fit_and_why_not_the_others() -> None:
 def test_what_runs_without_a_name_is_offered_first_and_named() -> None:
     for ds, best in (
         (make_bands(dates=3), "kernel-fusion"),
-        (make_bands(dates=1), "regression-kriging"),
-        (make_bands(dates=1).drop_vars(["VV", "VH"]), "kriging"),
+        (make_bands(dates=1), "kernel-fusion"),
+        (make_bands(dates=1).drop_vars(["VV", "VH"]), "kernel-fusion"),
     ):
         offers = [entry for entry in page(ds).calls if "reconstruct" in entry[0]]
         assert offers[0] == ("ds.cloudfree.reconstruct()", f"filled by {best}")

@@ -23,9 +23,10 @@ from xcloudfree.masks.scores import AUTO, SERIES
 from xcloudfree.masks.series import ENOUGH, dates_of, series_mask
 from xcloudfree.masks.shadow import Shadow, with_shadow
 
-MARGIN = 2
-"""Pixels by which the scene classification grows where no series refines it: on three development
-series it left a rim of about that width."""
+MARGINS = {"scl": 2, "score": 4, "l2a": 4}
+"""Pixels by which masks of single dates grow where no series refines them: the scene classification
+left a rim of about that width on three development series; with 4 px of margin every method gained
+on 8 single images under real clouds, kernel fusion 1.4 dB."""
 
 Mask = str | xr.DataArray | Callable[[Any], xr.DataArray]
 """Name of a method, a boolean array, or a function from the scene to one."""
@@ -117,11 +118,11 @@ def _best_single(scene: Scene) -> tuple[str | None, int, str]:
     """The best method for one date, its margin in pixels, and why it is that."""
     have = () if scene.optical is None else scene.optical.names
     if scene.classes is not None:
-        return "scl", MARGIN, "there is a scene classification"
+        return "scl", MARGINS["scl"], "there is a scene classification"
     if set(kernel.METHODS["score"].bands) <= set(have):
-        return "score", 0, "there are the bands of eq. 13-16"
+        return "score", MARGINS["score"], "there are the bands of eq. 13-16"
     if set(kernel.METHODS["l2a"].bands) <= set(have):
-        return "l2a", 0, "there is neither a scene classification nor B10"
+        return "l2a", MARGINS["l2a"], "there is neither a scene classification nor B10"
     return None, 0, "there is no scene classification and no B01 or B11"
 
 

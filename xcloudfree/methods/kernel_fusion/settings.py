@@ -85,4 +85,4 @@ class Settings:
 
     def single(self) -> Settings:
         """Those for a date alone, whose prior is its own mean and radar: space tells most."""
-        return replace(self, constant=1.0, wide=1.0, narrow=0.4, spectral=0.5)
+        return replace(self, constant=1.0, wide=1.0, narrow=0.4, spectral=0.5, largest=50.0)

@@ -23,7 +23,7 @@ from xcloudfree.masks.scores import METHODS
 from xcloudfree.plot.frame import is_geographic
 from xcloudfree.plot.help.suitability import judge_masks
 from xcloudfree.reconstruct.checks import SIDE, gaps, in_memory
-from xcloudfree.reconstruct.choice import SERIES
+from xcloudfree.reconstruct.choice import BEST
 from xcloudfree.reconstruct.compose import Provenance
 
 SAMPLE = 128
@@ -195,9 +195,9 @@ def _chunks(scene: Scene) -> Finding:
         return Finding("chunks", "in memory" if loaded else "in files, read when used")
     y, x = (template.variable.chunksizes[d] for d in scene.spatial)
     text = f"{max(y)} x {max(x)} px, {len(y) * len(x)} blocks a date"
-    reach = methods.get(SERIES).reach
+    reach = methods.get(BEST).reach
     factor = reading_factor(Halo(reach), (y, x))
-    text += f"; {SERIES} (reach {reach} px) reads {factor:.2f} times their area"
+    text += f"; {BEST} (reach {reach} px) reads {factor:.2f} times their area"
     if factor > 1.6 and max(len(y), len(x)) > 1:
         rows, columns = scene.spatial
         return Finding("chunks", text, f"ds.chunk({rows}=1024, {columns}=1024)")

@@ -58,7 +58,7 @@ def text(obj: Any, *, as_options: bool = False) -> str:
       grid          ds.rio.write_crs("EPSG:...")
     Next steps
       ds.cloudfree.mask()           occluded
-      ds.cloudfree.reconstruct()    filled by kriging
+      ds.cloudfree.reconstruct()    filled by kernel-fusion
       ds.cloudfree.plot()           a picture
     """
     contents = page(obj)
