@@ -70,8 +70,9 @@ def reconstruct(
         Scene in any accepted form, with the bands and polarisations of the model.
     model : str, Path, Model or Method
         ``"auto"``: ``"kernel-fusion"``, for a series or one date, with Sentinel-1 or without; the
-        attribute ``model_reason`` of ``provenance`` says what it had to work with. Name of :func:`xcloudfree.models.list`, file, or model; or a classical method by its
-        name in :func:`xcloudfree.methods.names` or with its own settings from
+        attribute ``model_reason`` of ``provenance`` says what it had to work with. Name of
+        :func:`xcloudfree.models.list`, file, or model; or a classical method by its name in
+        :func:`xcloudfree.methods.names` or with its own settings from
         :func:`xcloudfree.methods.get`. `precision` is for networks, `device` for these and for
         ``"kernel-fusion"``.
     mask : str, DataArray or callable
