@@ -58,7 +58,7 @@ def test_selection_and_refusal(root, tmp_path_factory):
 def test_real_patch(data_root):
     ds = xcf.datasets.sen12mscr(data_root / "sen12mscr", rois=[139])
     scene = ds.drop_vars("target")
-    assert float(scene.cloudfree.mask().mean()) == pytest.approx(0.528, abs=1e-3)
+    assert float(scene.cloudfree.mask("score").mean()) == pytest.approx(0.528, abs=1e-3)
     do_nothing = xcf.evaluate(scene, ds[["target"]].rename(target="s2"))
     psnr = do_nothing.psnr.sel(pixels="all", estimate="prediction")
     assert psnr.compute().item() == pytest.approx(15.956, abs=1e-3)

@@ -191,7 +191,7 @@ def test_the_truth_agrees_with_what_the_masks_find():
     """Thick cloud over a dark scene: eq. 13-16 and the shadow rule against the truth."""
     land = xcf.datasets.simulate_truth((300, 300), seed=7)
     out = simulate_clouds(land, cover=0.35, seed=7, kind="thick")
-    mask = out.cloudfree.mask(shadow=True)
+    mask = out.cloudfree.mask("score", shadow=True)
     assert float(mask.where(out.cloud_opacity > 0.6).mean()) > 0.98
     clear_sky = (out.cloud_opacity == 0) & (out.cloud_shadow == 0)
     assert float(mask.where(clear_sky).mean()) < 0.12

@@ -38,12 +38,15 @@ def test_planes_are_lazy_and_on_the_grid(form, lazy):
     with no_computes():
         planes = {
             "float32": [source.cloudfree.score(), source.cloudfree.weights(alpha=0.7)],
-            "bool": [source.cloudfree.mask(), source.cloudfree.mask("reference-code", dilate=3)],
+            "bool": [
+                source.cloudfree.mask("score"),
+                source.cloudfree.mask("reference-code", dilate=3),
+            ],
         }
     for dtype, arrays in planes.items():
         for array in arrays:
             check_plane(a_band(source), array, dtype)
-    mask, score = source.cloudfree.mask(), source.cloudfree.score()
+    mask, score = source.cloudfree.mask("score"), source.cloudfree.score()
     assert 0.1 < mask.mean() < 0.9
     np.testing.assert_array_equal(mask, score > 0.2)  # no snow in this scene
     expected = np.where(mask, np.float32(0.7), np.float32(0.3))
@@ -51,9 +54,9 @@ def test_planes_are_lazy_and_on_the_grid(form, lazy):
 
 
 def test_forms_give_the_same_mask():
-    expected = make_bands().cloudfree.mask().values
+    expected = make_bands().cloudfree.mask("score").values
     for form in ("integers", "stacked", "array"):
-        np.testing.assert_array_equal(FORMS[form]().cloudfree.mask().values, expected)
+        np.testing.assert_array_equal(FORMS[form]().cloudfree.mask("score").values, expected)
 
 
 @settings(deadline=None, max_examples=12)
@@ -74,7 +77,7 @@ def test_masks_with_a_reach_do_not_depend_on_chunks(y, x, radius, height, width)
 def test_labelled_masks_equal_the_kernels_on_plain_arrays():
     ds = make_bands(dates=1)
     image = {n: ds[n].values[0] for n in ds.data_vars}
-    np.testing.assert_array_equal(ds.cloudfree.mask()[0], paper_mask(image, Calibration()))
+    np.testing.assert_array_equal(ds.cloudfree.mask("score")[0], paper_mask(image, Calibration()))
     np.testing.assert_array_equal(
         ds.cloudfree.mask("reference-code")[0], code_mask(image, Calibration())
     )
@@ -110,7 +113,7 @@ def test_other_thresholds():
     ds = make_bands()
     for threshold in (0.0, 0.5, 0.9):
         expected = ds.cloudfree.score() > threshold
-        np.testing.assert_array_equal(ds.cloudfree.mask(threshold=threshold), expected)
+        np.testing.assert_array_equal(ds.cloudfree.mask("score", threshold=threshold), expected)
 
 
 def test_given_masks_are_checked():
@@ -138,33 +141,33 @@ def test_no_data_scores_nothing():
     ds = make_bands()
     ds["B02"] = ds.B02.where(ds.x > ds.x[5])
     assert ds.cloudfree.score().isel(x=slice(0, 6)).isnull().all()
-    assert not ds.cloudfree.mask().isel(x=slice(0, 6)).any()
+    assert not ds.cloudfree.mask("score").isel(x=slice(0, 6)).any()
 
 
 def test_a_radius_of_any_integer_type_is_the_same(bands):
     """20 ** 2 is more than uint8 holds."""
     xr.testing.assert_identical(
-        bands.cloudfree.mask(dilate=np.uint8(20)), bands.cloudfree.mask(dilate=20)
+        bands.cloudfree.mask("score", dilate=np.uint8(20)), bands.cloudfree.mask("score", dilate=20)
     )
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, True, "a"])
 def test_scores_are_finite_numbers(bands, value):
     with pytest.raises(CloudFreeError, match=r"mask\(threshold=0\.2\)$"):
-        bands.cloudfree.mask(threshold=value)
+        bands.cloudfree.mask("score", threshold=value)
     with pytest.raises(CloudFreeError, match=r"haze=0\.15\)$"):
-        bands.cloudfree.mask(haze=value)
+        bands.cloudfree.mask("score", haze=value)
 
 
 @pytest.mark.parametrize("dilate", [-1, 1.5, True, "a"])
 def test_dilation_is_in_whole_pixels(bands, dilate):
     with pytest.raises(CloudFreeError, match=r"mask\(dilate=3\)"):
-        bands.cloudfree.mask(dilate=dilate)
+        bands.cloudfree.mask("score", dilate=dilate)
 
 
 def test_a_mask_of_another_grid_is_refused_with_a_call_that_mends_it():
     ds = make_bands()
-    coarse = ds.cloudfree.mask()[:, ::2, ::2]
+    coarse = ds.cloudfree.mask("score")[:, ::2, ::2]
     with pytest.raises(GridError) as caught:
         ds.cloudfree.mask(coarse)
     call = str(caught.value).rpartition("with ")[2]

@@ -70,10 +70,10 @@ def test_shadow_is_found_away_from_the_sun_and_nowhere_else(azimuth, rows, colum
     expected[square(70 + rows, 70 + columns)] = True
     if upside_down:
         ds, expected = ds.isel(y=slice(None, None, -1)), expected[::-1]
-    found = ds.cloudfree.mask(shadow=True) & ~ds.cloudfree.mask()
+    found = ds.cloudfree.mask("score", shadow=True) & ~ds.cloudfree.mask("score")
     assert not found.values[~expected].any()
     assert found.values[expected].mean() > 0.9
-    assert ds.cloudfree.mask(shadow=True).attrs["method"] == "score+shadow"
+    assert ds.cloudfree.mask("score", shadow=True).attrs["method"] == "score+shadow"
 
 
 def test_water_and_what_is_not_dark_are_left_alone():
@@ -83,7 +83,9 @@ def test_water_and_what_is_not_dark_are_left_alone():
         values = ds[name].values.copy()
         values[square(50, 70)] = value
         ds[name] = ds[name].copy(data=values)
-    np.testing.assert_array_equal(ds.cloudfree.mask(shadow=True), ds.cloudfree.mask())
+    np.testing.assert_array_equal(
+        ds.cloudfree.mask("score", shadow=True), ds.cloudfree.mask("score")
+    )
 
 
 def test_displacements_are_height_over_tangent():
@@ -146,15 +148,15 @@ FORMS = {
 
 @pytest.mark.parametrize("form", FORMS)
 def test_any_form_gives_the_same_shadow_lazily_on_the_grid(form):
-    expected = scene().cloudfree.mask(shadow=True)
+    expected = scene().cloudfree.mask("score", shadow=True)
     source = FORMS[form](scene())
-    assert expected.sum() > scene().cloudfree.mask().sum() + 100
+    assert expected.sum() > scene().cloudfree.mask("score").sum() + 100
     np.testing.assert_array_equal(
-        source.cloudfree.mask(shadow=True).transpose(*expected.dims), expected
+        source.cloudfree.mask("score", shadow=True).transpose(*expected.dims), expected
     )
     lazy = source.chunk(y=64, x=64)
     with no_computes():
-        found = lazy.cloudfree.mask(shadow=True)
+        found = lazy.cloudfree.mask("score", shadow=True)
     band = lazy if isinstance(lazy, xr.DataArray) else lazy["s2" if "s2" in lazy else "B02"]
     check_plane(band, found, "bool")
     np.testing.assert_array_equal(found.transpose(*expected.dims), expected)
@@ -163,8 +165,10 @@ def test_any_form_gives_the_same_shadow_lazily_on_the_grid(form):
 @settings(deadline=None, max_examples=6)
 @given(st.integers(35, 150), st.integers(35, 170), st.integers(1, 2), st.integers(0, 3))
 def test_shadow_does_not_depend_on_chunks(y, x, time, radius):
-    expected = EXPECTED.setdefault(radius, SCENE.cloudfree.mask(shadow=True, dilate=radius))
-    lazy = SCENE.chunk(y=y, x=x, time=time).cloudfree.mask(shadow=True, dilate=radius)
+    expected = EXPECTED.setdefault(
+        radius, SCENE.cloudfree.mask("score", shadow=True, dilate=radius)
+    )
+    lazy = SCENE.chunk(y=y, x=x, time=time).cloudfree.mask("score", shadow=True, dilate=radius)
     np.testing.assert_array_equal(lazy.values, expected.values)
 
 
@@ -173,43 +177,45 @@ SCENE, EXPECTED = scene(), {}
 
 def test_each_date_has_its_own_sun_and_dates_without_one_have_no_shadow():
     ds = scene()
-    both = ds.cloudfree.mask(shadow=True)
+    both = ds.cloudfree.mask("score", shadow=True)
     for n in range(2):
-        one = ds.isel(time=[n]).cloudfree.mask(shadow=True)
+        one = ds.isel(time=[n]).cloudfree.mask("score", shadow=True)
         np.testing.assert_array_equal(one[0], both[n])
         angles = (float(ds.sun_azimuth[n]), float(ds.sun_elevation[n]))
         alone = ds.isel(time=n).drop_vars(["sun_azimuth", "sun_elevation"])
-        np.testing.assert_array_equal(alone.cloudfree.mask(shadow=angles), both[n])
+        np.testing.assert_array_equal(alone.cloudfree.mask("score", shadow=angles), both[n])
     half = ds.assign_coords(sun_elevation=("time", [62.0, np.nan]))
-    found = half.cloudfree.mask(shadow=None)
+    found = half.cloudfree.mask("score", shadow=None)
     assert found.attrs["method"] == "score+shadow on 1 of 2"
     np.testing.assert_array_equal(found[0], both[0])
-    np.testing.assert_array_equal(found[1], ds.cloudfree.mask()[1])
+    np.testing.assert_array_equal(found[1], ds.cloudfree.mask("score")[1])
     with pytest.raises(DataError, match="on 1 of 2 images"):
-        half.cloudfree.mask(shadow=True)
+        half.cloudfree.mask("score", shadow=True)
 
 
 def test_a_given_mask_takes_shadow_only_when_asked():
     ds = scene(1)
-    cloud = ds.cloudfree.mask()
+    cloud = ds.cloudfree.mask("score")
     np.testing.assert_array_equal(ds.cloudfree.mask(cloud, shadow=None), cloud)
-    expected = ds.cloudfree.mask(shadow=True)
+    expected = ds.cloudfree.mask("score", shadow=True)
     np.testing.assert_array_equal(ds.cloudfree.mask(cloud, shadow=True), expected)
 
 
 def test_reconstruction_takes_shadow_where_the_sun_is_known_and_says_so():
     ds = scene().chunk(y=96, x=96)
-    expected = ds.cloudfree.mask(shadow=True).values
+    expected = ds.cloudfree.mask("score", shadow=True).values
     for shadow, name in ((None, "score+shadow"), (True, "score+shadow"), (False, "score")):
         out = ds.cloudfree.reconstruct(model="idw", shadow=shadow).provenance
         assert out.attrs["mask"] == name
-        wanted = expected if "+" in name else ds.cloudfree.mask().values
+        wanted = expected if "+" in name else ds.cloudfree.mask("score").values
         np.testing.assert_array_equal(out.values == 2, wanted)
     net = xcf.models.create("carf-tiny", base="prior")
     small = ds.isel(time=[0], y=slice(0, 64), x=slice(0, 64)).chunk(y=48, x=48)
     out = small.cloudfree.reconstruct(model=net).provenance
     assert out.attrs["mask"] == "score+shadow"
-    np.testing.assert_array_equal(out.values == 2, small.cloudfree.mask(shadow=True).values)
+    np.testing.assert_array_equal(
+        out.values == 2, small.cloudfree.mask("score", shadow=True).values
+    )
     unknown = ds.drop_attrs(deep=False).drop_vars("sun_azimuth")
     out = unknown.cloudfree.reconstruct(model="idw").provenance
     assert out.attrs["mask"] == "score"
@@ -217,7 +223,7 @@ def test_reconstruction_takes_shadow_where_the_sun_is_known_and_says_so():
 
 def test_weights_are_those_of_the_paper_whatever_the_sun():
     ds = scene(1)
-    np.testing.assert_array_equal(ds.cloudfree.weights() > 0.5, ds.cloudfree.mask())
+    np.testing.assert_array_equal(ds.cloudfree.weights() > 0.5, ds.cloudfree.mask("score"))
 
 
 def test_plans_pickle_and_differ_by_shadow():
@@ -229,8 +235,8 @@ def test_plans_pickle_and_differ_by_shadow():
     assert again.groups[0][0].name == plans[0].groups[0][0].name
     kept = pickle.loads(pickle.dumps(plans[0]))
     assert (kept.label, tokenize(kept)) == (plans[0].label, tokenize(plans[0]))
-    distributed = pickle.loads(pickle.dumps(ds.cloudfree.mask(shadow=True)))
-    np.testing.assert_array_equal(distributed, ds.cloudfree.mask(shadow=True))
+    distributed = pickle.loads(pickle.dumps(ds.cloudfree.mask("score", shadow=True)))
+    np.testing.assert_array_equal(distributed, ds.cloudfree.mask("score", shadow=True))
 
 
 @pytest.mark.parametrize(
@@ -247,15 +253,17 @@ def test_plans_pickle_and_differ_by_shadow():
 def test_what_is_not_known_is_asked_for_and_never_guessed(change, error, words):
     ds = change(scene(1))
     with pytest.raises(error, match=words):
-        ds.cloudfree.mask(shadow=True)
-    np.testing.assert_array_equal(ds.cloudfree.mask(shadow=None), ds.cloudfree.mask())
+        ds.cloudfree.mask("score", shadow=True)
+    np.testing.assert_array_equal(
+        ds.cloudfree.mask("score", shadow=None), ds.cloudfree.mask("score")
+    )
 
 
 def test_shadow_is_asked_for_in_one_of_three_ways():
     ds = scene(1)
     for wrong in ("yes", (152,), 3):
         with pytest.raises(CloudFreeError, match=r"mask\(shadow="):
-            ds.cloudfree.mask(shadow=wrong)
+            ds.cloudfree.mask("score", shadow=wrong)
     classes = xr.zeros_like(ds.B02, dtype="uint8")
     with pytest.raises(CloudFreeError, match="of its own"):
         ds.assign(SCL=classes).cloudfree.mask("scl", shadow=True)
@@ -273,8 +281,8 @@ def test_shadow_of_simulated_skies_is_found_with_known_rates():
     for seed in (1, 2, 3):
         options = {"cover": 0.3, "seed": seed, "kind": "thick"}
         sky, layers = (make((512, 512), **options) for make in (simulate_scene, simulate_layers))
-        cloud = sky.cloudfree.mask().values
-        found = sky.cloudfree.mask(shadow=True).values & ~cloud
+        cloud = sky.cloudfree.mask("score").values
+        found = sky.cloudfree.mask("score", shadow=True).values & ~cloud
         depth = layers.shadow.values
         rates.append(judged(found, depth > 0.5, ~cloud & ((depth < 0.1) | (depth > 0.5))))
     recall, precision = np.mean(rates, 0)
@@ -335,14 +343,14 @@ def test_haze_counts_next_to_cloud_only():
             values = ds[name].values.copy()
             values[place] = value
             ds[name] = ds[name].copy(data=values)
-    cloud, found = ds.cloudfree.mask(), ds.cloudfree.mask(haze=0.15)
+    cloud, found = ds.cloudfree.mask("score"), ds.cloudfree.mask("score", haze=0.15)
     assert found.attrs["haze"] == 0.15
     assert int((found & ~cloud).sum()) == 64
     assert found.values[square(30, 50, 8)].all()
-    assert ds.cloudfree.mask(threshold=0.15).values[square(30, 95, 8)].all()
+    assert ds.cloudfree.mask("score", threshold=0.15).values[square(30, 95, 8)].all()
     for y, x in ((17, 23), (50, 120)):
-        lazy = ds.chunk(y=y, x=x).cloudfree.mask(haze=0.15, dilate=2)
-        np.testing.assert_array_equal(lazy, ds.cloudfree.mask(haze=0.15, dilate=2))
+        lazy = ds.chunk(y=y, x=x).cloudfree.mask("score", haze=0.15, dilate=2)
+        np.testing.assert_array_equal(lazy, ds.cloudfree.mask("score", haze=0.15, dilate=2))
     kept = pickle.loads(pickle.dumps(plan_mask(read(ds), "score", None, 0, haze=0.15)))
     assert (kept.haze, kept.method) == (0.15, METHODS["score"])
     for method, haze in (("score", 0.3), (cloud, 0.1)):
@@ -355,15 +363,15 @@ def test_a_sun_that_cannot_be_is_an_unknown_one_unless_it_is_asked_for():
     out = ds.cloudfree.reconstruct(model="idw")
     assert out.provenance.attrs["mask"] == "score+shadow on 1 of 2"
     with pytest.raises(DataError, match="between 0 and 90"):
-        ds.cloudfree.mask(shadow=True)
+        ds.cloudfree.mask("score", shadow=True)
 
 
 def test_suns_of_other_dates_are_refused():
     ds = scene(dates=2)
     with pytest.raises(DataError, match="other values of 'time'"):
-        ds.cloudfree.mask(shadow=(ds.sun_azimuth[::-1], 40.0))
+        ds.cloudfree.mask("score", shadow=(ds.sun_azimuth[::-1], 40.0))
     with pytest.raises(DataError, match="one number in degrees"):
-        ds.cloudfree.mask(shadow=("north", 40.0))
+        ds.cloudfree.mask("score", shadow=("north", 40.0))
 
 
 def test_a_grid_that_lies_nowhere_leaves_shadow_out_or_says_why():
@@ -373,4 +381,4 @@ def test_a_grid_that_lies_nowhere_leaves_shadow_out_or_says_why():
     )
     assert local.cloudfree.reconstruct(model="idw").provenance.attrs["mask"] == "score"
     with pytest.raises(GridError, match=r"write_crs|shadow=False"):
-        local.cloudfree.mask(shadow=True)
+        local.cloudfree.mask("score", shadow=True)

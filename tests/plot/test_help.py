@@ -165,7 +165,7 @@ def test_cloud_share_is_that_of_the_mask() -> None:
     ds = make_bands(dates=3)
     shares = cloud_shares(read(ds), "score")
     assert shares is not None
-    np.testing.assert_allclose(shares, ds.cloudfree.mask().mean(["y", "x"]))
+    np.testing.assert_allclose(shares, ds.cloudfree.mask("score").mean(["y", "x"]))
     large = xr.concat([ds] * 4, "y").drop_vars("y")
     large = xr.concat([large] * 5, "x").drop_vars("x")
     sampled = cloud_shares(read(large), "score")

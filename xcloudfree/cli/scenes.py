@@ -19,7 +19,7 @@ _dry_run = click.option(
 _quiet = click.option("--quiet", is_flag=True, help="No progress bar.")
 _model_of_demonstration = click.option(
     "--model",
-    help="Name or file  [default: a regression for a series, carf-small-demo for SEN12MS-CR]",
+    help="Name or file  [default: kernel-fusion for a series, carf-small-demo for SEN12MS-CR]",
 )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import xarray as xr
 
 import xcloudfree as xcf
-from xcloudfree.cli.demonstration.simulated import OF_SERIES
+from xcloudfree.cli.demonstration.simulated import MODEL, OF_SERIES
 from xcloudfree.core.recognise import read
 from xcloudfree.core.scene import Scene
 from xcloudfree.exceptions import DataError
@@ -22,12 +22,10 @@ LARGEST = 128
 """Rows and columns of the middle of a series that are used."""
 DATES = 12
 """Clear dates that are hidden in turn."""
-MASKS = ("scl", "score", "l2a")
-"""The first that finds its bands says what is ground."""
-DILATE = 4
-"""Pixels by which real clouds are extended: of their rims, what is missed is taken for ground."""
-WITH_RADAR, WITHOUT = "area-regression+nearby", "linear-time"
-"""What reconstructs unless the caller chooses."""
+MASKS = ("scl", "score", "l2a", "series")
+"""The first that finds its bands says what is ground on the dates that are hidden."""
+DILATE = 2
+"""Pixels by which real clouds are extended where the gaps are filled."""
 COMPARED = ("do nothing", "clear mean", *OF_SERIES)
 METRICS = ("psnr", "ssim", "mae", "sam")
 
@@ -38,7 +36,7 @@ def from_series(out: Path, data: Path, model: str | None, say: Callable[[str], A
     series = _middle(_opened(data)).compute()
     scene = read(series)
     say(repr(series.cloudfree))
-    model = model or (WITHOUT if scene.sar is None else WITH_RADAR)
+    model = model or MODEL
     mask = _mask(series)
     say(f"2/4 hiding up to {DATES} clear dates, each under the cloud of another date")
     kept: list[Case] = []
@@ -56,7 +54,7 @@ def from_series(out: Path, data: Path, model: str | None, say: Callable[[str], A
     )
     (out / "metrics.md").write_text(summary + "\n", encoding="utf-8")
     say(f"3/4 reconstructing all dates with {model} into {out / 'cloudfree.zarr'}")
-    hidden = series.cloudfree.mask(mask, dilate=DILATE)
+    hidden = series.cloudfree.mask(dilate=DILATE)
     lazy = series.cloudfree.reconstruct(model=model, mask=hidden)
     stored = xcf.io.to_zarr(lazy, out / "cloudfree.zarr", mode="overwrite")
     say("4/4 drawing a hidden date beside its truth, demo.png, and the series, series.png")
