@@ -116,7 +116,7 @@ class CloudFreeAccessor:
         --------
         >>> import xcloudfree as xcf
         >>> ds = xcf.datasets.simulate_scene((64, 64), cover=0.4, seed=1)
-        >>> bool(ds.cloudfree.mask(dilate=2).sum() > ds.cloudfree.mask().sum())
+        >>> bool(ds.cloudfree.mask(dilate=8).sum() > ds.cloudfree.mask().sum())
         True
         """
         return masks.mask(

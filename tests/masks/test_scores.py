@@ -96,7 +96,7 @@ def test_scales_as_files_store_them(case, scale):
         coords={"band": list(S2_BANDS)},
         attrs={"scale_factor": scale, "add_offset": np.float32(-0.1)},
     )
-    np.testing.assert_array_equal(xcf.masks.mask(array).values, golden("paper_hard"))
+    np.testing.assert_array_equal(xcf.masks.mask(array, "score").values, golden("paper_hard"))
 
 
 def test_scales_without_a_short_decimal(case):

@@ -205,19 +205,19 @@ def test_reconstruction_takes_shadow_where_the_sun_is_known_and_says_so():
     ds = scene().chunk(y=96, x=96)
     expected = ds.cloudfree.mask("score", shadow=True).values
     for shadow, name in ((None, "score+shadow"), (True, "score+shadow"), (False, "score")):
-        out = ds.cloudfree.reconstruct(model="idw", shadow=shadow).provenance
+        out = ds.cloudfree.reconstruct(model="idw", mask="score", shadow=shadow).provenance
         assert out.attrs["mask"] == name
         wanted = expected if "+" in name else ds.cloudfree.mask("score").values
         np.testing.assert_array_equal(out.values == 2, wanted)
     net = xcf.models.create("carf-tiny", base="prior")
     small = ds.isel(time=[0], y=slice(0, 64), x=slice(0, 64)).chunk(y=48, x=48)
-    out = small.cloudfree.reconstruct(model=net).provenance
+    out = small.cloudfree.reconstruct(model=net, mask="score").provenance
     assert out.attrs["mask"] == "score+shadow"
     np.testing.assert_array_equal(
         out.values == 2, small.cloudfree.mask("score", shadow=True).values
     )
     unknown = ds.drop_attrs(deep=False).drop_vars("sun_azimuth")
-    out = unknown.cloudfree.reconstruct(model="idw").provenance
+    out = unknown.cloudfree.reconstruct(model="idw", mask="score").provenance
     assert out.attrs["mask"] == "score"
 
 

@@ -66,9 +66,8 @@ def from_simulation(out: Path, model: str | None, say: Callable[[str], Any]) -> 
     truth = truth.assign_coords(time=observed.time)
     others = _others(observed, cloudy, model, say)
     judged = _filled_by_all(cloudy, [stored, *others.values()])
-    say(
-        f"    on the {judged.sum().item() / cloudy.sum().item():.0%} of the hidden pixels that all fill"
-    )
+    share = judged.sum().item() / cloudy.sum().item()
+    say(f"    on the {share:.0%} of the hidden pixels that all fill")
     result = xcf.evaluate(stored, truth, mask=judged, observed=observed, others=others).compute()
     (out / "metrics.md").write_text(table(result) + "\n", encoding="utf-8")
     shown = {"time": int(abs(cloudy.mean(["y", "x"]) - 0.5).argmin("time"))}
