@@ -15,13 +15,10 @@ doi:10.1016/j.rse.2010.03.002; Zhu and Woodcock 2014, doi:10.1016/j.rse.2014.06.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
-import scipy
 from numpy.typing import NDArray
-
-from xcloudfree.core.box_sums import whole_box_sums
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -73,34 +70,6 @@ CLEANING: Final = 3
 
 THIN, DIM, SURE = 0.04, 0.15, 2.0
 """Share of cloud, share of light that is missing, and deviations, from which it is."""
-
-PASSES: Final = 3
-"""Times that a series is judged, each with what the one before left to be believed."""
-
-TRUSTED: Final = 1
-"""Pixels around what was found that are not believed in the next pass."""
-
-GROWN: Final = 3
-"""Pixels by which what is found may grow into what leans the same way."""
-
-NEAR: Final = 40
-"""Pixels from cloud within which there is shade."""
-
-COVER: Final = 16, 0.8
-"""Half the side of a box in pixels, and its hidden share above which nothing in it is believed."""
-
-FINE, WIDE = 1, 3
-"""Half the sides in pixels of the boxes in which evidence is averaged."""
-
-LIGHT: Final = 0.05
-"""Reflectance above the lower quartile of its dates from which a pixel is not believed at first,
-in the band of the shortest wavelength, where there is no other mask to begin with."""
-
-STEPS: Final = 1e4
-"""Steps per unit in which evidence is averaged: whole numbers add up without rounding."""
-
-STRIP: Final = 1 << 14
-"""Pixels that are judged at once."""
 
 WET: Final = -0.015
 """Change in short-wave infrared below which only ice is cloud: rain darkens the soil there."""
@@ -349,136 +318,3 @@ def _lasting(
         alike = (apart * apart).mean(0) < most
         out[place] |= alike & (found > 0) & (wait < limit)
     return out
-
-
-# ------------------------------------------------------------------ from pixels to masks
-
-
-def reach() -> int:
-    """Pixels around a pixel that influence its mask."""
-    judged = WIDE + GROWN
-    return (PASSES - 1) * (judged + TRUSTED) + judged + NEAR + COVER[0]
-
-
-def occluded(
-    values: Floats,
-    given: Booleans,
-    doubtful: Booleans,
-    days: Doubles,
-    bands: Sequence[str],
-    spread: Spread,
-) -> Booleans:
-    """Mask of a series, (time, y, x): what is given, and what the series adds to it.
-
-    Parameters
-    ----------
-    values : ndarray of float32
-        Reflectance (time, band, y, x), NaN is no data; dates in order.
-    given, doubtful : ndarray of bool
-        What is hidden for certain, and what counts as clear only where the series agrees,
-        (time, y, x).
-    days : ndarray of float64
-        Day number of each date.
-    bands : sequence of str
-        Of :data:`CLOUD`.
-    spread : Spread
-        From :func:`spread_of`.
-    """
-    valid: Booleans = np.asarray(np.isfinite(values).all(1))
-    certain: Booleans = np.asarray(valid & given)
-    asked, doubtful = valid & ~given, valid & doubtful & ~given
-    flat = np.where(valid[:, None], values, 0).reshape(*values.shape[:2], -1)
-    hidden: Any = certain.copy()
-    for number in range(PASSES):
-        trusted = valid & ~doubtful & ~(hidden if number == 0 else _dilated(hidden, TRUSTED))
-        found = _evidence(flat, asked, trusted, days, bands, spread)
-        cloud = _cloud(found, certain, doubtful)
-        shade = _shade(found, certain, doubtful)
-        if number == PASSES - 1:
-            shade &= _dilated(cloud | certain, NEAR)
-        found_now = ((cloud | shade) & found.judged) | (doubtful & ~found.judged)
-        hidden = certain | found_now
-    radius, most = COVER
-    for date in range(len(hidden)):
-        if hidden[date].any():
-            share, whole = _sums(hidden[date], radius), _sums(valid[date], radius)
-            hidden[date] |= valid[date] & (share > most * whole)
-    return np.asarray(hidden | given)
-
-
-def doubtful_at_first(values: Floats) -> Booleans:
-    """Pixels brighter than their darker dates, (time, y, x): where nothing else is known."""
-    shortest = values[:, 0]
-    with np.errstate(invalid="ignore"):
-        usual = np.nanquantile(np.where(np.isfinite(shortest), shortest, np.inf), 0.25, axis=0)
-        return np.asarray(shortest > usual + np.float32(LIGHT))
-
-
-def _evidence(
-    flat: Floats,
-    asked: Booleans,
-    trusted: Booleans,
-    days: Doubles,
-    bands: Sequence[str],
-    spread: Spread,
-) -> Evidence:
-    """Evidence (time, y, x), strip by strip."""
-    times, pixels = len(days), flat.shape[-1]
-    parts = []
-    for start in range(0, pixels, STRIP):
-        part = slice(start, start + STRIP)
-        judge, known = (a.reshape(times, -1)[:, part] for a in (asked, trusted))
-        parts.append(evidence(flat[..., part], judge, known, days, bands, spread))
-    joined = (np.concatenate(same, axis=1) for same in zip(*parts, strict=True))
-    return Evidence(*(a.reshape(asked.shape) for a in joined))
-
-
-def _cloud(found: Evidence, given: Booleans, doubtful: Booleans) -> Booleans:
-    """Cloud: certain by itself or together with what is around, and what leans that way beside."""
-    share, sure = found.cloud, found.cloud_sure
-    alone = (share > 0.10) & (sure > 4)
-    together = _both_above(share, sure, found.judged, FINE, (0.06, 3))
-    together |= _both_above(share, sure, found.judged, WIDE, (THIN, SURE))
-    strong = alone | (together & (share > THIN / 2))
-    weak = (share > THIN) & (sure > SURE)
-    return _grown(strong, weak, given) | (doubtful & (share > 0.7 * THIN))
-
-
-def _shade(found: Evidence, given: Booleans, doubtful: Booleans) -> Booleans:
-    """The same for shade, which is never certain by itself: water and wet soil are dark too."""
-    share, sure = found.shade, found.shade_sure
-    together = _both_above(share, sure, found.judged, FINE, (0.25, 4))
-    together |= _both_above(share, sure, found.judged, WIDE, (0.20, 3))
-    strong = (together | (doubtful & (sure > 1.5))) & (share > DIM)
-    return _grown(strong, (share > DIM) & (sure > 3), given)
-
-
-def _grown(strong: Booleans, weak: Booleans, given: Booleans) -> Booleans:
-    """What is strong, and what is weak within some steps of it or of what is given."""
-    out = strong | given
-    for _ in range(GROWN):
-        out |= weak & _dilated(out, 1)
-    return np.asarray(out & ~given)
-
-
-def _both_above(
-    share: Floats, sure: Floats, judged: Booleans, radius: int, limits: tuple[float, float]
-) -> Booleans:
-    """Where the means over the judged pixels of a box exceed both limits."""
-    out = np.ones(judged.shape, bool)
-    for date in range(len(out)):
-        count = _sums(judged[date], radius)
-        for numbers, limit in zip((share, sure), limits, strict=True):
-            steps = np.rint(np.where(judged[date], numbers[date], 0) * STEPS).astype(np.int64)
-            out[date] &= np.asarray(whole_box_sums(steps, radius)) > limit * STEPS * count
-    return out
-
-
-def _sums(plane: Booleans, radius: int) -> NDArray[Any]:
-    return np.asarray(whole_box_sums(plane.astype(np.int64), radius))
-
-
-def _dilated(masks: Booleans, pixels: int) -> Booleans:
-    """Grown by squares, date by date."""
-    size = 2 * pixels + 1
-    return np.asarray(scipy.ndimage.maximum_filter(masks, (1, size, size)))

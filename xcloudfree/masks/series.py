@@ -17,7 +17,7 @@ from xcloudfree.core.scene import Scene
 from xcloudfree.core.times import utc_times
 from xcloudfree.core.windows import Area, Halo, ranks
 from xcloudfree.exceptions import DataError, MissingBandError
-from xcloudfree.masks import matched_filter
+from xcloudfree.masks import matched_filter, transients
 from xcloudfree.masks.plan import MaskPlan, apply_plan
 
 ENOUGH: Final = 5
@@ -68,7 +68,7 @@ def series_mask(scene: Scene, start: MaskPlan | None) -> Any:
     reader = _Reader(
         axis, tuple(days.tolist()), scene.calibration(), start is not None, classes is not None
     )
-    reach = matched_filter.reach()
+    reach = transients.reach()
     work: dict[str, Any] = {
         "lead": len(scene.lead),
         "together": Together(axis, side_of(len(days), len(bands), reach)),
@@ -126,7 +126,7 @@ class _Reader:
             elif self.given:
                 doubtful = np.zeros_like(given)
             else:
-                doubtful = matched_filter.doubtful_at_first(values)
+                doubtful = transients.doubtful_at_first(values)
             yield _Block(values, given, doubtful)
 
     def join(self, masks: Sequence[NDArray[np.bool_]], head: tuple[int, ...]) -> NDArray[np.bool_]:
@@ -223,7 +223,7 @@ class _Judge:
         """Mask (*lead, y, x)."""
         days = np.sort(self.reader.days, kind="stable")
         masks = [
-            matched_filter.occluded(*block, days, self.bands, spread)[..., *core]
+            transients.occluded(*block, days, self.bands, spread)[..., *core]
             for block, spread in zip(self.reader.series(windows), scene[0], strict=True)
         ]
         return (self.reader.join(masks, windows[0].shape[:-3]),)
