@@ -13,9 +13,9 @@ AUTO: Final = "auto"
 BEST: Final = "kernel-fusion"
 """What it takes: a series or one date, with Sentinel-1 on all, some or no dates.
 
-On hidden dates of real series it is ahead of the others (docs/results.md). On 8 single images under
-real clouds it has 27.4 dB, ``"pixel-fusion"`` 27.1, ``"regression-kriging"`` 26.3, ``"kriging"``
-26.0; on 8 clear images under a perfect mask ``"regression-kriging"`` is 0.9 dB ahead.
+On hidden dates of real series it is ahead of the others, and on single images under real clouds
+where the mask has a margin (docs/results.md); under a perfect mask ``"regression-kriging"`` is
+better on some of these.
 """
 
 
