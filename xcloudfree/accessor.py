@@ -12,6 +12,7 @@ import xarray as xr
 from xcloudfree.core import calibrate as radiometry
 from xcloudfree.core.documented import documented_by
 from xcloudfree.masks import masking as masks
+from xcloudfree.masks import shares
 from xcloudfree.masks import weights as cloud_weights
 from xcloudfree.masks.resolve import Mask
 from xcloudfree.masks.shadow import Shadow
@@ -123,6 +124,21 @@ class CloudFreeAccessor:
             self._obj, method, threshold=threshold, dilate=dilate, shadow=shadow, haze=haze,
             classes=classes,
         )  # fmt: skip
+
+    @documented_by(shares.clearness)
+    def clearness(
+        self, method: Mask = "auto", *, dilate: int = 0, sample: int | None = None
+    ) -> xr.Dataset:
+        """Shares of clear, occluded and missing pixels, see :func:`xcloudfree.masks.clearness`.
+
+        Examples
+        --------
+        >>> import xcloudfree as xcf
+        >>> ds = xcf.datasets.simulate_scene((64, 64), dates=5, cover=0.4, seed=1)
+        >>> ds.cloudfree.clearness().clear.dims
+        ('time',)
+        """
+        return shares.clearness(self._obj, method, dilate=dilate, sample=sample)
 
     @documented_by(temporal.context)
     def context(

@@ -24,6 +24,7 @@ from xcloudfree.reconstruct import pipeline as reconstruct
 
 PAIRS = {
     "mask": masks.mask,
+    "clearness": xcf.masks.clearness,
     "score": masks.score,
     "weights": weights.weights,
     "calibrate": radiometry.calibrate,
@@ -34,6 +35,7 @@ PAIRS = {
     "plot.provenance": plot.provenance,
     "plot.uncertainty": plot.uncertainty,
     "plot.series": plot.series,
+    "plot.calendar": plot.calendar,
 }
 
 

@@ -241,3 +241,29 @@ def test_declared_no_data_of_a_classification_is_no_wrong_class():
         ds.cloudfree.mask("scl")
     ds["SCL"].attrs["nodata"] = 255
     np.testing.assert_array_equal(ds.cloudfree.mask("scl")[0], np.isin(CLASSES, [3, 8, 9, 10]))
+
+
+@pytest.mark.parametrize("form", ["bands", "stacked", "integers"])
+def test_clearness_counts_what_is_clear_hidden_and_missing(form):
+    source = FORMS[form]()
+    chunked = source.chunk(y=16, x=20)
+    with no_computes():
+        lazy = chunked.cloudfree.clearness("score")
+    found = source.cloudfree.clearness("score")
+    xr.testing.assert_allclose(lazy.compute(), found)
+    np.testing.assert_allclose(found.clear + found.occluded + found.nodata, 1, atol=1e-6)
+    hidden = source.cloudfree.mask("score").mean(["y", "x"])
+    np.testing.assert_allclose(found.occluded, hidden, atol=1e-6)  # nothing is missing here
+    assert found.attrs["method"] == "score"
+
+
+def test_clearness_knows_no_data_and_looks_at_the_middle():
+    ds = make_bands().copy(deep=True)
+    ds.B08[0, :, :19] = np.nan
+    found = ds.cloudfree.clearness("score")
+    np.testing.assert_allclose(found.nodata, [19 / 38, 0], atol=1e-6)
+    small = ds.cloudfree.clearness("score", sample=8)
+    middle = ds.isel(y=slice(18, 26), x=slice(15, 23)).cloudfree.clearness("score")
+    xr.testing.assert_identical(small, middle)
+    with pytest.raises(CloudFreeError, match="sample=512"):
+        ds.cloudfree.clearness("score", sample=0)

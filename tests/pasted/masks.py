@@ -27,4 +27,5 @@ ROWS = [
     "bare.attrs = {}; bare.cloudfree.mask('l2a', shadow=True)",
     "ds.cloudfree.weights(alpha=2)",
     "ds = scl; ds.cloudfree.mask('scl', classes=[12])",
+    "clearness = ds.cloudfree.clearness; clearness('l2a', sample=0)",
 ]

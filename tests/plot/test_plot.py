@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 
 import xcloudfree as xcf
+from tests.builders import make_series
 from xcloudfree.exceptions import CloudFreeError, DataError, MissingBandError
 from xcloudfree.plot import PROVENANCE, percentile_limits, plot, stretch
 
@@ -358,3 +360,21 @@ def test_a_partly_hidden_date_is_shown_first_and_nothing_is_computed_to_find_it(
     assert out.cloudfree.plot().get_suptitle() == "2025-06-20 10:06"
     assert plot(out, index=0).get_suptitle() == "2025-06-10 10:06"
     assert plot(out.chunk(time=1)).get_suptitle() == "2025-06-10 10:06"
+
+
+def test_a_calendar_has_a_row_a_month_and_a_column_a_day():
+    ds = make_series(24, 24, dates=6)
+    ds = ds.assign_coords(time=pd.to_datetime(
+        ["2025-01-03", "2025-01-31", "2025-03-01", "2025-03-11", "2025-03-11T12", "2025-03-21"]
+    ))  # fmt: skip
+    shares = ds.cloudfree.clearness("score").clear.values
+    axis = ds.cloudfree.plot.calendar("score", sample=None).axes[0]
+    table = axis.images[0].get_array().filled(np.nan)
+    assert table.shape == (3, 31)
+    assert [t.get_text() for t in axis.get_yticklabels()] == ["2025-01", "2025-02", "2025-03"]
+    places = [(0, 2), (0, 30), (2, 0), (2, 20)]
+    np.testing.assert_allclose([table[p] for p in places], shares[[0, 1, 2, 5]], atol=1e-6)
+    assert table[2, 10] == pytest.approx(max(shares[3:5]), abs=1e-6)
+    assert np.isfinite(table).sum() == 5
+    with pytest.raises(DataError, match="needs dates"):
+        ds.isel(time=0, drop=True).cloudfree.plot.calendar("score")

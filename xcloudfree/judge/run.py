@@ -44,8 +44,8 @@ def benchmark(
         test cases and lends its training cases to methods that are fitted.
     methods : sequence, or mapping from labels
         Names of classical methods (:func:`xcloudfree.methods.names`), of trivial rows
-        (:data:`xcloudfree.benchmarking.TRIVIAL`) and of models; files of models; models; functions
-        of (data, hidden) that return a reconstruction; :class:`xcloudfree.benchmarking.SingleDate`;
+        (:data:`xcloudfree.judge.TRIVIAL`) and of models; files of models; models; functions
+        of (data, hidden) that return a reconstruction; :class:`xcloudfree.judge.SingleDate`;
         :class:`xcloudfree.judge.Fit`.
     folder : str or Path, optional
         Where each pair of method and case is kept as soon as it is done, so that a second call goes

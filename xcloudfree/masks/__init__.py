@@ -6,5 +6,6 @@ array into a plan, :mod:`~xcloudfree.masks.plan` computes it inside a block, and
 """
 
 from xcloudfree.masks.masking import mask, score
+from xcloudfree.masks.shares import clearness
 
-__all__ = ["mask", "score"]
+__all__ = ["clearness", "mask", "score"]

@@ -1,7 +1,7 @@
 """Pictures: before and after, masks, provenance, uncertainty, series. Matplotlib comes when drawn.
 
 ``ds.cloudfree.plot()`` shows everything at a glance; ``ds.cloudfree.plot.rgb()``, ``.mask()``,
-``.provenance()``, ``.uncertainty()`` and ``.series()`` one thing each.
+``.provenance()``, ``.uncertainty()``, ``.series()`` and ``.calendar()`` one thing each.
 """
 
 from xcloudfree.plot.colours import COMPOSITES, MASK, PROVENANCE, percentile_limits, stretch
@@ -9,11 +9,13 @@ from xcloudfree.plot.overview import plot
 from xcloudfree.plot.quality import provenance, uncertainty
 from xcloudfree.plot.single import mask, rgb
 from xcloudfree.plot.strip import series
+from xcloudfree.plot.year import calendar
 
 __all__ = [
     "COMPOSITES",
     "MASK",
     "PROVENANCE",
+    "calendar",
     "mask",
     "percentile_limits",
     "plot",

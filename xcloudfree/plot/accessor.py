@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 from xcloudfree.core.documented import without_first_parameter
 from xcloudfree.exceptions import DataError
-from xcloudfree.plot import overview, quality, single, strip
+from xcloudfree.plot import overview, quality, single, strip, year
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -50,7 +50,7 @@ class Plots:
     def __repr__(self) -> str:
         return (
             "<pictures of a scene: plot(), plot.rgb(), plot.mask(), plot.provenance(), "
-            "plot.uncertainty(), plot.series()>"
+            "plot.uncertainty(), plot.series(), plot.calendar()>"
         )
 
     __call__ = _method(overview.plot)
@@ -59,3 +59,4 @@ class Plots:
     provenance = _method(quality.provenance)
     uncertainty = _method(quality.uncertainty)
     series = _method(strip.series)
+    calendar = _method(year.calendar)
