@@ -15,6 +15,10 @@ import xcloudfree
 DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS))
 
+# Names under which users reach rooms of another name, as modules for the reference.
+for alias in ("bands", "benchmarking"):
+    sys.modules[f"xcloudfree.{alias}"] = getattr(xcloudfree, alias)
+
 project = "xcloudfree"
 author = "The xcloudfree developers"
 copyright = "The xcloudfree developers, Apache-2.0"

@@ -364,8 +364,8 @@ def test_a_partly_hidden_date_is_shown_first_and_nothing_is_computed_to_find_it(
 
 def test_a_calendar_has_a_row_a_month_and_a_column_a_day():
     ds = make_series(24, 24, dates=6)
-    ds = ds.assign_coords(time=pd.to_datetime(
-        ["2025-01-03", "2025-01-31", "2025-03-01", "2025-03-11", "2025-03-11T12", "2025-03-21"]
+    ds = ds.assign_coords(time=pd.DatetimeIndex(
+        ["2025-01-03", "2025-01-31", "2025-03-01", "2025-03-11 10:00", "2025-03-11", "2025-03-21"]
     ))  # fmt: skip
     shares = ds.cloudfree.clearness("score").clear.values
     axis = ds.cloudfree.plot.calendar("score", sample=None).axes[0]

@@ -40,13 +40,13 @@ def benchmark(
     Parameters
     ----------
     cases : iterable of Case or Fold
-        May be a generator, see :func:`xcloudfree.judge.hidden_dates`. A fold stands for its
+        May be a generator, see :func:`xcloudfree.benchmarking.hidden_dates`. A fold stands for its
         test cases and lends its training cases to methods that are fitted.
     methods : sequence, or mapping from labels
         Names of classical methods (:func:`xcloudfree.methods.names`), of trivial rows
-        (:data:`xcloudfree.judge.TRIVIAL`) and of models; files of models; models; functions
-        of (data, hidden) that return a reconstruction; :class:`xcloudfree.judge.SingleDate`;
-        :class:`xcloudfree.judge.Fit`.
+        (:data:`xcloudfree.benchmarking.TRIVIAL`) and of models; files of models; models; functions
+        of (data, hidden) that return a reconstruction; :class:`xcloudfree.benchmarking.SingleDate`;
+        :class:`xcloudfree.benchmarking.Fit`.
     folder : str or Path, optional
         Where each pair of method and case is kept as soon as it is done, so that a second call goes
         on where the first one stopped. Known again by the values of the case, the method (its
@@ -64,7 +64,7 @@ def benchmark(
         pixels compared, and pixels that the truth has and the method left without data; where
         the truth has none they are in neither), ``cpu_seconds``,
         ``wall_seconds``, ``peak_memory`` (MB above what the process held before; see
-        :func:`xcloudfree.judge.cost.measure`), ``fit_cpu_seconds`` and ``failure`` (method,
+        :func:`xcloudfree.benchmarking.cost.measure`), ``fit_cpu_seconds`` and ``failure`` (method,
         case). Coordinates of case: ``region``, ``gap``, ``protocol``, ``kind``. Where a method
         fails its message stands in ``failure``, its figures are NaN, and the others go on. The
         first case of a method may also pay for imports, compilation and loading of weights. Select
@@ -205,7 +205,7 @@ def judge(case: Case, guess: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
     -------
     ndarray of float64
         (pixels, metric), all, cloudy and clear pixels; metrics and the two counts in the order of
-        :data:`xcloudfree.judge.evaluation.COLUMNS`, of the pixels that the truth has.
+        :data:`xcloudfree.benchmarking.evaluation.COLUMNS`, of the pixels that the truth has.
 
     Raises
     ------

@@ -60,7 +60,8 @@ def clearness(
         obj = _middle(obj, int(sample))
     scene = read(obj)
     hidden = mask(obj, method, dilate=dilate)
-    optical, rule = scene.need_optical((), "clearness"), scene.calibration()
+    optical = scene.optical or scene.need_optical(("B02",), "clearness")
+    rule = scene.calibration()
     planes = [
         xr.apply_ufunc(rule.valid, array, dask="parallelized", output_dtypes=[bool])
         for array in optical.arrays
