@@ -48,8 +48,8 @@ under the same path; keys for protected catalogs go into the workers' environmen
 @click.option("--datetime", "when", help="Such as 2025-05/2025-07.")
 @click.option("--size", default=2048, show_default=True, help="Pixels of the simulated scene.")
 @click.option("--block", default=1024, show_default=True, help="Pixels of a block.")
-@click.option("--model", default="carf-small-demo", show_default=True, help="Name or file.")
-@click.option("--mask", default="score", show_default=True, help="score, scl, l2a, ...")
+@click.option("--model", default="auto", show_default=True, help="Name or file.")
+@click.option("--mask", default="auto", show_default=True, help="series, scl, l2a, ...")
 @click.option("--dilate", default=0, show_default=True, help="Pixels to extend the mask by.")
 @click.option("--device", help="Torch device of the workers; by default a GPU where there is one.")
 @click.option(

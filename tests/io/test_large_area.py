@@ -297,7 +297,7 @@ def test_the_example_runs_the_whole_path_on_a_cluster(
     scene, stored = xcf.io.open_zarr(tmp_path / "out-scene.zarr"), xcf.io.open_zarr(out)
     assert stored.B02.dtype == np.int16
     assert stored.B02.chunksizes["x"] == (48, 48)
-    expected = scene.compute().cloudfree.reconstruct(model="carf-tiny", mask="score")
+    expected = scene.compute().cloudfree.reconstruct(model="carf-tiny")
     np.testing.assert_array_equal(stored.provenance, expected.provenance)
     decoded = xr.open_zarr(out)
     assert float(abs(decoded.B08.astype(float) - expected.B08).max()) <= 5.0001e-5
