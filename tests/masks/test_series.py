@@ -23,7 +23,7 @@ def test_the_median_is_the_lower_one_of_the_dates_that_there_are():
     trusted = rng.random((9, 40)) > 0.4
     days = np.arange(9) * 5.0
     chosen, found, wait = kernel.nearest(trusted, days, 4, 7)
-    middle = kernel.median_of(values, chosen, found)
+    middle = kernel.median_of(values, np.arange(40), chosen, found)
     for pixel in range(40):
         others = [d for d in range(9) if d != 4 and trusted[d, pixel]]
         others = sorted(others, key=lambda d: abs(d - 4))[:7]

@@ -121,12 +121,16 @@ def nearest(
     return chosen, found, wait
 
 
-def median_of(values: Floats, chosen: NDArray[np.int64], found: NDArray[np.int8]) -> Floats:
-    """Lower median over the chosen dates of values (time, band, pixel), (band, pixel); or 0."""
+def median_of(
+    values: Floats,
+    where: NDArray[np.int64],
+    chosen: NDArray[np.int64],
+    found: NDArray[np.int8],
+) -> Floats:
+    """Lower median over the dates chosen for some pixels of values (time, band, pixel); or 0."""
     count, pixels = chosen.shape
     middle = count // 2
     lows = middle - (np.maximum(found, 1).astype(np.int64) - 1) // 2
-    where = np.arange(pixels)
     table = np.empty((count, pixels), np.float32)
     out = np.empty((values.shape[1], pixels), np.float32)
     rank = np.arange(count)[:, None]
@@ -171,7 +175,7 @@ def _spread(values: Floats, trusted: Booleans, days: Doubles) -> Spread:
             continue
         chosen, found, wait = nearest(trusted[:, pixels], days, date, AROUND)
         able = found >= FEWEST
-        middle = median_of(values[:, :, pixels], chosen, found)
+        middle = median_of(values, pixels, chosen, found)
         rows.append((values[date][:, pixels] - middle)[:, able].T.astype(np.float64))
         kinds.append(np.digitize(wait[able], GAPS))
     bands = values.shape[1]
@@ -241,9 +245,9 @@ def evidence(
         place = np.flatnonzero(asked[date])
         if not len(place):
             continue
-        known, series = trusted[:, place], values[:, :, place]
+        known = trusted[:, place]
         chosen, found, wait = nearest(known, days, date, AROUND)
-        middle, seen = median_of(series, chosen, found), series[date]
+        middle, seen = median_of(values, place, chosen, found), values[date][:, place]
         able = found >= FEWEST
         kind = np.digitize(wait, GAPS)
         difference = seen - middle
@@ -259,7 +263,8 @@ def evidence(
             found_shares += [along / power, along / np.sqrt(power)]
         cloud, cloud_sure, shade, shade_sure = found_shares
         lasts = _lasting(
-            series,
+            values,
+            place,
             known,
             days,
             date,
@@ -295,7 +300,8 @@ def _whitened(numbers: Floats, kind: NDArray[np.int64], whitening: Doubles) -> F
 
 
 def _lasting(
-    series: Floats,
+    values: Floats,
+    where: NDArray[np.int64],
     trusted: Booleans,
     days: Doubles,
     date: int,
@@ -309,11 +315,13 @@ def _lasting(
     if not len(place):
         return out
     limit, most = LASTING
-    known, values = trusted[:, place], series[:, :, place]
+    known, where = trusted[:, place], where[place]
     for side in (-1, 1):
         chosen, found, wait = nearest(known, days, date, BESIDE, side)
         apart = _whitened(
-            values[date] - median_of(values, chosen, found), kind[place], spread.whitening
+            values[date][:, where] - median_of(values, where, chosen, found),
+            kind[place],
+            spread.whitening,
         )
         alike = (apart * apart).mean(0) < most
         out[place] |= alike & (found > 0) & (wait < limit)

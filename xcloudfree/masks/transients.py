@@ -110,9 +110,10 @@ def occluded(
 def doubtful_at_first(values: Floats) -> Booleans:
     """Pixels brighter than their darker dates, (time, y, x): where nothing else is known."""
     shortest = values[:, 0]
-    with np.errstate(invalid="ignore"):
-        usual = np.nanquantile(np.where(np.isfinite(shortest), shortest, np.inf), 0.25, axis=0)
-        return np.asarray(shortest > usual + np.float32(LIGHT))
+    known = np.where(np.isfinite(shortest), shortest, np.float32(np.inf))
+    rank = (len(known) - 1) // 4
+    usual = np.partition(known, rank, axis=0)[rank]
+    return np.asarray(np.isfinite(shortest) & (shortest > usual + np.float32(LIGHT)))
 
 
 def _evidence(
