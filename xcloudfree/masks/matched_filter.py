@@ -20,9 +20,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
-Doubles = NDArray[np.float64]
-Booleans = NDArray[np.bool_]
+from xcloudfree.core.predictor import PASS, Booleans, Doubles, Floats
 
 CLOUD: Final = {
     "B01": 0.75, "B02": 0.72, "B03": 0.70, "B04": 0.70, "B05": 0.70, "B06": 0.70, "B07": 0.70,
@@ -42,9 +40,6 @@ AROUND, BESIDE = 7, 3
 
 FEWEST: Final = 3
 """Trusted dates that it takes to judge another one."""
-
-APART: Final = 0.5
-"""Days within which images are of the same pass and say nothing of each other."""
 
 GAPS: Final = (8.0, 20.0, 40.0)
 """Days to the nearest trusted date that divide the classes of the ground's own changes."""
@@ -69,7 +64,8 @@ CLEANING: Final = 3
 """Rounds in which cloud is left out of the sample that tells how the ground differs."""
 
 THIN, DIM, SURE = 0.04, 0.15, 2.0
-"""Share of cloud, share of light that is missing, and deviations, from which it is."""
+"""Share of cloud, share of missing light, and deviations of the ground, from which a pixel counts
+as cloud or as shade."""
 
 WET: Final = -0.015
 """Change in short-wave infrared below which only ice is cloud: rain darkens the soil there."""
@@ -99,10 +95,10 @@ def nearest(
 ) -> tuple[NDArray[np.int64], NDArray[np.int8], Floats]:
     """The trusted dates nearest to one, (count, pixel); how many; days to the first of them.
 
-    With `side` -1 only earlier ones, with 1 only later ones.
+    With `side` -1 only earlier ones, with 1 only later ones; never those of the same pass.
     """
     away = days - days[date]
-    able = np.abs(away) > APART if side == 0 else away * side > APART
+    able = np.abs(away) > PASS if side == 0 else away * side > PASS
     order = np.argsort(np.abs(away), kind="stable")
     pixels = trusted.shape[1]
     chosen, found = np.zeros((count, pixels), np.int64), np.zeros(pixels, np.int8)

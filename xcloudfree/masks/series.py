@@ -14,6 +14,7 @@ from xcloudfree.core.blocks import Output, Together, call_once, map_windows, red
 from xcloudfree.core.predictor import gathered
 from xcloudfree.core.radiometry import Calibration
 from xcloudfree.core.scene import Scene
+from xcloudfree.core.series import Dates
 from xcloudfree.core.times import utc_times
 from xcloudfree.core.windows import Area, Halo, ranks
 from xcloudfree.exceptions import DataError, MissingBandError
@@ -77,7 +78,7 @@ def series_mask(scene: Scene, start: MaskPlan | None) -> Any:
     # Learn from a sample how the ground differs from date to date; then judge every pixel.
     size = max(1000, EXAMPLES // len(days))
     sample = reduce_windows(_Draw(reader, size), _Join(size), groups, scene=[], **work)
-    spread = call_once(_Learn(bands, tuple(np.sort(days).tolist())), [sample])
+    spread = call_once(_Learn(reader, bands), [sample])
     (mask,) = map_windows(
         _Judge(reader, bands),
         groups,
@@ -103,11 +104,9 @@ class _Block(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Reader:
-    """Windows to series with their dates in order, and back."""
+class _Reader(Dates):
+    """Windows of stored numbers, the mask to begin with and classes to series, and back."""
 
-    time: int
-    days: tuple[float, ...]  # in the order of the data
     calibration: Calibration
     given: bool
     classes: bool
@@ -115,9 +114,15 @@ class _Reader:
     def __dask_tokenize__(self) -> Any:
         return __version__, self.time, self.days, self.calibration, self.given, self.classes
 
+    @property
+    def ordered(self) -> NDArray[np.float64]:
+        """Day numbers in order."""
+        return np.sort(np.array(self.days), kind="stable")
+
     def series(self, windows: Sequence[NDArray[Any]]) -> Iterator[_Block]:
         """One for each place along the other leading dimensions."""
-        split = [self._split(w, n == 0) for n, w in enumerate(windows)]
+        lead = windows[0].ndim - 3
+        split = [self.split(w, lead) for w in windows]
         for stored, *masks in zip(*split, strict=True):
             values = self.calibration.decode(stored)
             given = masks.pop(0) if self.given else np.zeros(values[:, 0].shape, bool)
@@ -128,22 +133,6 @@ class _Reader:
             else:
                 doubtful = transients.doubtful_at_first(values)
             yield _Block(values, given, doubtful)
-
-    def join(self, masks: Sequence[NDArray[np.bool_]], head: tuple[int, ...]) -> NDArray[np.bool_]:
-        """Masks (time, y, x) with the leading dimensions `head`."""
-        back = np.argsort(self._order(), kind="stable")
-        stacked = np.stack([m[back] for m in masks])
-        others = tuple(n for k, n in enumerate(head) if k != self.time)
-        out = stacked.reshape(*others, head[self.time], *stacked.shape[2:])
-        return np.moveaxis(out, len(others), self.time)
-
-    def _order(self) -> NDArray[np.int64]:
-        return np.argsort(self.days, kind="stable")
-
-    def _split(self, window: NDArray[Any], banded: bool) -> NDArray[Any]:
-        lead = window.ndim - 2 - banded
-        moved = np.moveaxis(window, self.time, lead - 1)
-        return moved.reshape(-1, *moved.shape[lead - 1 :])[:, self._order()]
 
 
 class _Sample(NamedTuple):
@@ -193,17 +182,16 @@ class _Join:
 class _Learn:
     """How the ground of each series differs from date to date."""
 
+    reader: _Reader
     bands: tuple[str, ...]
-    days: tuple[float, ...]  # in order
 
     def __call__(self, samples: list[_Sample]) -> list[matched_filter.Spread]:
         """Spreads."""
-        days = np.array(self.days)
         out = []
         for sample in samples:
             values = np.nan_to_num(np.ascontiguousarray(sample.values.transpose(1, 2, 0)))
             trusted = np.ascontiguousarray(sample.trusted.T)
-            out.append(matched_filter.spread_of(values, trusted, days, self.bands))
+            out.append(matched_filter.spread_of(values, trusted, self.reader.ordered, self.bands))
         return out
 
 
@@ -221,9 +209,8 @@ class _Judge:
         self, *windows: NDArray[Any], core: Area, origin: tuple[int, int], scene: Sequence[Any]
     ) -> tuple[NDArray[np.bool_]]:
         """Mask (*lead, y, x)."""
-        days = np.sort(self.reader.days, kind="stable")
         masks = [
-            transients.occluded(*block, days, self.bands, spread)[..., *core]
+            transients.occluded(*block, self.reader.ordered, self.bands, spread)[..., *core]
             for block, spread in zip(self.reader.series(windows), scene[0], strict=True)
         ]
         return (self.reader.join(masks, windows[0].shape[:-3]),)

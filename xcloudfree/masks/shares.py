@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import and_
+
 import numpy as np
 import xarray as xr
 
@@ -66,7 +69,7 @@ def clearness(
         xr.apply_ufunc(rule.valid, array, dask="parallelized", output_dtypes=[bool])
         for array in optical.arrays
     ]
-    measured = planes[0].all("band") if optical.stacked else _all_of(planes)
+    measured = planes[0].all("band") if optical.stacked else reduce(and_, planes)
     spatial = list(scene.spatial)
     shares = {
         "clear": (measured & ~hidden).mean(spatial),
@@ -81,14 +84,6 @@ def clearness(
     ):
         out[name].attrs = {"long_name": long_name, "units": "1"}
     return out.assign_attrs({k: v for k, v in hidden.attrs.items() if k in ("method", "reason")})
-
-
-def _all_of(planes: list[xr.DataArray]) -> xr.DataArray:
-    """Where all planes hold."""
-    whole = planes[0]
-    for plane in planes[1:]:
-        whole = whole & plane
-    return whole
 
 
 def _middle(obj: xr.Dataset | xr.DataArray, side: int) -> xr.Dataset | xr.DataArray:

@@ -14,14 +14,12 @@ import scipy
 from numpy.typing import NDArray
 
 from xcloudfree.core.box_sums import whole_box_sums
+from xcloudfree.core.predictor import Booleans, Doubles, Floats
 from xcloudfree.masks.matched_filter import (
     DIM,
     SURE,
     THIN,
-    Booleans,
-    Doubles,
     Evidence,
-    Floats,
     Spread,
     evidence,
 )

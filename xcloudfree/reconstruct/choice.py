@@ -14,8 +14,8 @@ BEST: Final = "kernel-fusion"
 """What it takes: a series or one date, with Sentinel-1 on all, some or no dates.
 
 On hidden dates of real series it is ahead of the others, and on single images under real clouds
-where the mask has a margin (docs/results.md); under a perfect mask ``"regression-kriging"`` is
-better on some of these.
+where the mask has a margin (docs/results.md); under a perfect mask ``"regression-kriging"`` may
+be better there.
 """
 
 

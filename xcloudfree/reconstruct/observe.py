@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import prod
 from typing import Any, Final
 
 import numpy as np
@@ -16,6 +15,7 @@ from xcloudfree.core.blocks import Output, map_windows
 from xcloudfree.core.predictor import Booleans, Floats, Series
 from xcloudfree.core.radiometry import Calibration, SarCalibration
 from xcloudfree.core.scene import Layer, Scene
+from xcloudfree.core.series import Dates
 from xcloudfree.core.windows import Area, Halo
 from xcloudfree.masks.plan import MaskPlan
 
@@ -115,11 +115,9 @@ def decode(scene: Scene, layer: Layer, calibration: SarCalibration | Calibration
 
 
 @dataclass(frozen=True)
-class Reader:
+class Reader(Dates):
     """Windows of physical values to series, one for each place along dimensions other than time."""
 
-    time: int | None  # which leading dimension is time; None reads all images as one series
-    days: tuple[float, ...] | None  # day number of each date, in the order of the data
     backscatter: bool = False  # whether there is a window of it, after reflectance and state
     coarse: bool = False  # whether there is one of coarse images, after these
 
@@ -132,8 +130,8 @@ class Reader:
     ) -> Iterator[Series]:
         """The series, dates in order of time; `asked` (*lead)."""
         lead = windows[1].ndim - 2
-        wanted = None if asked is None else self._split(asked, lead)
-        for number, planes in enumerate(zip(*(self._split(w, lead) for w in windows), strict=True)):
+        wanted = None if asked is None else self.split(asked, lead)
+        for number, planes in enumerate(zip(*(self.split(w, lead) for w in windows), strict=True)):
             reflectance, state, *rest = planes
             yield Series(
                 reflectance,
@@ -146,35 +144,6 @@ class Reader:
                 origin=origin,
                 core=core,
             )
-
-    def join(self, results: Sequence[NDArray[Any]], head: tuple[int, ...]) -> NDArray[Any]:
-        """What came of the series, (time, ...) each, with the leading dimensions `head`."""
-        order = self._order()
-        if order is not None:
-            results = [r[np.argsort(order, kind="stable")] for r in results]
-        stacked = results[0][None] if len(results) == 1 else np.stack(results)
-        inner = stacked.shape[2:]
-        if self.time is None:
-            return stacked.reshape(*head, *inner)
-        others = tuple(n for i, n in enumerate(head) if i != self.time)
-        out = stacked.reshape(*others, head[self.time], *inner)
-        return np.moveaxis(out, len(others), self.time)
-
-    def _split(self, window: NDArray[Any], lead: int) -> NDArray[Any]:
-        """A window (*lead, ...) as (series, time, ...)."""
-        inner = window.shape[lead:]
-        if self.time is None:
-            return window.reshape(1, prod(window.shape[:lead]), *inner)
-        moved = np.moveaxis(window, self.time, lead - 1)
-        out = moved.reshape(prod(moved.shape[: lead - 1]), moved.shape[lead - 1], *inner)
-        order = self._order()
-        return out if order is None else out[:, order]
-
-    def _order(self) -> NDArray[np.int64] | None:
-        """Positions of the dates in order of time; None where they are in order."""
-        if self.days is None or list(self.days) == sorted(self.days):
-            return None
-        return np.argsort(self.days, kind="stable")
 
 
 def strips(series: Series) -> Iterator[Series]:

@@ -13,6 +13,7 @@ import xcloudfree as xcf
 from xcloudfree.exceptions import DemonstrationWarning
 from xcloudfree.judge.evaluation import table
 from xcloudfree.plot import plot
+from xcloudfree.reconstruct.compose import Provenance
 
 SIZE = 512
 SEED = 7
@@ -91,7 +92,7 @@ def _filled_by_all(cloudy: xr.DataArray, made: list[xr.Dataset]) -> xr.DataArray
     """Hidden pixels that every method fills: some leave open what was never seen clear."""
     for out in made:
         if "provenance" in out:
-            cloudy = cloudy & (out.provenance == 2).values
+            cloudy = cloudy & (out.provenance == Provenance.RECONSTRUCTED).values
     return cloudy
 
 

@@ -43,7 +43,6 @@ that were drawn back to what the place has shown; visible ones beside them like 
 LEAST: Final = 5
 """Visible pixels of a tile below which the answer is the prior."""
 
-
 MONTH: Final = 30.0
 """Days around a date of which the median is taken."""
 
@@ -94,29 +93,7 @@ def predict(
     deviation: bool = False,
     device: torch.device | str = "cpu",
 ) -> Answer:
-    """Predict the wanted pixels of every target.
-
-    Parameters
-    ----------
-    window : Window
-        With :func:`reach` pixels around the wanted ones, fewer at the border of the scene.
-    wanted : ndarray of bool
-        (target, y, x).
-    targets : Targets
-        Their days.
-    statistics : Statistics
-        From :func:`.prior.conclude`.
-    settings : Settings
-        Constants.
-    deviation : bool
-        Whether the deviation is wanted.
-    device : torch.device or str
-        Where to compute.
-
-    Returns
-    -------
-    Answer
-    """
+    """Predict wanted pixels (target, y, x) of a window that has :func:`reach` pixels around."""
     if len(window.days) == 1:
         settings = settings.single()
     work = _Work(window, statistics, settings, torch.device(device), deviation)

@@ -46,7 +46,7 @@ HARDLY, MOSTLY = 0.3, 0.6
 
 STRAYING: Final = (8.0, 16.0)
 """Squared distance of the whole tile from its prior, by band, from which nothing is believed. Half
-of it and less rejects clear dates of Belgium 10 m that differ from all others, at 1.5 dB."""
+of it and less rejects clear dates of Belgium 10 m that differ from all others."""
 
 TRUSTED: Final = 1024
 """Pixels beyond the rim from which the spread is learned, at most."""
