@@ -74,7 +74,7 @@ class MaskPlan:
                 self.calibration.check(bands["B02"])
             out = self.method.kernel(bands, self.calibration, self.threshold)
             if self.classes:
-                out = np.isin(bands["SCL"], self.classes)
+                out = np.isin(bands["SCL"], (*self.classes, kernel.UNCLASSED))
             if self.haze is not None and out.any():
                 thin = self.method.kernel(bands, self.calibration, self.haze)
                 out = out | (thin & kernel.dilate(out, NEAR))

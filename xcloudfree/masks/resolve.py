@@ -171,13 +171,14 @@ def _plan_cloud(scene: Scene, method: Mask, threshold: float | None, dilation: i
 
 def _classes(scene: Scene, classes: xr.DataArray, rule: Calibration) -> xr.DataArray:
     """The scene classification, marked where it has no class and the bands have data."""
-    if classes.dtype.kind != "f" or scene.optical is None:  # integers hold a class everywhere
+    if scene.optical is None:
         return classes
     band, measured = scene.optical.arrays[0], scene.calibration().valid
     band = band.isel(band=0, drop=True) if scene.optical.stacked else band
 
     def marked(numbers: NDArray[Any], stored: NDArray[Any]) -> NDArray[Any]:
-        without = ~rule.valid(numbers) & ~np.isposinf(numbers) & measured(stored)
+        without = (numbers == 0) | (~rule.valid(numbers) & ~np.isposinf(numbers))
+        without &= measured(stored)
         return np.where(without, numbers.dtype.type(kernel.UNCLASSED), numbers)
 
     return xr.apply_ufunc(  # type: ignore[no-any-return]

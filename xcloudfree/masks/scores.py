@@ -26,8 +26,9 @@ OCCLUDED_CLASSES = (3, 8, 9, 10)
 LAST_CLASS = 11
 """Scene classification: its classes are whole numbers from 0 to this one."""
 
-UNCLASSED = -np.inf
-"""Where the bands have data and the scene classification has no class: it may be cloud."""
+UNCLASSED = 127
+"""Put in place of class 0, NaN or no data of the scene classification where the bands have data:
+it may be cloud."""
 
 STRIP = 12 * 1024
 """Pixels of a strip: a float64 plane of them stays below what malloc maps anew every time."""
@@ -111,7 +112,7 @@ def class_mask(bands: Bands, calibration: Calibration, threshold: float) -> NDAr
 
 def check_classes(classes: NDArray[Any], nodata: float | None = None) -> None:
     """Refuse interpolated, scaled or stretched classes, which would give a mask with holes."""
-    wrong = ((classes < 0) & (classes != UNCLASSED)) | (classes > LAST_CLASS)
+    wrong = (classes < 0) | ((classes > LAST_CLASS) & (classes != UNCLASSED))
     if classes.dtype.kind == "f":
         wrong |= np.isfinite(classes) & (classes != np.rint(classes))
     if nodata is not None and wrong.any():
