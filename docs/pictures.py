@@ -120,7 +120,7 @@ def gaps(path: Path) -> None:
 def hidden_dates(path: Path, folder: Path) -> None:
     """Dates of a real series, hidden under its own clouds, filled, and as they were."""
     sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
-    from hidden_dates import load
+    from series_data import load
 
     cases = list(xcf.benchmarking.hidden_dates(load(folder), gaps=[15], count=22))[::EVERY]
     size = (10.5, 2.25 * len(cases))

@@ -3,7 +3,7 @@
     python examples/context_weights.py fit      # without each site in turn, then on all: 10 minutes
     python examples/context_weights.py judge    # each on the site that it left out; writes the card
 
-Folders as for examples/hidden_dates.py, below $XCLOUDFREE_DATA/series. Fitted on the six bands that
+Folders as for examples/series_data.py, below $XCLOUDFREE_DATA/series. Fitted on the six bands that
 all sites have; weights belong to no band, so the site at 10 m is judged in all its ten. Needs
 h5netcdf and the extra [train]. Call it again to go on.
 """
@@ -14,9 +14,9 @@ import time
 import warnings
 from pathlib import Path
 
-from hidden_dates import load
 from own_area import ground_only
 from results_pages import put
+from series_data import load
 
 import xcloudfree as xcf
 from xcloudfree.models.model import Model

@@ -2,7 +2,7 @@
 
     python examples/judge_masks.py FOLDER [FOLDER ...]
 
-A folder holds one site as examples/hidden_dates.py reads it. From the classes 3, 8, 9 and 10
+A folder holds one site as examples/series_data.py reads it. From the classes 3, 8, 9 and 10
 (shadow, cloud, cirrus) are taken away: rims of 1, 2 and 4 pixels; all of every fourth partly cloudy
 date; all of every sixth date that is over 90 % hidden. "found" is the share of what was taken away
 that the series finds again, "clear lost" the share of the ground (classes 4, 5, 6) of dates
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import scipy
-from hidden_dates import load
+from series_data import load
 
 import xcloudfree as xcf  # noqa: F401  registers ds.cloudfree
 

@@ -12,7 +12,7 @@ from functools import cache
 import numpy as np
 import xarray as xr
 from demo_weights import DATA, patches, read
-from hidden_dates import load
+from series_data import load
 
 import xcloudfree as xcf
 from xcloudfree.core.bands import S2_BANDS

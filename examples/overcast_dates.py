@@ -2,7 +2,7 @@
 
     python examples/overcast_dates.py FOLDER --methods kernel-fusion median --masks auto scl
 
-A folder holds one site as examples/hidden_dates.py reads it, with B02. A date counts as overcast
+A folder holds one site as examples/series_data.py reads it, with B02. A date counts as overcast
 where the scene classification has ground on less than a tenth of it; its filled pixels must be
 0.5 to 1.5 times as bright in the blue as they are where clear within 60 days
 (xcloudfree.benchmarking.overcast).
@@ -11,7 +11,7 @@ where the scene classification has ground on less than a tenth of it; its filled
 import argparse
 from pathlib import Path
 
-from hidden_dates import load
+from series_data import load
 
 import xcloudfree as xcf
 

@@ -2,7 +2,7 @@
 
     python examples/own_area.py FOLDER --before 2018-07-01 --keep out/own-area
 
-A folder holds one site as for examples/hidden_dates.py. Judged twice, always on clear dates that
+A folder holds one site as for examples/series_data.py. Judged twice, always on clear dates that
 are hidden under real clouds of other dates or wholly, with all dates within a gap taken away:
 
 1. fitted on the dates before a day, judged on those after it;
@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import xarray as xr
-from hidden_dates import load
+from series_data import load
 
 import xcloudfree as xcf
 from xcloudfree.judge.protocols import GROUND

@@ -27,7 +27,7 @@ import rasterio
 import results_pages as pages
 import xarray as xr
 from demo_weights import CLEAR, DATA, NAME, REGIONS, UNSEEN, WITHOUT, clear_pair, triplets
-from hidden_dates import load
+from series_data import load
 
 import xcloudfree as xcf
 from xcloudfree import judge as bench

@@ -1,4 +1,4 @@
-"""Series of real Sentinel data, as the example with the protocol loads them."""
+"""Series of real Sentinel data, as the examples read them."""
 
 import importlib.util
 from functools import cache
@@ -11,13 +11,13 @@ SITES = (
     "worldcereal_000028085BF08E7E",
     "worldcereal_2021_TZA_COPERNI",
 )
-EXAMPLE = Path(__file__).parent.parent / "examples" / "hidden_dates.py"
+EXAMPLE = Path(__file__).parent.parent / "examples" / "series_data.py"
 
 
 @cache
-def protocol():
-    """The example that holds the protocol."""
-    spec = importlib.util.spec_from_file_location("hidden_dates", EXAMPLE)
+def reader():
+    """The example that reads the data."""
+    spec = importlib.util.spec_from_file_location("series_data", EXAMPLE)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -29,4 +29,4 @@ def load(root, site):
     folder = root / "series" / site
     if not folder.is_dir():
         pytest.skip(f"there is no {folder}")
-    return protocol().load(folder)
+    return reader().load(folder)

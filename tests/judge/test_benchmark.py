@@ -447,7 +447,7 @@ def test_area_regression_reaches_what_was_published_of_it(data_root):
 
     pytest.importorskip("h5netcdf")
     sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
-    from hidden_dates import load
+    from series_data import load
 
     series = load(data_root / "series/worldcereal_00002806639B424A")
     cases = bench.hidden_dates(series, region="Belgium", gaps=(0, 15, 30))
