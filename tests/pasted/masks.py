@@ -28,4 +28,12 @@ ROWS = [
     "ds.cloudfree.weights(alpha=2)",
     "ds = scl; ds.cloudfree.mask('scl', classes=[12])",
     "clearness = ds.cloudfree.clearness; clearness('l2a', sample=0)",
+    "ds = ds.assign(QA60=xr.full_like(ds.B02, 0, 'uint16')); ds.cloudfree.mask('fmask')",
+    "ds = ds.assign(QA60=ds.B02 > 1); ds.cloudfree.mask('qa60')",
+    "ds = ds.assign(CLP=xr.full_like(ds.B02, 5, 'uint8').drop_attrs()); ds.cloudfree.mask('clp')",
+    "ds = ds.assign(QA60=xr.full_like(ds.B02, 0, 'uint16'))\n"
+    "ds = ds.assign_coords(time=ds.time - ds.time[0] + np.datetime64('2023-01-01'))\n"
+    "ds.cloudfree.mask('qa60')",
+    "ds = ds.assign(fmask=xr.full_like(ds.B02, 9, 'uint8').drop_attrs())\n"
+    "ds.cloudfree.mask('fmask')",
 ]

@@ -16,6 +16,7 @@ from xcloudfree.core.radiometry import Calibration
 from xcloudfree.core.spelling import did_you_mean
 from xcloudfree.core.windows import Tiles
 from xcloudfree.exceptions import CloudFreeError, PluginError, UnitsError
+from xcloudfree.masks.quality_layers import LAYER_METHODS
 from xcloudfree.masks.scores import AUTO, METHODS, SERIES, Bands, MaskMethod
 
 TILE = 1000
@@ -191,7 +192,8 @@ def mask_plugin(name: str) -> NamedMask:
 
 def mask_names() -> list[str]:
     """Everything that ``mask(method=...)`` takes by name."""
-    return [AUTO, SERIES, *METHODS, *(name for name in names("masks") if name not in METHODS)]
+    own = [AUTO, SERIES, *METHODS, *LAYER_METHODS]
+    return own + [name for name in names("masks") if name not in own]
 
 
 def mask_method(name: str) -> MaskMethod:

@@ -89,13 +89,14 @@ def mask(
         that one. ``"score"``: eq. 13-16 as printed. ``"reference-code"``: as the authors' code
         computes it (closing, box mean, soft snow term). ``"l2a"``: eq. 13-16 without B10.
         ``"scl"``: cloud, cirrus and shadow of the scene classification, and where it is NaN and
-        the bands have data. ``"s2cloudless"``,
-        ``"omnicloudmask"`` and others of :func:`xcloudfree.core.plugins.names`, where their
-        package is installed. Or a
-        boolean DataArray on the scene's grid,
-        or a function that takes the scene and returns one.
+        the bands have data. ``"fmask"``, ``"qa60"``, ``"clp"`` and ``"s2cloudless_mask"``: what
+        such a variable of the Dataset says, and where it says nothing and the bands have data.
+        ``"s2cloudless"``, ``"omnicloudmask"`` and others of
+        :func:`xcloudfree.core.plugins.names`, where their package is installed. Or a boolean
+        DataArray on the scene's grid, or a function that takes the scene and returns one.
     threshold : float, optional
-        Score above which a pixel is cloud; 0.2 by default.
+        Score above which a pixel is cloud, 0.2 by default; for ``"clp"`` the probability from
+        which it is, in numbers of the variable, 40 % by default.
     dilate : int
         Radius in pixels by which to extend the mask, with its shadow.
     shadow : bool, None or tuple
@@ -134,7 +135,8 @@ def mask(
         If the method is unknown, or returns something that is no mask of the scene.
     DataError, GridError
         If shadow is asked for, and the position of the sun or the grid is not known; if
-        ``"series"`` has fewer than 5 dates.
+        ``"series"`` has fewer than 5 dates; if a classification, QA60, Fmask or a probability holds
+        numbers that it cannot hold.
 
     References
     ----------

@@ -10,6 +10,7 @@ from xcloudfree.core.plugins import BUNDLED
 from xcloudfree.core.scene import Scene, listed
 from xcloudfree.exceptions import CloudFreeError, DataError
 from xcloudfree.masks.adapters import mask_plugin
+from xcloudfree.masks.quality_layers import LAYER_METHODS, find_layer
 from xcloudfree.masks.resolve import best_mask
 from xcloudfree.masks.scores import AUTO, METHODS, SERIES
 from xcloudfree.masks.series import ENOUGH, dates_of
@@ -45,6 +46,7 @@ def judge_masks(scene: Scene) -> list[Verdict]:
     """Which mask methods, built in or bundled adapters, a scene has the bands and dates for."""
     first = [_judge_auto(scene), _judge_series(scene)]
     built_in = [_judge_bands(scene, name, method.bands) for name, method in METHODS.items()]
+    built_in += [Verdict(name) for name in LAYER_METHODS if find_layer(scene, name) is not None]
     return first + built_in + [_judge_adapter(scene, name) for name in sorted(BUNDLED["masks"])]
 
 
