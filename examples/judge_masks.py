@@ -12,7 +12,8 @@ haze, and much of their cirrus (10) changes no reflectance.
 
 With --methods: clear dates get the clouds of other dates, with their values; then rims of 2 pixels
 are taken away on all dates, and the methods fill under the mask that the series makes of the rest.
-Beside it stands the PSNR of the same pixels under all classes, and under those without rims.
+Beside it stands the PSNR of the same pixels where all that is no ground is hidden, under SCL as
+it was, and under SCL without rims.
 """
 
 import argparse
@@ -73,14 +74,15 @@ def under_clouds(ds, dates):
 
 
 def reconstructed(ds, methods, dates):
-    """PSNR under the classes, under those without rims, and under what the series finds."""
+    """PSNR of what was under the clouds, by method and mask."""
     error = {}
     for date, sky, cover in under_clouds(ds, dates):
         for method in methods:
             for name, data, mask in (
-                ("the classes", sky, "scl"),
-                ("rims missed", sky.assign(SCL=eroded(sky.SCL, 2)), "scl"),
-                ("rims missed, scl+series", sky.assign(SCL=eroded(sky.SCL, 2)), "scl+series"),
+                ("all but ground", sky, ~sky.SCL.isin(GROUND)),
+                ("scl", sky, "scl"),
+                ("scl, rims missed", sky.assign(SCL=eroded(sky.SCL, 2)), "scl"),
+                ("scl+series, rims missed", sky.assign(SCL=eroded(sky.SCL, 2)), "scl+series"),
             ):
                 out = data.cloudfree.reconstruct(method, mask=mask)
                 bands = [name for name in out.data_vars if name.startswith("B")]
