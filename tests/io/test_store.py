@@ -703,3 +703,22 @@ def test_a_number_that_means_no_data_in_floats_is_known_again(tmp_path, key):
     back = read(open_zarr(tmp_path / "a.zarr")).backscatter().compute()
     np.testing.assert_array_equal(back, read(ds).backscatter())
     assert np.isnan(back).sum() == 2 * 4 * ds.sizes["x"]
+
+
+@pytest.mark.parametrize("system", ["EPSG:32631", "EPSG:4326"])
+def test_axes_are_described_as_cf_asks_and_own_words_stay(tmp_path: Path, system: str) -> None:
+    values = np.ones((2, 3, 4), "float32")
+    coords = {"time": np.arange(2).astype("datetime64[D]").astype("datetime64[ns]"),
+              "y": 10.0 * np.arange(3)[::-1], "x": 10.0 * np.arange(4)}  # fmt: skip
+    ds = xr.Dataset({"B02": (("time", "y", "x"), values)}, coords).rio.write_crs(system)
+    ds.x.attrs["long_name"] = "mine"
+    to_zarr(ds, tmp_path / "a.zarr", progress=False)
+    stored = xr.open_zarr(tmp_path / "a.zarr")
+    degrees = system == "EPSG:4326"
+    assert stored.time.attrs["standard_name"] == "time"
+    assert stored.x.attrs["standard_name"] == (
+        "longitude" if degrees else "projection_x_coordinate"
+    )
+    assert stored.y.attrs["units"] == ("degrees_north" if degrees else "metre")
+    assert [stored[d].attrs["axis"] for d in ("time", "y", "x")] == ["T", "Y", "X"]
+    assert stored.x.attrs["long_name"] == "mine"

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from xcloudfree.core.grid import coordinate_system
+from xcloudfree.core.recognise import SPATIAL
 from xcloudfree.core.scene import BAND_DIMS
 from xcloudfree.io.encoding import nodata_of
 from xcloudfree.io.layout import FILES
@@ -53,11 +55,29 @@ def storable(ds: xr.Dataset) -> xr.Dataset:
             attrs.setdefault("nodata", fill)
         for key in ("_FillValue", "coordinates"):
             attrs.pop(key, None)
-        out.variables[name].attrs = attrs
+        out.variables[name].attrs = _axis(ds, name) | attrs
         out.variables[name].encoding = encoding
     if lost:
         warnings.warn(f"Not stored, Zarr cannot hold it: {'; '.join(lost)}.", stacklevel=3)
     return out
+
+
+def _axis(ds: xr.Dataset, name: Hashable) -> dict[str, str]:
+    """What CF asks of the coordinate of a dimension: ``axis``, ``standard_name`` and ``units``."""
+    from pyproj import CRS
+
+    if name not in ds.dims:
+        return {}
+    if ds[name].dtype.kind == "M":
+        return {"axis": "T", "standard_name": "time"} if name == "time" else {}
+    pair = next((pair for pair in SPATIAL if name in pair and set(pair) <= set(ds.dims)), None)
+    on_grid = (a for a in ds.data_vars.values() if pair is not None and set(pair) <= set(a.dims))
+    array = next(on_grid, None)
+    system = None if array is None else coordinate_system(ds, array)
+    if pair is None or system is None:
+        return {}
+    letter = "Y" if name == pair[0] else "X"
+    return next((axis for axis in CRS(system).cs_to_cf() if axis.get("axis") == letter), {})
 
 
 def summary(ds: xr.Dataset) -> dict[str, Any]:
