@@ -72,8 +72,8 @@ def single(result):
     means = bench.summary(result, by=[]).value.sel(metric="psnr", pixels="cloudy").squeeze()
     told = [f"{name} {float(means.sel({'method': name})):.2f}" for name in SINGLE]
     return (
-        f"From one date alone, on {result.sizes['case']} SEN12MS-CR patches, dB of the cloudy "
-        f"pixels:\n{', '.join(told[:4])},\n{', '.join(told[4:])}."
+        f"From one date alone, PSNR in dB of the cloudy pixels on {result.sizes['case']} "
+        f"SEN12MS-CR patches:\n{', '.join(told[:4])},\n{', '.join(told[4:])}."
     )
 
 
@@ -122,9 +122,9 @@ def hidden(result, dates):
     """Hidden dates in the README: the mean over the sites, partly hidden."""
     chosen = result.isel(case=result.kind.values == "partial").sel({"method": list(TOLD)})
     head = (
-        "PSNR in dB of hidden pixels, mean of three real series of Level-2A with Sentinel-1:\n"
-        f"{dates} clear dates each, under real clouds of other dates, with nothing seen for so\n"
-        "many days before and after:"
+        "PSNR in dB of the hidden pixels, mean over three real Level-2A series with Sentinel-1.\n"
+        f"We hid {dates} clear dates of each series under cloud masks from other dates; the columns\n"
+        "give the number of days withheld before and after the hidden date:"
     )
     body = bench.to_markdown(chosen, by=["gap"], notes=False)
     return f"{head}\n\n" + re.sub(r"gap (\d+)[^|]*", r"\1 days ", body)
