@@ -134,7 +134,7 @@ NOT_PASTED = {
         "stac/series/backscatter.py: Sentinel-1 items of different",
         "stac/series/optical.py: The Sentinel-2 items have no band",
         "stac/series/optical.py: Not every item has",
-        "stac/series/status.py: What was read",
+        "stac/series/status.py: This Dataset carries",
     ),
     "is for the authors of the weights": (
         "models/published/",

@@ -1,6 +1,6 @@
-"""Cloud-free Sentinel-2 from Sentinel-1 and cloudy Sentinel-2, over xarray and dask.
+"""Remove clouds from Sentinel-2 with Sentinel-1, on xarray and dask.
 
-Importing registers ``ds.cloudfree``. Torch, catalogs and plotting are imported when first used.
+Importing registers ``ds.cloudfree``. Torch, catalogs and plotting are imported on first use.
 """
 
 from __future__ import annotations

@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     from xcloudfree.plot.accessor import Plots
 
 
-@xr.register_datatree_accessor("cloudfree")  # refused with the call that chooses a Dataset
+@xr.register_datatree_accessor("cloudfree")  # raises an error that names how to choose a Dataset
 @xr.register_dataset_accessor("cloudfree")
 @xr.register_dataarray_accessor("cloudfree")
 class CloudFreeAccessor:
     """Cloud masks, weights and cloud-free reconstruction of a Sentinel-1 and Sentinel-2 scene.
 
-    Show it (``ds.cloudfree``) to see what was recognised, what is missing, and what to call.
+    Display it (``ds.cloudfree``) to see what was recognised, what is missing, and next steps.
     """
 
     def __init__(self, obj: Any) -> None:
@@ -129,7 +129,7 @@ class CloudFreeAccessor:
     def clearness(
         self, method: Mask = "auto", *, dilate: int = 0, sample: int | None = None
     ) -> xr.Dataset:
-        """Shares of clear, occluded and missing pixels, see :func:`xcloudfree.masks.clearness`.
+        """Fractions of clear, occluded and missing pixels, see :func:`xcloudfree.masks.clearness`.
 
         Examples
         --------
@@ -190,7 +190,7 @@ class CloudFreeAccessor:
         precision: Literal["float32", "bfloat16"] = "float32",
         device: str | None = None,
     ) -> Any:
-        """Reconstruct what clouds hide, see :func:`xcloudfree.reconstruct.reconstruct`.
+        """Reconstruct occluded pixels, see :func:`xcloudfree.reconstruct.reconstruct`.
 
         Examples
         --------
@@ -213,11 +213,11 @@ class CloudFreeAccessor:
             precision=precision,
             device=device,
         )
-        out.cloudfree._made_from = weakref.ref(self._obj)  # what a picture calls "before"
+        out.cloudfree._made_from = weakref.ref(self._obj)  # the "before" of pictures
         return out
 
     def report(self) -> pd.DataFrame:
-        """List what could not be read, see :func:`xcloudfree.stac.series.status.report`.
+        """List unreadable files, see :func:`xcloudfree.stac.series.status.report`.
 
         Examples
         --------

@@ -1,4 +1,4 @@
-"""Errors, each with the problem and the call that fixes it, and warnings."""
+"""Errors with the problem and the call that fixes it, and warnings."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 class CloudFreeError(Exception):
-    """Base of every error that xcloudfree raises on purpose.
+    """Base class of all errors that xcloudfree raises on purpose.
 
     Parameters
     ----------
@@ -15,9 +15,9 @@ class CloudFreeError(Exception):
     fix : str
         The call that fixes it; the message ends with it.
     subject : str
-        What the problem belongs to, such as ``"model 'glfcr'"``; the message begins with it.
+        Where the problem lies, such as ``"model 'glfcr'"``; the message begins with it.
     option : str
-        The same for the command line, ``"--sar dB"``, where `fix` has such a form.
+        The fix as a command-line option, ``"--sar dB"``, if there is one.
 
     Examples
     --------
@@ -37,7 +37,7 @@ class CloudFreeError(Exception):
 
     @property
     def instruction(self) -> str:
-        """The fix for the command line, in options where these have it."""
+        """The fix for the command line, as options where available."""
         return f"use {self.option}" if self.option.startswith("--") else self.option or self.fix
 
     @property
@@ -53,30 +53,30 @@ def _message(error: CloudFreeError, fix: str) -> str:
 
 
 class MissingBandError(CloudFreeError, KeyError):
-    """A band or polarisation that the method needs is absent."""
+    """A band or polarisation that the method needs is missing."""
 
     def __str__(self) -> str:  # KeyError would show the repr of the message
         return str(self.args[0])
 
 
 class UnitsError(CloudFreeError, ValueError):
-    """Values whose physical unit is undeclared or contradicts the declaration."""
+    """Values whose unit is undeclared or contradicts the declaration."""
 
 
 class GridError(CloudFreeError, ValueError):
-    """Arrays that do not share one pixel grid."""
+    """Arrays that are not on the same pixel grid."""
 
 
 class ModelError(CloudFreeError, ValueError):
-    """A model that cannot be built, or does not fit the data that it is given."""
+    """A model that cannot be built, or does not fit the data."""
 
 
 class WeightsError(CloudFreeError, ValueError):
-    """A weights file that cannot be read or does not fit its own description."""
+    """A weights file that cannot be read or does not match its own specification."""
 
 
 class DeviceMemoryError(CloudFreeError, MemoryError):
-    """The memory of a device does not hold what is asked of it."""
+    """A device that has too little memory for the computation."""
 
 
 class CatalogError(CloudFreeError, RuntimeError):
@@ -84,19 +84,19 @@ class CatalogError(CloudFreeError, RuntimeError):
 
 
 class DataError(CloudFreeError, ValueError):
-    """Data that cannot serve the purpose: no samples, no truth, no time within the gap."""
+    """Data that is unsuitable: no samples, no truth, no date within the gap."""
 
 
 class PluginError(CloudFreeError, ImportError):
-    """A mask or model of another package that is missing, broken, or claimed twice."""
+    """A mask or model of another package that is missing, broken, or defined twice."""
 
 
 class UntrainedWarning(UserWarning):
-    """A network without fitted weights is about to be used."""
+    """A network without fitted weights is about to run."""
 
 
 class DemonstrationWarning(UserWarning):
-    """Weights that demonstrate the software and carry no claim of quality are about to be used."""
+    """Weights that only demonstrate the software are about to run."""
 
 
 class QuantityWarning(UserWarning):
@@ -104,12 +104,12 @@ class QuantityWarning(UserWarning):
 
 
 class SeamWarning(UserWarning):
-    """A network that reads its whole input is about to be run in fixed tiles."""
+    """A network that reads its whole input is about to run in fixed tiles."""
 
 
 class CatalogWarning(UserWarning):
-    """A catalog answered otherwise than it was asked, or an item says something doubtful."""
+    """A catalog gave an unexpected answer, or an item contains doubtful metadata."""
 
 
 class GridWarning(UserWarning):
-    """Scenes of several map projections are brought onto one grid."""
+    """Scenes in several map projections are reprojected to one grid."""

@@ -190,7 +190,7 @@ def with_classes(values):
         ((CLASSES[:, :2].mean(1, keepdims=True) + CLASSES) / 2, "resampling='nearest'"),
         (CLASSES * np.float32(1e-4), "mask_and_scale=False"),
         (CLASSES * np.float32(1e-4) - np.float32(0.1), "mask_and_scale=False"),
-        (CLASSES * 20, "as they are stored"),
+        (CLASSES * 20, "as stored"),
         (CLASSES.astype("int16") - 1, "SCL holds -1"),
         (np.where(CLASSES == 4, np.inf, CLASSES), "SCL holds inf"),
     ],

@@ -1,8 +1,8 @@
-"""What clouds and their shadow hide: scores, masks and the weights of the loss.
+"""Cloud and shadow masks, cloud scores, and the weights of the loss.
 
-:mod:`~xcloudfree.masks.masking` has the calls, :mod:`~xcloudfree.masks.resolve` turns a name or an
-array into a plan, :mod:`~xcloudfree.masks.plan` computes it inside a block, and
-:mod:`~xcloudfree.masks.scores` holds the built-in methods on plain arrays.
+:mod:`~xcloudfree.masks.masking` has the public calls, :mod:`~xcloudfree.masks.resolve` turns a
+name or an array into a plan, :mod:`~xcloudfree.masks.plan` computes it inside a block, and
+:mod:`~xcloudfree.masks.scores` contains the built-in methods on plain arrays.
 """
 
 from xcloudfree.masks.masking import mask, score

@@ -1,4 +1,4 @@
-"""Masks of other packages behind the same call as our own."""
+"""Masks of other packages behind the same call as the built-in ones."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from xcloudfree.masks.quality_layers import LAYER_METHODS
 from xcloudfree.masks.scores import AUTO, METHODS, SERIES, Bands, MaskMethod
 
 TILE = 1000
-"""Side in pixels of the fixed tiles in which a mask without reach is computed."""
+"""Side in pixels of the fixed tiles in which a mask without reach runs."""
 
 
 @runtime_checkable
 class MaskPlugin(Protocol):
-    """What a package offers as a mask; any object with these attributes.
+    """Interface of a mask from another package; any object with these attributes.
 
     Attributes
     ----------
     bands : tuple of str
-        Canonical names of the bands that it reads, ``("B02", "B03")``.
+        Canonical names of the bands that it reads, such as ``("B02", "B03")``.
     level : {"TOA", "BOA"} or None
         Processing level that it was made for; None for both.
     reach : int or None
-        Pixels around a pixel that influence its value; None if all of the image can: it is then
-        given fixed tiles of the scene.
+        Pixels around a pixel that influence its value; None if the whole image can. Such a mask
+        runs on fixed tiles of the scene.
     threshold : float
         Default of its second argument.
 
@@ -63,10 +63,10 @@ class MaskPlugin(Protocol):
 
 @dataclass(frozen=True)
 class NamedMask:
-    """A plug-in under its name, ready for a block."""
+    """A plug-in with its name, ready for a block."""
 
-    name: str  # what users call it
-    plugin: MaskPlugin  # the code of others
+    name: str  # name for users
+    plugin: MaskPlugin  # third-party code
 
     def __call__(
         self, bands: Bands, calibration: Calibration, threshold: float
@@ -78,7 +78,7 @@ class NamedMask:
             made = np.asarray(self.plugin(reflectance, threshold))
         except CloudFreeError:
             raise
-        except Exception as error:  # the code of others may raise anything
+        except Exception as error:  # third-party code may raise anything
             raise PluginError(
                 f"failed, {type(error).__name__}: {error}",
                 fix='choose another, such as mask("l2a")',
@@ -95,12 +95,12 @@ class NamedMask:
 
     @property
     def method(self) -> MaskMethod:
-        """As one of our own methods."""
+        """As one of the built-in methods."""
         plugin = self.plugin
         return MaskMethod(plugin.bands, self, plugin.reach or 0, plugin.threshold)
 
     def check_level(self, level: str | None) -> None:
-        """Refuse reflectance of another level than the mask was made for."""
+        """Raise an error for reflectance of another level than the mask was made for."""
         wanted = self.plugin.level
         if wanted is None or level == wanted:
             return
@@ -127,10 +127,10 @@ class TiledMask:
     named: NamedMask  # the mask
     calibration: Calibration  # from stored numbers to reflectance
     threshold: float  # for the mask
-    tiles: Tiles  # where they lie
+    tiles: Tiles  # their positions
 
     def __dask_tokenize__(self) -> Any:
-        """Everything but the code of others."""
+        """Everything but the third-party code."""
         return (self.named.name, self.calibration, self.threshold, self.tiles)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -143,7 +143,7 @@ class TiledMask:
     def __call__(
         self, *windows: NDArray[Any], core: tuple[slice, slice]
     ) -> tuple[NDArray[np.bool_]]:
-        """Mask of the core of windows, one a band, (*lead, y, x)."""
+        """Mask of the core of windows, one per band, (*lead, y, x)."""
         order = self.named.plugin.bands
         lead, size = windows[0].shape[:-2], windows[0].shape[-2:]
         out = np.zeros((*lead, *size), bool)
@@ -182,7 +182,7 @@ def mask_plugin(name: str) -> NamedMask:
     plugin = found.load()
     if not isinstance(plugin, MaskPlugin) or not set(plugin.bands) <= set(S2_BANDS):
         raise PluginError(
-            f"of {found.distribution} is no mask: it needs bands (of {', '.join(S2_BANDS)}), "
+            f"of {found.distribution} is not a mask: it needs bands (of {', '.join(S2_BANDS)}), "
             "level, reach, threshold and a call",
             fix="ask its authors, see help(xcloudfree.masks.adapters.MaskPlugin)",
             subject=f"the plug-in {name!r}",
@@ -191,11 +191,11 @@ def mask_plugin(name: str) -> NamedMask:
 
 
 def mask_names() -> list[str]:
-    """Everything that ``mask(method=...)`` takes by name."""
+    """All names that ``mask(method=...)`` accepts."""
     own = [AUTO, SERIES, *METHODS, *LAYER_METHODS]
     return own + [name for name in names("masks") if name not in own]
 
 
 def mask_method(name: str) -> MaskMethod:
-    """A mask method by its name, our own or that of a plug-in."""
+    """A mask method by its name, built-in or of a plug-in."""
     return METHODS[name] if name in METHODS else mask_plugin(name).method

@@ -1,4 +1,4 @@
-"""Cloud score and mask pixel by pixel, for numba to compile where it is installed."""
+"""Cloud score and mask pixel by pixel, compiled by numba if it is installed."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 WORTH = 512 * 512
-"""Pixels from which compiled code is asked for; below, numpy is done before it is loaded."""
+"""Pixels from which compiled code is used; below, numpy finishes before it is loaded."""
 
 PIECE = 64 * 1024
-"""Pixels of a strip where planes have to be copied to be contiguous."""
+"""Pixels of a strip if planes have to be copied to be contiguous."""
 
 COMPILED = frozenset(["u1", "i1", "u2", "i2", "u4", "i4", "f4", "f8"])
-"""Types of stored numbers that are compiled for."""
+"""Types of stored numbers that the code is compiled for."""
 
 _ONE_AT_A_TIME = Lock()
 
@@ -46,7 +46,7 @@ def _compile(loop: Callable[..., None]) -> Callable[..., None] | None:
     def run(*arguments: Any) -> None:
         try:
             kept(*arguments)
-        except OSError:  # the folder is full, or was taken away
+        except OSError:  # the folder is full, or was removed
             fresh(*arguments)
 
     return run

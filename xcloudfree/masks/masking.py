@@ -1,4 +1,4 @@
-"""Cloud score and masks of a labelled scene, lazy where the scene is."""
+"""Cloud score and masks of a labelled scene, lazy for lazy scenes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def score(obj: xr.Dataset | xr.DataArray) -> xr.DataArray:
     Returns
     -------
     DataArray of float32
-        Dimensions as the bands (..., y, x), no unit; NaN without data, above 0.2 is cloud.
+        Dimensions as the bands (..., y, x), no unit. NaN without data; above 0.2 is cloud.
 
     Raises
     ------
@@ -75,7 +75,7 @@ def mask(
     haze: float | None = None,
     classes: Sequence[int] | None = None,
 ) -> xr.DataArray:
-    """Mask of occluded pixels.
+    """Return the mask of occluded pixels.
 
     Parameters
     ----------
@@ -83,60 +83,60 @@ def mask(
         Scene with the bands that the method reads.
     method : str, DataArray or callable
         ``"auto"``: the best of the following that the data allows; the attributes ``method`` and
-        ``reason`` say which and why. ``"series"``: what a series of at least 5 dates knows about
-        its own clouds and their shadow (:mod:`xcloudfree.masks.matched_filter`), beginning with
-        the best mask of single dates; ``"scl+series"``, ``"score+series"`` and so on begin with
-        that one. ``"score"``: eq. 13-16 as printed. ``"reference-code"``: as the authors' code
+        ``reason`` record the choice. ``"series"``: cloud and shadow found by comparing at least 5
+        dates of a series (:mod:`xcloudfree.masks.matched_filter`), starting from
+        the best mask of single dates; ``"scl+series"``, ``"score+series"`` and so on start from
+        the named one. ``"score"``: eq. 13-16 as printed. ``"reference-code"``: as the authors' code
         computes it (closing, box mean, soft snow term). ``"l2a"``: eq. 13-16 without B10.
-        ``"scl"``: cloud, cirrus and shadow of the scene classification, and where it is NaN and
-        the bands have data. ``"fmask"``, ``"qa60"``, ``"clp"`` and ``"s2cloudless_mask"``: what
-        such a variable of the Dataset says, and where it says nothing and the bands have data.
-        ``"s2cloudless"``, ``"omnicloudmask"`` and others of
-        :func:`xcloudfree.core.plugins.names`, where their package is installed. Or a boolean
-        DataArray on the scene's grid, or a function that takes the scene and returns one.
+        ``"scl"``: cloud, cirrus and shadow of the scene classification, and pixels where it is NaN
+        but the bands have data. ``"fmask"``, ``"qa60"``, ``"clp"`` and ``"s2cloudless_mask"``: the
+        pixels marked by such a variable of the Dataset, and those where it has no value but the
+        bands have data. ``"s2cloudless"``, ``"omnicloudmask"`` and other names from
+        :func:`xcloudfree.core.plugins.names`, if their package is installed. A boolean DataArray on
+        the scene's grid, or a function that takes the scene and returns one.
     threshold : float, optional
         Score above which a pixel is cloud, 0.2 by default; for ``"clp"`` the probability from
         which it is, in numbers of the variable, 40 % by default.
     dilate : int
         Radius in pixels by which to extend the mask, with its shadow.
     shadow : bool, None or tuple
-        Whether to add the shadow of the clouds: what is dark in near and short-wave infrared, and
-        not water, where the sun throws clouds of 200 m to 6 km, 5 km away at most
-        (:mod:`xcloudfree.masks.shadow_geometry`). False: the paper's mask alone. True: shadow, by
-        the
-        coordinates or attributes ``sun_azimuth`` and ``sun_elevation`` (degrees, a number or one
-        for each date). A tuple: these two. None: shadow where they are known, and the grid and
-        the bands too, except for ``"scl"``, which has its own, and for a mask that is given.
+        Whether to add the shadow of the clouds: pixels that are dark in near and short-wave
+        infrared, are not water, and lie where the sun casts the shadow of clouds at 200 m to 6 km,
+        at most 5 km away (:mod:`xcloudfree.masks.shadow_geometry`). False: the paper's mask only.
+        True: add shadow, using the coordinates or attributes ``sun_azimuth`` and
+        ``sun_elevation`` (degrees, one number or one for each date). A tuple: these two numbers.
+        None: add shadow if these, the grid and the bands are known, except for ``"scl"``, which
+        includes shadow, and for a mask passed as an array.
     haze : float, optional
-        A lower score, for the thin rims of clouds: pixels above it within 30 pixels of cloud count
-        too. Bright ground far from cloud does not. On 16 SEN12MS-CR patches 0.15 agrees better
+        A lower score for the thin rims of clouds: pixels above it within 30 pixels of cloud also
+        count. Bright ground far from cloud does not. On 16 SEN12MS-CR patches 0.15 agrees better
         with s2cloudless (F1 0.90) than no haze (0.86) or any dilation (0.87).
     classes : sequence of int, optional
-        Classes of the scene classification to hide with ``"scl"``; by default 3, 8, 9 and 10. With
-        ``[1, 2, 3, 7, 8, 9, 10]`` what is saturated, dark or unclassified is hidden too.
+        Classes of the scene classification to mask with ``"scl"``; by default 3, 8, 9 and 10.
+        ``[1, 2, 3, 7, 8, 9, 10]`` also masks saturated, dark and unclassified pixels.
 
     Returns
     -------
     DataArray of bool
         True where occluded; dimensions as the bands (..., y, x). False where there is no data,
-        except beside cloud with `dilate` and with ``"reference-code"``, which extend it.
-        The attribute ``method`` says whether there is shadow, as in ``"score+shadow"``.
+        except next to cloud with `dilate` and with ``"reference-code"``, which extend the mask.
+        The attribute ``method`` says whether shadow is included, as in ``"score+shadow"``.
 
     Raises
     ------
     MissingBandError
-        If the method needs a band that is absent.
+        If a band that the method needs is missing.
     UnitsError
         If the reflectance cannot be read without guessing, or is of another level than the mask of
         a plug-in was made for.
     PluginError
         If the package of the method is not installed, or cannot be imported.
     CloudFreeError
-        If the method is unknown, or returns something that is no mask of the scene.
+        If the method is unknown, or returns something that is not a mask of the scene.
     DataError, GridError
-        If shadow is asked for, and the position of the sun or the grid is not known; if
-        ``"series"`` has fewer than 5 dates; if a classification, QA60, Fmask or a probability holds
-        numbers that it cannot hold.
+        If shadow is requested, but the position of the sun or the grid is unknown; if
+        ``"series"`` has fewer than 5 dates; if a classification, QA60, Fmask or a probability
+        contains invalid numbers.
 
     References
     ----------
@@ -176,7 +176,7 @@ def where_occluded(
     attrs: Mapping[str, Any],
     values: tuple[float, float] | None = None,
 ) -> xr.DataArray:
-    """Mask of a scene (bool), or with `values` (float32) one for clear and one for occluded."""
+    """Mask of a scene (bool), or with `values` (float32) those of clear and occluded pixels."""
     data = apply_plan(plan, len(scene.lead), values)
     return _label(scene, data, name, attrs)
 

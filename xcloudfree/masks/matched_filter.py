@@ -1,14 +1,14 @@
-"""Cloud and shadow that a series betrays: what one date alone shows, in the direction of cloud.
+"""Cloud and shadow in a series: changes towards cloud or shade that only one date shows.
 
-Each pixel is compared with the median of what it showed on the trusted dates around. A matched
-filter asks how far that difference goes in the direction of a cloud, or of shade, in deviations of
-what the ground itself does from date to date: harvest, rain and growth go elsewhere. A change
-that lasts, so that the dates before or those after show the same, is none.
+Each pixel is compared with the median of the trusted dates around. A matched filter measures how
+far the difference goes in the direction of a cloud, or of shade, in standard deviations of the
+ground's own changes from date to date; harvest, rain and growth go in other directions. A change
+that lasts, so that the dates before or those after show it too, does not count.
 
 References
 ----------
 Matched filter: Manolakis and Shaw, "Detection algorithms for hyperspectral imaging applications",
-IEEE Signal Processing Magazine 19(1), 2002. That clouds show in time: Hagolle et al. 2010,
+IEEE Signal Processing Magazine 19(1), 2002. Multi-temporal cloud detection: Hagolle et al. 2010,
 doi:10.1016/j.rse.2010.03.002; Zhu and Woodcock 2014, doi:10.1016/j.rse.2014.06.012.
 """
 
@@ -26,42 +26,42 @@ CLOUD: Final = {
     "B01": 0.75, "B02": 0.72, "B03": 0.70, "B04": 0.70, "B05": 0.70, "B06": 0.70, "B07": 0.70,
     "B08": 0.70, "B8A": 0.70, "B11": 0.50, "B12": 0.40,
 }  # fmt: skip
-"""Reflectance of thick cloud by band; the bands that tell the ground from cloud."""
+"""Reflectance of thick cloud by band, for the bands that separate ground from cloud."""
 
 DIRECT: Final = {
     "B01": 0.3, "B02": 0.4, "B03": 0.55, "B04": 0.7, "B05": 0.8, "B06": 0.85, "B07": 0.9,
     "B08": 0.9, "B8A": 0.95, "B11": 1.0, "B12": 1.0,
 }  # fmt: skip
-"""Share of the light of each band that comes from the sun itself and is missing in full shade;
-the sky, which is blue, gives the rest."""
+"""Share of the light of each band that comes directly from the sun and is missing in full shade;
+the blue sky gives the rest."""
 
 AROUND, BESIDE = 7, 3
-"""Dates whose median a pixel is compared with, on both sides together and on one side."""
+"""Number of dates whose median a pixel is compared with, on both sides together and on one side."""
 
 FEWEST: Final = 3
-"""Trusted dates that it takes to judge another one."""
+"""Number of trusted dates needed to test another one."""
 
 GAPS: Final = (8.0, 20.0, 40.0)
 """Days to the nearest trusted date that divide the classes of the ground's own changes."""
 
 LASTING: Final = (40.0, 1.0)
-"""Days within which the dates of one side show a lasting change, and its mean squared distance in
-deviations, by band."""
+"""Days within which the dates of one side show a lasting change, and its largest mean squared
+distance in deviations, by band."""
 
 STRONG: Final = 0.3
-"""Share of cloud above which no change of the ground looks like it."""
+"""Share of cloud above which no change of the ground looks similar."""
 
 TRIM: Final = 16.0
-"""Squared distance, in medians of it, of differences that are left out of the ground's spread."""
+"""Squared distance, in medians of it, of differences that are excluded from the ground's spread."""
 
 ROUNDS: Final = 5
 """Concentration steps towards the half of the differences that lies closest together."""
 
 EXAMPLES: Final = 200
-"""Differences of a class below which all classes together give its spread."""
+"""Number of differences of a class below which all classes together give its spread."""
 
 CLEANING: Final = 3
-"""Rounds in which cloud is left out of the sample that tells how the ground differs."""
+"""Rounds in which cloud is removed from the sample that measures the changes of the ground."""
 
 THIN, DIM, SURE = 0.04, 0.15, 2.0
 """Share of cloud, share of missing light, and deviations of the ground, from which a pixel counts
@@ -71,17 +71,18 @@ WET: Final = -0.015
 """Change in short-wave infrared below which only ice is cloud: rain darkens the soil there."""
 
 ICE, ICY = 0.1, 10.0
-"""Brightening in the shortest wavelength that no rain explains, and how sure, in deviations."""
+"""Brightening in the shortest wavelength that rain cannot explain, and its least certainty, in
+deviations."""
 
 
 class Spread(NamedTuple):
-    """How the ground differs from the median of its other dates: whitening (class, band, band)."""
+    """Changes of the ground from the median of its other dates: whitening (class, band, band)."""
 
-    whitening: Doubles  # lower triangular; NaN where the series cannot tell
+    whitening: Doubles  # lower triangular; NaN if there are too few differences
 
 
 class Evidence(NamedTuple):
-    """What speaks for cloud and for shade, (time, pixel) each; 0 where nothing can be told."""
+    """Evidence for cloud and for shade, (time, pixel) each; 0 where there is none."""
 
     cloud: Floats  # share of cloud that explains the difference
     cloud_sure: Floats  # the same in deviations of the ground
@@ -93,7 +94,7 @@ class Evidence(NamedTuple):
 def nearest(
     trusted: Booleans, days: Doubles, date: int, count: int, side: int = 0
 ) -> tuple[NDArray[np.int64], NDArray[np.int8], Floats]:
-    """The trusted dates nearest to one, (count, pixel); how many; days to the first of them.
+    """The trusted dates nearest to one, (count, pixel); their number; days to the first of them.
 
     With `side` -1 only earlier ones, with 1 only later ones; never those of the same pass.
     """
@@ -123,7 +124,7 @@ def median_of(
     chosen: NDArray[np.int64],
     found: NDArray[np.int8],
 ) -> Floats:
-    """Lower median over the dates chosen for some pixels of values (time, band, pixel); or 0."""
+    """Lower median over the dates chosen for each pixel of values (time, band, pixel); or 0."""
     count, pixels = chosen.shape
     middle = count // 2
     lows = middle - (np.maximum(found, 1).astype(np.int64) - 1) // 2
@@ -146,10 +147,10 @@ def median_of(
 
 
 def spread_of(values: Floats, trusted: Booleans, days: Doubles, bands: Sequence[str]) -> Spread:
-    """How the ground of sampled pixels differs from the median of its other dates.
+    """Measure how the ground of sampled pixels differs from the median of its other dates.
 
-    Values (time, band, pixel) and where they may be believed, (time, pixel): cloud that is among
-    these is found and left out, round by round.
+    Takes values (time, band, pixel) and where they are trusted, (time, pixel). Cloud among
+    these is found and removed, round by round.
     """
     spread = _spread(values, trusted, days)
     for _ in range(CLEANING):
@@ -188,10 +189,10 @@ def _spread(values: Floats, trusted: Booleans, days: Doubles) -> Spread:
 
 
 def _covariance(rows: Doubles) -> Doubles:
-    """Covariance of differences around nothing, of which up to half may be cloud and shade.
+    """Covariance of differences around zero, of which up to half may be cloud and shade.
 
-    The smallest half is found by concentration steps (Rousseeuw and Van Driessen 1999,
-    doi:10.1080/00401706.1999.10485670), then what is not far outside of it joins.
+    Concentration steps find the smallest half (Rousseeuw and Van Driessen 1999,
+    doi:10.1080/00401706.1999.10485670); then differences not far outside of it are added.
     """
     floor: Doubles = 1e-5 * np.eye(rows.shape[1])
     covariance = floor
@@ -213,14 +214,14 @@ def evidence(
     bands: Sequence[str],
     spread: Spread,
 ) -> Evidence:
-    """What speaks for cloud and shade in the asked pixels.
+    """Evidence for cloud and shade in the requested pixels.
 
     Parameters
     ----------
     values : ndarray of float32
         Reflectance (time, band, pixel), dates in order.
     asked, trusted : ndarray of bool
-        Pixels to judge, and those that may be believed, (time, pixel).
+        Pixels to test, and those that are trusted, (time, pixel).
     days : ndarray of float64
         Day number of each date.
     bands : sequence of str
@@ -269,7 +270,7 @@ def evidence(
             (cloud > 0.02) | (shade > 0.1) | (difference[0] > ICE),
         )
         if infrared:
-            # rain darkens the short-wave infrared; so does ice, which only cloud takes away again
+            # rain darkens the short-wave infrared; so does ice, which only cloud removes again
             wet = difference[infrared].max(0) <= WET
             ice = wet & (difference[0] > ICE) & ~lasts
             share = np.where(ice, difference[0] / np.maximum(white[0] - middle[0], ICE), 0)
@@ -286,7 +287,7 @@ def evidence(
 
 
 def _whitened(numbers: Floats, kind: NDArray[np.int64], whitening: Doubles) -> Floats:
-    """In deviations of the ground, (band, pixel), summed alike wherever a pixel stands."""
+    """In deviations of the ground, (band, pixel), summed in the same order at every pixel."""
     table = whitening.astype(np.float32)
     out = np.zeros_like(numbers)
     for row in range(len(numbers)):
@@ -305,7 +306,7 @@ def _lasting(
     spread: Spread,
     suspicious: Booleans,
 ) -> Booleans:
-    """Where the dates before, or those after, show the same as the date."""
+    """Where the dates before, or those after, show the same change as the date."""
     out = np.zeros(len(suspicious), bool)
     place = np.flatnonzero(suspicious)
     if not len(place):

@@ -1,4 +1,4 @@
-"""OmniCloudMask: cloud and shadow by a network of any sensor with red, green and near infrared."""
+"""OmniCloudMask: cloud and shadow by a network for sensors with red, green and near infrared."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from xcloudfree.exceptions import PluginError
 
 LEAST = 50
-"""Rows and columns that its network wants at least; smaller images get a border without data."""
+"""Smallest number of rows and columns of its network; smaller images get a border without data."""
 
 
 class OmniCloudMask:
@@ -18,7 +18,7 @@ class OmniCloudMask:
     level = None
     reach = None
     threshold = 0.5
-    """Not used: it returns classes."""
+    """Not used, because it returns classes."""
 
     def __call__(self, reflectance: NDArray[np.float32], threshold: float) -> NDArray[np.bool_]:
         """Mask (y, x) of reflectance (band, y, x)."""
@@ -32,9 +32,9 @@ class OmniCloudMask:
             classes = predict_from_array(
                 images, patch_size=side, patch_overlap=min(300, side // 2), no_data_value=0
             )
-        except Exception as error:  # of whatever library failed to fetch the weights
+        except Exception as error:  # from any library that failed to fetch the weights
             raise PluginError(
-                "OmniCloudMask, which downloads its weights when it is used first, failed with "
+                "OmniCloudMask, which downloads its weights on first use, failed with "
                 f"{type(error).__name__}: {error}",
                 fix="run it once where the network reaches the Hugging Face Hub, then copy the "
                 "folder that omnicloudmask.download_models.get_models() fills to this machine, "

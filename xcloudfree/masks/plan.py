@@ -26,17 +26,17 @@ class MaskPlan:
 
     label: str  # name of the method for attributes
     bands: tuple[str, ...]  # names of the planes of the window
-    method: kernel.MaskMethod | None  # None if the window holds the mask itself
+    method: kernel.MaskMethod | None  # None if the window contains the mask itself
     calibration: Calibration  # from stored numbers to reflectance
     threshold: float  # for the method
     dilation: int  # radius in pixels
     groups: list[list[Any]]  # arrays that the window is read from; they are not pickled
     haze: float | None = None  # threshold near cloud
-    classes: tuple[int, ...] = ()  # of the scene classification that are hidden, if not the usual
-    reason: str = ""  # why this method, where the data chose it
+    classes: tuple[int, ...] = ()  # of the scene classification to hide, if not the default
+    reason: str = ""  # why this method, if it was chosen automatically
 
     def __dask_tokenize__(self) -> Any:
-        """Everything but the arrays, whose names enter the graph by themselves."""
+        """Everything but the arrays, whose names enter the graph separately."""
         return (
             self.label, self.bands, self.calibration, self.threshold, self.dilation, self.haze,
             self.classes,
@@ -52,7 +52,7 @@ class MaskPlan:
 
     @property
     def separate(self) -> bool:
-        """Whether the mask is read from arrays of its own, and not from reflectance."""
+        """Whether the mask is read from its own arrays, and not from reflectance."""
         return self.method is None or self.bands == ("SCL",)
 
     @property
@@ -62,7 +62,7 @@ class MaskPlan:
         return self.dilation + own + (0 if self.haze is None else NEAR)
 
     def compute(self, window: NDArray[Any] | Sequence[NDArray[Any]]) -> NDArray[np.bool_]:
-        """Mask of one image: planes by band or, for a mask or classes that were given, (y, x)."""
+        """Mask of one image: planes by band or, for a mask or classes as arrays, (y, x)."""
         if self.method is None:
             out = np.asarray(window).astype(bool)
         else:
@@ -94,7 +94,7 @@ def apply_plan(plan: MaskPlan, lead: int, values: tuple[float, float] | None = N
 
 
 def one_group_each(arrays: Sequence[Any]) -> list[list[Any]]:
-    """Each array as a window of its own, so that nothing is copied to stack them."""
+    """Each array as a separate window, so that nothing is copied to stack them."""
     return [[array] for array in arrays]
 
 
@@ -119,7 +119,7 @@ class _Apply:
 
 
 def planes_of(windows: Sequence[NDArray[Any]], bands: int) -> list[NDArray[Any]]:
-    """One array (*lead, y, x) for each band, whether they came apart or stacked."""
+    """One array (*lead, y, x) for each band, from separate or stacked bands."""
     if len(windows) == bands:
         return list(windows)
     return list(np.moveaxis(windows[0], -3, 0))

@@ -24,14 +24,14 @@ OCCLUDED_CLASSES = (3, 8, 9, 10)
 """Scene classification: cloud shadow, cloud medium and high probability, thin cirrus."""
 
 LAST_CLASS = 11
-"""Scene classification: its classes are whole numbers from 0 to this one."""
+"""Scene classification: its classes are the whole numbers from 0 to this one."""
 
 UNCLASSED = 127
-"""Put in place of class 0, NaN or no data of the scene classification where the bands have data:
-it may be cloud."""
+"""Replaces class 0, NaN or no data of the scene classification where the bands have data: it may be
+cloud."""
 
 STRIP = 12 * 1024
-"""Pixels of a strip: a float64 plane of them stays below what malloc maps anew every time."""
+"""Pixels of a strip: malloc keeps a float64 plane of this size instead of mapping it anew."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def paper_mask(
     bands: Bands, calibration: Calibration, threshold: float = 0.2, cirrus: bool = True
 ) -> NDArray[np.bool_]:
     """Mask of eq. 14-16: score above the threshold, and not snow; False without data."""
-    # without cirrus B01 stands in for B10, and the limit of that term is always exceeded
+    # without cirrus, B01 takes the place of B10, and the limit of that term is always exceeded
     names = ("B01", "B02", "B03", "B04", "B10" if cirrus else "B01", "B11")
     planes, shape = _planes(bands, names)
     # integers are compared with exact rational limits and never rounded
@@ -111,7 +111,7 @@ def class_mask(bands: Bands, calibration: Calibration, threshold: float) -> NDAr
 
 
 def check_classes(classes: NDArray[Any], nodata: float | None = None) -> None:
-    """Refuse interpolated, scaled or stretched classes, which would give a mask with holes."""
+    """Raise an error for interpolated, scaled or stretched classes: their mask has holes."""
     wrong = (classes < 0) | ((classes > LAST_CLASS) & (classes != UNCLASSED))
     if classes.dtype.kind == "f":
         wrong |= np.isfinite(classes) & (classes != np.rint(classes))
@@ -121,7 +121,7 @@ def check_classes(classes: NDArray[Any], nodata: float | None = None) -> None:
         return
     value = classes[wrong].flat[0]
     if value == np.rint(value):
-        cure = 'load the classes as they are stored, or call mask("l2a")'
+        cure = 'load the classes as stored, or call mask("l2a")'
     elif np.nanmax(np.abs(classes[wrong])) < 1:  # a scale of 1e-4 was applied
         cure = "read it with mask_and_scale=False"
     else:
@@ -147,7 +147,7 @@ def dilate(mask: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:
 
 
 AUTO, SERIES = "auto", "series"
-"""Names of the method that the data chooses, and of that which compares dates."""
+"""Names of the default method, and of the method that compares dates."""
 
 METHODS: dict[str, MaskMethod] = {
     "score": MaskMethod(("B01", "B02", "B03", "B04", "B10", "B11"), paper_mask),
@@ -239,5 +239,5 @@ def _worth_compiling(planes: Planes) -> bool:
 
 
 def _piece(planes: Planes) -> int:
-    """Everything at once where nothing has to be copied."""
+    """Process everything at once if nothing has to be copied."""
     return planes[0].size if all(p.flags.c_contiguous for p in planes) else PIECE

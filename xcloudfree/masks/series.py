@@ -1,4 +1,4 @@
-"""A mask that a series makes itself, over the blocks of a labelled scene."""
+"""The series mask, over the blocks of a labelled scene."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from xcloudfree.masks import matched_filter, transients
 from xcloudfree.masks.plan import MaskPlan, apply_plan
 
 ENOUGH: Final = 5
-"""Dates from which a series says more than each date alone."""
+"""Number of dates from which a series finds more than each date alone."""
 
 DOUBTFUL_CLASSES: Final = (1, 2, 7)
-"""Scene classification: saturated, dark and unclassified, which hold much missed cloud."""
+"""Scene classification: saturated, dark and unclassified, which contain much missed cloud."""
 
 EXAMPLES: Final = 100_000
-"""Pairs of a pixel and a date that tell how the ground changes, about."""
+"""Approximate number of pairs of a pixel and a date that measure how the ground changes."""
 
 CALL: Final = 'mask("scl"), mask("score") or mask("l2a"), which look at each date by itself'
 
@@ -43,7 +43,7 @@ def dates_of(scene: Scene) -> tuple[int, NDArray[np.float64]] | None:
 
 
 def series_mask(scene: Scene, start: MaskPlan | None) -> Any:
-    """Mask (*lead, y, x) of the start, and of what the series finds beyond it."""
+    """Mask (*lead, y, x) of the start, and of what the series adds."""
     dates = dates_of(scene)
     if dates is None or len(dates[1]) < ENOUGH:
         found = "no time coordinate" if dates is None else f"{len(dates[1])} dates"
@@ -61,7 +61,7 @@ def series_mask(scene: Scene, start: MaskPlan | None) -> Any:
         )
     axis, days = dates
 
-    # What is read: reflectance, the mask to begin with, and classes that may be wrong.
+    # Inputs: reflectance, the mask to start from, and classes that may be wrong.
     classes = scene.classes if start is not None and start.bands == ("SCL",) else None
     groups = [optical.select(bands).planes()]
     groups += [] if start is None else [[apply_plan(start, len(scene.lead))]]
@@ -75,7 +75,7 @@ def series_mask(scene: Scene, start: MaskPlan | None) -> Any:
         "together": Together(axis, side_of(len(days), len(bands), reach)),
     }
 
-    # Learn from a sample how the ground differs from date to date; then judge every pixel.
+    # Measure on a sample how the ground differs from date to date; then test every pixel.
     size = max(1000, EXAMPLES // len(days))
     sample = reduce_windows(_Draw(reader, size), _Join(size), groups, scene=[], **work)
     spread = call_once(_Learn(reader, bands), [sample])
@@ -99,13 +99,13 @@ class _Block(NamedTuple):
 
     @property
     def trusted(self) -> NDArray[np.bool_]:
-        """Pixels that may be believed."""
+        """Pixels that are trusted."""
         return np.asarray(np.isfinite(self.values).all(1) & ~self.given & ~self.doubtful)
 
 
 @dataclass(frozen=True)
 class _Reader(Dates):
-    """Windows of stored numbers, the mask to begin with and classes to series, and back."""
+    """Convert windows of stored numbers, starting mask and classes to series, and back."""
 
     calibration: Calibration
     given: bool
@@ -116,7 +116,7 @@ class _Reader(Dates):
 
     @property
     def ordered(self) -> NDArray[np.float64]:
-        """Day numbers in order."""
+        """Day numbers in chronological order."""
         return np.sort(np.array(self.days), kind="stable")
 
     def series(self, windows: Sequence[NDArray[Any]]) -> Iterator[_Block]:
@@ -180,7 +180,7 @@ class _Join:
 
 @dataclass(frozen=True)
 class _Learn:
-    """How the ground of each series differs from date to date."""
+    """Measure how the ground of each series differs from date to date."""
 
     reader: _Reader
     bands: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Shadow of the clouds of a labelled scene: where the sun stands, and stages over its blocks."""
+"""Cloud shadow of a labelled scene: position of the sun, and stages over the blocks."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from xcloudfree.masks import shadow_geometry as kernel
 from xcloudfree.masks.plan import MaskPlan
 
 Shadow = bool | None | tuple[Any, Any]
-"""Whether to look for shadow, None where it can be found, or azimuth and elevation of the sun."""
+"""Whether to add shadow, None if possible, or azimuth and elevation of the sun."""
 
 INFRARED = ("B08", "B8A")
-"""Near infrared, the first of them that the data has."""
+"""Near infrared: the first of these that the data has."""
 
 OTHERS = ("B11", "B03")
 
@@ -35,7 +35,7 @@ _CALL = "mask(shadow=(azimuth, elevation))"
 def with_shadow(scene: Scene, plan: MaskPlan, shadow: Shadow) -> tuple[Any, str] | None:
     """Mask of clouds and their shadow (*lead, y, x), and its label.
 
-    None if `shadow` is None and the sun, the grid or a band is not known.
+    None if `shadow` is None and the sun, the grid or a band is unknown.
     """
     try:
         angles = sun_angles(scene, shadow)
@@ -48,7 +48,7 @@ def with_shadow(scene: Scene, plan: MaskPlan, shadow: Shadow) -> tuple[Any, str]
     marking = _MarkDark(
         plan, layer.names, scene.calibration(), max(1, round(kernel.AROUND / metres))
     )
-    # first pass over the scene: clouds, and what is darker than its surroundings
+    # first pass over the scene: clouds, and pixels that are darker than their surroundings
     (state,) = map_windows(
         marking,
         [[a] for a in (*plan.groups[0], *layer.by_band())],
@@ -56,7 +56,7 @@ def with_shadow(scene: Scene, plan: MaskPlan, shadow: Shadow) -> tuple[Any, str]
         lead=len(scene.lead),
         plan=Halo(plan.reach + marking.radius),
     )
-    # second pass: the same displacements for all images under one sun
+    # second pass: the same displacements for all images with the same sun
     known = np.isfinite(angles).all(-1)
     table, places = np.unique(angles.reshape(-1, 2), axis=0, return_inverse=True)
     offsets = tuple(
@@ -82,7 +82,7 @@ def _infrared(scene: Scene) -> str:
 
 
 def sun_angles(scene: Scene, shadow: Shadow) -> NDArray[np.float64]:
-    """Azimuth and elevation of the sun in degrees, (*lead, 2); NaN where they are not known."""
+    """Azimuth and elevation of the sun in degrees, (*lead, 2); NaN where unknown."""
     given = shadow if isinstance(shadow, tuple) else None
     if shadow is not True and shadow is not None and (given is None or len(given) != 2):
         raise CloudFreeError(
@@ -161,14 +161,14 @@ def _numbers(angles: xr.DataArray) -> NDArray[np.float64]:
     if angles.chunks is not None:
         try:
             return np.asarray(angles.data.compute(scheduler="synchronous"), np.float64)
-        except TypeError:  # kept on the workers of a cluster
+        except TypeError:  # it is stored on the workers of a cluster
             pass
     return np.asarray(angles.values, np.float64)
 
 
 @dataclass(frozen=True)
 class _MarkDark:
-    """First stage: clouds, and what is dark around them."""
+    """First stage: clouds, and dark pixels around them."""
 
     plan: MaskPlan
     bands: tuple[str, ...]
@@ -183,7 +183,7 @@ class _MarkDark:
     def __call__(
         self, *windows: NDArray[Any], core: tuple[slice, slice]
     ) -> tuple[NDArray[np.uint8]]:
-        """States (*lead, y, x) of the core; windows are those of the plan, then the bands."""
+        """States (*lead, y, x) of the core; the windows are those of the plan, then the bands."""
         count = len(windows) - len(self.bands)
         out = np.empty(windows[-1][..., *core].shape, np.uint8)
         for place in np.ndindex(out.shape[:-2]):
@@ -212,7 +212,7 @@ class _CastShadow:
     def __call__(
         self, state: NDArray[np.uint8], *numbers: NDArray[np.uint16], core: tuple[slice, slice]
     ) -> tuple[NDArray[np.bool_]]:
-        """Mask (*lead, y, x) of the core; windows are states and the numbers of their suns."""
+        """Mask (*lead, y, x) of the core; the windows are states and the numbers of their suns."""
         out = (state[..., *core] & kernel.CLOUD) > 0
         for place in np.ndindex(state.shape[:-2]):
             offsets = self.offsets[int(numbers[0][place][0, 0]) if numbers else 0]

@@ -1,10 +1,10 @@
-"""Cloud shadow by geometry: what lies where the sun throws a cloud, and is dark there.
+"""Cloud shadow by geometry: dark pixels that lie where the sun casts the shadow of a cloud.
 
-A cloud seen at one pixel shades the ground away from the sun, at its height over the tangent of
-the sun's elevation. Its height is not known, so all plausible ones are tried, as Fmask does (Zhu
-and Woodcock 2012, doi:10.1016/j.rse.2011.10.028); but the match is judged in a box around each
-pixel and not cloud by cloud, and brightness is compared with the mean around each pixel and not
-with a flood-filled image. Both are then functions of a window of known size, so that the result
+A cloud seen at one pixel shades the ground away from the sun, at a distance of its height over the
+tangent of the sun's elevation. The height is unknown, so all plausible ones are tried, as in Fmask
+(Zhu and Woodcock 2012, doi:10.1016/j.rse.2011.10.028). Unlike Fmask, the match is tested in a box
+around each pixel and not cloud by cloud, and brightness is compared with the mean around each pixel
+and not with a flood-filled image. Both are then functions of a window of known size, so the result
 does not depend on the chunks. All sums are of integers, so that they are exact in any order.
 """
 
@@ -24,22 +24,21 @@ CLOUD, DIM, DARK = 1, 2, 4
 """Bits of the state of a pixel: cloud; darker than around it; so dark that it may be shadow."""
 
 LOWEST, HIGHEST = 200.0, 6000.0
-"""Heights in metres between which clouds are looked for; what floats higher is mostly cirrus,
-whose shadow is faint."""
+"""Range of cloud heights in metres; higher clouds are mostly cirrus, whose shadow is faint."""
 
 FARTHEST = 5000.0
-"""Metres on the ground from a cloud to its shadow at most: what a low sun displaces farther is
-not looked for, so that the halo stays below a block of 10 m pixels."""
+"""Largest distance in metres on the ground from a cloud to its shadow. Longer shadows of a low sun
+are ignored, so that the halo stays below a block of 10 m pixels."""
 
 STEP = 150.0
-"""Metres on the ground between the displacements that are tried, and half the side of the box in
-which they are judged."""
+"""Metres on the ground between the displacements to try, and half the side of the box in which they
+are tested."""
 
 AROUND = 2000.0
 """Half the side in metres of the box whose mean is the brightness of the ground."""
 
 SHARE = 0.5
-"""Share of a displaced cloud that must be dark, within the box, for it to be the shadow."""
+"""Share of a displaced cloud that must be dark, within the box, to count as its shadow."""
 
 DARKNESS = 0.85
 """Share of the mean around, in near and short-wave infrared, below which a pixel is dark."""
@@ -54,7 +53,7 @@ def states(
     green: NDArray[np.floating],
     radius: int,
 ) -> NDArray[np.uint8]:
-    """Bits of each pixel: cloud, and what is darker than clear land within `radius` pixels."""
+    """Bits of each pixel: cloud, and darker than the clear land within `radius` pixels."""
     out = np.where(cloud, np.uint8(CLOUD), np.uint8(0))
     land = np.isfinite(nir) & np.isfinite(swir) & np.isfinite(green) & ~cloud
     # water is dark in both: NDWI above 0 (McFeeters 1996, doi:10.1080/01431169608948714)
@@ -78,7 +77,7 @@ def states(
 def displacements(
     sun: tuple[float, float], east: tuple[float, float], north: tuple[float, float]
 ) -> tuple[Offset, ...]:
-    """Rows and columns from a cloud to its shadow, for all heights that are tried."""
+    """Rows and columns from a cloud to its shadow, for all heights to try."""
     azimuth, elevation = (math.radians(angle) for angle in sun)
     slope = math.tan(elevation)
     near, far = (min(height / slope, FARTHEST) for height in (LOWEST, HIGHEST))
@@ -100,7 +99,7 @@ def reach(offsets: Sequence[Offset], radius: int) -> int:
 def shadowed(
     state: NDArray[np.uint8], offsets: Sequence[Offset], radius: int, core: Area
 ) -> NDArray[np.bool_]:
-    """Pixels of the core in the shadow of a cloud; they depend on those within :func:`reach`."""
+    """Pixels of the core in the shadow of a cloud; they depend on pixels within :func:`reach`."""
     near, here = widened(core, _edge(radius), state.shape)
     wide, inner = widened(near, radius, state.shape)
     part = state[wide]
@@ -111,31 +110,31 @@ def shadowed(
         return found[here]
     small = (2 * radius + 1) ** 2 < 2**15
     kind, bits = (np.int32, 16) if small else (np.int64, 32)
-    # a pixel lies in shadow where half of the moved cloud around it is dark, and it is dim itself
+    # a pixel is in shadow if half of the moved cloud around it is dark, and it is dim itself
     for offset in offsets:
         moved = free & _moved(cloud, offset, wide)
         match = moved & dark
         if not match.any():
             continue
-        both = moved.astype(kind)  # both counts in one number: the box holds few enough pixels
+        both = moved.astype(kind)  # both counts in one number: the box has few enough pixels
         both += match.astype(kind) << bits
         sums = whole_box_sums(both, radius, inner)
         enough = (sums >> bits) >= SHARE * (sums & ((1 << bits) - 1))
         found |= moved[inner] & dim & enough
     if not found.any():
         return found[here]
-    # dark pixels beside it count too, up to halfway to the next displacement
+    # dark pixels next to it count too, up to halfway to the next displacement
     beside = whole_box_sums(found.astype(np.int32), _edge(radius), here) > 0
     return found[here] | (beside & dark[inner][here])
 
 
 def _edge(radius: int) -> int:
-    """Pixels by which a shadow lies between two displacements that are tried."""
+    """Pixels by which a shadow may lie between two displacements."""
     return -(-radius // 2)
 
 
 def _moved(cloud: NDArray[np.bool_], offset: Offset, area: Area) -> NDArray[np.bool_]:
-    """The clouds displaced, in a part of the image; none come from beyond it."""
+    """The displaced clouds in a part of the image; clouds outside the image are ignored."""
     out = np.zeros([s.stop - s.start for s in area], bool)
     sources, targets = [], []
     for part, shift, size in zip(area, offset, cloud.shape, strict=True):

@@ -1,4 +1,4 @@
-"""What each date is worth: shares of clear, occluded and missing pixels."""
+"""Fractions of clear, occluded and missing pixels of each date."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ def clearness(
     dilate: int = 0,
     sample: int | None = None,
 ) -> xr.Dataset:
-    """Shares of clear, occluded and missing pixels of each image.
+    """Return the fractions of clear, occluded and missing pixels of each image.
 
     Parameters
     ----------
     obj : Dataset or DataArray
         Scene with the bands that the mask reads.
     method : str, DataArray or callable
-        What is occluded, see :func:`xcloudfree.masks.mask`.
+        The occluded pixels, see :func:`xcloudfree.masks.mask`.
     dilate : int
         Radius in pixels by which to extend the mask.
     sample : int, optional
-        Side in pixels of the square in the middle of the scene that is looked at; by default the
-        whole scene is.
+        Side in pixels of a square in the middle of the scene to use; by default the whole
+        scene.
 
     Returns
     -------
     Dataset of float32
         ``clear``, ``occluded`` and ``nodata``, which add up to 1, along the leading dimensions of
-        the scene; lazy where it is.
+        the scene; lazy for lazy scenes.
 
     Raises
     ------

@@ -26,7 +26,7 @@ SNOW_RATIO = 4
 
 @dataclass(frozen=True)
 class Limits:
-    """What sums of stored numbers are compared with."""
+    """Limits that sums of stored numbers are compared with."""
 
     # A minimum exceeds a threshold where every term does, so eq. 14 is four comparisons. With the
     # zero of reflectance at z in stored numbers, (g - s) / (g + s) > 0.6 of eq. 16 is
@@ -63,7 +63,7 @@ def stored_limits(
 
 
 def stored_nodata(calibration: Calibration, dtype: np.dtype[Any]) -> float:
-    """No-data value as a number of a type has it."""
+    """No-data value as represented by the type of the numbers."""
     declared = calibration.nodata
     if declared is None or isnan(declared):
         return nan
@@ -81,7 +81,7 @@ def _exact(value: float) -> Fraction:
 
 
 def _edge(value: Fraction, rounded: Callable[[Fraction], int], dtype: np.dtype[Any]) -> float:
-    """A limit as the sums have it; a whole one beyond their reach says as much at the reach."""
+    """A limit in the type of the sums; a whole number beyond their range becomes its bound."""
     if not np.issubdtype(dtype, np.integer):
         return float(value)
     reach = 2**24 if dtype.itemsize <= 2 else 2**53

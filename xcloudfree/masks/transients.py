@@ -1,7 +1,7 @@
-"""The mask of a series: evidence of cloud and shade, pixel by pixel, made one by what is around.
+"""The series mask on arrays: evidence of cloud and shade per pixel, combined with its surroundings.
 
-What is certain alone or together with its neighbours grows into what leans the same way; the series
-is judged again without what was found.
+Pixels that are certain, alone or together with their neighbours, grow into pixels that change in
+the same direction. Then the series is tested again without the pixels found so far.
 """
 
 from __future__ import annotations
@@ -25,32 +25,32 @@ from xcloudfree.masks.matched_filter import (
 )
 
 PASSES: Final = 3
-"""Times that a series is judged, each with what the one before left to be believed."""
+"""Number of passes over a series, each without what the previous ones found."""
 
 TRUSTED: Final = 1
-"""Pixels around what was found that are not believed in the next pass."""
+"""Pixels around detections that the next pass does not trust."""
 
 GROWN: Final = 3
-"""Pixels by which what is found may grow into what leans the same way."""
+"""Pixels by which a detection may grow into pixels that change in the same direction."""
 
 NEAR: Final = 40
-"""Pixels from cloud within which there is shade."""
+"""Pixels from cloud within which shade is accepted."""
 
 COVER: Final = 16, 0.8
-"""Half the side of a box in pixels, and its hidden share above which nothing in it is believed."""
+"""Half the side of a box in pixels, and its hidden share above which no pixel in it is trusted."""
 
 FINE, WIDE = 1, 3
 """Half the sides in pixels of the boxes in which evidence is averaged."""
 
 LIGHT: Final = 0.05
-"""Reflectance above the lower quartile of its dates from which a pixel is not believed at first,
-in the band of the shortest wavelength, where there is no other mask to begin with."""
+"""Reflectance above the lower quartile of its dates from which a pixel is not trusted at first,
+in the band of the shortest wavelength, if there is no other mask to start from."""
 
 STEPS: Final = 1e4
 """Steps per unit in which evidence is averaged: whole numbers add up without rounding."""
 
 STRIP: Final = 1 << 14
-"""Pixels that are judged at once."""
+"""Pixels that are tested at once."""
 
 
 def reach() -> int:
@@ -67,14 +67,14 @@ def occluded(
     bands: Sequence[str],
     spread: Spread,
 ) -> Booleans:
-    """Mask of a series, (time, y, x): what is given, and what the series adds to it.
+    """Mask of a series, (time, y, x): the starting mask, and what the series adds to it.
 
     Parameters
     ----------
     values : ndarray of float32
         Reflectance (time, band, y, x), NaN is no data; dates in order.
     given, doubtful : ndarray of bool
-        What is hidden for certain, and what counts as clear only where the series agrees,
+        Pixels that are certainly hidden, and pixels that count as clear only if the series agrees,
         (time, y, x).
     days : ndarray of float64
         Day number of each date.
@@ -106,7 +106,7 @@ def occluded(
 
 
 def doubtful_at_first(values: Floats) -> Booleans:
-    """Pixels brighter than their darker dates, (time, y, x): where nothing else is known."""
+    """Pixels brighter than their darker dates, (time, y, x), if nothing else is known."""
     shortest = values[:, 0]
     known = np.where(np.isfinite(shortest), shortest, np.float32(np.inf))
     rank = (len(known) - 1) // 4
@@ -134,7 +134,7 @@ def _evidence(
 
 
 def _cloud(found: Evidence, given: Booleans, doubtful: Booleans) -> Booleans:
-    """Cloud: certain by itself or together with what is around, and what leans that way beside."""
+    """Cloud: certain alone or with its surroundings, and neighbours that change that way."""
     share, sure = found.cloud, found.cloud_sure
     alone = (share > 0.10) & (sure > 4)
     together = _both_above(share, sure, found.judged, FINE, (0.06, 3))
@@ -145,7 +145,7 @@ def _cloud(found: Evidence, given: Booleans, doubtful: Booleans) -> Booleans:
 
 
 def _shade(found: Evidence, given: Booleans, doubtful: Booleans) -> Booleans:
-    """The same for shade, which is never certain by itself: water and wet soil are dark too."""
+    """The same for shade, which is never certain alone: water and wet soil are dark too."""
     share, sure = found.shade, found.shade_sure
     together = _both_above(share, sure, found.judged, FINE, (0.25, 4))
     together |= _both_above(share, sure, found.judged, WIDE, (0.20, 3))
@@ -154,7 +154,7 @@ def _shade(found: Evidence, given: Booleans, doubtful: Booleans) -> Booleans:
 
 
 def _grown(strong: Booleans, weak: Booleans, given: Booleans) -> Booleans:
-    """What is strong, and what is weak within some steps of it or of what is given."""
+    """Strong pixels, and weak ones within some steps of them or of the starting mask."""
     out = strong | given
     for _ in range(GROWN):
         out |= weak & _dilated(out, 1)
@@ -164,7 +164,7 @@ def _grown(strong: Booleans, weak: Booleans, given: Booleans) -> Booleans:
 def _both_above(
     share: Floats, sure: Floats, judged: Booleans, radius: int, limits: tuple[float, float]
 ) -> Booleans:
-    """Where the means over the judged pixels of a box exceed both limits."""
+    """Where the means over the tested pixels of a box exceed both limits."""
     out = np.ones(judged.shape, bool)
     for date in range(len(out)):
         count = _sums(judged[date], radius)

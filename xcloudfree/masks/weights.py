@@ -23,7 +23,7 @@ def weights(
     alpha : float
         Weight of occluded pixels, 0 to 1.
     method, dilate
-        Of the mask, see :func:`xcloudfree.masks.mask`.
+        See :func:`xcloudfree.masks.mask`.
 
     Returns
     -------
@@ -33,7 +33,7 @@ def weights(
     Raises
     ------
     CloudFreeError
-        If `alpha` is not between 0 and 1, or as :func:`xcloudfree.masks.mask` says.
+        If `alpha` is not between 0 and 1; also the errors of :func:`xcloudfree.masks.mask`.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""Reconstruction of what clouds hide: one call, lazy where the scene is."""
+"""Reconstruction of occluded pixels: one call, lazy for lazy scenes."""
 
 from xcloudfree.reconstruct.pipeline import reconstruct
 

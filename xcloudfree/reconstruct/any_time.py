@@ -1,4 +1,4 @@
-"""A series at any times: one that was never acquired is a date wholly hidden."""
+"""A series at any times: a time without an image is treated as a wholly hidden date."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from xcloudfree.masks.masking import where_occluded
 from xcloudfree.masks.plan import MaskPlan
 
 GROUND = 0.1
-"""Reflectance of a hidden pixel that nobody reads."""
+"""Reflectance of hidden pixels, whose value is never read."""
 
 
 def at_times(
     obj: Any, times: Any, plan: MaskPlan
 ) -> tuple[Any, xr.DataArray, NDArray[np.datetime64], xr.DataArray]:
-    """The series with the times to fill, its mask, these times, and which were acquired."""
+    """The series with the times to fill, its mask, these times, and which have an image."""
     scene = read(obj)
     if "time" not in scene.lead or "time" not in scene.template().coords:
         raise DataError(
@@ -38,7 +38,7 @@ def at_times(
         )
     chosen = requested(times, acquired)
 
-    # Dates that nobody asked for are evidence alone: what clouds hide of them becomes no data.
+    # Dates that were not requested only serve as evidence: their hidden pixels become no data.
     mask = where_occluded(scene, plan, "mask", {})
     asked = xr.DataArray(np.isin(acquired, chosen), dims="time", coords={"time": mask.time})
     empty, ground = scene.calibration().encode(
@@ -48,7 +48,7 @@ def at_times(
     evidence = _with_optical(scene, obj, lambda array: array.where(~mask | asked, empty))
     mask = mask & asked
 
-    # Times that were not acquired are hidden from edge to edge; no predictor reads their values.
+    # Times without an image are hidden from edge to edge; no predictor reads their values.
     every = np.union1d(acquired, chosen)
     new = ~np.isin(every, acquired)
     whole = evidence.assign_coords(time=acquired).reindex(time=every, fill_value=_fills(obj))
@@ -59,7 +59,7 @@ def at_times(
 
 
 def requested(times: Any, acquired: NDArray[np.datetime64]) -> NDArray[np.datetime64]:
-    """Times of a frequency such as "10D", or of a list, all within the days of the series."""
+    """Times from a frequency such as "10D", or from a list, all within the days of the series."""
     import pandas as pd  # type: ignore[import-untyped]
 
     day = np.timedelta64(1, "D")
@@ -84,7 +84,7 @@ def requested(times: Any, acquired: NDArray[np.datetime64]) -> NDArray[np.dateti
 
 
 def _with_optical(scene: Scene, obj: Any, change: Any) -> Any:
-    """The object with changed optical bands, types and attributes kept."""
+    """The object with changed optical bands; types and attributes are kept."""
     assert scene.optical is not None
 
     def apply(array: xr.DataArray) -> xr.DataArray:
@@ -102,7 +102,7 @@ def _with_optical(scene: Scene, obj: Any, change: Any) -> Any:
 
 
 def _fills(obj: Any) -> Any:
-    """What stands for no data in each variable."""
+    """The no-data value of each variable."""
     if isinstance(obj, xr.DataArray):
         return _fill(obj)
     fills: dict[Hashable, Any] = {name: _fill(array) for name, array in obj.data_vars.items()}

@@ -1,4 +1,4 @@
-"""Whether a scene, a model, and images that a method was given fit together."""
+"""Check that a scene, a model, and the images passed to a method fit together."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ from xcloudfree.models.shipped import shipped
 from xcloudfree.models.spec import ModelSpec
 
 SIDE = 64
-"""Rows and columns of a scene in memory in which data is looked for."""
+"""Rows and columns of a scene in memory that are searched for data."""
 
 
 def check_fitness(scene: Scene, spec: ModelSpec) -> None:
-    """Refuse data that the model was not made for, and warn of weights that promise little."""
+    """Raise an error for data that does not suit the model; warn of weights of low quality."""
     why = f"model {spec.name!r}"
     scene.need_optical(spec.optical_bands, why)
     scene.need_sar(spec.polarisations, why)
@@ -72,22 +72,22 @@ def check_fitness(scene: Scene, spec: ModelSpec) -> None:
         )
     if not spec.trained:
         warnings.warn(
-            f"{why} was not fitted: its weights are those that it started with, and the result "
+            f"{why} was not fitted: it has its initial weights, and the result "
             "means nothing; fit it with xcloudfree.fit(...)",
             UntrainedWarning,
             stacklevel=4,
         )
     if spec.demonstration:
         warnings.warn(
-            f"{why} demonstrates the software: fitted on a handful of regions, it makes no claim "
-            "of quality elsewhere; fit your own with xcloudfree.fit(...)",
+            f"{why} demonstrates the software: it was fitted on a handful of regions and makes "
+            "no claim of quality elsewhere; fit your own with xcloudfree.fit(...)",
             DemonstrationWarning,
             stacklevel=4,
         )
 
 
 def _shipped_for(scene: Scene) -> str:
-    """Names of shipped weights that read the level and the bands of a scene."""
+    """Names of shipped weights that fit the level and the bands of a scene."""
     have = set(scene.optical.names) if scene.optical else set()
     fit = [
         repr(name)
@@ -98,7 +98,7 @@ def _shipped_for(scene: Scene) -> str:
 
 
 def check_known(name: str, others: Iterable[str] = ()) -> None:
-    """Refuse a name that is neither that of a model nor of a method."""
+    """Raise an error for a name that is neither a model nor a method."""
     others = list(others)
     if methods.known(name) or models.known(name) or name in others:
         return
@@ -112,7 +112,7 @@ def check_known(name: str, others: Iterable[str] = ()) -> None:
 
 
 def check_options(blend: Any, precision: Any) -> None:
-    """Refuse what is no way of blending or arithmetic."""
+    """Raise an error for an unknown blending or precision."""
     if blend not in ("feather", None):
         raise ModelError(
             f"blend is {blend!r}", fix="call reconstruct(blend='feather') or blend=None"
@@ -126,7 +126,7 @@ def check_options(blend: Any, precision: Any) -> None:
 
 
 def coarse_images(scene: Scene, images: Any) -> tuple[Layer, Calibration]:
-    """The bands of a scene as the coarse sensor saw them, in the order of the scene."""
+    """The bands of a scene as seen by the coarse sensor, in the order of the scene."""
     assert scene.optical is not None
     names = scene.optical.names
     if all(isinstance(a.data, np.ndarray) for a in scene.optical.arrays):
@@ -190,7 +190,7 @@ def _check_grid(scene: Scene, coarse: Scene) -> None:
 
 
 def _grid(scene: Scene) -> dict[Any, Any]:
-    """Coordinates of rows and columns, where there are any."""
+    """Coordinates of rows and columns, if there are any."""
     template = scene.template()
     return {d: template[d].values for d in scene.spatial if d in template.coords}
 
@@ -201,13 +201,13 @@ def _size(scene: Scene) -> str:
 
 
 def in_memory(scene: Scene) -> bool:
-    """Whether the values of a series are in memory, so that gaps in it are seen."""
+    """Whether the values of a series are in memory, so that its gaps are known."""
     layers = [layer for layer in (scene.optical, scene.sar) if layer is not None]
     return all(a.variable._in_memory for layer in layers for a in layer.arrays)
 
 
 def gaps(scene: Scene) -> list[tuple[str, str]]:
-    """Problems, each with the call that fixes it, of dates and bands of a scene in memory."""
+    """Problems of dates and bands of a scene in memory, each with the call that fixes it."""
     if scene.optical is None or len(scene.lead) != 1 or scene.lead[0] != "time":
         return []
     seen = _present(scene.optical, scene.calibration())
@@ -242,7 +242,7 @@ def gaps(scene: Scene) -> list[tuple[str, str]]:
 
 
 def _present(layer: Layer, rule: Calibration | SarCalibration) -> NDArray[np.bool_] | None:
-    """Whether bands have data (date, band), on a grid of pixels; None where it must be read."""
+    """Whether bands have data (date, band), on a grid of pixels; None if it must be read."""
     planes = layer.arrays
     if not all(a.variable._in_memory for a in planes):
         return None

@@ -1,4 +1,4 @@
-"""What runs where no model is named."""
+"""The default model."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from xcloudfree.core.scene import Scene
 from xcloudfree.exceptions import MissingBandError
 
 AUTO: Final = "auto"
-"""Name of the model that the data chooses."""
+"""Name of the default, which depends on the data."""
 
 BEST: Final = "kernel-fusion"
-"""What it takes: a series or one date, with Sentinel-1 on all, some or no dates.
+"""The model that ``"auto"`` chooses. It takes a series or one date, with Sentinel-1 on all, some or
+no dates.
 
-On hidden dates of real series it is ahead of the others, and on single images under real clouds
-where the mask has a margin (docs/results.md); under a perfect mask ``"regression-kriging"`` may
-be better there.
+It beats the others on hidden dates of real series, and on single images under real clouds if the
+mask has a margin (docs/results.md). With a perfect mask, ``"regression-kriging"`` may
+be better on single images.
 """
 
 
 def best_model(scene: Scene) -> tuple[str, str]:
-    """Name of the best model for a scene, and what it has to work with."""
+    """Name of the best model for a scene, and the data that it can use."""
     if scene.optical is None:
         raise MissingBandError(
             "reconstructs optical bands and the data has none",

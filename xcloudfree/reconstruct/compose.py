@@ -1,4 +1,4 @@
-"""Joining a prediction with the pixels that were observed, and saying where each comes from."""
+"""Join a prediction with the observed pixels, and record where each pixel comes from."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from xcloudfree.reconstruct.observe import HIDDEN, Arrays
 Blend = Literal["feather"] | None
 
 RADIUS = 8
-"""Pixels over which the reconstruction is drawn to the observed pixels around it."""
+"""Pixels over which the reconstruction is adjusted to the observed pixels around it."""
 
 MARGIN = 3
-"""Pixels beside a cloud that are observed but rarely free of it, and not trusted for that."""
+"""Margin of a cloud in pixels that is observed but rarely cloud-free, so not used to adjust."""
 
 EDGE = RADIUS + MARGIN
-"""Pixels around a reconstructed one whose prediction is compared with what was observed."""
+"""Pixels around a reconstructed one where prediction and observation are compared."""
 
 
 class Provenance(IntEnum):
-    """Where the value of an output pixel comes from."""
+    """Origin of an output pixel."""
 
     NODATA = 0
     OBSERVED = 1
@@ -42,7 +42,7 @@ class Provenance(IntEnum):
 
 @dataclass(frozen=True)
 class Compose:
-    """Observation and prediction to stored numbers, provenance, and what else is asked for."""
+    """Observation and prediction to stored numbers, provenance and optional outputs."""
 
     calibration: Calibration
     picked: tuple[int, ...]  # positions of the bands that are predicted
@@ -58,7 +58,7 @@ class Compose:
         *others: NDArray[Any],
         core: Area,
     ) -> Arrays:
-        """The core of a block of images that were predicted."""
+        """The core of a block of predicted images."""
         lead, results, measured = state.shape[:-2], [], self.calibration.valid(stored)
         for place in np.ndindex(lead):
             image, hidden = stored[place], np.asarray((state[place] & HIDDEN) > 0)
@@ -127,7 +127,7 @@ def feather(
     radius: int = RADIUS,
     margin: int = MARGIN,
 ) -> Floats:
-    """Meet the observed pixels without a seam, and without touching them."""
+    """Adjust the prediction to the observed pixels around it, without changing these."""
     if radius <= 0 or not clear.any():
         return prediction
     side = 2 * radius + 1
@@ -158,7 +158,7 @@ def label_provenance(scene: Scene, provenance: Any, made_by: Mapping[str, str]) 
 
 
 def label_flags(scene: Scene, flags: Any, meanings: tuple[str, ...]) -> xr.DataArray:
-    """Name the bits that tell how predicted values came about."""
+    """Name the bits that say how values were predicted."""
     masks = np.array([1 << bit for bit in range(len(meanings))], np.uint8)
     words = {"long_name": "how the value was predicted", "flag_meanings": " ".join(meanings)}
     return _labelled(scene, flags, "quality", {**words, "flag_masks": masks})

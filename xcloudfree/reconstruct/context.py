@@ -1,4 +1,4 @@
-"""Temporal context of a labelled series: what other dates show, lazy where the series is."""
+"""Temporal context of a labelled series: what other dates show, lazy for lazy series."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ def context(
     shadow: Shadow = None,
     least: float = 0.0,
 ) -> xr.Dataset:
-    """The last clear observation of each pixel before each date, and the next one after it.
+    """Return the last clear observation of each pixel before each date, and the next one after it.
 
-    The date itself is always left out, also where it is clear. All dates of a place are worked on
-    together, so lazy data is gathered along time: chunk it in space so that one chunk with all
-    dates fits into memory several times.
+    The date itself is always excluded, even where it is clear. All dates of a place are
+    processed together, so lazy data is gathered along time: chunk it in space so that a chunk
+    with all dates fits into memory several times.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def context(
     mask, dilate, shadow
         What is occluded, see :func:`xcloudfree.reconstruct.reconstruct`.
     least : float
-        Days around a date within which nothing is used, for example to learn what a gap does.
+        Days around a date within which nothing is used, for example to study the effect of a gap.
 
     Returns
     -------
@@ -96,7 +96,7 @@ def context(
 def context_groups(
     scene: Scene, spec: ModelSpec, masked: MaskPlan, around: int | None
 ) -> list[list[Any]]:
-    """Groups of arrays with what a network reads of other dates."""
+    """Groups of arrays with the other dates that a network reads."""
     why = f"model {spec.name!r}", 'reconstruct(model="carf-small")'
     dates_of(scene, *why)
     beside = () if masked.separate else masked.bands
@@ -116,7 +116,7 @@ def context_groups(
 
 @dataclass(frozen=True)
 class _Observations:
-    """What other dates show of the core of a block, (*lead, plane, y, x)."""
+    """Context of the core of a block, (*lead, plane, y, x)."""
 
     reader: Reader
     sides: tuple[str, ...]
@@ -126,7 +126,7 @@ class _Observations:
         return __version__, self.reader, self.sides, self.least
 
     def __call__(self, *windows: NDArray[Any], core: Area) -> tuple[NDArray[np.float32]]:
-        """Planes of the core from reflectance and state."""
+        """Planes of the core, computed from reflectance and state."""
         found = []
         for series in self.reader.series([w[..., *core] for w in windows], core):
             assert series.days is not None
@@ -149,7 +149,7 @@ def _observations(
 
 
 def _labelled(scene: Scene, bands: tuple[str, ...], stack: Any) -> xr.Dataset:
-    """The planes as named arrays, with the chunks along time that came in."""
+    """The planes as named arrays, with the original chunks along time."""
     template, count, words = scene.template(), len(bands), {"before": "last", "after": "next"}
     if not isinstance(stack, np.ndarray) and template.chunks is not None:
         stack = stack.rechunk(dict(enumerate(template.chunks[: len(scene.lead)])))

@@ -1,4 +1,4 @@
-"""For networks that make one image of several dates: which dates, and when they were."""
+"""Dates for networks that make one image from several: which dates they read, and when."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ EPOCH = np.datetime64("2014-04-03", "ns")
 
 
 def nearest_dates(days: NDArray[np.float64], count: int) -> NDArray[np.int64]:
-    """For each date itself and the dates nearest to it."""
+    """For each date, its own index and those of the nearest dates."""
     distance = np.abs(days[:, None] - days)
     np.fill_diagonal(distance, -1)
     return np.argsort(distance, axis=1, kind="stable")[:, :count]
 
 
 def nearest_groups(scene: Scene, spec: ModelSpec) -> list[list[Any]]:
-    """Groups of arrays with the other dates that a network reads beside each date."""
+    """Groups of arrays with the other dates that a network reads."""
     optical, sar = scene.optical, scene.need_sar(spec.polarisations, f"model {spec.name!r}")
     assert optical is not None
     template = scene.template()
@@ -58,7 +58,7 @@ def nearest_groups(scene: Scene, spec: ModelSpec) -> list[list[Any]]:
 
 
 def _call_for_time(scene: Scene) -> str:
-    """What gives a scene its dates, which may be there by another name."""
+    """The call that gives a scene its dates, which may exist under another name."""
     for dim in scene.lead:
         coordinate = scene.source.coords.get(dim)
         if coordinate is not None and coordinate.dtype.kind == "M":
@@ -67,7 +67,7 @@ def _call_for_time(scene: Scene) -> str:
 
 
 def dates_of(scene: Scene, why: str, without: str) -> tuple[int, tuple[float, ...]]:
-    """Which leading dimension is time, and when the images of a series were taken."""
+    """Which leading dimension is time, and the acquisition days of the images."""
     template = scene.template()
     if "time" not in scene.lead or "time" not in template.coords:
         raise DataError(
@@ -86,7 +86,7 @@ def dates_of(scene: Scene, why: str, without: str) -> tuple[int, tuple[float, ..
 
 
 def _days(scene: Scene) -> NDArray[np.float64]:
-    """Day number of each date: halfway between the two sensors where both times are known."""
+    """Day number of each date: halfway between the two sensors if both times are known."""
     days = _day_numbers(scene.template()["time"])
     gap = scene.source.coords.get("time_gap")
     if gap is not None and gap.dims == ("time",):
@@ -96,5 +96,5 @@ def _days(scene: Scene) -> NDArray[np.float64]:
 
 
 def _day_numbers(times: xr.DataArray) -> NDArray[np.float64]:
-    """Days since :data:`EPOCH`; refuses what is no date."""
+    """Days since :data:`EPOCH`; raises an error for values that are no dates."""
     return np.asarray((utc_times(times) - EPOCH) / np.timedelta64(1, "D"))

@@ -1,4 +1,4 @@
-"""A network as a predictor: which parts of a window it reads, in batches, on a device."""
+"""A network as a predictor: selects the parts of a window to read, and batches them on a device."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ MICRO_BATCH = {"cpu": 1, "cuda": 8}
 """Images in one forward pass, by kind of device; a CPU gains nothing from more."""
 
 ALONE_FROM = 20480
-"""Pixels from which an image goes through the network alone. Torch convolves single images below
-this size by another method, which rounds otherwise: a small window would differ from the whole."""
+"""Pixels from which an image runs through the network alone. Torch convolves smaller single images
+by another method, which rounds differently: a small window would differ from the whole."""
 
 
 Planes = list[NDArray[np.float32]]
@@ -38,12 +38,12 @@ Planes = list[NDArray[np.float32]]
 
 
 class Window(NamedTuple):
-    """What the network reads for one image."""
+    """Inputs of the network for one image."""
 
-    # (band, y, x) in the order of the specification, with dates before them where it reads several
+    # (band, y, x) in the order of the specification, preceded by dates if it reads several
     reflectance: NDArray[np.float32]
     backscatter: NDArray[np.float32]  # in dB; NaN is no data
-    hidden: NDArray[np.bool_]  # pixels that show no ground, (y, x)
+    hidden: NDArray[np.bool_]  # occluded pixels, (y, x)
     wanted: NDArray[np.bool_]  # pixels whose prediction is used, (y, x)
     days: NDArray[np.float32] | None = None  # day number of each date
     context: NDArray[np.float32] | None = None  # what other dates show, (plane, y, x)
@@ -65,9 +65,9 @@ class Network:
     """A network on a device, as a :class:`~xcloudfree.core.predictor.Predictor`."""
 
     reference: Reference  # where to find the model
-    spec: ModelSpec = field(repr=False)  # what it needs
+    spec: ModelSpec = field(repr=False)  # its requirements
     device: str  # torch device, see resolved
-    # how to cut windows: with the halo of the network, or into fixed tiles where it has no reach
+    # how to cut windows: with the halo of the network, or into fixed tiles if it has no reach
     plan: Halo | Tiles
     uncertainty: bool = False  # whether to predict the standard deviation too
     precision: Precision = "float32"  # of the network's arithmetic
@@ -79,7 +79,7 @@ class Network:
 
     @property
     def name(self) -> str:
-        """What users call it."""
+        """Name for users."""
         return self.spec.name
 
     @property
@@ -103,7 +103,7 @@ class Network:
         return self.spec.variance
 
     def __dask_tokenize__(self) -> Any:
-        """What decides the result; the specification is part of the digest."""
+        """Everything that determines the result; the digest includes the specification."""
         return self.reference.digest, self.device, self.plan, self.uncertainty, self.precision
 
     def measure(self, series: Series, statistics: Sequence[Any]) -> Any:
@@ -117,7 +117,7 @@ class Network:
         raise NotImplementedError
 
     def predict(self, series: Series, statistics: Sequence[Any] = ()) -> Prediction:
-        """Predict images where pixels are wanted; elsewhere the values mean nothing."""
+        """Predict the wanted pixels of images; other pixels have undefined values."""
         windows = [self._window(series, n) for n in range(len(series.wanted))]
         found = [np.stack(same) for same in zip(*self._predict(windows), strict=True)]
         return Prediction(found[0], found[1] if self.uncertainty else None)
@@ -155,7 +155,7 @@ class Network:
         return [j.planes() for j in joined]
 
     def _cuts(self, wanted: NDArray[np.bool_]) -> list[tuple[Span, Span]]:
-        """Parts of a window that hold its wanted pixels."""
+        """Parts of a window that contain its wanted pixels."""
         if isinstance(self.plan, Halo):
             return boxes(wanted, self.plan.pixels, self.plan.stride)
         found = []
@@ -168,7 +168,7 @@ class Network:
         return found
 
     def _forward(self, windows: Sequence[Window], device: str) -> list[Planes]:
-        """One forward pass, when the device admits it."""
+        """One forward pass, once the device is free."""
         import torch
 
         from xcloudfree.models.cache import slot
@@ -212,7 +212,7 @@ class Network:
         means = place.model.denormalise((out[0] if self.uncertainty else out)[:count])
         if not np.isfinite(means).all():
             raise WeightsError(
-                f"model {self.spec.name!r} returned values that are no numbers, so its weights "
+                f"model {self.spec.name!r} returned values that are not finite, so its weights "
                 "are damaged or their fit diverged",
                 fix="fit again with xcloudfree.fit(...), or call reconstruct(model=...) with "
                 "another",
@@ -233,17 +233,17 @@ class _Job:
 
     @property
     def read(self) -> Area:
-        """What the network reads."""
+        """Rows and columns to read."""
         return tuple(slice(s.read_start, s.read_stop) for s in (self.rows, self.columns))  # type: ignore[return-value]
 
     @property
     def write(self) -> Area:
-        """Where its result belongs."""
+        """Rows and columns of the result."""
         return tuple(slice(s.start, s.stop) for s in (self.rows, self.columns))  # type: ignore[return-value]
 
     @property
     def size(self) -> tuple[int, int]:
-        """Rows and columns that are read."""
+        """Shape of the pixels that are read."""
         y, x = self.read
         return y.stop - y.start, x.stop - x.start
 
@@ -285,7 +285,7 @@ def network_of(
     uncertainty: bool,
     precision: Precision,
 ) -> Network:
-    """A model as a predictor, on a device that is there."""
+    """A model as a predictor, on an available device."""
     from xcloudfree.models.cache import reference
 
     place = chosen(device)
@@ -294,7 +294,7 @@ def network_of(
 
 
 def _plan(spec: ModelSpec, halo: Literal["exact"] | int) -> Halo | Tiles:
-    """What the network reads around a pixel: a halo, or the fixed tiles that hold it."""
+    """Pixels that the network reads around a pixel: a halo, or the fixed tiles that contain it."""
     if halo != "exact" and (
         isinstance(halo, bool) or not isinstance(halo, (int, np.integer)) or halo < 0
     ):
@@ -313,7 +313,7 @@ def _plan(spec: ModelSpec, halo: Literal["exact"] | int) -> Halo | Tiles:
         )
     warnings.warn(
         f"model {spec.name!r} reads its whole input, so no halo is exact: it runs in fixed tiles "
-        f"of {side} x {side} pixels that share {overlap} and are blended; seams can show",
+        f"of {side} x {side} pixels that overlap by {overlap} and are blended; seams can show",
         SeamWarning,
         stacklevel=5,
     )

@@ -1,4 +1,4 @@
-"""What is seen of a scene: stored numbers to physical values, and which pixels are hidden."""
+"""Observations of a scene: stored numbers to physical values, and the occluded pixels."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ HIDDEN, WANTED = 1, 2
 """Bits of the state of a pixel."""
 
 LARGEST: Final = 1 << 22
-"""Reflectances that a predictor which looks at single pixels gets at a time: bounds its memory."""
+"""Number of reflectances passed to a pixel-wise predictor at a time: bounds its memory."""
 
 Arrays = tuple[NDArray[Any], ...]
 
 
 @dataclass(frozen=True)
 class Observe:
-    """Stored numbers to reflectance and the state of each pixel."""
+    """Convert stored numbers to reflectance and the state of each pixel."""
 
     bands: tuple[str, ...]  # of the windows
     picked: tuple[int, ...]  # positions of the bands that are read
     calibration: Calibration
     mask: MaskPlan
-    around: int | None  # pixels around hidden ones that are wanted too; None wants all pixels
+    around: int | None  # pixels around hidden ones that are wanted too; None for all pixels
 
     def __dask_tokenize__(self) -> Any:
         masked = self.mask.__dask_tokenize__()
@@ -67,8 +67,8 @@ class Observe:
         return np.asarray(self.calibration.valid(self._read(stored)).all(-3))
 
     def occluded(self, stored: NDArray[Any], given: Sequence[NDArray[Any]]) -> Booleans:
-        """Pixels that the mask hides, of one image."""
-        if given:  # a mask, or classes, of its own
+        """Occluded pixels of one image."""
+        if given:  # a mask from the user, or classes
             return self.mask.compute(given[0])
         return self.mask.compute(stored[[self.bands.index(b) for b in self.mask.bands]])
 
@@ -79,7 +79,7 @@ class Observe:
 
 @dataclass(frozen=True)
 class Decode:
-    """Stored numbers to dB, or to the reflectance of another sensor."""
+    """Convert stored numbers to dB, or to the reflectance of another sensor."""
 
     calibration: SarCalibration | Calibration
 
@@ -95,7 +95,7 @@ def observe(
     around: int | None,
     read: Sequence[str] | None = None,
 ) -> list[Any]:
-    """Reflectance of the bands to read, by default all, and state of a scene."""
+    """Reflectance of the bands to read (by default all), and state, of a scene."""
     picked = tuple(map(optical.names.index, optical.names if read is None else read))
     return list(
         map_windows(
@@ -118,8 +118,8 @@ def decode(scene: Scene, layer: Layer, calibration: SarCalibration | Calibration
 class Reader(Dates):
     """Windows of physical values to series, one for each place along dimensions other than time."""
 
-    backscatter: bool = False  # whether there is a window of it, after reflectance and state
-    coarse: bool = False  # whether there is one of coarse images, after these
+    backscatter: bool = False  # whether a window of it follows reflectance and state
+    coarse: bool = False  # whether a window of coarse images follows these
 
     def series(
         self,
@@ -128,7 +128,7 @@ class Reader(Dates):
         origin: tuple[int, int] = (0, 0),
         asked: NDArray[np.bool_] | None = None,
     ) -> Iterator[Series]:
-        """The series, dates in order of time; `asked` (*lead)."""
+        """The series with dates in chronological order; `asked` (*lead)."""
         lead = windows[1].ndim - 2
         wanted = None if asked is None else self.split(asked, lead)
         for number, planes in enumerate(zip(*(self.split(w, lead) for w in windows), strict=True)):
@@ -147,7 +147,7 @@ class Reader(Dates):
 
 
 def strips(series: Series) -> Iterator[Series]:
-    """The core of a series in strips of rows, for a predictor that looks at single pixels."""
+    """The core of a series in strips of rows, for a pixel-wise predictor."""
     height, width = series.hidden.shape[-2:]
     rows, columns = (
         slice(*s.indices(n)[:2]) for s, n in zip(series.core, (height, width), strict=True)

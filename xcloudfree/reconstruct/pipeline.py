@@ -1,6 +1,6 @@
-"""Cloud-free reconstruction of a labelled scene: the whole way, from top to bottom.
+"""Cloud-free reconstruction of a labelled scene, from the input to the output.
 
-recognise -> observe -> measure -> predict -> compose -> encode, lazy where the scene is.
+recognise -> observe -> measure -> predict -> compose -> encode, lazy for lazy scenes.
 """
 
 from __future__ import annotations
@@ -57,60 +57,61 @@ def reconstruct(
     precision: Precision = "float32",
     device: str | torch.device | None = None,
 ) -> Any:
-    """Reconstruct what clouds hide.
+    """Reconstruct the occluded pixels of a scene.
 
     Each block is read with the halo that the network needs, on the network's grid, so that the
-    result does not depend on the chunks. Pixels that are not occluded leave as they came in. For
-    a network that reads other dates (``model.spec.context``) all dates of a place are worked on
-    together, so chunks with all their dates must fit into memory.
+    result does not depend on the chunks. Clear pixels are returned unchanged. A network that reads
+    other dates (``model.spec.context``) processes all dates of a place together, so chunks with
+    all their dates must fit into memory.
 
     Parameters
     ----------
     obj : Dataset or DataArray
         Scene in any accepted form, with the bands and polarisations of the model.
     model : str, Path, Model or Method
-        ``"auto"``: ``"kernel-fusion"``, for a series or one date, with Sentinel-1 or without; the
-        attribute ``model_reason`` of ``provenance`` says what it had to work with. Name of
-        :func:`xcloudfree.models.list`, file, or model; or a classical method by its name in
-        :func:`xcloudfree.methods.names` or with its own settings from
-        :func:`xcloudfree.methods.get`. `precision` is for networks, `device` for these and for
+        ``"auto"`` chooses ``"kernel-fusion"``, for a series or one date, with or without
+        Sentinel-1; the attribute ``model_reason`` of ``provenance`` says which data it used. Else
+        a name from :func:`xcloudfree.models.list`, a file, or a model; or a classical method, by a
+        name from :func:`xcloudfree.methods.names` or with your own settings from
+        :func:`xcloudfree.methods.get`. `precision` applies to networks, `device` to networks and
         ``"kernel-fusion"``.
     mask : str, DataArray or callable
-        What is occluded, see :func:`xcloudfree.masks.mask`.
+        The occluded pixels, see :func:`xcloudfree.masks.mask`.
     dilate : int
         Radius in pixels by which to extend the mask.
     shadow : bool, None or tuple
-        Whether the shadow of clouds is occluded too, see :func:`xcloudfree.masks.mask`. None:
-        where the position of the sun is known (``xcf.stac.load`` attaches it); attribute ``mask``
-        of ``provenance`` tells. False: the paper's mask alone.
+        Whether to mask the shadow of clouds too, see :func:`xcloudfree.masks.mask`. None: if
+        the position of the sun is known (``xcf.stac.load`` attaches it); the attribute ``mask``
+        of ``provenance`` says so. False: the paper's mask only.
     halo : "exact" or int
         Pixels to read around each block: as many as influence it, or fewer for speed. For a
-        network that reads its whole input, pixels that its fixed tiles share with their
-        neighbours, over which they are blended; a quarter of a tile by default.
+        network that reads its whole input: the overlap of its fixed tiles in pixels, over which
+        they are blended; a quarter of a tile by default.
     blend : "feather" or None
-        ``"feather"``: observed pixels stay, and the reconstruction meets them without a seam.
-        None: the output of the network everywhere (eq. 12).
+        ``"feather"`` keeps observed pixels and adjusts the reconstruction to them, without a seam.
+        None returns the output of the network everywhere (eq. 12).
     times : str, DatetimeIndex or sequence of dates, optional
-        Times at which the scene is wanted, inside the series: a frequency such as ``"10D"``, which
-        starts with the first day, or a list. A time that was not acquired is a date wholly hidden,
-        with the radar nearest to it; one that was is reconstructed as it is. The coordinate
-        ``acquired`` says which. For methods that read other dates, such as ``"kernel-fusion"``.
+        Times at which to reconstruct the scene, inside the series: a frequency such as ``"10D"``,
+        which starts on the first day, or a list. A time without an image is treated as a wholly
+        hidden date, with the radar nearest to it; a time with an image is reconstructed as usual.
+        The coordinate ``acquired`` marks these. For methods that read other dates, such as
+        ``"kernel-fusion"``.
     uncertainty : bool
-        Whether to return the standard deviation that the network estimates, where it does.
+        Whether to return the estimated standard deviation, if the model estimates one.
     precision : {"float32", "bfloat16"}
-        Arithmetic of the network. ``"bfloat16"`` is for devices with units for it, and leaves an
-        error of about 1e-3 in reflectance with the shipped weights (docs/benchmarks.md); with
-        others it may be ten times as large.
+        Arithmetic of the network. ``"bfloat16"`` is for devices that support it. Its
+        error is about 1e-3 in reflectance with the shipped weights (docs/benchmarks.md), and may be
+        ten times as large with others.
     device : str or torch.device, optional
-        Torch device; by default CUDA where the computing process has it, else the CPU.
+        Torch device; by default CUDA if the computing process has it, else the CPU.
 
     Returns
     -------
     Dataset or DataArray
-        Of the form that came in, with ``provenance`` (uint8 flags: nodata, observed,
-        reconstructed, unreconstructable) as variable, or as coordinate of a DataArray. Pixels that
-        are occluded (with ``blend=None``: all) and have no backscatter become no data and are
-        flagged unreconstructable; pixels of which a band has no data stay as they are and are
+        In the form of the input, with ``provenance`` (uint8 flags: nodata, observed,
+        reconstructed, unreconstructable) as variable, or as coordinate of a DataArray. Occluded
+        pixels (with ``blend=None``: all pixels) without backscatter become no data and are
+        flagged unreconstructable. Pixels without data in some band are unchanged and
         flagged nodata. With `uncertainty`, the standard deviation of reflectance for each band
         (float32, NaN where nothing was reconstructed): variables ``B02_std`` ..., ``s2_std``, or a
         coordinate ``std``.
@@ -118,26 +119,26 @@ def reconstruct(
     Raises
     ------
     MissingBandError
-        If the model or the mask needs what the data lacks.
+        If the data lacks a band that the model or the mask needs.
     UnitsError
         If units or level are undeclared or contradict the model.
     ModelError
-        If the model does not exist or cannot run as asked.
+        If the model does not exist or cannot run with these arguments.
     WeightsError
-        If the file of a model cannot be read, or its values are damaged.
+        If the file of a model cannot be read, or contains damaged values.
     DataError
         If the model reads other dates and the data is no series.
     GridError
-        If a mask that is given is not on the grid of the scene.
+        If a mask passed as an array is not on the grid of the scene.
     DeviceMemoryError
-        While it is computed, if a block does not fit into the memory of the device.
+        At compute, if a block does not fit into the memory of the device.
 
     Warns
     -----
     SeamWarning
-        If the network reads its whole input, so that the scene is cut into fixed tiles.
+        If the network reads its whole input, so that it runs in fixed tiles.
     DemonstrationWarning, UntrainedWarning, QuantityWarning
-        If the weights carry no claim of quality, were not fitted, or were fitted on another kind
+        If the weights are a demonstration, were not fitted, or were fitted on another kind
         of backscatter.
 
     References
@@ -159,7 +160,7 @@ def reconstruct(
             "precision": precision, "device": device,
         })  # fmt: skip
 
-    # Recognise: what the scene holds, who predicts it, and whether they fit.
+    # Recognise: what the scene contains, who predicts it, and whether they fit.
     predictor: Method | Network
     chosen = {}
     if isinstance(model, str) and model == AUTO:
@@ -204,15 +205,15 @@ def reconstruct(
     outputs += [Output(FLOAT, len(bands))] * uncertainty + [Output(BYTE)] * bool(predictor.flags)
 
     if isinstance(predictor, Method) and (predictor.temporal or predictor.passes):
-        # Observe: reflectance, and which pixels are hidden and wanted.
+        # Observe: reflectance, and the hidden and wanted pixels.
         reflectance, state = observe(scene, optical, masked, edge if blend else None)
         # Measure the scene, conclude, and predict.
         prediction = estimate(scene, predictor, reflectance, state, uncertainty)
-        # Compose with what was observed, and encode.
+        # Compose with the observed pixels, and encode.
         groups = [optical.planes(), *([a] for a in (state, *prediction))]
         results = map_windows(compose, groups, outputs, lead=lead, plan=Halo(edge))
     else:
-        # What looks at single dates and measures nothing does all of this in one task a block.
+        # A predictor that looks at single dates and measures nothing does all of this in one task.
         margin = masked.reach + edge
         look = Observe(bands, picked, rule, masked, edge if blend else None)
         sar = scene.need_sar(predictor.polarisations, why) if predictor.polarisations else None
@@ -237,7 +238,7 @@ def reconstruct(
             resources=_resources(predictor),
         )
 
-    # Restore the form that came in, and say where each pixel comes from.
+    # Restore the form of the input, and record where each pixel comes from.
     planes = {"provenance": label_provenance(scene, results[1], attrs)}
     if predictor.flags:
         planes["quality"] = label_flags(scene, results[-1], predictor.flags)
@@ -245,7 +246,7 @@ def reconstruct(
 
 
 def _at_times(obj: Any, times: Any, mask: tuple[Any, int, Shadow], options: Any) -> Any:
-    """The series at chosen times, of which some were not acquired."""
+    """The series at chosen times, some of them without an image."""
     from xcloudfree.reconstruct.any_time import at_times
 
     method, dilate, shadow = mask
@@ -259,7 +260,7 @@ def _at_times(obj: Any, times: Any, mask: tuple[Any, int, Shadow], options: Any)
 def estimate(
     scene: Scene, method: Method, reflectance: Any, state: Any, uncertainty: bool
 ) -> tuple[Any, ...]:
-    """Mean, and if asked for deviation and flags, of the wanted pixels of a scene."""
+    """Mean, and if requested deviation and flags, of the wanted pixels of a scene."""
     axis, days, why = None, None, f"method {method.name!r}"
     windows = [reflectance, state]
     if method.temporal and not (method.takes_single_images and not _has_dates(scene)):
@@ -286,7 +287,7 @@ def _has_dates(scene: Scene) -> bool:
 
 
 def _context(scene: Scene, network: Network, mask: MaskPlan, margin: int | None) -> list[Any]:
-    """What a network reads of other dates, around each block as far as it looks."""
+    """Planes of other dates that a network reads, around each block up to its reach."""
     from xcloudfree.reconstruct.context import context_groups
 
     around = margin
@@ -313,7 +314,7 @@ def _check_predictor(predictor: Predictor, halo: Any, uncertainty: bool) -> None
 
 
 def _resources(predictor: Predictor) -> dict[str, float] | None:
-    """What tasks ask of the workers: one GPU, where the cluster in use declares them."""
+    """Resources that tasks request: one GPU, if the cluster in use declares GPUs."""
     distributed = sys.modules.get("distributed")
     if getattr(predictor, "device", "cpu") == "cpu" or distributed is None:
         return None

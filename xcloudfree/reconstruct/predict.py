@@ -1,4 +1,4 @@
-"""Prediction of a scene: stage by stage, or with all stages in one task a block."""
+"""Prediction of a scene: in stages, or with all stages in one task per block."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from xcloudfree.reconstruct.observe import BYTE, FLOAT, WANTED, Arrays, Observe,
 def predict(
     predictor: Predictor, reader: Reader, windows: Sequence[Any], lead: int, uncertainty: bool
 ) -> tuple[Any, ...]:
-    """Mean, and if asked for deviation and flags, from physical values (*lead, [band,] y, x)."""
+    """Mean, and if requested deviation and flags, from physical values (*lead, [band,] y, x)."""
     bands, groups = windows[0].shape[lead], [[w] for w in windows]
     together = None
     if reader.time is not None:
@@ -39,7 +39,7 @@ def predict(
         together = Together(reader.time, side)
     work: dict[str, Any] = {"lead": lead, "plan": predictor.plan, "together": together}
 
-    # Statistics of the scene travel beside the windows as whole values, never at every pixel.
+    # Statistics of the scene are passed as whole values next to the windows, never per pixel.
     asked = _asked(windows, lead, reader.time)
     statistics: list[SceneValue] = []
     for _ in range(predictor.passes):
@@ -56,7 +56,7 @@ def predict(
 
 
 def _asked(windows: Sequence[Any], lead: int, time: int | None) -> list[SceneValue]:
-    """Images of which anything is wanted anywhere, where that is known without computing."""
+    """Images with any wanted pixel, if that is known without computing."""
     state = windows[1]
     if not all(isinstance(w, np.ndarray) for w in windows):
         return []
@@ -74,12 +74,12 @@ def _asked(windows: Sequence[Any], lead: int, time: int | None) -> list[SceneVal
 
 
 def _reach(predictor: Predictor) -> int:
-    """Pixels that a predictor reads around a block, as seen from a pixel."""
+    """Pixels that a predictor reads around a block."""
     (span,) = predictor.plan.spans((1 << 16, 1, 1 << 16))[1:2]
     return max(span.start - span.read_start, span.read_stop - span.stop)
 
 
-# ------------------------------------------------------------------ stages, one task a block each
+# -------------------------------------------------------------- stages, one task per block each
 
 
 @dataclass(frozen=True)
@@ -105,23 +105,23 @@ class Measure:
 
 @dataclass(frozen=True)
 class Combine:
-    """Measurements of several blocks as one."""
+    """Join the measurements of several blocks."""
 
     predictor: Predictor
 
     def __call__(self, parts: Sequence[list[Any]]) -> list[Any]:
-        """Those of each series."""
+        """Joined measurements of each series."""
         return [self.predictor.combine(same) for same in zip(*parts, strict=True)]
 
 
 @dataclass(frozen=True)
 class Conclude:
-    """Measurements of the whole scene to what is used of them."""
+    """Conclude statistics from the measurements of the whole scene."""
 
     predictor: Predictor
 
     def __call__(self, total: list[Any], *statistics: list[Any]) -> list[Any]:
-        """Those of each series."""
+        """Statistics of each series."""
         known = zip(*statistics, strict=True) if statistics else [()] * len(total)
         return [self.predictor.conclude(t, k) for t, k in zip(total, known, strict=True)]
 
@@ -137,7 +137,7 @@ class Predict:
     def __call__(
         self, *windows: NDArray[Any], core: Area, origin: tuple[int, int], scene: Sequence[Any]
     ) -> Arrays:
-        """Mean (*lead, band, y, x), and if asked for deviation and flags, of the core."""
+        """Mean (*lead, band, y, x), and if requested deviation and flags, of the core."""
         head, found = windows[1].shape[:-2], []
         for number, series in enumerate(self.reader.series(windows, core, origin)):
             found.append(self._series(series, [s[number] for s in scene]))
@@ -172,7 +172,7 @@ class Predict:
 
 
 def _parts(predictor: Predictor, series: Series) -> Sequence[Series]:
-    """What is worked on at a time: strips, unless pixels around are needed."""
+    """Pieces to process at a time: strips, unless pixels around are needed."""
     return [series] if _reach(predictor) else list(strips(series))
 
 
@@ -183,14 +183,14 @@ def _parts(predictor: Predictor, series: Series) -> Sequence[Series]:
 class ReconstructBlock:
     """Observe, predict and compose the core of a block of single images, in one task.
 
-    For what looks at each date by itself and measures nothing. Images without anything to fill are
-    not decoded.
+    For predictors that look at each date separately and measure nothing. Images without anything
+    to fill are not decoded.
     """
 
     observe: Observe
     predictor: Predictor
     compose: Compose
-    sar: SarCalibration | None  # of the second window, where the predictor reads backscatter
+    sar: SarCalibration | None  # of the second window, if the predictor reads backscatter
     context: int = 0  # windows with parts of the context
 
     def __dask_tokenize__(self) -> Any:
@@ -199,7 +199,7 @@ class ReconstructBlock:
     def __call__(
         self, *windows: NDArray[Any], core: Area, origin: tuple[int, int], scene: Sequence[Any]
     ) -> Arrays:
-        """What :class:`Compose` returns, of the core."""
+        """What :class:`Compose` returns, for the core."""
         lead = windows[0].shape[:-3]
         images = [w.reshape(-1, *w.shape[len(lead) :]) for w in windows]
         every = list(zip(*images, strict=True))
@@ -232,7 +232,7 @@ class ReconstructBlock:
         )
 
     def _look(self, planes: Sequence[NDArray[Any]], core: Area) -> _Look:
-        """Find what to fill, from the core and what its mask needs around it alone."""
+        """Find the pixels to fill, from the core and the surroundings that its mask needs."""
         stored, backscatter, given = self._given(planes)
         inner = stored[:, *core]
         valid = self.observe.valid(inner)
@@ -241,7 +241,7 @@ class ReconstructBlock:
         fillable = hidden & valid if self.compose.blend else valid
         if self.predictor.needs_radar and self.sar is not None and backscatter is not None:
             fillable = fillable & self.sar.valid(backscatter[:, *core]).all(0)
-        if not fillable.any():  # values of another unit are refused here too
+        if not fillable.any():  # values of another unit raise an error here too
             self.observe.calibration.check(inner)
             if self.sar is not None and backscatter is not None:
                 self.sar.decode(backscatter[:, *core])
@@ -254,7 +254,7 @@ class ReconstructBlock:
         core: Area,
         origin: tuple[int, int],
     ) -> Series:
-        """What the predictor reads of one image."""
+        """Inputs of the predictor for one image."""
         stored, backscatter, given = self._given(planes)
         reflectance, sar = self._physical(stored, backscatter)
         hidden = self.observe.occluded(stored, given) & np.isfinite(reflectance).all(0)
@@ -294,7 +294,7 @@ class ReconstructBlock:
     def _given(
         self, planes: Sequence[NDArray[Any]]
     ) -> tuple[NDArray[Any], NDArray[Any] | None, Sequence[NDArray[Any]]]:
-        """Stored numbers, backscatter, and the mask where it is not made from these numbers."""
+        """Stored numbers, backscatter, and the mask if it is not made from these numbers."""
         start = 1 + (self.sar is not None)
         stop = start + self.observe.mask.separate
         return planes[0], planes[1] if start == 2 else None, planes[start:stop]

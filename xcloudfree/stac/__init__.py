@@ -1,9 +1,9 @@
-"""Scenes from STAC catalogs, and a catalog on this machine to try it with.
+"""Scenes from STAC catalogs, and a catalog on your own machine for trials.
 
-``load`` shows the whole way. ``search/`` finds the items, ``rules/`` says what their pixels mean
-(providers are in ``rules/providers``), ``read/`` finds the grid and builds the graph, of which each
-task reads by ``reading``, ``access`` and ``signing``. ``series/`` makes calibrated series, pairs
-them with radar, records what failed and checks offsets. ``local/`` is a catalog to try it with.
+``load`` is the entry point. ``search/`` finds the items, ``rules/`` describes the meaning of their
+pixels (providers are in ``rules/providers``), ``read/`` finds the grid and builds the graph, whose
+tasks read through ``reading``, ``access`` and ``signing``. ``series/`` makes calibrated series,
+pairs them with radar, records faults and checks offsets. ``local/`` publishes and serves a catalog.
 """
 
 from xcloudfree.stac.load import load

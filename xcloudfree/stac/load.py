@@ -58,10 +58,10 @@ def load(
     on_error: Literal["raise", "report"] = "raise",
     loader: Literal["odc", "stackstac"] = "odc",
 ) -> xr.Dataset:
-    """Sentinel-2 reflectance and the nearest Sentinel-1 backscatter of an area; reads no pixel yet.
+    """Load Sentinel-2 reflectance and the nearest Sentinel-1 backscatter of an area, lazily.
 
-    Every item is calibrated by its own metadata before anything is mosaicked. Sentinel-1 is
-    mosaicked by pass, brought onto the Sentinel-2 grid in linear power, then turned into dB.
+    Every item is calibrated by its own metadata before scenes are mosaicked. Sentinel-1 is
+    mosaicked by pass, resampled to the Sentinel-2 grid in linear power, then converted to dB.
 
     Parameters
     ----------
@@ -78,52 +78,53 @@ def load(
         Sentinel-2 bands, and ``SCL`` (``fmask`` of Digital Earth Australia). Default: all that
         every scene has.
     polarisations : sequence of str
-        Of Sentinel-1; empty for Sentinel-2 alone.
+        Polarisations of Sentinel-1; empty for Sentinel-2 only.
     collections : str or sequence of str, optional
-        Collections to search. Default: the first Sentinel-2 one of
+        Collections to search. Default: the first Sentinel-2 collection of
         :data:`xcloudfree.stac.search.choice.S2_COLLECTIONS` (Level-1C before Level-2A) and the
-        first
-        Sentinel-1 one of :data:`xcloudfree.stac.search.choice.S1_COLLECTIONS` that the catalog has.
-        Ground range detected (GRD) Sentinel-1 is only taken if it is named here; it is calibrated
-        to sigma0 and warped with its ground control points, without terrain correction.
+        first Sentinel-1 collection of :data:`xcloudfree.stac.search.choice.S1_COLLECTIONS` that the
+        catalog has. Ground range detected (GRD) Sentinel-1 is used only if you name it here; it is
+        calibrated to sigma0 and warped with its ground control points, without terrain correction.
     resolution, crs : optional
         Grid to load on. Default: the native grid of Sentinel-2.
     like : GeoBox, Dataset or DataArray, optional
-        Object whose grid is matched to the pixel; also bounds the search.
+        Object whose grid is matched to the pixel; it also bounds the search.
     chunks : mapping, optional
         Chunk size along ``x`` and ``y``. Default 1024; one scene per chunk along ``time``.
     max_gap : str or timedelta
         Largest distance in time between a scene and its Sentinel-1 pass.
     on_gap : {"raise", "drop", "nan"}
-        What becomes of a scene without a pass within `max_gap`: an error, no scene, no backscatter.
+        What to do with a scene without a pass within `max_gap`: raise an error, drop the scene, or
+        fill its backscatter with NaN.
     sign : callable, optional
-        Turns an asset address into one that may be read, ``planetary_computer.sign``. Called by
-        each task when it reads, so that jobs may last longer than a token, and again where it is
-        refused. A function of a module; others work within this process only.
+        Turns an asset address into a readable one, for example ``planetary_computer.sign``. Each
+        task calls it when it reads, so that jobs may outlast a token, and once more if the server
+        refuses. Use a function of a module; other callables work within this process only.
     groupby : {"solar_day", "time", "id"}
-        Which Sentinel-2 items make up one scene.
+        Which Sentinel-2 items form one scene.
     query, sar_query : mapping, optional
         Conditions on the properties of Sentinel-2 and Sentinel-1 items,
         ``{"eo:cloud_cover": {"lt": 20}}``, ``{"sat:orbit_state": "descending"}``, with the
         operators ``eq``, ``neq``, ``lt``, ``lte``, ``gt``, ``gte``, ``in``, ``startsWith``,
-        ``endsWith``, ``contains``. The server is asked for them as it declares, and they are
-        applied again here.
+        ``endsWith``, ``contains``. They are sent to the server in the form that it declares, and
+        applied again on this side.
     sar_catalog : optional
-        Another catalog, of the same kinds as `catalog`, to take Sentinel-1 from.
+        Another catalog, of the same kinds as `catalog`, to search for Sentinel-1.
     offsets : mapping of str to float, or float, optional
-        Reflectance offsets that you know better than the metadata, by item, or one for all.
+        Reflectance offsets that override the metadata, by item, or one for all.
     on_error : {"raise", "report"}
-        What an asset that cannot be read becomes: an error of the task that reads it, or no data.
-        ``"report"`` tries every asset now, and adds the coordinates ``status`` (time): ``"ok"``, or
-        what did not open; and ``read_status`` (time, asset, y, x): what became of each pixel, known
-        when it is computed. ``ds.cloudfree.report()`` lists both.
+        What to do with an unreadable asset: raise an error in the task that reads it, or return
+        no data. ``"report"`` tests every asset now, and adds two coordinates: ``status`` (time),
+        which is ``"ok"`` or lists the assets that did not open, and ``read_status`` (time, asset,
+        y, x), the outcome for each pixel, known once it is computed.
+        ``ds.cloudfree.report()`` lists both.
     loader : {"odc", "stackstac"}
-        Which library builds the graph. Values, coordinates and chunks are the same.
+        Library that builds the graph. Values, coordinates and chunks are the same.
 
     Returns
     -------
     xarray.Dataset
-        Reflectance ``B01``..``B12`` (float32), ``SCL`` (uint8) where there is one, backscatter
+        Reflectance ``B01``..``B12`` (float32), ``SCL`` (uint8) if available, backscatter
         ``VV``, ``VH`` (float32, dB), all (time, y, x), or (time, latitude, longitude) on a grid in
         degrees, with their units in ``attrs``. NaN is no data. Along ``time``: ``item_id``,
         ``offset``, ``offset_reason``, ``level``, ``platform``, ``s2_relative_orbit``,
@@ -134,7 +135,7 @@ def load(
     Raises
     ------
     CatalogError
-        The catalog does not answer or has nothing in the query.
+        The catalog does not answer, or has nothing in the query.
     DataError
         A scene without a Sentinel-1 pass within `max_gap`.
     MissingBandError
@@ -144,7 +145,7 @@ def load(
 
     Examples
     --------
-    From a catalog, ``load("https://planetarycomputer.microsoft.com/api/stac/v1",
+    From a catalog: ``load("https://planetarycomputer.microsoft.com/api/stac/v1",
     bbox=(9.0, 48.0, 9.1, 48.1), datetime="2025-06")``. From items, here of a simulated scene:
 
     >>> import tempfile
@@ -189,7 +190,7 @@ def load(
         names = choose_collections(offered, sar=bool(pols) and sar_source is source)
     scenes = _search_scenes(source, where, names, conditions)
 
-    # rules: what each item says about its pixels, and so how its assets are read
+    # rules: the meaning of each item's pixels, and so how to read its assets
     rules = optical_rules(scenes, wanted, offsets)
     layers = optical_layers(rules, classes=classes)
     access = access.with_logins(scenes)

@@ -1,1 +1,1 @@
-"""Items of a catalog that really lie in the query."""
+"""Search for items of a catalog that match the query."""

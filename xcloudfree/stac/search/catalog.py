@@ -1,4 +1,4 @@
-"""Finding STAC items: any catalog in, a list of items that really lie in the query out."""
+"""Search for STAC items: from any catalog to a list of items that match the query."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _ELSEWHERE = re.compile(
     r"/vsicurl/https?://",
     re.IGNORECASE,
 )
-"""Addresses that an item of another machine may have; anything else may be a file of this one."""
+"""Address schemes allowed in items of other machines; others may be local files."""
 
 PROJECTION = "https://stac-extensions.github.io/projection/v2.0.0/schema.json"
 
 
 class Source:
-    """A catalog, whatever it is: URL, pystac Catalog, pystac-client Client, or items."""
+    """A catalog of any kind: URL, pystac Catalog, pystac-client Client, or items."""
 
     def __init__(self, catalog: Any) -> None:
         import pystac
@@ -50,7 +50,7 @@ class Source:
             self.name = without_secrets(catalog.get_self_href() or catalog.id)
             home = str(catalog.get_self_href() or "")
             searched = catalog.get_single_link("search") is not None and "://" in home
-            if searched and not isinstance(catalog, Client):  # an API's front page, read as a file
+            if searched and not isinstance(catalog, Client):  # landing page of an API, read as a file
                 self._root = self._ask(lambda: Client.open(home, timeout=30))
         else:
             if isinstance(catalog, Mapping):
@@ -65,7 +65,7 @@ class Source:
         self._searches = isinstance(self._root, Client) and self._root.conforms_to("ITEM_SEARCH")
 
     def _dialect(self) -> str:
-        """How the API takes conditions: as declared, or as is known of the provider."""
+        """Query language of the API: as declared, or as known for the provider."""
         if not self._searches:
             return ""
         for dialect, conformance in (("query", "QUERY"), ("cql2", "FILTER")):
@@ -91,7 +91,7 @@ class Source:
             ) from None
 
     def collections(self) -> list[str] | None:
-        """Names of the collections on offer; None for items without any."""
+        """Names of the available collections; None for items without any."""
         if self._items is not None:
             return None
         if self._searches:
@@ -120,11 +120,11 @@ class Source:
     def _found(
         self, query: Query, names: list[str] | None, conditions: Conditions, of: str | None
     ) -> list[pystac.Item]:
-        """Items that meet everything; says where server and client disagree about it."""
+        """Items that meet everything; warns if server and client disagree."""
         sent = portable(conditions)
         dialect = self._dialect() if sent else ""
         within = self._within(query, names, dialect, sent, of)
-        if dialect and not within:  # some servers answer nothing to what they do not know
+        if dialect and not within:  # some servers return nothing for unknown conditions
             plainly = self._within(query, names, "", {}, of) or []
             lost = [item for item in plainly if holds(item.properties, sent)]
             if lost:
@@ -196,7 +196,7 @@ class Source:
             elif dialect == "cql2":
                 extra = {"filter": cql2(conditions), "filter_lang": "cql2-json"}
             with warnings.catch_warnings():
-                # what the provider is known to take, it need not declare
+                # known capabilities of the provider need not be declared
                 warnings.filterwarnings("ignore", message=".*does not conform to")
                 yield from self._root.search(
                     collections=names,
@@ -210,7 +210,7 @@ class Source:
 
 
 def _place(catalog: Any) -> Any:
-    """Where a catalog comes from, as far as it is known."""
+    """Address of a catalog, as far as it is known."""
     if isinstance(catalog, str):
         return catalog
     own = getattr(catalog, "get_self_href", lambda: None)
@@ -227,7 +227,7 @@ def _is_remote(address: Any) -> bool:
 
 
 def _refuse_local_files(item: pystac.Item, *, trusted: bool) -> None:
-    """Refuse assets without an absolute address, and local ones in items of other machines."""
+    """Raise an error for assets without an absolute address, and local ones of other machines."""
     remote = not trusted or _is_remote(item.get_self_href())
     used = {*optical_assets(item).values(), *sar_assets(item).values()}
     used |= {key for pol in POLARISATIONS if (key := calibration_asset(item, pol)) is not None}
@@ -239,7 +239,7 @@ def _refuse_local_files(item: pystac.Item, *, trusted: bool) -> None:
                 "state its own",
                 fix="read it from its place: load([pystac.Item.from_file(path)])",
             )
-        # who gives items may have downloaded their files, and put paths in place of addresses
+        # users who pass items may have downloaded their files, and put paths in place of addresses
         downloaded = trusted and _on_disk(item.assets[key].href)
         if remote and not downloaded and not _ELSEWHERE.match(address):
             raise CatalogError(
@@ -257,7 +257,7 @@ def _item(one: Any) -> pystac.Item:
         return one
     try:
         return pystac.Item.from_dict(dict(one))
-    except Exception as error:  # whatever is missing, pystac says it in its own way
+    except Exception as error:  # pystac raises various errors for incomplete items
         name = one.get("id") if isinstance(one, Mapping) else one
         reason = without_secrets(error)[:200]
         raise _no_catalog(name, f"STAC item ({reason})") from None
@@ -271,7 +271,7 @@ def _no_catalog(given: Any, what: str) -> CatalogError:
 
 
 def _completed(item: pystac.Item) -> pystac.Item:
-    """The item, fit to be read."""
+    """The item, ready to be read."""
     stated = (item.properties, *(asset.extra_fields for asset in item.assets.values()))
     projected = any(name.startswith("proj:") for fields in stated for name in fields)
     listed = any("proj" in str(name) for name in item.stac_extensions)
@@ -281,7 +281,7 @@ def _completed(item: pystac.Item) -> pystac.Item:
         return item
     item = item.clone()
     for key in local:
-        # as GDAL reads it: spaces and the like stay what they are
+        # as GDAL reads it: spaces and the like are kept
         item.assets[key].href = f"file:///{Path(item.assets[key].href).as_posix().lstrip('/')}"
     if projected and not listed:
         item.stac_extensions.append(PROJECTION)

@@ -1,4 +1,4 @@
-"""Which collections are searched where the user names none."""
+"""Default collections."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ S2_COLLECTIONS: tuple[str, ...] = (
     "sentinel-2-l1c", "sentinel-2-c1-l2a", "sentinel-2-l2a", "sentinel-s2-l2a-cogs",
     "s2_l2a", "ga_s2?m_ard_3",
 )  # fmt: skip
-"""Sentinel-2 collections in order of preference; ``?`` stands for any letter. Level-1C first: the
-cloud mask of the paper and the networks are made for top-of-atmosphere reflectance with 13 bands.
+"""Sentinel-2 collections in order of preference; ``?`` matches any letter. Level-1C comes first,
+because the paper's cloud mask and the networks need top-of-atmosphere reflectance with 13 bands.
 """
 
 S1_COLLECTIONS: tuple[str, ...] = (
@@ -24,11 +24,11 @@ S1_COLLECTIONS: tuple[str, ...] = (
 
 _S1_NAME = re.compile(r"sentinel-?s?1|^s1[-_]", re.IGNORECASE)
 RTC_ELSEWHERE = "https://planetarycomputer.microsoft.com/api/stac/v1"
-"""A catalog of terrain-corrected Sentinel-1 for the whole world."""
+"""A global catalog of terrain-corrected Sentinel-1."""
 
 
 def choose_collections(offered: Sequence[str], *, sar: bool) -> list[str]:
-    """Collections to search where the user names none."""
+    """Collections to search by default."""
     listing = ", ".join(sorted(offered)[:40]) or "none"
     optical = next((fit for name in S2_COLLECTIONS if (fit := _matching(name, offered))), None)
     if optical is None:
@@ -40,7 +40,7 @@ def choose_collections(offered: Sequence[str], *, sar: bool) -> list[str]:
 
 
 def choose_backscatter(offered: Sequence[str], optical: Sequence[str] = ("sentinel-2-l2a",)) -> str:
-    """Sentinel-1 collection to search where the user names none."""
+    """Sentinel-1 collection to search by default."""
     backscatter = next((name for name in S1_COLLECTIONS if name in offered), None)
     if backscatter is not None:
         return backscatter
@@ -66,5 +66,5 @@ def _matching(pattern: str, offered: Sequence[str]) -> list[str]:
 
 
 def is_sar_collection(name: str) -> bool:
-    """Whether a collection is Sentinel-1, judged by its name."""
+    """Whether a collection is Sentinel-1, judging by its name."""
     return mission_of(name) == "S1" or _S1_NAME.search(name) is not None

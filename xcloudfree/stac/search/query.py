@@ -1,4 +1,4 @@
-"""Area, time and conditions of a search, and whether an item really meets them."""
+"""Area, time and conditions of a search, and whether an item meets them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Query:
 
     @classmethod
     def of(cls, bbox: Sequence[float] | None, intersects: Any, interval: Any) -> Query:
-        """Check and normalise what the user gave."""
+        """Check and normalise the user's arguments."""
         if bbox is not None and intersects is not None:
             raise DataError(
                 "bbox= and intersects= exclude each other",
@@ -68,7 +68,7 @@ class Query:
 
     @property
     def interval(self) -> str | None:
-        """The interval as STAC writes it."""
+        """The interval in STAC notation."""
         if self.start is None and self.end is None:
             return None
         ends = (
@@ -88,7 +88,7 @@ class Query:
         return replace(self, start=min(times) - gap, end=max(times) + gap)
 
     def holds(self, item: pystac.Item) -> bool:
-        """Whether an item lies in the query, whatever the server thought of it."""
+        """Whether an item lies in the query, checked independently of the server."""
         time = item_time(item)
         late = self.end is not None and time >= self.end + timedelta(seconds=1)
         if late or (self.start is not None and time < self.start):
@@ -118,7 +118,7 @@ def _across_meridian(west: float, south: float, east: float, north: float) -> Da
 
 
 def _numbers(bbox: Any) -> tuple[float, ...]:
-    """The numbers of a box; none if they are none."""
+    """The numbers of a box, or none if they are not numbers."""
     try:
         return tuple(float(v) for v in bbox)
     except (TypeError, ValueError):
@@ -149,7 +149,7 @@ def _geojson(shape: Any) -> Any:
 
 
 def _text(time: Any) -> Any:
-    """A date of Python or numpy as text, which pystac-client does not take; others as they are."""
+    """A date of Python or numpy as text, which pystac-client does not accept; others unchanged."""
     if isinstance(time, date) and not isinstance(time, datetime):
         return time.isoformat()
     return str(time)[:19] if isinstance(time, np.datetime64) else time
@@ -160,7 +160,7 @@ def _interval(interval: Any) -> tuple[datetime | None, datetime | None]:
         return None, None
     from pystac_client import ItemSearch
 
-    if isinstance(interval, slice):  # as xarray takes it
+    if isinstance(interval, slice):  # as in xarray
         interval = (interval.start, interval.stop)
     several = isinstance(interval, (list, tuple))
     interval = [_text(time) for time in interval] if several else _text(interval)
@@ -188,7 +188,7 @@ def item_time(item: pystac.Item) -> datetime:
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
-# Conditions on properties: sent to the server, and applied again here
+# Conditions on properties: sent to the server, and applied again on this side
 
 Conditions = Mapping[str, Mapping[str, Any]]
 
@@ -210,11 +210,11 @@ _TESTS: dict[str, Callable[[Any, Any], bool]] = {
     "contains": _on_text(str.__contains__),
 }
 _CQL2 = {"eq": "=", "neq": "<>", "lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
-"""Operators that every server understands, as CQL2 writes them."""
+"""Operators that every server understands, in CQL2 notation."""
 
 
 def checked_conditions(name: str, query: Any) -> dict[str, dict[str, Any]]:
-    """Conditions as the user wrote them, checked."""
+    """The user's conditions, checked."""
     example = f'load(..., {name}={{"eo:cloud_cover": {{"lt": 20}}}})'
     if query is None:
         return {}
@@ -237,7 +237,7 @@ def checked_conditions(name: str, query: Any) -> dict[str, dict[str, Any]]:
 
 
 def portable(conditions: Conditions) -> dict[str, dict[str, Any]]:
-    """The conditions that every server understands; the others are only applied on this side."""
+    """The conditions that every server understands; others are applied only on this side."""
     kept = {
         key: {name: value for name, value in condition.items() if name in _CQL2}
         for key, condition in conditions.items()
@@ -246,7 +246,7 @@ def portable(conditions: Conditions) -> dict[str, dict[str, Any]]:
 
 
 def cql2(conditions: Conditions) -> dict[str, Any]:
-    """The conditions in CQL2 JSON, all of which have to hold."""
+    """All conditions together, in CQL2 JSON."""
     terms: list[dict[str, Any]] = [
         {"op": _CQL2[name], "args": [{"property": key}, value]}
         for key, condition in conditions.items()
@@ -256,7 +256,7 @@ def cql2(conditions: Conditions) -> dict[str, Any]:
 
 
 def holds(properties: Mapping[str, Any], conditions: Conditions) -> bool:
-    """Whether an item meets all conditions; one that lacks a property does not."""
+    """Whether an item meets all conditions; an item that lacks a property does not."""
     return all(
         key in properties and properties[key] is not None and _meets(properties[key], condition)
         for key, condition in conditions.items()
@@ -274,7 +274,7 @@ def _meets(value: Any, condition: Mapping[str, Any]) -> bool:
 
 
 def footprint(item: pystac.Item) -> Any:
-    """Footprint of an item as an odc.geo geometry in degrees; empty if it states none."""
+    """Footprint of an item as an odc.geo geometry in degrees; empty if it declares none."""
     from odc.geo import geom
 
     stated = dict(item.geometry or {})
@@ -296,7 +296,7 @@ def footprint(item: pystac.Item) -> Any:
 
 
 def unwrapped(shape: Any) -> Any:
-    """A footprint, cut in two at the 180th meridian if its outline jumps across it."""
+    """A footprint, split at the 180th meridian if its outline jumps across it."""
     from odc.geo import geom
 
     parts = list(shape.geoms) if shape.geom_type.startswith("Multi") else [shape]
@@ -323,14 +323,14 @@ def sides(shape: Any) -> tuple[float, float, float, float]:
         longitudes.extend(x)
         return x, y
 
-    shape.transform(note)  # whatever it is made of
+    shape.transform(note)  # works for any geometry
     west = min((x for x in longitudes if x >= 0), default=180.0)
     east = max((x for x in longitudes if x < 0), default=-180.0)
     return west, south, east, north
 
 
 def valid(shape: Any) -> Any:
-    """A shape, repaired where its outline crosses itself, as that of some items does."""
+    """A shape, repaired if its outline crosses itself, as it does for some items."""
     from odc.geo import geom
     from shapely import make_valid  # type: ignore[import-untyped]
 

@@ -1,4 +1,4 @@
-"""Sentinel-1 items as passes, each paired with the scene that it is nearest to."""
+"""Sentinel-1 items as passes, each paired with the nearest scene."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def group_passes(
     grid: GeoBox,
     named: Sequence[str] | None = None,
 ) -> list[_Slices]:
-    """Slices that belong to one pass, for every pass with the wanted polarisations."""
+    """Slices of each pass that has the wanted polarisations."""
     from odc.geo import geom
 
     area = grid.geographic_extent
@@ -108,7 +108,7 @@ def load_backscatter(
     reader: Reader,
     named: Sequence[str] | None = None,
 ) -> xr.Dataset:
-    """The scenes with the backscatter of the nearest pass of each."""
+    """The scenes with the backscatter of their nearest pass."""
     passes = group_passes(items, polarisations, reader.grid, named)
     pairs = nearest_passes(list(scenes["time"].values), [p.own for p in passes], max_gap)
     alone = [str(t)[:16] for t, p in zip(scenes["time"].values, pairs, strict=True) if p is None]
@@ -168,7 +168,7 @@ def _open(
 
 def _layers(one: _Slices, polarisations: Sequence[str], reader: Reader) -> Layers:
     keys = dict(one.rule.assets)
-    # the mean of dB is not the dB of the mean
+    # the mean of dB values is not the dB value of the mean
     how = "nearest" if one.rule.units == "dB" else one.rule.resampling
     layers = tuple((p, Layer(keys[p], "float32", one.rule.nodata, how)) for p in polarisations)
     return at_resolution(one.items[0], layers, reader.grid)

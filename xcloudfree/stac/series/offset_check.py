@@ -1,4 +1,4 @@
-"""Whether pixels agree with the offset that their metadata declare."""
+"""Check whether pixels agree with the offset in their metadata."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from xcloudfree.stac.rules.harmonise import BASELINE_OFFSET, SCALE
 from xcloudfree.stac.series.status import block_slices
 
 DARK: Final = 0.95
-"""Stored numbers below this share of the offset are reflectance below -0.005: hardly any are."""
+"""Stored numbers below this share of the offset are reflectance below -0.005, which is rare."""
 
 SHARE: Final = 0.05
-"""Largest share of such numbers in a band that is still believed."""
+"""Largest plausible share of such numbers in a band."""
 
 FEW: Final = 1000
 """Fewer valid pixels than this prove nothing."""
 
 LARGE: Final = 50_000
-"""So many valid pixels of which none is below 1000 are suspicious where there is no offset."""
+"""With at least this many valid pixels, none below 1000 is suspicious if there is no offset."""
 
 _BANDS: Final = ("B04", "B12", "B11", "B03", "B02", "B08")  # the darkest over land come first
 _NONE: Final = 1e-4
@@ -34,7 +34,7 @@ _NONE: Final = 1e-4
 
 @dataclass(frozen=True)
 class _Numbers:
-    """Two bands, and how their values come from stored numbers."""
+    """Two bands, and the conversion of their stored numbers to values."""
 
     bands: xr.Dataset
     scale: float
@@ -49,39 +49,39 @@ def check_offset(
     on_error: Literal["raise", "report"] = "raise",
     chunks: int = 4,
 ) -> xr.Dataset:
-    """Compare pixels with the offset that was applied, and say where they contradict each other.
+    """Check whether pixels agree with the offset that was applied to them.
 
-    Some catalogs say of an item that its offset is in the pixels when it is not, or the reverse.
-    Then reflectance is wrong by 0.1 everywhere. From processing baseline 04.00 on stored numbers
-    are raised by 1000, so that numbers below 950 hardly occur; without an offset the darkest band
-    of almost every scene over land has many. This reads `chunks` chunks of two bands of every
-    scene; :func:`xcloudfree.stac.load` stays lazy and does not call it.
+    Some catalogs wrongly say that the offset of an item was already applied, or that it was not.
+    Reflectance is then wrong by 0.1 everywhere. From processing baseline 04.00 on, stored numbers
+    are raised by 1000, so numbers below 950 are rare; without an offset, the darkest band
+    of almost every scene over land has many. This function reads `chunks` chunks of two bands of
+    every scene; :func:`xcloudfree.stac.load` stays lazy and does not call it.
 
-    Arrays of your own are checked too, in any accepted form, if they declare a scale and an offset:
-    as ``ds.cloudfree.calibrate(scale=, offset=)`` does, or as xarray decoded them.
+    It also checks your own arrays, in any accepted form, if they declare a scale and an offset,
+    set by ``ds.cloudfree.calibrate(scale=, offset=)`` or decoded by xarray.
 
     Parameters
     ----------
     ds : Dataset or DataArray
-        What :func:`xcloudfree.stac.load` returned, or other Sentinel-2 numbers that declare theirs.
+        Output of :func:`xcloudfree.stac.load`, or other Sentinel-2 numbers with a declared offset.
     on_error : {"raise", "report"}
-        Whether a contradiction is an error, or only stands in the result.
+        Whether a contradiction raises an error, or is only reported in the result.
     chunks : int
-        Chunks that are read of every band and scene, evenly spread.
+        Number of chunks to read of every band and scene, evenly spread.
 
     Returns
     -------
     xarray.Dataset
         Along ``time``, if there is one: ``verdict`` (``agrees``, ``contradiction``, ``suspicious``,
         ``too few pixels``, ``items differ``), ``share`` of stored numbers below 95 % of the offset
-        (950) in the band that has most, and ``valid``, the number of pixels that were looked at.
+        (950) in the band with the largest share, and ``valid``, the number of pixels used.
 
     Raises
     ------
     UnitsError
         An offset was applied, and more than 5 % of the stored numbers of a band are below 950.
     DataError
-        Neither a loaded series nor numbers with a declared scale and offset; or another `on_error`.
+        No loaded series, and no numbers with a declared scale and offset; or an unknown `on_error`.
 
     Warns
     -----
@@ -145,7 +145,7 @@ def check_offset(
 
 
 def _loaded(ds: xr.Dataset) -> _Numbers:
-    """Numbers of a series that load() made, each date with an offset of its own."""
+    """Numbers of a series from load(), each date with its own offset."""
     bands = [name for name in _BANDS if name in ds.data_vars][:2]
     if not bands or "time" not in ds.dims:
         raise DataError(
@@ -156,7 +156,7 @@ def _loaded(ds: xr.Dataset) -> _Numbers:
 
 
 def _declared(ds: xr.Dataset | xr.DataArray) -> _Numbers:
-    """Numbers of arrays that declare their scale and offset, in attributes or as xarray decoded."""
+    """Numbers of arrays that declare their scale and offset, in attributes or decoded by xarray."""
     layer = read(ds).optical
     names = [name for name in _BANDS if layer is not None and name in layer.names][:2]
     if layer is None or not names:
@@ -231,7 +231,7 @@ def _judge(scene: xr.Dataset, n: int, source: _Numbers, chunks: int) -> tuple[st
 
 
 def _blocks(scene: xr.Dataset, count: int) -> list[xr.Dataset]:
-    """Some chunks of a scene, evenly spread; all of one that is in memory."""
+    """Some chunks of a scene, evenly spread; all chunks of a scene in memory."""
     down, across = next(iter(scene.data_vars.values())).dims[-2:]
     sizes: Any = scene.chunksizes or scene.sizes
     places = [

@@ -1,4 +1,4 @@
-"""Which bands of which Sentinel-2 items are read, how, and as part of which scene."""
+"""Which bands of which Sentinel-2 items to read, how, and as part of which scene."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 COARSER = 1.5
-"""Pixels are averaged onto a grid that is coarser than they by more than this factor."""
+"""Pixels are averaged onto a grid that is coarser than theirs by more than this factor."""
 
 METRES_PER_DEGREE = 111_320.0
 
@@ -59,7 +59,7 @@ def optical_rules(
     bands: Sequence[str] | None,
     offsets: Mapping[str, float] | float | None = None,
 ) -> list[OpticalRule]:
-    """Rule of every item, for one set of bands that all have and one level."""
+    """Rule of every item, for one set of bands that all have, and one level."""
     unknown = set(offsets) - {item.id for item in items} if isinstance(offsets, Mapping) else ()
     if unknown:
         warnings.warn(
@@ -69,7 +69,7 @@ def optical_rules(
             stacklevel=3,
         )
     for item in items:
-        processing_level(item)  # a composite is refused before its bands are looked at
+        processing_level(item)  # a composite raises an error before its bands are checked
     offered = {item.id: optical_assets(item) for item in items}
     common = [b for b in S2_BANDS if all(b in keys for keys in offered.values())]
     for id_, keys in offered.items():
@@ -109,7 +109,7 @@ def optical_rules(
 
 
 def optical_layers(rules: Sequence[OpticalRule], *, classes: str | None) -> list[Layers]:
-    """How the assets of every item are read."""
+    """How to read the assets of every item."""
     offered = {rule.classes if rule.classification is not None else "" for rule in rules}
     if classes is None:
         classes = offered.pop() if len(offered) == 1 else ""
@@ -140,7 +140,7 @@ def grid_metres(grid: GeoBox) -> float:
 
 
 def centre_longitude(grid: GeoBox) -> float:
-    """Longitude of the centre of a grid, also of one that crosses the 180th meridian."""
+    """Longitude of the centre of a grid, also if it crosses the 180th meridian."""
     from odc.geo import geom
 
     x, y = grid.transform * (grid.shape[1] / 2, grid.shape[0] / 2)
@@ -148,7 +148,7 @@ def centre_longitude(grid: GeoBox) -> float:
 
 
 def at_resolution(item: pystac.Item, layers: Layers, grid: GeoBox) -> Layers:
-    """The layers of an item, with averages where the grid is coarser than the pixels."""
+    """The layers of an item, with averages if the grid is coarser than the pixels."""
     metres = grid_metres(grid)
     return tuple(
         (
@@ -163,7 +163,7 @@ def at_resolution(item: pystac.Item, layers: Layers, grid: GeoBox) -> Layers:
 
 
 def group_scenes(items: Sequence[pystac.Item], by: str, longitude: float) -> list[int]:
-    """Number of the scene that each item is part of, scenes counted in order of time."""
+    """Number of the scene that each item belongs to, in order of time."""
     keys: list[Any]
     if by == "solar_day":
         keys = [(item_time(i) + timedelta(hours=longitude / 15)).date() for i in items]
@@ -204,7 +204,7 @@ def load_optical(
     scene_of = group_scenes(items, groupby, centre_longitude(reader.grid))
     layers = [at_resolution(i, own, reader.grid) for i, own in zip(items, layers, strict=True)]
     home = None if reader.grid.crs is None else f"EPSG:{reader.grid.crs.epsg}"
-    # of one scene, pixels that need no warp go before those of a neighbouring projection
+    # within a scene, pixels that need no warp take precedence over a neighbouring projection
     order = sorted(
         range(len(items)), key=lambda n: (scene_of[n], item_projection(items[n]) != home)
     )
@@ -244,11 +244,11 @@ def _calibrated(opened: xr.Dataset, rule: OpticalRule) -> xr.Dataset:
 
 
 def _in_order(parts: Sequence[tuple[xr.Dataset, Sequence[int]]]) -> xr.Dataset:
-    """One series of several, each with the numbers of its scenes; equal scenes are fused."""
+    """Join several series into one, each with the numbers of its scenes; equal scenes are fused."""
     pieces: dict[int, list[xr.Dataset]] = {}
     for part, scenes in parts:
         for step, scene in enumerate(scenes):
-            # a slice: a list of one makes dask shuffle every chunk
+            # a slice: with a list of one, dask shuffles every chunk
             pieces.setdefault(scene, []).append(part.isel(time=slice(step, step + 1)))
     return xr.concat(
         [_fused(pieces[scene]) for scene in sorted(pieces)],
@@ -261,7 +261,7 @@ def _in_order(parts: Sequence[tuple[xr.Dataset, Sequence[int]]]) -> xr.Dataset:
 
 
 def _fused(parts: Sequence[xr.Dataset]) -> xr.Dataset:
-    """The first part, and the others in turn where nothing is there yet."""
+    """The first part, with gaps filled from the others in turn."""
     first, *others = parts
     for other in others:
         other = other.drop_vars("time")
@@ -311,7 +311,7 @@ def _coordinates(
 
 
 def _sun(items: Sequence[pystac.Item]) -> tuple[float, float]:
-    """Mean azimuth and elevation of the sun over the items that state both, in degrees."""
+    """Mean azimuth and elevation of the sun over the items that declare both, in degrees."""
     found = []
     for stated in (item.properties for item in items):
         azimuth = stated.get("view:sun_azimuth", stated.get("s2:mean_solar_azimuth"))
@@ -328,7 +328,7 @@ def _sun(items: Sequence[pystac.Item]) -> tuple[float, float]:
 
 
 def _track(item: pystac.Item) -> int:
-    """Relative orbit, as stated or in the product's name, or -1."""
+    """Relative orbit, declared or from the product name, or -1."""
     stated = item.properties.get("sat:relative_orbit")
     if stated is not None:
         return int(stated)

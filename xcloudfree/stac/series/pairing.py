@@ -20,15 +20,15 @@ from xcloudfree.core.times import utc_times
 from xcloudfree.exceptions import DataError, GridError, MissingBandError
 
 TIE = np.timedelta64(6, "h")
-"""Passes whose distances in time differ by less count as equally near: within half a day the
-ground changes less than the shading of slopes changes from one orbit to another."""
+"""Passes whose distances in time differ by less than this count as equally near: within half a day
+the ground changes less than the shading of slopes changes from one orbit to another."""
 
 FULL = 0.9
-"""A pass that covers less than this share of what the best pass covers is no candidate."""
+"""A pass that covers less than this share of the best pass's coverage is no candidate."""
 
 SAME_PASS = timedelta(minutes=10)
-"""Slices of one satellite and direction that follow each other so soon are of one pass, also at the
-equator, where the number of the orbit changes, and where a data take ends and the next begins."""
+"""Slices of one satellite and direction that follow each other within this time belong to one pass,
+also at the equator, where the orbit number changes, and where one data take follows another."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +48,12 @@ def pair(
     s1: xr.Dataset | xr.DataArray,
     max_gap: str | timedelta | np.timedelta64 = "6D",
 ) -> xr.Dataset:
-    """Give every Sentinel-2 date the Sentinel-1 pass that is nearest in time.
+    """Pair every Sentinel-2 date with the nearest Sentinel-1 pass.
 
-    The rule is that of :func:`xcloudfree.stac.load`: the nearest pass is taken; of passes that are
-    about equally near (six hours), the one on the orbit that serves most dates, so that slopes keep
-    their shading through the series. Orbits are known from the coordinates ``relative_orbit`` or
-    ``sat:relative_orbit`` along ``time`` of `s1`. Steps of `s1` within ten minutes of each other
+    The rule is that of :func:`xcloudfree.stac.load`: use the nearest pass; among passes that are
+    about equally near (within six hours), prefer the orbit that serves most dates, so that slopes
+    keep their shading through the series. The orbit comes from the coordinates ``relative_orbit``
+    or ``sat:relative_orbit`` along ``time`` of `s1`. Steps of `s1` within ten minutes of each other
     are slices of one pass and are joined. Nothing is computed.
 
     Parameters
@@ -68,10 +68,10 @@ def pair(
     Returns
     -------
     xarray.Dataset
-        `s2` with ``VV``, ``VH``, or with ``s1`` where its bands are stacked; a DataArray becomes
+        `s2` with ``VV``, ``VH``, or with ``s1`` if its bands are stacked; a DataArray becomes
         the variable ``s2``. Along ``time``: ``time_gap`` (Sentinel-1 minus Sentinel-2; NaT: no
         pass), ``relative_orbit`` (-1: unknown), ``orbit_state`` and ``s1_item_id``. Times are in
-        UTC, without a zone.
+        UTC, without a time zone.
 
     Raises
     ------
@@ -80,7 +80,7 @@ def pair(
     GridError
         `s1` lies on another grid.
     DataError
-        No time, or no pass within `max_gap` of any date.
+        There is no time, or no pass within `max_gap` of any date.
 
     Warns
     -----
@@ -125,10 +125,10 @@ def pair(
 
 
 def duration(gap: str | timedelta | np.timedelta64, call: str) -> timedelta:
-    """The largest distance in time, checked; `call` is what the user wrote, for the message."""
+    """The largest distance in time, checked; `call` is the user's call, for the message."""
     import pandas as pd  # type: ignore[import-untyped]
 
-    if isinstance(gap, str | timedelta | np.timedelta64):  # of a number pandas takes nanoseconds
+    if isinstance(gap, str | timedelta | np.timedelta64):  # pandas takes numbers as nanoseconds
         with suppress(ValueError):
             found = pd.Timedelta(gap)
             if found >= pd.Timedelta(0):  # NaT is not
@@ -138,7 +138,7 @@ def duration(gap: str | timedelta | np.timedelta64, call: str) -> timedelta:
 
 
 def _times(obj: xr.Dataset | xr.DataArray, name: str) -> npt.NDArray[np.datetime64]:
-    """Times of an array, by which passes are found."""
+    """Times of an array, used to find passes."""
     if "time" not in obj.coords:
         raise DataError(
             f"{name} has no coordinate 'time', by which passes are found",
@@ -173,7 +173,7 @@ def _check_same_grid(optical: Scene, radar: Scene) -> None:
 
 
 def _passes(s1: xr.Dataset | xr.DataArray) -> list[tuple[Pass, list[int]]]:
-    """Passes of an array in order of time, each with the steps of ``time`` that it is made of."""
+    """Passes of an array in order of time, each with its steps of ``time``."""
     times = _times(s1, "s1")
 
     def along(*names: str) -> list[Any]:
@@ -250,7 +250,7 @@ def _paired(layer: Layer, pairs: Sequence[list[int] | None], optical: Scene) -> 
         integers = array.dtype.kind in "iu" and nodata is not None
         blank = xr.full_like(array.isel(time=slice(0, 1)), nodata if integers else np.nan)
         steps = [blank if steps is None else _joined(array, steps, nodata) for steps in pairs]
-        # slices, not a list of positions: dask would shuffle every chunk for it
+        # slices, not a list of positions, for which dask would shuffle every chunk
         out = xr.concat(steps, "time") if steps else array.isel(time=slice(0, 0))
         out.attrs = array.attrs
         if out.chunks is not None and chunks:
@@ -266,7 +266,7 @@ def _paired(layer: Layer, pairs: Sequence[list[int] | None], optical: Scene) -> 
 
 
 def _joined(array: xr.DataArray, steps: Sequence[int], nodata: float | None) -> xr.DataArray:
-    """One pass: its first slice, and the others in turn where nothing is there yet."""
+    """One pass: its first slice, with gaps filled from the others in turn."""
     out, *others = (array.isel(time=slice(n, n + 1)) for n in steps)
     for other in others:
         valid = out.notnull() if nodata is None else out.notnull() & (out != nodata)
@@ -275,14 +275,14 @@ def _joined(array: xr.DataArray, steps: Sequence[int], nodata: float | None) -> 
 
 
 def _spatial_chunks(optical: Scene) -> Mapping[Hashable, tuple[int, ...]]:
-    """Chunks of the Sentinel-2 bands along rows and columns, none if they are in memory."""
+    """Chunks of the Sentinel-2 bands along rows and columns; none if they are in memory."""
     assert optical.optical is not None
     sizes = optical.optical.arrays[0].chunksizes
     return {dim: sizes[dim] for dim in optical.spatial if dim in sizes}
 
 
 def _stack(layer: Layer) -> xr.DataArray:
-    """Polarisations along a dimension of their own, as ``band`` is that of Sentinel-2."""
+    """Polarisations along a separate dimension, as ``band`` is used by Sentinel-2."""
     out = xr.concat(layer.arrays, "polarization", combine_attrs="drop_conflicts")
     out = out.assign_coords(polarization=list(layer.names))
     return out.transpose(..., "polarization", *layer.arrays[0].dims[-2:])
@@ -291,7 +291,7 @@ def _stack(layer: Layer) -> xr.DataArray:
 def pass_coordinates(
     times: npt.NDArray[np.datetime64], chosen: Sequence[Pass | None]
 ) -> dict[str, Any]:
-    """What is known of the pass of each scene, along ``time``."""
+    """Metadata of the pass of each scene, along ``time``."""
     nat = np.timedelta64("NaT", "ns")
     gaps = [nat if one is None else one.time - t for t, one in zip(times, chosen, strict=True)]
     orbits = [-1 if p is None or p.relative_orbit is None else p.relative_orbit for p in chosen]
@@ -318,10 +318,10 @@ def pass_coordinates(
 def nearest_passes(
     times: Sequence[np.datetime64], passes: Sequence[Pass], max_gap: np.timedelta64
 ) -> list[int | None]:
-    """Position of the nearest pass of every scene; None where none is near enough."""
-    # Of the passes within the gap those that cover clearly less of the area than the best one are
-    # left out (FULL), and the nearest is taken. Where others are about as near (TIE), the one on
-    # the orbit that serves most scenes goes first, so that slopes keep their shading.
+    """Position of the nearest pass of every scene; None if there is none within the gap."""
+    # Passes within the gap that cover clearly less of the area than the best one are dropped
+    # (FULL), and the nearest is used. If others are about as near (TIE), the orbit that serves
+    # most scenes takes precedence, so that slopes keep their shading.
     gaps = [[abs(one.time - time) for one in passes] for time in times]
     tied = [_about_as_near(own, passes, max_gap) for own in gaps]
     served: dict[Any, int] = {}

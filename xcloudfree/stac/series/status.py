@@ -1,4 +1,4 @@
-"""What could not be read of a series: a word for each scene, a code for each pixel, a table."""
+"""Unreadable pixels of a series: a word for each scene, a code for each pixel, a table."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ if TYPE_CHECKING:
     import pandas as pd  # type: ignore[import-untyped]
 
 THREADS: Final = 8
-"""Assets that are tried at a time when a series is loaded."""
+"""Number of assets tested at a time when a series is loaded."""
 
 COLUMNS: Final = ("time", "item", "asset", "chunk", "error")
 
 
 def with_status(ds: xr.Dataset, reader: Reader) -> xr.Dataset:
     """The series with ``status`` for each scene and ``read_status`` for each pixel."""
-    # read_status (time, asset, y, x) is made by the very tasks that read the pixels: 0 no data
-    # (footprint), 1 read, else what failed (the remainder by 8) and which item of the scene (the
-    # multiple of 8). It is a coordinate, so that no step takes it for a band, and has one chunk
-    # along asset, so that a scene is not read twice.
+    # read_status (time, asset, y, x) is made by the tasks that read the pixels: 0 no data (outside
+    # the footprint), 1 read, else the fault (remainder modulo 8) and the item of the scene (multiple
+    # of 8). It is a coordinate, so that no step treats it as a band, and has one chunk along asset,
+    # so that a scene is not read twice.
     names = [str(name) for name in ds.data_vars]
     words = []
     alike: dict[Any, list[_Scene]] = {}
@@ -59,7 +59,7 @@ def with_status(ds: xr.Dataset, reader: Reader) -> xr.Dataset:
         words.append(_word(failures, sum(map(bool, parts.values()))))
         scene = _Scene(step, parts)
         alike.setdefault(scene.layout, []).append(scene)
-    # scenes that are made in the same way in one call: a call for each takes most of the loading
+    # one call for all scenes of the same layout: a call for each would dominate the loading time
     planes = xr.concat([_planes(scenes) for scenes in alike.values()], dim="time")
     steps = [scene.step for scenes in alike.values() for scene in scenes]
     if len(alike) > 1:
@@ -85,7 +85,7 @@ def with_status(ds: xr.Dataset, reader: Reader) -> xr.Dataset:
 
 @dataclass(frozen=True)
 class _Part:
-    """A mosaic that a scene is made of: which, its items, and their positions in the scene."""
+    """A mosaic of a scene: its data, its items, and their positions in the scene."""
 
     opened: Opened
     step: int
@@ -102,14 +102,14 @@ class _Scene:
 
     @property
     def layout(self) -> Any:
-        """How it is made; scenes of one layout differ in the steps of their mosaics alone."""
+        """Layout of a scene; scenes of one layout differ only in the steps of their mosaics."""
         return tuple(
             tuple((id(part.opened), part.positions) for part in own) for own in self.parts.values()
         )
 
 
 def _mosaics(reader: Reader) -> dict[str, list[tuple[Opened, int, tuple[str, ...]]]]:
-    """All mosaics by their first item: from what they were opened, where, and their items."""
+    """All mosaics by their first item: source, position, and items."""
     out: dict[str, list[tuple[Opened, int, tuple[str, ...]]]] = {}
     for opened in reader.log:
         for step, items in enumerate(opened.items):
@@ -124,7 +124,7 @@ def _parts(
     step: int,
     mosaics: Mapping[str, Sequence[tuple[Opened, int, tuple[str, ...]]]],
 ) -> list[_Part]:
-    """Mosaics that a variable is made of at one date."""
+    """Mosaics that form a variable at one date."""
     scene = _items(ds, name, step)
     return [
         _Part(opened, n, ids, tuple(scene.index(i) for i in ids))
@@ -194,11 +194,11 @@ def _planes(scenes: Sequence[_Scene]) -> xr.DataArray:
 
 
 def _taken(codes: xr.DataArray, steps: Sequence[int]) -> xr.DataArray:
-    """Some mosaics, without their times: they lie along ``time`` as the scenes do."""
+    """Some mosaics, without their times: they lie along ``time`` like the scenes."""
     bare = codes.drop_vars("time")
     if list(steps) == list(range(bare.sizes["time"])):
         return bare
-    # slices: a list makes dask shuffle every chunk
+    # slices: for a list, dask shuffles every chunk
     return xr.concat([bare.isel(time=slice(n, n + 1)) for n in steps], dim="time")
 
 
@@ -212,21 +212,21 @@ def _stack(*arrays: Any, layout: Sequence[Sequence[tuple[int, tuple[int, ...]]]]
 
 
 def report(ds: xr.Dataset) -> pd.DataFrame:
-    """What could not be read: one row for each asset of each item and each chunk.
+    """List unreadable pixels: one row for each asset of each item and each chunk.
 
-    Of a lazy series every chunk is read for this; of one that was computed, or stored and opened
-    again, nothing, and the table is that of the very reads that made its pixels.
+    For a lazy series this reads every chunk. For a series that was computed, or stored and opened
+    again, it reads nothing: the table lists the reads that produced its pixels.
 
     Parameters
     ----------
     ds : xarray.Dataset
-        Series that was loaded with ``on_error="report"``.
+        Series loaded with ``on_error="report"``.
 
     Returns
     -------
     pandas.DataFrame
         ``time``, ``item``, ``asset`` (its key), ``chunk`` (pixels of this Dataset within one of its
-        chunks, ``"y 0:1024, x 0:512"``) and ``error``. Empty if all was read.
+        chunks, ``"y 0:1024, x 0:512"``) and ``error``. Empty if everything was read.
 
     Raises
     ------
@@ -237,8 +237,8 @@ def report(ds: xr.Dataset) -> pd.DataFrame:
 
     if "read_status" not in getattr(ds, "coords", {}):
         raise DataError(
-            "What was read is not known of this Dataset",
-            fix='load it so that faults are noted: load(..., on_error="report")',
+            "This Dataset carries no read log",
+            fix='record faults when you load it: load(..., on_error="report")',
         )
     rows = [row for step in range(ds.sizes["time"]) for row in _rows(ds.isel(time=[step]))]
     return pd.DataFrame(rows, columns=list(COLUMNS))
@@ -258,7 +258,7 @@ def _rows(scene: xr.Dataset) -> Iterator[tuple[Any, ...]]:
 
 
 def block_slices(sizes: int | Sequence[int]) -> list[slice]:
-    """Where the chunks along one dimension lie."""
+    """Positions of the chunks along one dimension."""
     ends = np.cumsum(np.append(0, sizes)).tolist()
     return [slice(a, b) for a, b in pairwise(ends)]
 
