@@ -167,7 +167,7 @@ def test_too_few_dates_and_no_time_are_refused():
 @pytest.mark.parametrize(
     ("times", "words"),
     [
-        ([0, 1, 2], r"holds int64 and no dates.*assign_coords\(time="),
+        ([0, 1, 2], r"contains int64 instead of dates.*assign_coords\(time="),
         (["1 June 2025", "2 June 2025", "4 June 2025"], r"no dates.*pandas\.to_datetime"),
         (["June", "July", "later"], r"no dates.*pandas\.date_range"),
         (np.array(["2025-06-01", "NaT", "2025-06-11"], "datetime64[ns]"), r"1 of 3.*notnull"),

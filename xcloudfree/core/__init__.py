@@ -1,1 +1,1 @@
-"""What every room needs: bands, scenes, grids, units, blocks and windows."""
+"""Shared foundations: bands, scenes, grids, units, blocks and windows."""

@@ -1,4 +1,4 @@
-"""Names of Sentinel-1 and Sentinel-2 bands: one canonical name each, and the aliases in use."""
+"""Names of Sentinel-1 and Sentinel-2 bands: one canonical name each, and common aliases."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 S2_BANDS: tuple[str, ...] = (
     "B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12",
 )  # fmt: skip
-"""The 13 bands of Sentinel-2 MSI in the order that every network here expects."""
+"""The 13 bands of Sentinel-2 MSI in the order that every network expects."""
 
 POLARISATIONS: tuple[str, ...] = ("VV", "VH", "HH", "HV")
 """Polarisations of Sentinel-1."""
@@ -38,17 +38,17 @@ _SAR = re.compile(r"^(?:(gamma0|sigma0|beta0)_)?(vv|vh|hh|hv)$")
 
 
 def optical_band(name: object) -> str | None:
-    """Canonical Sentinel-2 band of a variable or coordinate name, or None.
+    """Return the canonical Sentinel-2 band of a variable or coordinate name, or None.
 
     Parameters
     ----------
     name : object
-        A name as catalogs give it: ``B02``, ``b2``, ``blue``, ``B02_10m``, ``nbart_blue``.
+        A name as used by catalogs: ``B02``, ``b2``, ``blue``, ``B02_10m``, ``nbart_blue``.
 
     Returns
     -------
     str or None
-        One of :data:`S2_BANDS`, or None for a name that is no Sentinel-2 band.
+        One of :data:`S2_BANDS`, or None if the name is not a Sentinel-2 band.
 
     Examples
     --------
@@ -67,18 +67,18 @@ def optical_band(name: object) -> str | None:
 
 
 def sar_band(name: object) -> tuple[str, str | None] | None:
-    """Polarisation, and the quantity where the name tells it, of a Sentinel-1 band name.
+    """Return the polarisation, and the quantity if named, of a Sentinel-1 band name.
 
     Parameters
     ----------
     name : object
-        A name as catalogs give it: ``VV``, ``vh``, ``gamma0_vv``.
+        A name as used by catalogs: ``VV``, ``vh``, ``gamma0_vv``.
 
     Returns
     -------
     tuple of (str, str or None), or None
         Polarisation (one of :data:`POLARISATIONS`) and ``"gamma0"``, ``"sigma0"``, ``"beta0"`` or
-        None; or None for a name that is no Sentinel-1 band.
+        None; or None if the name is not a Sentinel-1 band.
 
     Examples
     --------
@@ -90,7 +90,7 @@ def sar_band(name: object) -> tuple[str, str | None] | None:
 
 
 def is_scene_classification(name: object) -> bool:
-    """Whether a name is the scene classification (SCL) of Sentinel-2 Level-2A.
+    """Return whether a name is the scene classification (SCL) of Sentinel-2 Level-2A.
 
     Parameters
     ----------

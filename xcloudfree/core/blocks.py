@@ -1,4 +1,4 @@
-"""The one loop over the blocks of a scene, in memory or as a dask graph of one task a block."""
+"""The loop over the blocks of a scene, in memory or as a dask graph with one task per block."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from xcloudfree.core.devices import block_gate
 from xcloudfree.core.windows import ALONE, Plan, Span, divided, pieces
 
-if TYPE_CHECKING:  # imported where an array is lazy: dask takes a third of the time of all the rest
+if TYPE_CHECKING:  # imported only for lazy arrays: dask takes a third of the import time
     from xcloudfree.core.lazy_blocks import LazyValue
 
 BLOCK = 1024
-"""Side of the blocks in which arrays in memory are worked through."""
+"""Side of the blocks in which arrays in memory are processed."""
 
 Function = Callable[..., Any]
 """``function(*windows, core=(rows, columns))``: windows (*lead, [band,] y, x) in, cores out; with
@@ -40,24 +40,24 @@ class Output:
 
 @dataclass(frozen=True)
 class Together:
-    """Dates that are worked on in one block."""
+    """Dates that are processed in one block."""
 
     axis: int  # of the leading dimensions
-    side: int  # rows and columns that a block has at most
+    side: int  # largest number of rows and columns of a block
 
 
 BYTES: Final = 1 << 28
-"""Reflectance of all dates that one block of a series may hold; with what is made of it, about
-three times as much is in memory."""
+"""Largest reflectance array of all dates in one block of a series; with derived arrays, about three
+times as much is in memory."""
 
 LEAST: Final = 128
 """Side in px of the smallest block of a series."""
 
 
 def side_of(dates: int, bands: int, reach: int) -> int:
-    """Side of the blocks in which a series is worked through.
+    """Side of the blocks in which a series is processed.
 
-    So large that a block with all dates and what is read around it takes :data:`BYTES`.
+    A block with all dates and the pixels read around it then takes at most :data:`BYTES`.
 
     >>> side_of(30, 10, 0), side_of(118, 10, 0), side_of(118, 10, 207)
     (472, 238, 128)
@@ -77,7 +77,7 @@ def map_windows(
     together: Together | None = None,
     resources: Mapping[str, float] | None = None,
 ) -> tuple[Any, ...]:
-    """Apply a function to each block of a scene together with what it needs around it.
+    """Apply a function to each block of a scene together with the pixels that it needs around it.
 
     Each group becomes one window: a single array (*lead, [band,] y, x), or several arrays
     (*lead, y, x) that are stacked along a new band axis. Numpy if all arrays are, else dask with
@@ -105,7 +105,7 @@ def map_windows(
 def _empty(
     groups: Sequence[Sequence[Any]], outputs: Sequence[Output], lead: int
 ) -> tuple[Any, ...] | None:
-    """Results without pixels, where a scene has none; None where it has some."""
+    """Results for a scene without pixels; None if it has some."""
     arrays = [array for group in groups for array in group]
     like = next(filter(is_lazy, arrays), arrays[0])
     size = (*like.shape[:lead], *like.shape[-2:])
@@ -146,7 +146,7 @@ def reduce_windows(
 
 
 def call_once(function: Function, scene: Sequence[SceneValue]) -> SceneValue:
-    """A function of values of a scene, as another one."""
+    """Apply a function to values of a scene."""
     if is_lazy(scene[0]):
         from xcloudfree.core.lazy_blocks import called
 
@@ -171,14 +171,14 @@ def spread(numbers: NDArray[Any], like: Any) -> Any:
 
 @dataclass(frozen=True)
 class Work:
-    """What all blocks share, stored once in the graph."""
+    """Data shared by all blocks, stored once in the graph."""
 
     function: Function
     groups: tuple[int, ...]  # arrays of each window
     spans: tuple[tuple[Span, ...], tuple[Span, ...]]
     chunks: tuple[tuple[int, ...], ...]  # along y and x
     lead: int
-    scene: int | None  # how many values of the scene the function takes, if any
+    scene: int | None  # number of values of the scene that the function takes, if any
 
     def pieces(self, axis: int, block: int) -> list[tuple[int, slice]]:
         """Chunks that the window of a block touches along y (0) or x (1)."""
@@ -243,7 +243,7 @@ class Loop:
         return tuple(map(sum, self.chunks))
 
     def run(self) -> Iterator[tuple[Index, tuple[Any, ...], Any]]:
-        """Index of each block of arrays in memory, where it belongs, and what comes of it."""
+        """Index of each block of arrays in memory, its position, and its result."""
         work, lead = self.work, self.work.lead
         starts = [np.concatenate([[0], np.cumsum(c)]) for c in self.chunks[:lead]]
         for index in indices(self.chunks):
@@ -266,10 +266,10 @@ def indices(chunks: Sequence[Sequence[int]]) -> Iterator[Index]:
 
 
 def stacked(arrays: list[NDArray[Any]], lead: int) -> NDArray[Any]:
-    """The arrays of a window along a new axis, or the one that there is."""
+    """The arrays of a window along a new axis, or the only array."""
     return arrays[0] if len(arrays) == 1 else np.stack(arrays, axis=lead)
 
 
 def is_lazy(array: Any) -> bool:
-    """Whether an array, or a value of a scene, is one of dask."""
+    """Whether an array, or a value of a scene, is lazy."""
     return hasattr(array, "__dask_graph__")

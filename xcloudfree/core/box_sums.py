@@ -1,4 +1,4 @@
-"""Sums over moving windows that are the same bit for bit wherever the array was cut."""
+"""Sums over moving windows that are identical, bit for bit, for any chunks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SCALE: Final = 2.0**30
 """Steps per unit in which values are summed: whole numbers add up without rounding."""
 
 WIDTHS: Final = (25, 49, 97, 193, 385)
-"""Widths in px of the windows that together fade with distance."""
+"""Widths in px of the windows whose sum fades with distance."""
 
 FADE: Final = 4
 """Each window weighs width ** -FADE, so that the sum fades about like distance ** -FADE."""
@@ -28,7 +28,7 @@ Doubles = NDArray[np.float64]
 def whole_box_sums(
     numbers: NDArray[np.integer[Any]], radius: int, core: Area | None = None
 ) -> NDArray[np.integer[Any]]:
-    """Sums of whole numbers over the box around each pixel, cut off at the border."""
+    """Sums of whole numbers over the box around each pixel, truncated at the border."""
     out = numbers
     for axis in (0, 1):
         size = numbers.shape[axis]
@@ -41,20 +41,20 @@ def whole_box_sums(
         out = np.empty((*out.shape[:axis], count, *out.shape[axis + 1 :]), out.dtype)
         out[(*before, slice(0, inside))] = running[(*before, slice(first, first + inside))]
         out[(*before, slice(inside, None))] = running[(*before, slice(size, None))]
-        begun = min(max(radius - area.start, 0), count)  # boxes that the border cuts off
+        begun = min(max(radius - area.start, 0), count)  # boxes truncated by the border
         low = slice(area.start + begun - radius, area.stop - radius)
         out[(*before, slice(begun, None))] -= running[(*before, low)]
     return out
 
 
 def box_sums(plane: NDArray[np.floating], width: int) -> Doubles:
-    """Sums over square windows, cut off at the border, in steps of 2^-30."""
+    """Sums over square windows, truncated at the border, in steps of 2^-30."""
     steps = np.rint(np.asarray(plane, np.float64) * SCALE).astype(np.int64)
     return np.asarray(whole_box_sums(steps, width // 2) / SCALE)
 
 
 def fading_sums(plane: NDArray[np.floating], widths: Sequence[int] = WIDTHS) -> Doubles:
-    """Weighted sums of the neighbourhood of each pixel, near ones weighing most."""
+    """Weighted sums of the neighbourhood of each pixel; near pixels weigh most."""
     total = np.zeros(plane.shape)
     for width in widths:
         total += (widths[0] / width) ** FADE * box_sums(plane, width)

@@ -1,4 +1,4 @@
-"""Declaring what stored numbers mean."""
+"""Declare the meaning of stored numbers."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def calibrate(
 ) -> XarrayObject:
     """Declare scale, offset, level and backscatter unit of a scene.
 
-    The numbers stay as they are and the declaration goes into the attributes, except where the
-    offset differs by date: then reflectance is computed, lazily.
+    The numbers do not change; the declaration goes into the attributes. Only if the offset differs
+    by date is reflectance computed, lazily.
 
     Parameters
     ----------
@@ -43,11 +43,11 @@ def calibrate(
     scale, offset : float, optional
         ``reflectance = number * scale + offset``; for Sentinel-2 1e-4, and -0.1 from processing
         baseline 04.00 on (0 before, or where the provider has applied it). An offset for each date
-        (a sequence, or a DataArray along ``time``) is applied at once.
+        (a sequence, or a DataArray along ``time``) is applied immediately.
     nodata : float, optional
-        Number without a measurement, of reflectance as it is stored. It stands for what the
-        attributes ``nodata``, ``_FillValue``, ``missing_value`` and ``nodatavals`` declare. In
-        integers 65535 is none either, nor 0 where the type has no sign or nothing is declared.
+        Stored reflectance number that means no measurement. It replaces the attributes ``nodata``,
+        ``_FillValue``, ``missing_value`` and ``nodatavals``. In integers, 65535 also means no
+        data, and so does 0 if the type is unsigned or nothing is declared.
     level : {"TOA", "BOA"}, optional
         Top of atmosphere (Level-1C) or surface (Level-2A) reflectance.
     sar : {"dB", "linear"}, optional
@@ -55,12 +55,12 @@ def calibrate(
     quantity : {"sigma0", "gamma0"}, optional
         Kind of the backscatter.
     sar_nodata : float, optional
-        Number without a measurement in the stored backscatter, NaN if there is none but NaN.
+        Stored backscatter number that means no measurement; NaN if only NaN does.
 
     Returns
     -------
     Dataset or DataArray
-        Of the form that came in.
+        In the form of the input.
 
     Raises
     ------
@@ -127,7 +127,7 @@ def _stamp(
 
 
 def _declaring(array: xr.DataArray, attrs: dict[str, Any]) -> xr.DataArray:
-    """An array with attributes; a number without a measurement replaces what was declared."""
+    """An array with attributes; a new no-data number replaces the declared one."""
     out = array.assign_attrs(attrs)
     if "nodata" in attrs:
         out.attrs = declaration(out.attrs, attrs["nodata"])
@@ -139,7 +139,7 @@ def _reflectance(scene: Scene, scale: float, offset: Any, nodata: float | None) 
     source, layer = scene.source, scene.optical
     if layer is None or not scene.lead:
         raise UnitsError(
-            "there is one date and there are several offsets",
+            "there is one date but several offsets",
             fix="call calibrate(offset=-0.1) or 0",
             option="--offset -0.1",
         )
@@ -175,7 +175,7 @@ def _reflectance(scene: Scene, scale: float, offset: Any, nodata: float | None) 
     if isinstance(source, xr.DataArray):
         if scene.sar is not None:
             raise UnitsError(
-                "one array holds Sentinel-1 and Sentinel-2",
+                "one array contains Sentinel-1 and Sentinel-2",
                 fix="split it before offsets by date, with xr.Dataset({'s2': ..., 's1': ...})",
             )
         return apply(source)

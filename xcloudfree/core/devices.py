@@ -1,4 +1,4 @@
-"""Where the work on a block is done: the devices of torch, and how many threads each block has."""
+"""Where blocks are computed: torch devices, and the number of threads of each block."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from xcloudfree.exceptions import DeviceMemoryError, ModelError
 
 
 def chosen(device: Any) -> str:
-    """Name of a device that is there, or ``"auto"``."""
+    """Name of an available device, or ``"auto"``."""
     if device is None:
         return "auto"
     import torch
 
     try:
         place = torch.device(device)
-        if place.type == "cuda":  # asked without claiming memory on it in this process
+        if place.type == "cuda":  # checked without claiming its memory in this process
             there = (place.index or 0) < torch.cuda.device_count()
         else:
             there = torch.empty(0, device=place).device.type != "meta"
     except (RuntimeError, TypeError, NotImplementedError, AssertionError) as error:
         raise ModelError(
-            f"{device!r} is no device of this torch",
+            f"{device!r} is not a device of this torch",
             fix="call reconstruct(device='cpu')",
             option="--device cpu",
         ) from error
@@ -54,7 +54,7 @@ def resolved(device: str) -> str:
 
 @cache
 def device_gate(device: str) -> DeviceGate:
-    """The gate of a device, one a process, shared by all that computes on it."""
+    """The gate of a device, one per process, shared by all code that computes on it."""
     import torch
 
     return DeviceGate(device, torch.get_num_threads, torch.set_num_threads)
@@ -62,10 +62,10 @@ def device_gate(device: str) -> DeviceGate:
 
 @contextmanager
 def computing(device: str) -> Iterator[None]:
-    """Compute what is no network: on an accelerator alone, on a CPU with one thread.
+    """Gate for computations other than networks: alone on an accelerator, one thread on a CPU.
 
     The products are small, and threads that wait for one another would take several times the
-    processor time; dask keeps all cores busy with blocks side by side.
+    processor time; dask keeps all cores busy with parallel blocks.
     """
     import torch
 
@@ -80,7 +80,7 @@ def computing(device: str) -> Iterator[None]:
 
 
 def memory_error(what: str, device: str) -> DeviceMemoryError:
-    """What is said when a block does not fit into the memory of a device."""
+    """The error for a block that does not fit into the memory of a device."""
     return DeviceMemoryError(
         f"{what} do not fit into the memory of {device}",
         fix="use smaller chunks, ds.chunk(y=512, x=512), or call reconstruct(device='cpu')",
@@ -92,10 +92,10 @@ def memory_error(what: str, device: str) -> DeviceMemoryError:
 
 
 class BlockGate:
-    """Gate through which the work on every block passes: inside, BLAS has one thread.
+    """Gate that every block passes; inside, BLAS has one thread.
 
     The matrix products of a block are small, and threads that wait for one another would take twice
-    the processor time; dask keeps all cores busy with blocks side by side.
+    the processor time; dask keeps all cores busy with parallel blocks.
     """
 
     def __init__(self) -> None:
@@ -108,7 +108,7 @@ class BlockGate:
     def __call__(self) -> Iterator[None]:
         """Compute inside."""
         with self._guard:
-            if not self._active:  # the number belongs to the process: the first sets it
+            if not self._active:  # the number belongs to the process: the first block sets it
                 self._before = [(lib, lib.num_threads) for lib in self._loaded()]
                 for library, threads in self._before:
                     if threads > 1:
@@ -119,13 +119,13 @@ class BlockGate:
         finally:
             with self._guard:
                 self._active -= 1
-                if not self._active:  # and the last gives it back
+                if not self._active:  # and the last restores it
                     for library, threads in self._before:
                         if threads > 1:
                             library.set_num_threads(threads)
 
     def _loaded(self) -> list[Any]:
-        """BLAS libraries of this process, sought again when modules were imported since."""
+        """BLAS libraries of this process, searched again after new modules were imported."""
         if len(sys.modules) != self._modules:
             found = ThreadpoolController().lib_controllers
             self._libraries = [library for library in found if library.user_api == "blas"]
@@ -134,16 +134,16 @@ class BlockGate:
 
 
 block_gate = BlockGate()
-"""The gate of this process: how many blocks are worked on is its only state."""
+"""The gate of this process; its only state is the number of active blocks."""
 
 
 class DeviceGate:
     """Gate in front of a device.
 
-    An accelerator takes one forward pass at a time. A CPU takes as many as there are callers, each
-    with its share of the threads that `threads` returns and `limit` sets for the calling thread:
-    the blocks of a scene keep all cores busy with one thread each, and the last one, or an array in
-    memory, gets them all. Two blocks at a time with one thread each took 0.6 of the time of one
+    An accelerator runs one forward pass at a time. A CPU runs as many as there are callers, each
+    with its share of the threads; `threads` returns the share and `limit` sets it for the calling
+    thread. Many blocks keep all cores busy with one thread each; the last block, or an array in
+    memory, gets all threads. Two blocks at a time with one thread each took 0.6 of the time of one
     after the other with two (docs/benchmarks.md).
     """
 

@@ -1,4 +1,4 @@
-"""Docstrings of methods that hand on to one function."""
+"""Docstrings of methods that only call one function."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 def without_first_parameter(text: str | None) -> str:
-    """A docstring that does not describe the object that a method has already."""
+    """A docstring without the parameter for the object that a method already has."""
     cleaned = inspect.cleandoc(text or "")  # python -OO has none
     start = cleaned.find("Parameters\n---")
     return cleaned[:start] + _FIRST_PARAMETER.sub("", cleaned[start:], count=1)
@@ -24,7 +24,7 @@ def without_first_parameter(text: str | None) -> str:
 def documented_by(function: Callable[..., Any]) -> Callable[[Method], Method]:
     """Add description and sections of a function to the docstring of a method that calls it.
 
-    The method keeps its summary and example; the first parameter, the object itself, is left out.
+    The method keeps its summary and example; the first parameter, the object itself, is omitted.
 
     >>> def double(obj, times=2):
     ...     '''Multiply.

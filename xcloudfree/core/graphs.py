@@ -1,6 +1,6 @@
-"""The only file that uses dask's private task classes: making, reading and ordering graphs.
+"""The only file that uses dask's private task classes, to make, read and order graphs.
 
-What storage needs to know of a graph is said by whoever makes it, as an annotation of its layers:
+Code that makes a graph tells storage about it by annotations of its layers:
 :data:`SCENE_SUM` and :data:`ALL_DATES`.
 """
 
@@ -16,7 +16,7 @@ from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from dask.utils import ensure_dict
 
 SCENE_SUM: Final = "xcloudfree_scene_sum"
-"""Annotation of small values that are summed up over a scene: the share of each block, with a key
+"""Annotation of small values that are summed over a scene: the part of each block, with a key
 that ends in its row and column, partial sums, and the final value. Computed before the blocks."""
 
 ALL_DATES: Final = "xcloudfree_all_dates"
@@ -45,19 +45,19 @@ def value(key: Any, content: Any) -> Any:
 
 
 def is_task(node: Any) -> bool:
-    """Whether a node does work: it is neither a value nor another name."""
+    """Whether a node does work: it is neither a value nor an alias."""
     return isinstance(node, Task) and not isinstance(node, Alias)
 
 
 def renamed(node: Any, key: Any, names: Mapping[Any, Any]) -> Any:
-    """The node under another key, with other names for what it needs."""
+    """The node under another key, with renamed dependencies."""
     return node.substitute(names, key=key)
 
 
 def reached(
     keys: Iterable[Any], tasks: Mapping[Any, Any], without: Collection[Any] = ()
 ) -> set[Any]:
-    """Some keys and all that they need, without certain keys and what only these need.
+    """Some keys and all their dependencies, without certain keys and what only these need.
 
     >>> tasks = {"a": value("a", 1), "b": task("b", abs, reference("a"))}
     >>> tasks["c"] = task("c", abs, reference("b"))
@@ -75,7 +75,7 @@ def reached(
 
 
 def work_is_shared(one: Collection[Any], other: Collection[Any], tasks: Tasks) -> bool:
-    """Whether at least half of the work on some keys is the work on other ones too.
+    """Whether at least half of the work on some keys is also part of the work on others.
 
     >>> tasks = {k: task(k, abs, reference("read")) for k in "ab"} | {"read": task("read", abs, 1)}
     >>> work_is_shared("a", "b", tasks)
@@ -127,7 +127,7 @@ def merged(arrays: Iterable[Any]) -> HighLevelGraph:
 
 
 def sources(graph: HighLevelGraph) -> Iterator[Any]:
-    """Values of the layers that hold nothing else, such as the file that other layers read."""
+    """Values of layers without dependencies, such as the file that other layers read."""
     for layer in graph.layers.values():
         if isinstance(layer, MaterializedLayer) and len(layer) == 1:
             (node,) = layer.values()
@@ -135,12 +135,12 @@ def sources(graph: HighLevelGraph) -> Iterator[Any]:
 
 
 def tasks_of(graph: HighLevelGraph) -> Tasks:
-    """Nodes of all layers, as they stand."""
+    """Nodes of all layers, unoptimised."""
     return convert_legacy_graph(ensure_dict(graph))  # type: ignore[no-any-return]
 
 
 def with_values(graph: HighLevelGraph, values: Mapping[Any, Any], name: str) -> HighLevelGraph:
-    """The graph with values instead of the tasks of some keys of the layers with an annotation."""
+    """The graph with values instead of the tasks of some keys of the annotated layers."""
     layers, needs = dict(graph.layers), dict(graph.dependencies)
     for label, layer in graph.layers.items():
         keys = layer.get_output_keys() if name in (layer.annotations or ()) else set()
@@ -165,7 +165,7 @@ def with_layer(
     keys = [key for key, node in layer.items() if isinstance(node, Task)]
     fused = fuse_roots(optimize_blockwise(whole, keys=keys), keys=keys)
     culled = fused.cull(set(keys))
-    # once more as one layer, for fusion: a culled graph does not know the order of its layers
+    # again as one layer, for fusion: a culled graph does not know the order of its layers
     return simplified(ensure_dict(culled), keys, requests(culled))
 
 
@@ -173,7 +173,7 @@ def simplified(
     tasks: Mapping[Any, Any], keys: Iterable[Any], asked: Mapping[Any, Any]
 ) -> HighLevelGraph:
     """Graph of the given keys alone with fused chains, and a layer for each request of workers."""
-    import dask.array as da  # late: it takes a third of the time of all the rest
+    import dask.array as da  # late, because it takes a third of the import time
 
     asked = {key: request for key, request in asked.items() if key in tasks}
     nodes = convert_legacy_graph(ensure_dict(da.optimize(tasks, [*keys, *asked])))
@@ -188,10 +188,10 @@ def simplified(
 
 
 def throttled(graph: HighLevelGraph, groups: Sequence[Sequence[Any]], ahead: int) -> HighLevelGraph:
-    """Graph in which the work on a group of keys waits until all but `ahead` before it are done.
+    """Graph in which work on a group of keys waits until all but `ahead` groups before it are done.
 
-    Whether all groups up to one are done is known to its gate, a task without work. What waits
-    for a gate is each task that no earlier group needs and that needs no such task itself.
+    A gate, a task without work, completes when all groups up to one are done. The tasks that wait
+    for a gate are those that no earlier group needs and that depend on no such task.
     """
     tasks = {key: node for layer in graph.layers.values() for key, node in layer.items()}
     gates = [("gate", group[0]) for group in groups]
@@ -220,12 +220,12 @@ def throttled(graph: HighLevelGraph, groups: Sequence[Sequence[Any]], ahead: int
 
 
 def _joined(layers: dict[str, Any]) -> HighLevelGraph:
-    """Graph of layers that may all need one another."""
+    """Graph of layers that may all depend on one another."""
     return HighLevelGraph(layers, {n: set(layers) - {n} for n in layers})
 
 
 def _target(key: Any, tasks: Mapping[Any, Any]) -> Any:
-    """What a key is another name of."""
+    """The key that another key is an alias of."""
     while isinstance(node := tasks.get(key), Alias):
         key = node.target
     return key

@@ -1,4 +1,4 @@
-"""The grid: whether bands share one, its coordinate system, and how it lies on the ground."""
+"""The grid: whether bands share one, its coordinate system, and its position on the ground."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def check_grid(
     optical: Layer | None,
     sar: Layer | None,
 ) -> None:
-    """Refuse bands whose coordinates or coordinate systems tell of two grids."""
+    """Raise an error for bands whose coordinates or coordinate systems reveal two grids."""
     for dim in spatial:
         steps = np.diff(source[dim].values.astype(float)) if dim in source.coords else np.empty(0)
         if len(steps) > 1 and not evenly_spaced(source[dim]):
             smallest, largest = (f(np.abs(steps)) for f in (np.min, np.max))
             raise GridError(
                 f"the coordinate {dim!r} is not evenly spaced (steps of {smallest:g} to "
-                f"{largest:g}), as after joining dates or sensors of grids that differ",
+                f"{largest:g}), as after joining dates or sensors on different grids",
                 fix=_join_again(smallest < 1e-3 * largest),
             )
         step = _declared_step(source, dim == spatial[0])
@@ -61,7 +61,7 @@ def check_grid(
 
 
 def _declared_step(source: xr.Dataset | xr.DataArray, vertical: bool) -> float:
-    """Pixel size in the GeoTransform of the grid mapping; 0 where there is none."""
+    """Pixel size in the GeoTransform of the grid mapping; 0 if there is none."""
     mapping = source.coords.get("spatial_ref")
     numbers = str("" if mapping is None else mapping.attrs.get("GeoTransform", "")).split()
     try:
@@ -71,7 +71,7 @@ def _declared_step(source: xr.Dataset | xr.DataArray, vertical: bool) -> float:
 
 
 def _join_again(rounded: bool = False) -> str:
-    """The call that joins dates, of one grid but for rounding or of several."""
+    """The call that joins dates, with grids that differ by rounding or more."""
     if rounded:
         return "join them again with xr.concat(dates, 'time', join='override')"
     return (
@@ -98,7 +98,7 @@ def _interleaved(array: xr.DataArray, spatial: tuple[str, str]) -> bool:
 
 
 def evenly_spaced(coord: xr.DataArray) -> bool:
-    """Whether steps are equal, but for a thousandth and what single precision makes of them."""
+    """Whether steps are equal, except for a thousandth and single-precision rounding."""
     values = coord.values.astype(float)
     if len(values) < 3:
         return True
@@ -109,7 +109,7 @@ def evenly_spaced(coord: xr.DataArray) -> bool:
 
 
 def coordinate_system(source: xr.Dataset | xr.DataArray, array: xr.DataArray) -> str | None:
-    """EPSG code or text of the coordinate system, wherever a program has put it."""
+    """EPSG code or text of the coordinate system, wherever a program stored it."""
     from pyproj import CRS
     from pyproj.exceptions import CRSError
 
@@ -128,7 +128,7 @@ def coordinate_system(source: xr.Dataset | xr.DataArray, array: xr.DataArray) ->
 def _grid_mappings(
     source: xr.Dataset | xr.DataArray, array: xr.DataArray
 ) -> Iterator[Mapping[Any, Any]]:
-    """Attributes of what may be a grid mapping, as a coordinate or as a variable."""
+    """Attributes of a possible grid mapping, as a coordinate or as a variable."""
     named = array.encoding.get("grid_mapping") or array.attrs.get("grid_mapping")
     for name in (named, "spatial_ref", "crs"):
         for holder in (source.coords, source if isinstance(source, xr.Dataset) else {}):
@@ -149,7 +149,7 @@ def _codes(source: xr.Dataset | xr.DataArray, array: xr.DataArray) -> Iterator[A
 
 
 def ground(scene: Scene) -> tuple[tuple[float, float], tuple[float, float], float]:
-    """How a metre on the ground lies on the grid, at the centre of the scene."""
+    """Direction and length of a metre on the grid, at the centre of the scene."""
     from pyproj import Geod, Transformer
     from pyproj.exceptions import ProjError
 
@@ -183,7 +183,7 @@ def ground(scene: Scene) -> tuple[tuple[float, float], tuple[float, float], floa
         back = Transformer.from_crs("EPSG:4326", system, always_xy=True)
     except ProjError as error:
         raise GridError(
-            f"{system} does not tell where on earth the grid lies",
+            f"{system} does not define where on earth the grid lies",
             fix='declare another with ds.rio.write_crs("EPSG:..."), or call mask(shadow=False)',
             option="--no-shadow",
         ) from error

@@ -1,4 +1,4 @@
-"""The blocks of a scene as a dask graph: one task a block joins its window and works on it."""
+"""The blocks of a scene as a dask graph: one task per block joins its window and processes it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from xcloudfree.core.devices import block_gate
 from xcloudfree.core.graphs import ALL_DATES, SCENE_SUM, reference, task, value
 
 FAN_IN = 16
-"""Measurements that are combined at a time."""
+"""Number of measurements that are combined at a time."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class LazyValue:
         return reference((self.name, *index))
 
 
-# ------------------------------------------------------------------ what the loop becomes
+# ------------------------------------------------------------------ results of the loop
 
 
 def mapped(
@@ -70,7 +70,7 @@ def summed(loop: Loop, combine: Callable[[Sequence[Any]], Any]) -> LazyValue:
 
 
 def called(function: Function, scene: Sequence[Any]) -> LazyValue:
-    """What a function makes of values of a scene."""
+    """Result of a function of values of a scene."""
     first = scene[0]
     name = f"{type(function).__name__.lower()}-{tokenize(function, [s.name for s in scene])}"
     places = [key[1:] for key in first.graph.layers[first.name] if key[0] == first.name]
@@ -82,7 +82,7 @@ def called(function: Function, scene: Sequence[Any]) -> LazyValue:
 def _layer(
     loop: Loop, outputs: list[Output], resources: Mapping[str, float] | None, annotation: str | None
 ) -> tuple[str, HighLevelGraph]:
-    """Name and graph of a layer with one task a block."""
+    """Name and graph of a layer with one task per block."""
     work, chunks, lead = loop.work, loop.chunks, loop.work.lead
     arrays = [a for group in loop.groups for a in group]
     names = [x.name for x in (*arrays, *loop.scene)]
@@ -92,7 +92,7 @@ def _layer(
         [[n for n, _ in work.pieces(axis, k)] for k in range(len(chunks[axis - 2]))]
         for axis in (0, 1)
     ]
-    # each reference is made once and shared, or a large graph would take twice the bytes
+    # each reference is made once and shared; otherwise a large graph would take twice the bytes
     shared = f"{name}-function"
     common = reference(shared)
     sources = [_references(a, chunks, lead) for a in arrays]

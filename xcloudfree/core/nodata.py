@@ -1,8 +1,8 @@
-"""No data: which numbers of a variable stand for no measurement, by one rule for all of them.
+"""No data: one rule for the numbers of a variable that mean no measurement.
 
-Declared numbers are: attributes and encoding ``nodata``, ``_FillValue``, ``missing_value`` and
-``nodatavals``. Besides, in integers of Sentinel-2 0 (where a type has no sign, or nothing is
-declared) and 65535. NaN and infinity always.
+Declared numbers are those of the attributes and encoding ``nodata``, ``_FillValue``,
+``missing_value`` and ``nodatavals``. In integers of Sentinel-2, 65535 also means no data, and so
+does 0 if the type is unsigned or nothing is declared. NaN and infinity always do.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from xcloudfree.core.radiometry import Calibration, holds
 from xcloudfree.exceptions import UnitsError
 
 KEYS = ("nodata", "_FillValue", "missing_value", "nodatavals")
-"""Where programs declare such a number, what goes first standing first."""
+"""Where programs declare such a number, in order of precedence."""
 
 SATURATED = 65535
-"""In counts of Sentinel-2 saturation or a fill, never ground."""
+"""In counts of Sentinel-2, saturation or a fill value, never ground."""
 
 
 def numeric(value: Any, key: str, owner: str, fix: str) -> float:
@@ -36,7 +36,7 @@ def numeric(value: Any, key: str, owner: str, fix: str) -> float:
 
 
 def declared(array: xr.DataArray, fix: str) -> tuple[float, ...]:
-    """Numbers that an array declares to be no data."""
+    """Numbers that an array declares as no data."""
     found: list[float] = []
     for source in (array.attrs, array.encoding):
         for key in KEYS:
@@ -52,12 +52,12 @@ def declared(array: xr.DataArray, fix: str) -> tuple[float, ...]:
 def missing_reflectance(
     names: Sequence[str], arrays: Sequence[xr.DataArray], scaled: bool
 ) -> tuple[float | None, tuple[float, ...]]:
-    """The number to write for no data in Sentinel-2 bands, and all others that mean it."""
+    """The number to write for no data in Sentinel-2 bands, and all others with that meaning."""
     fix, own = "ds.cloudfree.calibrate(nodata=0)", []
     for array in arrays:
         numbers = declared(array, fix)
         if array.dtype.kind == "f" and "scale_factor" in array.encoding:
-            # decoded on reading: a declared number was a stored one, unless no ground has it
+            # decoded on reading: a declared number was a stored one, unless it is impossible
             numbers = tuple(v for v in numbers if not _plausible(v))
         if array.dtype.kind in "iu":
             numbers = tuple(v for v in numbers if holds(array.dtype, v))
@@ -72,8 +72,8 @@ def missing_reflectance(
         if any(a.dtype.kind == "i" for a in arrays):
             shown = {n: v[0] for n, v in zip(names, own, strict=False)}
             raise UnitsError(
-                f"the bands disagree in no data: {shown}",
-                fix="declare what holds for all with ds.cloudfree.calibrate(nodata=0)",
+                f"the bands disagree on no data: {shown}",
+                fix="declare one number for all with ds.cloudfree.calibrate(nodata=0)",
                 option="--nodata 0",
             )
         written = 0
@@ -85,7 +85,7 @@ def missing_reflectance(
 def missing_backscatter(
     arrays: Sequence[xr.DataArray],
 ) -> tuple[float | None, tuple[float, ...]]:
-    """The same of Sentinel-1; NaN where it is declared that no number stands for no data."""
+    """The same for Sentinel-1; NaN if no number is declared to mean no data."""
     numbers = dict.fromkeys(
         v for a in arrays for v in declared(a, "ds.cloudfree.calibrate(sar_nodata=0)")
     )
@@ -97,7 +97,7 @@ def missing_backscatter(
 
 
 def declaration(attrs: Mapping[str, Any], number: float) -> dict[str, Any]:
-    """Attributes in which a number is declared as no data, and no other contradicts it."""
+    """Attributes that declare a number as no data, without contradiction."""
     return {k: v for k, v in attrs.items() if k not in KEYS[1:]} | {"nodata": number}
 
 

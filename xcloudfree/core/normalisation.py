@@ -1,4 +1,4 @@
-"""Scaling of reflectance and backscatter to what a network reads."""
+"""Scale reflectance and backscatter to the inputs of a network."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ Values = TypeVar("Values", bound=Any)
 class Normalisation:
     """Clip to a range and scale it to another; no data becomes the lower end."""
 
-    # reflectance that becomes the ends of `optical_scale`; values beyond are clipped
+    # reflectance mapped to the ends of `optical_scale`; values beyond are clipped
     optical_range: tuple[float, float]
-    # backscatter in dB that becomes the ends of `sar_scale`, by polarisation; values beyond are
+    # backscatter in dB mapped to the ends of `sar_scale`, by polarisation; values beyond are
     # clipped
     sar_range: dict[str, tuple[float, float]]
-    optical_scale: tuple[float, float] = (0.0, 1.0)  # what the network reads
-    sar_scale: tuple[float, float] = (0.0, 1.0)  # what the network reads
+    optical_scale: tuple[float, float] = (0.0, 1.0)  # input range of the network
+    sar_scale: tuple[float, float] = (0.0, 1.0)  # input range of the network
 
     @property
     def gain(self) -> float:
-        """What the network reads per unit of reflectance."""
+        """Network input per unit of reflectance."""
         (low, high), (bottom, top) = self.optical_range, self.optical_scale
         return (top - bottom) / (high - low)
 
@@ -63,9 +63,9 @@ PRESETS: dict[str, Normalisation] = {
 }
 """Presets by the name that a :class:`~xcloudfree.models.ModelSpec` stores.
 
-``dsen2cr`` and ``uncrtaints`` differ in the range of VH; ``dsen2cr-2000`` (digital numbers over
-2000) and ``uncrtaints-10`` (everything times 10) are what those networks read as published, and
-``pix2pix`` is what the adversarial ones read. Weights fitted with one give wrong answers with
+``dsen2cr`` and ``uncrtaints`` differ in the range of VH. ``dsen2cr-2000`` (digital numbers over
+2000) and ``uncrtaints-10`` (everything times 10) are the scales of the published networks, and
+``pix2pix`` is that of the adversarial ones. Weights fitted with one preset give wrong results with
 another.
 """
 

@@ -1,4 +1,4 @@
-"""Images of one satellite pass: they show the same ground, within seconds of each other."""
+"""Images of one satellite pass, which show the same ground within seconds of each other."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def day_numbers(times: NDArray[np.datetime64]) -> NDArray[np.float64]:
 
 
 def same_pass(days: NDArray[np.float64], date: int) -> NDArray[np.bool_]:
-    """Which images belong to the pass of one of them, itself included."""
+    """Images that belong to the same pass as a given one, itself included."""
     together: NDArray[np.bool_] = np.abs(days - days[date]) < PASS
     return together
 
@@ -29,9 +29,9 @@ def join_passes(ds: Any) -> Any:
     """Join the images of each satellite pass into one image, pixel by pixel.
 
     A pass may come as several images: two tiles, two processing baselines or two stations. Images
-    taken within half a day of the first one belong to its pass. Of each pixel the first of them
-    that has data is taken, in the order of time, band by band. Integers that declare no "no data"
-    have 0 where they are reflectance, backscatter or scene classes; others keep the first image.
+    within half a day of the first one belong to its pass. Each pixel comes from the first image in
+    time that has data, band by band. Integers without a declared "no data" use 0 if they are
+    reflectance, backscatter or scene classes; others keep the first image.
 
     Parameters
     ----------
@@ -41,8 +41,8 @@ def join_passes(ds: Any) -> Any:
     Returns
     -------
     Dataset or DataArray
-        In the form that came in, with types, attributes, other coordinates and chunks of y and x
-        kept; dates in order, coordinates along time those of the first image of each pass.
+        In the form of the input. Types, attributes, other coordinates and chunks of y and x are
+        kept; dates are in order, and coordinates along time are those of the first image of a pass.
 
     Raises
     ------
@@ -82,7 +82,7 @@ def join_passes(ds: Any) -> Any:
     joined = {}
     for name, array in ds.data_vars.items():
         if "time" in array.dims:
-            # 0 is the no data of Sentinel-2 and its classes; elsewhere it may be a measurement
+            # 0 means no data in Sentinel-2 and its classes; elsewhere it may be a measurement
             empty = _empty_value(array, integer=0 if name in known else None)
             joined[name] = _joined(array, first[name], groups, empty)
     return first.assign(joined)
@@ -94,7 +94,7 @@ def _joined(
     """The first image of each pass, filled with the others where it has no data."""
     out = first.variable
     for number in range(1, max(map(len, groups))):
-        # a pass with fewer images gives its last one again, which changes nothing
+        # a pass with fewer images repeats its last one, which changes nothing
         other = array.variable.isel(time=[group[min(number, len(group) - 1)] for group in groups])
         present = out.notnull()
         if empty is not None:
@@ -104,9 +104,9 @@ def _joined(
 
 
 def _empty_value(array: xr.DataArray, integer: int | None) -> float | None:
-    """The number that stands for no data, beside NaN."""
+    """The number that means no data, besides NaN."""
     declared = array.attrs.get("nodata", array.attrs.get("_FillValue"))
     if array.dtype.kind == "f":
-        # what was decoded on reading holds NaN, and the number declared is a stored one
+        # after decoding, NaN means no data, and the declared number was a stored one
         return None if "scale_factor" in array.encoding else declared
     return integer if declared is None else declared

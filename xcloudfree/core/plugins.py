@@ -1,4 +1,4 @@
-"""Masks and models of other packages, found by their entry points and imported when called.
+"""Masks and models of other packages, found by their entry points and imported on use.
 
 A package that has, in its ``pyproject.toml``::
 
@@ -9,10 +9,10 @@ A package that has, in its ``pyproject.toml``::
     my-net = "my_package:ARCHITECTURE"
     my-weights = "my_package:WEIGHTS"
 
-serves ``ds.cloudfree.mask("my-mask")``, ``xcf.models.create("my-net")`` and
+provides ``ds.cloudfree.mask("my-mask")``, ``xcf.models.create("my-net")`` and
 ``ds.cloudfree.reconstruct(model="my-weights")``. A mask is a
 :class:`~xcloudfree.masks.adapters.MaskPlugin`; a model an
-:class:`~xcloudfree.models.networks.Architecture`, or the path of a file that ``model.save`` wrote.
+:class:`~xcloudfree.models.networks.Architecture`, or the path of a file written by ``model.save``.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ BUNDLED: dict[Kind, dict[str, str]] = {
     },
     "models": {},
 }
-"""Adapters that come with the library, for packages that do not."""
+"""Adapters that come with the library, for packages without entry points."""
 
 PACKAGES = {"s2cloudless": "s2cloudless", "omnicloudmask": "omnicloudmask"}
-"""Modules that the bundled adapters import when they are used."""
+"""Modules that the bundled adapters import on use."""
 
 
 @dataclass(frozen=True)
 class Plugin:
-    """Something that another package offers."""
+    """A mask or model of another package."""
 
     kind: Kind
-    name: str  # what users call it
+    name: str  # name for users
     target: str  # "module:attribute"
-    distribution: str  # package that offers it, with its version
+    distribution: str  # package that provides it, with its version
 
     def load(self) -> Any:
         """Import it."""
@@ -56,7 +56,7 @@ class Plugin:
             loaded: Any = importlib.import_module(module)
             for part in filter(None, attribute.split(".")):
                 loaded = getattr(loaded, part)
-        except Exception as error:  # the code of others may raise anything
+        except Exception as error:  # third-party code may raise anything
             raise PluginError(
                 f"the plug-in {self.name!r} of {self.distribution} ({self.target}) cannot be "
                 f"imported, {type(error).__name__}: {error}",
@@ -67,7 +67,7 @@ class Plugin:
 
 
 def plugins(kind: Kind) -> list[Plugin]:
-    """Everything that is offered, bundled adapters first; imports none of it."""
+    """All available plug-ins, bundled adapters first; imports none of them."""
     bundled = [Plugin(kind, name, target, "xcloudfree") for name, target in BUNDLED[kind].items()]
     return bundled + [
         Plugin(kind, entry.name, entry.value, _distribution(entry))
@@ -76,7 +76,7 @@ def plugins(kind: Kind) -> list[Plugin]:
 
 
 def names(kind: Kind) -> list[str]:
-    """Names that plug-ins offer, sorted; also one that two packages claim.
+    """Names of plug-ins, sorted, including those that two packages claim.
 
     >>> {"s2cloudless", "omnicloudmask"} <= set(names("masks"))
     True
@@ -85,7 +85,7 @@ def names(kind: Kind) -> list[str]:
 
 
 def third_party_names() -> dict[Kind, list[str]]:
-    """Names of the plug-ins of other packages by kind, from one look at what is installed."""
+    """Names of the plug-ins of other packages by kind, from one search of the environment."""
     entries = metadata.entry_points()
     kinds: tuple[Kind, ...] = ("masks", "models")
     return {
@@ -95,8 +95,8 @@ def third_party_names() -> dict[Kind, list[str]]:
 
 
 def find(kind: Kind, name: str) -> Plugin | None:
-    """The plug-in of a name; refused where several packages claim it."""
-    if name in BUNDLED[kind]:  # ours come first, so there is no need to look further
+    """The plug-in of a name; raises an error if several packages claim it."""
+    if name in BUNDLED[kind]:  # built-in names take precedence, so the search ends here
         return Plugin(kind, name, BUNDLED[kind][name], "xcloudfree")
     claims = [plugin for plugin in plugins(kind) if plugin.name == name]
     if len({claim.target for claim in claims}) > 1:
@@ -105,7 +105,7 @@ def find(kind: Kind, name: str) -> Plugin | None:
 
 
 def problems(kind: Kind, built_in: Collection[str] = ()) -> list[str]:
-    """What is wrong with the plug-ins that are installed, a sentence each; imports all of them."""
+    """Problems of the installed plug-ins, a sentence each; imports all of them."""
     messages = []
     claims: dict[str, list[Plugin]] = {}
     for plugin in plugins(kind):
@@ -115,7 +115,7 @@ def problems(kind: Kind, built_in: Collection[str] = ()) -> list[str]:
         if name in built_in or name in BUNDLED[kind]:
             messages.append(
                 f"{others[0].distribution} offers {name!r} in xcloudfree.{kind}, which is a name "
-                f"of xcloudfree itself: its own is used, rename the entry point"
+                f"of xcloudfree itself, which takes precedence: rename the entry point"
             )
         elif len({claim.target for claim in others}) > 1:
             messages.append(str(_clash(others)))

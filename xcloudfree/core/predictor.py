@@ -1,6 +1,6 @@
-"""What networks and classical methods have in common, so that one pipeline serves both.
+"""The interface of networks and classical methods, so that one pipeline serves both.
 
-Numpy alone: a predictor knows neither labels nor graphs nor devices.
+Predictors use only numpy: no labels, graphs or devices.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Booleans = NDArray[np.bool_]
 
 
 class Nearest(NamedTuple):
-    """The dates nearest to each date, for networks that make one image of several."""
+    """The dates nearest to each date, for networks that make one image from several."""
 
     reflectance: Floats  # (time, other, band, y, x)
     backscatter: Floats  # (time, other, polarisation, y, x)
@@ -32,32 +32,32 @@ class Nearest(NamedTuple):
 
 @dataclass(frozen=True)
 class Series:
-    """What a predictor reads: images of one block.
+    """The input of a predictor: images of one block.
 
     Parameters
     ----------
     reflectance : ndarray of float32
-        (time, band, y, x), NaN is no data. Occluded pixels hold what the sensor saw.
+        (time, band, y, x), NaN is no data. Occluded pixels contain the cloudy values.
     hidden : ndarray of bool
         Occluded pixels, (time, y, x).
     wanted : ndarray of bool
-        Pixels whose prediction is used, (time, y, x): the occluded ones and, where the
+        Pixels whose prediction is used, (time, y, x): the occluded ones and, if the
         reconstruction is blended, clear ones around them. A method may predict others too.
     backscatter : ndarray of float32 or None
         (time, polarisation, y, x) in dB, NaN is no data; the polarisations that the method names.
     days : ndarray of float64 or None
         Day number of each date, ascending, (time,); None for a method that is not temporal.
     coarse : ndarray of float32 or None
-        Coarse images that the method was given, like `reflectance`; NaN is no data.
+        Coarse images passed to the method, like `reflectance`; NaN is no data.
     context : ndarray of float32 or None
         What other dates show, (time, plane, y, x), for networks that read it.
     asked : ndarray of bool or None
-        Dates of which anything is wanted anywhere in the scene, (time,); None where that is not
-        known.
+        Dates with any wanted pixel in the scene, (time,); None if that is
+        unknown.
     origin : tuple of int
         Row and column on the scene of the first pixel.
     core : tuple of slice
-        Rows and columns that belong to the block; the others are there to be looked at. Each pixel
+        Rows and columns that belong to the block; the others are only read. Each pixel
         of a scene is in one core.
     nearest : Nearest or None
         Dates nearest to each, for networks that read several.
@@ -99,16 +99,16 @@ class Series:
 
 @dataclass(frozen=True)
 class Prediction:
-    """Reflectance and, where the predictor estimates it, its standard deviation.
+    """Reflectance and, if the predictor estimates it, its standard deviation.
 
     Parameters
     ----------
     mean : ndarray of float32
-        (time, band, y, x); NaN where the predictor cannot tell.
+        (time, band, y, x); NaN where the predictor has no estimate.
     deviation : ndarray of float32 or None
         Of the same shape.
     flags : ndarray of uint8 or None
-        How each value came about, (time, y, x), in bits that the predictor names.
+        How each value was predicted, (time, y, x), in bits that the predictor names.
 
     Examples
     --------
@@ -122,15 +122,15 @@ class Prediction:
 
 
 class Predictor(Protocol):
-    """A network or a classical method: a frozen value that says what it needs, and predicts."""
+    """A network or a classical method: a frozen value that declares its needs, and predicts."""
 
     @property
     def name(self) -> str:
-        """What users call it."""
+        """Name for users."""
 
     @property
     def bands(self) -> tuple[str, ...] | None:
-        """Optical bands that it reads and predicts, in its order; None for those that there are."""
+        """Optical bands that it reads and predicts, in its order; None for all available ones."""
 
     @property
     def polarisations(self) -> tuple[str, ...]:
@@ -142,11 +142,11 @@ class Predictor(Protocol):
 
     @property
     def plan(self) -> Plan:
-        """What it reads around a block: a halo, or fixed tiles of the scene."""
+        """Pixels that it reads around a block: a halo, or fixed tiles of the scene."""
 
     @property
     def passes(self) -> int:
-        """How often it measures the whole scene before it predicts."""
+        """Number of passes over the whole scene before it predicts."""
 
     @property
     def deviation(self) -> bool:
@@ -158,23 +158,23 @@ class Predictor(Protocol):
 
     @property
     def needs_radar(self) -> bool:
-        """Whether occluded pixels without backscatter stay empty, whatever it predicts."""
+        """Whether occluded pixels without backscatter stay empty, even if it predicts them."""
 
     def measure(self, series: Series, statistics: Sequence[Any]) -> Any:
         """Named tuple of arrays over the core of a block, given what earlier passes concluded."""
 
     def combine(self, parts: Sequence[Any]) -> Any:
-        """Measurements of several blocks as one; :func:`added` where they are sums."""
+        """Join measurements of several blocks; :func:`added` if they are sums."""
 
     def conclude(self, total: Any, statistics: Sequence[Any]) -> Any:
-        """Named tuple of arrays: what is used of the measurements of the whole scene."""
+        """Named tuple of arrays: the statistics used, from measurements of the whole scene."""
 
     def predict(self, series: Series, statistics: Sequence[Any]) -> Prediction:
-        """Predict the wanted pixels as if they were not seen."""
+        """Predict the wanted pixels as if they were unseen."""
 
 
 def added(parts: Sequence[Any]) -> Any:
-    """Sums of several blocks as those of all.
+    """Add the sums of several blocks.
 
     >>> class Total(NamedTuple):
     ...     count: float
@@ -189,11 +189,11 @@ def added(parts: Sequence[Any]) -> Any:
 
 
 def gathered(parts: Sequence[Any], most: int | None = None) -> Any:
-    """Samples of several blocks as one, in the order of their first field.
+    """Join the samples of several blocks, in the order of their first field.
 
-    All arrays run along the sampled pixels first; the first field tells pixels apart by what their
-    place on the scene alone determines, so that the order does not depend on the blocks. Of more
-    than `most` pixels the first are kept.
+    All arrays run along the sampled pixels first. The first field identifies a pixel only by its
+    position on the scene, so the order does not depend on the blocks. If there are more
+    than `most` pixels, the first are kept.
 
     >>> class Sample(NamedTuple):
     ...     place: Any

@@ -1,4 +1,4 @@
-"""How far a long task is, in one line."""
+"""Progress of a long task, in one line."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Progress:
         self.start = time.monotonic()
 
     def step(self, note: str = "") -> None:
-        """One more part is done; `note` says something about it."""
+        """Count one more finished part; `note` is shown with it."""
         self.count += 1
         last = self.count == self.total
         terminal = self.stream.isatty()
@@ -39,6 +39,6 @@ class Progress:
             f"{elapsed:.0f} s, {left:.0f} s left{note and ', '}{note}"
         )
         if terminal:
-            line = f"\r{line}"  # over the line before
+            line = f"\r{line}"  # over the previous line
         self.stream.write(line if terminal and not last else f"{line}\n")
         self.stream.flush()

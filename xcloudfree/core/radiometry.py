@@ -1,4 +1,4 @@
-"""Stored numbers to physical ones and back: reflectance, and backscatter in dB."""
+"""Convert stored numbers to physical ones and back: reflectance, and backscatter in dB."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from numpy.typing import DTypeLike, NDArray
 
 from xcloudfree.exceptions import UnitsError
 
-_ENOUGH = 64  # valid values from which a value range says something
-_DARKEST, _LARGEST = -1.0, 6.6  # reflectance, beyond which no number of Sentinel-2 decodes to
-_FAINTEST, _BRIGHTEST = -80.0, 40.0  # dB, beyond which there is no ground
+_ENOUGH = 64  # valid values needed for a meaningful value range
+_DARKEST, _LARGEST = -1.0, 6.6  # range of reflectance that Sentinel-2 numbers can decode to
+_FAINTEST, _BRIGHTEST = -80.0, 40.0  # dB, range of possible ground
 _FILLS = tuple(np.float32(v) for v in (6.5535, 6.4535, -0.1))
-"""Sentinel-2's 65535 and 0 as reflectance: what is left of a fill that was decoded undeclared."""
+"""Sentinel-2's 65535 and 0 as reflectance: fill values that were decoded without a declaration."""
 COMMON_FILLS = (-9999, -99999, -32768, -32767, -999, -99, -3.4028234663852886e38, 1e20, 1e36, 65535)
-"""Numbers that programs write where there is no measurement."""
+"""Common fill values of programs."""
 
 
 def holds(dtype: np.dtype[Any], number: float) -> bool:
@@ -33,11 +33,11 @@ class Calibration:
     scale: float = 1.0  # `reflectance = stored * scale + offset`
     offset: float = 0.0  # `reflectance = stored * scale + offset`
     nodata: float | None = None  # stored number without a measurement; NaN always is
-    others: tuple[float, ...] = ()  # more such numbers; `nodata` is the one that is written
+    others: tuple[float, ...] = ()  # more such numbers; only `nodata` is written
 
     @property
     def is_identity(self) -> bool:
-        """Whether stored numbers are reflectance already."""
+        """Whether stored numbers already are reflectance."""
         return self.scale == 1.0 and self.offset == 0.0
 
     def integer_nodata(self, dtype: np.dtype[Any]) -> int:
@@ -52,7 +52,7 @@ class Calibration:
         return _without(good, stored, self.nodata, self.others)
 
     def unified(self, stored: NDArray[Any]) -> NDArray[Any]:
-        """The same with `nodata`, or NaN, in the place of the other numbers without measurement."""
+        """The same with `nodata`, or NaN, in place of the other no-data numbers."""
         other = ~_without(np.ones(stored.shape, bool), stored, None, self.others)
         if not self.others or not other.any():
             return stored
@@ -61,7 +61,7 @@ class Calibration:
         return out
 
     def check(self, stored: NDArray[Any]) -> None:
-        """Refuse values that no ground has, without decoding all of them where there are none."""
+        """Raise an error for impossible values, without decoding all values if there are none."""
         if not stored.size:
             return
         least, most = (f.reduce(stored, axis=None) for f in (np.fmin, np.fmax))
@@ -99,7 +99,7 @@ class Calibration:
         empty = np.isnan(stored)
         whole = np.clip(np.rint(np.where(empty, 0, stored)), limits.min, limits.max).astype(kind)
         nodata = self.integer_nodata(kind)
-        for number in (nodata, *self.others):  # a value beside them, so that it stays a value
+        for number in (nodata, *self.others):  # use a neighbouring value, so that it stays a value
             if holds(kind, number):
                 beside = int(number) + 1 if number < limits.max else int(number) - 1
                 whole[~empty & (whole == number)] = beside
@@ -116,7 +116,7 @@ class SarCalibration:
     nodata: float | None = None
     scale: float = 1.0  # `backscatter = stored * scale + offset`, in `units`
     offset: float = 0.0  # `backscatter = stored * scale + offset`, in `units`
-    others: tuple[float, ...] = ()  # more numbers without a measurement
+    others: tuple[float, ...] = ()  # more no-data numbers
 
     def valid(self, stored: NDArray[Any]) -> NDArray[np.bool_]:
         """Where there is a measurement; same shape as `stored`."""
@@ -134,19 +134,19 @@ class SarCalibration:
         if self.units == "dB":
             _check_backscatter(out, lowest=_FAINTEST)
             sample = _sample(out)
-            # power has no negative value in any block, and dB hardly a positive one
+            # power has no negative value in any block, and dB rarely a positive one
             if len(sample) >= _ENOUGH and np.mean(sample > 0) > 0.99:
                 raise UnitsError(
-                    "backscatter is declared as dB, but hardly a value is negative, as of power",
+                    "backscatter is declared as dB, but hardly any value is negative, as in power",
                     fix='declare it with ds.cloudfree.calibrate(sar="linear")',
                     option="--sar linear",
                 )
-            # one polarisation may be clipped there (SEN12MS-CR), never both
+            # one polarisation may be clipped there (SEN12MS-CR), but never both
             several = out.ndim > 2 and out.shape[-3] > 1 and stored.dtype.kind == "f"
             zero = (out == 0).all(-3) if several else np.zeros(0, bool)
             if self.nodata is None and zero.any():
                 raise UnitsError(
-                    f"backscatter is exactly 0 dB in {zero.sum()} pixels of a block, as where a "
+                    f"backscatter is exactly 0 dB in {zero.sum()} pixels of a block, as if a "
                     "border was filled",
                     fix="declare that with ds.cloudfree.calibrate(sar_nodata=0)",
                     option="--sar-nodata 0",
@@ -172,7 +172,7 @@ class SarCalibration:
 def _without(
     good: NDArray[np.bool_], stored: NDArray[Any], nodata: float | None, others: tuple[float, ...]
 ) -> NDArray[np.bool_]:
-    """Where values are good and none of the numbers that stand for no measurement."""
+    """Where values are valid and none of the no-data numbers."""
     for number in (nodata, *others):
         if number is None or np.isnan(number):
             continue
@@ -184,7 +184,7 @@ def _without(
 
 
 def _check_backscatter(decibels: NDArray[np.float32], lowest: float = -np.inf) -> None:
-    """Refuse what no ground has, value by value, so that it does not depend on the chunks."""
+    """Raise an error for impossible values, one by one, independent of the chunks."""
     bad = (decibels < lowest) | (decibels > _BRIGHTEST)
     worst = decibels[bad]
     sample = _sample(decibels)
@@ -194,14 +194,14 @@ def _check_backscatter(decibels: NDArray[np.float32], lowest: float = -np.inf) -
     alike = worst.size and bool((worst == worst[0]).all()) and lowest > -np.inf
     if alike and (worst.size < 0.9 * len(decibels.reshape(-1)) or worst[0] in COMMON_FILLS):
         raise UnitsError(
-            f"backscatter of {_written(worst[0])} dB is no measurement but fills in for none",
+            f"backscatter of {_written(worst[0])} dB is a fill value, not a measurement",
             fix=f"declare that with ds.cloudfree.calibrate(sar_nodata={_written(worst[0])})",
             option=f"--sar-nodata {_written(worst[0])}",
         )
     shown = f"{worst[0]:.0f}" if worst.size else f"{np.median(sample):.0f}"
     raise UnitsError(
-        f"the backscatter would be {shown} dB, so these are digital numbers or of another unit, or "
-        "values that fill in for none",
+        f"the backscatter would be {shown} dB, so these are digital numbers, another unit or "
+        "fill values",
         fix="leave such values out with "
         "ds.assign({p: ds[p].where(abs(ds[p]) < 60) for p in ['VV', 'VH'] if p in ds}), and "
         'declare calibrated numbers with ds.cloudfree.calibrate(sar="dB") or '
@@ -213,7 +213,7 @@ def _check_backscatter(decibels: NDArray[np.float32], lowest: float = -np.inf) -
 def _check_reflectance(
     values: NDArray[np.float32], rule: Calibration, floating: bool = True
 ) -> None:
-    """Refuse what no ground has, value by value, so that it does not depend on the chunks."""
+    """Raise an error for impossible values, one by one, independent of the chunks."""
     bad = (values < _DARKEST) | (values > _LARGEST)
     if floating and rule.is_identity:  # stored numbers 0 and 65535 are known to be no data
         for fill in _FILLS:
@@ -222,7 +222,7 @@ def _check_reflectance(
         _warn_below_zero(values, rule)
         return
     worst = values[bad]
-    # what fills in is negative, or far beyond any digital number, or Sentinel-2's own
+    # fill values are negative, or far beyond any digital number, or Sentinel-2's own
     fills = worst[(worst < _DARKEST) | (worst > 65534) | np.isin(worst, _FILLS)]
     if not fills.size or not rule.is_identity:
         raise UnitsError(
@@ -234,13 +234,13 @@ def _check_reflectance(
         )
     if (fills == fills[0]).all():
         raise UnitsError(
-            f"reflectance of {_written(fills[0])} is no measurement but fills in for none",
+            f"reflectance of {_written(fills[0])} is a fill value, not a measurement",
             fix=f"declare that with ds.cloudfree.calibrate(nodata={_written(fills[0])})",
             option=f"--nodata {_written(fills[0])}",
         )
     raise UnitsError(
-        f"reflectance of {_written(fills.min())} to {_written(fills.max())} is no measurement, as "
-        "of a fill value that was interpolated",
+        f"reflectance of {_written(fills.min())} to {_written(fills.max())} is impossible, as "
+        "from a fill value that was interpolated",
         fix="leave it out with "
         "ds.assign({b: ds[b].where(abs(ds[b] - 3) < 3.4) for b in ds if b.startswith('B')})",
         option=f"--nodata {_written(fills[0])}",
@@ -248,13 +248,13 @@ def _check_reflectance(
 
 
 def _written(value: np.float32) -> str:
-    """A number as one would write it: -9999, 6.4535, 1e+20."""
+    """A number in common notation: -9999, 6.4535, 1e+20."""
     number = float(str(np.float32(value)))
     return f"{number:.0f}" if number == round(number) and abs(number) < 1e7 else f"{number!r}"
 
 
 def _warn_below_zero(values: NDArray[np.float32], rule: Calibration) -> None:
-    """Say so where half of a band is below zero, as where an offset was taken out twice."""
+    """Warn if half of a band is below zero, as when an offset was subtracted twice."""
     if values.ndim < 3:
         return
     fix = f"declare that with ds.cloudfree.calibrate(scale={rule.scale:g}, offset=0)"
@@ -264,7 +264,7 @@ def _warn_below_zero(values: NDArray[np.float32], rule: Calibration) -> None:
         sample = _sample(plane)
         if len(sample) >= _ENOUGH and np.median(sample) < -0.02:
             warnings.warn(
-                "half of a band is below zero, as where the offset has been taken out of the "
+                "half of a band is below zero, as if the offset was subtracted from the "
                 f"numbers twice; {fix}",
                 UserWarning,
                 stacklevel=3,
@@ -273,9 +273,9 @@ def _warn_below_zero(values: NDArray[np.float32], rule: Calibration) -> None:
 
 
 def _check_numbers(stored: NDArray[np.float32], rule: Calibration) -> None:
-    """Floats below 3 are reflectance already; scaling them would leave nothing."""
+    """Floats below 3 already are reflectance; scaling them would make them vanish."""
     sample = _sample(stored)
-    # a block of stored numbers such as 0 and 1 beside the swath holds whole ones
+    # a block of stored numbers such as 0 and 1 next to the swath contains whole ones
     if len(sample) >= _ENOUGH and np.abs(sample).max() < 3 and (sample % 1 > 0).any():
         raise UnitsError(
             f"scale={rule.scale:g} is declared, but no value exceeds 3, so they are reflectance "

@@ -1,4 +1,4 @@
-"""Recognition: which of the accepted forms an input has, and whether its arrays fit together."""
+"""Recognise the form of an input, and check that its arrays fit together."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def read(obj: Any) -> Scene:
         nodes = [n.path for n in obj.subtree if any(optical_band(v) for v in n.data_vars)]
         path = nodes[0].strip("/") if nodes else "measurements/reflectance/r10m"
         raise CloudFreeError(
-            "a DataTree holds several grids and a scene has one",
+            "a DataTree contains several grids but a scene has one",
             fix=f"choose one with tree[{path!r}].to_dataset()",
         )
     if not isinstance(obj, xr.Dataset):
@@ -50,7 +50,7 @@ def read(obj: Any) -> Scene:
 
 
 def _only_stacked(ds: xr.Dataset) -> Hashable | None:
-    """The one variable with bands along a dimension, as a DataArray comes back from a store."""
+    """The only variable with bands along a dimension, as a DataArray comes back from a store."""
     found = []
     for name, array in ds.data_vars.items():
         if optical_band(name) or _polarisation(name):
@@ -81,7 +81,7 @@ def _assemble(
             if isinstance(source, xr.DataArray):
                 call = "array.astype('float32')"
             raise UnitsError(
-                f"{array.name!r} holds {array.dtype}, neither integers nor floating-point numbers",
+                f"{array.name!r} contains {array.dtype}, not integers or floating-point numbers",
                 fix=f"convert it with {call}",
             )
     spatial = _spatial(layer.arrays[0])
@@ -114,7 +114,7 @@ def _canonical(
     lead: tuple[Hashable, ...],
     spatial: tuple[Hashable, Hashable],
 ) -> xr.DataArray:
-    """Order the dimensions; an array without time holds for every date."""
+    """Order the dimensions; an array without time applies to every date."""
     extra = [d for d in array.dims if d not in (*lead, *spatial, "band")]
     if extra:
         raise GridError(
@@ -133,7 +133,7 @@ def _canonical(
 def _variables(ds: xr.Dataset) -> tuple[Layer | None, Layer | None, xr.DataArray | None]:
     images = {name: array for name, array in ds.data_vars.items() if array.ndim >= 2}
     for name, array in images.items():
-        if array.sizes.get("band") == 1:  # as rioxarray opens a file of one band
+        if array.sizes.get("band") == 1:  # as rioxarray opens a single-band file
             images[name] = array.squeeze("band", drop=True)
     optical = _by_band({name: optical_band(name) for name in images})
     sar = _by_band({name: (sar_band(name) or (None,))[0] for name in images})
@@ -164,7 +164,7 @@ def _split(array: xr.DataArray, dim: str) -> tuple[Layer | None, Layer | None, x
     optical = _pick(array, dim, optical_band)
     sar = _pick(array, dim, _polarisation)
     if optical and sar:  # the attributes of the array are those of its reflectance
-        own = {k: v for k, v in array.attrs.items() if k in KEYS[1:]}  # of all that is stored
+        own = {k: v for k, v in array.attrs.items() if k in KEYS[1:]}  # of all stored numbers
         own |= {k[4:]: v for k, v in array.attrs.items() if str(k).startswith("sar_")}
         sar = sar[0], sar[1].drop_attrs(deep=False).assign_attrs(own)
     classes = None
@@ -195,7 +195,7 @@ def _pick(
 
 
 def _by_band(bands: Mapping[Any, str | None]) -> dict[str, Any]:
-    """Variables or positions by their band; refuses two of one band."""
+    """Variables or positions by their band; raises an error if a band occurs twice."""
     found: dict[str, Any] = {}
     for variable, band in bands.items():
         if band in found:
@@ -230,8 +230,8 @@ def _refuse_unknown(source: xr.Dataset | xr.DataArray) -> None:
             dims = source[flat[0]].dims
             missing = "x" if "y" in dims else "y"
             raise GridError(
-                f"{flat[0]!r} has dimensions {dims} and an image has rows and columns",
-                fix=f"put the other in with ds.expand_dims('{missing}'), or keep it where you "
+                f"{flat[0]!r} has dimensions {dims} but an image has rows and columns",
+                fix=f"add the other with ds.expand_dims('{missing}'), or keep it when you "
                 f"select, as {missing}=slice(0, 1) does",
             )
         if not source.data_vars:

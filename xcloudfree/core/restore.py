@@ -1,4 +1,4 @@
-"""New values of optical bands in the form that an input came in."""
+"""Put new values of optical bands into the form of an input."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from xcloudfree.core.scene import Scene, band_dim
 def restore(
     scene: Scene, data: Any, planes: Mapping[str, xr.DataArray], deviation: Any = None
 ) -> Any:
-    """Put new values of all optical bands into the form that came in."""
+    """Put new values of all optical bands into the form of the input."""
     assert scene.optical is not None
     source, variable = scene.source, scene.optical.variables[0]
     if scene.form == "array":
@@ -56,7 +56,7 @@ def _deviation(scene: Scene, array: xr.DataArray, deviation: Any) -> xr.DataArra
 
 
 def _replaced(scene: Scene, array: xr.DataArray, data: Any) -> xr.DataArray:
-    """A stacked array with new optical bands; others along its band dimension stay."""
+    """A stacked array with new optical bands; others along its band dimension are kept."""
     assert scene.optical is not None
     dim, lead = band_dim(array), len(scene.lead)
     layout = (*scene.lead, dim, *scene.spatial)
@@ -87,7 +87,7 @@ def _stack(planes: list[Any], axis: int) -> Any:
 
 
 def _like(array: xr.DataArray, dims: tuple[Hashable, ...], data: Any) -> xr.DataArray:
-    """New values in the place of a variable: same dims, coords, attrs, encoding."""
+    """New values in place of a variable: same dims, coords, attrs, encoding."""
     if set(array.dims) == set(dims):
         values = xr.Variable(dims, data).transpose(*array.dims).data
         out = array.copy(data=values)
@@ -98,7 +98,7 @@ def _like(array: xr.DataArray, dims: tuple[Hashable, ...], data: Any) -> xr.Data
 
 
 def _spread(array: xr.DataArray) -> xr.DataArray:
-    """The attributes of a standard deviation; those of what it belongs to do not hold for it."""
+    """The attributes of a standard deviation; those of the band itself do not apply."""
     array.attrs = {"long_name": "standard deviation of the reconstructed reflectance", "units": "1"}
     array.encoding = {}
     return array

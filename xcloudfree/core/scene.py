@@ -1,4 +1,4 @@
-"""The canonical scene: bands of both sensors on one grid, and what their numbers mean."""
+"""The canonical scene: bands of both sensors on one grid, and the meaning of their numbers."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class Layer:
     names: tuple[str, ...]  # canonical names
     # either one (*lead, y, x) for each name, or a single (*lead, band, y, x) for all
     arrays: tuple[xr.DataArray, ...]
-    variables: tuple[Hashable, ...]  # names that the arrays had in the input
+    variables: tuple[Hashable, ...]  # names of the arrays in the input
 
     @property
     def stacked(self) -> bool:
-        """Whether one array holds all bands."""
+        """Whether one array contains all bands."""
         return "band" in self.arrays[0].dims
 
     def attribute(self, key: str) -> Any:
@@ -49,7 +49,7 @@ class Layer:
             }
             raise UnitsError(
                 f"the bands disagree in {key}: {shown}",
-                fix="load items of one rule at a time, or declare what holds for all with "
+                fix="load items with the same rule, or declare one for all with "
                 f"ds.cloudfree.calibrate({_CALLS.get(key, '...')})",
                 option="--scale, --offset, --nodata, --level, --sar or --quantity",
             )
@@ -61,7 +61,7 @@ class Layer:
         if len(kinds) > 1:
             raise UnitsError(
                 f"the bands of {owner} differ in type ({', '.join(sorted(map(str, kinds)))})",
-                fix=f"make them alike with {owner}.astype('float32')",
+                fix=f"convert them with {owner}.astype('float32')",
             )
         return kinds.pop()
 
@@ -111,13 +111,13 @@ def _plain(value: Any) -> Any:
         value = float(str(value))
     elif isinstance(value, np.generic):
         value = value.item()
-    if isinstance(value, (dict, set)):  # as damaged files have them
+    if isinstance(value, (dict, set)):  # from damaged files
         return repr(value)
     return np.nan if isinstance(value, float) and value != value else value
 
 
 def band_dim(array: xr.DataArray) -> str:
-    """Name of the dimension that holds the bands."""
+    """Name of the band dimension."""
     for dim in BAND_DIMS:
         if dim in array.dims:
             return dim
@@ -130,7 +130,7 @@ def band_dim(array: xr.DataArray) -> str:
 
 @dataclass(frozen=True)
 class Scene:
-    """What was recognised in an input."""
+    """An input as recognised."""
 
     source: xr.Dataset | xr.DataArray  # the input
     form: str  # variables per band; variables `s2` and `s1`; or a DataArray with `band`
@@ -150,14 +150,14 @@ class Scene:
 
     @property
     def level(self) -> str | None:
-        """``"TOA"``, ``"BOA"`` or None; cirrus (B10) exists at top of atmosphere only."""
+        """``"TOA"``, ``"BOA"`` or None; cirrus (B10) exists only at top of atmosphere."""
         if self.optical is None:
             return None
         declared = self.optical.attribute("processing_level") or self.source.attrs.get(
             "processing_level"
         )
         if declared is None and "B10" in self.optical.names:
-            # Harmonized Landsat Sentinel-2 has B10 beside the surface reflectance of other bands
+            # Harmonized Landsat Sentinel-2 has B10 next to surface reflectance of other bands
             harmonized = any(a.attrs.get("_FillValue") == -9999 for a in self.optical.arrays)
             return None if harmonized else "TOA"
         return None if declared is None else str(declared)
@@ -188,13 +188,13 @@ class Scene:
         missing = [n for n in names if n not in have]
         if "B10" in missing and set(missing) <= {"B01", "B09", "B10"} and len(have) > 1:
             told, masked, weights = (
-                ("which Level-1C has and Level-2A has not", "l2a", "carf-small-l2a-demo")
+                ("which only Level-1C has", "l2a", "carf-small-l2a-demo")
                 if missing == ["B10"]
-                else ("and no Level-2A has B10", "scl", "carf-small-l2a-10-demo")
+                else ("but Level-2A has no B10", "scl", "carf-small-l2a-10-demo")
             )
             raise MissingBandError(
                 f"needs {listed(missing)}, {told}",
-                fix="load Level-1C, or call what needs none: "
+                fix="load Level-1C, or use "
                 f'mask("{masked}"), reconstruct(model="area-regression", mask="{masked}") for a '
                 f'series, model="idw" or the demonstration model="{weights}" for one date',
                 subject=why,
@@ -204,7 +204,7 @@ class Scene:
             raise MissingBandError(
                 f"needs {listed(missing)}, but the data has {listed(have)}",
                 fix="load what is "
-                "missing too, or rename what is there, for example "
+                "missing too, or rename existing bands, for example "
                 f"with ds.rename({{...: {(missing or ['B02'])[0]!r}}})",
                 subject=why,
             )
@@ -219,7 +219,7 @@ class Scene:
                 f"needs Sentinel-1 {listed(missing)}, but the data has {listed(have)}",
                 fix="add "
                 "backscatter on the same grid, for example with "
-                "ds.assign(VV=..., VH=...).cloudfree.calibrate(sar='dB'), or call what needs none: "
+                "ds.assign(VV=..., VH=...).cloudfree.calibrate(sar='dB'), or use no radar: "
                 'reconstruct(model="linear-time") for a series, reconstruct(model="idw") for one '
                 "date",
                 subject=why,
@@ -268,7 +268,7 @@ class Scene:
         return SarCalibration(units, nodata, scale, offset, others)
 
     def _scaling(self, layer: Layer, fix: str) -> tuple[float, float]:
-        """Declared scale and offset; 1 and 0 where there are none."""
+        """Declared scale and offset; 1 and 0 if there are none."""
         found = []
         for key, default in (("scale_factor", 1.0), ("add_offset", 0.0)):
             value = layer.attribute(key)
@@ -280,18 +280,18 @@ class Scene:
         return found[0], found[1]
 
     def reflectance(self, names: Sequence[str] | None = None) -> xr.DataArray:
-        """Reflectance (*lead, band, y, x), float32, lazy where the input is."""
+        """Reflectance (*lead, band, y, x), float32, lazy for lazy inputs."""
         layer = self.need_optical(names or self._optical_names(), "this")
         return _apply(layer.stack(), self.calibration().decode)
 
     def backscatter(self, names: Sequence[str] | None = None) -> xr.DataArray:
-        """Backscatter in dB (*lead, band, y, x), float32, lazy where the input is."""
+        """Backscatter in dB (*lead, band, y, x), float32, lazy for lazy inputs."""
         have = names or (("VV", "VH") if self.sar is None else self.sar.names)
         layer = self.need_sar(have, "this")
         return _apply(layer.stack(), self.sar_calibration().decode)
 
     def template(self) -> xr.DataArray:
-        """An array (*lead, y, x) with the coordinates of the scene; its values mean nothing."""
+        """An array (*lead, y, x) with the coordinates of the scene and undefined values."""
         layer = self.optical or self.sar
         assert layer is not None
         array = layer.arrays[0]

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Dates:
-    """Which leading dimension of a window is time, and when its images were taken."""
+    """Which leading dimension of a window is time, and the acquisition days of its images."""
 
     time: int | None  # which leading dimension is time; None reads all images as one series
     days: tuple[float, ...] | None  # day number of each date, in the order of the data
 
     def join(self, results: Sequence[NDArray[Any]], head: tuple[int, ...]) -> NDArray[Any]:
-        """What came of the series, (time, ...) each, with the leading dimensions `head`."""
+        """Results of the series, (time, ...) each, with the leading dimensions `head`."""
         order = self._order()
         if order is not None:
             results = [r[np.argsort(order, kind="stable")] for r in results]
@@ -42,7 +42,7 @@ class Dates:
         return out if order is None else out[:, order]
 
     def _order(self) -> NDArray[np.int64] | None:
-        """Positions of the dates in order of time; None where they are in order."""
+        """Positions of the dates in order of time; None if they are in order."""
         if self.days is None or list(self.days) == sorted(self.days):
             return None
         return np.argsort(self.days, kind="stable")

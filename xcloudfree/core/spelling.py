@@ -1,4 +1,4 @@
-"""What a mistyped name was meant to be."""
+"""Suggest the intended name for a mistyped one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 def did_you_mean(name: object, names: Iterable[str]) -> str:
-    """The nearest known name as words that go right behind the unknown one; empty if none is near.
+    """The nearest known name as words to append to the unknown one; empty if none is near.
 
     >>> did_you_mean("Kriging", ["idw", "kriging"]), did_you_mean("best", ["idw", "kriging"])
     (" (did you mean 'kriging'?)", '')

@@ -1,4 +1,4 @@
-"""When images were taken: times of any kind as UTC without a zone."""
+"""Acquisition times of images: times of any kind as UTC without a time zone."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _NUMBERS = "pandas.to_datetime({}.time.values.astype(str), format='%Y%m%d')"
 def utc_times(
     coordinate: xr.DataArray, owner: str = "ds", lacking: bool = False
 ) -> NDArray[np.datetime64]:
-    """Times of a coordinate; text and objects are read as UTC where they name no zone."""
-    # `owner` is what a user calls the scene, for messages; `lacking` lets through what has no time
+    """Times of a coordinate; text and objects without a time zone are read as UTC."""
+    # `owner` is the user's name of the scene, for messages; `lacking` allows missing times
     aware = getattr(coordinate.dtype, "tz", None) is not None
     values = coordinate.to_index().tz_convert(None) if aware else coordinate.values
     values = np.atleast_1d(np.asarray(values))
@@ -35,15 +35,15 @@ def utc_times(
 
 
 def _converted(values: NDArray[Any], owner: str) -> NDArray[Any]:
-    """Text or objects as dates; numbers may be anything, so they are refused."""
+    """Text or objects as dates; numbers raise an error, because they could mean anything."""
     import pandas as pd  # type: ignore[import-untyped]
 
-    problem = f"the time coordinate holds {values.dtype} and no dates"
+    problem = f"the time coordinate contains {values.dtype} instead of dates"
     other = f"pandas.date_range('2025-06-01', periods={values.size}, freq='5D')"
     if values.dtype.kind in "iuf":
         days = values.size and values.min() >= 19000101 and values.max() <= 22001231
         raise _refused(problem, owner, _NUMBERS.format(owner) if days else other)
-    # of other text pandas would guess: "June" as this year's
+    # for other text pandas would guess: "June" as this year's
     written = {"format": "ISO8601"} if any(isinstance(v, str) for v in values) else {}
     with suppress(TypeError, ValueError):
         return np.asarray(pd.to_datetime(values, utc=True, **written).tz_localize(None).values)
@@ -51,7 +51,7 @@ def _converted(values: NDArray[Any], owner: str) -> NDArray[Any]:
         fix = f"convert it with {owner}.convert_calendar('standard', use_cftime=False)"
         raise DataError(problem, fix=fix)
     with suppress(TypeError, ValueError), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pandas tells how it would guess
+        warnings.simplefilter("ignore")  # pandas warns about its guess
         pd.to_datetime(values, utc=True)
         other = _ZONED.format(owner)
     raise _refused(problem, owner, other)

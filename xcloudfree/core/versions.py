@@ -1,4 +1,4 @@
-"""What is installed here, for reports of problems."""
+"""Installed versions, for bug reports."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PACKAGES: dict[str, tuple[str, ...]] = {
     "masks": ("s2cloudless", "omnicloudmask"),
     "pictures": ("matplotlib",),
 }
-"""Distributions that are used, by what for."""
+"""Distributions in use, by topic."""
 
 _EXTRAS = {
     "numba": "fast",
@@ -34,20 +34,20 @@ _EXTRAS = {
 
 
 def versions() -> dict[str, dict[str, str]]:
-    """Versions of what is used by topic and distribution; else the call that installs it."""
+    """Versions by topic and distribution; for missing ones, the call that installs them."""
     return {topic: {name: _version(name) for name in names} for topic, names in PACKAGES.items()}
 
 
 def show_versions(file: TextIO | None = None) -> None:
-    """Print the versions of xcloudfree, of what it uses, of Python and of the system.
+    """Print the versions of xcloudfree, its dependencies, Python and the system.
 
-    Paste it into reports of problems. Torch is not imported: ``xcloudfree doctor`` also tells the
-    devices that it sees.
+    Paste the output into bug reports. This does not import torch; ``xcloudfree doctor`` also lists
+    the devices that torch sees.
 
     Parameters
     ----------
     file : text file, optional
-        Where to; standard output by default.
+        Output stream; standard output by default.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Where to read so that a block comes out right: plans of halos and tiles, in whole pixels."""
+"""Which pixels to read for each block: plans of halos and tiles, in whole pixels."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Area = tuple[slice, slice]
 
 @dataclass(frozen=True)
 class Span:
-    """One block along one axis: what is written, and what is read for it."""
+    """One block along one axis: the pixels to write, and the pixels to read for it."""
 
     start: int  # pixels that the block writes, half open
     stop: int  # pixels that the block writes, half open
@@ -25,19 +25,19 @@ class Span:
 
     @cached_property
     def core(self) -> slice:
-        """The written pixels inside what was read."""
+        """The written pixels as a part of those that are read."""
         return slice(self.start - self.read_start, self.stop - self.read_start)
 
 
 class Plan(Protocol):
-    """Anything that says what to read for each block of an axis."""
+    """A plan of the pixels to read for each block of an axis."""
 
     def spans(self, chunks: Sequence[int]) -> list[Span]:
         """One span per block."""
         ...
 
     def around(self, margin: int) -> Plan:
-        """The same for blocks with so many pixels around them that are needed too."""
+        """The same for blocks that also need so many pixels around them."""
         ...
 
 
@@ -59,11 +59,11 @@ class Halo:
 
 @dataclass(frozen=True)
 class Tiles:
-    """Fixed, overlapping tiles of a scene, wherever its blocks end."""
+    """Fixed, overlapping tiles of a scene, independent of its blocks."""
 
     side: int  # side of a tile in pixels
     overlap: int  # pixels that neighbours share, at most half of `side`
-    margin: int = 0  # pixels beyond a block for which the tiles are needed too
+    margin: int = 0  # pixels beyond a block that the tiles must cover too
 
     def around(self, margin: int) -> Tiles:
         """Tiles for a block and a margin around it."""
@@ -75,7 +75,7 @@ class Tiles:
         return [*range(0, last, self.side - self.overlap), last]
 
     def spans(self, chunks: Sequence[int]) -> list[Span]:
-        """Windows that hold every tile that a block and its margin touch."""
+        """Windows that contain every tile touched by a block and its margin."""
         size, start, out = sum(chunks), 0, []
         tiles = [(o, min(o + self.side, size)) for o in self.origins(size)]
         for length in chunks:
@@ -87,14 +87,14 @@ class Tiles:
         return out
 
     def weights(self, length: int) -> NDArray[np.float32]:
-        """How much a tile counts at each of its pixels, against its neighbours."""
+        """Weight of a tile at each of its pixels, relative to its neighbours."""
         place = np.arange(1, length + 1, dtype=np.float32)
         ramp = np.minimum(place, place[::-1]) / np.float32(self.overlap + 1)
         return np.asarray(np.minimum(ramp, 1), np.float32)
 
 
 ALONE = Halo()
-"""Blocks that need nothing around them."""
+"""Blocks that need no pixels around them."""
 
 
 def span(start: int, stop: int, size: int, halo: int, stride: int = 1) -> Span:
@@ -115,7 +115,7 @@ def spans(chunks: Sequence[int], halo: int, stride: int = 1) -> list[Span]:
 
 
 def pieces(start: int, stop: int, chunks: Sequence[int]) -> list[tuple[int, slice]]:
-    """Chunks that hold an interval, and which part of each."""
+    """Chunks that contain an interval, and the part of each."""
     out, offset = [], 0
     for index, length in enumerate(chunks):
         low, high = max(start - offset, 0), min(stop - offset, length)
@@ -141,7 +141,7 @@ def divided(sizes: Sequence[int], side: int) -> tuple[int, ...]:
 
 
 def widened(core: Area, pixels: int, shape: tuple[int, ...]) -> tuple[Area, Area]:
-    """A part of an image with the pixels around it that there are, and the part in that."""
+    """A part of an image with the available pixels around it, and its position in that."""
     core = tuple(slice(*s.indices(n)[:2]) for s, n in zip(core, shape, strict=True))  # type: ignore[assignment]
     starts = [max(0, s.start - pixels) for s in core]
     wide = tuple(
@@ -152,11 +152,11 @@ def widened(core: Area, pixels: int, shape: tuple[int, ...]) -> tuple[Area, Area
 
 
 CELL = 16
-"""Resolution in pixels at which boxes are sought."""
+"""Resolution in pixels of the search for boxes."""
 
 
 def boxes(wanted: NDArray[np.bool_], halo: int, stride: int = 1) -> list[tuple[Span, Span]]:
-    """Cover the wanted pixels with boxes that are as small, halos included, as cuts make them."""
+    """Cover the wanted pixels with boxes of small total size, halos included."""
     cell = -(-CELL // stride) * stride
     height, width = wanted.shape
     grid = np.zeros((-(-height // cell), -(-width // cell)), bool)
@@ -221,7 +221,7 @@ def _cost(shape: tuple[int, ...], halo: float) -> float:
 
 
 def ranks(origin: tuple[int, int], shape: tuple[int, int]) -> NDArray[np.uint64]:
-    """A random number for each pixel that its row and column on the scene alone determine.
+    """A random number for each pixel, determined only by its row and column on the scene.
 
     >>> bool((ranks((3, 4), (2, 2)) == ranks((0, 0), (9, 9))[3:5, 4:6]).all())
     True

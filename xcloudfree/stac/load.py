@@ -165,7 +165,7 @@ def load(
     ):
         if value not in choices:
             raise DataError(
-                f"{name}={value!r} is none of {choices}",
+                f"{name}={value!r} is not one of {choices}",
                 fix=f'choose one, as in load(..., {name}="{choices[0]}")',
             )
     if not isinstance(chunks or {}, Mapping):
@@ -262,7 +262,7 @@ def _search_slices(
         raise CatalogError(
             f"collections={names} has no Sentinel-1",
             fix="add a terrain-corrected (RTC) collection, load(..., "
-            f"collections={[*(names or ()), 'sentinel-1-rtc']}), or leave Sentinel-1 out: "
+            f"collections={[*(names or ()), 'sentinel-1-rtc']}), or omit Sentinel-1: "
             "load(..., polarisations=())",
         )
     around = query.within(grid.geographic_extent).around([item_time(i) for i in scenes], gap)

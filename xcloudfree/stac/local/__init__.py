@@ -1,1 +1,1 @@
-"""A catalog on this machine, to try things with."""
+"""A catalog on your own machine, for trials."""

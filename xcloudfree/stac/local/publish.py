@@ -1,4 +1,4 @@
-"""Writing a Dataset the way satellite archives publish: COGs and STAC items."""
+"""Write a Dataset like satellite archives do: as COGs and STAC items."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ def publish(
     """Write a Dataset as COGs with STAC collections and items, in the archives' own encoding.
 
     Sentinel-2 becomes uint16 digital numbers (0: no data) with the offset of its processing
-    baseline, Sentinel-1 linear power (float32, -32768: no data). Calls on one folder add up.
+    baseline, Sentinel-1 linear power (float32, -32768: no data). Repeated calls add to a folder.
 
     Parameters
     ----------
     ds : xarray.Dataset
         Bands ``B01``.. as reflectance, ``SCL``, and ``VV``, ``VH`` in dB or linear power; dims
         (time, y, x), georeferenced. Coordinates ``platform``, ``time_gap`` and ``relative_orbit``
-        along ``time`` are used where present.
+        along ``time`` are used if present.
     folder : path-like
-        Where to write.
+        Folder to write to.
     base_url : str, optional
-        Address under which the folder is served. Default: relative addresses, which
+        Address at which the folder is served. Default: relative addresses, which
         :func:`xcloudfree.stac.local.serve.serve` completes.
     level : {"TOA", "BOA"}, optional
-        Processing level. Default: what the bands declare.
+        Processing level. Default: as declared by the bands.
     baseline : str
         Processing baseline; from 04.00 on, numbers carry an offset of 1000.
     declare : bool
@@ -58,7 +58,7 @@ def publish(
     Returns
     -------
     tuple of (list of dict, list of dict)
-        Collections and items that were written.
+        The written collections and items.
 
     Raises
     ------
@@ -228,7 +228,7 @@ def _write(pixels: npt.NDArray[Any], path: Path, grid: Any, nodata: float) -> No
 
 
 def _place(item: dict[str, Any], grid: Any) -> None:
-    """Add what every item has, and where it lies."""
+    """Add common properties and the position of an item."""
     extent = grid.geographic_extent
     item |= {
         "type": "Feature",

@@ -1,6 +1,6 @@
-"""A catalog on this machine: COGs over HTTP with range requests, and a STAC API beside them.
+"""A catalog on your own machine: COGs over HTTP with range requests, and a STAC API.
 
-With this everything can be tried and tested offline, over the same protocols as the real thing.
+It lets you try and test everything offline, over the same protocols as a real catalog.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class FileHandler(BaseHTTPRequestHandler):
         headers: Mapping[str, str] | None = None,
         length: int = 0,
     ) -> None:
-        """Send one answer and note it."""
+        """Send one answer and log it."""
         query = urlsplit(self.path).query
         wanted = self.headers.get("Range")
         own = {key.lower(): value for key, value in self.headers.items()}
@@ -167,7 +167,7 @@ class _FileHandler(FileHandler):
 
 @contextmanager
 def serve(folder: str | Path) -> Iterator[LocalCatalog]:
-    """Serve what :func:`publish` wrote: the files, and a STAC API over them, on the loopback only.
+    """Serve the output of :func:`publish`: the files, and a STAC API, on the loopback only.
 
     Parameters
     ----------
@@ -181,7 +181,7 @@ def serve(folder: str | Path) -> Iterator[LocalCatalog]:
     Raises
     ------
     CatalogError
-        The folder holds no items, or the STAC server does not start.
+        The folder contains no items, or the STAC server does not start.
 
     Examples
     --------

@@ -1,1 +1,1 @@
-"""Pixels of assets, read inside the task, and what failed."""
+"""Reading the pixels of assets inside the task, and recording faults."""

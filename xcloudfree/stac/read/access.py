@@ -1,4 +1,4 @@
-"""Opening one asset inside the task: signed now, in bounded time, with errors that say which."""
+"""Open one asset inside the task: freshly signed, in bounded time, with errors that name it."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     import pystac
 
 DRIVERS: Final = ("GTiff", "JP2OpenJPEG", "JP2KAK", "JP2ECW", "JP2MrSID", "JP2Lura")
-"""Formats that are opened. Others, VRT above all, can name files of this machine and further
-addresses, so a catalog that is not trusted could have them read."""
+"""Formats that may be opened. Others, above all VRT, can refer to local files and other
+addresses, so that an untrusted catalog could have them read."""
 
 HTTP: Final[Mapping[str, str]] = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
@@ -45,32 +45,32 @@ HTTP: Final[Mapping[str, str]] = {
     "GDAL_HTTP_MAX_RETRY": "3",
     "GDAL_HTTP_RETRY_DELAY": "0.5",
 }
-"""How long a read over HTTP may take before it fails. GDAL asks for a block three times, so a stall
-takes three times the low speed time. The environment of the process that reads, and a
-``rasterio.Env`` that is open when :func:`xcloudfree.stac.load` is called, go before."""
+"""Time limits of a read over HTTP. GDAL requests a block three times, so a stall takes three times
+the low speed time. The environment of the process that reads, and a ``rasterio.Env`` that is open
+when :func:`xcloudfree.stac.load` is called, take precedence."""
 
 PROMPT: Final = 1.0
-"""Seconds. GDAL remembers for the life of a process that an address failed, and fails at once when
-asked again. What fails within this time is requested again, past its memory."""
+"""Seconds. GDAL remembers for the life of a process that an address failed, and then fails at once.
+A read that fails within this time is requested again, without this cache."""
 
 LONGEST_WAIT: Final = 60.0
-"""Seconds that a task waits because a server asks for it (``Retry-After``); longer is a fault."""
+"""Longest wait in seconds that a server may demand (``Retry-After``); longer is a fault."""
 
 STALLED_FOR: Final = 300.0
-"""Seconds for which this process has little patience with an address that stalled."""
+"""Seconds for which this process waits less for an address that stalled."""
 
 _FORGETFUL: Final = {"CPL_VSIL_CURL_NON_CACHED": "/vsicurl/:/vsis3/:/vsiaz/:/vsigs/"}
 _IMPATIENT: Final = {"GDAL_HTTP_MAX_RETRY": "1", "GDAL_HTTP_LOW_SPEED_TIME": "2"}
 _SIGN = "sign the address, load(..., sign=planetary_computer.sign), or, for s3://, give the " \
     "workers credentials in the environment (docs/catalogs.md)"  # fmt: skip
 _Result = TypeVar("_Result")
-_stalled: dict[str, float] = {}  # a cache: addresses that stalled lately, and when
+_stalled: dict[str, float] = {}  # a cache: addresses that stalled recently, and when
 
 
 class AssetError(RasterioIOError, CatalogError):  # type: ignore[misc]
-    """An asset that cannot be read: a CatalogError, and a RasterioIOError for code that awaits one.
+    """An unreadable asset: a CatalogError, and a RasterioIOError for code that expects one.
 
-    In this order of bases it can be made without its arguments, as unpickling on a cluster does.
+    With the bases in this order it can be made without arguments, as unpickling on a cluster does.
     """
 
     item: str
@@ -86,7 +86,7 @@ class AssetError(RasterioIOError, CatalogError):  # type: ignore[misc]
 
 @dataclass(frozen=True)
 class Asset:
-    """One asset of one item, and what the item declares of its file."""
+    """One asset of one item, and the item's declaration of its file."""
 
     item: str
     name: str
@@ -99,10 +99,10 @@ class Asset:
 
 @dataclass(frozen=True)
 class Access:
-    """How addresses are opened; goes to the workers, and holds no secret."""
+    """How to open addresses; it travels to the workers, and contains no secret."""
 
     sign: Signer | None = None
-    options: tuple[tuple[str, Any], ...] = ()  # of GDAL, that the user set
+    options: tuple[tuple[str, Any], ...] = ()  # GDAL options set by the user
 
     @classmethod
     def of(cls, sign: Callable[[str], str] | None) -> Access:
@@ -111,7 +111,7 @@ class Access:
         secret = sorted(name for name in theirs if is_credential(name))
         if secret:
             warnings.warn(
-                f"{', '.join(secret)} of the open rasterio.Env would be written into the graph, "
+                f"{', '.join(secret)} of the open rasterio.Env would enter the graph, "
                 "and is left out. Tasks find credentials in the environment of their process: "
                 f'os.environ["{secret[0]}"] = ... before load(...).',
                 stacklevel=3,
@@ -120,14 +120,14 @@ class Access:
         return cls(None if sign is None else Signer(sign), tuple(sorted(kept.items())))
 
     def with_logins(self, items: Iterable[pystac.Item]) -> Access:
-        """Access that puts ``user:password@`` of the items' addresses back when they are read."""
+        """Access that restores ``user:password@`` in the items' addresses when they are read."""
         hrefs = (a.get_absolute_href() or "" for i in items for a in i.assets.values())
         parts = [split_login(href) for href in hrefs]
         logins = {plain.split("?")[0]: login for plain, login in parts if login}
         if not logins:
             return self
         warnings.warn(
-            "The items' addresses carry user names and passwords. They are kept out of the Dataset "
+            "The items' addresses contain user names and passwords. They stay out of the Dataset "
             "and known to this process only. For workers in other processes sign the addresses: "
             "load(..., sign=my_module.sign).",
             stacklevel=3,
@@ -136,7 +136,7 @@ class Access:
 
     @property
     def renews(self) -> bool:
-        """Whether the user's ``sign=`` makes signatures, in place of those in the items."""
+        """Whether the user's ``sign=`` makes signatures that replace those in the items."""
         return self.sign is not None and self.sign.renews
 
     def environment(self, *, again: bool = False, patient: bool = True) -> dict[str, Any]:
@@ -154,12 +154,12 @@ def open_raster(address: str, **options: Any) -> Any:
 
 
 def with_asset(asset: Asset, access: Access, action: Callable[[Any], _Result]) -> _Result:
-    """Open one asset, signed now, and do something with it."""
-    # What was refused is signed anew and tried once more. So is what failed at once, which may be
-    # no more than GDAL's memory of an earlier fault, though with less patience: the other chunks of
-    # an asset that is lost do not all wait as long as the first. A server that says when it will
-    # answer gets another request then. All else ends with the first failure, after the bounded
-    # number of repetitions of HTTP.
+    """Open one asset, freshly signed, and apply a function to it."""
+    # If the server refuses, the address is signed anew and tried once more. A read that failed at
+    # once is also repeated, because GDAL may only remember an earlier fault, but with shorter time
+    # limits, so that not every chunk of a lost asset waits as long as the first. A server that
+    # names a time gets another request then. Any other failure is final, after the bounded number
+    # of HTTP retries.
     start = time.monotonic()
     patient = start - _stalled.get(asset.address, -np.inf) > STALLED_FOR
     result = _attempt(asset, access, action, access.environment(patient=patient))
@@ -203,7 +203,7 @@ def _attempt(
                 messages.append(without_secrets(text))
                 seen = seen.__cause__ or seen.__context__
         failure = classify(messages, said)
-    # GDAL does not say that a transfer stalled, only that too few bytes came
+    # GDAL does not report that a transfer stalled, only that too few bytes arrived
     effective = {**options, **os.environ}
     limit = min(float(effective[f"GDAL_HTTP_{name}"]) for name in ("LOW_SPEED_TIME", "TIMEOUT"))
     short = "://" in address and re.search(r"got \d+ bytes", failure.detail)
@@ -218,15 +218,15 @@ def _signed(asset: Asset, access: Access) -> str | Failure:
         return asset.address if access.sign is None else access.sign(asset.address)
     except CloudFreeError:
         raise
-    except Exception as error:  # whatever the user's function raises, its text may hold a token
+    except Exception as error:  # from the user's function; its text may contain a token
         return Failure(Cause.REFUSED, f"sign= failed with {type(error).__name__}")
 
 
 def _requested_wait(asset: Asset, access: Access) -> float | None:
-    """Seconds until the server wants another request; None if it does not say."""
+    """Seconds after which the server wants another request; None if it does not say."""
     import requests
 
-    # GDAL neither honours Retry-After nor shows it, so the last byte is requested
+    # GDAL neither honours Retry-After nor exposes it, so the last byte is requested
     address = _signed(asset, access)
     if isinstance(address, Failure) or not address.startswith(("http://", "https://")):
         return None
@@ -242,12 +242,12 @@ def _requested_wait(asset: Asset, access: Access) -> float | None:
     try:
         until = parsedate_to_datetime(stated)
         return max((until.astimezone(UTC) - datetime.now(UTC)).total_seconds(), 0.0)
-    except (TypeError, ValueError):  # no header, or none that is understood
+    except (TypeError, ValueError):  # no header, or one in another format
         return None
 
 
 def _contradiction(dataset: Any, asset: Asset) -> str:
-    """How a file differs from what its item declares; empty if it does not."""
+    """How a file differs from the declaration of its item; empty if it does not."""
     found = dataset.dtypes[0]
     integers = asset.data_type and np.dtype(asset.data_type).kind in "iu"
     if integers and found.startswith(("float", "complex")):
@@ -261,7 +261,7 @@ def _contradiction(dataset: Any, asset: Asset) -> str:
     codes = grid.crs.epsg, declared.crs.epsg
     if None not in codes and codes[0] != codes[1]:
         return f"the file lies in EPSG:{codes[0]}, not EPSG:{codes[1]}"
-    # extents, as some items declare one grid for bands of several resolutions
+    # compare extents, as some items declare one grid for bands of several resolutions
     pixel = max(abs(v) for box in (grid, declared) for v in box.resolution.xy)
     apart = np.abs(np.subtract(grid.boundingbox.bbox, declared.boundingbox.bbox)).max()
     if apart > pixel:
@@ -271,7 +271,7 @@ def _contradiction(dataset: Any, asset: Asset) -> str:
 
 
 def _error(asset: Asset, failure: Failure) -> AssetError:
-    fix = 'or go on without what fails: load(..., on_error="report")'
+    fix = 'or continue without unreadable assets: load(..., on_error="report")'
     if failure.cause is Cause.REFUSED:
         fix = f"{_SIGN}, {fix}"
     elif failure.cause is Cause.OTHER:

@@ -1,8 +1,8 @@
-"""Why an asset could not be read, and the record of it that travels with the pixels.
+"""Why an asset could not be read, and the record of it that accompanies the pixels.
 
-A fault is known only when a task reads, perhaps on another machine. So the task itself writes it
-down: for every pixel a code, in the coordinate ``read_status`` that is computed with the pixels,
-is stored with them, and needs no memory shared between workers.
+Faults appear only when a task reads, perhaps on another machine. So the task itself records
+them: it writes a code for every pixel into the coordinate ``read_status``, which is computed and
+stored with the pixels, and needs no memory shared between workers.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 
 class Cause(IntEnum):
-    """Kind of fault, as it is written into ``read_status``."""
+    """Kind of fault, as written into ``read_status``."""
 
     NOT_FOUND = 2
     REFUSED = 3
@@ -28,7 +28,7 @@ class Cause(IntEnum):
 
 
 NO_DATA, READ = 0, 1
-"""Codes of pixels without a fault: nothing there (footprint), a value was read."""
+"""Codes of pixels without a fault: outside the footprint, or read."""
 
 WORDS = {
     Cause.NOT_FOUND: "not found",
@@ -40,9 +40,9 @@ WORDS = {
 }
 
 LAST_ITEM = 30
-"""Items of a scene have codes of their own up to this position; later ones share its code."""
+"""Items of a scene have separate codes up to this position; later ones share its code."""
 
-_VALID = 255  # in the making: a value was read, whatever failed beside it
+_VALID = 255  # intermediate: a value was read, whatever else failed
 _STATUS = re.compile(r"HTTP (?:response|error) code: (\d{3})\b")
 _NOWHERE = re.compile(r" at row 4294967295(, col\w* 4294967295)?")  # -1, as libtiff prints it
 _PATTERNS = (
@@ -58,7 +58,7 @@ class Failure:
     """Why an asset could not be read."""
 
     cause: Cause
-    detail: str = ""  # what was said, without secrets
+    detail: str = ""  # the message, without secrets
     status: int = 0  # of HTTP, if there was an answer
 
     def __str__(self) -> str:
@@ -66,7 +66,7 @@ class Failure:
 
 
 def classify(messages: Sequence[str], logged: Iterable[str] = ()) -> Failure:
-    """Kind of a fault, from what GDAL said."""
+    """Kind of a fault, from GDAL's message."""
     statuses = [int(s) for m in (*messages, *logged) for s in _STATUS.findall(m)]
     if statuses:
         return Failure(_of_status(statuses[0]), f"HTTP {statuses[0]}", statuses[0])
@@ -81,7 +81,7 @@ def classify(messages: Sequence[str], logged: Iterable[str] = ()) -> Failure:
 def _of_status(status: int) -> Cause:
     if status in (404, 410):
         return Cause.NOT_FOUND
-    if status in (400, 401, 403, 407):  # archives answer 400 to a token that has expired
+    if status in (400, 401, 403, 407):  # archives answer 400 to an expired token
         return Cause.REFUSED
     return Cause.SERVER if status >= 500 or status in (408, 429) else Cause.OTHER
 
@@ -92,7 +92,7 @@ def failure_code(cause: Cause, position: int) -> int:
 
 
 def cause_of(code: int) -> Cause | None:
-    """Kind of fault in a code; None where there is none."""
+    """Kind of fault in a code; None if there is none."""
     return Cause(code % 8) if code > READ else None
 
 
@@ -104,8 +104,8 @@ def position_of(code: int) -> int:
 def pack(
     values: npt.NDArray[np.generic], nodata: float, where: npt.NDArray[np.bool_] | None, code: int
 ) -> npt.NDArray[np.complex64]:
-    """Values (real part) with their codes (imaginary part), as loaders know only plain arrays."""
-    # float32 and whole numbers of 16 bits pass unchanged
+    """Values (real part) with codes (imaginary part), because loaders take only plain arrays."""
+    # float32 and whole numbers of 16 bits are preserved
     valid = values == values if np.isnan(nodata) else values != nodata
     if values.dtype.kind == "f":
         valid &= ~np.isnan(values)
@@ -118,7 +118,7 @@ def pack(
 
 
 def fuse(below: npt.NDArray[np.complex64], above: npt.NDArray[np.complex64]) -> None:
-    """Fill an array from another in place: a value goes before a fault, a fault before nothing."""
+    """Fill an array from another in place: values precede faults, and faults no data."""
     np.copyto(below, above, where=above.imag > below.imag)
 
 
@@ -133,14 +133,14 @@ def unpack(
 
 
 def codes(packed: npt.NDArray[np.complex64]) -> npt.NDArray[np.uint8]:
-    """Codes of :func:`pack`, still in the making: see :func:`merge`."""
+    """Intermediate codes of :func:`pack`: see :func:`merge`."""
     return packed.imag.astype(np.uint8)
 
 
 def merge(
     parts: Sequence[npt.NDArray[np.uint8]], positions: Sequence[Sequence[int]]
 ) -> npt.NDArray[np.uint8]:
-    """Final codes of one asset of one scene, from those of the mosaics that it is made of."""
+    """Final codes of one asset of one scene, from those of its mosaics."""
     out = np.zeros(parts[0].shape, np.uint8)
     for part, own in zip(parts, positions, strict=True):
         table = np.arange(256, dtype=np.uint8)

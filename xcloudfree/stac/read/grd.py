@@ -1,10 +1,10 @@
 """Ground range detected (GRD) Sentinel-1: calibrated to sigma0, warped by its control points.
 
-The files lie in radar geometry and hold amplitudes. Whatever projection a catalog states for them
-is made up (a bounding box divided by the number of pixels), so none is looked at. Within a task
-the part of the file that a chunk needs is read, calibrated to linear power with the product's own
-table, and only then brought onto the grid. Thermal noise is left as it is. There is no terrain
-correction: over relief, pixels lie where they would lie at the height of the control points.
+The files are in radar geometry and contain amplitudes. Catalogs declare an invented projection for
+them (a bounding box divided by the number of pixels), so it is ignored. A task reads the part of
+the file that a chunk needs, calibrates it to linear power with the product's own table, and then
+resamples it to the grid. Thermal noise is not removed. There is no terrain correction: in relief,
+pixels are placed as if they lay at the height of the control points.
 """
 
 from __future__ import annotations
@@ -41,19 +41,19 @@ if TYPE_CHECKING:
 
 
 MARGIN: Final = 8
-"""Pixels that are read around what a chunk needs, for resampling and the bend of its outline."""
+"""Margin in pixels to read around a chunk, for resampling and the curvature of its outline."""
 
 LARGEST: Final = 4096 * 4096
-"""Pixels of a file that are held at a time; a larger part is read in quarters."""
+"""Pixels of a file in memory at a time; a larger part is read in quarters."""
 
 OUTLINE: Final = 17
-"""Points along each side of a chunk at which its place in the file is looked up."""
+"""Points along each side of a chunk whose position in the file is computed."""
 
 NOTES: Final = {
     "terrain_correction": "none; placed by the ground control points of the product",
     "thermal_noise": "not removed",
 }
-"""What the attributes say about backscatter that comes from here."""
+"""Attributes of backscatter from this module."""
 
 
 @lru_cache(maxsize=8)
@@ -66,7 +66,7 @@ def _table(address: str, access: Access) -> CalibrationTable:
         failure = str(error).replace(signed, "")
     except CloudFreeError:
         raise
-    except Exception as error:  # whatever the user's function raises, its text may hold a token
+    except Exception as error:  # from the user's function; its text may contain a token
         failure = f"sign= failed with {type(error).__name__}"
     # outside of the except clause: the cause may hold a token
     raise RasterioIOError(f"calibration table {without_secrets(address)}: {failure}")
@@ -74,7 +74,7 @@ def _table(address: str, access: Access) -> CalibrationTable:
 
 @dataclass(frozen=True)
 class Calibrated:
-    """Reads the sigma0 of one polarisation of one product, as :class:`Layer` asks for it."""
+    """Reads the sigma0 of one polarisation of one product, as :class:`Layer` requests it."""
 
     table: str
     access: Access
@@ -88,11 +88,11 @@ def read_sigma0(
     dataset: Any, grid: GeoBox, layer: Layer, table: CalibrationTable
 ) -> npt.NDArray[np.float32]:
     """Sigma0 (linear power, NaN: none) of a product in radar geometry, on a map grid."""
-    # right to an eighth of a pixel: GDAL approximates the thin plate spline through the points
+    # accurate to an eighth of a pixel: GDAL approximates the thin plate spline through the points
     points, crs = dataset.gcps
     if len(points) < 4 or crs is None:
         raise UnitsError(
-            f"{without_secrets(dataset.name)} has no ground control points, so its place on the "
+            f"{without_secrets(dataset.name)} has no ground control points, so its position on the "
             "map is unknown",
             fix='take RTC: load(..., collections=["sentinel-2-l2a", "sentinel-1-rtc"])',
         )
@@ -102,7 +102,7 @@ def read_sigma0(
 
 
 def _on_one_side(points: Sequence[Any], crs: Any, grid: GeoBox) -> list[GroundControlPoint]:
-    """The control points, those beyond the 180th meridian counted on from the side of the grid."""
+    """The control points, with longitudes beyond the 180th meridian on the side of the grid."""
     x = [point.x for point in points]
     if crs.is_geographic and max(x) - min(x) > 180:
         east = grid.geographic_extent.centroid.coords[0][0] > 0
@@ -159,7 +159,7 @@ def _fill(
 def _window(
     dataset: Any, grid: GeoBox, points: list[GroundControlPoint], crs: Any
 ) -> Window | None:
-    """Part of the file that holds what a grid needs; None if it holds nothing of it."""
+    """Part of the file that a grid needs; None if the file covers nothing of it."""
     y, x = np.meshgrid(
         np.linspace(0, grid.shape[0], OUTLINE), np.linspace(0, grid.shape[1], OUTLINE)
     )
@@ -180,7 +180,7 @@ def _window(
 def open_swath(
     reader: Reader, item: pystac.Item, rule: SarRule, polarisations: Sequence[str], resampling: str
 ) -> xr.Dataset:
-    """Sigma0 of one product in linear power, as a mosaic of its own; reads no pixel."""
+    """Sigma0 of one product in linear power, as a separate mosaic; reads no pixel."""
     keys, tables = dict(rule.assets), dict(rule.calibration)
     layers = tuple(
         (
@@ -202,7 +202,7 @@ def open_swath(
 
 
 def _without_projection(item: pystac.Item) -> pystac.Item:
-    """The item without the projection that its catalog made up, its outline a little wider."""
+    """The item without its invented projection, with a slightly wider outline."""
     out = item.clone()
     for fields in (out.properties, *(asset.extra_fields for asset in out.assets.values())):
         for name in [name for name in fields if name.startswith("proj:")]:
@@ -217,7 +217,7 @@ def _without_projection(item: pystac.Item) -> pystac.Item:
 
 @dataclass(frozen=True, eq=False)
 class CalibrationTable:
-    """The value A of ``sigma0 = DN**2 / A**2`` at some lines and pixels of a product."""
+    """The value A of ``sigma0 = DN**2 / A**2`` at given lines and pixels of a product."""
 
     # ESA, Radiometric Calibration of S-1 Level-1 Products Generated by the S-1 IPF
     # (ESA-EOPG-CSCOP-TN-0002): values between the entries by bilinear interpolation
@@ -253,7 +253,7 @@ def parse_calibration(text: bytes) -> CalibrationTable:
     except (ElementTree.ParseError, ValueError) as error:
         raise UnitsError(f"The calibration table cannot be read ({error})", fix=_TAKE_RTC) from None
     if not found:
-        raise UnitsError("The calibration table holds no sigmaNought values", fix=_TAKE_RTC)
+        raise UnitsError("The calibration table contains no sigmaNought values", fix=_TAKE_RTC)
     lines = sorted(found)
     return CalibrationTable(np.array(lines), tuple(found[line] for line in lines))
 
@@ -281,7 +281,7 @@ _PREFIXES: Final = {"s3": "/vsis3/", "gs": "/vsigs/", "az": "/vsiaz/", "abfs": "
 
 
 def read_text(address: str) -> bytes:
-    """A text file, over the same paths and with the same credentials as rasters."""
+    """A text file, read with the same paths and credentials as rasters."""
     scheme, separator, rest = address.partition("://")
     if scheme == "file":
         address = re.sub(r"^/(?=[A-Za-z]:)", "", rest)  # of Windows: file:///C:/...

@@ -1,4 +1,4 @@
-"""Grids: what items declare, what the headers of their files say, and the grid to load on."""
+"""Grids: declared by items, read from file headers, and the grid to load on."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def declared(item: pystac.Item, key: str) -> dict[str, Any]:
 
 
 def declared_grid(item: pystac.Item, key: str) -> GeoBox | None:
-    """Grid of one asset; None where the item does not state it in full."""
+    """Grid of one asset; None if the item does not declare it in full."""
     from affine import Affine
     from odc.geo.geobox import GeoBox
 
@@ -49,7 +49,7 @@ def declared_grid(item: pystac.Item, key: str) -> GeoBox | None:
 
 
 FROM_HEADER = "xcloudfree:grid_from_header"
-"""Property of items whose grid is that of one file, so that it declares nothing of the others."""
+"""Property of items whose grid belongs to one file, so that it says nothing about the others."""
 
 PROJECTIONS = ("proj:code", "proj:epsg", "proj:wkt2", "proj:projjson")
 """Fields of an item, or of an asset, that name a map projection."""
@@ -70,7 +70,7 @@ def with_grids(
     *,
     reporting: bool = False,
 ) -> list[pystac.Item]:
-    """The items, those without a grid completed from the header of their finest asset."""
+    """The items, with missing grids read from the header of their finest asset."""
     out = []
     for item, own in zip(items, layers, strict=True):
         try:
@@ -99,7 +99,7 @@ def _completed(item: pystac.Item, layers: Layers, access: Access) -> pystac.Item
 
 
 def declared_asset(item: pystac.Item, layer: Layer, position: int = 0, address: str = "") -> Asset:
-    """One asset with what its item declares of the file; in radar geometry nothing is."""
+    """One asset with the item's declaration of its file; none in radar geometry."""
     checked = layer.read is None and FROM_HEADER not in item.properties
     return Asset(
         item.id,
@@ -113,7 +113,7 @@ def declared_asset(item: pystac.Item, layer: Layer, position: int = 0, address: 
 
 
 PIXEL_SHARE = 0.01
-"""Share of a pixel by which an area may stick out of its grid, so that rounding adds no row."""
+"""Share of a pixel by which an area may extend beyond its grid, so that rounding adds no row."""
 
 
 def given_grid(like: Any) -> GeoBox:
@@ -155,7 +155,7 @@ def native_grid(
             resolution = res_(resolution)
         except ValueError:
             raise GridError(
-                f"resolution={resolution!r} is no pixel size, in units of the map projection",
+                f"resolution={resolution!r} is not a pixel size, in units of the map projection",
                 fix=f"call {_grid_call(items, crs)}",
             ) from None
     boxes: list[GeoBox] = []
@@ -175,7 +175,7 @@ def native_grid(
             crs, resolution = native.crs, resolution or native.resolution
     if crs is None or resolution is None:
         raise GridError(
-            "The grid to load on is not known: the items do not declare theirs, or only crs= was "
+            "The grid to load on is unknown: the items do not declare theirs, or only crs= was "
             "given",
             fix=f"name both: {_grid_call(items, crs)}",
         )
@@ -183,14 +183,14 @@ def native_grid(
         area = geom.unary_union(box.extent.to_crs("EPSG:4326") for box in boxes)
     if area is None:
         raise GridError(
-            "The area to load is not known: the items do not declare their grid",
+            "The area to load is unknown: the items do not declare their grid",
             fix="name it: load(..., bbox=(9.0, 48.0, 9.2, 48.1))",
         )
     return GeoBox.from_geopolygon(_dense(area), resolution=resolution, crs=crs)
 
 
 def _grid_call(items: Sequence[pystac.Item], crs: CRS | None = None) -> str:
-    """The call that names a grid, in the projection that is asked for or that the items declare."""
+    """The call that names a grid, in the requested or declared projection."""
     codes = [item_projection(item) for item in items] if crs is None else [crs.epsg and str(crs)]
     code = next(filter(None, codes), "EPSG:...")
     pixel = "1e-4" if crs is not None and crs.geographic else "10"
@@ -198,13 +198,13 @@ def _grid_call(items: Sequence[pystac.Item], crs: CRS | None = None) -> str:
 
 
 def _dense(area: Any) -> Any:
-    """The same outline with more corners: straight lines of one projection bend in another."""
+    """The same outline with more corners: straight lines become curved in another projection."""
     box = area.boundingbox
     return area.segmented(max(box.span_x, box.span_y) / 64)
 
 
 def _enclosing(native: GeoBox, area: Any) -> GeoBox:
-    """Part (or extension) of a grid that holds an area, pixel on pixel."""
+    """Part (or extension) of a grid that contains an area, aligned to its pixels."""
     from odc.geo.geobox import GeoBox
 
     left, low, right, high = native.project(_dense(area)).boundingbox.bbox
@@ -214,7 +214,7 @@ def _enclosing(native: GeoBox, area: Any) -> GeoBox:
 
 
 def item_projection(item: Any) -> str | None:
-    """Map projection of an item, as stated by the item or by its assets."""
+    """Map projection of an item, declared by the item or by its assets."""
     item = as_mapping(item)
     for source in (item.get("properties", {}), *item.get("assets", {}).values()):
         if source.get("proj:code"):
@@ -236,7 +236,7 @@ def home_zone(items: Sequence[pystac.Item], area: Any, crs: Any) -> list[int]:
     if crs is not None:
         try:
             requested = [members for code, members in zones.items() if CRS(str(code)) == CRS(crs)]
-        except (CRSError, TypeError, ValueError):  # refused in words where the grid is made
+        except (CRSError, TypeError, ValueError):  # the error is raised where the grid is made
             requested = []
         return requested[0] if requested else list(range(len(items)))
     if len(zones) < 2:
@@ -252,7 +252,7 @@ def home_zone(items: Sequence[pystac.Item], area: Any, crs: Any) -> list[int]:
     others = [code for code in sorted(covered) if code != home]
     warnings.warn(
         f"The area lies in scenes of {len(covered)} map projections ({shares} of it), and all are "
-        f"brought onto {home}. To choose another: load(..., crs={others[0]!r}).",
+        f"reprojected to {home}. To choose another: load(..., crs={others[0]!r}).",
         GridWarning,
         stacklevel=3,
     )

@@ -25,9 +25,9 @@ class Layer:
 
     asset: str  # key
     data_type: str  # of the values
-    nodata: float  # also where the file declares none
+    nodata: float  # also if the file declares none
     resampling: str
-    # instead of reading.read_window, with its arguments; a function of a module, for the workers
+    # called instead of reading.read_window with its arguments; a module-level function, for workers
     read: Callable[[Any, GeoBox, Layer], Any] | None = None
 
 
@@ -36,7 +36,7 @@ Layers = tuple[tuple[str, Layer], ...]
 
 @dataclass(frozen=True)
 class Opened:
-    """What a reader noted when it opened mosaics for a load that reports faults."""
+    """Notes of a reader that opened mosaics for a load that reports faults."""
 
     items: tuple[tuple[pystac.Item, ...], ...]  # of each mosaic
     layers: Layers
@@ -51,11 +51,11 @@ class Reader:
     chunks: Mapping[str, int]
     access: Access
     loader: str = "odc"  # or stackstac
-    reporting: bool = False  # what cannot be read becomes no data, noted in log; else an error
+    reporting: bool = False  # whether unreadable pixels become no data, noted in log; else an error
     log: list[Opened] = field(default_factory=list)
 
     def address(self, href: str) -> str:
-        """Address as it goes into the graph: no password, no signature that is renewed."""
+        """Address for the graph: without password or renewable signature."""
         from xcloudfree.stac.read.signing import is_signed, split_login
 
         href, _ = split_login(href)
@@ -74,7 +74,7 @@ class Reader:
         for n, group in enumerate(groups):
             members.setdefault(group, []).append(n)
         positions = {items[n].id: k for own in members.values() for k, n in enumerate(own)}
-        # odc-stac or stackstac builds the graph; both read by the functions of reading.py
+        # odc-stac or stackstac builds the graph; both read through the functions of reading.py
         library = "odc_driver" if self.loader == "odc" else "stackstac_reader"
         open_items = import_module(f"xcloudfree.stac.read.{library}").open_items
         out: xr.Dataset = open_items(self, items, groups, [la for _, la in layers], positions)
@@ -95,8 +95,8 @@ class Reader:
         hrefs = [item.assets[layer.asset].href for item in items for _, layer in layers]
         if not self.access.renews and any(map(is_signed, hrefs)):
             warnings.warn(
-                "The items' addresses carry tokens, which expire, and which stay in the Dataset "
-                "and what is pickled of it. Search without a modifier, and sign when reading: "
+                "The items' addresses contain tokens, which expire, and which stay in the Dataset "
+                "and in its pickles. Search without a modifier, and sign when reading: "
                 "load(..., sign=planetary_computer.sign).",
                 stacklevel=5,
             )
@@ -115,5 +115,5 @@ def _apply(function: Callable[..., Any], packed: xr.DataArray, data_type: str) -
 
 
 def join(names: Iterable[str]) -> str:
-    """Several names in one, each once."""
+    """Several names in one, without repetition."""
     return ", ".join(dict.fromkeys(names))

@@ -1,4 +1,4 @@
-"""Our reading, as odc-stac asks for it: which bands an item has, and how one asset is read."""
+"""Our reader behind odc-stac's interface: the bands of an item, and how to read one asset."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _Region = tuple[slice, slice]
 
 @dataclass(frozen=True)
 class Declared:
-    """What is read of every item, as odc-loader's metadata parser."""
+    """The layers of every item, as odc-loader's metadata parser."""
 
     layers: tuple[Layer, ...]
     positions: Mapping[str, int]
@@ -46,7 +46,7 @@ class Declared:
         )
 
     def driver_data(self, md: Any, band_key: tuple[str, int]) -> Asset:
-        """Which item and asset a source is, and what is declared of it."""
+        """Item and asset of a source, and the declaration of it."""
         layer = next(layer for layer in self.layers if layer.asset == band_key[0])
         return declared_asset(md, layer, self.positions[md.id])
 
@@ -87,7 +87,7 @@ class Driver:
 
     @property
     def md_parser(self) -> Declared | None:
-        """What is read."""
+        """The layers to read."""
         return self._declared
 
     def new_load(self, geobox: Any, *, chunks: Any = None) -> None:

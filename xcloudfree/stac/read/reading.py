@@ -1,4 +1,4 @@
-"""Pixels of one asset on a grid, read inside the task; with codes of what failed, if so wished."""
+"""Read the pixels of one asset on a grid, inside the task, optionally with fault codes."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from xcloudfree.stac.read.mosaic import Layer
 
 
 def read_window(dataset: Any, grid: GeoBox, layer: Layer) -> npt.NDArray[np.generic]:
-    """Pixels of one raster on a grid; ``layer.nodata`` where there is nothing."""
-    # Where the grids agree to a twentieth of a pixel, pixels are taken as they are; else they are
-    # resampled, from the overview that fits. Nodata is that of the file, or that of the layer where
-    # the file declares none: otherwise undeclared nodata would be blended into its neighbours.
+    """Pixels of one raster on a grid; ``layer.nodata`` where there is none."""
+    # If the grids agree to a twentieth of a pixel, pixels are copied; else they are resampled from
+    # the overview that fits. Nodata is that of the file, or that of the layer if the file declares
+    # none; otherwise undeclared nodata would be blended into its neighbours.
     if dataset.crs is None:
         raise RasterioIOError("the file has no map projection, so its place is unknown")
     out = np.full(grid.shape, layer.nodata, layer.data_type)
@@ -82,7 +82,7 @@ def read_reporting(
     asset: Asset, access: Access, grid: GeoBox, layer: Layer
 ) -> npt.NDArray[np.complex64]:
     """Pixels of one asset with their codes, whether it can be read or not."""
-    # where it cannot, the pixels inside the declared grid of the file are marked; without one, all
+    # if it cannot, the pixels inside the declared grid of the file are marked; without a grid, all
     try:
         return pack(read_asset(asset, access, grid, layer), layer.nodata, None, 0)
     except AssetError as error:
@@ -104,7 +104,7 @@ def _covered(grid: GeoBox, footprint: GeoBox | None) -> npt.NDArray[np.bool_]:
 
 
 def probe(asset: Asset, access: Access) -> Failure | None:
-    """Whether one asset can be read: its header, and its last block, which a cut file lacks."""
+    """Whether one asset can be read: header, and last block, which a truncated file lacks."""
 
     def last_block(dataset: Any) -> None:
         dataset.read(1, window=Window(dataset.width - 1, dataset.height - 1, 1, 1))

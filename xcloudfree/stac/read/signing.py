@@ -1,4 +1,4 @@
-"""Signed addresses and credentials: used inside the task that reads, left behind nowhere."""
+"""Signed addresses and credentials: used inside the task that reads, and stored nowhere."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ _HERE: Final[WeakValueDictionary[str, Signer]] = WeakValueDictionary()
 
 
 class Signer:
-    """What ``sign=`` was given, pickled by reference: what it holds stays in this process."""
+    """The argument ``sign=``, pickled by reference: its contents stay in this process."""
 
     # A function of a module is pickled as its name. Anything else (a closure, a method of an object
-    # that holds a token, a function of a notebook) is known to this process only.
+    # that contains a token, a function of a notebook) exists only in this process.
 
     def __init__(self, function: Callable[[str], str]) -> None:
         if not callable(function):
@@ -42,7 +42,7 @@ class Signer:
                 fix="call load(..., sign=planetary_computer.sign)",
             )
         self._function = function
-        self.renews = getattr(function, "renews", True)  # signatures; Logins alone does not
+        self.renews = getattr(function, "renews", True)  # signatures; only Logins does not
         self._key = uuid.uuid4().hex
         _HERE[self._key] = self
 
@@ -70,7 +70,7 @@ class Signer:
         return (_by_name, (name,)) if name else (_by_key, (self._key,))
 
     def __eq__(self, other: object) -> bool:
-        # every task gets its own copy, and what one has read is to serve the next
+        # every task gets its own copy, and later tasks shall reuse the result
         return isinstance(other, Signer) and self._function is other._function
 
     def __hash__(self) -> int:
@@ -87,7 +87,7 @@ class Signer:
 
 
 class Logins:
-    """Puts ``user:password@`` back into addresses that had it, then signs them."""
+    """Restores ``user:password@`` in addresses that had it, then signs them."""
 
     def __init__(self, logins: Mapping[str, str], sign: Signer | None) -> None:
         self._logins, self._sign = logins, sign
@@ -131,7 +131,7 @@ def is_signed(address: str) -> bool:
 
 
 def is_credential(option: str) -> bool:
-    """Whether a GDAL option holds a secret, judged by its name."""
+    """Whether a GDAL option contains a secret, judging by its name."""
     return _CREDENTIALS.search(option.upper()) is not None
 
 
@@ -142,7 +142,7 @@ def without_secrets(text: object) -> str:
 
 
 def split_login(address: str) -> tuple[str, str]:
-    """An address without ``user:password@``, and what was taken out."""
+    """An address without ``user:password@``, and the removed part."""
     match = _LOGIN.match(address)
     if match is None:
         return address, ""
@@ -150,7 +150,7 @@ def split_login(address: str) -> tuple[str, str]:
 
 
 class _Thread(threading.local):
-    """What the current thread reads, and what GDAL has said about it."""
+    """What the current thread reads, and GDAL's messages about it."""
 
     signed: str = ""
     plain: str = ""
@@ -163,7 +163,7 @@ _LOGGERS: Final = ("rasterio", "pystac", "pystac_client", "requests", "urllib3")
 
 @contextmanager
 def clean_logging(signed: str, plain: str) -> Iterator[list[str]]:
-    """Collect what is logged in this thread, and clean it of secrets before anyone sees it."""
+    """Collect the log messages of this thread, and remove secrets before anyone sees them."""
     for name in [n for n in list(logging.root.manager.loggerDict) if n.split(".")[0] in _LOGGERS]:
         logger = logging.getLogger(name)
         if _clean not in logger.filters:
@@ -179,7 +179,7 @@ def clean_logging(signed: str, plain: str) -> Iterator[list[str]]:
 
 def _clean(record: logging.LogRecord) -> bool:
     if _thread.said is None and record.name.startswith(("requests", "urllib3")):
-        return True  # requests of other code are its own affair
+        return True  # requests of other code are not changed
     text = record.getMessage()
     if _thread.signed:
         text = text.replace(_thread.signed, _thread.plain)

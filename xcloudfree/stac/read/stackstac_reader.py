@@ -1,8 +1,8 @@
 """Graphs by stackstac, with the same pixels, grid and chunks as by odc-stac.
 
-Pixels are read by :mod:`xcloudfree.stac.read.reading`: stackstac's own reader blends undeclared
-nodata into neighbours, writes addresses with their tokens into errors, and turns a missing file
-into nodata without a word. Its ``stack()`` needs ``proj:epsg``, which pystac no longer writes.
+Pixels are read by :mod:`xcloudfree.stac.read.reading`, because stackstac's own reader blends
+undeclared nodata into neighbours, writes addresses with their tokens into errors, and silently
+turns a missing file into nodata. Its ``stack()`` needs ``proj:epsg``, which pystac omits now.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class StackReader:
         return self._function(self._asset, self._access, self._grid[rows, columns], self._layer)
 
     def close(self) -> None:
-        """Nothing is open between two reads."""
+        """Nothing stays open between two reads."""
 
 
 def open_items(
@@ -86,7 +86,7 @@ def _stack(
     epsg = None if grid.crs is None else grid.crs.epsg
     if epsg is None or not grid.axis_aligned or grid.resolution.x <= 0 or grid.resolution.y >= 0:
         raise GridError(
-            "stackstac knows only grids with an EPSG code, north up",
+            "stackstac supports only north-up grids with an EPSG code",
             fix="call load(..., loader='odc')",
         )
     data_type = np.dtype("complex64" if reader.reporting else layer.data_type)
@@ -122,7 +122,7 @@ def _stack(
 
 
 def _plain(item: Any, key: str, grid: GeoBox) -> dict[str, Any]:
-    """An item for stackstac; one that does not declare its place may lie anywhere on the grid."""
+    """An item for stackstac; one that declares no position may lie anywhere on the grid."""
     found = declared(item, key)
     asset = {f"proj:{name}": found[name] for name in ("shape", "transform") if name in found}
     code = re.fullmatch(r"(?:EPSG:)?(\d+)", str(found.get("code", found.get("epsg"))))
@@ -133,7 +133,7 @@ def _plain(item: Any, key: str, grid: GeoBox) -> dict[str, Any]:
 
 
 def _mosaic(parts: Sequence[xr.DataArray], nodata: float) -> xr.DataArray:
-    """The first part, and the others in turn where nothing is there yet."""
+    """The first part, with gaps filled from the others in turn."""
     if len(parts) == 1:
         return parts[0]
     out: xr.DataArray = xr.apply_ufunc(

@@ -1,1 +1,1 @@
-"""What is known of providers and collections, and what an item says of its pixels."""
+"""Rules of providers and collections, and the meaning of an item's pixels."""

@@ -1,4 +1,4 @@
-"""Which assets of one STAC item hold which band, in the words of any catalog."""
+"""Which assets of one STAC item contain which band, in the vocabulary of any catalog."""
 
 from __future__ import annotations
 
@@ -86,9 +86,9 @@ def _name(key: str, asset: Mapping[str, Any]) -> str | None:
 
 def optical_assets(item: Any) -> dict[str, str]:
     """Asset key of every Sentinel-2 band and of the classification of one item."""
-    # The provider's own keys go first; other bands are recognised by their names. Of several assets
-    # for one band the one at the band's own resolution is taken, and a cloud optimised GeoTIFF
-    # before its JPEG 2000 twin.
+    # The provider's own keys take precedence; other bands are recognised by their names. If several
+    # assets contain a band, the one at the band's own resolution is used, and a cloud-optimised
+    # GeoTIFF before its JPEG 2000 twin.
     item = as_mapping(item)
     assets = item["assets"]
     rule = collection_rule(item, "S2")
@@ -101,7 +101,7 @@ def optical_assets(item: Any) -> dict[str, str]:
             if key in assets:
                 rank = (_is_jpeg2000(key, assets[key]), float(place), key)
                 found.setdefault(name, []).append(rank)
-    settled = {name for name, ranks in found.items() if not min(ranks)[0]}  # with a COG among them
+    settled = {name for name, ranks in found.items() if not min(ranks)[0]}  # those with a COG
     for key, asset in assets.items():
         guess = _name(key, asset)
         if guess is not None and guess not in settled:
@@ -136,19 +136,19 @@ def common_field(item: Any, assets: Iterable[str], field: str) -> Any:
     item = as_mapping(item)
     declared = [_raster_field(item["assets"][key], field) for key in assets]
     values = {_comparable(value): value for value in declared}
-    if field != "offset":  # one that is not stated is that of the collection
+    if field != "offset":  # an undeclared one is that of the collection
         values.pop(None, None)
     if len(values) > 1:
         raise UnitsError(
             f"Item {item.get('id')!r}: its bands declare different {field}s, "
             f"{sorted(map(str, values))}",
-            fix="load bands of one kind: load(..., bands=[...])",
+            fix="load only bands that agree: load(..., bands=[...])",
         )
     return next(iter(values.values()), None)
 
 
 def _comparable(value: Any) -> str | None:
-    """The value as text, in which 0 is 0.0 and NaN is equal to itself."""
+    """The value as text, in which 0 is 0.0 and NaN equals itself."""
     try:
         return None if value is None else str(float(value))
     except ValueError:

@@ -1,7 +1,7 @@
-"""What one item says about its pixels: bands, scale, offset, level; quantity, unit, pass.
+"""The meaning of an item's pixels: bands, scale, offset, level; quantity, unit, pass.
 
-Every rule reads one item and nothing else. Collections mix processing baselines, dates do not
-separate reprocessed from original scenes, so no rule is allowed to look at either first.
+Every rule reads only one item. Collections mix processing baselines, and dates do not
+separate reprocessed from original scenes, so no rule may use either first.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ BASELINE_OFFSET = -0.1
 """Reflectance offset since processing baseline 04.00 (-1000 digital numbers)."""
 
 AGAINST = "against processing baseline"
-"""In the reason of an offset that is declared of a scene that cannot have one."""
+"""Reason of an offset that is declared for a scene that cannot have one."""
 
 _OFFSET_SINCE = "2022-01-25"
 _BASELINES = ("s2:processing_baseline", "processing:version", "sentinel:processing_baseline")
@@ -37,7 +37,7 @@ _LEVEL = re.compile(r"(?:^|MSI|[-_])(?:L([123])[AC]?|([123])[AC])(?:$|[-_.])")
 
 @dataclass(frozen=True)
 class OpticalRule:
-    """How the pixels of one Sentinel-2 item become reflectance."""
+    """How to convert the pixels of one Sentinel-2 item to reflectance."""
 
     assets: tuple[tuple[str, str], ...]  # band and asset key
     classification: str | None  # asset key
@@ -89,11 +89,11 @@ def _composite(properties: Mapping[str, Any]) -> str:
     start, end = (str(properties.get(f"{edge}_datetime") or "")[:10] for edge in ("start", "end"))
     if not start or not end or np.datetime64(end) - np.datetime64(start) <= np.timedelta64(1, "D"):
         return ""
-    return f"a composite from {start} to {end}, no acquisition"
+    return f"a composite from {start} to {end}, not an acquisition"
 
 
 def processing_baseline(item: Any) -> float | None:
-    """Processing baseline of a Sentinel-2 item, as stated or in the product's name, or None."""
+    """Processing baseline of a Sentinel-2 item, declared or from the product's name, or None."""
     item = as_mapping(item)
     properties = item.get("properties", {})
     for key in _BASELINES:
@@ -109,8 +109,8 @@ def processing_baseline(item: Any) -> float | None:
 
 def reflectance_offset(item: Any, assets: Iterable[str]) -> tuple[float, str]:
     """Offset that turns the stored numbers of one item into reflectance, and why."""
-    # in this order, of which a collection may leave steps out: a flag that the offset is in the
-    # pixels already; what the assets declare; the processing baseline; the date, a guess
+    # in this order, from which a collection may omit steps: a flag that the offset was already
+    # applied; the offset declared by the assets; the processing baseline; the date, a guess
     item, assets = as_mapping(item), list(assets)
     properties = item.get("properties", {})
     rule = collection_rule(item, "S2")
@@ -136,8 +136,8 @@ def reflectance_offset(item: Any, assets: Iterable[str]) -> tuple[float, str]:
         if found is not None:
             return found
     raise UnitsError(
-        f"Item {item.get('id')!r} states no reflectance offset",
-        fix=f"give it: load(..., offsets={{{item.get('id')!r}: -0.1}})",
+        f"Item {item.get('id')!r} declares no reflectance offset",
+        fix=f"set it: load(..., offsets={{{item.get('id')!r}: -0.1}})",
     )
 
 
@@ -162,8 +162,8 @@ def optical_rule(
         offset, reason = float(given), "given by the caller"
         if not abs(offset) <= 1:
             raise UnitsError(
-                f"offsets= gives {offset:g} for item {item.get('id')!r}, and reflectance is "
-                "meant, not stored numbers",
+                f"offsets= gives {offset:g} for item {item.get('id')!r}, but must be in "
+                "reflectance, not in stored numbers",
                 fix=f"call load(..., offsets={{{item.get('id')!r}: {BASELINE_OFFSET}}})",
             )
     scale = common_field(item, assets.values(), "scale")
@@ -187,7 +187,7 @@ def reflectance(
     numbers: npt.NDArray[Any], *, scale: float, offset: float, nodata: float
 ) -> npt.NDArray[np.float32]:
     """Reflectance of stored numbers, NaN where there are none."""
-    # in whole numbers first: 0.1 is no binary fraction, and thresholds are compared exactly
+    # in whole numbers first: 0.1 is not a binary fraction, and thresholds are compared exactly
     shifted = numbers.astype(np.float32) + np.float32(round(offset / scale, 6))
     out = shifted / np.float32(round(1 / scale, 6))
     return np.where(numbers == nodata, np.float32(np.nan), out)
@@ -207,7 +207,7 @@ _UNIT_STAMP, _QUANTITY_STAMP = "xcloudfree:units", "xcloudfree:quantity"
 
 @dataclass(frozen=True)
 class SarRule:
-    """What the pixels of one Sentinel-1 item mean, and which pass they belong to."""
+    """Meaning of the pixels of one Sentinel-1 item, and its pass."""
 
     assets: tuple[tuple[str, str], ...]
     quantity: str
@@ -222,7 +222,7 @@ class SarRule:
 
 
 def sar_rule(item: Any, *, detected: bool = False) -> SarRule:
-    """What the pixels of one Sentinel-1 item mean."""
+    """Return the meaning of the pixels of one Sentinel-1 item."""
     item = as_mapping(item)
     properties = item.get("properties", {})
     declared = collection_rule(item, "S1")
@@ -298,7 +298,7 @@ def _platform(item: Mapping[str, Any]) -> str:
 
 
 def absolute_orbit(item: Any) -> int | None:
-    """Absolute orbit of a Sentinel-1 item, as stated or in the product's name, or None."""
+    """Absolute orbit of a Sentinel-1 item, declared or from the product's name, or None."""
     item = as_mapping(item)
     stated = item.get("properties", {}).get("sat:absolute_orbit")
     if stated is not None:
@@ -308,7 +308,7 @@ def absolute_orbit(item: Any) -> int | None:
 
 
 def relative_orbit(item: Any) -> int | None:
-    """Relative orbit (track) of a Sentinel-1 item, stated or from the absolute orbit, or None."""
+    """Relative orbit (track) of a Sentinel-1 item, declared or from the absolute orbit, or None."""
     item = as_mapping(item)
     stated = item.get("properties", {}).get("sat:relative_orbit")
     if stated is not None:
@@ -319,8 +319,8 @@ def relative_orbit(item: Any) -> int | None:
 
 def pass_key(item: Any) -> str:
     """Name of the satellite pass that an item is a slice of."""
-    # Slices of one pass may be mosaicked; passes of one day may not, since an ascending and a
-    # descending one see every slope from opposite sides. Near the poles both are in one orbit, so
+    # Slices of one pass may be mosaicked. Passes of one day may not, since an ascending and a
+    # descending one see every slope from opposite sides. Near the poles one orbit has both, so
     # the direction is part of the name.
     item = as_mapping(item)
     properties = item.get("properties", {})

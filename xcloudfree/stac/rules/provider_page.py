@@ -74,12 +74,12 @@ def provider_table() -> str:
 
 
 def with_table(page: str) -> str:
-    """A page with the table of today between its marks."""
+    """A page with the current table between its marks."""
     before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise CatalogError(
-            f"The page has no lines {BEGIN} and {END} between which the table goes",
+            f"The page lacks the lines {BEGIN} and {END}, which enclose the table",
             fix="add them, and run: python -m xcloudfree.stac.rules.provider_page docs/catalogs.md",
         )
     return f"{before}{BEGIN}\n{provider_table()}\n{END}{after}"

@@ -1,4 +1,4 @@
-"""Which rule speaks for an item: the provider table, what users register, and a generic rule."""
+"""Which rule applies to an item: the provider table, users' entries, and a generic rule."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ from xcloudfree.core.bands import POLARISATIONS, S2_BANDS
 from xcloudfree.exceptions import CatalogError
 
 OFFSET_STEPS: tuple[str, ...] = ("flag", "declared", "baseline", "date")
-"""Where the offset of a Sentinel-2 item is looked for, in this order. ``flag``: the item says that
-the offset is in its pixels already. ``declared``: the offset that the assets declare. ``baseline``:
+"""Steps that determine the offset of a Sentinel-2 item, in this order. ``flag``: the item says that
+the offset was already applied. ``declared``: the offset that the assets declare. ``baseline``:
 -0.1 from processing baseline 04.00 on. ``date``: -0.1 from 25 January 2022 on, marked a guess. The
-only other step, ``none``, says that the collection has no offset at all."""
+only other step, ``none``, says that the collection has no offset."""
 
 APPLIED_FLAGS: tuple[str, ...] = ("earthsearch:boa_offset_applied", "sentinel:boa_offset_applied")
-"""Properties that say, if true, that the offset is in the pixels already."""
+"""Properties that say, if true, that the offset was already applied."""
 
 
 @dataclass(frozen=True)
 class CollectionRule:
-    """How the pixels of one collection become reflectance or backscatter.
+    """How to convert the pixels of one collection to reflectance or backscatter.
 
-    What an item itself declares (scale, offset, nodata, data type) always goes before what stands
-    here.
+    What an item itself declares (scale, offset, nodata, data type) takes precedence over this
+    rule.
 
     Parameters
     ----------
     collection : str
-        Name of the collection; ``?`` and ``*`` stand for any letter and any letters.
+        Name of the collection; ``?`` matches any letter and ``*`` any letters.
     mission : {"S2", "S1"}
         Sentinel-2 or Sentinel-1.
     assets : mapping of str to tuple of str
-        For every band (``B01``..``B12``) or polarisation (``VV``..) the keys of its assets, best
-        first. Bands that are not named here are recognised by their names.
+        Asset keys of every band (``B01``..``B12``) or polarisation (``VV``..), best
+        first. Bands that are not listed are recognised by their names.
     classes : tuple of (str, tuple of str), optional
         Variable and asset keys of the classification: ``("SCL", ("scl",))`` or
         ``("fmask", ("oa_fmask",))``.
     level : {"TOA", "BOA"}, optional
-        Top or bottom of atmosphere. Default: what the item says.
+        Top or bottom of atmosphere. Default: as declared by the item.
     quantity : {"gamma0", "sigma0"}, optional
         Kind of backscatter.
     units : {"1", "dB", "DN"}
@@ -53,16 +53,16 @@ class CollectionRule:
     nodata : float
         Stored number without a measurement.
     offset : tuple of str
-        Where the reflectance offset is looked for: see :data:`OFFSET_STEPS`.
+        Steps that determine the reflectance offset: see :data:`OFFSET_STEPS`.
     flags : tuple of str
-        Properties that say, if true, that the offset is in the pixels already.
+        Properties that say, if true, that the offset was already applied.
     geolocation : {"grid", "gcps"}
         Whether the files lie on a map grid, or in radar geometry with ground control points.
     resampling : str
-        How pixels are brought onto a grid that is as fine or finer; onto a coarser one they are
-        averaged. Classes are always taken from the nearest pixel.
+        How pixels are resampled to a grid that is as fine or finer; onto a coarser one they are
+        averaged. Classes are always resampled by nearest neighbour.
     refused : str
-        Why the collection cannot be loaded; empty where it can.
+        Why the collection cannot be loaded; empty if it can.
 
     Examples
     --------
@@ -95,15 +95,15 @@ class Provider:
     Parameters
     ----------
     name : str
-        What people call it.
+        Common name.
     url : str
-        Address of its STAC API; empty where there is none.
+        Address of its STAC API; empty if there is none.
     collections : tuple of CollectionRule
-        What it offers.
+        Its collections.
     hosts : tuple of str
-        Ends of the host names of its API.
+        Last parts of the host names of its API.
     dialect : {"query", "cql2", ""}
-        How its API takes property filters although it does not declare it. Empty: only as declared.
+        Property filters that its API supports without declaring them. Empty: only as declared.
     access : str
         What a user must do before pixels can be read.
 
@@ -122,7 +122,7 @@ class Provider:
     access: str = ""
 
 
-# The providers that are known, as data; docs/catalogs.md is written from this table
+# The known providers, as data; docs/catalogs.md is generated from this table
 
 _NO_CIRRUS = tuple(band for band in S2_BANDS if band != "B10")
 _METRES = {
@@ -254,16 +254,16 @@ PROVIDERS: tuple[Provider, ...] = (
         access="public S3 in af-south-1, see below",
     ),
 )
-"""Every provider that is known. The first collection that fits an item speaks for it."""
+"""All known providers. The first collection that fits an item determines its rule."""
 
 GENERIC: dict[str, CollectionRule] = {
     "S2": CollectionRule("*", "S2"),
     "S1": CollectionRule("*", "S1", data_type="float32", nodata=float("nan")),
 }
-"""What holds for any other catalog: bands by their names, the rest as the item declares it."""
+"""The rule for any other catalog: bands by their names, the rest as the item declares it."""
 
 
-# Which rule speaks for an item
+# Which rule applies to an item
 
 _TELLING = ("self", "root", "collection", "parent")
 
@@ -277,7 +277,7 @@ def as_mapping(item: Any) -> Mapping[str, Any]:
 
 
 def link_hosts(item: Mapping[str, Any]) -> set[str]:
-    """Names of the hosts that the item says it comes from."""
+    """Names of the hosts that the item refers to."""
     addresses = [
         str(link.get("href")) for link in item.get("links") or [] if link.get("rel") in _TELLING
     ]
@@ -288,14 +288,14 @@ _registered: list[Provider] = []
 
 
 def register(provider: Provider | CollectionRule) -> None:
-    """Add a provider, or one collection, to those that :func:`xcloudfree.stac.load` knows.
+    """Add a provider or a collection to those that :func:`xcloudfree.stac.load` knows.
 
-    What is registered last goes first, so known collections can be overruled too.
+    The latest entry takes precedence, so you can also override known collections.
 
     Parameters
     ----------
     provider : Provider or CollectionRule
-        What to add. A second entry of the same name takes the place of the first.
+        The entry to add. It replaces an earlier entry of the same name.
 
     Raises
     ------
@@ -316,7 +316,7 @@ def register(provider: Provider | CollectionRule) -> None:
         unknown = set(rule.offset) - {*OFFSET_STEPS, "none"}
         if unknown or not rule.offset:
             raise CatalogError(
-                f"offset={rule.offset!r} of collection {rule.collection!r} is no order of "
+                f"offset={rule.offset!r} of collection {rule.collection!r} is not a sequence of "
                 f"{', '.join(OFFSET_STEPS)}, or none",
                 fix=f"call register(CollectionRule({rule.collection!r}, offset={OFFSET_STEPS}))",
             )
@@ -325,12 +325,12 @@ def register(provider: Provider | CollectionRule) -> None:
 
 
 def unregister(name: str) -> None:
-    """Forget what was registered under a name; nothing happens if there is none."""
+    """Remove the entry with a name; nothing happens if there is none."""
     _registered[:] = [provider for provider in _registered if provider.name != name]
 
 
 def known_providers() -> tuple[Provider, ...]:
-    """Every provider, what users registered first."""
+    """Every provider, users' entries first."""
     return (*_registered, *PROVIDERS)
 
 
@@ -345,8 +345,8 @@ def _serves(provider: Provider, hosts: Iterable[str]) -> bool:
 
 def collection_rule(item: Any, mission: str) -> CollectionRule:
     """Return the rule for an item, or the generic one of the mission."""
-    # collections of several providers share a name, so the item decides: where its links lead,
-    # then which rule names most of its assets
+    # several providers use the same collection name, so the item decides: by the hosts of its
+    # links, then by the rule that names most of its assets
     item = as_mapping(item)
     name = str(item.get("collection") or "")
     hosts, keys = link_hosts(item), set(item.get("assets") or ())

@@ -50,7 +50,7 @@ class Source:
             self.name = without_secrets(catalog.get_self_href() or catalog.id)
             home = str(catalog.get_self_href() or "")
             searched = catalog.get_single_link("search") is not None and "://" in home
-            if searched and not isinstance(catalog, Client):  # landing page of an API, read as a file
+            if searched and not isinstance(catalog, Client):  # landing page of an API, as a file
                 self._root = self._ask(lambda: Client.open(home, timeout=30))
         else:
             if isinstance(catalog, Mapping):
@@ -148,8 +148,8 @@ class Source:
 
     def _warn(self, what: str) -> None:
         warnings.warn(
-            f"The catalog {self.name} {what}; the conditions were applied here. Look at the items: "
-            "xcloudfree.stac.load([...items], ...) takes a list that you have filtered.",
+            f"The catalog {self.name} {what}; the conditions were applied here. Check the items: "
+            "xcloudfree.stac.load([...items], ...) accepts a list that you have filtered.",
             CatalogWarning,
             stacklevel=6,
         )
@@ -245,7 +245,7 @@ def _refuse_local_files(item: pystac.Item, *, trusted: bool) -> None:
             raise CatalogError(
                 f"Asset {key!r} of item {item.id!r} is {without_secrets(address)[:100]!r}, a "
                 "file of this machine, although the item comes from another",
-                fix="give its items without their links, if you trust the catalog: "
+                fix="pass its items without their links, if you trust the catalog: "
                 'load([{**item.to_dict(), "links": []} for item in items])',
             )
 
@@ -265,8 +265,8 @@ def _item(one: Any) -> pystac.Item:
 
 def _no_catalog(given: Any, what: str) -> CatalogError:
     return CatalogError(
-        f"{without_secrets(repr(given))[:80]} is no {what}",
-        fix="give an address, a pystac catalog, or items: load([pystac.Item.from_file(path)])",
+        f"{without_secrets(repr(given))[:80]} is not a {what}",
+        fix="pass an address, a pystac catalog, or items: load([pystac.Item.from_file(path)])",
     )
 
 

@@ -111,7 +111,7 @@ class Query:
 
 def _across_meridian(west: float, south: float, east: float, north: float) -> DataError:
     return DataError(
-        "The area crosses the 180th meridian, where map grids of either side do not join",
+        "The area crosses the 180th meridian, where the map grids of both sides do not join",
         fix=f"load each side on its own: load(..., bbox={(west, south, 180.0, north)}) and "
         f"load(..., bbox={(-180.0, south, east, north)})",
     )
@@ -135,14 +135,14 @@ def _geojson(shape: Any) -> Any:
         out = geom.Geometry(getattr(shape, "__geo_interface__", shape), "EPSG:4326")
     except Exception as error:  # shapely, odc-geo and json each raise their own
         raise DataError(
-            f"intersects= is no geometry ({type(error).__name__})",
+            f"intersects= is not a geometry ({type(error).__name__})",
             fix="give GeoJSON or an object of shapely or geopandas, in degrees: load(..., "
             "intersects=shapely.box(9, 48, 9.2, 48.1))",
         ) from None
     out = valid(out)
     if out.is_empty or not (out.boundingbox.span_x and out.boundingbox.span_y):
         raise DataError(
-            "intersects= has no extent, and an area is what is loaded",
+            "intersects= has no extent, but must be an area",
             fix="widen it: load(..., intersects=shape.buffer(0.01))",
         )
     return out.json
@@ -172,7 +172,7 @@ def _interval(interval: Any) -> tuple[datetime | None, datetime | None]:
         ]
     except Exception as error:  # pystac-client raises nothing narrower
         raise DataError(
-            f"datetime={interval!r} is no interval ({error})",
+            f"datetime={interval!r} is not an interval ({error})",
             fix='write it as load(..., datetime="2025-05/2025-07")',
         ) from error
     return ends[0], ends[-1]
@@ -220,7 +220,7 @@ def checked_conditions(name: str, query: Any) -> dict[str, dict[str, Any]]:
         return {}
     if not isinstance(query, Mapping):
         raise DataError(
-            f"{name}={query!r} is no mapping of properties to conditions", fix=f"call {example}"
+            f"{name}={query!r} is not a mapping of properties to conditions", fix=f"call {example}"
         )
     out = {}
     for key, condition in query.items():

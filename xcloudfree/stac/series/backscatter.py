@@ -42,7 +42,7 @@ def requested_polarisations(polarisations: Sequence[str] | None) -> list[str]:
         band = sar_band(name)
         if band is None:
             raise MissingBandError(
-                f"{name!r} is no polarisation", fix='call load(..., polarisations=("VV", "VH"))'
+                f"{name!r} is not a polarisation", fix='call load(..., polarisations=("VV", "VH"))'
             )
         out.append(band[0])
     return out
@@ -76,7 +76,7 @@ def group_passes(
     if items and not found:
         raise MissingBandError(
             f"No Sentinel-1 item has {' and '.join(polarisations)}, but {', '.join(sorted(seen))}",
-            fix=f"load what there is: load(..., polarisations={tuple(sorted(seen))})",
+            fix=f"load these: load(..., polarisations={tuple(sorted(seen))})",
         )
     quantities = {rule.quantity for slices in found.values() for _, rule in slices}
     if len(quantities) > 1:
@@ -114,7 +114,7 @@ def load_backscatter(
     alone = [str(t)[:16] for t, p in zip(scenes["time"].values, pairs, strict=True) if p is None]
     if alone and (on_gap == "raise" or (on_gap == "drop" and len(alone) == len(pairs))):
         fix = (
-            'or go on without: load(..., on_gap="drop") or load(..., on_gap="nan")'
+            'or continue without: load(..., on_gap="drop") or load(..., on_gap="nan")'
             if items
             else f'take Sentinel-1 from another catalog, load(..., sar_catalog="{RTC_ELSEWHERE}"), '
             "or leave it out: load(..., polarisations=())"

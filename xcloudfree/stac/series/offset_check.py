@@ -137,7 +137,7 @@ def check_offset(
         offset = numbers.offsets[wrong[0]]
         raise UnitsError(
             f"An offset of {offset:g} was applied, yet many stored numbers are below "
-            f"{-DARK * offset / numbers.scale:.0f}, as if it were in the pixels already: "
+            f"{-DARK * offset / numbers.scale:.0f}, as if the pixels already included it: "
             f"{_list(out, wrong)}",
             fix=f"leave it out with {_call_with(out, wrong, numbers, 0.0)}",
         )
@@ -149,7 +149,7 @@ def _loaded(ds: xr.Dataset) -> _Numbers:
     bands = [name for name in _BANDS if name in ds.data_vars][:2]
     if not bands or "time" not in ds.dims:
         raise DataError(
-            f"The offset is checked of a band of {', '.join(_BANDS)}, along time",
+            f"The check needs a band of {', '.join(_BANDS)}, along time",
             fix="call check_offset(xcloudfree.stac.load(...))",
         )
     return _Numbers(ds[bands], SCALE, ds["offset"].values.astype(float), np.nan, decoded=True)
@@ -161,7 +161,7 @@ def _declared(ds: xr.Dataset | xr.DataArray) -> _Numbers:
     names = [name for name in _BANDS if layer is not None and name in layer.names][:2]
     if layer is None or not names:
         raise DataError(
-            f"The offset is checked of a band of {', '.join(_BANDS)}",
+            f"The check needs a band of {', '.join(_BANDS)}",
             fix="call check_offset(ds[['B04']])",
         )
     source = layer.select(names)
@@ -171,8 +171,8 @@ def _declared(ds: xr.Dataset | xr.DataArray) -> _Numbers:
     scale, offset = held.get("scale_factor"), held.get("add_offset", 0.0)
     if scale is None:
         raise DataError(
-            "The offset is checked of what load returned, with item_id, offset, offset_reason, "
-            "or of numbers that declare a scale and an offset",
+            "The check needs the output of load, with item_id, offset, offset_reason, "
+            "or numbers that declare a scale and an offset",
             fix='call check_offset(ds.cloudfree.calibrate(scale=1e-4, offset=-0.1, level="BOA"))',
             option="--scale 1e-4 --offset -0.1 --level BOA",
         )

@@ -48,7 +48,7 @@ def requested_bands(bands: Sequence[str] | None) -> tuple[list[str] | None, str 
     unknown = [band for band, name in named.items() if name is None]
     if unknown or not named:
         raise MissingBandError(
-            f"{unknown or bands} names no Sentinel-2 band",
+            f"{unknown or bands} contains no Sentinel-2 band",
             fix=f'take some of {", ".join(S2_BANDS)}: load(..., bands=["B02", "B03", "B04"])',
         )
     return [b for b in S2_BANDS if b in named.values()], next(iter(classes.values()), "")
@@ -89,8 +89,8 @@ def optical_rules(
     doubtful = [i.id for i, r in zip(items, rules, strict=True) if AGAINST in r.offset_reason]
     if doubtful:
         warnings.warn(
-            f"An offset is declared of {', '.join(doubtful[:5])}, but its processing baseline is "
-            "before 04.00, which has none. Look at the pixels, check_offset(ds), or load without: "
+            f"An offset is declared for {', '.join(doubtful[:5])}, but its processing baseline is "
+            "before 04.00, which has none. Check the pixels, check_offset(ds), or load without: "
             f"load(..., offsets={dict.fromkeys(doubtful[:5], 0.0)}).",
             CatalogWarning,
             stacklevel=3,

@@ -134,14 +134,14 @@ def duration(gap: str | timedelta | np.timedelta64, call: str) -> timedelta:
             if found >= pd.Timedelta(0):  # NaT is not
                 out: timedelta = found.to_pytimedelta()
                 return out
-    raise DataError(f"max_gap={gap!r} is no duration", fix=f'call {call}, max_gap="3D")')
+    raise DataError(f"max_gap={gap!r} is not a duration", fix=f'call {call}, max_gap="3D")')
 
 
 def _times(obj: xr.Dataset | xr.DataArray, name: str) -> npt.NDArray[np.datetime64]:
     """Times of an array, used to find passes."""
     if "time" not in obj.coords:
         raise DataError(
-            f"{name} has no coordinate 'time', by which passes are found",
+            f"{name} has no coordinate 'time', which is needed to find passes",
             fix=f'call pair({name}=ds.assign_coords(time=pandas.to_datetime(["2025-06-01", '
             "...])), ...)",
         )

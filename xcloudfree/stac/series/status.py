@@ -37,9 +37,9 @@ COLUMNS: Final = ("time", "item", "asset", "chunk", "error")
 def with_status(ds: xr.Dataset, reader: Reader) -> xr.Dataset:
     """The series with ``status`` for each scene and ``read_status`` for each pixel."""
     # read_status (time, asset, y, x) is made by the tasks that read the pixels: 0 no data (outside
-    # the footprint), 1 read, else the fault (remainder modulo 8) and the item of the scene (multiple
-    # of 8). It is a coordinate, so that no step treats it as a band, and has one chunk along asset,
-    # so that a scene is not read twice.
+    # the footprint), 1 read, else the fault (remainder modulo 8) and the item of the scene
+    # (multiple of 8). It is a coordinate, so that no step treats it as a band, and has one chunk
+    # along asset, so that a scene is not read twice.
     names = [str(name) for name in ds.data_vars]
     words = []
     alike: dict[Any, list[_Scene]] = {}
