@@ -123,8 +123,8 @@ def hidden(result, dates):
     chosen = result.isel(case=result.kind.values == "partial").sel({"method": list(TOLD)})
     head = (
         "PSNR in dB of the hidden pixels, mean over three real Level-2A series with Sentinel-1.\n"
-        f"We hid {dates} clear dates of each series under cloud masks from other dates; the columns\n"
-        "give the number of days withheld before and after the hidden date:"
+        f"We hid {dates} clear dates of each series under cloud masks from other dates; the\n"
+        "columns give the number of days withheld before and after the hidden date:"
     )
     body = bench.to_markdown(chosen, by=["gap"], notes=False)
     return f"{head}\n\n" + re.sub(r"gap (\d+)[^|]*", r"\1 days ", body)

@@ -100,7 +100,7 @@ NOT_PASTED = {
         "judge/baselines.py: there are no cases",
         "judge/baselines.py: the data has {}, on which",
         "judge/estimators.py: a method that must be fitted",
-        "judge/run.py: the method is fitted",
+        "judge/run.py: the method must be fitted",
     ),
     "cannot happen any more, or only behind a check that comes first": (
         "plot/overview.py: there is nothing to show",

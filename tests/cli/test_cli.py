@@ -142,7 +142,7 @@ def test_bands_are_named_by_the_file_its_name_or_the_user(tmp_path: Path) -> Non
     one, two = (rioxarray.open_rasterio(tmp_path / f"{n}.tif") for n in "ab")
     np.testing.assert_array_equal(one, two)
     twice = refused("mask", single[0], single[0], tmp_path / "c.tif", *declared)
-    assert "B01 is there twice" in twice
+    assert "B01 occurs twice" in twice
 
 
 def test_units_are_asked_for_and_never_guessed(tmp_path: Path) -> None:
@@ -308,7 +308,7 @@ def test_models_are_listed_and_shown() -> None:
     assert "kriging  (method" in call("models", "list", "kr*", "--methods").output
     shown = call("models", "show", "carf-tiny", "--cost").output
     assert "stride: 16" in shown
-    assert "multiply-adds a pixel: 9.9" in shown
+    assert "multiply-adds per pixel: 9.9" in shown
     assert "there is no model 'carf-huge'" in refused("models", "show", "carf-huge")
 
 

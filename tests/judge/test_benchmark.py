@@ -410,7 +410,7 @@ def test_series_that_cannot_serve_are_refused_with_the_way_out(series):
     with pytest.raises(DataError, match="is time"):
         next(bench.hidden_dates(series.isel(time=0)))
     guessed = series.cloudfree.reconstruct(model="nearest-date", mask="scl")
-    with pytest.raises(DataError, match="its estimates are no truth"):
+    with pytest.raises(DataError, match="estimates are not the truth"):
         next(bench.hidden_dates(guessed))
     with pytest.raises(DataError, match="clear='l2a'"):
         next(bench.hidden_dates(series.drop_vars("SCL")))

@@ -1,4 +1,4 @@
-"""The command ``xcloudfree``: how it fails, how its help looks, and small helpers."""
+"""The command ``xcloudfree``: its errors, its help, and small helpers."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from xcloudfree.exceptions import CloudFreeError
 
 
 class Group(click.Group):
-    """Commands by name; for a mistyped one the nearest is named."""
+    """Commands by name; suggests the nearest one for a mistyped name."""
 
-    group_class = type  # groups within are of the same class
+    group_class = type  # subgroups have the same class
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -32,7 +32,7 @@ class Group(click.Group):
         )
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; an error that is raised on purpose becomes one line and exit code 1."""
+        """Run a command; errors raised on purpose become one line and exit code 1."""
         try:
             with warnings.catch_warnings():
                 warnings.showwarning = _ShowOnce()
@@ -45,7 +45,7 @@ class Group(click.Group):
 
 
 class _ShowOnce:
-    """A warning for users in one line and once, without the place in the code."""
+    """A warning as one line, shown once, without its place in the code."""
 
     def __init__(self) -> None:
         self._shown: set[str] = set()
@@ -60,7 +60,7 @@ class _ShowOnce:
 
 
 def examples(*lines: str) -> str:
-    """Epilog of a help page: commands that can be copied, indented where they go on."""
+    """Epilog of a help page: commands that can be copied; continuation lines are indented."""
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
 
 
@@ -88,17 +88,17 @@ def split_list(text: str | None) -> list[str] | None:
     cls=Group,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=examples(
-        "xcloudfree demo                                  everything once, offline",
-        "xcloudfree doctor                                what is installed, what is wrong",
-        "xcloudfree info SCENE                            what was recognised, what is missing",
-        "xcloudfree reconstruct SCENE OUT --dry-run       what it would take",
+        "xcloudfree demo                                  run everything once, offline",
+        "xcloudfree doctor                                show versions and problems",
+        "xcloudfree info SCENE                            show what is recognised and missing",
+        "xcloudfree reconstruct SCENE OUT --dry-run       estimate memory and size",
     ),
 )
 @click.version_option(__version__, prog_name="xcloudfree")
 def main() -> None:
-    """Cloud-free Sentinel-2 from Sentinel-1 and cloudy Sentinel-2.
+    """Remove clouds from Sentinel-2 with Sentinel-1.
 
-    A scene is a Zarr store, one or more GeoTIFFs, or the address of a STAC catalog. Every command
-    explains itself: xcloudfree COMMAND --help. Exit codes: 0 done, 1 refused with a line that says
-    what to do, 2 usage error.
+    A scene is a Zarr store, one or more GeoTIFFs, or the address of a STAC catalog. For the help
+    of a command, run xcloudfree COMMAND --help. Exit codes: 0 done, 1 an error with a line that
+    says how to fix it, 2 usage error.
     """

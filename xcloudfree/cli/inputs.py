@@ -1,4 +1,4 @@
-"""A scene from what stands on the command line: Zarr, GeoTIFFs or a STAC catalog."""
+"""Open a scene from the arguments of a command: Zarr, GeoTIFFs or a STAC catalog."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from xcloudfree.exceptions import CatalogError, DataError, GridError
 Spatial = xr.Dataset | xr.DataArray
 
 _WRITTEN_HERE = re.compile(r"provenance|mask|\w+_std")
-"""What stands beside the bands in files that the library wrote."""
+"""Variables other than bands in files written by the library."""
 
 _BY_BAND = {"scales": "scale_factor", "offsets": "add_offset"}
-"""What rioxarray calls numbers that differ by band, and what one of them is."""
+"""rioxarray's names for numbers by band, and for one of them."""
 
 
 @dataclass(frozen=True)
 class SceneOptions:
-    """What is said about a scene beside where it is; fields are named as the options."""
+    """Options that describe a scene; fields are named like the options."""
 
     bands: str | None
     scale: float | None
@@ -50,7 +50,7 @@ class SceneOptions:
 
     @classmethod
     def pop_from(cls, options: dict[str, Any]) -> SceneOptions:
-        """Take the options of a scene out of those of a command."""
+        """Separate the options of a scene from those of a command."""
         return cls(**{field.name: options.pop(field.name) for field in fields(cls)})
 
 
@@ -58,16 +58,16 @@ scene_argument = click.argument("scene", nargs=-1, required=True, metavar="SCENE
 
 scene_options = add_options(
     click.option(
-        "--bands", help="Of GeoTIFFs, comma-separated in their order, where the files do not name "
-        "them; or which to load from a catalog.",
+        "--bands", help="Bands of GeoTIFFs, comma-separated in order, if the files do not name "
+        "them; or bands to load from a catalog.",
     ),
     click.option("--scale", type=float, help="Reflectance per stored number: 1e-4."),
     click.option("--offset", type=float, help="Reflectance of the number 0: 0 or -0.1."),
     click.option("--nodata", type=float, help="Stored number that means no data."),
-    click.option("--sar-nodata", type=float, help="The same of the backscatter."),
+    click.option("--sar-nodata", type=float, help="The same for backscatter."),
     click.option("--level", type=click.Choice(["TOA", "BOA"]), help="Level-1C is TOA, 2A is BOA."),
     click.option("--sar", type=click.Choice(["dB", "linear"]), help="Unit of the backscatter."),
-    click.option("--quantity", type=click.Choice(["sigma0", "gamma0"]), help="Of the backscatter."),
+    click.option("--quantity", type=click.Choice(["sigma0", "gamma0"]), help="Backscatter kind."),
     click.option("--bbox", help="West,south,east,north in degrees (catalog)."),
     click.option("--datetime", help="2025-06-01/2025-06-30 (catalog)."),
     click.option("--collections", help="Comma-separated (catalog)."),
@@ -75,15 +75,15 @@ scene_options = add_options(
     click.option(
         "--sign", help="Function that makes addresses readable (catalog): planetary_computer:sign."
     ),
-    click.option("--cloud-cover", type=float, help="Per cent at most, of an item (catalog)."),
-    click.option("--resolution", type=float, help="Of the grid to load on (catalog)."),
+    click.option("--cloud-cover", type=float, help="Largest cloud cover of an item, % (catalog)."),
+    click.option("--resolution", type=float, help="Pixel size of the grid to load on (catalog)."),
     click.option("--chunks", default=1024, show_default=True, help="Side of a block in pixels."),
 )  # fmt: skip
 """Options of every command that reads a scene."""
 
 
 def open_scene(places: Sequence[str], options: SceneOptions) -> Spatial:
-    """Open a Zarr store, GeoTIFFs or a catalog lazily, and declare what was said about it."""
+    """Open a Zarr store, GeoTIFFs or a catalog lazily, and declare units from the options."""
     scene = _opened(places, options)
     names = ("scale", "offset", "nodata", "sar_nodata", "level", "sar", "quantity")
     declared = {n: getattr(options, n) for n in names if getattr(options, n) is not None}
@@ -97,13 +97,13 @@ def _opened(places: Sequence[str], options: SceneOptions) -> Spatial:
     if first.startswith(("http://", "https://")) or first.endswith(".json"):
         if len(places) > 1:
             raise DataError(
-                "a catalog stands alone", fix="take Sentinel-1 from another with --sar-catalog"
+                "a catalog takes no other place", fix="name another one with --sar-catalog"
             )
         return _from_catalog(first, options)
     for place in places:
         if not Path(place).exists():
             raise DataError(
-                f"there is no {place}", fix="give a Zarr store, GeoTIFFs or a STAC address"
+                f"there is no {place}", fix="name a Zarr store, GeoTIFFs or a STAC address"
             )
     if all(place.lower().endswith((".tif", ".tiff")) for place in places):
         return open_geotiffs(places, split_list(options.bands), options.chunks)
@@ -113,14 +113,14 @@ def _opened(places: Sequence[str], options: SceneOptions) -> Spatial:
         )
     if not Path(first).is_dir():
         raise DataError(
-            f"{first} is no Zarr store, no GeoTIFF and no catalog",
+            f"{first} is not a Zarr store, a GeoTIFF or a catalog",
             fix="give a Zarr folder, .tif files, a .json catalog or an http address",
         )
     return _from_store(first)
 
 
 def _from_store(path: str) -> Spatial:
-    """A scene from a Zarr store; the one array with bands where that is all there is."""
+    """A scene from a Zarr store; a DataArray if the store has a single array with bands."""
     import xcloudfree as xcf
 
     opened = xcf.io.open_zarr(path)
@@ -135,9 +135,8 @@ def _from_catalog(address: str, options: SceneOptions) -> xr.Dataset:
 
     if options.bbox is None or options.datetime is None:
         raise CatalogError(
-            "a catalog holds much",
-            fix="say where and when with --bbox west,south,east,north and "
-            "--datetime 2025-06-01/2025-06-30",
+            "a catalog needs an area and an interval",
+            fix="set them with --bbox west,south,east,north and --datetime 2025-06-01/2025-06-30",
         )
     try:
         west, south, east, north = map(float, options.bbox.split(","))
@@ -173,10 +172,10 @@ def _imported(name: str) -> Any:
 
 
 def open_geotiffs(paths: Sequence[str], bands: Sequence[str] | None, chunks: int) -> xr.Dataset:
-    """Open GeoTIFFs on one grid as a Dataset of bands, lazily, with the numbers as stored.
+    """Open GeoTIFFs on one grid as a Dataset of bands, lazily, with the stored numbers.
 
-    Bands are named by `bands` in their order, by the descriptions in the files, or by the names
-    of files of one band.
+    Band names come from `bands` in order, from the descriptions in the files, or from the names
+    of single-band files.
     """
     files = [_read_geotiff(path, chunks) for path in paths]
     total = sum(file.sizes["band"] for file in files)
@@ -194,7 +193,7 @@ def open_geotiffs(paths: Sequence[str], bands: Sequence[str] | None, chunks: int
         for index in range(file.sizes["band"]):
             name = described[index] if bands is None else next(given)
             if name in planes:
-                raise DataError(f"{name} is there twice", fix="name the bands with --bands")
+                raise DataError(f"{name} occurs twice", fix="name the bands with --bands")
             plane = file.isel(band=index, drop=True)
             plane.attrs = {k: v[index] if isinstance(v, tuple) else v for k, v in attrs.items()}
             planes[name] = plane.rename(name)
@@ -214,12 +213,12 @@ def _read_geotiff(path: str, chunks: int) -> xr.DataArray:
             f"{path} cannot be read as GeoTIFF ({error})", fix="write it again"
         ) from error
     if not isinstance(opened, xr.DataArray):
-        raise DataError(f"{path} holds several images", fix="give one GeoTIFF for each")
+        raise DataError(f"{path} contains several images", fix="write one GeoTIFF for each")
     return opened
 
 
 def _described(path: str, file: xr.DataArray) -> list[str]:
-    """Names of the bands: descriptions, or what the name of a file of one band says."""
+    """Names of the bands: descriptions, or parts of the name of a single-band file."""
     said = file.attrs.get("long_name")
     names = [said] if isinstance(said, str) else list(said or [])
     recognised = all(_is_band(name) or _WRITTEN_HERE.fullmatch(name) for name in names)

@@ -26,16 +26,16 @@ from xcloudfree.exceptions import DataError, MissingBandError
 )
 @click.pass_context
 def models_command(ctx: click.Context) -> None:
-    """What can be loaded by name; lists it without a further word."""
+    """List models that can be loaded by name, show or convert them."""
     if ctx.invoked_subcommand is None:
         ctx.invoke(list_models)
 
 
 @models_command.command("list", epilog=examples("xcloudfree models list 'carf*'"))
 @click.argument("pattern", default="*")
-@click.option("--methods", is_flag=True, help="The classical methods too.")
+@click.option("--methods", is_flag=True, help="Also list the classical methods.")
 def list_models(pattern: str, methods: bool = False) -> None:
-    """List names; PATTERN as in a shell."""
+    """List names that match PATTERN, as in a shell."""
     from xcloudfree import methods as classical
     from xcloudfree import models
     from xcloudfree.models.shipped import shipped
@@ -49,7 +49,7 @@ def list_models(pattern: str, methods: bool = False) -> None:
 
 @models_command.command("show", epilog=examples("xcloudfree models show carf-small --cost"))
 @click.argument("name")
-@click.option("--cost", is_flag=True, help="Count multiply-adds and memory too.")
+@click.option("--cost", is_flag=True, help="Also count multiply-adds and memory.")
 def show_model(name: str, cost: bool) -> None:
     """Show the specification of a model, by name or path."""
     import dataclasses
@@ -63,8 +63,8 @@ def show_model(name: str, cost: bool) -> None:
     if cost:
         from xcloudfree.models.cost import multiply_adds, peak_bytes
 
-        click.echo(f"  multiply-adds a pixel: {multiply_adds(model, 256) / 256**2:.4g}")
-        click.echo(f"  bytes a pixel at work: {peak_bytes(model, 128) / 128**2:.4g}")
+        click.echo(f"  multiply-adds per pixel: {multiply_adds(model, 256) / 256**2:.4g}")
+        click.echo(f"  working bytes per pixel: {peak_bytes(model, 128) / 128**2:.4g}")
 
 
 @models_command.command(
@@ -76,8 +76,8 @@ def show_model(name: str, cost: bool) -> None:
 )
 @click.argument("checkpoint", nargs=-1, required=True, type=click.Path())
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--architecture", required=True, help="Or a variant, see `xcloudfree models`.")
-@click.option("--name", help="Of the model; by default that of variant and file.")
+@click.option("--architecture", required=True, help="Name or variant, see `xcloudfree models`.")
+@click.option("--name", help="Name of the model; by default from variant and file.")
 @click.option("--optical-bands", help="Comma-separated, in the order of the weights.")
 @click.option("--polarisations", help="Comma-separated, in the order of the weights.")
 @click.option("--level", type=click.Choice(["TOA", "BOA"]), default="TOA", show_default=True)
@@ -92,7 +92,7 @@ def convert_model(
     polarisations: str | None,
     **options: Any,
 ) -> None:
-    """Turn a published CHECKPOINT (or the two of a pair) into a model file OUT (.safetensors)."""
+    """Convert a published CHECKPOINT (or the two of a pair) to a model file OUT (.safetensors)."""
     from xcloudfree import models
 
     model = models.convert(
@@ -113,7 +113,7 @@ def convert_model(
 )
 @click.argument("pattern", default="*")
 def methods_command(pattern: str) -> None:
-    """List the classical methods, which need no weights; PATTERN as in a shell."""
+    """List the classical methods that match PATTERN, as in a shell; they need no weights."""
     from xcloudfree import methods
 
     for name in fnmatch.filter(methods.names(), pattern):
@@ -135,17 +135,17 @@ def methods_command(pattern: str) -> None:
 @click.option("--model", default="carf-small", show_default=True)
 @click.option(
     "--optical-bands",
-    help="Of the network, comma-separated, where not the 13 of Level-1C: "
+    help="Bands of the network, comma-separated, if not the 13 of Level-1C: "
     "B02,B03,B04,B05,B06,B07,B08,B8A,B11,B12 for Level-2A at 10 and 20 m.",
 )
 @click.option("--steps", default=2000, show_default=True)
-@click.option("--batch", default=8, show_default=True, help="Samples of a step.")
+@click.option("--batch", default=8, show_default=True, help="Samples per step.")
 @click.option("--crop", default=128, show_default=True, help="Side of a sample in pixels.")
 @click.option("--learning-rate", default=2e-4, show_default=True)
-@click.option("--loss", help="By default that of the network's publication.")
+@click.option("--loss", help="By default, the loss of the network's publication.")
 @click.option(
     "--mask", default="score", show_default=True,
-    help="Of clouds; for Level-2A l2a or scl, or simulated with --simulated 1.",
+    help="Cloud mask; for Level-2A l2a or scl, or simulated with --simulated 1.",
 )  # fmt: skip
 @click.option(
     "--simulated", default=0.5, show_default=True, help="Share of samples under simulated clouds."
@@ -153,9 +153,9 @@ def methods_command(pattern: str) -> None:
 @click.option(
     "--split",
     type=click.Choice(["official", "paper", "region"]),
-    help="Of SEN12MS-CR: fit on its training part, validate on its validation part.",
+    help="Split of SEN12MS-CR: fit on its training part, validate on its validation part.",
 )
-@click.option("--validation", type=float, help="Share of regions or of the latest dates.")
+@click.option("--validation", type=float, help="Share of regions, or of the latest dates.")
 @click.option("--patience", type=int, help="Validations without improvement until it stops.")
 @click.option("--checkpoints", type=click.Path(), help="Folder; run again to resume.")
 @click.option("--log", type=click.Path(), help="Folder for metrics.csv, TensorBoard, pictures.")
@@ -177,8 +177,8 @@ def fit_command(
     """Fit a model on DATA and save it as OUT (.safetensors).
 
     DATA is a folder in the layout of SEN12MS-CR, or a series: a Zarr store, GeoTIFFs on one grid
-    or a STAC address. The model takes over the level of the data; where that is not known, say it
-    with --level.
+    or a STAC address. The model takes the level of the data; if the data does not declare it, use
+    --level.
     """
     import xcloudfree as xcf
     from xcloudfree import models, train
@@ -188,7 +188,7 @@ def fit_command(
             f"{out} cannot be written", fix="name a .safetensors file in a folder that exists"
         )
     if split is not None and validation is not None:
-        raise DataError("--split names what to validate on", fix="leave out --validation")
+        raise DataError("--split already selects validation data", fix="leave out --validation")
     said = SceneOptions.pop_from(options)
     if len(data) == 1 and any(Path(data[0]).glob("ROIs*")):
         scene = xcf.datasets.sen12mscr(data[0])
@@ -198,7 +198,7 @@ def fit_command(
     if split is not None:
         scene, held_out, _ = train.split(scene, split, seed=options["seed"])
         validation = held_out if held_out.sizes["patch"] else None
-    # by its name, an untrained network gets the bands of the data
+    # by name, an untrained network gets the bands of the data
     named = split_list(optical_bands)
     start = models.load(model, optical_bands=named) if named else model
     try:
@@ -220,9 +220,9 @@ def fit_command(
     epilog=examples("xcloudfree doctor"),
 )
 def doctor_command() -> None:
-    """Show versions, devices, shipped models and plug-ins, and what is wrong with them.
+    """Show versions, devices, shipped models and plug-ins, and their problems.
 
-    Paste what it says into reports of problems. Exit code 1 if a plug-in is broken.
+    Paste the output into bug reports. The exit code is 1 if a plug-in is broken.
     """
     import torch
 

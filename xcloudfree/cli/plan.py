@@ -1,4 +1,4 @@
-"""What writing a mask or a reconstruction would take, before it is done; sizes are estimates."""
+"""Estimates of what writing a mask or a reconstruction will take, before it runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Chunks = tuple[tuple[int, ...], tuple[int, ...]]
 
 
 def plan_mask_text(obj: xr.Dataset | xr.DataArray, method: str, out: str) -> str:
-    """What writing a mask would take, as lines for the terminal."""
+    """Cost of writing a mask, as lines for the terminal."""
     scene, page = read(obj), help_page.page(obj)
     chunks, images = _chunks(scene), _images(scene)
     verdict = next((v for v in page.masks if v.name == method), None)
@@ -44,19 +44,19 @@ def plan_text(
     dilate: int = 0,
     shadow: bool | None = None,
 ) -> str:
-    """Blocks, reading, memory, arithmetic and size of a reconstruction, as lines."""
+    """Blocks, reading, memory, compute and size of a reconstruction, as lines."""
     from xcloudfree import methods
 
     scene, page = read(obj), help_page.page(obj)
     chosen = []
     if model == AUTO:
         model, reason = best_model(scene)
-        chosen = [f"model       {AUTO} takes {model}: {reason}"]
+        chosen = [f"model       {AUTO} chooses {model}: {reason}"]
     chunks, images = _chunks(scene), _images(scene)
     rows, columns = max(chunks[0]), max(chunks[1])
     plan = plan_mask(scene, mask, None, dilate, shadow=shadow)
     if plan.reason:
-        chosen.append(f"mask        {AUTO} takes {plan.label}: {plan.reason}")
+        chosen.append(f"mask        {AUTO} chooses {plan.label}: {plan.reason}")
     margin = plan.reach + EDGE
     estimate = _method if methods.known(model) else _network
     window, working_bytes, lines = estimate(model, scene, chunks, margin)
@@ -79,7 +79,7 @@ def plan_text(
 
 
 Estimate = tuple[tuple[int, int], int, list[str]]
-"""Rows and columns of a window, bytes at work in it, and lines about both."""
+"""Rows and columns of a window, its working bytes, and lines about both."""
 
 
 def _method(name: str, scene: Scene, chunks: Chunks, margin: int) -> Estimate:
@@ -119,10 +119,10 @@ def _network(name: str, scene: Scene, chunks: Chunks, margin: int) -> Estimate:
         working_bytes,
         [
             f"network     {spec.name}: {parameters(network) / 1e6:.2f} M parameters, "
-            f"{work / 1e6:.2f} million multiply-adds a pixel",
+            f"{work / 1e6:.2f} million multiply-adds per pixel",
             f"reading     {reading}",
-            f"arithmetic  {total:.2g} multiply-adds if all is cloud; "
-            "far from clouds pixels cost none",
+            f"compute     {total:.2g} multiply-adds if everything is cloud; "
+            "pixels far from clouds cost nothing",
         ],
     )
 
@@ -141,7 +141,7 @@ def _chunks(scene: Scene) -> Chunks:
 
 
 def _bands(scene: Scene) -> tuple[int, int]:
-    """Optical bands, and bytes of a value."""
+    """Optical bands, and bytes per value."""
     if scene.optical is None:
         return 0, 0
     return len(scene.optical.names), scene.optical.arrays[0].dtype.itemsize

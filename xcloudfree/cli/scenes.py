@@ -58,11 +58,11 @@ def info_command(scene: tuple[str, ...], **options: Any) -> None:
 @click.argument("out")
 @click.option(
     "--method", "--mask", "method", default="auto", show_default=True,
-    help="Or series, score, l2a, scl, s2cloudless, ...",
+    help="Also series, score, l2a, scl, s2cloudless, ...",
 )  # fmt: skip
 @click.option("--threshold", type=float, help="Score above which a pixel is cloud.")
 @click.option("--dilate", default=0, show_default=True, help="Radius in pixels.")
-@click.option("--shadow/--no-shadow", help="The shadow of the clouds too, by the sun's angles.")
+@click.option("--shadow/--no-shadow", help="Also mask cloud shadow, from the sun's angles.")
 @add_options(_dry_run, _quiet, scene_options)
 def mask_command(
     scene: tuple[str, ...],
@@ -95,7 +95,7 @@ def mask_command(
 
 @main.command(
     "reconstruct",
-    short_help="Fill what clouds hide.",
+    short_help="Reconstruct occluded pixels.",
     epilog=examples(
         "xcloudfree reconstruct scene.zarr out.zarr",
         "xcloudfree reconstruct scene.zarr out.zarr --model area-regression --mask l2a",
@@ -113,19 +113,19 @@ def mask_command(
 )  # fmt: skip
 @click.option(
     "--mask", "--method", "mask", default="auto", show_default=True,
-    help="What is hidden: auto, series, score, l2a, scl, s2cloudless, ...",
+    help="Mask: auto, series, score, l2a, scl, s2cloudless, ...",
 )  # fmt: skip
 @click.option("--dilate", default=0, show_default=True, help="Radius to extend the mask by.")
 @click.option(
     "--shadow/--no-shadow", default=None,
-    help="Whether shadow is hidden too; by default where the sun's angles are known.",
+    help="Whether to mask shadow too; by default if the sun's angles are known.",
 )  # fmt: skip
-@click.option("--no-blend", is_flag=True, help="The network's output everywhere (eq. 12).")
-@click.option("--uncertainty", is_flag=True, help="Standard deviations too, where estimated.")
+@click.option("--no-blend", is_flag=True, help="Return the network's output everywhere (eq. 12).")
+@click.option("--uncertainty", is_flag=True, help="Also write standard deviations, if estimated.")
 @click.option(
     "--precision", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True
 )
-@click.option("--device", help="cpu, cuda, cuda:1; by default CUDA where there is one.")
+@click.option("--device", help="cpu, cuda, cuda:1; by default CUDA if available.")
 @click.option(
     "--encoding", type=click.Choice(["int16", "uint16"]), help="Store reflectance as integers."
 )
@@ -146,7 +146,7 @@ def reconstruct_command(
     quiet: bool,
     **options: Any,
 ) -> None:
-    """Reconstruct what clouds hide in a SCENE, into OUT.
+    """Reconstruct the occluded pixels of a SCENE, and write them to OUT.
 
     SCENE is a Zarr store, one or more GeoTIFFs on one grid, or a STAC address; OUT ends in .zarr
     (run again to resume) or .tif. Clear pixels are returned unchanged.
@@ -167,7 +167,7 @@ def reconstruct_command(
         uncertainty=uncertainty,
         precision=precision,
         device=device,
-    )  # lazy: what the data or the model lacks is refused before a dry run says what it takes
+    )  # lazy: missing data raises an error before a dry run prints its estimates
     if dry_run:
         from xcloudfree.cli.plan import plan_text
 
@@ -189,10 +189,10 @@ def reconstruct_command(
 )
 @click.argument("prediction")
 @click.argument("truth")
-@click.option("--observed", help="The cloudy input: judged as well, as doing nothing.")
+@click.option("--observed", help="The cloudy input; it is evaluated too, as doing nothing.")
 @click.option("--mask", help="What was hidden: a method for the cloudy input, or a Zarr store.")
-@click.option("--per-image", is_flag=True, help="A block of rows for every date or patch.")
-@click.option("--table", type=click.Path(path_type=Path), help="Write the table here too.")
+@click.option("--per-image", is_flag=True, help="Show a block of rows for every date or patch.")
+@click.option("--table", type=click.Path(path_type=Path), help="Also write the table to this file.")
 @scene_options
 def evaluate_command(
     prediction: str,
@@ -205,8 +205,8 @@ def evaluate_command(
 ) -> None:
     """Compare a PREDICTION with the TRUTH: PSNR, SSIM, MAE, RMSE and spectral angle.
 
-    Over all, cloudy and clear pixels. Each is a Zarr store or a GeoTIFF; the options about bands
-    and units hold for all of them.
+    The metrics cover all, cloudy and clear pixels. Each input is a Zarr store or a GeoTIFF; the
+    options for bands and units apply to all of them.
     """
     import xcloudfree as xcf
     from xcloudfree.judge.evaluation import table as as_table
@@ -226,7 +226,7 @@ def evaluate_command(
 
 
 def _hidden(mask: str, cloudy: Any) -> xr.DataArray:
-    """What was hidden: from a store that ``xcloudfree mask`` wrote, or by a method."""
+    """The hidden pixels: from a store written by ``xcloudfree mask``, or by a method."""
     import xcloudfree as xcf
 
     if not Path(mask).exists():
@@ -239,7 +239,7 @@ def _hidden(mask: str, cloudy: Any) -> xr.DataArray:
     store = xcf.io.open_zarr(mask) if Path(mask).is_dir() else {}
     if "mask" not in store:
         raise DataError(
-            f"{mask} is no Zarr store with a variable 'mask'",
+            f"{mask} is not a Zarr store with a variable 'mask'",
             fix="write one: xcloudfree mask SCENE mask.zarr",
         )
     return store["mask"].astype(bool)
@@ -247,7 +247,7 @@ def _hidden(mask: str, cloudy: Any) -> xr.DataArray:
 
 @main.command(
     "judge",
-    short_help="Say what each method is worth on your data.",
+    short_help="Compare methods on your data.",
     epilog=examples(
         "xcloudfree judge my_series.zarr",
         "xcloudfree judge SEN12MS-CR/ --out out/real --model mine.safetensors",
@@ -257,9 +257,9 @@ def _hidden(mask: str, cloudy: Any) -> xr.DataArray:
 @click.option("--out", type=click.Path(path_type=Path), default="out/judge", show_default=True)
 @_model_of_demonstration
 def judge_command(data: Path, out: Path, model: str | None) -> None:
-    """Judge methods on DATA and leave pictures, a reconstruction and a table in a folder.
+    """Compare methods on DATA, and write pictures, a reconstruction and a table to a folder.
 
-    DATA is a Zarr store of a series, of which clear dates are hidden under the clouds of others,
+    DATA is a Zarr store of a series, whose clear dates are hidden under the clouds of others,
     or a folder in the layout of SEN12MS-CR. The same as xcloudfree demo --data DATA.
     """
     from xcloudfree.cli import demonstration
@@ -280,32 +280,32 @@ def judge_command(data: Path, out: Path, model: str | None) -> None:
 @click.option(
     "--data",
     type=click.Path(path_type=Path, exists=True),
-    help="Instead of a simulated series: a Zarr store of your own, of which clear dates are hidden "
+    help="Instead of a simulated series: your own Zarr store, whose clear dates are hidden "
     "under the clouds of others; or a folder in the layout of SEN12MS-CR.",
 )
 @_model_of_demonstration
 def demo_command(out: Path, data: Path | None, model: str | None) -> None:
-    """Run the whole path offline and leave pictures, Zarr, COG and a table in a folder."""
+    """Run the whole path offline, and write pictures, Zarr, COG and a table to a folder."""
     from xcloudfree.cli import demonstration
 
     demonstration.run(out, data=data, model=model, say=click.echo)
 
 
 def _is_store(out: str) -> bool:
-    """Whether a name is that of a Zarr store, also with the slash that a shell completes."""
+    """Whether a name is that of a Zarr store, also with a trailing slash."""
     return out.rstrip("/").lower().endswith(".zarr")
 
 
 def _check_output(out: str) -> None:
-    """Refuse a name before anything is computed."""
+    """Check a name before anything is computed."""
     if not _is_store(out) and not out.lower().endswith((".tif", ".tiff")):
         raise DataError(
-            f"the ending of {out} names no format", fix="name it with the ending .zarr or .tif"
+            f"the ending of {out} is not a known format", fix="use the ending .zarr or .tif"
         )
 
 
 def _write(result: xr.Dataset, out: str, *, progress: bool, encoding: Any = None) -> None:
-    """Write a lazy result as Zarr (resumable) or GeoTIFF, and say where it is."""
+    """Write a lazy result as Zarr (resumable) or GeoTIFF, and print its path."""
     import xcloudfree as xcf
 
     if _is_store(out):

@@ -1,8 +1,8 @@
-"""Honest comparison: any methods over any cases, trivial estimates first.
+"""Compare any methods on any cases, with trivial baselines.
 
-:func:`benchmark` judges (:mod:`~xcloudfree.judge.run`), :mod:`~xcloudfree.judge.protocols` (of a
-series) and :mod:`~xcloudfree.judge.patches` make cases, and plain functions turn its Dataset into
-means, tables, pictures and paired comparisons.
+:func:`benchmark` evaluates methods (:mod:`~xcloudfree.judge.run`),
+:mod:`~xcloudfree.judge.protocols` (for series) and :mod:`~xcloudfree.judge.patches` make cases, and
+plain functions turn its Dataset into means, tables, pictures and paired comparisons.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Trivial estimates that every table shows first: what does not beat them has learned nothing.
+"""Trivial baselines, which every table shows first: a method is only useful if it beats them.
 
-The cloudy input, one spectrum for all that is hidden, and a straight line from backscatter.
+The cloudy input, one spectrum for all hidden pixels, and a linear map from backscatter.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class TrainingImage(NamedTuple):
 
     optical: Floats  # reflectance (band, y, x), NaN = no data
     sar: Floats | None = None  # (2, y, x) in dB, VV then VH, NaN = no data
-    group: str = ""  # images of one group never stand on both sides of a cross-validation
+    group: str = ""  # images of a group are always on the same side of a cross-validation
 
 
 class Ridge(NamedTuple):
@@ -39,10 +39,10 @@ class Ridge(NamedTuple):
 
     coefficients: NDArray[np.float64]  # (1 + feature, band), the intercept first
     penalty: float
-    errors: dict[float, float]  # error on the group left out by penalty; empty with one group
+    errors: dict[float, float]  # error on the left-out group by penalty; empty for one group
 
     def predict(self, sar: Floats) -> Floats:
-        """Reflectance (band, y, x) of backscatter (2, y, x); NaN where backscatter is missing."""
+        """Predict reflectance (band, y, x) from backscatter (2, y, x); NaN where it is missing."""
         fitted = sar_features(sar) @ self.coefficients[1:] + self.coefficients[0]
         return np.moveaxis(fitted, -1, 0)
 
@@ -84,7 +84,7 @@ def fit_ridge(train: Sequence[TrainingImage], penalties: Sequence[float] = PENAL
     if not others:
         best = min(penalties)
         return Ridge(solve_ridge(total, best), best, {})
-    # the penalty with the least squared error on the group left out, over all groups
+    # the penalty with the least squared error on the left-out group, over all groups
     errors: dict[float, float] = {}
     values = total.zz[0, 0] * total.zy.shape[1]
     for penalty in penalties:
@@ -103,7 +103,7 @@ def do_nothing(data: xr.Dataset, hidden: xr.DataArray) -> xr.DataArray:
 
 
 def clear_mean(data: xr.Dataset, hidden: xr.DataArray) -> xr.DataArray:
-    """One spectrum for all that is hidden: the mean of the clear pixels of the image or series."""
+    """One spectrum for all hidden pixels: the mean of the clear pixels of the image or series."""
     image = reflectance_of(data)
     clear = (~on_yx(hidden) & image.notnull().all("band")).transpose(*image.dims[:-3], "y", "x")
     pixels = np.moveaxis(image.values, -3, -1)[np.broadcast_to(clear, image.isel(band=0).shape)]
@@ -115,12 +115,12 @@ def clear_mean(data: xr.Dataset, hidden: xr.DataArray) -> xr.DataArray:
 
 @dataclass(frozen=True, eq=False)
 class Spectrum:
-    """One given spectrum for all that is hidden."""
+    """One constant spectrum for all hidden pixels."""
 
     values: Mapping[str, float]  # reflectance by band
 
     def __call__(self, data: xr.Dataset, hidden: xr.DataArray) -> xr.DataArray:
-        """Fill what is hidden."""
+        """Fill the hidden pixels."""
         image = reflectance_of(data)
         _need(image, self.values)
         return _filled(image, hidden, [self.values[str(b)] for b in image.band.values])
@@ -132,13 +132,13 @@ class Spectrum:
 
 @dataclass(frozen=True, eq=False)
 class RadarMap:
-    """A fitted linear map from backscatter for all that is hidden."""
+    """A fitted linear map from backscatter for all hidden pixels."""
 
     ridge: Ridge
-    bands: tuple[str, ...]  # what it predicts
+    bands: tuple[str, ...]  # predicted bands
 
     def __call__(self, data: xr.Dataset, hidden: xr.DataArray) -> xr.DataArray:
-        """Fill what is hidden."""
+        """Fill the hidden pixels."""
         image, radar = reflectance_of(data), read(data).backscatter(("VV", "VH"))
         _need(image, self.bands)
         image = image.sel(band=list(self.bands))
@@ -160,7 +160,7 @@ def mean_of_pixels(train: Sequence[Case]) -> Spectrum:
 
 
 def mean_of_regions(train: Sequence[Case]) -> Spectrum:
-    """Mean spectrum of the truths; each region weighs the same, and each image in a region."""
+    """Mean spectrum of the truths, with equal weights of regions, and of images in a region."""
     bands = _bands(train)
     by_region: dict[str, list[Any]] = {}
     for case in train:
@@ -171,7 +171,7 @@ def mean_of_regions(train: Sequence[Case]) -> Spectrum:
 
 
 def radar_map(train: Sequence[Case]) -> RadarMap:
-    """Ridge regression of the truths on backscatter, the penalty by leaving out regions."""
+    """Ridge regression of the truths on backscatter, with the penalty from left-out regions."""
     bands = _bands(train)
     images = [
         TrainingImage(
@@ -191,7 +191,7 @@ TRIVIAL: Final[Mapping[str, Estimate | Fit]] = MappingProxyType(
         "ridge on SAR": Fit(radar_map),
     }
 )
-"""Names that :func:`xcloudfree.judge.benchmark` takes, besides those of methods and models.
+"""Names that :func:`xcloudfree.judge.benchmark` accepts besides methods and models.
 
 The last three are fitted on the training cases of a fold."""
 
@@ -216,7 +216,7 @@ def _truth(case: Case, bands: Sequence[str]) -> NDArray[np.float32]:
 
 
 def _need(image: xr.DataArray, bands: Iterable[str]) -> None:
-    """Refuse bands on which nothing was fitted."""
+    """Raise an error for bands that nothing was fitted on."""
     have, fitted = {str(b) for b in image.band.values}, set(bands)
     if not have <= fitted:
         raise MissingBandError(

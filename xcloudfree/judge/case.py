@@ -1,4 +1,4 @@
-"""What is judged: a scene that methods may see, what clouds hide in it, and the clear truth."""
+"""Benchmark cases: a scene that methods may see, its hidden pixels, and the clear truth."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from xcloudfree.judge.evaluation import on_yx, reflectance
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """One image to reconstruct, and everything that is needed to judge it.
+    """One image to reconstruct, with everything needed to evaluate it.
 
     Parameters
     ----------
     name : str
-        Unlike that of every other case.
+        Different from that of every other case.
     data : Dataset
-        What a method may see, in any accepted form, lazy or not: one image, or a series of which
-        one date is judged. The truth must not be in it.
+        Data that a method may see, in any accepted form, lazy or not: one image, or a series of
+        which one date is evaluated. It must not contain the truth.
     hidden : DataArray of bool
         True = occluded, on the grid (and the dates) of `data`.
     truth : Dataset
-        The clear image, without time; pixels without data are left out of all figures.
+        The clear image, without time; pixels without data are excluded from all figures.
     region : str
-        Cases of one region are not independent: significance is judged over regions.
+        Cases of one region are not independent: significance is computed over regions.
     date : datetime64, optional
-        Which date of a series is judged.
+        Date of a series to evaluate.
     gap : float
-        Days around the date of which nothing may be seen; NaN where it does not apply.
+        Days around the date whose observations are withheld; NaN if it does not apply.
     protocol, kind : str
         How the case was made, for tables.
 
@@ -74,7 +74,7 @@ class Case:
         )
 
     def at_date(self, obj: Any) -> Any:
-        """The judged date of something that has the dates of the series.
+        """The evaluated date of an object with the dates of the series.
 
         Parameters
         ----------
@@ -91,7 +91,7 @@ class Case:
 
     @property
     def occluded(self) -> xr.DataArray:
-        """Occluded pixels of the judged image, (y, x)."""
+        """Occluded pixels of the evaluated image, (y, x)."""
         return on_yx(self.at_date(self.hidden)).transpose("y", "x")
 
     @cached_property
@@ -100,7 +100,7 @@ class Case:
         return reflectance_of(self.truth.drop_vars("time", errors="ignore"))
 
     def fingerprint(self) -> str:
-        """Hash of all that decides the figures: values, coordinates, attributes, not the name."""
+        """Hash of all that affects the figures: values, coordinates, attributes, not the name."""
         sha = blake2b(repr(self.date).encode(), digest_size=16)
         for part in (self.data, self.hidden.to_dataset(name="hidden"), self.truth):
             for name in sorted(part.variables, key=str):
@@ -116,16 +116,16 @@ class Case:
 
 @dataclass(frozen=True, eq=False)
 class Fold:
-    """Cases to judge, and cases that methods may be fitted on before.
+    """Cases to evaluate, and cases to fit methods on first.
 
     Parameters
     ----------
     train : sequence of Case
         For :class:`xcloudfree.judge.Fit`.
     test : sequence of Case
-        To judge.
+        Cases to evaluate.
     name : str
-        For messages.
+        Used in messages.
 
     Examples
     --------
@@ -155,7 +155,7 @@ def reflectance_of(obj: xr.Dataset | xr.DataArray) -> xr.DataArray:
 
 
 def leave_one_region_out(cases: Iterable[Case]) -> Iterator[Fold]:
-    """Each region once as test, with all others to fit on.
+    """Use each region once as test, with all others for fitting.
 
     Parameters
     ----------
@@ -164,7 +164,7 @@ def leave_one_region_out(cases: Iterable[Case]) -> Iterator[Fold]:
     Yields
     ------
     Fold
-        Named for the region left out, in the order in which regions appear.
+        Named after the left-out region, in the order in which regions appear.
 
     Raises
     ------
@@ -182,7 +182,7 @@ def leave_one_region_out(cases: Iterable[Case]) -> Iterator[Fold]:
     regions = list(dict.fromkeys(c.region for c in cases))
     if len(regions) < 2:
         raise DataError(
-            f"the cases are of {'one region' if regions else 'no region'}, so that none is left "
+            f"the cases are of {'one region' if regions else 'no region'}, so none is left "
             "to fit on",
             fix="name two or more with Case(..., region=...)",
         )

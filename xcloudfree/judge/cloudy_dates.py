@@ -1,4 +1,4 @@
-"""Dates that are really cloudy: what was filled on them against the pixel's own clear history."""
+"""Real cloudy dates: compare their filled pixels with the clear history of the same pixels."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from xcloudfree.judge.protocols import ground_of
 from xcloudfree.masks.resolve import Mask
 
 SURE_GROUND: Final = (4, 5, 6)
-"""Scene classes of ground without "unclassified", which under a full deck is often cloud."""
+"""Scene classes of ground, without "unclassified", which is often cloud on overcast dates."""
 
 _RECONSTRUCTED: Final = 2  # flag of provenance
-_FILLED: Final = 0.5  # share of a date that must be filled for its ratio to mean something
+_FILLED: Final = 0.5  # share of a date that must be filled for a meaningful ratio
 
 
 def overcast(
@@ -29,34 +29,34 @@ def overcast(
     hidden: float = 0.9,
     days: float = 60.0,
 ) -> xr.Dataset:
-    """Brightness of what was filled on overcast dates, relative to the clear ground around them.
+    """Compare the brightness of filled pixels on overcast dates with clear ground around them.
 
-    No truth is known on a date that is really cloudy, but it must look like the ground: the median
-    of the filled pixels is divided by the median that these pixels have where they are clear, pixel
-    by pixel, within so many days. A ratio far from 1 (above 1.5, below 0.5) is cloud or shadow that
-    was taken for ground. :func:`hidden_dates`, which hides clear dates, cannot see this.
+    The truth of a real cloudy date is unknown, but the result must look like ground. The median
+    of the filled pixels is divided by the median of the same pixels on clear dates, pixel
+    by pixel, within so many days. A ratio far from 1 (above 1.5, below 0.5) is cloud or shadow
+    taken for ground. :func:`hidden_dates`, which hides clear dates, cannot detect this.
 
     Parameters
     ----------
     series : Dataset
-        As it was observed, in any accepted form, with dates along ``time``.
+        The observed series, in any accepted form, with dates along ``time``.
     out : Dataset or DataArray
         Its reconstruction, with ``provenance``.
     clear : str, DataArray or callable
-        ``"scl"``: clear is what the scene classification calls vegetation, bare or water. Otherwise
-        what :func:`xcloudfree.masks.mask` does not call occluded.
+        ``"scl"``: vegetation, bare soil and water of the scene classification are clear. Otherwise
+        a mask, see :func:`xcloudfree.masks.mask`; pixels outside it are clear.
     band : str
-        Of the comparison; blue separates cloud from ground best.
+        Band to compare; blue separates cloud from ground best.
     hidden : float
-        Share of a date that must not be clear for it to count as overcast.
+        Fraction of a date that must not be clear to count as overcast.
     days : float
         Calendar days before and after the date.
 
     Returns
     -------
     Dataset
-        For each overcast ``time``: ``ratio``, NaN where less than half of the date was filled or no
-        pixel was clear around it; ``hidden`` and ``filled``, shares of the date.
+        For each overcast ``time``: ``ratio``, NaN if less than half of the date was filled or no
+        pixel was clear around it; ``hidden`` and ``filled``, fractions of the date.
 
     Raises
     ------
@@ -84,7 +84,7 @@ def overcast(
     carried = out if isinstance(out, xr.Dataset) else out.coords
     if "provenance" not in carried:
         raise DataError(
-            "nothing says which pixels were filled",
+            "there is no record of the filled pixels",
             fix="call overcast(ds, out) with out = ds.cloudfree.reconstruct(...), which "
             "carries provenance",
         )

@@ -1,4 +1,4 @@
-"""What a call costs: CPU time, wall-clock time, peak memory."""
+"""Cost of a call: CPU time, wall-clock time, peak memory."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from typing import Any, NamedTuple
 
 
 class Cost(NamedTuple):
-    """What one call cost."""
+    """Cost of one call."""
 
     cpu: float  # CPU-seconds of all threads of the process
-    wall: float  # seconds that passed
+    wall: float  # elapsed seconds
     memory: float  # bytes of the highest resident memory above that at the start
 
 
 def measure(function: Callable[[], Any]) -> tuple[Any, Cost]:
-    """Call a function; its result and its cost, with NaN memory where the kernel does not tell."""
-    # Memory is that of the whole process as the kernel records it, because tracemalloc does not see
-    # what torch and libraries in C allocate. Other threads of the process count too. Memory that
-    # the allocator keeps after earlier calls would hide what this one takes: give it back first.
+    """Call a function; return its result and cost, with NaN memory if the kernel has no record."""
+    # Memory is that of the whole process as recorded by the kernel, because tracemalloc does not
+    # see allocations of torch and C libraries. Other threads of the process count too. Memory that
+    # the allocator keeps after earlier calls would hide the use of this call, so release it first.
     gc.collect()
     with suppress(OSError, AttributeError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)
@@ -38,8 +38,8 @@ def measure(function: Callable[[], Any]) -> tuple[Any, Cost]:
 
 @contextmanager
 def quick_collection() -> Iterator[Callable[[], None]]:
-    """A function that exempts what exists by then from garbage collection, until the end."""
-    # each measurement collects garbage: that takes a millisecond and not a tenth of a second
+    """Return a function that exempts existing objects from garbage collection, until the end."""
+    # each measurement collects garbage: this way in a millisecond, not a tenth of a second
     frozen_by_others = gc.get_freeze_count() > 0
 
     def exempt() -> None:
@@ -55,14 +55,14 @@ def quick_collection() -> Iterator[Callable[[], None]]:
 
 
 def _forget_peak() -> bool:
-    """Set the kernel's record of the peak back to what is resident now; whether that worked."""
+    """Reset the kernel's record of the peak to the resident memory; return whether that worked."""
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
     return _bytes_of("VmHWM") - _bytes_of("VmRSS") < 2**22
 
 
 def _bytes_of(key: str) -> float:
-    """Bytes of a line of the process's status, NaN where there is none."""
+    """Bytes in a line of the process's status, NaN if there is none."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""What can be judged: names, files, models, functions, and functions that must be fitted first."""
+"""Methods to evaluate: names, files, models, functions, and functions that are fitted first."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Reconstruct:
     Parameters
     ----------
     model : str, Path or Model
-        What :func:`xcloudfree.reconstruct.reconstruct` takes: classical methods too.
+        Model of :func:`xcloudfree.reconstruct.reconstruct`, including classical methods.
     options : mapping
         Its other options.
 
@@ -59,11 +59,11 @@ class Reconstruct:
 
 @dataclass(frozen=True)
 class SingleDate:
-    """A method that gets the judged date alone (the dates on which something is hidden).
+    """A method that gets only the evaluated date (the dates with hidden pixels).
 
-    Methods of single images need not read the rest of a series. Cases that differ in other dates
-    only, as those of :func:`xcloudfree.judge.hidden_dates` that differ in the gap, are one case
-    for it: the benchmark runs it once and reports figures and cost of that run for each of them.
+    Methods of single images need not read the rest of a series. Cases that differ only in other
+    dates, such as those of :func:`xcloudfree.judge.hidden_dates` that differ in the gap, are one
+    case for it: the benchmark runs it once and reports the figures and cost of that run for each.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ class SingleDate:
         return self._estimate()(*self.view(data, hidden))
 
     def fingerprint(self) -> str:
-        """That of the method."""
+        """Fingerprint of the method."""
         return f"alone {identify(self._estimate())}"
 
     def _estimate(self) -> Estimate:
@@ -105,7 +105,7 @@ class SingleDate:
 
 @dataclass(frozen=True)
 class Fit:
-    """A method that is fitted on the training cases of a fold before it is judged.
+    """A method that is fitted on the training cases of a fold before it is evaluated.
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ class Fit:
     function: Callable[[Sequence[Case]], Any]
 
     def fingerprint(self) -> str:
-        """That of the function; the benchmark adds the training cases."""
+        """Fingerprint of the function; the benchmark adds the training cases."""
         return f"fit {identify(self.function)}"
 
 
@@ -144,7 +144,7 @@ def resolve(method: Any) -> Estimate | Fit:
 
             check_known(method, TRIVIAL)
         out = Reconstruct(method)
-        out.fingerprint()  # loads the model, so that a wrong path is refused before any case
+        out.fingerprint()  # loads the model, so that a wrong path raises an error before any case
         return out
     if isinstance(method, Fit):
         return method
@@ -175,7 +175,7 @@ def label(method: Any) -> str:
 
 
 def identify(method: Any) -> str:
-    """Hash of what a method is, by which its stored results are known again."""
+    """Hash that identifies a method, to find its stored results."""
     if hasattr(method, "fingerprint"):
         return blake2b(str(method.fingerprint()).encode(), digest_size=16).hexdigest()
     import cloudpickle  # type: ignore[import-untyped,unused-ignore]

@@ -1,4 +1,4 @@
-"""Judging a reconstruction against a clear image: PSNR, SSIM, MAE, RMSE and SAM."""
+"""Compare a reconstruction with a clear image: PSNR, SSIM, MAE, RMSE and SAM."""
 
 from __future__ import annotations
 
@@ -39,29 +39,29 @@ def evaluate(
     others: Mapping[str, Spatial] | None = None,
     bands: Sequence[str] | None = None,
 ) -> xr.Dataset:
-    """Quality of a reconstruction per image, over all, cloudy and clear pixels.
+    """Evaluate a reconstruction per image, over all, cloudy and clear pixels.
 
-    Reflectance, all bands jointly, clipped to [0, 1]. One value per image (date or patch); the
-    value of a data set is the mean over its images. The exact definitions stand in the attributes.
-    The row "do nothing" compares the cloudy input itself with the truth: what does not beat it has
-    made things worse. Lazy input gives a lazy result, one task per image.
+    The metrics use reflectance, clipped to [0, 1], and all bands jointly. There is one value per
+    image (date or patch); the value of a data set is the mean over its images. The attributes
+    contain the exact definitions. The row "do nothing" compares the cloudy input with the truth; a
+    method that does not beat it is harmful. Lazy input gives a lazy result, one task per image.
 
     Parameters
     ----------
     prediction : xarray.Dataset or xarray.DataArray
         The reconstruction, in any accepted form.
     truth : xarray.Dataset or xarray.DataArray
-        The clear image on the same grid. Without the prediction's time or patch dimension it
-        serves for every image.
+        The clear image on the same grid. If it lacks the prediction's time or patch dimension, it
+        is used for every image.
     mask : xarray.DataArray or array, optional
-        Boolean, True = occluded in the input. By default what the prediction's `provenance` calls
-        reconstructed or unreconstructable; without either, "cloudy" and "clear" are NaN.
+        Boolean, True = occluded in the input. By default the prediction's `provenance` marks
+        these pixels; without either, "cloudy" and "clear" are NaN.
     observed : xarray.Dataset or xarray.DataArray, optional
         The cloudy input, for the row "do nothing", which is NaN without it.
     others : mapping of str to Dataset or DataArray, optional
-        Further reconstructions by name, a row each.
+        Further reconstructions by name, one row each.
     bands : sequence of str, optional
-        Bands to judge on; by default the bands of prediction and truth, which must be the same.
+        Bands to compare; by default the bands of prediction and truth, which must be the same.
 
     Returns
     -------
@@ -72,7 +72,7 @@ def evaluate(
     Raises
     ------
     MissingBandError
-        If the bands differ, or one of `bands` is absent.
+        If the bands differ, or one of `bands` is missing.
     GridError
         If the images or the mask do not share one grid or the same dates.
     DataError
@@ -143,7 +143,7 @@ def evaluate(
 
 
 def reflectance(obj: Spatial) -> xr.DataArray:
-    """Reflectance (..., band, y, x) of any accepted input, bands by their canonical names."""
+    """Reflectance (..., band, y, x) of any accepted input, with canonical band names."""
     scene = read(obj)
     array = scene.reflectance().rename(dict(zip(scene.spatial, ("y", "x"), strict=True)))
     return array.transpose(..., *_IMAGE)
@@ -160,7 +160,7 @@ def on_yx(mask: xr.DataArray) -> xr.DataArray:
 def _common_bands(
     prediction: xr.DataArray, truth: xr.DataArray, bands: Sequence[str] | None
 ) -> list[str]:
-    """Bands to judge on."""
+    """Bands to compare."""
     if bands is not None:
         bands = [bands] if isinstance(bands, str) else bands
         return [optical_band(b) or b for b in bands]
@@ -188,7 +188,7 @@ def _select(array: xr.DataArray, bands: Sequence[str], what: str) -> xr.DataArra
 
 
 def _on_grid(image: xr.DataArray, reference: xr.DataArray, what: str) -> xr.DataArray:
-    """The image with the reference's coordinates, if its grid is that of the reference."""
+    """The image with the reference's coordinates, if both are on the same grid."""
     for dim in image.dims:
         if dim not in reference.dims:
             continue
@@ -285,7 +285,7 @@ def _row(image: xr.DataArray, truth: xr.DataArray, cloudy: xr.DataArray | None) 
 
 
 def mean(result: xr.Dataset) -> xr.Dataset:
-    """Mean over images; an image without pixels in a selection does not count there.
+    """Average over images; images without pixels in a selection are ignored there.
 
     Parameters
     ----------
@@ -314,12 +314,12 @@ def table(result: xr.Dataset, *, per_image: bool = False) -> str:
     result : xarray.Dataset
         From :func:`xcloudfree.evaluate`.
     per_image : bool
-        A block of rows for every image before the mean.
+        Show a block of rows for every image before the mean.
 
     Returns
     -------
     str
-        The table, with a line for what is unknown.
+        The table, with a line about unknown rows.
 
     Examples
     --------

@@ -15,13 +15,13 @@ METRICS: Final[tuple[str, ...]] = ("psnr", "ssim", "mae", "rmse", "sam")
 UNITS: Final = {"psnr": "dB", "ssim": "1", "mae": "1", "rmse": "1", "sam": "degree"}
 
 BETTER: Final = {"psnr": 1, "ssim": 1, "mae": -1, "rmse": -1, "sam": -1}
-"""Whether more of a metric is better (1) or worse (-1)."""
+"""Whether larger (1) or smaller (-1) values of a metric are better."""
 
 NAMES: Final = {"psnr": "PSNR dB", "ssim": "SSIM", "mae": "MAE", "rmse": "RMSE", "sam": "SAM deg"}
-"""Metrics with their units, as tables call them."""
+"""Metrics with their units, as named in tables."""
 
 DIGITS: Final = {"psnr": 2, "ssim": 3, "mae": 4, "rmse": 4, "sam": 2}
-"""Digits that tables show."""
+"""Digits shown in tables."""
 
 DEFINITIONS: Final = {
     "psnr": (
@@ -41,7 +41,7 @@ DEFINITIONS: Final = {
         "mean over pixels of the angle between the spectra; all-zero spectra left out",
     ),
 }
-"""Long name, and what is computed."""
+"""Long name, and definition."""
 
 SSIM_C1: Final = 1e-4
 SSIM_C2: Final = 9e-4
@@ -83,7 +83,7 @@ def image_metrics(
 ) -> Doubles:
     """A row of metrics, pixels compared and pixels left out for each selection of pixels.
 
-    Values are clipped to [0, 1]; a pixel without data in any band of either image is left out. SSIM
+    Values are clipped to [0, 1]; a pixel without data in any band of either image is excluded. SSIM
     is the mean of the whole image's map over the selection.
     """
     bands, height, width = truth.shape

@@ -26,7 +26,7 @@ def sen12mscr(
     seed: int = 0,
     mask: Mask = "score",
 ) -> Iterator[Case]:
-    """Patches of SEN12MS-CR, each a case, without other dates.
+    """Make a case of each SEN12MS-CR patch, without other dates.
 
     Parameters
     ----------
@@ -37,12 +37,12 @@ def sen12mscr(
     split, seed
         See :func:`xcloudfree.judge.sen12mscr_split`.
     mask : str, DataArray or callable
-        What is occluded, see :func:`xcloudfree.masks.mask`; eq. 13-16 by default.
+        The occluded pixels, see :func:`xcloudfree.masks.mask`; eq. 13-16 by default.
 
     Yields
     ------
     Case
-        Lazy; its region is season and region of interest.
+        Lazy; its region is the season and region of interest.
 
     Raises
     ------
@@ -83,18 +83,18 @@ def patch_case(
     protocol: str = "",
     kind: str = "",
 ) -> Case:
-    """A single image with its truth as a case.
+    """Make a case from a single image with its truth.
 
     Parameters
     ----------
     name : str
-        Of the case.
+        Name of the case.
     patch : Dataset
-        ``s2``, ``s1`` and ``target`` (band, y, x) as readers of datasets give them.
+        ``s2``, ``s1`` and ``target`` (band, y, x), as read by the dataset readers.
     region, protocol, kind : str
-        Of the case.
+        Labels of the case.
     mask : str, DataArray or callable
-        What is occluded, see :func:`xcloudfree.masks.mask`.
+        The occluded pixels, see :func:`xcloudfree.masks.mask`.
 
     Returns
     -------
@@ -133,20 +133,20 @@ def patch_case(
 def sen12mscr_split(
     regions: Iterable[tuple[str, int]], split: Split = "official", seed: int = 0
 ) -> dict[tuple[str, int], Part]:
-    """The part of SEN12MS-CR that each region belongs to.
+    """Return the part of SEN12MS-CR that each region belongs to.
 
     Parameters
     ----------
     regions : iterable of (str, int)
         Season and region of interest of each patch.
     split : {"official", "paper"}
-        ``"official"``: the list that goes with UnCRtainTS, 10 regions for validation and 10 for
-        test, whole names compared (the published loader looks for the name of a training region
-        *within* a path, so that region 1 also brings in region 106 of the test). ``"paper"``:
-        80, 10 and 10 % of the patches, by whole regions drawn with `seed` since the paper gives no
-        list: the parts of ``xcloudfree.train.split(ds, "paper", seed=seed)``.
+        ``"official"``: the list published with UnCRtainTS, 10 regions for validation and 10 for
+        test, compared by whole names (the published loader searches the name of a training region
+        *within* a path, so that region 1 also includes region 106 of the test). ``"paper"``:
+        80, 10 and 10 % of the patches, by whole regions drawn with `seed`, because the paper gives
+        no list: the parts of ``xcloudfree.train.split(ds, "paper", seed=seed)``.
     seed : int
-        Of the draw.
+        Seed of the draw.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Cases of a series: clear dates hidden under the clouds of others, lazy, one after another."""
+"""Cases of a series: clear dates hidden under the clouds of others, lazily, one by one."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ GAPS: Final = (0.0, 15.0, 30.0, 45.0)
 Kind = Literal["partial", "full"]
 Visible = Literal["clean", "realistic"]
 
-_CLEAR_BELOW: Final = 0.02  # share of a clear date that shows anything but ground
-_CLOUD: Final = (0.2, 0.9)  # share of a cloudy date that does so; above it is overcast
-_WHITE: Final = 0.9  # reflectance of cloud that no date shows
+_CLEAR_BELOW: Final = 0.02  # share of a clear date that may show anything but ground
+_CLOUD: Final = (0.2, 0.9)  # the same share of a cloudy date; above it is overcast
+_WHITE: Final = 0.9  # reflectance of cloud that comes from no date
 
 Booleans = NDArray[np.bool_]
 Floats = NDArray[np.float32]
@@ -49,17 +49,17 @@ def hidden_dates(
     visible: Visible = "clean",
     rim: int = 3,
 ) -> Iterator[Case]:
-    """Clear dates of a series, hidden under real clouds of other dates of the same series.
+    """Hide clear dates of a series under real clouds of other dates of the same series.
 
-    A date is clear if less than 2 % of it shows anything but ground; `count` of them, evenly
-    spread, are hidden in turn under the clouds of dates that are 20 to 90 % clouded ("partial"), or
-    wholly ("full"). The hidden pixels hold what the sensor saw where the clouds come from. On all
-    other dates what is not ground is no data, and dates within the gap are taken away. The
-    backscatter stays, at the times for which it was given.
+    A date is clear if less than 2 % of it shows anything but ground. `count` of these dates, evenly
+    spread, are hidden in turn, under the clouds of dates that are 20 to 90 % cloudy ("partial"), or
+    wholly ("full"). Hidden pixels contain the cloudy values of the other date. On all
+    other dates, everything but ground becomes no data, and dates within the gap are withheld. The
+    backscatter is kept, at its original times.
 
-    A pass of the satellite may come as several images (tiles, processing baselines), which are
-    joined first as :func:`xcloudfree.join_passes` does. With `clear` as an array they stay, and all
-    images within half a day of a hidden date are taken away with it, since they show the truth.
+    A satellite pass may come as several images (tiles, processing baselines), which are joined
+    first, as in :func:`xcloudfree.join_passes`. If `clear` is an array, they are kept, and all
+    images within half a day of a hidden date are withheld with it, since they show the truth.
 
     Parameters
     ----------
@@ -69,23 +69,25 @@ def hidden_dates(
     region : str
         Name of the area.
     clear : str, DataArray or callable
-        ``"scl"``: ground is what the scene classification calls vegetation, bare, water or
-        unclassified. Otherwise what :func:`xcloudfree.masks.mask` does not call occluded.
+        ``"scl"``: vegetation, bare soil, water and unclassified of the scene classification are
+        ground. Otherwise a mask, see :func:`xcloudfree.masks.mask`; pixels outside it are ground.
     gaps : sequence of float
-        Days before and after the date without any other date; 0 takes away its own pass alone.
+        Days before and after the date for which other dates are withheld; 0 withholds only its
+        pass.
     kinds : sequence of {"partial", "full"}
-        How much is hidden.
+        Whether to hide dates partly or wholly.
     count : int
-        Dates to hide at most.
+        Largest number of dates to hide.
     clouds : int
-        Clouds under which each date is hidden, for "partial".
+        Number of clouds under which each date is hidden, for "partial".
     seed : int
-        Of the choice of clouds, which is the same for all gaps.
+        Seed of the choice of clouds, which is the same for all gaps.
     visible : {"clean", "realistic"}
-        What the judged date still shows. ``"clean"``: ground alone. ``"realistic"``: what real
-        cloudy dates leave, with values of the date that the clouds come from: rims and specks of
-        cloud that masks miss, here the outermost `rim` pixels of its mask; and for "full" all that
-        a date over 90 % clouded leaves, in the place of everything that the judged date showed.
+        Visible pixels of the hidden date. ``"clean"``: only ground. ``"realistic"``: like real
+        cloudy dates, with values of the date that the clouds come from: rims and specks of cloud
+        that masks miss, here the outermost `rim` pixels of its mask; and for "full" the visible
+        pixels of a date that is over 90 % cloudy, in place of everything that the hidden date
+        showed.
     rim : int
         Pixels inside the mask of the other date that stay visible, for ``"realistic"``.
 
@@ -112,7 +114,7 @@ def hidden_dates(
     scene = read(series)
     if "provenance" in series:
         raise DataError(
-            "the series was reconstructed, and its estimates are no truth",
+            "the series was reconstructed, and estimates are not the truth",
             fix="call hidden_dates() with the series as it was observed",
         )
     if scene.lead != ("time",) or "time" not in series.coords:
@@ -128,10 +130,10 @@ def hidden_dates(
         )
     if visible not in get_args(Visible):
         raise DataError(
-            f"visible={visible!r} is none of {get_args(Visible)}",
+            f"visible={visible!r} is not one of {get_args(Visible)}",
             fix="call hidden_dates(..., visible='realistic')",
         )
-    if not isinstance(clear, xr.DataArray):  # an array belongs to the images as they are
+    if not isinstance(clear, xr.DataArray):  # an array belongs to the images before joining
         series = join_passes(series)
         scene = read(series)
     ground = ground_of(series, scene, clear)
@@ -169,7 +171,7 @@ def hidden_dates(
 
 
 class _Task(NamedTuple):
-    """A date to hide, the date that its clouds come from (None: white), and how much is hidden."""
+    """A date to hide, the date of its clouds (None: white), and the kind."""
 
     date: int
     donor: int | None
@@ -210,7 +212,7 @@ def _tasks(
     clear = _one_each_pass(share < _CLEAR_BELOW, days)
     if not len(clear):
         raise DataError(
-            f"the series has no date of which less than {_CLEAR_BELOW:.0%} is clouded, and such "
+            f"the series has no date with less than {_CLEAR_BELOW:.0%} of cloud, and only such "
             "dates are hidden",
             fix="load a longer one, or call hidden_dates(..., clear=...) with another mask",
         )
@@ -236,7 +238,7 @@ def _tasks(
         overcast = _one_each_pass((share > _CLOUD[1]) & (measured > _CLOUD[1]), days)
         if not len(overcast):
             raise DataError(
-                f"the series has no date over {_CLOUD[1]:.0%} clouded to take the place of a "
+                f"the series has no date with over {_CLOUD[1]:.0%} of cloud to replace a "
                 "hidden one",
                 fix="load a longer one, or call hidden_dates(..., kinds=['partial'])",
             )
@@ -253,7 +255,7 @@ def _one_each_pass(chosen: Booleans, days: NDArray[np.float64]) -> NDArray[np.in
 
 
 def _kept(days: NDArray[np.float64], date: int, gap: float) -> NDArray[np.intp]:
-    """Positions of the dates that stay: the date, without its twins and all within the gap."""
+    """Positions of the dates to keep: the date, without its twins and all within the gap."""
     away = same_pass(days, date) | (np.abs(days - days[date]) <= gap)
     away[date] = False
     return np.flatnonzero(~away)
@@ -273,14 +275,14 @@ def _clouds(
     if visible == "clean" or donor is None:
         hidden = cover & ground[date]
         return hidden, hidden
-    # what has no data in the donor cannot stay visible
+    # pixels without data in the donor cannot stay visible
     missed = cover & dilate(~cover, rim) & np.isfinite(stack[donor]).all(0)
     pasted = np.ones_like(cover) if kind == "full" else cover
     return pasted, cover & ~missed & ground[date]
 
 
 def _seen(stack: Floats, donor: int | None) -> Floats:
-    """What the sensor saw under the cloud, white where that is not known, (band, y, x)."""
+    """The sensor's values under the cloud, white if unknown, (band, y, x)."""
     white = np.full(stack.shape[1:], _WHITE, np.float32)
     if donor is None:
         return white

@@ -1,4 +1,4 @@
-"""Finished pairs of method and case: a small file each in a folder, and all as one Dataset."""
+"""Finished pairs of method and case: a small file each in a folder, and together a Dataset."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from xcloudfree.judge.evaluation import PIXELS
 from xcloudfree.judge.metrics import METRICS, UNITS
 
 _FORM = 2
-"""Number of the form of the files; files of other forms are not read."""
+"""Version of the file format; files of other versions are not read."""
 
 
 @dataclass(frozen=True)
@@ -42,17 +42,17 @@ class Record:
 class Store:
     """A folder of records; several processes may use it at once."""
 
-    folder: Path | None  # None keeps nothing
+    folder: Path | None  # None stores nothing
 
     def path(self, method: str, case: str, *identity: str) -> Path | None:
-        """File of a pair: readable names, and a hash of all that decides the figures."""
+        """File of a pair: readable names, and a hash of everything that affects the figures."""
         if self.folder is None:
             return None
         digest = blake2b("\n".join((str(_FORM), *identity)).encode(), digest_size=8).hexdigest()
         return self.folder / _slug(method) / f"{_slug(case)}-{digest}.json"
 
     def read(self, path: Path | None) -> Record | None:
-        """The record of a file; None where there is none or it is damaged."""
+        """The record of a file; None if there is none or it is damaged."""
         if path is None:
             return None
         try:
@@ -61,7 +61,7 @@ class Store:
             return None
 
     def write(self, path: Path | None, record: Record, **about: str) -> None:
-        """Write a record so that it is there whole or not at all."""
+        """Write a record atomically."""
         if path is None:
             return
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -71,7 +71,7 @@ class Store:
 
 
 def _slug(name: str) -> str:
-    """Name of a file; unlike names may share one, their hashes differ."""
+    """Name of a file; different names may give the same, but their hashes differ."""
     return re.sub(r"[^A-Za-z0-9.+-]+", "_", name).strip("._")[:60] or "_"
 
 
@@ -123,11 +123,11 @@ def _about(words: str) -> dict[str, str]:
 
 
 def check_names(result: xr.Dataset, call: str, named: Mapping[str, Sequence[str]]) -> None:
-    """Refuse a method, metric or selection of pixels that a result does not hold."""
+    """Raise an error for a method, metric or selection of pixels that a result lacks."""
     for dim, names in named.items():
         present = [str(label) for label in result[dim].values]
         if wrong := [name for name in names if name not in present]:
             raise DataError(
-                f"{wrong[0]!r}{did_you_mean(wrong[0], present)} is no {dim} of the result",
+                f"{wrong[0]!r}{did_you_mean(wrong[0], present)} is not a {dim} of the result",
                 fix=f"call {call} with some of {present}",
             )

@@ -1,4 +1,4 @@
-"""Any methods over any cases, with what each costs, resumable."""
+"""Run any methods on any cases, with their cost, resumably."""
 
 from __future__ import annotations
 
@@ -31,44 +31,44 @@ def benchmark(
     retry: bool = False,
     progress: bool = False,
 ) -> xr.Dataset:
-    """Judge methods on cases, all on the same pixels.
+    """Evaluate methods on cases, all on the same pixels.
 
-    Cases are taken one by one, loaded once each, and handed to every method in memory, so that
-    memory holds one case however many there are. Each figure is that of
+    Cases are taken one by one, loaded once each, and passed to every method in memory, so that
+    memory contains only one case at a time. Each figure is that of
     :func:`xcloudfree.evaluate` for one case.
 
     Parameters
     ----------
     cases : iterable of Case or Fold
-        May be a generator, see :func:`xcloudfree.benchmarking.hidden_dates`. A fold stands for its
-        test cases and lends its training cases to methods that are fitted.
+        May be a generator, see :func:`xcloudfree.benchmarking.hidden_dates`. From a fold, the test
+        cases are evaluated and methods are fitted on the training cases.
     methods : sequence, or mapping from labels
-        Names of classical methods (:func:`xcloudfree.methods.names`), of trivial rows
+        Names of classical methods (:func:`xcloudfree.methods.names`), of trivial baselines
         (:data:`xcloudfree.benchmarking.TRIVIAL`) and of models; files of models; models; functions
         of (data, hidden) that return a reconstruction; :class:`xcloudfree.benchmarking.SingleDate`;
         :class:`xcloudfree.benchmarking.Fit`.
     folder : str or Path, optional
-        Where each pair of method and case is kept as soon as it is done, so that a second call goes
-        on where the first one stopped. Known again by the values of the case, the method (its
-        options and weights, or the source of a function; not what that calls) and the library's
-        version: after changes in the library's own code take a new folder.
+        Folder to store each finished pair of method and case, so that a second call resumes. A pair
+        is identified by the values of the case, the method (its options and weights, or the source
+        of a function, but not of functions that it calls) and the library's version: use a new
+        folder after changes in the library's own code.
     retry : bool
-        Try again what failed before.
+        Repeat what failed before.
     progress : bool
-        Show on the terminal how far it is.
+        Show progress on the terminal.
 
     Returns
     -------
     xarray.Dataset
         ``value`` (method, case, metric, pixels), ``count`` and ``left_out`` (method, case, pixels:
-        pixels compared, and pixels that the truth has and the method left without data; where
-        the truth has none they are in neither), ``cpu_seconds``,
+        pixels compared, and pixels of the truth that the method left without data; pixels
+        missing from the truth are in neither), ``cpu_seconds``,
         ``wall_seconds``, ``peak_memory`` (MB above what the process held before; see
         :func:`xcloudfree.benchmarking.cost.measure`), ``fit_cpu_seconds`` and ``failure`` (method,
-        case). Coordinates of case: ``region``, ``gap``, ``protocol``, ``kind``. Where a method
-        fails its message stands in ``failure``, its figures are NaN, and the others go on. The
-        first case of a method may also pay for imports, compilation and loading of weights. Select
-        with ``result.sel({"method": "idw"})``: ``sel(method=...)`` means something else in xarray.
+        case). Coordinates of case: ``region``, ``gap``, ``protocol``, ``kind``. If a method
+        fails, ``failure`` contains the message, its figures are NaN, and the others continue. The
+        first case of a method may include imports, compilation and loading of weights. Select
+        with ``result.sel({"method": "idw"})``, because ``method`` has another meaning in ``sel``.
 
     Raises
     ------
@@ -76,7 +76,7 @@ def benchmark(
         If there is no case, two cases or methods share a name, or a case shows another image of the
         pass that it hides.
     ModelError
-        If a method is not known.
+        If a method is unknown.
 
     Examples
     --------
@@ -105,7 +105,7 @@ def benchmark(
                     fix="give Case(name=...) another name for one",
                 )
             names.add(case.name)
-            if number < 2:  # the first case has brought in what methods import
+            if number < 2:  # the first case has imported what the methods need
                 exempt()
             _check_pass(case)
             loaded = case.load()
@@ -137,7 +137,7 @@ class _Runner:
     def run(
         self, case: Case, fingerprint: str, fold: Fold | None, store: Store, retry: bool
     ) -> Record:
-        """Figures of a case, from the store if they are there."""
+        """Figures of a case, from the store if available."""
         path, about = None, case.name
         if isinstance(self.method, SingleDate):
             data, hidden = self.method.view(case.data, case.hidden)
@@ -166,7 +166,7 @@ class _Runner:
         try:
             guess, cost = measure(lambda: _computed(estimate(data, hidden)))
             rows = judge(case, guess)
-        except Exception as error:  # one method's error is a result, not the end of the others
+        except Exception as error:  # an error of one method is a result; the others continue
             return Record(failure=_message(error))
         return Record(rows.tolist(), *cost, self.fit_cpu)
 
@@ -180,7 +180,7 @@ class _Runner:
         try:
             if fold is None:
                 raise DataError(
-                    "the method is fitted and the case has no training cases",
+                    "the method must be fitted but the case has no training cases",
                     fix="call benchmark([Fold(train, test)], methods) or "
                     "leave_one_region_out(cases)",
                 )
@@ -193,13 +193,13 @@ class _Runner:
 
 
 def judge(case: Case, guess: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Figures of a reconstruction of a case.
+    """Return the figures of a reconstruction of a case.
 
     Parameters
     ----------
     case : Case
     guess : Dataset or DataArray
-        Reconstruction of the whole series, or of the date that is judged.
+        Reconstruction of the whole series, or of the evaluated date.
 
     Returns
     -------
@@ -223,7 +223,7 @@ def judge(case: Case, guess: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
     row = evaluate(case.at_date(guess), case.reference, mask=hidden).sel(estimate=PREDICTION)
     table = np.stack([np.asarray(row[name], np.float64) for name in COLUMNS], axis=-1)
     table = table.reshape(-1, len(COLUMNS))
-    # pixels that the truth lacks are no fault of the method
+    # methods are not blamed for pixels that the truth lacks
     lacking = case.reference.isnull().any("band").values
     place = COLUMNS.index("left_out")
     for number, chosen in enumerate((True, hidden.values, ~hidden.values)):
@@ -232,7 +232,7 @@ def judge(case: Case, guess: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
 
 
 def _check_pass(case: Case) -> None:
-    """Refuse a series in which another image of the judged pass shows the truth."""
+    """Raise an error for a series in which another image of the same pass shows the truth."""
     if case.date is None or "time" not in case.data.coords or "time" not in case.hidden.dims:
         return
     times = case.data.time.values
@@ -244,7 +244,7 @@ def _check_pass(case: Case) -> None:
         and not (case.hidden.isel(time=twins) | ~case.hidden.isel(time=date, drop=True)).all()
     ):
         raise DataError(
-            f"case {case.name!r} hides {_day(case)} and shows another image of the same pass, "
+            f"case {case.name!r} hides {_day(case)} but shows another image of the same pass, "
             "which is nearly the truth",
             fix="make the case from xcf.join_passes(ds), or with benchmarking.hidden_dates(ds)",
         )

@@ -1,4 +1,4 @@
-"""Whether one method is better than another: paired, over regions."""
+"""Whether one method is better than another: paired comparison over regions."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from xcloudfree.judge.metrics import BETTER
 from xcloudfree.judge.result import check_names
 
 _ENUMERATED: Final = 8
-"""With so many regions at most there are 6435 different resamples, and all of them are taken."""
+"""With at most so many regions there are 6435 different resamples, and all of them are used."""
 
 _FEW: Final = 6
-"""With fewer regions even unanimity would happen by chance more often than once in twenty."""
+"""With fewer regions, even unanimity would happen by chance more often than once in twenty."""
 
 
 def compare(
@@ -30,11 +30,11 @@ def compare(
     resamples: int = 10_000,
     seed: int = 0,
 ) -> xr.Dataset:
-    """Difference of each method to one of them, with an interval from a bootstrap over regions.
+    """Compare each method with a reference, with an interval from a bootstrap over regions.
 
     Pixels of one image and images of one region resemble each other, so neither counts as a
     repetition: the mean difference of a region is one number, and regions are drawn with
-    replacement. Only cases that both methods did count, and only finite differences. For few
+    replacement. Only cases that both methods completed and finite differences count. For few
     regions all resamples are enumerated, which makes the interval exact.
 
     Parameters
@@ -42,24 +42,24 @@ def compare(
     result : Dataset
         From :func:`xcloudfree.judge.benchmark`.
     reference : str
-        Method that the others are compared with.
+        Method to compare the others with.
     metric, pixels : str
-        What is compared.
+        Metric and pixels to compare.
     level : float
-        Of the interval, between its percentiles.
+        Level of the interval, between its percentiles.
     resamples : int
-        Where they are not enumerated.
+        Number of resamples, if they are not enumerated.
     seed : int
-        Of the draw.
+        Seed of the draw.
 
     Returns
     -------
     Dataset
         By method: ``difference`` (mean over regions of method minus reference, in units of the
-        metric), ``low`` and ``high``, ``better`` (share of resamples in which the method is ahead,
-        ties half), ``regions_ahead`` (regions in which it is ahead), ``regions`` and ``cases`` that
-        count. The attribute ``statement`` says what may be concluded at all, and which methods have
-        fewer regions than others.
+        metric), ``low`` and ``high``, ``better`` (fraction of resamples in which the method is
+        ahead, with ties counted half), ``regions_ahead`` (regions in which it is ahead),
+        ``regions`` and ``cases`` used. The attribute ``statement`` says which conclusions are
+        possible, and which methods have fewer regions than others.
 
     Raises
     ------
@@ -105,7 +105,7 @@ def compare(
 
 
 def _statement(found: xr.Dataset, reference: str) -> str:
-    """For the regions that most of the methods have, and which have fewer."""
+    """The statement for the regions of most methods, and the methods with fewer."""
     counts = {
         str(m): int(n) for m, n in zip(found.method.values, found.regions.values, strict=True)
     }
@@ -116,12 +116,12 @@ def _statement(found: xr.Dataset, reference: str) -> str:
 
 
 def statement(regions: int) -> str:
-    """What may be concluded from so many regions.
+    """State which conclusions so many regions allow.
 
     Parameters
     ----------
     regions : int
-        How many there are.
+        Number of regions.
 
     Returns
     -------
@@ -134,7 +134,7 @@ def statement(regions: int) -> str:
     """  # noqa: E501
     if regions < 2:
         return (
-            f"{regions} region cannot tell differences between methods from differences between "
+            f"{regions} region cannot separate differences of methods from differences of "
             "regions: there is no interval."
         )
     chance = 2.0 ** (1 - regions)
@@ -146,7 +146,7 @@ def statement(regions: int) -> str:
         )
     return (
         f"{regions} regions: the intervals hold for regions drawn like these; with so few they "
-        "tend to be too narrow, and each comparison more raises the chance of a false one."
+        "tend to be too narrow, and each further comparison raises the chance of a false one."
     )
 
 

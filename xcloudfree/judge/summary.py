@@ -1,4 +1,4 @@
-"""Means of a benchmark by group of cases, which method wins, and where a network loses."""
+"""Means of a benchmark by group of cases, the best method, and where a network loses."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from xcloudfree.judge.metrics import BETTER, DIGITS, NAMES
 from xcloudfree.judge.result import check_names
 
 KEYS: Final = ("case", "region", "gap", "protocol", "kind")
-"""What cases can be grouped by."""
+"""Coordinates to group cases by."""
 
 WHOLE: Final = 0.99
-"""Share of the pixels of a group that a method must have reconstructed to be ranked in it."""
+"""Share of a group's pixels that a method must have reconstructed to be ranked."""
 
 
 def summary(result: xr.Dataset, by: Sequence[str] = ("region",)) -> xr.Dataset:
-    """Means over the cases of each group.
+    """Average over the cases of each group.
 
     Parameters
     ----------
@@ -36,13 +36,13 @@ def summary(result: xr.Dataset, by: Sequence[str] = ("region",)) -> xr.Dataset:
     Returns
     -------
     Dataset
-        ``value`` (method, group, metric, pixels): the mean of the values of the cases, of those
-        that the method did and that hold such pixels; ``cases`` (method, group, pixels) that count;
-        ``reconstructed`` (method, group, pixels), the share of the pixels for which the method has
-        a value, failures counting as none; ``ranked`` (method, group, pixels), whether it is at
-        least 0.99: only then are the means of two methods over the same pixels. Medians over the
-        cases of ``cpu_seconds``, ``wall_seconds`` and ``peak_memory`` (method, group); ``failed``
-        (method, group). Coordinates ``group`` (a label) and the `by` along it.
+        ``value`` (method, group, metric, pixels): the mean over the cases that the method completed
+        and that contain such pixels; ``cases`` (method, group, pixels): their number;
+        ``reconstructed`` (method, group, pixels): the fraction of the pixels for which the method
+        has a value, with failures counted as none; ``ranked`` (method, group, pixels): whether this
+        is at least 0.99, as only then are the means of two methods over the same pixels. Medians
+        over the cases of ``cpu_seconds``, ``wall_seconds`` and ``peak_memory`` (method, group);
+        ``failed`` (method, group). Coordinates ``group`` (a label) and the `by` along it.
 
     Raises
     ------
@@ -82,7 +82,7 @@ _COSTS: Final = ("cpu_seconds", "wall_seconds", "peak_memory")
 def _group(part: xr.Dataset) -> xr.Dataset:
     finite = part.value.sel(metric="mae", drop=True).notnull()
     total = part["count"] + part.left_out
-    pixels = total.max("method").sum("case")  # a method that failed has no counts of its own
+    pixels = total.max("method").sum("case")  # a failed method has no counts of its own
     done = part["count"].where(finite, 0).sum("case")
     share = (done / pixels.where(pixels > 0)).fillna(0.0)
     pair, many = ("method",), ("method", "metric", "pixels")
@@ -112,7 +112,7 @@ def _label(by: Sequence[str], key: Iterable[Any]) -> str:
 
 
 def winners(means: xr.Dataset) -> xr.DataArray:
-    """Which method is best in each column of a summary; all of them if they are level.
+    """Return the best method in each column of a summary, or several if they tie.
 
     Parameters
     ----------
@@ -150,23 +150,23 @@ def upsets(
     pixels: Sequence[str] = ("all", "cloudy"),
     rivals: Sequence[str] | None = None,
 ) -> list[str]:
-    """Every place where something simpler beats the methods that one would rather recommend.
+    """List every place where a rival beats the methods that should win.
 
     Parameters
     ----------
     result : Dataset
         From :func:`xcloudfree.judge.benchmark`.
     methods : sequence of str
-        Those that should win, for example networks: each is compared with all rivals.
+        Methods that should win, for example networks; each is compared with all rivals.
     by, metrics, pixels
-        Which places, see :func:`summary`.
+        Places to compare, see :func:`summary`.
     rivals : sequence of str, optional
         By default all other methods.
 
     Returns
     -------
     list of str
-        A sentence a place and method. A rival that left too much without data does not count.
+        A sentence per place and method. A rival that left too much without data is ignored.
 
     Raises
     ------

@@ -36,10 +36,10 @@ def to_markdown(
     mean: bool = False,
     notes: bool = True,
 ) -> str:
-    """Markdown table: a row a method, a column a group, metric and selection of pixels.
+    """Make a Markdown table: one row per method, one column per group, metric and pixels.
 
-    The best of each column is bold. Only methods that reconstructed at least 99 % of a group's
-    pixels compete there; of others the share stands behind the value.
+    The best value of each column is bold. Only methods that reconstructed at least 99 % of a
+    group's pixels compete; for others the percentage follows the value.
 
     Parameters
     ----------
@@ -48,13 +48,13 @@ def to_markdown(
     by : sequence of str
         See :func:`xcloudfree.judge.summary`.
     metrics, pixels : sequence of str
-        What to show.
+        Metrics and pixels to show.
     cost : bool
-        Columns of CPU-seconds and peak memory, medians over all cases.
+        Add columns of CPU-seconds and peak memory, medians over all cases.
     mean : bool
-        A last block of columns over all cases.
+        Add a last block of columns over all cases.
     notes : bool
-        Lines under the table that tell what failed and why.
+        Add lines under the table that list failures and their reasons.
 
     Returns
     -------
@@ -97,7 +97,7 @@ def to_latex(
     mean: bool = False,
     notes: bool = True,
 ) -> str:
-    r"""The table of :func:`to_markdown` as LaTeX (a ``tabular`` with the rules of booktabs).
+    r"""Make the table of :func:`to_markdown` in LaTeX (a ``tabular`` with booktabs rules).
 
     Parameters
     ----------
@@ -168,7 +168,7 @@ def _columns(
 
 
 def failures(result: xr.Dataset) -> list[str]:
-    """What failed and why, a line for each method and message.
+    """List failures with their reasons, one line per method and message.
 
     Parameters
     ----------
@@ -204,7 +204,7 @@ def _head(group: str, metric: str, kind: str, metrics: Sequence[str], pixels: Se
 
 
 def _cells(means: xr.Dataset, digits: int) -> list[str]:
-    """A cell for each method; the share that it reconstructed stands behind where it is less."""
+    """A cell for each method, followed by its reconstructed percentage if that is less."""
     cells = []
     for method in means.method.values:
         one = means.sel({"method": method})
@@ -228,16 +228,16 @@ def plot(
     pixels: str = "cloudy",
     by: Sequence[str] = ("region",),
 ) -> Figure:
-    """A panel for each region: lines over the gap where there are several, else a point a group.
+    """Draw a panel for each region: lines over several gaps, else one point per group.
 
     Parameters
     ----------
     result : Dataset
         From :func:`xcloudfree.judge.benchmark`.
     metric, pixels : str
-        What to draw.
+        Metric and pixels to draw.
     by : sequence of str
-        A panel for each group, see :func:`xcloudfree.judge.summary`; not ``gap``.
+        One panel per group, see :func:`xcloudfree.judge.summary`; not ``gap``.
 
     Returns
     -------

@@ -1,7 +1,7 @@
-"""Pictures: before and after, masks, provenance, uncertainty, series. Matplotlib comes when drawn.
+"""Pictures: before and after, masks, provenance, uncertainty, series. Imports Matplotlib on use.
 
-``ds.cloudfree.plot()`` shows everything at a glance; ``ds.cloudfree.plot.rgb()``, ``.mask()``,
-``.provenance()``, ``.uncertainty()``, ``.series()`` and ``.calendar()`` one thing each.
+``ds.cloudfree.plot()`` gives an overview; ``ds.cloudfree.plot.rgb()``, ``.mask()``,
+``.provenance()``, ``.uncertainty()``, ``.series()`` and ``.calendar()`` show one thing each.
 """
 
 from xcloudfree.plot.colours import COMPOSITES, MASK, PROVENANCE, percentile_limits, stretch

@@ -45,7 +45,7 @@ class Plots:
 
     def __init__(self, obj: Spatial, observed: Spatial | None = None) -> None:
         self._obj = obj
-        self._observed = observed  # the cloudy input that `obj` was made from, where known
+        self._observed = observed  # the cloudy input of `obj`, if known
 
     def __repr__(self) -> str:
         return (

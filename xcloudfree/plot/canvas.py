@@ -1,4 +1,4 @@
-"""Drawing: images with axes on the ground, outlines of masks, legends of flags."""
+"""Drawing: images with map axes, outlines of masks, legends of flags."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 OUTLINE = "#ffe24d"
 BELOW = 16
-"""Points between an image and the legend under it: the numbers at the axis stand there."""
+"""Points between an image and its legend, to leave room for the numbers at the axis."""
 
 
 def pyplot() -> ModuleType:
@@ -56,22 +56,22 @@ def axes_for(
     figsize: tuple[float, float] | None,
     shape: tuple[int, ...],
 ) -> tuple[Figure, list[Axes]]:
-    """The axes that were given, or a figure of new ones."""
+    """The axes of the user, or a figure of new ones."""
     if ax is not None:
-        figure: Figure = ax.figure  # type: ignore[assignment]  # a subfigure draws as well
+        figure: Figure = ax.figure  # type: ignore[assignment]  # a subfigure works too
         return figure, [ax]
     size = figsize or ((4.6, 4.6) if count == 1 else None)
     return grid_of_axes(count, columns, size, (shape[-2], shape[-1]))
 
 
 def draw_image(axis: Axes, image: NDArray[Any], place: Frame, **options: Any) -> Any:
-    """Draw (y, x) or (y, x, colour) where it lies."""
+    """Draw (y, x) or (y, x, colour) at its position."""
     shown = image[::-1] if place.flip else image
     return axis.imshow(shown, extent=place.extent, interpolation="nearest", **options)
 
 
 def draw_flags(axis: Axes, flags: NDArray[Any], legend: Legend, place: Frame) -> Any:
-    """Draw flags in their colours, with a legend of the shares."""
+    """Draw flags in their colours, with a legend of their percentages."""
     from matplotlib.colors import ListedColormap
 
     colours = ListedColormap([colour for _, colour in legend.values()])
@@ -82,7 +82,7 @@ def draw_flags(axis: Axes, flags: NDArray[Any], legend: Legend, place: Frame) ->
 
 
 def explain(axis: Axes, flags: NDArray[Any], legend: Legend) -> None:
-    """Legend of flags, with the share of each, below the axes."""
+    """Legend of flags, with the percentage of each, below the axes."""
     from matplotlib.patches import Patch
     from matplotlib.transforms import ScaledTranslation
 
@@ -100,14 +100,14 @@ def explain(axis: Axes, flags: NDArray[Any], legend: Legend) -> None:
 
 
 def finish_one(figure: Figure, axis: Axes, place: Frame, words: str) -> Figure:
-    """End a figure of one picture."""
+    """Finish a figure of one picture."""
     axis.set_title(words, fontsize=9)
     label_axes([axis], place, 1)
     return finish(figure)
 
 
 def draw_outline(axis: Axes, mask: NDArray[np.bool_], place: Frame, colour: str = OUTLINE) -> None:
-    """Border of what is masked, without specks that would hide the picture."""
+    """Border of a mask, without specks that would cover the picture."""
     labels, count = scipy.ndimage.label(mask)
     if not count:
         return
@@ -127,7 +127,7 @@ def draw_outline(axis: Axes, mask: NDArray[np.bool_], place: Frame, colour: str 
 
 
 def label_axes(axes: list[Axes], place: Frame, columns: int) -> None:
-    """Few ticks; names at the left and at the bottom only."""
+    """Few ticks; labels only at the left and at the bottom."""
     from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
     for number, axis in enumerate(axes):
@@ -145,7 +145,7 @@ def label_axes(axes: list[Axes], place: Frame, columns: int) -> None:
 
 
 def finish(figure: Figure) -> Figure:
-    """Hand over a figure; a notebook shows what is returned, and not twice."""
+    """Return a figure, so that a notebook does not show it twice."""
     import matplotlib
 
     if "inline" in matplotlib.get_backend().lower():

@@ -1,4 +1,4 @@
-"""From reflectance to colours: which bands, which limits, and what the flags look like."""
+"""From reflectance to colours: bands, limits, and the colours of flags."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def composite(bands: str | Sequence[str]) -> list[str]:
 
 
 def percentile_limits(reference: Floats) -> Floats:
-    """Lower and upper limit of the stretch per band.
+    """Return lower and upper limits of the stretch for each band.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def percentile_limits(reference: Floats) -> Floats:
 
 
 def chosen_limits(reference: Floats, vmin: Limit, vmax: Limit) -> Floats:
-    """Limits as asked for, or else percentiles."""
+    """The user's limits, or percentiles."""
     limits = percentile_limits(reference)
     for column, given in enumerate((vmin, vmax)):
         if given is not None:
@@ -86,7 +86,7 @@ def chosen_limits(reference: Floats, vmin: Limit, vmax: Limit) -> Floats:
 
 
 def stretch(image: Floats, limits: Floats) -> Floats:
-    """Colours in [0, 1] from values, linear between the limits.
+    """Convert values to colours in [0, 1], linear between the limits.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Which pixels of a picture are hidden, and where those of a reconstruction come from."""
+"""Which pixels of a picture are hidden, and the provenance of a reconstruction."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Legend = dict[int, tuple[str, str]]
 def occlusion(
     obj: Spatial, small: Spatial, seen: View, mask: Mask | Any | None
 ) -> tuple[xr.DataArray | None, Legend]:
-    """Flags of the pixels, lazy, and what they mean."""
+    """Flags of the pixels, lazy, and their meanings."""
     if mask is None:
         return None, MASK
     if not isinstance(mask, str):
@@ -43,12 +43,12 @@ def occlusion(
         return None, MASK
     try:
         return masks.mask(small, ready).astype(np.uint8), MASK
-    except CloudFreeError:  # the mask is an extra that was not requested
+    except CloudFreeError:  # the mask is optional and was not requested
         return None, MASK
 
 
 def partly_hidden(scene: Scene) -> int:
-    """Number of the date in memory that is nearest to half hidden; 0 where that is not known."""
+    """Number of the date in memory that is nearest to half hidden; 0 if unknown."""
     if len(scene.lead) != 1:
         return 0
     (dim,) = scene.lead
@@ -61,11 +61,11 @@ def partly_hidden(scene: Scene) -> int:
                 shares = (flags >= Provenance.RECONSTRUCTED).mean((1, 2))
         elif (ready := _ready_mask(scene)) is not None:
             shares = cloud_shares(scene, ready)
-    except CloudFreeError:  # the picture itself says what is wrong
+    except CloudFreeError:  # drawing will raise the error
         return 0
     if shares is None or not len(shares):
         return 0
-    every = -(-scene.source.sizes[dim] // SAMPLE)  # of many dates, a sample is looked at
+    every = -(-scene.source.sizes[dim] // SAMPLE)  # only a sample of many dates is used
     return every * int(np.abs(shares - 0.5).argmin())
 
 
@@ -76,5 +76,5 @@ def _ready_mask(scene: Scene) -> str | None:
 
 
 def carried_provenance(obj: Spatial) -> xr.DataArray | None:
-    """Provenance flags, where an object has them."""
+    """Provenance flags, if an object has them."""
     return (obj if isinstance(obj, xr.Dataset) else obj.coords).get("provenance")

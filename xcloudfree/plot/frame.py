@@ -1,4 +1,4 @@
-"""Where a picture lies on the ground, and how its axes say so."""
+"""Position of a picture on the ground, and its axes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from xcloudfree.plot.view import Spatial
 
 @dataclass(frozen=True)
 class Frame:
-    """Where a picture lies on the ground."""
+    """Position of a picture on the ground."""
 
     extent: tuple[float, float, float, float]  # left, right, bottom, top
     labels: tuple[str, str]  # of the x and the y axis

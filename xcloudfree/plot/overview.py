@@ -1,4 +1,4 @@
-"""Everything at a glance: before, radar, mask, after, uncertainty, truth."""
+"""Overview: before, radar, mask, after, uncertainty, truth."""
 
 from __future__ import annotations
 
@@ -52,44 +52,44 @@ def plot(
     figsize: tuple[float, float] | None = None,
     max_size: int = 1024,
 ) -> Figure:
-    """Panels of what there is: cloudy, backscatter, mask, reconstruction, uncertainty, truth.
+    """Draw an overview: cloudy input, backscatter, mask, reconstruction, uncertainty, truth.
 
-    All optical panels share one stretch per band, 2 to 98 % of the truth and of the clear pixels:
-    the clouds have no say. Backscatter is shown as VV, VH and VV - VH in dB, each
-    from 2 to 98 %. Pixels without data are light grey. One date is read, every so many pixels of
-    it, and all panels are computed together.
+    All optical panels share one stretch per band, from 2 to 98 % of the truth and of the clear
+    pixels, so that clouds do not affect it. Backscatter is shown as VV, VH and VV - VH in dB, each
+    from 2 to 98 %. Pixels without data are light grey. Only one date is read, at reduced
+    resolution, and all panels are computed together.
 
     Parameters
     ----------
     obj : xarray.Dataset or xarray.DataArray
         A reconstruction, or any input.
     observed : xarray.Dataset or xarray.DataArray, optional
-        The cloudy input that `obj` was made from, of the same date: found by its time, or its day
-        if the hours differ. ``out.cloudfree.plot()`` knows it as long as
-        `out` is what ``ds.cloudfree.reconstruct()`` returned and `ds` is still there.
+        The cloudy input of `obj`, matched by time, or by day if the hours differ.
+        ``out.cloudfree.plot()`` finds it by itself as long as
+        `out` is the object that ``ds.cloudfree.reconstruct()`` returned and `ds` still exists.
     truth : xarray.Dataset or xarray.DataArray, optional
-        Clear images of the same place, of which the one of the date is taken; a single one stands
+        Clear images of the same place, matched by date; a single image is used
         for any date.
     mask : str, xarray.DataArray, array, callable or None
-        Boolean, True = occluded, or the name of a method; ``"auto"``: the `provenance` that `obj`
-        carries, else a mask by the bands that are there; None shows none.
+        Boolean, True = occluded, or the name of a method. ``"auto"``: the `provenance` of `obj`,
+        else a mask that its bands allow. None: no mask.
     time : datetime-like, optional
-        Which date; the nearest is taken and named in the title.
+        Date to show; the nearest is used and named in the title.
     index : int, optional
-        Which date or patch by number, without `time`. By default, of values in memory, the one
-        that is nearest to half hidden; else the first.
+        Number of the date or patch to show, instead of `time`. Default: for values in memory, the
+        date that is nearest to half hidden; else the first.
     bands : str or sequence of str
         Three bands for red, green and blue, or ``"true"``, ``"infrared"``, ``"shortwave"``.
     vmin, vmax : float or sequence of float, optional
-        Reflectance that is black and that is full colour, one or three; percentiles by default.
+        Reflectance of black and of full colour, one or three; percentiles by default.
     outline : bool
         Whether to draw the border of the mask over the optical panels.
     col_wrap : int, optional
-        Panels in a row; all by default.
+        Panels per row; all by default.
     figsize : tuple of float, optional
         Width and height in inches.
     max_size : int
-        Larger images are thinned out to at most this many rows and columns.
+        Larger images are reduced to at most this many rows and columns.
 
     Returns
     -------
@@ -98,9 +98,9 @@ def plot(
     Raises
     ------
     DataError
-        If `bands` are not three, or `observed` has nothing of the date or other pixels.
+        If `bands` are not three, or `observed` lacks the date or has other pixels.
     MissingBandError
-        If one of the bands is absent.
+        If one of the bands is missing.
     CloudFreeError
         If matplotlib is not installed.
 
@@ -125,7 +125,7 @@ def plot(
     radar = next((s for s in (scene, before) if s and s.sar), None)
     spread = mean_deviation(small, names)
 
-    lazy: dict[str, xr.DataArray] = {}  # what each panel shows, by its title and in their order
+    lazy: dict[str, xr.DataArray] = {}  # content of each panel, by title and in order
     if before is not None:
         lazy["cloudy input"] = _optical(before, names)
     if scene.optical is not None and not reconstructed:

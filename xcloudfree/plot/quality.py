@@ -1,4 +1,4 @@
-"""Pictures of what a reconstruction says about itself: provenance and standard deviation."""
+"""Pictures of the quality of a reconstruction: provenance and standard deviation."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ def provenance(
     figsize: tuple[float, float] | None = None,
     max_size: int = 1024,
 ) -> Figure:
-    """Draw where each pixel of a reconstruction comes from, with a legend of the shares.
+    """Draw the provenance of each pixel of a reconstruction, with a legend of percentages.
 
     Parameters
     ----------
     obj : Dataset or DataArray
         A reconstruction.
-    time, index
+    Date to show, by time (the nearest) or number.
         Which date, by time (the nearest) or number.
     ax : matplotlib.axes.Axes, optional
-        Where to draw.
+        Axes to draw on.
     figsize, max_size
         See :func:`rgb`.
 
@@ -52,7 +52,7 @@ def provenance(
     Raises
     ------
     DataError
-        If `obj` carries none.
+        If `obj` has no provenance.
 
     Examples
     --------
@@ -91,18 +91,18 @@ def uncertainty(
     cmap: str = "magma",
     max_size: int = 1024,
 ) -> Figure:
-    """Draw the standard deviation of what was reconstructed, the mean of some bands.
+    """Draw the standard deviation of the reconstructed pixels, as the mean of some bands.
 
     Parameters
     ----------
     obj : Dataset or DataArray
-        What ``reconstruct(uncertainty=True)`` returned.
+        Output of ``reconstruct(uncertainty=True)``.
     bands : str or sequence of str
         Three bands, see :func:`rgb`.
     time, index
-        Which date, by time (the nearest) or number.
+        Date to show, by time (the nearest) or number.
     ax : matplotlib.axes.Axes, optional
-        Where to draw.
+        Axes to draw on.
     vmin, vmax : float, optional
         Ends of the scale, reflectance; 0 and the 98th percentile by default.
     cmap : str
@@ -117,7 +117,7 @@ def uncertainty(
     Raises
     ------
     DataError
-        If `obj` carries none.
+        If `obj` has no standard deviation.
 
     Examples
     --------
@@ -145,7 +145,7 @@ def uncertainty(
 
 
 def mean_deviation(obj: Spatial, names: Sequence[str]) -> xr.DataArray | None:
-    """Standard deviation (y, x), the mean over some bands, where an object carries it."""
+    """Standard deviation (y, x), the mean over some bands, if an object has it."""
     if isinstance(obj, xr.DataArray):
         stacked = obj.coords.get("std")
         return None if stacked is None else _over(stacked, names)
@@ -179,7 +179,7 @@ def draw_deviation(
     vmax: float | None = None,
     cmap: str = "magma",
 ) -> Any:
-    """Draw a standard deviation with its scale; what was observed has none and is light grey."""
+    """Draw a standard deviation with its scale; observed pixels have none and are light grey."""
     finite = values[np.isfinite(values)]
     top = float(np.percentile(finite, 98)) if finite.size else 1.0
     axis.set_facecolor("#e6e6e6")

@@ -48,25 +48,25 @@ def rgb(
         Three bands for red, green and blue, or ``"true"``, ``"infrared"`` (vegetation red),
         ``"shortwave"`` (SWIR, NIR, red: clouds stand out less).
     time, index
-        Which date, by time (the nearest) or number.
+        Date to show, by time (the nearest) or number.
     mask : str, DataArray, array, callable or None
-        Whose clear pixels set the stretch, and whose border is drawn; see
+        Mask whose clear pixels set the stretch and whose border is drawn; see
         :func:`xcloudfree.plot.plot`.
     outline : bool
         Whether to draw the border of the mask.
     col : str, optional
-        Dimension along which there is a picture each, ``"time"``; all share one stretch.
+        Dimension with one picture for each step, ``"time"``; all share one stretch.
     col_wrap : int
-        Pictures in a row, with `col`.
+        Pictures per row, with `col`.
     ax : matplotlib.axes.Axes, optional
-        Where to draw, without `col`.
+        Axes to draw on, without `col`.
     figsize : tuple of float, optional
         Width and height in inches.
     vmin, vmax : float or sequence of float, optional
-        Reflectance that is black and that is full colour, one or three; by default the 2nd and
+        Reflectance of black and of full colour, one or three; by default the 2nd and
         98th percentile of each band over clear pixels.
     max_size : int
-        Larger images are thinned out to at most this many rows and columns.
+        Larger images are reduced to at most this many rows and columns.
 
     Returns
     -------
@@ -77,7 +77,7 @@ def rgb(
     DataError
         If `bands` are not three, or there is no dimension `col`.
     MissingBandError
-        If one of the bands is absent.
+        If one of the bands is missing.
     CloudFreeError
         If matplotlib is not installed.
 
@@ -143,7 +143,7 @@ def mask(
     vmax: Limit = None,
     max_size: int = 1024,
 ) -> Figure:
-    """Draw a mask: its border over the colours, the rest of the picture toned down.
+    """Draw a mask: its border over the colours, with the rest of the picture toned down.
 
     Parameters
     ----------
@@ -152,11 +152,11 @@ def mask(
     method : str, DataArray, array or callable
         See :func:`xcloudfree.masks.mask`; ``"auto"`` as in :func:`xcloudfree.plot.plot`.
     time, index
-        Which date, by time (the nearest) or number.
+        Date to show, by time (the nearest) or number.
     bands : str, sequence of str or None
-        What to show beneath, see :func:`rgb`; None draws the mask alone.
+        Background, see :func:`rgb`; None draws only the mask.
     ax : matplotlib.axes.Axes, optional
-        Where to draw.
+        Axes to draw on.
     figsize, vmin, vmax, max_size
         See :func:`rgb`.
 

@@ -1,4 +1,4 @@
-"""A time series at a glance: each date, how much of it is hidden, and what was reconstructed."""
+"""Overview of a series: each date, its hidden fraction, and its reconstruction."""
 
 from __future__ import annotations
 
@@ -35,26 +35,26 @@ def series(
     vmax: Limit = None,
     max_size: int = 256,
 ) -> Figure:
-    """Draw a strip of dates: cloudy input, share of hidden pixels, reconstruction.
+    """Draw a strip of dates: cloudy input, fraction of hidden pixels, reconstruction.
 
     Parameters
     ----------
     obj : Dataset or DataArray
         A reconstruction, or any input, with a ``time`` dimension.
     observed : Dataset or DataArray, optional
-        The cloudy input that `obj` was made from, see :func:`xcloudfree.plot.plot`.
+        The cloudy input of `obj`, see :func:`xcloudfree.plot.plot`.
     mask : str, DataArray, callable or None
         See :func:`xcloudfree.plot.plot`.
     bands : str or sequence of str
         See :func:`xcloudfree.plot.rgb`.
     dates : int or sequence of datetime-like
-        How many dates at most, evenly chosen, the first and the last among them; or which.
+        Largest number of dates, evenly chosen and including the first and the last; or the dates.
     figsize : tuple of float, optional
         Width and height in inches.
     vmin, vmax : float or sequence of float, optional
-        Reflectance that is black and that is full colour; percentiles of clear pixels by default.
+        Reflectance of black and of full colour; percentiles of clear pixels by default.
     max_size : int
-        Rows and columns of each image at most.
+        Largest number of rows and columns of each image.
 
     Returns
     -------
@@ -65,7 +65,7 @@ def series(
     DataError
         If there is no ``time`` dimension.
     MissingBandError
-        If one of the bands is absent.
+        If one of the bands is missing.
     CloudFreeError
         If matplotlib is not installed.
 
@@ -162,7 +162,7 @@ def _draw(
 
 
 def _bars(axis: Axes, hidden: list[NDArray[Any] | None]) -> None:
-    """How much of each date is hidden, and how much has no data."""
+    """Fractions of each date that are hidden and that have no data."""
     known = [(n, h) for n, h in enumerate(hidden) if h is not None]
     axis.set_xlim(-0.5, len(hidden) - 0.5)
     axis.set_ylim(0, 1)

@@ -1,4 +1,4 @@
-"""One date of an object, thinned out to what a screen can show, before anything is computed."""
+"""One date of an object, reduced to screen resolution before anything is computed."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ Spatial = xr.Dataset | xr.DataArray
 
 @dataclass(frozen=True)
 class View:
-    """Which date and which pixels of a scene, and of what belongs to it."""
+    """The selected date and pixels of a scene, and of objects that belong to it."""
 
     dims: tuple[str, str]  # names of rows and columns
     lead: tuple[str, ...]  # dimensions before them
     shape: tuple[int, int]  # rows and columns of the whole
     index: int  # number of the date or patch
-    count: int  # of how many
-    label: Any  # its time or name, where it has one
+    count: int  # number of dates or patches
+    label: Any  # its time or name, if it has one
     step: int  # every how many pixels
 
     def __call__(self, obj: Any) -> Any:
-        """The same part of what has the scene's own dates; what has none serves for each."""
+        """The same part of an array with the scene's dates, or of one that applies to all dates."""
         dims = [d for d in obj.dims if d in self.lead]
         where: dict[Any, Any] = {d: self.index if obj.sizes[d] > 1 else 0 for d in dims}
         return obj.isel(where | self._thinned(self.dims, obj.dims))
@@ -51,7 +51,7 @@ class View:
         return other.isel(where | self._thinned(tuple(map(str, scene.spatial)), other.dims))
 
     def of_array(self, mask: Any) -> xr.DataArray:
-        """A mask that the user brought, labelled or not."""
+        """A mask from the user, labelled or not."""
         if not isinstance(mask, xr.DataArray):
             values = np.asarray(mask)
             if values.ndim not in (2, 3) or values.shape[-2:] != self.shape:
@@ -72,7 +72,7 @@ class View:
         return {d: slice(None, None, self.step) for d in spatial if d in dims}
 
     def _number(self, labels: xr.DataArray | None, size: int, name: str, any_date: bool) -> int:
-        """Which of another object's dates or patches is the one shown."""
+        """Number of the matching date or patch of another object."""
         if labels is not None and self.label is not None and labels.dtype.kind == _kind(self.label):
             matches = np.flatnonzero(labels.values == self.label)
             if not matches.size and _kind(self.label) == "M":
@@ -114,7 +114,7 @@ def _plain(label: Any) -> str:
 
 
 def view(scene: Scene, time: Any, index: int, max_size: int) -> View:
-    """Choose a date and how far to thin out."""
+    """Choose a date and a reduced resolution."""
     step = max(1, -(-max(scene.shape) // max(1, max_size)))
     coordinate = scene.source.coords.get("time")
     if time is not None and coordinate is not None and coordinate.ndim:
@@ -168,7 +168,7 @@ def title(scene: Scene, index: int) -> str:
 
 
 def together(arrays: Mapping[str, xr.DataArray]) -> dict[str, NDArray[Any]]:
-    """Compute arrays at once, so that they share what is behind them."""
+    """Compute arrays together, so that they share their dependencies."""
     bare = {}
     for key, array in arrays.items():
         pair = next(pair for pair in SPATIAL if set(pair) <= set(array.dims))

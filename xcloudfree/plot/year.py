@@ -1,4 +1,4 @@
-"""A picture of the year: which dates are worth what."""
+"""A calendar of clear dates."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ def calendar(
     figsize: tuple[float, float] | None = None,
     cmap: str = "viridis",
 ) -> Figure:
-    """Draw how clear each date is: a row a month, a column a day.
+    """Draw how clear each date is, with one row per month and one column per day.
 
     Parameters
     ----------
     obj : Dataset or DataArray
         Scene with dates.
     mask : str, DataArray or callable
-        What is occluded, see :func:`xcloudfree.masks.mask`.
+        The occluded pixels, see :func:`xcloudfree.masks.mask`.
     sample : int, optional
-        Side in pixels of the square in the middle that is looked at; None: the whole scene.
+        Side in pixels of a square in the middle to use; None: the whole scene.
     ax : matplotlib.axes.Axes, optional
-        Where to draw.
+        Axes to draw on.
     figsize : tuple of float, optional
-        Inches; by default as many as the months need.
+        Inches; by default enough for all months.
     cmap : str
-        Colours from nothing clear to all clear.
+        Colours from fully hidden to fully clear.
 
     Returns
     -------
@@ -87,12 +87,12 @@ def calendar(
 
 
 def _table(times: Any, clear: Any) -> tuple[Any, list[str]]:
-    """Clear share by month and day, NaN without an image, and the names of the months."""
+    """Clear fraction by month and day, NaN without an image, and the names of the months."""
     month = times.astype("datetime64[M]")
     first = month.min()
     count = int((month.max() - first) / np.timedelta64(1, "M")) + 1
     table = np.full((count, DAYS), np.nan)
     day = (times.astype("datetime64[D]") - month.astype("datetime64[D]")).astype(int)
     for row, column, share in zip((month - first).astype(int), day, clear, strict=True):
-        table[row, column] = np.fmax(table[row, column], share)  # two images of a day: the clearer
+        table[row, column] = np.fmax(table[row, column], share)  # two images on a day: the clearer
     return table, [str(first + k) for k in range(count)]

@@ -1,4 +1,4 @@
-"""The whole path on one page, from data to picture, with a table of what it is worth."""
+"""The demonstration: from data to picture, with a table that compares methods."""
 
 from __future__ import annotations
 

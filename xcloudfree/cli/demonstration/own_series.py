@@ -1,4 +1,4 @@
-"""A series of the user's: clear dates hidden under the clouds of others, and its real gaps."""
+"""The user's series: clear dates hidden under the clouds of others, and its real gaps."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from xcloudfree.plot import plot
 from xcloudfree.plot.help.suitability import judge_masks, judge_models
 
 LARGEST = 128
-"""Rows and columns of the middle of a series that are used."""
+"""Rows and columns to use from the middle of a series."""
 DATES = 12
-"""Clear dates that are hidden in turn."""
+"""Number of clear dates to hide in turn."""
 MASKS = ("scl", "score", "l2a", "series")
-"""The first that finds its bands says what is ground on the dates that are hidden."""
+"""Masks to try; the first that finds its bands decides which pixels of hidden dates are ground."""
 DILATE = 2
-"""Pixels by which real clouds are extended where the gaps are filled."""
+"""Pixels by which real clouds are extended before the gaps are filled."""
 COMPARED = ("do nothing", "clear mean", *OF_SERIES)
 METRICS = ("psnr", "ssim", "mae", "sam")
 
 
 def from_series(out: Path, data: Path, model: str | None, say: Callable[[str], Any]) -> xr.Dataset:
-    """Judge methods on hidden dates of a series, then fill its gaps; see `run`."""
+    """Test methods on hidden dates of a series, then fill its gaps; see `run`."""
     say(f"1/4 reading {data}")
     series = _middle(_opened(data)).compute()
     scene = read(series)
@@ -49,7 +49,7 @@ def from_series(out: Path, data: Path, model: str | None, say: Callable[[str], A
     summary = (
         "Hidden pixels, mean over the hidden dates:\n\n"
         + to_markdown(result, by=[], metrics=METRICS, cost=True)
-        + f"\n\nOf the date in demo.png, {case.name}:\n\n"
+        + f"\n\nFor the date in demo.png, {case.name}:\n\n"
         + to_markdown(shown.expand_dims("case"), by=[], metrics=METRICS)
     )
     (out / "metrics.md").write_text(summary + "\n", encoding="utf-8")
@@ -57,7 +57,7 @@ def from_series(out: Path, data: Path, model: str | None, say: Callable[[str], A
     hidden = series.cloudfree.mask(dilate=DILATE)
     lazy = series.cloudfree.reconstruct(model=model, mask=hidden)
     stored = xcf.io.to_zarr(lazy, out / "cloudfree.zarr", mode="overwrite")
-    say("4/4 drawing a hidden date beside its truth, demo.png, and the series, series.png")
+    say("4/4 drawing a hidden date next to its truth, demo.png, and the series, series.png")
     _draw(case, model, out / "demo.png")
     strip = xcf.plot.series(stored, observed=series, mask=hidden)
     strip.savefig(out / "series.png", dpi=110)
@@ -70,20 +70,20 @@ def _opened(data: Path) -> xr.Dataset:
     names = list(series.data_vars)
     if len(names) == 1 and "band" in series[names[0]].dims:
         raise DataError(
-            f"the store holds one array of bands, {names[0]!r}",
+            f"the store contains one array of bands, {names[0]!r}",
             fix="write a Dataset with xcf.io.to_zarr(array.to_dataset('band'), 'series.zarr')",
         )
     return series
 
 
 def _rivals(scene: Scene, model: str) -> list[str]:
-    """What is compared, without networks that the series does not fit."""
+    """Methods to compare, without networks that do not fit the series."""
     unfit = {verdict.name for verdict in judge_models(scene) if not verdict.fits}
     return list(dict.fromkeys(name for name in (*COMPARED, model) if name not in unfit))
 
 
 def _watched(cases: Iterable[Case], kept: list[Case], say: Callable[[str], Any]) -> Iterator[Case]:
-    """Hand on case by case, since memory holds few; the one nearest to half hidden is kept."""
+    """Yield the cases one by one, to save memory; keep the one nearest to half hidden."""
     for case in cases:
         say(f"    {case.name}")
         nearest = min([*kept, case], key=lambda c: abs(float(c.occluded.mean()) - 0.5))
@@ -92,7 +92,7 @@ def _watched(cases: Iterable[Case], kept: list[Case], say: Callable[[str], Any])
 
 
 def _middle(series: xr.Dataset) -> xr.Dataset:
-    """The middle of a large series: hidden dates are judged in memory."""
+    """The middle of a large series: hidden dates are tested in memory."""
     where = {}
     for name in map(str, read(series).spatial):
         start = max(0, (series.sizes[name] - LARGEST) // 2)

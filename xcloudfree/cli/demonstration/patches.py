@@ -17,7 +17,7 @@ MODEL = "carf-small-demo"
 
 
 def from_patches(out: Path, data: Path, model: str | None, say: Callable[[str], Any]) -> xr.Dataset:
-    """Reconstruct every patch of a folder like SEN12MS-CR, and judge them; see `run`."""
+    """Reconstruct and evaluate every patch of a folder like SEN12MS-CR; see `run`."""
     model = model or MODEL
     say(f"1/3 reading {data}")
     pairs = xcf.datasets.sen12mscr(data)

@@ -1,4 +1,4 @@
-"""A simulated series: catalog, mask, reconstruction, storage, judgement, pictures."""
+"""A simulated series: catalog, mask, reconstruction, storage, evaluation, pictures."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from xcloudfree.reconstruct.compose import Provenance
 SIZE = 512
 SEED = 7
 COVER = (0.5, 0.15, 0.9, 0.35, 0.7, 0.2)
-"""Share of cloud of each date."""
+"""Cloud cover of each date."""
 DILATE = 3
 """Pixels by which the mask is extended."""
 BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
@@ -36,7 +36,7 @@ COMPARED = (*OF_SERIES, "carf-small-l2a-10-demo")
 
 
 def from_simulation(out: Path, model: str | None, say: Callable[[str], Any]) -> xr.Dataset:
-    """Reconstruct a simulated series out of a local STAC API, and judge it; see `run`."""
+    """Reconstruct and evaluate a simulated series from a local STAC API; see `run`."""
     from xcloudfree.stac import publish, serve
 
     model = model or MODEL
@@ -89,7 +89,7 @@ def from_simulation(out: Path, model: str | None, say: Callable[[str], Any]) -> 
 
 
 def _filled_by_all(cloudy: xr.DataArray, made: list[xr.Dataset]) -> xr.DataArray:
-    """Hidden pixels that every method fills: some leave open what was never seen clear."""
+    """Hidden pixels that every method fills: some leave gaps without any clear view."""
     for out in made:
         if "provenance" in out:
             cloudy = cloudy & (out.provenance == Provenance.RECONSTRUCTED).values
@@ -99,9 +99,9 @@ def _filled_by_all(cloudy: xr.DataArray, made: list[xr.Dataset]) -> xr.DataArray
 def _others(
     observed: xr.Dataset, cloudy: xr.DataArray, model: str, say: Callable[[str], Any]
 ) -> dict[str, xr.Dataset]:
-    """What the method is judged beside: one value a band, and other methods and networks."""
+    """Baselines: one value per band, and other methods and networks."""
     names = [name for name in COMPARED if name != model]
-    say(f"5/7 judging against the simulated truth, beside {', '.join(names)}")
+    say(f"5/7 comparing with the simulated truth, next to {', '.join(names)}")
     bands = observed[list(BANDS)]
     made = {"mean of the clear pixels": bands.where(~cloudy, bands.where(~cloudy).mean(["y", "x"]))}
     with warnings.catch_warnings():

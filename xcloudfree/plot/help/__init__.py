@@ -1,4 +1,4 @@
-"""The help page behind ``ds.cloudfree``: one value, :func:`page`, and two renderers of it."""
+"""The help page of ``ds.cloudfree``: its content, :func:`page`, and two renderers of it."""
 
 from xcloudfree.plot.help.page import page
 from xcloudfree.plot.help.render import html, text

@@ -1,4 +1,4 @@
-"""The rows of the help page: what can be said of a scene without computing anything."""
+"""The rows of the help page: facts about a scene that need no computation."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from xcloudfree.reconstruct.choice import BEST
 from xcloudfree.reconstruct.compose import Provenance
 
 SAMPLE = 128
-"""Rows and columns of which values in memory are looked at, and the most dates."""
+"""Rows and columns of values in memory to use, and the largest number of dates."""
 
 _LEVELS = {"TOA": "TOA (Level-1C)", "BOA": "BOA (Level-2A)"}
 _PLURALS = {"time": ("date", "dates"), "patch": ("patch", "patches")}
@@ -39,24 +39,24 @@ class Finding:
 
     label: str
     value: str
-    fix: str = ""  # the call that adds what is missing
-    option: str = ""  # the same for the command line, where it has another form
+    fix: str = ""  # the call that adds missing data
+    option: str = ""  # the same for the command line, if different
 
 
 def findings(scene: Scene) -> list[Finding]:
-    """The rows of a scene; one that cannot be told says why."""
+    """The rows of a scene; a row that fails gives the reason."""
     rows = (guarded(label, describe, scene) for label, describe in _ROWS.items())
     return [row for row in rows if row is not None]
 
 
 def guarded(label: str, describe: Callable[[Any], Any], scene: Any) -> Any:
-    """What a function returns, or a row with its error: a help page never fails."""
+    """Result of a function, or a row with its error: a help page never fails."""
     try:
         return describe(scene)
     except CloudFreeError as error:
         problem = f"{error.subject} {error.problem}" if error.subject else error.problem
         return Finding(label, problem, error.fix, error.instruction)
-    except Exception as error:  # attributes may hold anything
+    except Exception as error:  # attributes may contain anything
         return Finding(label, f"not readable, {type(error).__name__}: {error}")
 
 
@@ -98,7 +98,7 @@ def _reflectance(scene: Scene) -> Finding | None:
 
 def _backscatter(scene: Scene) -> Finding:
     if scene.sar is None:
-        dated = "time" in scene.source.coords  # else there is nothing to pair by
+        dated = "time" in scene.source.coords  # otherwise pairing is impossible
         call = "xcloudfree.pair(ds, s1)" if dated else "ds.assign(VV=..., VH=...)"
         fix = f"add VV and VH on this grid: {call}"
         return Finding("backscatter", "none", fix)
@@ -138,7 +138,7 @@ def _step(source: xr.Dataset | xr.DataArray, dim: Any) -> float:
 
 
 def counted(size: int, dim: str) -> str:
-    """How many images there are along a dimension, in words: ``"1 date"``."""
+    """Number of images along a dimension, in words: ``"1 date"``."""
     return f"{size} {_PLURALS.get(dim, (dim, dim))[size != 1]}"
 
 
@@ -156,14 +156,14 @@ def _dates(scene: Scene) -> Finding:
 
 
 def _gaps(scene: Scene) -> Finding | None:
-    """What is missing on some dates, of values that are in memory."""
+    """Data that is missing on some dates, for values in memory."""
     if scene.optical is not None and scene.lead == ("time",) and not in_memory(scene):
         y, x = scene.spatial
         part = f"ds.isel({y}=slice(0, {SIDE}), {x}=slice(0, {SIDE})).load().cloudfree"
         return Finding("missing", "not counted, since values are read when used", f"look at {part}")
     try:
         found = gaps(scene)
-    except CloudFreeError:  # the rows of the sensors say it
+    except CloudFreeError:  # the rows of the sensors show the error
         return None
     if not found:
         return None
@@ -172,11 +172,11 @@ def _gaps(scene: Scene) -> Finding | None:
 
 
 def _clouds(scene: Scene) -> Finding | None:
-    """Share of occluded pixels, of values that are in memory."""
+    """Fraction of occluded pixels, for values in memory."""
     ready = next((v.name for v in judge_masks(scene) if v.fits and v.name in METHODS), None)
     try:
         shares = None if ready is None else cloud_shares(scene, ready)
-    except CloudFreeError:  # the row of the reflectance says it
+    except CloudFreeError:  # the row of the reflectance shows the error
         return None
     if shares is None or ready is None or not np.isfinite(shares).all() or not shares.size:
         return None
@@ -218,7 +218,7 @@ def _provenance(scene: Scene) -> Finding | None:
 
 
 def _plugins(scene: Scene) -> Finding | None:
-    """Names only: a package that nobody called is not imported."""
+    """Names only: unused packages are not imported."""
     named = [f"{kind} {', '.join(names)}" for kind, names in third_party_names().items() if names]
     return Finding("plug-ins", f"{'; '.join(named)} (imported when called)") if named else None
 
@@ -239,7 +239,7 @@ _ROWS: dict[str, Callable[[Scene], Finding | None]] = {
 
 
 def reading_factor(halo: Halo, chunks: tuple[tuple[int, ...], tuple[int, ...]]) -> float:
-    """Pixels that windows hold for each pixel of the scene.
+    """Pixels that windows contain for each pixel of the scene.
 
     >>> reading_factor(Halo(8), ((16, 16), (32,)))
     1.5
@@ -252,7 +252,7 @@ def reading_factor(halo: Halo, chunks: tuple[tuple[int, ...], tuple[int, ...]]) 
 
 
 def sample(array: xr.DataArray) -> NDArray[Any] | None:
-    """Some pixels and dates of an array (..., y, x); None where it would have to be read."""
+    """Some pixels and dates of an array (..., y, x); None if it would have to be read."""
     if array.chunks is not None or not array.variable._in_memory:
         return None
     steps = {d: slice(None, None, max(1, -(-n // SAMPLE))) for d, n in array.sizes.items()}
@@ -260,7 +260,7 @@ def sample(array: xr.DataArray) -> NDArray[Any] | None:
 
 
 def cloud_shares(scene: Scene, name: str) -> NDArray[np.float64] | None:
-    """Share of occluded pixels of each image in memory, by a built-in mask on a grid of pixels."""
+    """Occluded fraction of each image in memory, by a built-in mask on a grid of pixels."""
     method = METHODS[name]
     if method.bands == ("SCL",):
         assert scene.classes is not None
@@ -277,7 +277,7 @@ def cloud_shares(scene: Scene, name: str) -> NDArray[np.float64] | None:
         if values is None:
             return None
         if band == "B02":
-            rule.decode(values)  # refuses numbers of another unit
+            rule.decode(values)  # raises an error for numbers of another unit
         planes[band] = values.reshape(-1, *values.shape[-2:])
     images = (dict(zip(planes, image, strict=True)) for image in zip(*planes.values(), strict=True))
     return np.array([method.kernel(image, rule, method.threshold).mean() for image in images])

@@ -1,4 +1,4 @@
-"""The help page as a value: what was found, what fits, what to call next."""
+"""Content of the help page: what was recognised, what fits, and next steps."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from xcloudfree.plot.help.suitability import Verdict, judge_masks, judge_methods
 from xcloudfree.reconstruct.choice import best_model
 
 WELL_KNOWN = ("kernel-fusion", "area-regression", "linear-time", "kriging", "idw")
-"""Classical methods that are named first, best first."""
+"""Classical methods to name first, best first."""
 
 BEHIND_CLEAR = ("carf-small-demo", "carf-small-l2a-demo", "carf-small-l2a-10-demo")
-"""Shipped networks that are behind what the clear pixels around say, by their cards."""
+"""Shipped networks that are worse than the clear pixels around, according to their cards."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class Page:
     masks: list[Verdict] = field(default_factory=list)
     models: list[Verdict] = field(default_factory=list)
     methods: list[Verdict] = field(default_factory=list)
-    calls: list[tuple[str, str]] = field(default_factory=list)  # next steps, and what they give
-    best: str = ""  # what reconstruct() takes
+    calls: list[tuple[str, str]] = field(default_factory=list)  # next steps and their results
+    best: str = ""  # the default model of reconstruct()
 
     @property
     def missing(self) -> list[Finding]:
@@ -39,7 +39,7 @@ class Page:
 
 
 def page(obj: Any) -> Page:
-    """Look at a Dataset or DataArray; never fails, never computes."""
+    """Describe a Dataset or DataArray; never fails, never computes."""
     scene = guarded("problem", read, obj)
     if isinstance(scene, Finding):
         return Page("nothing recognised", [scene])
@@ -74,7 +74,7 @@ def _calls(contents: Page, lazy: str) -> list[tuple[str, str]]:
             ("xcf.evaluate(ds, truth)", "against a clear image"),
         ]
     if "reflectance" in (row.label for row in contents.missing):
-        return []  # nothing works before the numbers are declared
+        return []  # nothing works before units are declared
     mask = next((v.name for v in contents.masks if v.fits), None)
     network = next((v.name for v in contents.models if v.fits), None)
     calls = []

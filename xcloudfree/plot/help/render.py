@@ -1,4 +1,4 @@
-"""The help page as plain text, and as HTML that folds and needs no script and nothing outside."""
+"""The help page as plain text, and as folding HTML without scripts or external resources."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def text(obj: Any, *, as_options: bool = False) -> str:
 
 
 def html(obj: Any) -> str:
-    """The page of an object as an HTML element in the colours of what is around it."""
+    """The page of an object as an HTML element in the colours of its surroundings."""
     contents = page(obj)
     sections = [
         _section("Found", "", _list(map(_row, contents.rows)), True),
@@ -89,7 +89,7 @@ def html(obj: Any) -> str:
             True,
         ),
     ]
-    return (  # readers that drop styles show the plain text
+    return (  # readers that remove styles show the plain text
         f"<div><style>{_STYLE}</style><pre class='xcf-text'>{escape(_plain(contents))}</pre>"
         "<div class='xcf' style='display:none'><div class='xcf-head'>"
         f"<span class='xcf-kind'>xcloudfree scene</span>{escape(contents.title)}</div>"
@@ -127,7 +127,7 @@ def _line(label: str, value: str) -> list[str]:
 
 
 def _by_reason(verdicts: list[Verdict]) -> str:
-    """What fits, and what does not with one reason for all that share it."""
+    """What fits, and what does not, with shared reasons named once."""
     named = (f"{v.name} ({v.chosen})" if v.chosen else v.name for v in verdicts if v.fits)
     good = ", ".join(named) or "none"
     unfit: dict[str, list[str]] = {}

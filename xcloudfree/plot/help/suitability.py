@@ -1,4 +1,4 @@
-"""Which masks, models and methods a scene fits, and why not the others; computes nothing."""
+"""Which masks, models and methods suit a scene, and why others do not; computes nothing."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class Verdict:
     """Whether a mask, model or method can be used."""
 
     name: str
-    reason: str = ""  # why not; empty where it can
+    reason: str = ""  # why not; empty if it can
     fix: str = ""  # the call that helps
-    remarks: tuple[str, ...] = ()  # what to know before it is used
-    chosen: str = ""  # what it stands for, where the data chooses
+    remarks: tuple[str, ...] = ()  # to know before use
+    chosen: str = ""  # the method behind an automatic choice
 
     @property
     def fits(self) -> bool:
@@ -43,7 +43,7 @@ def _refused(name: str, error: CloudFreeError) -> Verdict:
 
 
 def judge_masks(scene: Scene) -> list[Verdict]:
-    """Which mask methods, built in or bundled adapters, a scene has the bands and dates for."""
+    """Which built-in or bundled masks a scene has the bands and dates for."""
     first = [_judge_auto(scene), _judge_series(scene)]
     built_in = [_judge_bands(scene, name, method.bands) for name, method in METHODS.items()]
     built_in += [Verdict(name) for name in LAYER_METHODS if find_layer(scene, name) is not None]
@@ -90,7 +90,7 @@ def _judge_bands(scene: Scene, name: str, bands: tuple[str, ...]) -> Verdict:
 
 
 def judge_models(scene: Scene) -> list[Verdict]:
-    """Which shipped weights a scene fits: networks of several dates first, then by bands."""
+    """Which shipped weights suit a scene: networks of several dates first, then by bands."""
     ranked = sorted(shipped().items(), key=lambda x: (not x[1].context, -len(x[1].optical_bands)))
     return [_judge_model(scene, name, spec) for name, spec in ranked]
 
@@ -110,7 +110,7 @@ def _judge_model(scene: Scene, name: str, spec: ModelSpec) -> Verdict:
 
 
 def judge_methods(scene: Scene) -> list[Verdict]:
-    """Which classical methods a scene fits."""
+    """Which classical methods suit a scene."""
     from xcloudfree import methods
 
     return [_judge_method(scene, methods.get(name)) for name in methods.names()]
