@@ -1,4 +1,4 @@
-"""Writing results: resumable Zarr and cloud-optimised GeoTIFF."""
+"""Write results: resumable Zarr and cloud-optimised GeoTIFF."""
 
 from xcloudfree.io.cog import to_cog
 from xcloudfree.io.opening import open_zarr

@@ -1,4 +1,4 @@
-"""The cells of a scene, and in which order they are written: strips, so that neighbours share."""
+"""The cells of a scene and the order in which they are written: strips, to share neighbours."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Index = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Grid:
-    """Blocks of a Dataset along the dimensions that are cut; the last are rows and columns."""
+    """Blocks of a Dataset along the chunked dimensions; the last are rows and columns."""
 
     dims: tuple[Hashable, ...]
     sizes: tuple[int, ...]
@@ -29,7 +29,7 @@ class Grid:
         return tuple(-(-n // step) for n, step in zip(self.sizes, self.steps, strict=True))
 
     def key(self, index: Index) -> str:
-        """Name of a cell by what it covers.
+        """Name of a cell by its extent.
 
         >>> Grid(("time", "y"), (2, 40), (1, 16)).key((1, 2))
         'time=1:2,y=32:40'
@@ -39,12 +39,12 @@ class Grid:
 
     @property
     def dates(self) -> tuple[int, ...]:
-        """The dimension of time, if it is cut and comes before rows and columns."""
+        """The time dimension, if it is chunked and comes before rows and columns."""
         return tuple(axis for axis, dim in enumerate(self.dims[: self._lead]) if dim == "time")
 
     @property
     def places(self) -> tuple[int, int]:
-        """Number of rows and of columns of cells, 1 where the data has none."""
+        """Number of rows and of columns of cells; 1 if the data has none."""
         rows, columns = self._spatial
         return self.counts[self._lead] if rows else 1, self.counts[-1] if columns else 1
 
@@ -54,7 +54,7 @@ class Grid:
         yield from product(*(range(1 if k in together else n) for k, n in enumerate(lead)))
 
     def cells(self, head: Index, place: Index, together: Collection[int] = ()) -> list[Index]:
-        """Cells of a place (row, column): several where dates belong together.
+        """Cells of a place (row, column): several if its dates are written together.
 
         >>> grid = Grid(("time", "y", "x"), (2, 16, 32), (1, 16, 16))
         >>> grid.cells((0,), (0, 1), together=[0])
@@ -78,17 +78,17 @@ class Grid:
 
 @dataclass(frozen=True)
 class Piece:
-    """A lazy variable as seen from the grid of cells."""
+    """Position of a lazy variable on the grid of cells."""
 
     name: str
-    axes: Index  # for each of its dimensions that of the grid, -1 where a cell spans it
+    axes: Index  # index in the grid of each of its dimensions, -1 if a cell spans it
     shape: Index
     chunks: Index  # size of its blocks
     itemsize: int
 
     @property
     def nbytes(self) -> int:
-        """Bytes of it in a whole cell."""
+        """Bytes of the variable in a whole cell."""
         sizes = zip(self.axes, self.shape, self.chunks, strict=True)
         return self.itemsize * prod(n if axis < 0 else min(c, n) for axis, n, c in sizes)
 
@@ -103,7 +103,7 @@ class Piece:
         return list(product(*ranges))
 
     def region(self, block: Index) -> tuple[slice, ...]:
-        """What a block covers."""
+        """Extent of a block."""
         return tuple(
             slice(i * c, min((i + 1) * c, n))
             for i, c, n in zip(block, self.chunks, self.shape, strict=True)
@@ -145,10 +145,10 @@ def grid_of(ds: xr.Dataset) -> Grid:
 
 
 def strips(counts: tuple[int, int], held: int, cells: int) -> Iterator[list[Index]]:
-    """Cut rows and columns of blocks into strips of columns, and long strips into groups of rows.
+    """Divide rows and columns of blocks into strips of columns, and these into groups of rows.
 
-    Going down a strip row by row, what a block reads of its neighbours is still in memory; only
-    the columns beside a strip are read again for the next one. `held` columns may be in memory,
+    When a strip is written row by row, the neighbours that a block reads are still in memory; only
+    the columns next to a strip are read again for the next one. `held` columns may be in memory,
     see :func:`widths`, and a group has at most `cells` blocks, but always whole rows.
 
     >>> for group in strips((2, 5), held=4, cells=3): print(group)
@@ -168,7 +168,7 @@ def strips(counts: tuple[int, int], held: int, cells: int) -> Iterator[list[Inde
 
 
 def widths(columns: int, held: int) -> list[int]:
-    """Widths of strips of which each, with the columns beside it, is at most `held` wide.
+    """Widths of strips such that each, with the columns next to it, is at most `held` wide.
 
     >>> widths(4, held=4), widths(8, held=4), widths(11, held=4)
     ([4], [3, 2, 3], [2, 2, 2, 2, 3])

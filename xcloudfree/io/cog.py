@@ -1,4 +1,4 @@
-"""Cloud-optimised GeoTIFF: a file for each date, or for each band of each date."""
+"""Cloud-optimised GeoTIFF: one file for each date, or for each band of each date."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ def to_cog(
     per: Literal["date", "band"] = "date",
     progress: bool = True,
 ) -> list[Path]:
-    """Write cloud-optimised GeoTIFFs, one per date with all bands in it, or one per band.
+    """Write cloud-optimised GeoTIFFs, one per date with all bands, or one per band.
 
-    A few blocks at a time go into a temporary file, which is then reorganised with overviews and
-    takes its name when it is complete: memory does not grow with the scene. Where blocks share
-    work, as those of a reconstruction do, they first go to a store beside the target
-    (:func:`xcloudfree.io.to_zarr`), which is removed at the end and needs room on the disk; an
-    interrupted write does not go on. For a scene that takes long write a store yourself and this
-    from it. Integers stay integers; bands of different types take the
-    smallest type that holds them all, and an integer's no-data value becomes NaN where that is a
-    float. Band names become descriptions, with that of the variable before them where two variables
-    have bands of one name; `scale_factor` and `add_offset` become the bands' scale.
+    A few blocks at a time go into a temporary file, which then gets overviews and is renamed when
+    it is complete, so memory does not grow with the scene. If blocks share work, as those of a
+    reconstruction do, they first go to a temporary store next to the target
+    (:func:`xcloudfree.io.to_zarr`), which needs disk space and is removed at the end; an
+    interrupted write cannot resume. For large scenes, write a Zarr store first and convert that.
+    Integers stay integers. Bands of different types take the smallest type that can represent them
+    all; if that is a float, an integer's no-data value becomes NaN. Band names become descriptions,
+    preceded by the variable name if two variables have bands of the same name; `scale_factor` and
+    `add_offset` become the bands' scale.
 
     Parameters
     ----------
@@ -54,24 +54,24 @@ def to_cog(
         Variables or a band dimension over y and x, with a coordinate reference system; at most one
         further dimension (time or patch).
     path : str or path-like
-        File name, ending in ``.tif``. With several dates each gets its own:
+        File name, ending in ``.tif``. If there are several dates, each gets its own file:
         ``out.tif`` becomes ``out_20250601T103021.tif``, and each band ``..._B02.tif``.
     per : {"date", "band"}
-        What a file holds; with one file per band, each keeps its own type and no-data value.
+        Content of a file; with one file per band, each keeps its own type and no-data value.
     progress : bool
-        Show how far it is on the terminal.
+        Show progress on the terminal.
 
     Returns
     -------
     list of Path
-        The files, in the order of the dates, then of the bands.
+        The files, in order of dates, then of bands.
 
     Raises
     ------
     GridError
-        Without a coordinate reference system, or with unevenly spaced coordinates.
+        If there is no coordinate reference system, or coordinates are unevenly spaced.
     DataError
-        If the dimensions are not those above, there is nothing to write, or the disk refuses.
+        If the dimensions are not those above, there is nothing to write, or the disk fails.
 
     Examples
     --------
@@ -88,7 +88,7 @@ def to_cog(
     target = Path(os.fspath(path)).absolute()
     if target.suffix.lower() not in (".tif", ".tiff"):
         raise DataError(
-            f"{target.name} is no GeoTIFF name", fix="call xcf.io.to_cog(obj, 'out.tif')"
+            f"{target.name} is not a GeoTIFF name", fix="call xcf.io.to_cog(obj, 'out.tif')"
         )
     if per not in ("date", "band"):
         raise DataError(f"per is {per!r}", fix="call xcf.io.to_cog(obj, 'out.tif', per='band')")
@@ -103,7 +103,7 @@ def to_cog(
     lead = list(first.dims[:-2])
     if len(lead) > 1:
         raise DataError(
-            f"A file holds one date, and {lead} are too many dimensions",
+            f"A file contains one date, but {lead} are too many dimensions",
             fix=f"call xcf.io.to_cog(obj.isel({lead[0]}=0), 'out.tif')",
         )
     system = coordinate_system(obj, first) or obj.rio.crs
@@ -152,16 +152,16 @@ def to_cog(
 def _through_a_store(
     obj: Spatial, target: Path, per: Literal["date", "band"], progress: bool
 ) -> list[Path]:
-    """The files, from a store that is there for as long as they are written."""
+    """The files, from a temporary store that exists while they are written."""
     with geotiff_disk(target):
         folder = tempfile.mkdtemp(dir=target.parent, prefix=f".{target.stem}-")
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Not stored")  # nor in a GeoTIFF
+            warnings.filterwarnings("ignore", "Not stored")  # nor would it be in a GeoTIFF
             try:
                 stored = to_zarr(obj, Path(folder, target.stem + ".zarr"), progress=progress)
             except DataError as error:
-                if isinstance(error.__cause__, OSError):  # what it says is of the store
+                if isinstance(error.__cause__, OSError):  # its message is about the store
                     with geotiff_disk(target):
                         raise error.__cause__ from None
                 raise
@@ -180,7 +180,7 @@ def _remove(folder: Path, seconds: float = 10.0) -> None:
 
 
 def _word(name: str) -> str:
-    """A name as part of a file's name."""
+    """A name as part of a file name."""
     return re.sub(r"[^\w.-]+", "-", name)
 
 
@@ -244,7 +244,7 @@ def _transform(grid: xr.DataArray, names: tuple[Hashable, ...]) -> Any:
 
 
 def _names(array: xr.DataArray, dim: Hashable, target: Path) -> list[Path]:
-    """A file name for each date, or for each index where dates do not tell them apart."""
+    """A file name for each date, or for each index if dates are not unique."""
     count = array.sizes[dim]
     labels = [f"{i:04d}" for i in range(count)]
     if dim in array.coords and array[dim].dtype.kind == "M":

@@ -1,4 +1,4 @@
-"""Reflectance as integers with a scale, by the CF conventions; which number means no data."""
+"""Reflectance as integers with a scale, by CF conventions, and the numbers that mean no data."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ Encoding = Literal["int16", "uint16"]
 SCALE: Final = 1e-4
 OFFSETS: Final = {"int16": 0.0, "uint16": -0.1}
 EMPTY: Final = {"int16": -32768, "uint16": 0}
-"""Number without a measurement; uint16 is as in Sentinel-2 products since 2022."""
+"""Number that means no data; uint16 is as in Sentinel-2 products since 2022."""
 
 
 def encode_reflectance(ds: xr.Dataset, encoding: Encoding) -> xr.Dataset:
-    """Store reflectance that is floating-point as integers, lazily; all else stays.
+    """Store floating-point reflectance as integers, lazily; everything else is kept.
 
     Parameters
     ----------
     ds : xarray.Dataset
-        Scene; backscatter, flags and standard deviations stay as they are.
+        Scene; backscatter, flags and standard deviations do not change.
     encoding : {"int16", "uint16"}
         ``reflectance = number * 1e-4 + offset`` with offset 0 and no data -32768, or offset -0.1
         and no data 0. Reflectance from -3.2767 to 3.2767, or from -0.0999 to 6.4535.
@@ -43,8 +43,8 @@ def encode_reflectance(ds: xr.Dataset, encoding: Encoding) -> xr.Dataset:
     Raises
     ------
     DataError
-        If there is no floating-point reflectance, or one array holds backscatter too. On
-        computing: if a value is out of the range, since to limit it would be to lose it.
+        If there is no floating-point reflectance, or one array also contains backscatter. At
+        compute: if a value is out of range, because clipping would lose it.
 
     Examples
     --------
@@ -64,7 +64,7 @@ def encode_reflectance(ds: xr.Dataset, encoding: Encoding) -> xr.Dataset:
     names = () if scene is None or scene.optical is None else scene.optical.variables
     if scene is not None and scene.sar is not None and set(names) & set(scene.sar.variables):
         raise DataError(
-            "One array holds backscatter too, for which an encoding of reflectance does not do",
+            "One array also contains backscatter, which cannot be encoded as reflectance",
             fix="leave it out, or write variables: xcf.io.to_zarr(xr.Dataset({'s2': ..., 's1': "
             "...}), path, encoding=...)",
         )
@@ -99,12 +99,12 @@ def _encoded(array: xr.DataArray, encoding: Encoding) -> xr.DataArray:
 
 
 def nodata_of(array: xr.Variable | xr.DataArray, names: Iterable[Any]) -> float | int | None:
-    """Number that means no data in an array as it stands, by what it declares.
+    """Number that means no data in an array, according to its declaration.
 
-    Integer reflectance without a declaration, or with one that its type cannot hold, has 0, as when
-    it is read; other readers would scale it to a reflectance. None for flags and booleans, of
-    which every one is a value; where the number is NaN, which speaks for itself; and for numbers
-    that were decoded on reading: there it is a stored one. `names` are of the array and its bands.
+    Integer reflectance without a declaration, or with one that its type cannot represent, has 0, as
+    on reading; other readers would scale it to a reflectance. The result is None for flags and
+    booleans, whose values are all valid, if the number is NaN, and for numbers that were decoded on
+    reading, as the declaration then is a stored number. `names` are of the array and its bands.
 
     >>> stored = xr.Variable("x", [0, 1500], {"scale_factor": 1e-4})
     >>> nodata_of(stored, ["B02"]), nodata_of(stored, ["height"])
@@ -130,7 +130,7 @@ def nodata_of(array: xr.Variable | xr.DataArray, names: Iterable[Any]) -> float 
 
 
 def scale_of(array: xr.DataArray) -> tuple[float, float]:
-    """Declared scale and offset; 1 and 0 where there are none."""
+    """Declared scale and offset; 1 and 0 if there are none."""
     scale = _number(array, "scale_factor", array.attrs.get("scale_factor"))
     offset = _number(array, "add_offset", array.attrs.get("add_offset"))
     return float(1 if scale is None else scale), float(0 if offset is None else offset)
@@ -141,7 +141,7 @@ def _number(array: xr.Variable | xr.DataArray, key: str, declared: Any) -> Any:
     if declared is None or isinstance(declared, (int, float, np.integer, np.floating)):
         return declared
     try:
-        return float(np.asarray(declared).item())  # text or an array of one, as some files have it
+        return float(np.asarray(declared).item())  # text or an array of one, as in some files
     except (TypeError, ValueError) as error:
         name = getattr(array, "name", None) or "name"
         raise DataError(
@@ -180,7 +180,7 @@ class _Encoder:
             other = "encoding='int16'" if self.encoding == "uint16" else "encoding=None"
             raise DataError(
                 f"{values.size} values of {self.name} from {values.min():g} to {values.max():g} "
-                f"lie outside of what {self.encoding} can hold ({low:g} to {high:g})",
+                f"lie outside the range of {self.encoding} ({low:g} to {high:g})",
                 fix=f"begin anew with xcf.io.to_zarr(obj, path, {other}, mode='overwrite')",
             )
         whole = numbers.astype(self.encoding)

@@ -1,4 +1,4 @@
-"""Writing one cloud-optimised GeoTIFF in bounded memory."""
+"""Write one cloud-optimised GeoTIFF in bounded memory."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from xcloudfree.io.layout import disk
 _BLOCK: Final = 512
 _WINDOW_BYTES: Final = 128 << 20
 _CACHE_BYTES: Final = 128 << 20
-"""Of GDAL's block cache, which would otherwise take a twentieth of the machine's memory."""
+"""Size of GDAL's block cache, which would otherwise take a twentieth of the machine's memory."""
 
 
 def write(
@@ -29,7 +29,7 @@ def write(
     target: Path,
     step: Callable[[], None],
 ) -> None:
-    """Write one file: windows into a plain GeoTIFF beside it, then GDAL's COG driver.
+    """Write one file: windows into a plain temporary GeoTIFF, then GDAL's COG driver.
 
     `step` is called after each of :func:`count` windows.
     """
@@ -75,21 +75,21 @@ def write(
                 final.replace(target)
     finally:
         for path in (plain, final):
-            with suppress(OSError):  # a disk that cannot be written to holds neither
+            with suppress(OSError):  # a disk that cannot be written to contains neither
                 path.unlink(missing_ok=True)
 
 
 def geotiff_disk(target: Path) -> AbstractContextManager[None]:
-    """Say what to do when the disk refuses; GDAL's errors are of many types."""
+    """Raise a helpful error when the disk fails; GDAL's errors are of many types."""
     advice = (
-        "there is no file of this name, or the one that was there before; when the disk has room "
+        "no file was written, and an earlier one is unchanged; when the disk has room "
         f"and can be written to, begin again: xcf.io.to_cog(obj, {str(target)!r})"
     )
     return disk(target, advice, Exception)
 
 
 def _check_size(plain: Path, least: int) -> None:
-    """GDAL does not always say when there was no room for what it had in its cache."""
+    """Check the size, because GDAL does not always report a disk too full for its cache."""
     if plain.stat().st_size < least:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -155,7 +155,7 @@ def _common_type(bands: dict[str, xr.DataArray]) -> np.dtype[Any]:
 
 
 def _common_nodata(bands: dict[str, xr.DataArray], dtype: np.dtype[Any]) -> float | int | None:
-    """No-data value of the file: NaN for floats, for integers what the bands agree on."""
+    """No-data value of the file: NaN for floats, the common value of the bands for integers."""
     if dtype.kind == "f":
         return float("nan")
     values = [nodata_of(b, [name]) for name, b in bands.items()]

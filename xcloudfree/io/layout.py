@@ -1,4 +1,4 @@
-"""How a store is laid out: one shard a block, in it chunks that a reader takes singly."""
+"""Layout of a store: one shard per block, divided into chunks that can be read separately."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from xcloudfree.io.cells import Index, Piece, grid_of
 from xcloudfree.io.ledger import current_run
 
 FILES: Final = "xcloudfree_files"
-"""Attribute of a finished store: how many files each variable has."""
+"""Attribute of a finished store: number of files of each variable."""
 
 _BLOCK: Final = 1024
 _SPATIAL: Final = {name for pair in SPATIAL for name in pair}
@@ -31,7 +31,7 @@ _SPATIAL: Final = {name for pair in SPATIAL for name in pair}
 def inner_chunks(dims: tuple[Hashable, ...], block: tuple[int, ...], side: int) -> tuple[int, ...]:
     """Chunks inside a shard, which they divide: one date and band, about `side` pixels squared.
 
-    Where no divisor lies between a quarter of `side` and `side`, a chunk is as long as the block.
+    If no divisor lies between a quarter of `side` and `side`, a chunk is as long as the block.
 
     >>> inner_chunks(("time", "band", "y", "x"), (1, 13, 1024, 1000), 512)
     (1, 1, 512, 500)
@@ -52,7 +52,7 @@ def is_image(variable: xr.Variable) -> bool:
 
 
 def block_of(variable: xr.Variable, steps: Mapping[Hashable, int]) -> tuple[int, ...]:
-    """Block in which a variable is stored: its own where it is lazy, else as others have it."""
+    """Block in which a variable is stored: its own if it is lazy, else that of the others."""
     if variable.chunks is not None:
         return tuple(max(1, *c) for c in variable.chunks)
     usual = [_BLOCK if str(d) in _SPATIAL else n for d, n in variable.sizes.items()]
@@ -68,14 +68,14 @@ def _divisor(length: int, side: int) -> int:
 
 
 def create(ds: xr.Dataset, folder: Path, side: int) -> None:
-    """Write metadata, what is in memory, and empty arrays for what is lazy."""
+    """Write metadata, values in memory, and empty arrays for lazy variables."""
     encoding: dict[Hashable, dict[str, Any]] = {}
     hollow = {}
     grid = grid_of(ds)
     steps = dict(zip(grid.dims, grid.steps, strict=True))
     for name, variable in ds.variables.items():
-        options: dict[str, Any] = dict(variable.encoding)  # what is passed replaces it
-        if variable.dtype.kind == "f":  # a block not yet written reads as no data, not as zero
+        options: dict[str, Any] = dict(variable.encoding)  # arguments override it
+        if variable.dtype.kind == "f":  # an unwritten block reads as no data, not as zero
             options["fill_value"] = variable.dtype.type(np.nan)
         elif "_FillValue" in options and variable.dtype.kind in "iu":
             options["fill_value"] = options["_FillValue"]
@@ -100,7 +100,7 @@ def create(ds: xr.Dataset, folder: Path, side: int) -> None:
 
 @contextmanager
 def _own_files() -> Iterator[None]:
-    """Without zarr's warnings of the ledger and the lock, which are no part of a store."""
+    """Suppress zarr's warnings about the ledger and the lock, which are not part of a store."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Object at .* is not recognized")
         yield
@@ -108,20 +108,20 @@ def _own_files() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class BlockStore:
-    """Function that writes the blocks of a cell, wherever it is called; picklable."""
+    """Function that writes the blocks of a cell, in any process; picklable."""
 
     folder: str
-    target: str  # name that the store is to have, for messages
+    target: str  # final name of the store, for messages
     run: str  # name of the write, see the ledger
 
     def __call__(self, parts: Sequence[Piece], index: Index, *blocks: NDArray[Any]) -> None:
-        """Write blocks, each of which is a shard or chunk of its own, through to the disk."""
+        """Write blocks, each of which is a separate shard or chunk, through to the disk."""
         import zarr
 
-        # threads and workers of a write that was interrupted finish what they are at
+        # threads and workers of an interrupted write finish their current task
         if current_run(Path(self.folder)) != self.run:
             raise DataError(
-                f"Another write of {self.target} has begun, or this one is over",
+                f"Another write of {self.target} has begun, or this one has ended",
                 fix=f"begin it again: xcf.io.to_zarr(obj, {self.target!r}, mode='overwrite')",
             )
         queue = iter(blocks)
@@ -137,7 +137,7 @@ class BlockStore:
 
 
 def flush(path: Path) -> None:
-    """Wait until a file, if it exists, and its name are on the disk, not in memory only."""
+    """Wait until a file, if it exists, and its name are on the disk and not only in memory."""
     if path.is_file():
         with path.open("r+b") as file:
             os.fsync(file.fileno())
@@ -151,22 +151,22 @@ def flush(path: Path) -> None:
 
 @contextmanager
 def disk(target: Path | str, advice: str = "", kinds: type[Exception] = OSError) -> Iterator[None]:
-    """Say what to do when the disk refuses."""
+    """Raise a helpful error when the disk fails."""
     try:
         yield
     except kinds as error:
         why = error.strerror if isinstance(error, OSError) else None
         fix = advice or (
-            "make room, then go on from what is finished with the same object: "
+            "make room, then resume with the same object: "
             f"xcf.io.to_zarr(obj, {str(target)!r})"
         )
         raise DataError(f"Writing {target} stopped: {why or error}", fix=fix) from error
 
 
 def tidy(folder: Path, names: Sequence[str]) -> None:
-    """Remove what interrupted writes left beside the chunks, and gather the metadata in one file.
+    """Remove temporary files of interrupted writes, and consolidate the metadata in one file.
 
-    There the variables stand in the given order, since that of a folder is any.
+    It lists the variables in the given order, since the order in a folder is arbitrary.
     """
     import zarr
 
@@ -185,17 +185,17 @@ def tidy(folder: Path, names: Sequence[str]) -> None:
     whole = folder / "zarr.json.partial"
     whole.write_text(json.dumps(root, indent=2))
     flush(whole)
-    whole.replace(folder / "zarr.json")  # complete at any time, also if the power goes
+    whole.replace(folder / "zarr.json")  # complete at any time, even after a power failure
 
 
 def count_files(folder: Path, name: str) -> int:
-    """Number of files that hold the values of a variable; an empty one holds none."""
+    """Number of files with the values of a variable; 0 for an empty one."""
     files = (file for file in (folder / name).rglob("*") if file.name != "zarr.json")
     return sum(file.is_file() and file.stat().st_size > 0 for file in files)
 
 
 def order_of(folder: Path) -> list[str]:
-    """Variables of a store in the order of the object that was written, if it says so."""
+    """Variables of a store in the order of the written object, if recorded."""
     file = folder / "zarr.json"
     root = json.loads(file.read_text()) if file.is_file() else {}
     return list((root.get("consolidated_metadata") or {}).get("metadata", {}))

@@ -1,4 +1,4 @@
-"""What of a long write is done: an identity of the object, and a list of finished parts."""
+"""Progress of a long write: the identity of the object, and a list of finished parts."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ Identity = dict[str, dict[str, Any]]
 
 
 def identity(ds: xr.Dataset, **options: Any) -> Identity:
-    """Description by which the same Dataset, written with the same options, is known again.
+    """Description that identifies a Dataset and its options, to resume a write.
 
-    Nothing is computed: the name of a lazy array stands for all that is done to its input, and a
-    fingerprint for the input, where that is a local Zarr store.
+    Nothing is computed: the name of a lazy array identifies the operations on its input, and a
+    fingerprint identifies the input if it is a local Zarr store.
 
     >>> ds = xr.Dataset({"B02": ("x", [1, 2, 3])})
     >>> identity(ds) == identity(ds.copy()), identity(ds) == identity(ds + 1)
@@ -46,7 +46,7 @@ def identity(ds: xr.Dataset, **options: Any) -> Identity:
 
 
 def _attributes(attrs: dict[Any, Any]) -> dict[str, str]:
-    """Attributes as short text: as they are where they are short, else their hash."""
+    """Attributes as short text, or else as their hash."""
     texts = {str(key): repr(value) for key, value in attrs.items()}
     return {
         key: text if len(text) <= _SHOWN else tokenize(attrs.get(key, text))
@@ -62,11 +62,11 @@ def _fingerprints(ds: xr.Dataset) -> dict[str, str]:
 
 
 def _folder(source: Any) -> Path | None:
-    """Folder of a Zarr array inside the wrappers of xarray and of our own."""
+    """Folder of a Zarr array inside the wrappers of xarray and of this library."""
     import zarr
     from zarr.storage import LocalStore
 
-    for _ in range(16):  # xarray has about six around an array
+    for _ in range(16):  # xarray wraps an array about six times
         if isinstance(source, zarr.Array):
             store = source.store
             return Path(store.root, source.path) if isinstance(store, LocalStore) else None
@@ -76,7 +76,7 @@ def _folder(source: Any) -> Path | None:
 
 
 def _digest(folder: Path) -> str:
-    """Hash of the names, sizes and times of all files, which takes no reading."""
+    """Hash of the names, sizes and times of all files, without reading them."""
     files = sorted(Path(root, name) for root, _, names in os.walk(folder) for name in names)
     found = hashlib.sha256()
     for file in files:
@@ -87,15 +87,15 @@ def _digest(folder: Path) -> str:
 
 @dataclass
 class Ledger:
-    """List of finished parts beside the data they belong to, one line each."""
+    """List of finished parts next to the data, one line each."""
 
     path: Path
-    identity: Identity  # of what is being written
+    identity: Identity  # of the object that is written
     done: set[str]  # keys of the finished parts
 
     @classmethod
     def begin(cls, folder: Path, identity: Identity) -> Ledger:
-        """New ledger in a folder, with a name of its own for this beginning."""
+        """New ledger in a folder, with a unique name of this write."""
         started = {**identity, "": {**identity.get("", {}), "run": uuid.uuid4().hex}}
         ledger = cls(folder / LEDGER, started, set())
         fresh = ledger.path.with_name(ledger.path.name + ".new")
@@ -105,12 +105,12 @@ class Ledger:
 
     @classmethod
     def read(cls, folder: Path) -> Ledger | None:
-        """Ledger of a folder; None if there is none, or none that can be read."""
+        """Ledger of a folder; None if there is none, or an unreadable one."""
         path = folder / LEDGER
         try:
             first, *lines = path.read_bytes().split(b"\n")
             ledger = cls(path, json.loads(first), set())
-            whole = lines[:-1]  # what follows the last line end is torn, or nothing
+            whole = lines[:-1]  # text after the last line end is incomplete, or empty
             ledger.done = {str(json.loads(line)) for line in whole}
             if lines[-1]:
                 os.truncate(path, path.stat().st_size - len(lines[-1]))
@@ -120,7 +120,7 @@ class Ledger:
 
     @property
     def run(self) -> str:
-        """Name of the beginning; a resumed write keeps it."""
+        """Name of the write; a resumed write keeps it."""
         return str(self.identity.get("", {}).get("run", ""))
 
     def add(self, key: str) -> None:
@@ -130,7 +130,7 @@ class Ledger:
             self.done.add(key)
 
     def differences(self, other: Identity) -> str:
-        """In words, where another identity differs from this one; empty if nowhere.
+        """Where another identity differs from this one, in words; empty if nowhere.
 
         >>> ds = xr.Dataset({"a": ("x", [1], {"model": "carf-tiny"})})
         >>> now = xr.Dataset({"a": ("x", [2], {"model": "carf-small"})})
@@ -150,7 +150,7 @@ class Ledger:
 
 
 def _changes(was: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Entries of one variable that differ, with names where these help."""
+    """Entries of one variable that differ, with names if these help."""
     changes = []
     for key in now:
         if was.get(key) == now[key]:
@@ -167,7 +167,7 @@ def _changes(was: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 
 def current_run(folder: Path) -> str | None:
-    """Name of the write that a folder belongs to now; None if there is none."""
+    """Name of the write that a folder currently belongs to; None if there is none."""
     try:
         with (folder / LEDGER).open("rb") as file:
             return str(json.loads(file.readline())[""].get("run", ""))

@@ -1,4 +1,4 @@
-"""The folder of a store: begun under another name, and renamed when it is complete."""
+"""The folder of a store: written under a temporary name, and renamed when complete."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from xcloudfree.io.ledger import LEDGER, Identity, Ledger
 
 try:
     import fcntl
-except ImportError:  # on Windows an open file would stop the folder from taking its name
+except ImportError:  # on Windows an open file would prevent the folder from being renamed
     fcntl = None  # type: ignore[assignment]
 
 LOCK: Final = ".xcloudfree-lock"
-"""Locked by the process that writes; the system unlocks it when that ends, however it does."""
+"""Lock file of the writing process; the system unlocks it however the process ends."""
 
 
 def local_path(path: str | os.PathLike[str]) -> Path:
-    """Where a store is, as an absolute path."""
+    """Absolute path of a store."""
     text = os.fspath(path)
     if "://" in text:
         raise DataError(
@@ -41,7 +41,7 @@ def is_store(folder: Path) -> bool:
 
 
 def check_target(target: Path, mode: str) -> None:
-    """Refuse to replace what is no Zarr store, or any store with ``mode="w-"``."""
+    """Raise an error instead of replacing a folder that is no store, or any store with "w-"."""
     if not target.exists():
         return
     if not is_store(target) and not (target.is_dir() and not any(target.iterdir())):
@@ -58,10 +58,10 @@ def check_target(target: Path, mode: str) -> None:
 
 @contextmanager
 def exclusive(partial: Path, target: Path) -> Iterator[None]:
-    """Make the folder of an unfinished write, and keep other processes out of it."""
+    """Make the folder of an unfinished write, and lock other processes out."""
     if partial.exists() and not _is_ours(partial):
         raise DataError(
-            f"{partial} is in the way and not ours",
+            f"{partial} exists but was not written by xcloudfree",
             fix="choose another name: xcf.io.to_zarr(obj, "
             f"{str(target.with_name(target.stem + '-new.zarr'))!r})",
         )
@@ -78,7 +78,7 @@ def exclusive(partial: Path, target: Path) -> Iterator[None]:
 
 
 def _locked(path: Path, target: Path) -> Any | None:
-    """The lock, open and ours; None if it is no longer there."""
+    """The open lock of this process; None if it no longer exists."""
     try:
         file = path.open("a")
     except FileNotFoundError:
@@ -96,7 +96,7 @@ def _locked(path: Path, target: Path) -> Any | None:
         ) from error
     except OSError:
         return file  # this file system has no locks
-    with suppress(FileNotFoundError):  # the folder may have got its name meanwhile
+    with suppress(FileNotFoundError):  # the folder may have been renamed meanwhile
         if os.path.samestat(os.fstat(file.fileno()), path.stat()):
             return file
     file.close()
@@ -104,7 +104,7 @@ def _locked(path: Path, target: Path) -> Any | None:
 
 
 def _is_ours(partial: Path) -> bool:
-    """Whether a folder is an unfinished write, if only just begun."""
+    """Whether a folder is an unfinished write, even one that has just begun."""
     names = {path.name for path in partial.iterdir()} if partial.is_dir() else {""}
     begun = all(name.startswith("zarr.json.") and name.endswith(".partial") for name in names)
     return begun or bool(names & {"zarr.json", ".zgroup", LOCK, LEDGER})
@@ -113,21 +113,21 @@ def _is_ours(partial: Path) -> bool:
 def begin(
     ds: xr.Dataset, partial: Path, target: Path, mine: Identity, side: int, *, anew: bool
 ) -> Ledger:
-    """Ledger of the unfinished write of this very object, or of a new one with empty arrays."""
+    """Ledger of the unfinished write of this object, or of a new one with empty arrays."""
     ledger = None if anew else Ledger.read(partial)
     if ledger is not None and not ledger.done and ledger.differences(mine):
         ledger = None  # nothing of it is finished, so nothing is lost
     if ledger is not None and (differences := ledger.differences(mine)):
         raise DataError(
-            f"{partial} holds an unfinished write of another object ({differences})",
-            fix="pass that object to finish it, or begin anew: xcf.io.to_zarr(obj, "
+            f"{partial} is an unfinished write of another object ({differences})",
+            fix="pass that object to finish it, or start again: xcf.io.to_zarr(obj, "
             f"{str(target)!r}, mode='overwrite')",
             option=f"repeat the command as it was to finish it, or remove {partial}",
         )
     arrays = [partial, *(partial / str(name) for name in ds.variables)]
     if ledger is not None and all((array / "zarr.json").is_file() for array in arrays):
         return ledger
-    (partial / LEDGER).unlink(missing_ok=True)  # first, or it could speak of blocks that are gone
+    (partial / LEDGER).unlink(missing_ok=True)  # first, or it could list blocks that are gone
     for path in partial.iterdir():
         if path.is_dir():
             shutil.rmtree(path)
@@ -138,7 +138,7 @@ def begin(
 
 
 def publish(partial: Path, target: Path) -> None:
-    """Give the complete store its name."""
+    """Rename the complete store."""
     old = target.with_name(target.name + ".replaced")
     if old.exists():
         shutil.rmtree(old)
@@ -149,7 +149,7 @@ def publish(partial: Path, target: Path) -> None:
 
 
 def published(target: Path, mine: Identity) -> bool:
-    """Whether this very object was complete, and the process ended while it took its name."""
+    """Whether this object was complete, and the process ended during renaming."""
     ledger = Ledger.read(target)
     if ledger is None:
         return False
@@ -158,7 +158,7 @@ def published(target: Path, mine: Identity) -> bool:
 
 
 def _finish(target: Path, old: Path) -> None:
-    """Remove what belongs to the write and not to the store; the ledger, which tells, last."""
+    """Remove files of the write that do not belong to the store; the ledger last."""
     (target / LOCK).unlink(missing_ok=True)
     shutil.rmtree(old, ignore_errors=True)
     (target / LEDGER).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Opening a store, and what to say of one that is unfinished or damaged."""
+"""Open a store, with helpful errors for unfinished or damaged ones."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from xcloudfree.io.lifecycle import is_store, local_path
 from xcloudfree.io.storable import restore
 
 _DAMAGE: Final = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError)
-"""What readers raise where a file is not what it should be."""
+"""Errors that readers raise for damaged files."""
 
 
 def open_zarr(path: str | os.PathLike[str]) -> xr.Dataset:
-    """Open a store that :func:`to_zarr` wrote: lazy, with the numbers and attributes as stored.
+    """Open a store written by :func:`to_zarr`: lazily, with stored numbers and attributes.
 
     Integers stay integers with their `scale_factor`; other readers decode them to reflectance.
 
@@ -78,7 +78,7 @@ def open_zarr(path: str | os.PathLike[str]) -> xr.Dataset:
 
 
 def damaged(path: Path, what: str, error: Exception) -> DataError:
-    """What to say of a store that cannot be read."""
+    """The error for a store that cannot be read."""
     return DataError(
         f"{what} is damaged ({type(error).__name__}: {error})",
         fix=f"copy the store again, or write it again: xcf.io.to_zarr(obj, {str(path)!r}, "
@@ -87,7 +87,7 @@ def damaged(path: Path, what: str, error: Exception) -> DataError:
 
 
 class ShardReader:
-    """A variable of a store as dask reads it, with an error of ours where a file is damaged."""
+    """A variable of a store as read by dask, with a helpful error if a file is damaged."""
 
     def __init__(self, array: xr.Variable, path: Path, name: str) -> None:
         self.array, self.path, self.name = array, path, name  # the array is lazy
@@ -102,7 +102,7 @@ class ShardReader:
 
 
 def _opened(target: Path) -> xr.Dataset:
-    """The store with a dask block for each shard, its variables in the order of the object."""
+    """The store with one dask block per shard, and the variables in their original order."""
     import dask.array as da
 
     opened = xr.open_dataset(
@@ -131,7 +131,7 @@ def _opened(target: Path) -> xr.Dataset:
 
 
 def _check_complete(target: Path, files: dict[str, int]) -> None:
-    """Refuse a store that lacks files, whose blocks would read as no data."""
+    """Raise an error for a store that lacks files, whose blocks would read as no data."""
     for name, count in files.items():
         found = count_files(target, name)
         if found < count:

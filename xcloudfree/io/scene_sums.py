@@ -1,4 +1,4 @@
-"""Values that are summed up over a whole scene: computed strip by strip before its cells."""
+"""Sums over a whole scene: computed strip by strip before its cells."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from xcloudfree.io.schedulers import values_of
 
 
 class SceneSums:
-    """The sums that some keys need, as the annotation of layers marks them."""
+    """The sums that some keys need, from the annotations of layers."""
 
     def __init__(self, graph: HighLevelGraph, keys: Collection[Any]) -> None:
         culled = graph.cull(set(keys))
@@ -38,7 +38,7 @@ class SceneSums:
         self.passes = self._passes(keys)
 
     def _passes(self, keys: Collection[Any]) -> list[set[Any]]:
-        """Sums that tasks outside take, in sets of which each needs those before alone."""
+        """Sums that other tasks need, in sets that each depend only on earlier sets."""
         taken = {key for key in keys if key in self.marked}
         for key, node in self.tasks.items():
             if key not in self.marked:
@@ -61,7 +61,7 @@ class SceneSums:
     ) -> dict[Any, Any]:
         """Value of each sum; `step` is called after each strip of each pass.
 
-        Of a strip no more is held than its parts, summed up as far as they go.
+        Only the parts of a strip, summed as far as possible, are in memory.
         """
         known: dict[Any, Any] = {}
         for sums in self.passes:
@@ -76,7 +76,7 @@ class SceneSums:
             parts = {key for key in inside if not missing[key]}
             values: dict[Any, Any] = {}
             for ready in by_strip(parts, strips):
-                # what can be computed now, and of it what is still needed afterwards
+                # sums that can be computed now, and those of them that are still needed afterwards
                 new, stack = list(ready), list(ready)
                 while stack:
                     for key in above[stack.pop()]:
@@ -103,7 +103,7 @@ class SceneSums:
     ) -> dict[Any, Any]:
         """Values of some keys of a strip, in one graph."""
         needed = reached(wanted, self.tasks, values)
-        token = uuid.uuid4().hex  # a cluster may still know of a key how it was computed before
+        token = uuid.uuid4().hex  # a cluster may remember how an earlier key was computed
         own = [*values, *(key for key in needed if key in inside)]
         names = {key: (f"sum-{token}", number) for number, key in enumerate(own)}
         nodes: Tasks = {names[key]: value(names[key], known) for key, known in values.items()}
@@ -119,7 +119,7 @@ class SceneSums:
 
 
 def by_strip(parts: Collection[Any], strips: Sequence[Sequence[Index]]) -> list[list[Any]]:
-    """The parts of each strip in order; the last two numbers of a key are its place."""
+    """The parts of each strip in order; the last two numbers of a key are its position."""
     places = {key: _place(key) for key in parts}
     most: dict[Any, Index] = {}
     for key, (i, j) in places.items():
@@ -142,7 +142,7 @@ def _place(key: Any) -> Index:
 
 
 def _own(part: Any) -> Any:
-    """The value with memory of its own: a view would hold the block."""
+    """The value in its own memory: a view would keep the block."""
     if isinstance(part, tuple):
         fields = map(_own, part)
         return type(part)(*fields) if hasattr(part, "_fields") else tuple(fields)

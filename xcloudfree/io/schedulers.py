@@ -1,4 +1,4 @@
-"""Which dask scheduler computes, with how many threads; and computing keys on it."""
+"""Dask schedulers: which one computes, with how many threads; and computing keys on it."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from xcloudfree.io.cells import Index
 
 
 def cluster() -> Any | None:
-    """The cluster's client, if a cluster is what computes."""
+    """The cluster's client, if a cluster computes."""
     distributed = sys.modules.get("distributed")
     owner = getattr(get_scheduler(), "__self__", None)
     return owner if distributed is not None and isinstance(owner, distributed.Client) else None
 
 
 def capacity(client: Any | None) -> tuple[int, int]:
-    """Number of processes that hold blocks, and of threads that work on them in all."""
+    """Number of processes that hold blocks, and total number of their threads."""
     if client is not None:
         threads = client.nthreads()
         return max(1, len(threads)), max(4, sum(threads.values()))
@@ -41,7 +41,7 @@ def run(
     finished: Callable[[Index], None],
     client: Any | None,
 ) -> None:
-    """Compute keys and call `finished` here with the cell of each as soon as it is done."""
+    """Compute keys and call `finished` here with the cell of each once it is done."""
     if client is not None:
         _run_on(client, graph, keys, finished)
         return
@@ -54,12 +54,12 @@ def run(
 
     with Callback(posttask=record):
         _scheduler()(ensure_dict(graph), list(keys))
-    for key in keys:  # a scheduler of the user's own may know no callbacks
+    for key in keys:  # a user's own scheduler may have no callbacks
         record(key)
 
 
 def values_of(graph: HighLevelGraph, keys: Sequence[Any], client: Any | None) -> list[Any]:
-    """Compute the keys of small values and return these."""
+    """Compute and return the keys of small values."""
     if client is not None:
         return list(client.get(graph, list(keys)))
     return list(_scheduler()(ensure_dict(graph), list(keys)))

@@ -1,4 +1,4 @@
-"""What a Zarr store can hold: plain attributes, regular blocks, strings; and the way back."""
+"""Adapt a Dataset to Zarr: plain attributes, regular blocks, strings; and back."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from xcloudfree.io.layout import FILES
 
 
 def storable(ds: xr.Dataset) -> xr.Dataset:
-    """Copy without what Zarr cannot hold, and without the encoding of the file it came from.
+    """Copy without content that Zarr cannot store, and without the encoding of the source file.
 
-    `nodata` of integers, 0 for reflectance that declares none, becomes `_FillValue` too, so that
-    every reader of CF knows it. A warning names what had to be left out.
+    `nodata` of integers, 0 for reflectance that declares none, also becomes `_FillValue`, so that
+    every CF reader recognises it. A warning names the omitted content.
 
     >>> ds = xr.Dataset(attrs={"scale": np.float32(0.5), "bbox": (1, 2)})
     >>> storable(ds).attrs
@@ -35,7 +35,7 @@ def storable(ds: xr.Dataset) -> xr.Dataset:
         variable = out.variables[name]
         kind = variable.dtype.kind
         if kind == "O" and not all(isinstance(v, str) for v in np.ravel(variable.values)):
-            lost.append(f"the variable {name!r}, which holds Python objects")
+            lost.append(f"the variable {name!r}, which contains Python objects")
             out = out.drop_vars([name])
             continue
         if variable.chunks is not None and kind not in "biufc":
@@ -58,7 +58,7 @@ def storable(ds: xr.Dataset) -> xr.Dataset:
         out.variables[name].attrs = _axis(ds, name) | attrs
         out.variables[name].encoding = encoding
     if lost:
-        warnings.warn(f"Not stored, Zarr cannot hold it: {'; '.join(lost)}.", stacklevel=3)
+        warnings.warn(f"Not stored, since Zarr cannot hold it: {'; '.join(lost)}.", stacklevel=3)
     return out
 
 
@@ -81,7 +81,7 @@ def _axis(ds: xr.Dataset, name: Hashable) -> dict[str, str]:
 
 
 def summary(ds: xr.Dataset) -> dict[str, Any]:
-    """What a store says about itself as a whole: how it was made, and from which items.
+    """Global attributes of a store: how it was made, and from which items.
 
     >>> ds = xr.Dataset({"provenance": ("time", [0], {"model": "carf-tiny", "flag_values": [0]})},
     ...                 {"item_id": ("time", ["S2A_1"])})
@@ -126,7 +126,7 @@ def regular_chunks(ds: xr.Dataset) -> xr.Dataset:
 
 
 def restore(ds: xr.Dataset) -> xr.Dataset:
-    """Undo, after opening, what the format forced: grid mappings, fill values, strings."""
+    """Undo changes required by the format, after opening: grid mappings, fill values, strings."""
     for name in list(ds.variables):
         variable = ds.variables[name]
         for key in ("grid_mapping", "_FillValue"):
@@ -153,7 +153,7 @@ def _replace(ds: xr.Dataset, name: Hashable, array: xr.DataArray) -> xr.Dataset:
 
 
 def _attributes(attrs: dict[Any, Any], where: str, lost: list[str]) -> dict[str, Any]:
-    """Attributes that JSON can hold; the names of the others go to ``lost``."""
+    """Attributes that JSON can represent; the names of the others go to ``lost``."""
     out = {}
     for key, value in attrs.items():
         try:

@@ -1,4 +1,4 @@
-"""Computing the cells of a scene in order, on any dask scheduler, a bounded number at a time."""
+"""Compute the cells of a scene in order, on any dask scheduler, a bounded number at a time."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from xcloudfree.io.scene_sums import SceneSums
 from xcloudfree.io.schedulers import capacity, cluster, run
 
 COLUMNS: Final = 4
-"""Columns of blocks in memory, at least: of two that are written, and one on either side."""
+"""Least number of columns of blocks in memory: two that are written, and one on either side."""
 
 GRAPH_CELLS: Final = 256
-"""Cells in one graph, at least: enough to keep workers busy, few enough to build in a second."""
+"""Least number of cells in one graph: enough to keep workers busy, few enough to build quickly."""
 
 GRAPH_PLACES: Final = 64
-"""Places in one graph, at least, where the dates of a place are computed together: what two graphs
-both read is read twice, and a strip of four columns is cut every 16 rows."""
+"""Least number of places in one graph if the dates of a place are computed together: graphs share
+no input, so it is read twice at their border; a strip of four columns is cut every 16 rows."""
 
 
 def stream(
@@ -53,14 +53,14 @@ def stream(
     """Compute every cell and call ``store(pieces, index, *blocks)`` where it is computed.
 
     Cells are taken strip by strip (:func:`xcloudfree.io.cells.strips`), each strip in one graph.
-    What several cells need is computed once a strip. The work on a cell waits until all cells but
-    the last few before it are stored: dask by itself reads far ahead, and would hold most of the
-    scene. What layers say of themselves (:mod:`xcloudfree.core.graphs`) decides whether a place is
-    written with all its dates, and which values are computed before the cells.
+    Tasks that several cells need run once per strip. The work on a cell waits until all but the
+    last few cells before it are stored, because dask itself reads far ahead and would hold most of
+    the scene. Annotations of layers (:mod:`xcloudfree.core.graphs`) decide whether all dates of a
+    place are written together, and which values are computed before the cells.
 
-    `memory` is what input a worker may hold for the sake of neighbours, two rows of a strip;
-    `finished` is called here with each cell that is stored, in no certain order; and `summing`
-    with the number of steps of the sums over the scene, which returns what is called after each.
+    `memory` is the input that a worker may keep for neighbouring blocks, two rows of a strip.
+    `finished` is called here with each stored cell, in any order. `summing` is called with
+    the number of steps of the sums over the scene, and returns a function to call after each.
     """
     parts = pieces(ds, grid)
     if not parts or all(skip(index) for index in product(*map(range, grid.counts))):
@@ -97,7 +97,7 @@ def stream(
             step = summing(count) if count else _nothing
             whole = with_values(whole, sums.compute(order, ahead, client, step), SCENE_SUM)
         for strip in todo:
-            token = uuid.uuid4().hex  # a cluster remembers keys, and all must be stored again
+            token = uuid.uuid4().hex  # a cluster remembers keys, but all must be stored again
             shared, name = f"store-into-{token}", f"store-{token}"
             layer: Tasks = {shared: value(shared, parts)}
             cell_of: dict[Any, Index] = {(name, *i): i for place in strip for i in place}
@@ -111,11 +111,11 @@ def stream(
 
 
 def _nothing() -> None:
-    """Step of no sums."""
+    """Step function without sums."""
 
 
 def blocks_share_work(ds: xr.Dataset) -> bool:
-    """Whether a cell shares most of its work with one beside it, which would compute it again.
+    """Whether a cell shares most of its work with its neighbour, which would repeat it.
 
     >>> import numpy as np
     >>> ds = xr.Dataset({"B02": (("y", "x"), np.arange(16.0).reshape(4, 4))}).chunk(y=2, x=2)

@@ -45,61 +45,60 @@ def to_zarr(
 ) -> Any:
     """Write to a Zarr store (format 3), block by block.
 
-    Each dask block becomes a shard, one file that holds smaller chunks, and is written whole by
-    whichever thread, process or worker of a cluster has computed it; only a few rows of blocks of
-    a narrow strip are in memory at a time, however large the scene is. Where the dates of a place
-    share their work, as with temporal methods, they are written together; what a method sums up
-    of the whole scene is computed once, before the first block. The blocks go to a store
-    beside the target, ``<path>.partial``, which keeps a list of the finished ones; it takes the
-    name `path` when all are there, so that what stands under `path` is always complete. After an
-    interruption of any kind the same call with the same object goes on where it stopped, unless a
-    local Zarr store that is read has changed; other input, such as remote files, is not compared
-    and must be the same. One process at a time writes to a `path`.
+    Each dask block becomes a shard: one file with smaller chunks, written whole by the thread,
+    process or worker that computed it. Only a few rows of blocks of a narrow strip are in memory at
+    a time, however large the scene. If the dates of a place share their work, as with temporal
+    methods, they are written together; sums over the whole scene are computed once, before the
+    first block. The blocks go to a store next to the target, ``<path>.partial``, which keeps a list
+    of the finished ones and is renamed to `path` when it is complete, so a store at `path` is
+    always complete. After any interruption, the same call with the same object resumes, unless a
+    local Zarr store that it reads has changed. Other input, such as remote files, is not compared
+    and must be the same. Only one process at a time can write to a `path`.
 
     Parameters
     ----------
     obj : xarray.Dataset or xarray.DataArray
-        What to write; dask arrays stay lazy until their block is due.
+        Object to write; dask arrays stay lazy until their block is computed.
     path : str or path-like
-        Local folder, by custom with the ending ``.zarr``; on a cluster one that all workers see.
+        Local folder, usually ending in ``.zarr``; on a cluster, one that all workers can access.
     mode : {"w", "w-", "overwrite"}
-        "w" goes on with an unfinished write of the same object, refuses that of another, and
-        replaces a finished store; "w-" refuses to replace one; "overwrite" begins anew.
+        "w" resumes an unfinished write of the same object, raises an error for that of another, and
+        replaces a finished store; "w-" never replaces a store; "overwrite" starts again.
     encoding : {"int16", "uint16"}, optional
-        Store floating-point reflectance as integers of 1e-4 that readers decode, within half of
-        that; see :func:`xcloudfree.io.encoding.encode_reflectance`. A value out of their range is
-        an error: it would be lost.
+        Store floating-point reflectance as integers in steps of 1e-4, which readers decode with an
+        error of at most half a step; see :func:`xcloudfree.io.encoding.encode_reflectance`. A value
+        out of range raises an error, because it would be lost.
     chunks : int
-        Pixels, at most, along the sides of a chunk in a shard: 512, or 256 for web maps.
+        Largest side of a chunk in a shard, in pixels: 512, or 256 for web maps.
     memory : int or str
-        How much input each worker may hold, beside the few blocks it works on, so that
+        Input that each worker may keep in addition to its current blocks, so that
         neighbouring blocks need not read it again. It sets the width of a strip: two rows of it,
-        and at least four blocks a row. The columns of blocks beside a strip are read once more;
-        a scene of 11 blocks a row is read 1.7 times with four columns in memory, 1.4 times with
+        and at least four blocks per row. The columns of blocks next to a strip are read once more:
+        a scene of 11 blocks per row is read 1.7 times with four columns in memory, 1.4 times with
         six, and once with eleven.
     progress : bool
-        Show how far it is on the terminal.
+        Show progress on the terminal.
 
     Returns
     -------
     xarray.Dataset or xarray.DataArray
-        The store, opened lazily by :func:`open_zarr`, in the form that came in.
+        The store, opened lazily by :func:`open_zarr`, in the form of the input.
 
     Raises
     ------
     DataError
-        If `path` holds something else, an unfinished write of another object or of input that has
-        changed, or is no local path; if another process is writing to it; if the disk refuses; if
+        If `path` contains something else, or an unfinished write of another object or of changed
+        input, or is not a local path; if another process is writing to it; if the disk fails; if
         a value does not fit the encoding.
 
     Warns
     -----
     UserWarning
-        If attributes or coordinates cannot be stored; it names them.
+        If attributes or coordinates cannot be stored; the warning names them.
 
     Notes
     -----
-    Beside the attributes of the object, a reconstruction's store has those of ``provenance``
+    Besides the attributes of the object, the store of a reconstruction has those of ``provenance``
     (model, digest, mask, ...) and the names of the items.
 
     Examples
@@ -122,7 +121,7 @@ def to_zarr(
         )
     try:
         most = parse_bytes(memory)
-    except (ValueError, AttributeError) as error:  # of what is neither number nor text
+    except (ValueError, AttributeError) as error:  # neither a number nor text
         raise DataError(
             f"memory is {memory!r}", fix="call xcf.io.to_zarr(obj, path, memory='2 GiB')"
         ) from error
@@ -142,7 +141,7 @@ def to_zarr(
                 ledger = begin(ds, partial, target, mine, chunks, anew=mode == "overwrite")
             _fill(ds, ledger, partial, target, most, progress)
             with disk(target):
-                # coordinates come in any order, and the same object gives the same bytes
+                # coordinates come in any order, but the same object must give the same bytes
                 names = [*ds.data_vars, *sorted(ds.coords, key=str)]
                 tidy(partial, [str(name) for name in names])
                 publish(partial, target)
@@ -157,13 +156,13 @@ def _fill(
     grid = grid_of(ds)
     every = {grid.key(index) for index in product(*map(range, grid.counts)) if index}
     left = every - ledger.done
-    resumed = f" ({len(every) - len(left)} of {len(every)} blocks are there)"
+    resumed = f" ({len(every) - len(left)} of {len(every)} blocks are finished)"
     label = f"writing {target.name}{resumed if len(left) < len(every) else ''}"
     bar = Progress(label, len(left), show=progress)
 
     def finished(index: Index) -> None:
         with disk(target):
-            ledger.add(grid.key(index))  # only now: the write has returned
+            ledger.add(grid.key(index))  # only now that the write has returned
         bar.step()
 
     def summing(count: int) -> Callable[[], None]:
@@ -172,7 +171,7 @@ def _fill(
         def step() -> None:
             first.step()
             if not bar.count:
-                bar.start = time.monotonic()  # what is left to write counts from here
+                bar.start = time.monotonic()  # the time left counts from here
 
         return step
 
