@@ -157,8 +157,7 @@ def disk(target: Path | str, advice: str = "", kinds: type[Exception] = OSError)
     except kinds as error:
         why = error.strerror if isinstance(error, OSError) else None
         fix = advice or (
-            "make room, then resume with the same object: "
-            f"xcf.io.to_zarr(obj, {str(target)!r})"
+            f"make room, then resume with the same object: xcf.io.to_zarr(obj, {str(target)!r})"
         )
         raise DataError(f"Writing {target} stopped: {why or error}", fix=fix) from error
 

@@ -1,6 +1,6 @@
-"""Classical methods by name: what a network must beat, and what serves where none fits.
+"""Classical methods by name: baselines for networks, and methods that need no weights.
 
-A method is a class in a module of its own beside its arithmetic, and one line of ``_METHODS``.
+A method is a class in its own module, with its arithmetic, and one line of ``_METHODS``.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ _METHODS = MappingProxyType(
 
 
 def names() -> list[str]:
-    """Names that ``reconstruct(model=...)`` takes for a classical method.
+    """List the names of classical methods that ``reconstruct(model=...)`` accepts.
 
     Returns
     -------
@@ -76,7 +76,7 @@ def names() -> list[str]:
 
 
 def known(name: str) -> bool:
-    """Whether a name is that of a method.
+    """Return whether a name is that of a method.
 
     Parameters
     ----------
@@ -96,20 +96,20 @@ def known(name: str) -> bool:
 
 
 def get(name: str, **options: Any) -> Method:
-    """A method by its name, with its own settings; ``reconstruct(model=...)`` takes it as it is.
+    """Return a method by its name, with your own settings, for ``reconstruct(model=...)``.
 
     Parameters
     ----------
     name : str
-        One of :func:`names`. The medians take values of 30 days before and after a date; another
-        number stands in the name: ``median-45d``, ``geomedian-60d+offset``.
+        One of :func:`names`. The medians use values of 30 days before and after a date; for another
+        number, put it in the name: ``median-45d``, ``geomedian-60d+offset``.
     **options
         ``window`` (medians): days before and after a date. ``smoothness`` (whittaker): in days^3;
-        for dates 5 days apart the usual lambda times 125. ``neighbours`` (idw, kriging,
-        regression-kriging): clear pixels that share in a value. ``power`` (idw): of the distance.
+        for dates 5 days apart, the usual lambda times 125. ``neighbours`` (idw, kriging,
+        regression-kriging): number of clear pixels per value. ``power`` (idw): of the distance.
         ``shape`` (kriging, regression-kriging): ``"exponential"`` or ``"spherical"`` variogram.
-        ``pairs`` (starfm): 1 or 2 dates that a value comes from; ``window``: width in px that
-        similar pixels are sought in; ``classes``: kinds of land cover; ``uncertainty``: standard
+        ``pairs`` (starfm): number of dates per value, 1 or 2; ``window``: width in px to search for
+        similar pixels; ``classes``: number of land cover classes; ``uncertainty``: standard
         deviation of reflectance of the sensors; ``coarse``: images of a coarse sensor (MODIS,
         Sentinel-3) as reflectance, with the bands, the dates and the grid of the scene.
 
@@ -120,7 +120,7 @@ def get(name: str, **options: Any) -> Method:
     Raises
     ------
     ModelError
-        If there is none, or it has no such setting.
+        If the method does not exist, or has no such setting.
 
     Examples
     --------

@@ -1,9 +1,9 @@
-"""Regression on an area's own series: what a date looks like, given its neighbours and its radar.
+"""Area regression: predicts a date from its neighbouring dates and its radar.
 
-The predictors of a date come from the other dates. Training pixels are the clear ones of every
-date, predicted from dates that are at least as far away as those that a hidden pixel has: one
-regression for each distance (:data:`GAPS`). All that is learned follows from sums over
-pixels.
+The predictors of a date come from the other dates. The training pixels are the clear pixels of
+every date. They are predicted from dates that are at least as far away as the clear dates of a
+hidden pixel, so there is one regression for each distance (:data:`GAPS`). All coefficients follow
+from sums over pixels.
 """
 
 from __future__ import annotations
@@ -23,33 +23,33 @@ from xcloudfree.methods.interpolation import Sides, clear_sides, linear_time
 from xcloudfree.methods.regression import WINDOWS, local_means, stepped
 
 GAPS: Final = (0.0, 15.0, 30.0, 45.0)
-"""Days around a date without anything clear, for each of which there is a regression."""
+"""Days around a date without clear observations, with one regression for each."""
 
 MEMORIES: Final = (12.0, 40.0)
 """Days after which the weight of a date in the running means falls to 1/e."""
 
 STRIP: Final = 4096
-"""Pixels that are worked through at once."""
+"""Pixels that are processed at once."""
 
 PENALTIES: Final = tuple(float(p) for p in 10.0 ** np.arange(-4, 1.1, 0.5))
-"""Ridge penalties on standardised predictors to choose from."""
+"""Candidate ridge penalties on standardised predictors."""
 
 OWN: Final = 8.0
-"""Weight of all visible pixels of a date together, against all pixels of the other dates. Chosen,
-with :data:`ENOUGH`, on every fourth case of three development series; between 4 and 16 results
-differed by at most 0.6 dB, and the best one by site."""
+"""Weight of all visible pixels of a date together, relative to all pixels of the other dates.
+Chosen, with :data:`ENOUGH`, on every fourth case of three development series. Between 4 and 16
+results differed by at most 0.6 dB, and the best value depended on the site."""
 
 ENOUGH: Final = 200.0
-"""Visible pixels of a date from which they have half of that weight."""
+"""Number of visible pixels of a date at which they have half of that weight."""
 
 APART: Final = float(np.nextafter(PASS, 0))
-"""Days around an example without anything clear: another image of its pass shows what it is."""
+"""Days around an example that are excluded, because another image of its pass shows the truth."""
 
 LEARNED: Final = 14
-"""Bits behind the point of reflectance from which is learned: exact sums of 60 million pixels."""
+"""Binary digits of reflectance used for learning: gives exact sums of 60 million pixels."""
 
 APPLIED: Final = 19
-"""The same where it is predicted: exact sums over the predictors of a pixel."""
+"""The same for predicting: gives exact sums over the predictors of a pixel."""
 
 FOLDS: Final = 4
 """Spans of time that are left out in turn to choose the penalty."""
@@ -74,7 +74,7 @@ class Moments(NamedTuple):
     zy: Doubles
 
     def without(self, other: Moments) -> Moments:
-        """Those of the dates that the other does not hold."""
+        """Moments without the dates of the other."""
         return Moments(self.zz - other.zz, self.zy - other.zy)
 
 
@@ -87,10 +87,10 @@ class Rule(NamedTuple):
 
 @dataclass(frozen=True)
 class AreaRegression(Method):
-    """Regression on the area's own series.
+    """Area regression: ridge regression on the area's own series.
 
-    Its deviation is a little too large: on three hidden dates of two real series each, 76 to 86 %
-    of the errors lay within one deviation (68 % would, were they normal), at gaps of 0 and 15 days.
+    Its standard deviation is slightly too large: on three hidden dates of two real series each, 76
+    to 86 % of the errors lay within one deviation (68 % if normal), at gaps of 0 and 15 days.
     """
 
     passes: ClassVar[int] = 1
@@ -105,7 +105,7 @@ class AreaRegression(Method):
         """The normal equations of each date and gap."""
         assert series.backscatter is not None
         assert series.days is not None
-        # the local means of backscatter read pixels around the core, all else reads the core alone
+        # the local means of backscatter read pixels around the core, all else only the core
         area, core = widened(series.core, max(WINDOWS) // 2, series.hidden.shape[-2:])
         radar = local_means(series.backscatter[..., *area])[..., *core]
         inner = series.cut(series.core)
@@ -164,11 +164,11 @@ def sums(
 
 
 def learn(total: Sums, days: Doubles | None = None, least: Sequence[float] | None = None) -> Rule:
-    """Coefficients for each date: learned on the other dates, and drawn to what the date shows."""
-    # What is learned on the other dates is the prior of a second regression on the visible pixels
+    """Coefficients for each date: learned on the other dates, then adapted to the date."""
+    # The regression on the other dates is the prior of a second regression on the visible pixels
     # of the date itself, which ends with their mean difference in each band. The penalty is the one
-    # with the least error on spans of time left out, and falls with the number of visible pixels.
-    # The variance is that error, or where the date shows enough, the error there.
+    # with the least error on left-out spans of time, and falls with the number of visible pixels.
+    # The variance is that error, or the error on the date itself if enough of it is visible.
     # Hoerl and Kennard, "Ridge regression: biased estimation for nonorthogonal problems",
     # Technometrics 12(1), 1970, equation 2.1.
     times, gaps, width, bands = total.zy.shape
@@ -178,7 +178,7 @@ def learn(total: Sums, days: Doubles | None = None, least: Sequence[float] | Non
     spans = [slice(start, start + step) for start in range(0, times, step)]
     for gap in np.flatnonzero(total.hidden.sum(0)).tolist():
         whole, squares = _moments(total, slice(None), gap), total.yy[:, gap]
-        if not whole.zz[0, 0]:  # nothing clear, or no backscatter anywhere
+        if not whole.zz[0, 0]:  # no clear pixel, or no backscatter anywhere
             continue
         folds = [(_moments(total, span, gap), squares[span].sum(0)) for span in spans]
         penalty, error = _penalty(whole, folds)
@@ -202,7 +202,7 @@ def learn(total: Sums, days: Doubles | None = None, least: Sequence[float] | Non
 def _near(
     total: Sums, date: int, gap: int, days: Doubles | None, least: Sequence[float] | None
 ) -> Moments:
-    """Sums of a date and of those within the days of which nothing is to be used for it."""
+    """Sums of a date and of the dates within the gap, which must not be used for it."""
     if days is None or not _of(least, date):
         return _moments(total, slice(date, date + 1), gap)
     near = np.flatnonzero(np.abs(days - days[date]) <= _of(least, date))
@@ -214,8 +214,8 @@ def _of(least: Sequence[float] | None, date: int) -> float:
 
 
 def _ridge(sums: Moments, penalty: float) -> Doubles:
-    """Coefficients (1 + predictor, band); a predictor that hardly varies takes no part."""
-    # What varies by less than rounding could explain would make the result depend on the chunks.
+    """Coefficients (1 + predictor, band); almost constant predictors are excluded."""
+    # A variation that rounding could explain would make the result depend on the chunks.
     count = sums.zz[0, 0]
     mean, level = sums.zz[0, 1:] / count, sums.zy[0] / count
     covariance = sums.zz[1:, 1:] / count - np.outer(mean, mean)
@@ -234,12 +234,12 @@ def _moments(total: Sums, dates: slice, gap: int) -> Moments:
 def _squared(sums: Moments, squares: Doubles, rule: Doubles) -> Doubles:
     """Sum of squared errors of each band."""
     error = squares - 2 * (rule * sums.zy).sum(0) + (rule * (sums.zz @ rule)).sum(0)
-    # what rounding of the sums could explain is none: a band that is constant has no error at all
+    # errors that rounding of the sums could explain are zero: a constant band has no error
     return np.asarray(np.where(error > 1e-12 * squares, error, 0))
 
 
 def _penalty(whole: Moments, folds: Sequence[tuple[Moments, Doubles]]) -> tuple[float, Doubles]:
-    """The best penalty, and the mean squared error of each band on what was left out."""
+    """The best penalty, and the mean squared error of each band on the left-out spans."""
     width, bands = whole.zy.shape
     errors = {}
     for penalty in PENALTIES:
@@ -249,7 +249,7 @@ def _penalty(whole: Moments, folds: Sequence[tuple[Moments, Doubles]]) -> tuple[
             if rest.zz[0, 0] > width and fold.zz[0, 0] > 0:
                 error += _squared(fold, squares, _ridge(rest, penalty))
                 count += fold.zz[0, 0]
-        if not count:  # one span holds nearly all examples: their own error, firmly penalised
+        if not count:  # one span has nearly all examples: use their own error, with a high penalty
             firm = PENALTIES[-1]
             own = [_squared(f, squares, _ridge(whole, firm)) for f, squares in folds]
             return firm, np.asarray(np.sum(own, 0) / whole.zz[0, 0])
@@ -372,12 +372,12 @@ class Strip:
 
     @cached_property
     def apart(self) -> float:
-        """Days around an example of the smallest gap; 0 where no pass comes as several images."""
+        """Days around an example of the smallest gap; 0 if no pass comes as several images."""
         return APART if (np.diff(self.days) <= APART).any() else 0.0
 
     def level(self, date: int, least: float = 0.0) -> NDArray[np.int64]:
-        """Which gap a pixel has, by position in :data:`GAPS`; -1 without a clear date."""
-        # Dates within `least` days, one of these gaps, count as not there.
+        """Gap class of a pixel, by position in :data:`GAPS`; -1 without a clear date."""
+        # Dates within `least` days, one of these gaps, are treated as missing.
         before, after = (s[date] for s in self.sides[least])
         day = self.days[date]
         waits = np.minimum(

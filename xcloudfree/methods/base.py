@@ -1,4 +1,4 @@
-"""What a classical method is: a function of physical values, and what it needs of the scene."""
+"""Interface of a classical method: a function of physical values, and its needs."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ __all__ = ["Booleans", "Doubles", "Floats", "Method", "Option", "Prediction", "S
 class Option(NamedTuple):
     """A setting of a method."""
 
-    allowed: str  # what it may be, in words
-    accepts: Callable[[Any], bool]  # whether a value is that
+    allowed: str  # allowed values, in words
+    accepts: Callable[[Any], bool]  # whether a value is allowed
 
 
 def positive(value: Any) -> bool:
@@ -48,25 +48,25 @@ def whole(low: int, high: int, *, odd: bool = False) -> Option:
 
 @dataclass(frozen=True)
 class Method:
-    """A classical method; subclasses give it :meth:`predict`.
+    """A classical method; subclasses implement :meth:`predict`.
 
     Parameters
     ----------
     name : str
-        What users call it.
+        Name for users.
     temporal : bool
         Whether it reads several dates: it then gets all of them, in one block. Otherwise it gets
-        any number of images, which it must treat one by one.
+        any number of images, which it must treat independently.
     reach : int
-        Pixels around a pixel that influence its prediction (and what is measured there).
+        Pixels around a pixel that influence its prediction (and its measurements).
     polarisations : tuple of str
         Backscatter that it needs.
     deviation : bool
         Whether it estimates its uncertainty.
     images : Dataset, DataArray or None
-        Coarse images of the dates that the method was given, see :attr:`Series.coarse`.
+        Coarse images of the dates, set by the user, see :attr:`Series.coarse`.
     takes_any_radar : bool
-        Whether it takes of `polarisations` those that the data has, or none.
+        Whether it uses those of `polarisations` that the data has, or none.
     takes_single_images : bool
         Whether a temporal method also takes images without dates, one by one, with no days.
 
@@ -79,10 +79,10 @@ class Method:
     """
 
     OPTIONS: ClassVar[Mapping[str, Option]] = {}
-    passes: ClassVar[int] = 0  # how often it measures the whole scene before it predicts
-    bands: ClassVar[tuple[str, ...] | None] = None  # it predicts all that there are
+    passes: ClassVar[int] = 0  # number of measurements of the whole scene before it predicts
+    bands: ClassVar[tuple[str, ...] | None] = None  # it predicts all available bands
     flags: ClassVar[tuple[str, ...]] = ()  # meanings of the bits of :attr:`Prediction.flags`
-    needs_radar: ClassVar[bool] = False  # whether pixels without backscatter stay empty in any case
+    needs_radar: ClassVar[bool] = False  # whether pixels without backscatter always stay empty
 
     name: str
     temporal: bool = False
@@ -95,15 +95,15 @@ class Method:
 
     @property
     def plan(self) -> Plan:
-        """What it reads around a block: `reach` pixels, or fixed tiles of the scene."""
+        """Pixels that it reads around a block: `reach` pixels, or fixed tiles of the scene."""
         return Halo(self.reach)
 
     def options(self) -> Mapping[str, Option]:
-        """Settings that :meth:`configured` takes, by name."""
+        """Settings that :meth:`configured` accepts, by name."""
         return self.OPTIONS
 
     def configured(self, **options: Any) -> Self:
-        """The same method with other settings.
+        """Return the same method with other settings.
 
         Parameters
         ----------
@@ -113,12 +113,12 @@ class Method:
         Returns
         -------
         Method
-            Its name tells the settings.
+            Its name contains the settings.
 
         Raises
         ------
         ModelError
-            If there is no such setting, or it cannot have the value.
+            If there is no such setting, or the value is not allowed.
         """
         known = self.options()
         for name, value in options.items():
@@ -136,22 +136,22 @@ class Method:
         return self.set(**options) if options else self
 
     def set(self, **options: Any) -> Self:
-        """As :meth:`configured`, with settings that were checked."""
+        """Like :meth:`configured`, with checked settings."""
         return replace(self, name=self.named(options), **options)
 
     def named(self, options: Mapping[str, Any]) -> str:
-        """Its name with settings; of those that are no numbers or words only their own name."""
+        """Its name with settings; those that are neither numbers nor words appear by name only."""
         plain = (bool, int, float, str)
         listed = (f"{k}={v}" if isinstance(v, plain) else k for k, v in options.items())
         return f"{self.name}({', '.join(listed)})" if options else self.name
 
     def for_run(self, device: Any, uncertainty: bool) -> Self:
-        """The method as one call of ``reconstruct`` asks for it; the same for those of numpy.
+        """Return the method for one call of ``reconstruct``; numpy methods return themselves.
 
         Parameters
         ----------
         device : str, torch.device or None
-            Where to compute.
+            Device to compute on.
         uncertainty : bool
             Whether the deviation is used.
 
@@ -162,7 +162,7 @@ class Method:
         return self
 
     def check(self, days: Sequence[float]) -> None:
-        """Refuse dates that the method cannot work on, before any work is done.
+        """Raise an error for dates that the method cannot process, before any work.
 
         Parameters
         ----------
@@ -172,35 +172,35 @@ class Method:
         Raises
         ------
         DataError
-            If they cannot serve.
+            If the dates are unsuitable.
         """
 
     def measure(self, series: Series, statistics: Sequence[Any]) -> Any:
-        """What a block says of the scene; statistics of a scene never depend on its chunks.
+        """Measure a block; statistics of a scene never depend on its chunks.
 
         Parameters
         ----------
         series : Series
             The block with `reach` pixels around it (fewer at the border of the scene).
         statistics : sequence of named tuple
-            What :meth:`conclude` returned after each of the earlier passes.
+            Results of :meth:`conclude` from the earlier passes.
 
         Returns
         -------
         named tuple of ndarray
-            Of the pixels of :attr:`Series.core`: sums by date, or what :meth:`combine` joins;
-            anything for dates that are not :attr:`Series.asked`, if the method uses no other
+            For the pixels of :attr:`Series.core`: sums by date, or what :meth:`combine` joins.
+            Arbitrary for dates that are not :attr:`Series.asked`, if the method uses no other
             date's sums.
         """
         raise NotImplementedError
 
     def combine(self, parts: Sequence[Any]) -> Any:
-        """Join what :meth:`measure` returned of several blocks, in any order: sums add up.
+        """Join results of :meth:`measure` from several blocks, in any order: sums add up.
 
         Parameters
         ----------
         parts : sequence of named tuple
-            From :meth:`measure` or from here.
+            From :meth:`measure` or from this method.
 
         Returns
         -------
@@ -209,7 +209,7 @@ class Method:
         return added(parts)
 
     def conclude(self, total: Any, statistics: Sequence[Any]) -> Any:
-        """Turn the measurements of the whole scene into what is used of them, once.
+        """Conclude statistics from the measurements of the whole scene, once.
 
         Parameters
         ----------
@@ -225,18 +225,18 @@ class Method:
         return total
 
     def predict(self, series: Series, statistics: Sequence[Any]) -> Prediction:
-        """Predict the pixels that are wanted, as if they were not seen.
+        """Predict the wanted pixels, as if they were unseen.
 
         Parameters
         ----------
         series : Series
             The block with `reach` pixels around it.
         statistics : sequence of named tuple
-            What :meth:`conclude` returned after each pass.
+            Results of :meth:`conclude` from each pass.
 
         Returns
         -------
         Prediction
-            Of all pixels of the series; those around the core are cut off.
+            For all pixels of the series; those around the core are discarded.
         """
         raise NotImplementedError

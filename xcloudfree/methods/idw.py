@@ -13,18 +13,18 @@ from numpy.typing import NDArray
 from xcloudfree.methods.base import Method, Option, Prediction, Series, positive, whole
 
 RADIUS: Final = 64
-"""Distance in px within which clear pixels share in a value."""
+"""Distance in px within which clear pixels contribute to a value."""
 
 REACH: Final = 128
 """Pixels beyond a window that may influence it: the largest distance of a single nearest pixel."""
 
 TILT: Final = (1e-4, 1e-4 * (5**0.5 - 1) / 2)
-"""Rows and columns by which targets are moved for the search. Pixels lie on a lattice and many are
-equally far; a tree would return any of them. The ratio is irrational, so that no two offsets stay
-equally far, and too small to change the order of others: the answer is the same in every window."""
+"""Rows and columns by which targets are shifted for the search. Pixels lie on a lattice and many
+are equally far; a tree would return any of them. The ratio is irrational, so that no two offsets
+stay equally far, and too small to change the order of others: every window gives the same result."""
 
 BATCH: Final = 4096
-"""Targets whose neighbours are held in memory at a time."""
+"""Targets whose neighbours are in memory at a time."""
 
 Integers = NDArray[np.int64]
 
@@ -39,7 +39,7 @@ class InverseDistance(Method):
     }
 
     reach: int = REACH
-    neighbours: int = 12  # clear pixels that share in one value
+    neighbours: int = 12  # clear pixels per value
     power: float = 2.0  # weight = distance ** -power
 
     def predict(self, series: Series, statistics: Sequence[Any] = ()) -> Prediction:
@@ -62,9 +62,9 @@ def inverse_distance_weighting(
     power: float = 2.0,
 ) -> NDArray[np.float32]:
     """Fill hidden pixels with the inverse-distance mean of the nearest clear pixels."""
-    # All bands share the weights. With fewer than `neighbours` clear pixels within `radius` those
-    # there are serve; without any, the nearest one within `nearest`. Farther than that a pixel
-    # stays empty: no halo would reach what it should be filled with.
+    # All bands share the weights. With fewer than `neighbours` clear pixels within `radius`, those
+    # available are used; without any, the nearest one within `nearest`. A pixel farther away
+    # stays empty: no halo would contain the pixels needed to fill it.
     # Shepard, "A two-dimensional interpolation function for irregularly-spaced data", Proc. 23rd
     # ACM National Conference, 1968.
     clear = clear & ~np.isnan(image).any(axis=0)
@@ -133,7 +133,7 @@ def inverse_distance(
     neighbours: int = 12,
     power: float = 2.0,
 ) -> NDArray[np.floating]:
-    """Fill occluded pixels like :func:`inverse_distance_weighting`, from however far away."""
+    """Fill occluded pixels like :func:`inverse_distance_weighting`, from any distance."""
     # Clear = not occluded and without NaN in any band. With fewer clear pixels than `neighbours`
     # those there are serve; without any, the occluded pixels become NaN.
     # Shepard, "A two-dimensional interpolation function for irregularly-spaced data", Proc. 23rd

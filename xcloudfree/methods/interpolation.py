@@ -1,7 +1,7 @@
-"""A date from the other dates of its series, pixel by pixel: the nearest, the last, a line.
+"""Predict a date from the other dates of its series, pixel by pixel: nearest, last, linear.
 
-All functions leave the date itself out, also where it is clear: what they say of a visible pixel
-is as good as what they say of a hidden one. Dates stand in order of time.
+All functions exclude the date itself, even where it is clear, so that their errors on visible
+pixels equal those on hidden ones. Dates are in order of time.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class LastClear(Temporal):
 
 @dataclass(frozen=True)
 class LinearTime(Temporal):
-    """On the line between the clear dates around each date."""
+    """Linear interpolation between the clear dates around each date."""
 
     def estimate(self, series: Series, wanted: Booleans) -> Prediction:
         """See :meth:`Temporal.estimate`."""
@@ -59,7 +59,7 @@ class LinearTime(Temporal):
 
 
 def clear_sides(clear: Booleans, days: Doubles, gap: float = 0.0) -> Sides:
-    """The clear dates between which each date lies."""
+    """The clear dates around each date."""
     count = len(days)
     positions = np.arange(count).reshape(-1, *(1,) * (clear.ndim - 1))
     last = np.maximum.accumulate(np.where(clear, positions, -1), axis=0)
@@ -77,7 +77,7 @@ def pick(reflectance: Floats, positions: Positions) -> Floats:
     flat, dates = reflectance.reshape(-1), positions.reshape(-1)
     place = dates * reflectance[0].size + np.arange(dates.size)
     out = np.empty((reflectance.shape[1], dates.size), reflectance.dtype)
-    for band in out:  # a third of the time of take_along_axis
+    for band in out:  # takes a third of the time of take_along_axis
         flat.take(place, out=band, mode="wrap")
         place += dates.size
     out[:, dates < 0] = np.nan
@@ -98,7 +98,7 @@ def last_clear(
 def nearest_date(
     reflectance: Floats, clear: Booleans, days: Doubles, wanted: Booleans | None = None
 ) -> Floats:
-    """The clear date nearest to each date; of two at one distance the earlier."""
+    """The clear date nearest to each date; of two equally near ones, the earlier."""
     # Parameters and return value are those of `last_clear`; NaN without a clear date.
     sides = clear_sides(clear, days)
     out = np.full(reflectance.shape, np.nan, np.float32)
@@ -116,7 +116,7 @@ def linear_time(
     wanted: Booleans | None = None,
 ) -> Floats:
     """On the straight line between the last clear date and the next."""
-    # Before the first and after the last clear date the value is held.
+    # Before the first and after the last clear date the value is constant.
     sides = clear_sides(clear, days, gap)
     out = np.full(reflectance.shape, np.nan, np.float32)
     for i in _dates(wanted, len(days)):
@@ -127,7 +127,7 @@ def linear_time(
 
 
 def _dates(wanted: Booleans | None, count: int) -> list[int]:
-    """Positions of the dates of which anything is wanted."""
+    """Positions of the dates with any wanted pixel."""
     if wanted is None:
         return list(range(count))
     found: list[int] = np.flatnonzero(wanted.reshape(count, -1).any(1)).tolist()
@@ -135,7 +135,7 @@ def _dates(wanted: Booleans | None, count: int) -> list[int]:
 
 
 def _share(days: Doubles, day: float, sides: Sides) -> tuple[Doubles, Sides]:
-    """Share of the way from one side to the other; where a side is missing both are the same."""
+    """Fraction of the way from one side to the other; if a side is missing, both are the same."""
     before = np.where(sides.before < 0, sides.after, sides.before)
     after = np.where(sides.after < 0, sides.before, sides.after)
     start, stop = days[before], days[after]

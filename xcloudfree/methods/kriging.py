@@ -1,4 +1,4 @@
-"""Ordinary kriging: hidden pixels from the nearest clear ones, and the variance of that."""
+"""Ordinary kriging: hidden pixels from the nearest clear ones, with kriging variance."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ class Kriging(Method):
     reach: int = REACH
     deviation: bool = True
     shape: Shape = "exponential"
-    neighbours: int = 32  # clear pixels that share in one estimate
+    neighbours: int = 32  # clear pixels per estimate
 
     def measure(self, series: Series, statistics: Sequence[Any]) -> LagSums:
-        """Squared differences by distance, from which the variogram follows."""
+        """Squared differences by distance, which determine the variogram."""
         images = zip(series.reflectance, series.clear, strict=True)
         found = [variogram_sums(*image, series.core) for image in images]
         return LagSums(*map(np.stack, zip(*found, strict=True)))
@@ -102,8 +102,8 @@ def krige_points(
 ) -> Kriged:
     """Ordinary kriging at some places from values at others."""
     # Solves [G 1; 1' 0] [weights; m] = [g; 1] with G the semivariances among the neighbours and g
-    # those to the target; the variance is weights' g + m. An observed place gets its own value,
-    # variance 0.
+    # those to the target; the variance is weights' g + m. An observed place keeps its own value,
+    # with variance 0.
     # Matheron, "Principles of geostatistics", Economic Geology 58, 1963; Cressie, "Statistics for
     # Spatial Data", Wiley 1993, section 3.2.
     spread = np.asarray(variogram.variance)
@@ -135,14 +135,14 @@ def krige(
 ) -> Kriged:
     """Fill hidden pixels of a window by ordinary kriging."""
     # One small system is solved per pixel, many at a time: under cloud fields four of five (16
-    # neighbours) to nine of ten (32) geometries are distinct, and finding the others costs more.
+    # neighbours) to nine of ten (32) geometries are distinct, so finding equal ones costs more.
     clear = clear & ~np.isnan(image).any(axis=0)
     mean = np.where(clear, image, np.nan).astype(np.float32)
     variance = np.where(np.broadcast_to(clear, image.shape), np.float32(0), np.float32(np.nan))
     points = np.argwhere(clear)
     holes = np.argwhere(~clear if wanted is None else wanted & ~clear)
     known = image[:, clear].T.astype(np.float64)
-    strip = 1 << 18  # bounds the float64 results held beside the float32 image
+    strip = 1 << 18  # bounds the memory of float64 results
     for start in range(0, len(holes), strip):
         part = holes[start : start + strip]
         found = krige_points(points, known, part, variogram, neighbours=neighbours, radius=radius)

@@ -1,4 +1,4 @@
-"""What other dates say of pixels that are taken away on purpose, to learn from the truth there."""
+"""Hide pixels on purpose and estimate them from other dates, to learn from the truth there."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def without(
     gaps: Sequence[float],
     names: Sequence[str],
 ) -> Floats:
-    """The context of dates, as if pixels of theirs had not been seen."""
-    # The hidden pixels of all these dates are taken away at once, from all that is computed. In
-    # addition, for each of the dates by itself, all dates within its gap are left out: they are no
-    # side of it, no predictor of its regression, and no example from which that is learned. Two
-    # things are still of the whole series, without the hidden pixels: which of eleven penalties the
-    # regression has, and the error that its deviation starts from.
+    """The context of dates, as if some of their pixels had not been seen."""
+    # The hidden pixels of all these dates are removed at once, from all computations. In addition,
+    # for each of the dates separately, all dates within its gap are excluded: as its clear sides,
+    # as predictors of its regression, and as examples to learn that from. Two results still come
+    # from the whole series, without the hidden pixels: the choice among eleven penalties of the
+    # regression, and the error that its deviation starts from.
     times, bands = place.reflectance.shape[:2]
     clear = place.clear.copy()
     clear[list(dates)] &= ~hidden

@@ -1,6 +1,6 @@
 """Medians of the clear dates around a date, band by band or of whole spectra.
 
-As in :mod:`xcloudfree.methods.interpolation`, a date itself never counts, and dates stand in order.
+As in :mod:`xcloudfree.methods.interpolation`, a date itself never counts, and dates are in order.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from xcloudfree.methods.base import Booleans, Doubles, Floats, Option, Predictio
 from xcloudfree.methods.temporal import Temporal
 
 WINDOW: Final = 30.0
-"""Days before and after a date from which the medians take values."""
+"""Days before and after a date from which the medians use values."""
 
 GROWTH: Final = 1.5
-"""Factor by which a window without a clear date is widened until it holds one."""
+"""Factor by which a window without a clear date is widened until it has one."""
 
 ITERATIONS: Final = 100
-"""Steps of the geometric median at most."""
+"""Largest number of steps of the geometric median."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,10 @@ class Median(Temporal):
     }
 
     window: float = WINDOW
-    geometric: bool = False  # whether all bands count together
+    geometric: bool = False  # whether all bands are treated together
 
     def set(self, **options: Any) -> Self:
-        """See :meth:`Method.set`; the window stands in the name as in ``median-45d``."""
+        """See :meth:`Method.set`; the window appears in the name as in ``median-45d``."""
         found = replace(self, **options)
         return replace(found, name=f"{self.name}-{found.window:g}d")
 
@@ -52,7 +52,7 @@ def window_median(
     reflectance: Floats, clear: Booleans, days: Doubles, wanted: Booleans, radius: float = 30.0
 ) -> Floats:
     """Median of the clear values within some days, band by band."""
-    # Where the window holds none it is widened by `GROWTH` until it does.
+    # A window without a clear date is widened by `GROWTH` until it has one.
     return _windowed(reflectance, clear, days, wanted, radius, _median)
 
 

@@ -1,4 +1,4 @@
-"""What the visible pixels around a hidden one say of an estimate that holds for both."""
+"""Correct an estimate by its errors on the visible pixels around."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ WIDTHS: Final = (4.0, 1.5)
 """Standard deviations in pixels of the Gaussian means, the wider first."""
 
 SPARSE: Final = 0.02
-"""Visible share from which a mean is believed by half."""
+"""Visible share at which a mean gets half its weight."""
 
 LARGEST: Final = 5.0
-"""Deviations from the estimate that count at most: what a mask missed is cloud, not ground."""
+"""Largest deviations from the estimate that count: larger ones are missed cloud, not ground."""
 
 REACH: Final = sum(math.ceil(3 * width) for width in WIDTHS)
-"""Pixels around a pixel that enter its correction."""
+"""Pixels around a pixel that affect its correction."""
 
 FLAT: Final = 1e-6
-"""Deviation, as a share of the estimate, below which a band does not vary but by rounding."""
+"""Deviation, as a share of the estimate, below which a band varies only by rounding."""
 
 
 @dataclass(frozen=True)
 class NearbyRegression(AreaRegression):
-    """The regression of the area, moved by its errors on the visible pixels around.
+    """The area regression, corrected by its errors on the visible pixels around.
 
-    Where nothing of the date is visible nearby it is the regression alone. The deviation is that
-    of the regression: too large where much is visible.
+    If nothing of the date is visible nearby, it equals the regression. The standard deviation is
+    that of the regression, which is too large where much is visible.
     """
 
     name: str = "area-regression+nearby"
@@ -54,11 +54,11 @@ class NearbyRegression(AreaRegression):
 
 
 def correction(values: Floats, estimate: Floats, deviation: Floats, shown: Booleans) -> Floats:
-    """How far an estimate is off, judged by what is visible around each pixel."""
+    """Error of an estimate at each pixel, from the visible pixels around it."""
     # The differences on visible pixels, in units of the deviation and at most `LARGEST` of them,
-    # are spread by a wide Gaussian mean, and what that leaves of them by a narrow one. A mean is
-    # drawn to nothing where little is visible (normalised convolution: Knutsson and Westin 1993).
-    # A band that does not vary is left as it is, by itself: it says nothing of the others.
+    # are spread by a wide Gaussian mean, and the rest of them by a narrow one. A mean shrinks
+    # to zero where little is visible (normalised convolution: Knutsson and Westin 1993).
+    # A band that does not vary is not corrected; it says nothing about the others.
     varies = deviation > FLAT * np.abs(estimate)
     known = shown & (np.isfinite(values) & np.isfinite(estimate)).all(0) & varies.any(0)
     with np.errstate(invalid="ignore", divide="ignore"):

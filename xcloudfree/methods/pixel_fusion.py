@@ -18,22 +18,22 @@ from xcloudfree.methods.regression import clip_backscatter, local_mean, signific
 Kind = Literal["ihs", "pca"]
 
 DIGITS: Final = 7
-"""Significant digits of a fit: sums over blocks differ in their last digits, a fit must not."""
+"""Significant digits of a fit: sums over blocks differ in their last digits, but fits must not."""
 
 
 # ------------------------------------------------------------ local regression
 
 SPECKLE: Final = 3
-"""Width in px of the mean that calms speckle."""
+"""Width in px of the mean that reduces speckle."""
 
 REGRESSION_REACH: Final = FADING_REACH + SPECKLE // 2
 """Pixels beyond a window that influence it."""
 
 CENTRE: Final = (-11.0, -18.0)
-"""Backscatter in dB, VV and VH, that sums are taken from: near the mean, so that little cancels."""
+"""Reference backscatter in dB, VV and VH, for sums: near the mean, to avoid cancellation."""
 
 PENALTY: Final = 0.3
-"""Added to the variance of backscatter in the window, in dB^2: what is left of speckle."""
+"""Added to the variance of backscatter in the window, in dB^2: the remaining speckle."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,9 @@ def local_regression(
     widths: Sequence[int] = WIDTHS,
     penalty: float = PENALTY,
 ) -> NDArray[np.float32]:
-    """Reflectance from VV and VH by a regression of its own for every pixel."""
-    # The clear pixels around it are the training data, the near ones weighing most. In dB the ratio
-    # of both is their difference, and adds nothing as a third predictor.
+    """Reflectance from VV and VH by a separate regression for every pixel."""
+    # The training data are the clear pixels around it, with the largest weights nearby. In dB the
+    # ratio of both is their difference, so it adds nothing as a third predictor.
     # Kulkarni and Rege, "Pixel level fusion techniques for SAR and optical images: a review",
     # Information Fusion 59, 2020 (regression fusion); Hoerl and Kennard, "Ridge regression",
     # Technometrics 12(1), 1970.
@@ -96,11 +96,11 @@ def local_regression(
 
 
 class Component(NamedTuple):
-    """A component of the optical image, and what backscatter says of it; or those of images."""
+    """A component of the optical image, and its relation to backscatter; for one or more images."""
 
     weights: Doubles  # the component is the sum of weights times bands (band,)
-    injection: Doubles  # what one unit of it changes in each band (band,)
-    offset: Any  # what takes its place is offset + gain * (VV + VH) / 2, in dB
+    injection: Doubles  # change of each band per unit of the component (band,)
+    offset: Any  # its replacement is offset + gain * (VV + VH) / 2, in dB
     gain: Any
 
 
@@ -112,13 +112,13 @@ class JointSums(NamedTuple):
 
 @dataclass(frozen=True)
 class Substitution(Method):
-    """Inverse-distance fill, a component of which gives way to backscatter."""
+    """Inverse-distance fill with one component replaced by backscatter."""
 
     passes: ClassVar[int] = 1
 
     reach: int = idw.REACH
     polarisations: tuple[str, ...] = ("VV", "VH")
-    component: Kind = "ihs"  # which one
+    component: Kind = "ihs"  # which component
 
     def measure(self, series: Series, statistics: Sequence[Any]) -> JointSums:
         """Means and covariances of the bands and backscatter."""
@@ -129,7 +129,7 @@ class Substitution(Method):
         return JointSums(np.stack(found))
 
     def conclude(self, total: JointSums, statistics: Sequence[Any]) -> Component:
-        """What backscatter says of the component of each image."""
+        """Relation of backscatter to the component of each image."""
         found = [fit_substitution(sums, self.component) for sums in total.products]
         return Component(*(np.array(same) for same in zip(*found, strict=True)))
 
@@ -150,7 +150,7 @@ def backscatter_intensity(backscatter: NDArray[np.floating]) -> Doubles:
 
 
 def joint_sums(planes: NDArray[np.floating], use: NDArray[np.bool_]) -> Doubles:
-    """Sums of [1, planes] [1, planes]' over pixels, from which means and covariances follow."""
+    """Sums of [1, planes] [1, planes]' over pixels, for means and covariances."""
     use = use & np.isfinite(planes).all(axis=0)
     bits = [[14]] * (len(planes) - 1) + [[10]]
     z = np.concatenate([np.ones((1, int(use.sum()))), stepped(planes[:, use], bits)])
@@ -178,7 +178,7 @@ def fit_substitution(sums: Doubles, kind: Kind) -> Component:
 
 
 def matched_gain(variance: float, source: float, covariance: float) -> float:
-    """Factor that brings a source to the spread of a target."""
+    """Factor that scales a source to the spread of a target."""
     if variance < 1e-14 or source < 1e-14:
         return 0.0
     return float(significant(np.sign(covariance) * np.sqrt(variance / source), DIGITS))
@@ -187,7 +187,7 @@ def matched_gain(variance: float, source: float, covariance: float) -> float:
 def substitute(
     base: NDArray[np.floating], backscatter: NDArray[np.floating], component: Component
 ) -> NDArray[np.float32]:
-    """Put matched backscatter in the place of a component of a filled image."""
+    """Replace a component of a filled image by matched backscatter."""
     difference = component.offset + component.gain * backscatter_intensity(backscatter)
     for band, weight in zip(base, component.weights, strict=True):
         difference = difference - weight * band.astype(np.float64)
@@ -198,7 +198,7 @@ def substitute(
 
 
 def _statistics(sums: Doubles) -> tuple[Doubles, Doubles]:
-    """Means and covariances; zeros where no pixel counted."""
+    """Means and covariances; zeros if no pixel counted."""
     count = max(sums[0, 0], 1)
     mean = sums[0, 1:] / count
     return mean, sums[1:, 1:] / count - np.outer(mean, mean)
@@ -216,11 +216,11 @@ SPLINE: Final = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
 """Cubic B-spline, the scaling function."""
 
 MIDDLE: Final = -14.5
-"""(VV + VH) / 2 in dB that stands where there is none, so that details around it stay small."""
+"""(VV + VH) / 2 in dB that replaces missing values, so that details around them stay small."""
 
 
 class DetailSums(NamedTuple):
-    """Sums over details of images that read nothing hidden, (image, band, level)."""
+    """Sums over details of images that depend on no hidden pixel, (image, band, level)."""
 
     optical: Doubles  # squared
     radar: Doubles  # squared
@@ -228,14 +228,14 @@ class DetailSums(NamedTuple):
 
 
 class DetailGains(NamedTuple):
-    """How much of the details of backscatter each band takes."""
+    """Gain of each band for the details of backscatter."""
 
     gains: Doubles  # (image, band, level)
 
 
 @dataclass(frozen=True)
 class Wavelets(Method):
-    """Inverse-distance fill, which takes the details of backscatter."""
+    """Inverse-distance fill plus the details of backscatter."""
 
     passes: ClassVar[int] = 1
 
@@ -263,7 +263,7 @@ class Wavelets(Method):
 
 def wavelet_details(plane: NDArray[np.floating], levels: int = LEVELS) -> Doubles:
     """Details of an image by scale: the undecimated ("a trous") transform with a cubic B-spline."""
-    # The plane is the sum of its details and of what remains. Unlike the decimated transforms it
+    # The plane is the sum of its details and the remainder. Unlike decimated transforms, this one
     # does not depend on where the window starts.
     # Starck and Murtagh, "Astronomical Image and Data Analysis", Springer 2006, section 2.3.
     smooth = plane.astype(np.float64)
@@ -295,8 +295,8 @@ def detail_sums(
     core: tuple[slice, slice] = (slice(None), slice(None)),
     levels: int = LEVELS,
 ) -> Doubles:
-    """Sums over a block from which the gains of the scene follow: they add up over blocks."""
-    # Only pixels count whose details read nothing hidden.
+    """Sums over a block that determine the gains of the scene: they add up over blocks."""
+    # Only pixels whose details depend on no hidden pixel count.
     side = 2 * (2**levels - 1) * 2 + 1
     usable = clear & np.isfinite(image).all(axis=0) & np.isfinite(backscatter).all(axis=0)
     inner = scipy.ndimage.minimum_filter(usable, side, mode="nearest")[core]
@@ -311,7 +311,7 @@ def detail_sums(
 
 
 def fit_detail_gains(sums: Doubles) -> Doubles:
-    """How much of the details of backscatter each band takes."""
+    """Gain of each band for the details of backscatter."""
     optical, radar, product = sums
     gains = [
         matched_gain(a, b, c)
@@ -323,7 +323,7 @@ def fit_detail_gains(sums: Doubles) -> Doubles:
 def inject_details(
     base: NDArray[np.floating], backscatter: NDArray[np.floating], gains: Doubles
 ) -> NDArray[np.float32]:
-    """Add the details of backscatter to an image that was filled without any."""
+    """Add the details of backscatter to an image that was filled without them."""
     # Nunez et al., "Multiresolution-based image fusion with additive wavelet decomposition", IEEE
     # TGRS 37(3), 1999.
     details = backscatter_details(backscatter, gains.shape[1])

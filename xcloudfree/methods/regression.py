@@ -20,7 +20,7 @@ Booleans = NDArray[np.bool_]
 
 
 class Moments(NamedTuple):
-    """Sums over pixels from which a linear regression follows: they add up over images."""
+    """Sums over pixels that determine a linear regression: they add up over images."""
 
     # With z = [1, predictors]: `zz` = sum of z z', `zy` = sum of z y', `yy` = sum of y^2.
 
@@ -37,25 +37,25 @@ class Moments(NamedTuple):
 
 def significant(values: ArrayLike, digits: int) -> NDArray[np.float64]:
     """Values rounded to some significant digits."""
-    # Sums over blocks differ in their last digits with the blocks; what follows from them must not.
+    # Sums over blocks differ in their last digits with the blocks, but results must not.
     exact = np.asarray(values, np.float64)
     return np.reshape([float(f"{v:.{digits}g}") for v in exact.ravel()], exact.shape)
 
 
 def stepped(values: Floats, bits: ArrayLike) -> Doubles:
-    """Values in whole steps of 2^-bits, so that sums of products of them are exact.
+    """Round values to whole steps of 2^-bits, so that sums of products of them are exact.
 
     >>> stepped(np.array([0.3, 0.26]), 2).tolist()
     [0.25, 0.25]
     """
-    # Exact sums are the same over any blocks. The last digit of others follows from their order,
-    # which BLAS chooses by the shape of what it gets.
+    # Exact sums are the same for any blocks. The last digit of other sums depends on their order,
+    # which BLAS chooses by the shape of its input.
     steps = np.exp2(np.asarray(bits, np.float64))
     return np.asarray(np.rint(values * steps) / steps)
 
 
 def local_mean(image: Floats, size: int) -> Doubles:
-    """Mean of the valid pixels in a square window, cut off at the border."""
+    """Mean of the valid pixels in a square window, truncated at the border."""
     valid = ~np.isnan(image)
     window = np.ones(size)
 
@@ -89,7 +89,7 @@ def clip_backscatter(sar: Floats) -> tuple[Doubles, Doubles]:
 
 
 def sar_features(sar: Floats) -> Doubles:
-    """Predictors of the linear map: VV, VH and VV - VH, each as it is and as 3x3 and 9x9 mean."""
+    """Predictors of the linear map: VV, VH and VV - VH, each as value and as 3x3 and 9x9 mean."""
     vv, vh = clip_backscatter(sar)
     base = [vv, vh, vv - vh]
     planes = base + [local_mean(plane, size) for size in (3, 9) for plane in base]
@@ -109,7 +109,7 @@ def moments(features: Doubles, target: Floats) -> Moments:
 
 def solve_ridge(sums: Moments, penalty: float) -> Doubles:
     """Coefficients of the ridge regression, closed form, the intercept not penalised."""
-    # Predictors are standardised inside, so that one penalty fits them all: the coefficients of
+    # Predictors are standardised internally, so that one penalty fits them all: the coefficients of
     # standardised predictors minimise mean squared error + penalty * sum of squared coefficients.
     # Hoerl and Kennard, "Ridge regression: biased estimation for nonorthogonal problems",
     # Technometrics 12(1), 1970, equation 2.1.
@@ -119,7 +119,7 @@ def solve_ridge(sums: Moments, penalty: float) -> Doubles:
     covariance = sums.zz[1:, 1:] / count - np.outer(mean_x, mean_x)
     cross = sums.zy[1:] / count - np.outer(mean_x, mean_y)
     scale = np.sqrt(np.maximum(np.diag(covariance), 0))
-    scale[scale < 1e-9] = np.inf  # a constant predictor takes no part
+    scale[scale < 1e-9] = np.inf  # a constant predictor is excluded
     standard = covariance / np.outer(scale, scale) + penalty * np.eye(len(scale))
     slope = np.linalg.pinv(standard, rcond=1e-10, hermitian=True) @ (cross / scale[:, None])
     slope /= scale[:, None]

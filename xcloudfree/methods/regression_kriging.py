@@ -1,4 +1,4 @@
-"""Regression kriging: a linear map from backscatter, and kriging of what it leaves."""
+"""Regression kriging: a linear map from backscatter, and kriging of its residual."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ REACH: Final = kriging.REACH + FEATURE_REACH
 """Pixels beyond a window that may influence it."""
 
 PENALTY: Final = 1e-3
-"""Ridge penalty for standardised predictors: the ratio VV - VH repeats VV and VH."""
+"""Ridge penalty for standardised predictors, because the ratio VV - VH repeats VV and VH."""
 
 DIGITS: Final = 6
-"""Significant digits of a coefficient: sums over blocks differ in their last digits, it must not.
-The predictors repeat each other, which makes a thousand times more of those differences."""
+"""Significant digits of a coefficient: sums over blocks differ in their last digits, but
+coefficients must not. The correlated predictors amplify these differences a thousand times."""
 
 
 class Trend(NamedTuple):
@@ -44,7 +44,7 @@ class Trend(NamedTuple):
 
 @dataclass(frozen=True)
 class RegressionKriging(Kriging):
-    """A linear map from backscatter, and kriging of what it leaves."""
+    """A linear map from backscatter, and kriging of its residual."""
 
     passes: ClassVar[int] = 2
 
@@ -52,7 +52,7 @@ class RegressionKriging(Kriging):
     polarisations: tuple[str, ...] = ("VV", "VH")
 
     def measure(self, series: Series, statistics: Sequence[Any]) -> Any:
-        """The map from backscatter, then the variogram of what it leaves."""
+        """The map from backscatter, then the variogram of its residual."""
         assert series.backscatter is not None
         if statistics:
             pairs = zip(series.backscatter, statistics[0].coefficients, strict=True)
@@ -94,7 +94,7 @@ class Drift:
     """Linear map from backscatter to reflectance, and the variogram of its residual."""
 
     coefficients: NDArray[np.float64]  # (1 + predictor, band), from fit_coefficients
-    variogram: Variogram  # of what sar_trend leaves
+    variogram: Variogram  # of the residual of sar_trend
 
 
 def fit_coefficients(sums: Moments, *, penalty: float = PENALTY) -> NDArray[np.float64]:
@@ -121,7 +121,7 @@ def linear_map(
 def sar_trend(
     backscatter: NDArray[np.floating], coefficients: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """What backscatter alone says of reflectance."""
+    """Reflectance predicted from backscatter alone."""
     return linear_map(np.moveaxis(sar_features(backscatter), -1, 0), coefficients)
 
 

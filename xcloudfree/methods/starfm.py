@@ -1,4 +1,4 @@
-"""STARFM: a fine image of another date, brought to this one by what a coarse sensor saw change."""
+"""STARFM: predicts a date from a fine image of another date and the change in coarse images."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from xcloudfree.methods.base import Booleans, Method, Option, Prediction, Series
 from xcloudfree.methods.regression import local_mean
 
 WINDOW: Final = 31
-"""Width in px of the window that similar pixels are sought in."""
+"""Width in px of the window to search for similar pixels."""
 
 REACH: Final = WINDOW // 2
-"""Pixels beyond a window that may influence it, given the coarse images."""
+"""Pixels beyond a window that may influence it, if coarse images are given."""
 
 TILE: Final = (32, 256)
-"""Rows and columns that are worked on at a time: their arrays stay in the processor's cache."""
+"""Rows and columns that are processed at a time: their arrays stay in the processor's cache."""
 
 LEAST: Final = 1e-14
-"""Cost below which cells weigh alike."""
+"""Cost below which cells have equal weights."""
 
 Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Starfm(Method):
-    """The nearest clear dates, changed by what a coarse sensor says changed."""
+    """The nearest clear dates, updated by the change that a coarse sensor sees."""
 
-    # The nearest date before and the nearest after make two pairs; where only one shows the ground
-    # it stands alone, and where neither does the next two serve. Without images of a coarse sensor,
-    # means of the clear pixels around stand in for it, on the date itself and on the others: then
-    # nothing is predicted where the date shows nothing within reach. Images that are given
+    # The nearest date before and the nearest after make two pairs. If only one shows the ground it
+    # is used alone, and if neither does, the next two are used. Without images of a coarse sensor,
+    # means of the clear pixels around replace it, on the date itself and on the others; then
+    # nothing is predicted where the date has no visible pixel within reach. The user's images
     # (`methods.get("starfm", coarse=modis)`: MODIS, Sentinel-3) must have the bands, the dates and
-    # the grid of the scene, as reflectance; where they have no data on a date nothing is predicted
-    # of it.
+    # the grid of the scene, as reflectance; where they have no data on a date, nothing is predicted
+    # for it.
 
     OPTIONS: ClassVar[Mapping[str, Option]] = {
         "coarse": Option(
@@ -55,13 +55,13 @@ class Starfm(Method):
 
     temporal: bool = True
     reach: int = FADING_REACH + REACH
-    pairs: int = 2  # dates that a value comes from, 1 or 2
-    window: int = WINDOW  # width in px that similar pixels are sought in, odd
-    classes: int = 4  # kinds of land cover: pixels within 2 deviations / classes are similar
+    pairs: int = 2  # dates per value, 1 or 2
+    window: int = WINDOW  # width in px of the search for similar pixels, odd
+    classes: int = 4  # land cover classes: pixels within 2 deviations / classes are similar
     uncertainty: float = 0.005  # standard deviation of reflectance of either sensor
 
     def set(self, **options: Any) -> Self:
-        """See :meth:`Method.set`; given images need nothing beyond the window."""
+        """See :meth:`Method.set`; images from the user need nothing beyond the window."""
         name = self.named(options)
         images = options.pop("coarse", self.images)
         found = replace(self, name=name, images=images, **options)
@@ -78,7 +78,7 @@ class Starfm(Method):
         return Prediction(out)
 
     def _around(self, wanted: Booleans) -> Area:
-        """The smallest window with all wanted pixels and what influences them."""
+        """The smallest window with all wanted pixels and all pixels that influence them."""
         first = [np.flatnonzero(wanted.any(axis)) for axis in (1, 0)]
         rows, columns = (slice(max(i[0] - self.reach, 0), i[-1] + 1 + self.reach) for i in first)
         return rows, columns
@@ -90,7 +90,7 @@ class Starfm(Method):
             seen = np.asarray(fading_sums(clear[date].astype(np.float64)) > 0)
         else:
             seen = np.asarray(np.isfinite(series.coarse[date]).all(0))
-        left = series.wanted[date] & seen  # elsewhere the change is not known
+        left = series.wanted[date] & seen  # elsewhere the change is unknown
         out = np.full(series.reflectance.shape[1:], np.nan, np.float32)
         for dates in _nearest(series, date, self.pairs):
             if not left.any():
@@ -148,15 +148,15 @@ def coarse_pair(
 ) -> CoarsePair:
     """Coarse images of a clear date and of a cloudy one, from their own fine pixels."""
     # The change is averaged over the pixels that both dates show and added to the coarse image of
-    # the clear date: change is smoother than reflectance, and a mean over other pixels would be
-    # mistaken for it. Moving means, not blocks: the result does not depend on where a grid starts.
+    # the clear date: change is smoother than reflectance, and a mean over different pixels would be
+    # mistaken for change. Moving means, not blocks, so that the result does not depend on the grid.
     base = fading_mean(then, widths)
     change = fading_mean(np.where(clear, now, np.nan) - then, widths)
     return CoarsePair(base.astype(np.float32), (base + change).astype(np.float32))
 
 
 def fading_mean(image: NDArray[np.floating], widths: Sequence[int] = WIDTHS) -> NDArray[np.float64]:
-    """Mean of the valid pixels around each pixel, near ones weighing most."""
+    """Mean of the valid pixels around each pixel, with the largest weights nearby."""
     valid = np.isfinite(image).all(axis=0)
     weight = fading_sums(valid.astype(np.float64), widths)
     out = np.full(image.shape, np.nan)
@@ -176,9 +176,9 @@ def starfm(
     uncertainty: float = 0.005,
 ) -> Floats:
     """Predict a fine image from those of other dates and from coarse images of all dates."""
-    # Every spectrally similar pixel of the window votes with weight 1 / (S T D): S = |fine -
+    # Every spectrally similar pixel of the window has weight 1 / (S T D): S = |fine -
     # coarse|, T = the coarse change, D = 1 + distance / (window / 2). Pixels whose S or T exceeds
-    # that of the centre by more than the uncertainty have no vote.
+    # that of the centre by more than the uncertainty have no weight.
     # Gao, Masek, Schwaller and Hall, "On the blending of the Landsat and MODIS surface reflectance:
     # predicting daily Landsat surface reflectance", IEEE TGRS 44(8), 2006, equations 3 to 9.
     pairs, bands, height, width = fine.shape
@@ -187,7 +187,7 @@ def starfm(
     wanted = np.ones((height, width), np.bool_) if wanted is None else wanted
     out = np.full((bands, height, width), np.nan, np.float32)
     rows, columns = TILE
-    together = max(1, rows * columns // max(1, height * width))  # bands of what is small
+    together = max(1, rows * columns // max(1, height * width))  # bands of small images
     for first in range(0, bands, together):
         some = slice(first, min(first + together, bands))
         layers = [
@@ -208,7 +208,7 @@ def starfm(
 
 
 class _Layers(NamedTuple):
-    """What one pair says about each pixel of some bands, with a border that has no vote."""
+    """Prediction from one pair for each pixel of some bands, with a border without weight."""
 
     fine: Floats
     change: Floats

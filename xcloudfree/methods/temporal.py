@@ -1,4 +1,4 @@
-"""Methods that take a date from the other dates of its series, and the offset of a date."""
+"""Methods that predict a date from the other dates of its series, and the offset of a date."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from xcloudfree.methods.base import Booleans, Doubles, Method, Option, Predictio
 
 STEPS: Final = 2.0**24
 """Steps per unit of reflectance in which differences are summed: whole numbers add up without
-rounding, so that the mean does not depend on the chunks."""
+rounding, so the mean does not depend on the chunks."""
 
 
 @dataclass(frozen=True)
 class Temporal(Method):
-    """A function of the clear dates; subclasses give it :meth:`estimate`."""
+    """A function of the clear dates; subclasses implement :meth:`estimate`."""
 
     temporal: bool = True
 
@@ -31,7 +31,7 @@ class Temporal(Method):
 
 
 class Differences(NamedTuple):
-    """Sums of what the visible pixels of each date differ by from their prediction."""
+    """Sums of the differences between the visible pixels of each date and their prediction."""
 
     total: Doubles  # (time, band)
     pixels: Doubles  # (time,)
@@ -45,9 +45,9 @@ class Offsets(NamedTuple):
 
 @dataclass(frozen=True)
 class Offset(Temporal):
-    """Another method, with the mean difference on the visible pixels of the date added to it.
+    """Another method plus the mean difference on the visible pixels of the date.
 
-    Where a date shows nothing, or nothing that the method predicts, nothing is added.
+    If a date has no visible pixel, or none that the method predicts, nothing is added.
     """
 
     passes: ClassVar[int] = 1
@@ -56,17 +56,17 @@ class Offset(Temporal):
 
     @classmethod
     def of(cls, base: Temporal) -> Self:
-        """The method with an offset, by its name with that of the base."""
+        """The method with an offset, named after the base."""
         return cls(f"{base.name}+offset", base=base)
 
     def options(self) -> Mapping[str, Option]:
-        """Those of the base."""
+        """Settings of the base."""
         return self.base.options()
 
     def set(self, **options: Any) -> Self:
         """See :meth:`Method.set`."""
         base = self.base.set(**options)
-        windowed = "window" in options  # which stands in the name of the base
+        windowed = "window" in options  # which appears in the name of the base
         name = f"{base.name}+offset" if windowed else super().named(options)
         return replace(self, name=name, base=base)
 
@@ -75,11 +75,11 @@ class Offset(Temporal):
         self.base.check(days)
 
     def estimate(self, series: Series, wanted: Booleans) -> Prediction:
-        """That of the base."""
+        """Reach of the base."""
         return self.base.estimate(series, wanted)
 
     def measure(self, series: Series, statistics: Sequence[Any]) -> Differences:
-        """Differences of the clear pixels, of the dates that are asked for."""
+        """Differences of the clear pixels, for the requested dates."""
         clear, asked = series.clear, series.asked
         dates = np.flatnonzero(np.ones(len(clear), bool) if asked is None else asked)
         visible = np.zeros_like(clear)

@@ -1,6 +1,6 @@
-"""What the other dates of a series show of each pixel: the last clear one, the next, their age.
+"""Temporal context of each pixel: the last clear observation, the next one, and their ages.
 
-All planes leave the date itself out, also where it is clear. Dates stand in order of time. A side
+All planes exclude the date itself, even where it is clear. Dates are in order of time. A side
 that does not exist is NaN in all its planes.
 """
 
@@ -19,14 +19,14 @@ SIDES: Final = ("before", "after")
 """The last clear observation, and the next."""
 
 NAMES: Final = (*SIDES, "regression", "median")
-"""Parts of a context in their order; the third is the estimate of the area's own regression, the
+"""Parts of a context in order; the third is the estimate of the area's own regression, the
 last the median of the clear dates within 30 days."""
 
 MONTH: Final = 30.0
 """Days at which the freshness of an observation has fallen to one half."""
 
 STEADY: Final = 10.0
-"""Factor that brings errors of reflectance to the size of reflectance."""
+"""Factor that scales errors of reflectance to the size of reflectance."""
 
 Floats = NDArray[np.float32]
 
@@ -67,7 +67,7 @@ def observations(
 def scale(
     context: Floats, names: Sequence[str], bands: int, normalisation: Normalisation
 ) -> Floats:
-    """Scale a context to what networks read; nothing is clipped, and what is missing is 0."""
+    """Scale a context to the inputs of networks; nothing is clipped, and missing values are 0."""
     if context.shape[1] != planes(names, bands):
         raise ValueError(
             f"a context of {tuple(names)} has {planes(names, bands)} planes for {bands} bands, "

@@ -1,4 +1,4 @@
-"""Variogram of a scene: how fast reflectance changes with distance."""
+"""Variogram of a scene: how reflectance differences grow with distance."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ Shape = Literal["exponential", "spherical"]
 Doubles = NDArray[np.float64]
 
 LAGS: Final = (1, 2, 3, 4, 6, 8, 11, 14, 18, 23, 29, 36, 44, 53, 64)
-"""Distances in px that are looked at, along four directions."""
+"""Distances in px to use, along four directions."""
 
 REACH: Final = LAGS[-1]
 """Pixels beyond a block that its sums read."""
 
 STRIP: Final = 32
-"""Rows whose differences are taken at a time: they stay in the processor's cache."""
+"""Rows whose differences are computed at a time: they stay in the processor's cache."""
 
 DIGITS: Final = 4
-"""Significant digits of a model: sums over blocks differ in their last digits, a model must not."""
+"""Significant digits of a model: sums over blocks differ in their last digits, models must not."""
 
 
 FLAT: Final = 1e-10
@@ -36,8 +36,8 @@ FLAT: Final = 1e-10
 class Variogram:
     """Model of half the mean squared difference of two pixels, as a function of their distance."""
 
-    # One shape serves all bands (proportional covariances), scaled by the variance of each: then
-    # all bands share the kriging weights, and other bands add nothing to the estimate of one.
+    # One shape applies to all bands (proportional covariances), scaled by the variance of each. All
+    # bands then share the kriging weights, and other bands add nothing to the estimate of one.
     # Wackernagel, "Multivariate Geostatistics", Springer 2003, chapters 7 and 25 (intrinsic
     # correlation, autokrigeability).
 
@@ -55,7 +55,7 @@ class Variogram:
 
 
 class LagSums(NamedTuple):
-    """Sums over the clear pixels of images, from which their variograms follow."""
+    """Sums over the clear pixels of images, which determine their variograms."""
 
     pixels: Doubles  # clear ones (image,)
     total: Doubles  # of the values (image, band)
@@ -70,8 +70,8 @@ def variogram_sums(
     clear: NDArray[np.bool_],
     core: tuple[slice, slice] = (slice(None), slice(None)),
 ) -> LagSums:
-    """Sums over a block from which the variogram of the scene follows: they add up over blocks."""
-    # Every pair of clear pixels counts, not a random few: with a raster that costs seconds, and
+    """Sums over a block that determine the variogram of the scene: they add up over blocks."""
+    # Every pair of clear pixels counts, not a random sample: on a raster this takes seconds, and
     # needs no seed that all blocks agree on.
     clear = clear & np.isfinite(image).all(axis=0)
     filled = stepped(np.where(clear, image, 0), 18)
@@ -103,7 +103,7 @@ def variogram_sums(
 
 
 class Lags(NamedTuple):
-    """What a scene says, by class of distance."""
+    """Empirical variogram of a scene, by distance class."""
 
     distance: Doubles  # mean distance in px
     semivariance: Doubles  # in shares of a band's variance, mean over bands
@@ -112,15 +112,15 @@ class Lags(NamedTuple):
 
 def fit_variogram(sums: LagSums, shape: Shape = "exponential") -> Variogram:
     """Variogram model of an image."""
-    # It is a statistic of the scene: a fit on each window would give each other weights.
+    # It is a statistic of the scene: a fit for each window would give each other weights.
     # Matheron, "Principles of geostatistics", Economic Geology 58, 1963 (the empirical variogram).
     bands = len(sums.total)
     if sums.pixels == 0:
         return Variogram(0.0, 1.0, REACH, shape, (0.0,) * bands, (np.nan,) * bands)
     mean = sums.total / sums.pixels
     variance = np.maximum(sums.squares / sums.pixels - mean**2, 0)
-    # A constant band is left out by itself. What varies less than rounding could explain is
-    # constant: rounding of the values, and of the largest of them where bands are residuals.
+    # A constant band is excluded separately. Variation that rounding could explain is constant:
+    # rounding of the values, or of the largest of them if bands are residuals.
     variance[variance < np.maximum(1e-12 * mean**2, FLAT * (variance + mean**2).max())] = 0
     plain = Variogram(
         0.0, 1.0, REACH, shape, *(tuple(significant(v, DIGITS).tolist()) for v in (variance, mean))
@@ -139,7 +139,7 @@ def fit_variogram(sums: LagSums, shape: Shape = "exponential") -> Variogram:
 
 def fit_lags(found: Lags, shape: Shape) -> Variogram:
     """Weighted least squares of a variogram model."""
-    # Weights are pairs / semivariance^2. For a given range nugget and sill follow in closed form,
+    # Weights are pairs / semivariance^2. For a given range, nugget and sill follow in closed form,
     # both >= 0; the range is searched between 1 px and three times the largest distance.
     # Cressie, "Fitting variogram models by weighted least squares", Mathematical Geology 17(5),
     # 1985.
@@ -173,7 +173,7 @@ def fit_lags(found: Lags, shape: Shape) -> Variogram:
 
 
 def _rise(distance: Doubles, model: Variogram) -> Doubles:
-    """Share of the sill that is reached at a distance."""
+    """Fraction of the sill that is reached at a distance."""
     scaled = distance / model.reach
     if model.shape == "exponential":
         return np.asarray(1 - np.exp(-3 * scaled))

@@ -1,4 +1,4 @@
-"""Smooth curves through irregular series: the Whittaker smoother, one small system a pixel."""
+"""Smooth curves through irregular series: the Whittaker smoother, one small system per pixel."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from xcloudfree.methods.base import Booleans, Option, Prediction, Series, positi
 from xcloudfree.methods.temporal import Temporal
 
 SMOOTHNESS: Final = 3000.0
-"""Of the Whittaker smoother in days^3; for dates 5 days apart the usual lambda is 1/125 of it."""
+"""Smoothness of the Whittaker smoother in days^3; for dates 5 days apart, the usual lambda is 1/125
+of it."""
 
 STRIP: Final = 4096
 """Pixels that are solved at once."""
@@ -26,7 +27,7 @@ Doubles = NDArray[np.float64]
 class Whittaker(Temporal):
     """The Whittaker smoother.
 
-    Its deviation held 70 to 90 % of the errors on hidden dates of two real series.
+    Its standard deviation covered 70 to 90 % of the errors on hidden dates of two real series.
     """
 
     OPTIONS: ClassVar[Mapping[str, Option]] = {
@@ -40,7 +41,7 @@ class Whittaker(Temporal):
         """See :meth:`Method.check`."""
         if len(set(days)) < len(days):
             raise DataError(
-                "the series has two images of one time, through which no curve leads",
+                "the series has two images of one time, so no curve passes through both",
                 fix="join them with xcf.join_passes(ds)",
             )
 
@@ -81,12 +82,12 @@ def whittaker(
     wanted: NDArray[np.bool_] | None = None,
 ) -> Smooth:
     """Each date on the smooth curve through the other clear dates."""
-    # The curve z makes `sum over clear dates (y - z)^2 + smoothness * integral z''^2` least. Of a
-    # date that is clear itself the curve through the others follows from its leverage h: `(z - h y)
-    # / (1 - h)`. The curve is the mean of a random walk of slopes seen through noise. The variance
-    # of that noise, s^2, is the mean of `(y - z)^2 / (1 - h)` over the clear dates of a pixel and
-    # band; what a hidden date would show varies by s^2 (1 + its element of the inverse of the
-    # system), the more the further the clear dates are away.
+    # The curve z minimises `sum over clear dates (y - z)^2 + smoothness * integral z''^2`. For a
+    # date that is clear itself, the curve through the others follows from its leverage h: `(z - h
+    # y) / (1 - h)`. The curve is the mean of a random walk of slopes seen through noise. The
+    # variance of that noise, s^2, is the mean of `(y - z)^2 / (1 - h)` over the clear dates of a
+    # pixel and band. The value of a hidden date varies by s^2 (1 + its element of the inverse of
+    # the system), which grows with the distance of the clear dates.
     # Wahba, "Bayesian confidence intervals for the cross-validated smoothing spline", Journal of
     # the Royal Statistical Society B 45(1), 1983 (the variance). Eilers, "A perfect smoother",
     # Analytical Chemistry 75(14), 2003. The inverse between the diagonals: Takahashi, Fagan, Chin,
@@ -115,7 +116,7 @@ def whittaker(
         there = np.where(weight > 0, 1 / np.maximum(1 - inverse, 1e-9), 1 + inverse)[dates]
         total, others = squares.sum(0), others[dates][:, None]
         noise = np.full((len(dates), *total.shape), np.nan)
-        # a date tells nothing of its own error
+        # a date says nothing about its own error
         np.divide(total - squares[dates], others, out=noise, where=others > 2)
         deviation = np.sqrt(np.maximum(noise, 0) * there[:, None])
         spread[np.ix_(dates, np.arange(bands), pixels)] = deviation
