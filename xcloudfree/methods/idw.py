@@ -21,7 +21,8 @@ REACH: Final = 128
 TILT: Final = (1e-4, 1e-4 * (5**0.5 - 1) / 2)
 """Rows and columns by which targets are shifted for the search. Pixels lie on a lattice and many
 are equally far; a tree would return any of them. The ratio is irrational, so that no two offsets
-stay equally far, and too small to change the order of others: every window gives the same result."""
+stay equally far, and too small to change the order of others: every window gives the same
+result."""
 
 BATCH: Final = 4096
 """Targets whose neighbours are in memory at a time."""

@@ -20,7 +20,7 @@ SPARSE: Final = 0.02
 """Visible share at which a mean gets half its weight."""
 
 LARGEST: Final = 5.0
-"""Largest deviations from the estimate that count: larger ones are missed cloud, not ground."""
+"""Deviations from the estimate at which errors are clipped: more is missed cloud, not ground."""
 
 REACH: Final = sum(math.ceil(3 * width) for width in WIDTHS)
 """Pixels around a pixel that affect its correction."""

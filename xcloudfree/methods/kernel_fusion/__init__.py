@@ -1,8 +1,9 @@
 """Kernel fusion: a regression on the area's own series, corrected by a Gaussian process.
 
-The regression (:mod:`.prior`) says what a date looks like from the other dates and from radar. The
-process (:mod:`.process`) corrects it by what is visible on the date itself. All of that works on
-arrays of one window of the scene, and :mod:`.engine` joins the parts; the class here is the method.
+The regression (:mod:`.prior`) predicts a date from the other dates and from radar. The Gaussian
+process (:mod:`.process`) corrects it with the visible pixels of the date itself. All of this works
+on arrays of one window of the scene, and :mod:`.engine` joins the parts; the class here is the
+method.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from xcloudfree.methods.base import Method, Option
 from xcloudfree.methods.kernel_fusion.sample import Sample, merged, size_of
 from xcloudfree.methods.kernel_fusion.settings import Settings
 
-if TYPE_CHECKING:  # torch comes when a block is worked on
+if TYPE_CHECKING:  # torch is imported when a block is processed
     from xcloudfree.methods.kernel_fusion.engine import Window
     from xcloudfree.methods.kernel_fusion.prior import Statistics
 
 HALO = 91
-"""Pixels around a block that the tiles reach which touch it; a test compares it with the engine."""
+"""Pixels around a block that its tiles read; a test compares it with the engine."""
 
 
 class Samples(NamedTuple):
@@ -35,16 +36,16 @@ class Samples(NamedTuple):
 
 
 class Concluded(NamedTuple):
-    """What a scene teaches, for each series."""
+    """Statistics of a scene, for each series."""
 
     series: tuple[Statistics, ...]
 
 
 @dataclass(frozen=True)
 class KernelFusion(Method):
-    """A regression on the area's own series, corrected by a Gaussian process on what is visible.
+    """A regression on the area's own series, corrected by a Gaussian process on visible pixels.
 
-    Of a scene with one date, the regression is the date's own spectrum and its map from radar.
+    For a scene with one date, the regression is its mean spectrum and its map from radar.
     """
 
     OPTIONS: ClassVar[Mapping[str, Option]] = {
@@ -95,10 +96,10 @@ class KernelFusion(Method):
         return first._replace(series=tuple(merged(same, size) for same in each))
 
     def conclude(self, total: Samples, statistics: Sequence[Any]) -> Concluded:
-        """Learn the regression of every date to predict."""
+        """Learn the regression of every requested date."""
         from xcloudfree.methods.kernel_fusion import prior
 
-        # All dates, also those of which nothing is asked: they say how far the ground strays.
+        # All dates, also those that are not requested: they show how much the ground varies.
         targets = prior.Targets(total.days, np.arange(len(total.days)))
         with computing("cpu"):
             found = tuple(prior.conclude(sample, total.days, targets) for sample in total.series)

@@ -1,7 +1,7 @@
-"""How the pixels of a tile run through time: a few numbers each, whatever is missing.
+"""Describe how each pixel of a tile changes over time by a few numbers, with gaps in the data.
 
-The matrix of pixels and (date, band) pairs is filled by a low rank; the scores of a pixel for a
-target are projections of what it shows on the nearest dates, and on all others.
+The matrix of pixels and (date, band) pairs is completed by a low-rank model. The scores of a pixel
+for a target are projections of its values on the nearest dates, and on all others.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from xcloudfree.methods.kernel_fusion.products import product
 from xcloudfree.methods.kernel_fusion.settings import Settings
 
 CLEAR, NEAR_CLEAR = 0.3, 0.5
-"""Shares of a tile that a date must show to take part, and to be one of the nearest."""
+"""Shares of a tile that a date must show to be used, and to be one of the nearest."""
 
 LARGEST: Final = 4.0
-"""Deviations from the mean of the date that count at most."""
+"""Deviations from the mean of the date at which values are clipped."""
 
 THIN: Final = 5
-"""Every so many-th pixel of a tile tells the scale of its scores."""
+"""Step between the pixels of a tile that determine the scale of its scores."""
 
 SHRINK: Final = 0.98
-"""Factor by which what is filled in is drawn to the mean in each round."""
+"""Factor by which filled values shrink to the mean in each round."""
 
 
 FILLING: Final = 3
-"""Rounds in which all pixels are filled from a basis that some of them gave."""
+"""Rounds in which all pixels are filled from a basis computed from some of them."""
 
 
 class Courses(NamedTuple):
@@ -47,7 +47,7 @@ class Courses(NamedTuple):
     scores : Tensor
         Projection of all dates, (pixel, score).
     days, share : ndarray
-        Of the dates that take part: day number, and share of the tile that is clear.
+        Of the dates used: day number, and share of the tile that is clear.
     """
 
     filled: Tensor
@@ -94,7 +94,7 @@ def courses(
     size, dates, bands = table.shape
     flat = table.reshape(size, -1).contiguous()
     gaps = (1 - shown).expand(-1, -1, bands).reshape(size, -1) * SHRINK
-    # a part of the pixels gives the basis, from which all are filled: the rounds cost a fraction
+    # some of the pixels give the basis, from which all are filled, to save time
     thin = slice(None, None, THIN if size > 4 * THIN * settings.scores else 1)
     part, missing = flat[thin].contiguous(), gaps[thin].contiguous()
     basis = _start(part, min(settings.scores, *part.shape))
@@ -113,7 +113,7 @@ def courses(
 
 
 def _start(flat: Tensor, rank: int) -> Tensor:
-    """A first basis that is the same whatever the machine draws."""
+    """A first basis that is the same on all machines."""
     generator = torch.Generator().manual_seed(0)
     start = torch.randn(flat.shape[1], rank, generator=generator).to(flat)
     basis: Tensor = torch.linalg.qr(flat.mT @ (flat @ start)).Q
@@ -121,18 +121,18 @@ def _start(flat: Tensor, rank: int) -> Tensor:
 
 
 def scores(found: Courses, day: float, which: Tensor, settings: Settings) -> Tensor:
-    """Numbers that tell how pixels run through the dates other than a day.
+    """Scores that describe how pixels change over the dates other than a day.
 
     Parameters
     ----------
     found : Courses
         Of a tile.
     day : float
-        Dates of this day take no part.
+        Dates of this day are excluded.
     which : Tensor of int
         Pixels.
     settings : Settings
-        How many, and of how many nearest dates.
+        Number of scores, and of nearest dates.
 
     Returns
     -------
@@ -145,10 +145,10 @@ def scores(found: Courses, day: float, which: Tensor, settings: Settings) -> Ten
     able = np.flatnonzero(other & (found.share > NEAR_CLEAR))
     near = np.sort(able[np.argsort(far[able], kind="stable")[: settings.nearest]])
     rest = int(other.sum()) - len(near)
-    # what the nearest dates and the day itself add is taken away: the shorter sum
+    # subtract the contribution of the nearest dates and the day itself: the shorter sum
     read = np.sort(np.concatenate([near, np.flatnonzero(~other)]))
     every = torch.arange(0, len(found.filled), THIN, device=which.device)
-    which = torch.cat([which, every])  # the scale comes from pixels that no block determines
+    which = torch.cat([which, every])  # the scale comes from pixels independent of the blocks
     place = torch.as_tensor(read, device=which.device)
     table = found.filled[which[:, None], place].flatten(1)
     parts = []

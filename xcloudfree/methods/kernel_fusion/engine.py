@@ -1,7 +1,7 @@
 """Kernel fusion of one window of a scene: prior, gate, process and bounds, tile by tile.
 
-Nothing here depends on where a window ends, as long as it holds :data:`REACH` pixels around the
-pixels that are wanted, or ends with the scene.
+The result does not depend on where a window ends, if it includes :data:`REACH` pixels around the
+wanted pixels, or ends with the scene.
 """
 
 from __future__ import annotations
@@ -31,39 +31,39 @@ Doubles = NDArray[np.float64]
 Booleans = NDArray[np.bool_]
 
 RARE: Final = 0.06
-"""Share of the dates that a place may have shown a reflectance on and never count for its range."""
+"""Share of the dates whose extreme reflectance at a place is ignored for its range."""
 
 EVEN: Final = 64
-"""Rows of which products of matrices take a multiple."""
+"""Multiple to which the number of rows of matrix products is padded."""
 
 FLAGS: Final = ("predicted_without_radar", "bounded", "visible_but_set_aside")
 """Meanings of the bits of :attr:`Answer.flags`: hidden pixels that were predicted without radar;
-that were drawn back to what the place has shown; visible ones beside them like missed cloud."""
+that were limited to the range of the place; visible pixels nearby that look like missed cloud."""
 
 LEAST: Final = 5
-"""Visible pixels of a tile below which the answer is the prior."""
+"""Number of visible pixels of a tile below which the result is the prior."""
 
 MONTH: Final = 30.0
-"""Days around a date of which the median is taken."""
+"""Days around a date for its median."""
 
 
 class Answer(NamedTuple):
-    """What is predicted.
+    """The prediction.
 
     Parameters
     ----------
     mean : ndarray of float32
-        (target, band, y, x); NaN where not wanted or nothing can be told.
+        (target, band, y, x); NaN where not wanted or nothing can be predicted.
     deviation : ndarray of float32 or None
-        Of the same shape, if asked for.
+        Of the same shape, if requested.
     doubted : ndarray of bool
-        Visible pixels that were set aside, in tiles where anything is wanted, (target, y, x). They
-        have no mean: nothing should be blended with what they show.
+        Visible pixels that were discarded, in tiles with wanted pixels, (target, y, x). They
+        have no mean: nothing should be blended with their values.
     flags : ndarray of uint8
         Bits of :data:`FLAGS`, (target, y, x).
     visible, aside, bounded, silent : ndarray of int64
-        By target, over the tiles' own pixels: visible pixels; those of them that were set aside;
-        wanted pixels that were drawn back to what the place has shown; wanted pixels that were
+        By target, over the tiles' own pixels: visible pixels; discarded ones among them;
+        wanted pixels that were limited to the range of the place; wanted pixels that were
         predicted without radar.
     """
 
@@ -78,7 +78,7 @@ class Answer(NamedTuple):
 
 
 def reach(settings: Settings) -> int:
-    """Pixels around wanted ones that a window must hold."""
+    """Pixels around wanted ones that a window must include."""
     around = max(max(WINDOWS) // 2, gate.RINGS + 1)
     return settings.side + settings.blend + settings.margin + around
 
@@ -112,7 +112,7 @@ def predict(
 
 
 class _Work:
-    """What is prepared once for a window and serves all targets."""
+    """Data prepared once for a window and used by all targets."""
 
     def __init__(
         self,
@@ -147,9 +147,9 @@ class _Work:
         self._courses: dict[int, embedding.Courses | None] = {}
 
     def _range(self) -> tuple[Tensor, Tensor]:
-        """What each place and its neighbours have shown, (pixel, band) each.
+        """Range of values of each place and its neighbours, (pixel, band) each.
 
-        Not the largest of all dates, so that a few missed clouds change nothing.
+        Not the extremes of all dates, so that a few missed clouds change nothing.
         """
         bands = self.pixels.bands
         shown = self.pixels.values[..., :bands]
@@ -167,7 +167,7 @@ class _Work:
         return ends[0], ends[1]
 
     def _ordinary(self) -> Tensor:
-        """Clear pixels that do not leave by far what their place has shown, (time, pixel)."""
+        """Clear pixels that are not far outside the range of their place, (time, pixel)."""
         bands = self.pixels.bands
         usual = self.statistics.deviation.reshape(-1, bands)
         known = np.isfinite(usual).all(1)
@@ -218,7 +218,7 @@ class _Work:
         shown: Tensor,
         ask: Tensor,
     ) -> _Date:
-        """What a target shows against its prior."""
+        """Values of a target relative to its prior."""
         mean, sigma = guess
         bands = self.pixels.bands
         left = torch.zeros_like(mean)
@@ -231,7 +231,7 @@ class _Work:
         return _Date(day, rows, mean, sigma, visible, left.reshape(*self.shape, bands), ring, ask)
 
     def _radar(self, day: float, own: int) -> tuple[Tensor, Tensor]:
-        """Radar of a day, of the date itself where it has one."""
+        """Radar of a day, from the date itself if it has one."""
         bands = self.pixels.bands
         if own >= 0 or not self.pixels.planes:
             own = max(own, 0)
@@ -249,7 +249,7 @@ class _Work:
         doubted: Tensor,
         flags: Tensor,
     ) -> NDArray[np.int64]:
-        """Add the answer of one tile and its flags; its counts."""
+        """Add the result of one tile and its flags; return its counts."""
         settings, bands = self.settings, self.pixels.bands
         index = self.index
         region = index[tile.region]
@@ -260,7 +260,7 @@ class _Work:
         base = mean[where]
         residuals = date.residuals[tile.region]
         told = visible
-        if settings.gate and len(self.pixels.days) > 1:  # one date has nothing to judge it by
+        if settings.gate and len(self.pixels.days) > 1:  # a single date cannot be tested
             level = prior.classes(date.rows)[region[visible]].median() // 2 if visible.any() else 0
             precision = self.precision[min(int(level), prior.NEVER - 1)]
             told = gate.believed(residuals, visible, date.ring[tile.region], precision)
@@ -289,10 +289,10 @@ class _Work:
         return np.array(counts)
 
     def _bounds(self, where: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
-        """What an answer may be: near what the place has shown, and hardly beyond the scene."""
+        """Limits of a result: near the range of the place, little beyond that of the scene."""
         wide, slight = self.settings.bound * sigma, sigma / 2
         low, high = self.low[where], self.high[where]
-        known = torch.isfinite(low + high)  # a place that was never seen has the scene's range
+        known = torch.isfinite(low + high)  # a place without clear dates has the scene's range
         low = torch.where(known, low, self.floor)
         high = torch.where(known, high, self.top)
         return (
@@ -310,12 +310,12 @@ class _Work:
         residuals: Tensor,
         where: Tensor,
     ) -> tuple[Tensor, Tensor | None]:
-        """What the process adds, in deviations of the prior."""
+        """Contribution of the process, in deviations of the prior."""
         settings = self.settings
         support = self._support(told, date.ring[tile.region], self.rank[tile.region])
         chosen = region.ravel()[support]
-        # Products of matrices may round the rows of an odd end in another way than the others, so
-        # their number is made even and a pixel's answer depends on no other pixel that is asked.
+        # Matrix products may round the rows of an odd end differently from the others, so their
+        # number is made even, and the result of a pixel depends on no other wanted pixel.
         every = torch.cat([chosen, where, where[:1].expand(-len(where) % EVEN)])
         spectrum = self._spectrum(date.rows.z, region, every)
         course = self._course(number, tile, date.day, every, region)
@@ -330,7 +330,7 @@ class _Work:
         return mean[: len(where)], error if error is None else error[: len(where)]
 
     def _support(self, told: Tensor, ring: Tensor, rank: Tensor) -> Tensor:
-        """Positions in the region of the pixels that the process holds, by their hashes."""
+        """Positions in the region of the pixels that support the process, by their hashes."""
         settings = self.settings
         if settings.edge_weight != 1:
             rank = torch.where(ring <= settings.edge, rank / settings.edge_weight, rank)
@@ -341,7 +341,7 @@ class _Work:
         return able[best.sort().values]
 
     def _spectrum(self, z: Tensor, region: Tensor, every: Tensor) -> Tensor:
-        """Standardised predictors; one that does not vary over the tile is left out."""
+        """Standardised predictors, without those that do not vary over the tile."""
         thin = z[region.ravel()[:: embedding.THIN]]
         centre, scale = thin.mean(0), thin.std(0, correction=0)
         varies = scale > 1e-4 * (1e-3 + thin.abs().mean(0))
@@ -349,7 +349,7 @@ class _Work:
         return found[:, 1:]
 
     def _course(self, number: int, tile: Tile, day: float, every: Tensor, region: Tensor) -> Tensor:
-        """Scores of the course in time."""
+        """Scores of the change over time."""
         if number not in self._courses:
             flat = region.ravel()
             clear = self.pixels.clear[:, flat]
@@ -365,7 +365,7 @@ class _Work:
         return embedding.scores(found, day, inner, self.settings)
 
     def _mixed(self, base: Tensor, where: Tensor, date: _Date) -> Tensor:
-        """The prior with a share of the median of the dates around, for a date wholly hidden."""
+        """The prior mixed with the median of the dates around, for a wholly hidden date."""
         far = np.abs(self.pixels.days - date.day)
         near = torch.as_tensor(np.flatnonzero((far > 0) & (far <= MONTH)), device=base.device)
         if not len(near):
@@ -379,9 +379,9 @@ class _Work:
 
 
 class _Date(NamedTuple):
-    """One target: its predictors and prior (pixel, ...), what it shows and what is wanted (y, x).
+    """One target: its predictors and prior (pixel, ...), visible and wanted pixels (y, x).
 
-    ``residuals`` (y, x, band) in deviations of the prior, 0 where not shown; ``ring`` from
+    ``residuals`` (y, x, band) in deviations of the prior, 0 where not visible; ``ring`` from
     :func:`.gate.rings`.
     """
 

@@ -1,7 +1,7 @@
-"""Which visible pixels of a date are not believed: cloud that the mask missed, and its rim.
+"""Discard visible pixels that look like cloud: cloud that the mask missed, and its rim.
 
-The prior, which sees nothing of the date, says how far the ground itself strays from it; what
-strays much further is set aside, and what is around it.
+The prior does not use the date itself. The variation of the ground around it is known; pixels
+that deviate much more are discarded, together with their surroundings.
 """
 
 from __future__ import annotations
@@ -15,50 +15,50 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 RIM: Final = 3
-"""Pixels within which of something hidden nothing is believed beforehand."""
+"""Pixels around hidden ones that are not trusted initially."""
 
 FAR: Final = 30
-"""Pixels beyond the rim that it takes to learn how the ground strays."""
+"""Number of pixels beyond the rim needed to estimate the variation of the ground."""
 
 SOME: Final = 0.1
-"""Visible share of a tile without that many beyond the rim that is judged more simply."""
+"""Visible share of a tile without that many pixels beyond the rim, for the simpler test."""
 
 MEDIAN: Final = 2.5
 """Deviations of the prior by which the median band of the ground may be off."""
 
 APART: Final = 1.5
-"""Deviations by which it may differ from that of the date, judged simply."""
+"""Deviations by which it may differ from that of the date, in the simpler test."""
 
 MOST: Final = 0.5
-"""Share of such pixels from which nothing is believed."""
+"""Share of such pixels from which none is trusted."""
 
 DISTANCE: Final = 25.0
-"""Squared Mahalanobis distance, in medians of it, of what is set aside."""
+"""Squared Mahalanobis distance, in medians of it, from which a pixel is discarded."""
 
 RING: Final = 6.0
-"""The same for the median of a ring around what is hidden."""
+"""The same for the median of a ring around hidden pixels."""
 
 RINGS: Final = 6
 """Rings, one pixel wide each."""
 
 HARDLY, MOSTLY = 0.3, 0.6
-"""Visible shares of a tile up to which the first, and from which the second limit holds."""
+"""Visible shares of a tile up to which the first, and from which the second limit applies."""
 
 STRAYING: Final = (8.0, 16.0)
-"""Squared distance of the whole tile from its prior, by band, from which nothing is believed. Half
-of it and less rejects clear dates of Belgium 10 m that differ from all others."""
+"""Squared distance of the whole tile from its prior, by band, from which no pixel is trusted. Half
+of it or less rejects clear dates of Belgium 10 m that differ from all others."""
 
 TRUSTED: Final = 1024
-"""Pixels beyond the rim from which the spread is learned, at most."""
+"""Largest number of pixels beyond the rim used to estimate the spread."""
 
 NEVER: Final = 1 << 20
-"""Steps to what is hidden where nothing is."""
+"""Steps to the nearest hidden pixel if there is none."""
 
 GROWTH: Final = 2
-"""Pixels by which what is set aside grows."""
+"""Pixels by which discarded areas grow."""
 
 TRIMMED: Final = 0.05
-"""Share of the pixels that is left out, twice, when the spread is learned."""
+"""Share of the pixels that is left out, twice, when the spread is estimated."""
 
 RIDGE: Final = 0.05
 """Share of the mean variance that is added to the spread."""
@@ -67,7 +67,7 @@ RIDGE: Final = 0.05
 def rings(visible: NDArray[np.bool_]) -> NDArray[np.int32]:
     """Steps along rows and columns from each pixel to the nearest one that is not visible, (y, x).
 
-    Where all are visible they are as many as never matter.
+    If all are visible, the number is so large that it has no effect.
     """
     if visible.all():
         return np.full(visible.shape, NEVER, np.int32)
@@ -76,7 +76,7 @@ def rings(visible: NDArray[np.bool_]) -> NDArray[np.int32]:
 
 
 def believed(residuals: Tensor, visible: Tensor, ring: Tensor, precision: Tensor) -> Tensor:
-    """Visible pixels that may be taken for the ground.
+    """Visible pixels that can be trusted as ground.
 
     Parameters
     ----------
@@ -122,9 +122,9 @@ def believed(residuals: Tensor, visible: Tensor, ring: Tensor, precision: Tensor
 
 
 def _strays(seen: Tensor, trusted: Tensor, visible: Tensor, precision: Tensor) -> bool:
-    """Whether what is visible strays, as a whole, as the ground of no date does.
+    """Whether the visible pixels deviate, as a whole, more than the ground does on any date.
 
-    The less of a tile is visible, the likelier it is that this is cloud too, and cloud is bright.
+    The smaller the visible share of a tile, the likelier it is cloud too, and cloud is bright.
     """
     if not len(trusted):
         return True
@@ -134,14 +134,14 @@ def _strays(seen: Tensor, trusted: Tensor, visible: Tensor, precision: Tensor) -
 
 
 def limit(share: float, bright: bool) -> float:
-    """Squared distance of an offset beyond which it is not believed.
+    """Squared distance of an offset beyond which it is rejected.
 
     Parameters
     ----------
     share : float
-        That is visible.
+        Visible share.
     bright : bool
-        Whether the offset is upward, as that of cloud and haze.
+        Whether the offset is upward, like that of cloud and haze.
     """
     part = 0.0 if bright else min(max((share - HARDLY) / (MOSTLY - HARDLY), 0.0), 1.0)
     return STRAYING[0] + part * (STRAYING[1] - STRAYING[0])
@@ -152,7 +152,7 @@ def _median(values: Tensor) -> float:
 
 
 def _grown(aside: Tensor, place: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """What is set aside, as a mask that is wider by :data:`GROWTH`."""
+    """The discarded pixels, as a mask that is wider by :data:`GROWTH`."""
     mask = torch.zeros(shape, dtype=torch.bool, device=aside.device)
     if not bool(aside.any()):
         return mask

@@ -1,4 +1,4 @@
-"""Tiles of the scene: where they lie, and how neighbours are blended."""
+"""Tiles of the scene: positions, and blending of neighbours."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Tile:
-    """One tile: rows and columns in the window of what it answers and of what it looks at."""
+    """One tile: rows and columns in the window of its result and of its input."""
 
     core: tuple[slice, slice]
     region: tuple[slice, slice]
@@ -25,7 +25,7 @@ class Tile:
 
 
 def tiles(origin: tuple[int, int], shape: tuple[int, int], settings: Settings) -> Iterator[Tile]:
-    """Tiles of the scene that a window touches; they lie on a grid that starts with the scene."""
+    """Tiles of the scene that a window touches, on a grid that starts with the scene."""
     axes = [list(_axis(o, n, settings)) for o, n in zip(origin, shape, strict=True)]
     for (rows, around_rows, down), (columns, around_columns, across) in (
         (r, c) for r in axes[0] for c in axes[1]
@@ -55,7 +55,7 @@ def _axis(origin: int, length: int, settings: Settings) -> Iterator[tuple[slice,
 
 
 def own_part(tile: Tile, settings: Settings) -> Tensor:
-    """Pixels of the region that no neighbour has too, (y, x): every pixel is in one such part."""
+    """Pixels of the region that belong to no neighbour, (y, x): every pixel is in one such part."""
     shape = tuple(s.stop - s.start for s in tile.region)
     inside = torch.zeros(shape, dtype=torch.bool)
     cut = []

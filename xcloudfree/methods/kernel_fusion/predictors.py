@@ -1,4 +1,4 @@
-"""What the regression reads of a pixel: its other dates, and radar."""
+"""Predictors of a pixel: its other dates, and radar."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from xcloudfree.methods.kernel_fusion.settings import MEMORIES, RADAR_DAYS, WIND
 Doubles = NDArray[np.float64]
 
 TINY = 1e-30
-"""Sums of weights below it count as none."""
+"""Sums of weights below this count as zero."""
 
 
 class Pixels(NamedTuple):
@@ -53,12 +53,12 @@ class Rows(NamedTuple):
     ----------
     z : Tensor
         (pixel, 1 + predictor): a constant; reflectance between the clear dates before and after;
-        running means; season; nearness of these dates; radar; its change since these dates. What
-        is missing is 0.
+        running means; season; nearness of these dates; radar; its change since these dates.
+        Missing values are 0.
     wait : Tensor
         Days to the nearest clear date, infinite without one, (pixel,).
     heard : Tensor of bool
-        Whether radar and its change are known, (pixel,).
+        Whether radar and its change are available, (pixel,).
     """
 
     z: Tensor
@@ -72,21 +72,21 @@ def optical_width(bands: int) -> int:
 
 
 def local_means(backscatter: Tensor) -> tuple[Tensor, Tensor]:
-    """Backscatter and its means around each pixel, as (time, pixel, plane); and where it is known.
+    """Backscatter and its means around each pixel, as (time, pixel, plane); and where available.
 
-    A pixel without a value takes the mean around it; a date whose one polarisation is missing
+    A pixel without a value takes the mean around it; a date with one polarisation missing
     there too has no radar.
     """
     times, _, height, width = backscatter.shape
     valid = torch.isfinite(backscatter)
     values = torch.where(valid, backscatter, 0.0)
-    # where nothing is missing one plane tells how much of each square lies in the window
+    # if nothing is missing, one plane gives the share of each square inside the window
     shown = (valid if not bool(valid.all()) else valid[:1, :1]).to(values.dtype)
     found = []
     for side in WINDOWS:
         share, total = _box(shown, side), _box(values, side)
         found.append(torch.where(share > 0, total / share.clamp(min=TINY), torch.nan))
-    for k in range(len(WINDOWS) - 2, -1, -1):  # a hole takes the next wider mean
+    for k in range(len(WINDOWS) - 2, -1, -1):  # a gap takes the next wider mean
         found[k] = torch.where(torch.isfinite(found[k]), found[k], found[k + 1])
     planes = torch.stack(found, 1).reshape(times, -1, height * width).mT
     known = torch.isfinite(planes).all(2)
@@ -103,7 +103,7 @@ def _box(planes: Tensor, side: int) -> Tensor:
 
 
 def nearest_pass(radar: Tensor, heard: Tensor, days: Doubles, day: float) -> tuple[Tensor, Tensor]:
-    """Radar of a day (pixel, plane) from the pass nearest to it, and where there is one."""
+    """Radar of a day (pixel, plane) from the nearest pass, and where available."""
     order = np.argsort(np.abs(days - day), kind="stable")
     near = order[np.abs(days[order] - day) <= RADAR_DAYS].tolist()
     if not near:
@@ -152,7 +152,7 @@ class Reader:
         since = torch.where(before < 0, torch.inf, day - dates[before]).to(values.dtype)
         until = torch.where(after < 0, torch.inf, dates[after] - day).to(values.dtype)
         wait = torch.minimum(since, until)
-        # where one side is missing the other stands for both
+        # if one side is missing, the other replaces it
         first, second = (
             torch.where(before < 0, after, before),
             torch.where(after < 0, before, after),
@@ -182,7 +182,7 @@ class Reader:
         return Rows(torch.cat(parts, 1), wait, heard)
 
     def _weights(self, day: float, gap: float) -> Tensor:
-        """Of each date in the running means, (memory, time)."""
+        """Weights of each date in the running means, (memory, time)."""
         days = self.pixels.days
         far = np.abs(days - day)
         use = far > gap

@@ -1,4 +1,4 @@
-"""The regression on the area's own series: learned from a sample, for every date without itself."""
+"""The regression on the area's own series: learned from a sample, excluding the date itself."""
 
 from __future__ import annotations
 
@@ -27,31 +27,31 @@ NEVER: Final = len(GAPS)
 """Level of a pixel without any other clear date."""
 
 TRIM: Final = 6.0
-"""Robust deviations beyond which an example takes no part: it is a missed cloud, or follows one."""
+"""Robust deviations beyond which an example is excluded: it is a missed cloud, or follows one."""
 
 SHOWN: Final = 0.5
 """Share of the sample that a date must show for its offset to count."""
 
 FAR: Final = 5.0
-"""Deviations that a residual counts at most."""
+"""Deviations at which residuals are clipped."""
 
 GUESS: Final = 0.4
-"""Deviations of the prior by which whole dates stray, guessed as if from :data:`FEW` dates."""
+"""Prior guess of the offsets of whole dates, in deviations, weighted like :data:`FEW` dates."""
 
 FEW: Final = 6.0
 """See :data:`GUESS`."""
 
 FEWEST: Final = 3
-"""Examples from which there is a regression."""
+"""Number of examples needed for a regression."""
 
 LEAST, JUDGED = 10, 8
-"""Clear pixels of the sample from which a date, and such dates from which a series is judged."""
+"""Clear pixels of the sample needed to test a date, and number of such dates to test a series."""
 
 LOCAL: Final = 0.1
-"""Share of the variance within dates by which a part of the scene may stray besides."""
+"""Share of the variance within dates by which a part of the scene may deviate in addition."""
 
 OUTLYING: Final = 4.0
-"""Squared distance, in medians of it, of dates that do not count."""
+"""Squared distance, in medians of it, of dates that are excluded."""
 
 Doubles = NDArray[np.float64]
 
@@ -64,21 +64,21 @@ class Targets(NamedTuple):
 
 
 class Statistics(NamedTuple):
-    """What the sample teaches.
+    """Statistics of the sample.
 
     Parameters
     ----------
     coefficients : ndarray of float64
         (target, class, 1 + predictor, band); the class of a pixel is from :func:`classes`.
     deviation : ndarray of float64
-        Of the prediction, (target, class, band); NaN where nothing is known.
+        Of the prediction, (target, class, band); NaN where unknown.
     precision : ndarray of float64
-        How the ground of whole dates strays from its prior: inverse covariance of their offsets in
+        Variation of whole dates around their prior: inverse covariance of their offsets in
         deviations of the prior, divided by the number of bands, (level, band, band).
     low, high : ndarray of float64
-        What the scene has shown where it was clear, (band,).
+        Range of the scene's clear values, (band,).
     trusted : ndarray of bool
-        Dates of the series that are believed, (time,).
+        Dates of the series that are trusted, (time,).
     """
 
     coefficients: Doubles
@@ -90,7 +90,7 @@ class Statistics(NamedTuple):
 
 
 def classes(rows: Rows) -> Tensor:
-    """Which regression holds for each pixel: 2 x level of its gap, + 1 without radar."""
+    """Regression class of each pixel: 2 x level of its gap, + 1 without radar."""
     edges = rows.wait.new_tensor(GAPS)
     level = (torch.searchsorted(edges, rows.wait) - 1).clamp(min=0)
     level = torch.where(torch.isinf(rows.wait), NEVER, level)
@@ -100,8 +100,8 @@ def classes(rows: Rows) -> Tensor:
 def conclude(sample: Sample, days: Doubles, targets: Targets) -> Statistics:
     """Learn the regression of every target from the sample of the scene.
 
-    A date that strays from what the other dates say of it, as the ground does on no date, is a
-    cloud that the mask missed: it neither teaches nor predicts.
+    A date that deviates from the prediction of the other dates more than ground ever does is a
+    cloud that the mask missed: it is excluded from learning and predicting.
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ def _learned(reader: Reader, targets: Targets, levels: int = NEVER + 1) -> tuple
             if kind == 0 and not pixels.planes:
                 continue
             rule, spread = _rules(moments, targets, level == NEVER)
-            if level < NEVER:  # too few examples so far away: what holds for a shorter gap holds
+            if level < NEVER:  # too few examples so far away: use those of a shorter gap
                 earlier = found.get((level - 1, kind), fallback)
                 none = torch.isnan(spread).any(1)
                 rule = torch.where(none[:, None, None], earlier[0], rule)
@@ -170,9 +170,9 @@ def _learned(reader: Reader, targets: Targets, levels: int = NEVER + 1) -> tuple
 
 
 def _offsets(reader: Reader, dates: Targets) -> tuple[Doubles, Doubles, Doubles]:
-    """:attr:`Statistics.precision`; by date the squared distance of its offset, and its brightness.
+    """:attr:`Statistics.precision`; by date the squared distance of its offset, and brightness.
 
-    The last two without any gap.
+    The last two are without any gap.
     """
     bands = reader.pixels.bands
     learned = _learned(reader, dates, NEVER)
@@ -195,7 +195,7 @@ def _strays(
     offsets = torch.full((len(dates.own), bands), torch.nan, dtype=torch.float64)
     within = torch.full_like(offsets, torch.nan)
     for k, own in enumerate(dates.own.tolist()):
-        # whatever the gap of a pixel is, the regression of this level predicts it
+        # whatever the gap of a pixel, the regression of this level predicts it
         rule, spread = (np.repeat(a[k, None, 2 * level : 2 * level + 2], NEVER, 0) for a in learned)
         rule, spread = (a.reshape(-1, *a.shape[2:]) for a in (rule, spread))
         radar, heard = pixels.values[own, :, bands:], pixels.heard[own]
@@ -211,7 +211,7 @@ def _strays(
 
 
 def _spread_of(offsets: Tensor, within: Tensor) -> Tensor:
-    """Inverse covariance of offsets by band: robust, and drawn to a guess where dates are few."""
+    """Inverse covariance of offsets by band: robust, and shrunk to a guess if dates are few."""
     bands = offsets.shape[1]
     guess = GUESS**2 * (torch.eye(bands) + torch.ones(bands, bands)).double() / 2
     table = offsets.clamp(-FAR, FAR)
@@ -237,7 +237,7 @@ def _pixels(sample: Sample, days: Doubles) -> Pixels:
 
 
 def _moments(reader: Reader, gap: float, level: int) -> tuple[Moments, Moments]:
-    """Moments by date of the examples with radar, and of all without regard to radar."""
+    """Moments by date of the examples with radar, and of all regardless of radar."""
     pixels = reader.pixels
     times = len(pixels.days)
     dates = pixels.clear.any(1).nonzero().ravel().tolist()
@@ -258,7 +258,7 @@ def _moments(reader: Reader, gap: float, level: int) -> tuple[Moments, Moments]:
 
 
 def _examples(reader: Reader, date: int, gap: float, never: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """Predictors, reflectance, and whether there is radar, of the sample's clear pixels."""
+    """Predictors, reflectance, and availability of radar, of the sample's clear pixels."""
     pixels = reader.pixels
     radar, heard = pixels.values[date, :, pixels.bands :], pixels.heard[date]
     rows = reader.rows(float(pixels.days[date]), gap, radar, heard)
@@ -274,7 +274,7 @@ def _examples(reader: Reader, date: int, gap: float, never: bool) -> tuple[Tenso
 
 
 def _ordinary(z: Tensor, y: Tensor, heard: Tensor) -> Tensor:
-    """Examples that a first regression does not find far outside its own spread."""
+    """Examples that are not far outside the spread of a first regression."""
     kept = torch.ones(len(z), dtype=torch.bool)
     for _ in range(2):
         rule = ridge.solved(z[kept].mT @ z[kept], z[kept].mT @ y[kept], 1e-2)
@@ -303,7 +303,7 @@ def _rules(moments: Moments, targets: Targets, never: bool) -> tuple[Tensor, Ten
         if own >= 0:
             rest = Moments(*(w - a[own] for w, a in zip(whole, moments, strict=True)))
         if never and rest.examples < fewest:
-            rest = whole  # the date itself is all there is
+            rest = whole  # there is only the date itself
         others.append(rest)
     enough = torch.tensor([o.examples >= fewest for o in others])
     zz, zy = torch.stack([o.zz for o in others]), torch.stack([o.zy for o in others])
@@ -313,7 +313,7 @@ def _rules(moments: Moments, targets: Targets, never: bool) -> tuple[Tensor, Ten
 
 
 def _persistence(pixels: Pixels, width: int) -> tuple[Tensor, Tensor]:
-    """Where nothing can be learned: what lies between the clear dates around, as it is."""
+    """If nothing can be learned: interpolate between the clear dates around."""
     rule = torch.zeros(width, pixels.bands, dtype=torch.float64)
     rule[1 : 1 + pixels.bands] = torch.eye(pixels.bands, dtype=torch.float64)
     shown = pixels.values[..., : pixels.bands][pixels.clear].double()
@@ -321,7 +321,7 @@ def _persistence(pixels: Pixels, width: int) -> tuple[Tensor, Tensor]:
 
 
 def predict(rows: Rows, statistics: Statistics, target: int) -> tuple[Tensor, Tensor]:
-    """Mean and deviation of every pixel, (pixel, band) each; NaN where nothing is known.
+    """Mean and deviation of every pixel, (pixel, band) each; NaN where unknown.
 
     Parameters
     ----------
@@ -336,7 +336,7 @@ def predict(rows: Rows, statistics: Statistics, target: int) -> tuple[Tensor, Te
 
 
 def _applied(rows: Rows, coefficients: Doubles, deviation: Doubles) -> tuple[Tensor, Tensor]:
-    """Of one target: coefficients (class, 1 + predictor, band) and deviation (class, band)."""
+    """For one target: coefficients (class, 1 + predictor, band) and deviation (class, band)."""
     like = rows.z
     rule, spread = (
         torch.as_tensor(a, dtype=like.dtype, device=like.device) for a in (coefficients, deviation)
@@ -346,7 +346,7 @@ def _applied(rows: Rows, coefficients: Doubles, deviation: Doubles) -> tuple[Ten
     present = torch.bincount(kind, minlength=len(rule)).nonzero().ravel().tolist()
     optical = optical_width(rule.shape[-1])
     for k in present:
-        # coefficients that a class does not read are 0
+        # coefficients that a class does not use are 0
         used = torch.where(_read(k, optical, rule[k]), rule[k], 0.0)
         if len(present) == 1:
             return product(like, used), spread[k].expand(len(like), -1)
@@ -356,7 +356,7 @@ def _applied(rows: Rows, coefficients: Doubles, deviation: Doubles) -> tuple[Ten
 
 
 def _read(kind: int, optical: int, rule: Tensor) -> Tensor:
-    """Coefficients that a class reads, (1 + predictor, 1)."""
+    """Coefficients that a class uses, (1 + predictor, 1)."""
     place = torch.arange(len(rule), device=rule.device)[:, None]
     planes = (len(rule) - optical) // 2
     read = place < (optical if kind % 2 else len(rule))

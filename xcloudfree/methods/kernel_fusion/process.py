@@ -1,7 +1,7 @@
-"""The Gaussian process on what the prior leaves of a date's visible pixels.
+"""The Gaussian process on the residuals of a date's visible pixels.
 
 The covariance of two pixels adds an offset of the whole date, a wide and a narrow field in space,
-the likeness of their predictors and that of their courses in time; all bands share it.
+the similarity of their predictors and that of their changes over time; all bands share it.
 
 References
 ----------
@@ -19,11 +19,11 @@ from xcloudfree.methods.kernel_fusion.products import LINE, product
 from xcloudfree.methods.kernel_fusion.settings import Settings
 
 BATCH: Final = 256
-"""Pixels that are predicted at once: what is made of them stays in the cache."""
+"""Pixels that are predicted at once, so that their data stays in the cache."""
 
 
 class Points(NamedTuple):
-    """Pixels as the covariance sees them.
+    """Pixels as used by the covariance.
 
     Left and right factor for place, predictors and course in time, (..., pixel, number) each: the
     product of a left and a right one is 1 + squared distance in units of the range.
@@ -34,12 +34,12 @@ class Points(NamedTuple):
     course: tuple[Tensor, Tensor]
 
     def part(self, which: slice | Tensor) -> Points:
-        """Some of them."""
+        """Some of the points."""
         return Points(*((a[..., which, :], b[..., which, :]) for a, b in self))
 
 
 def points(place: Tensor, spectrum: Tensor, course: Tensor, settings: Settings) -> Points:
-    """Scale what is known of pixels to the ranges of the covariance.
+    """Scale features of pixels to the ranges of the covariance.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def points(place: Tensor, spectrum: Tensor, course: Tensor, settings: Settings) 
     spectrum : Tensor
         Standardised predictors, (..., pixel, predictor).
     course : Tensor
-        Scores that tell how the pixel runs through other dates, (..., pixel, score).
+        Scores that describe how the pixel changes over other dates, (..., pixel, score).
     settings : Settings
         Ranges.
     """
@@ -69,9 +69,10 @@ def _factors(x: Tensor) -> tuple[Tensor, Tensor]:
 def covariance(a: Points, b: Points, settings: Settings) -> Tensor:
     """Prior covariance of all pairs, (pixel of a, pixel of b), in variances of the regression.
 
-    With d the distance in units of the range: ``1 / (1 + d^2)`` for predictors and courses, its
-    square for the wide and its eighth power for the narrow field (rational quadratic covariance:
-    Rasmussen and Williams 2006, equation 4.19). No exponential: passes over memory are the cost.
+    With d the distance in units of the range: ``1 / (1 + d^2)`` for predictors and changes over
+    time, its square for the wide and its eighth power for the narrow field (rational quadratic
+    covariance: Rasmussen and Williams 2006, equation 4.19). It needs no exponentials; memory access
+    dominates.
     """
     out = (a.place[0] @ b.place[1].mT).reciprocal_().square_()
     narrow = out.square().square_()
@@ -96,7 +97,7 @@ def variance(settings: Settings, place: Points) -> float:
 class Fitted(NamedTuple):
     """Support pixels with their weights (support, band), Cholesky factor, and scale by band.
 
-    They are repeated with weight 0 up to a multiple of :data:`LINE`; the factor has none of these.
+    They are padded with weight 0 to a multiple of :data:`LINE`; the factor has no padding.
     """
 
     support: Points
@@ -125,7 +126,7 @@ def fit(support: Points, residuals: Tensor, settings: Settings) -> Fitted:
     own = covariance(support, support, settings)
     own.diagonal().add_(settings.noise)
     factor, failed = torch.linalg.cholesky_ex(own)
-    if int(failed):  # float32 is not enough where pixels are alike
+    if int(failed):  # float32 is not enough for very similar pixels
         factor = torch.linalg.cholesky(own.double() + 1e-6 * torch.eye(len(own)).to(own)).to(own)
     weights = torch.cholesky_solve(residuals, factor)
     scale = ((residuals * weights).sum(0) / len(residuals)).clamp(min=0).sqrt()

@@ -1,7 +1,7 @@
-"""Products of matrices whose rows do not depend on each other, not even in the last bit.
+"""Products of matrices whose rows are independent of each other, even in the last bit.
 
-A library for linear algebra may sum a row in another order where the shape of the matrices leaves
-a remainder, which rows these are depends on how many there are. Whole cache lines leave none, and
+A linear algebra library may sum some rows in another order if the shape of the matrices leaves
+a remainder, and which rows depends on their number. Whole cache lines leave no remainder, and
 are faster.
 """
 
@@ -19,11 +19,11 @@ LINE: Final = 16
 def product(rows: Tensor, columns: Tensor) -> Tensor:
     """``rows @ columns``, (row, inner) and (inner, column)."""
     count, width = len(rows), columns.shape[1]
-    if count < LINE:  # few rows are summed as vectors are
+    if count < LINE:  # few rows are summed like vectors
         rows = torch.nn.functional.pad(rows, (0, 0, 0, LINE - count))
     return (rows @ padded(columns))[:count, :width]
 
 
 def padded(columns: Tensor) -> Tensor:
-    """With columns of zeros up to whole lines, one row after the other in memory."""
+    """Pad with columns of zeros to whole lines, with rows contiguous in memory."""
     return torch.nn.functional.pad(columns, (0, -columns.shape[-1] % LINE)).contiguous()

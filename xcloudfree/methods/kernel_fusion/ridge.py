@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 PENALTIES: Final = tuple(float(p) for p in 10.0 ** np.arange(-4, 1.1, 0.5))
-"""Ridge penalties on standardised predictors to choose from."""
+"""Candidate ridge penalties on standardised predictors."""
 
 FOLDS: Final = 4
 """Spans of time that are left out in turn to choose the penalty."""
@@ -23,17 +23,17 @@ class Moments(NamedTuple):
     yy: Tensor
 
     def total(self) -> Moments:
-        """Of all dates together."""
+        """Sums over all dates."""
         return Moments(*(a.sum(0) for a in self))
 
     @property
     def examples(self) -> float:
-        """How many they are."""
+        """Number of dates."""
         return float(self.zz[..., 0, 0].sum())
 
 
 def summed(z: Tensor, y: Tensor, date: Tensor, times: int) -> Moments:
-    """Moments by date; examples stand in order of dates."""
+    """Moments by date; examples are in order of dates."""
     ends = torch.bincount(date, minlength=times).tolist()
     zz: list[Tensor] = []
     zy: list[Tensor] = []
@@ -50,7 +50,7 @@ def summed(z: Tensor, y: Tensor, date: Tensor, times: int) -> Moments:
 
 
 def penalised(moments: Moments, whole: Moments) -> tuple[float, Tensor]:
-    """The best penalty, and the mean squared error of each band on what was left out."""
+    """The best penalty, and the mean squared error of each band on the left-out spans."""
     times = len(moments.yy)
     step = -(-times // FOLDS)
     folds = []
@@ -59,7 +59,7 @@ def penalised(moments: Moments, whole: Moments) -> tuple[float, Tensor]:
         rest = Moments(*(w - f for w, f in zip(whole, fold, strict=True)))
         if rest.examples > len(rest.zz) and fold.examples > 0:
             folds.append((fold, rest))
-    if not folds:  # one span holds nearly all examples: their own error, firmly penalised
+    if not folds:  # one span has nearly all examples: use their own error, with a high penalty
         rule = solved(whole.zz, whole.zy, PENALTIES[-1])
         return PENALTIES[-1], squared(whole, rule) / whole.examples
     best, least = PENALTIES[-1], torch.empty(0)
@@ -78,14 +78,14 @@ def squared(moments: Moments, rule: Tensor) -> Tensor:
 
 
 def solved(zz: Tensor, zy: Tensor, penalty: float) -> Tensor:
-    """Coefficients (..., 1 + predictor, band); a predictor that hardly varies takes no part."""
+    """Coefficients (..., 1 + predictor, band); almost constant predictors are excluded."""
     count = zz[..., :1, :1].clamp(min=1)
     mean, level = zz[..., :1, 1:] / count, zy[..., :1, :] / count
     covariance = zz[..., 1:, 1:] / count - mean.mT @ mean
     cross = zy[..., 1:, :] / count - mean.mT @ level
     power = zz.diagonal(dim1=-2, dim2=-1)[..., 1:] / count[..., 0]
     variance = covariance.diagonal(dim1=-2, dim2=-1)
-    # what varies by less than rounding could explain would amplify rounding
+    # variation that rounding could explain would amplify rounding
     varies = variance > 1e-9 * power
     factor = torch.where(varies, variance.clamp(min=1e-300).rsqrt(), 0.0)
     standard = covariance * factor[..., :, None] * factor[..., None, :]

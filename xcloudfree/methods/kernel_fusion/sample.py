@@ -1,4 +1,4 @@
-"""Pixels that teach the regression: drawn by a hash of their place, whatever the blocks."""
+"""Sample of pixels to learn from, drawn by a hash of their place, independent of the blocks."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def drawn(
     origin: tuple[int, int],
     size: int,
 ) -> Sample:
-    """The sample of one block: of its clear pixels those with the smallest hashes.
+    """The sample of one block: those of its clear pixels with the smallest hashes.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def drawn(
 
 
 def merged(samples: Sequence[Sample], size: int) -> Sample:
-    """The sample of several blocks together, whatever their order.
+    """The sample of several blocks together, in any order.
 
     Parameters
     ----------

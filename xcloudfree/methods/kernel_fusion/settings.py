@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 GAPS: Final = (0.0, 15.0, 30.0, 45.0)
-"""Days around a date without anything clear, for each of which there is a regression."""
+"""Days around a date without clear observations, with one regression for each."""
 
 MEMORIES: Final = (12.0, 40.0)
 """Days after which the weight of a date in the running means falls to 1/e."""
@@ -15,24 +15,24 @@ WINDOWS: Final = (1, 3, 9)
 """Widths in pixels of the local means of backscatter."""
 
 RADAR_DAYS: Final = 15.0
-"""Days within which the nearest radar pass stands for one that is missing."""
+"""Days within which the nearest radar pass replaces a missing one."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What may be chosen.
+    """Settings of kernel fusion.
 
     Parameters
     ----------
     rows : int
-        Pairs of a pixel and a date that teach the regression, about.
+        Approximate number of pairs of a pixel and a date to learn from.
     side, margin, blend : int
-        Pixels: period of the tiles, how far around one its evidence is taken from, and half the
+        Pixels: period of the tiles, distance around one from which evidence is used, and half the
         width over which neighbouring tiles are blended.
     support : int
-        Visible pixels of a tile and date that the Gaussian process holds.
+        Visible pixels of a tile and date that support the Gaussian process.
     edge, edge_weight : int, float
-        Visible pixels within `edge` pixels of what is hidden are `edge_weight` times as likely
+        Visible pixels within `edge` pixels of hidden ones are `edge_weight` times as likely
         to be among them.
     constant, wide, narrow, spectral, temporal : float
         Variances of the parts of the covariance, in variances of the prior: offset of the date,
@@ -44,19 +44,19 @@ class Settings:
     noise : float
         Variance that no part explains.
     largest : float
-        Deviations of the prior that a residual counts at most.
+        Deviations of the prior at which residuals are clipped.
     scores : int
-        Numbers that tell how a pixel runs through the nearest dates, and as many for all others.
+        Number of scores for the nearest dates, and for all others.
     nearest : int
-        Dates that are the nearest.
+        Number of dates that count as nearest.
     rounds : int
-        Iterations that fill what is missing.
+        Iterations that fill missing values.
     gate : bool
-        Whether visible pixels that look like a missed cloud are set aside.
+        Whether visible pixels that look like a missed cloud are discarded.
     mix : tuple of float
-        Share of the 30-day median on dates wholly hidden, for each of :data:`GAPS`.
+        Share of the 30-day median on wholly hidden dates, for each of :data:`GAPS`.
     bound : float
-        Deviations by which an answer may leave what the place showed on all clear dates.
+        Deviations by which a result may leave the range of the place on all clear dates.
     """
 
     rows: int = 24000
@@ -84,5 +84,5 @@ class Settings:
     bound: float = 3.0
 
     def single(self) -> Settings:
-        """Those for a date alone, whose prior is its own mean and radar: space tells most."""
+        """Settings for a single date, whose prior is its own mean and radar: space matters most."""
         return replace(self, constant=1.0, wide=1.0, narrow=0.4, spectral=0.5, largest=50.0)

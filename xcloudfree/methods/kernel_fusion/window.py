@@ -1,4 +1,4 @@
-"""A window of a series, as it comes and as rows of pixels."""
+"""A window of a series, as read and as rows of pixels."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def sample_of(window: Window, core: Booleans, settings: Settings) -> Sample:
     core : ndarray of bool
         Pixels that belong to the block, (y, x); each pixel of a scene is in one core.
     settings : Settings
-        How many rows.
+        Number of rows.
 
     Returns
     -------
