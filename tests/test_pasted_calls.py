@@ -105,7 +105,7 @@ NOT_PASTED = {
     "cannot happen any more, or only behind a check that comes first": (
         "plot/overview.py: there is nothing to show",
         "models/shipped.py: {} is no readable weights file",
-        "models/weights_file.py: {} names {} and holds",
+        "models/weights_file.py: {} names {} but has",
         "train/series_places.py: the level of the series",
     ),
     "needs another process, a full disk, or the memory of an accelerator": (

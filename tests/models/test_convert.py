@@ -194,7 +194,7 @@ class Shell:
 def test_a_shell_command_in_a_checkpoint_is_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save({"state_dict": dsen2cr_state(), "args": Shell()}, tmp_path / "model.pth")
-    with pytest.raises(WeightsError, match=r"system beside tensors.*nothing was read"):
+    with pytest.raises(WeightsError, match=r"system besides tensors.*nothing was read"):
         xcf.models.convert(tmp_path / "model.pth", "dsen2cr", **SMALL)
     assert not (tmp_path / "executed").exists()
 
@@ -209,7 +209,7 @@ def test_code_in_a_checkpoint_never_runs(tmp_path, monkeypatch, kind):
         content = {"state_dict": dsen2cr_state(), "args": Payload()}
         content = content if kind == "beside" else Payload()
         torch.save(content, path, _use_new_zipfile_serialization=kind != "legacy")
-    with pytest.raises(WeightsError, match=r"exec beside tensors.*nothing was read") as caught:
+    with pytest.raises(WeightsError, match=r"exec besides tensors.*nothing was read") as caught:
         xcf.models.convert(path, "dsen2cr", **SMALL)
     assert caught.value.__suppress_context__
     assert not (tmp_path / "executed").exists()

@@ -275,7 +275,7 @@ def test_a_specification_that_contradicts_the_network_is_refused(tmp_path, lie):
 def test_a_specification_with_unknown_names_is_refused(tmp_path, field, value):
     model = xcf.models.create("carf-tiny")
     model.spec = model.spec.replace(**{field: value})
-    with pytest.raises(WeightsError, match=rf"names {field} .*which may hold"):
+    with pytest.raises(WeightsError, match=rf"names {field} .*which may only contain"):
         xcf.models.load(model.save(tmp_path / "lie.safetensors"))
 
 

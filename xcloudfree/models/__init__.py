@@ -1,4 +1,4 @@
-"""Models: what is known by name, how to load and make one. Imports torch only when asked."""
+"""Models: list, load and make them by name. Imports torch only on use."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _WITH_TORCH = {
 
 
 def list(pattern: str = "*") -> builtins.list[str]:
-    """Names that :func:`load`, ``reconstruct`` and ``fit`` take.
+    """List the names that :func:`load`, ``reconstruct`` and ``fit`` accept.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def list(pattern: str = "*") -> builtins.list[str]:
     Returns
     -------
     list of str
-        Shipped weights, untrained variants, and what plug-ins offer
+        Shipped weights, untrained variants, and models of plug-ins
         (:mod:`xcloudfree.core.plugins`), sorted.
 
     Examples
@@ -80,9 +80,9 @@ def load(source: str | Path, *, optical_bands: Sequence[str] | None = None) -> M
     Parameters
     ----------
     source : str or Path
-        A name of :func:`list`, or a file that ``model.save`` wrote.
+        A name of :func:`list`, or a file written by ``model.save``.
     optical_bands : sequence of str, optional
-        Other bands than those of the weights, for networks that take each band by itself; for a
+        Other bands than those of the weights, for networks that treat each band separately; for a
         name without weights, the bands of the untrained network.
 
     Returns
@@ -123,12 +123,12 @@ def load(source: str | Path, *, optical_bands: Sequence[str] | None = None) -> M
 
 
 def has_weights(source: str | Path) -> bool:
-    """Whether a name or path stands for weights in a file, fitted or not."""
+    """Whether a name or path refers to a weights file, fitted or not."""
     return _weights(source) is not None
 
 
 def _weights(source: str | Path) -> Path | None:
-    """The file behind a name or path; None for what has no weights."""
+    """The file of a name or path; None if there are no weights."""
     if _is_path(source):
         return Path(source)
     shipped = FOLDER / f"{source}.safetensors"
@@ -148,7 +148,7 @@ def _is_path(source: str | Path) -> bool:
 
 
 def known(source: str | Path) -> bool:
-    """Whether this is a name of :func:`list`, or a path, whether or not a file is there.
+    """Return whether a source is a name of :func:`list`, or a path, even of a missing file.
 
     Parameters
     ----------
@@ -168,12 +168,12 @@ def known(source: str | Path) -> bool:
 
 
 def save(model: Model, path: str | Path) -> Path:
-    """Write a model to a file, the same as ``model.save(path)``.
+    """Write a model to a file, like ``model.save(path)``.
 
     Parameters
     ----------
     model : Model
-        What to write.
+        Model to write.
     path : str or Path
         Usually ``*.safetensors``.
 
@@ -184,7 +184,7 @@ def save(model: Model, path: str | Path) -> Path:
 
     Raises
     ------
-    WeightsError
+    If the folder does not exist, or `path` is a folder.
         If there is no such folder, or `path` is one.
 
     Examples
@@ -206,7 +206,7 @@ def create(name: str = "carf-small", *, seed: int = 0, **options: Any) -> Model:
     name : str
         A variant of :func:`list`.
     seed : int
-        Of the initial weights.
+        Seed of the initial weights.
     **options
         Changes to the specification (``optical_bands``, ``polarisations``, ``level``,
         ``sar_quantity``, ``normalisation``) and to the hyper-parameters of the architecture, such
@@ -237,7 +237,7 @@ def create(name: str = "carf-small", *, seed: int = 0, **options: Any) -> Model:
     if key not in VARIANTS and key not in registry.names("models"):
         if key in _library_names():
             raise ModelError(
-                f"{name!r} are fitted weights, and create() makes untrained networks",
+                f"{name!r} are fitted weights, but create() makes untrained networks",
                 fix=f"call xcloudfree.models.load({name!r})",
             )
         raise ModelError(
@@ -282,7 +282,7 @@ def create(name: str = "carf-small", *, seed: int = 0, **options: Any) -> Model:
         raise ModelError(
             f"{family} with {options} does not read what normalisation={spec.normalisation!r} "
             "gives",
-            fix=f"call xcloudfree.models.create({name!r}) without these options, or give both",
+            fix=f"call xcloudfree.models.create({name!r}) without these options, or set both",
         )
     return Model(spec.replace(options=options, **config.declared()), network)
 
@@ -303,6 +303,6 @@ def _check_description(spec: ModelSpec) -> None:
             names = [given] if isinstance(given, str) else given
             near = next((did_you_mean(n, choices) for n in names if n not in choices), "")
             raise ModelError(
-                f"{field} is {given!r}{near} and may hold {choices}",
+                f"{field} is {given!r}{near} but may only contain {choices}",
                 fix=f"call xcloudfree.models.create(..., {field}=...)",
             )

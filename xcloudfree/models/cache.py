@@ -1,4 +1,4 @@
-"""Models by reference: what a graph carries, and the one copy per process and device behind it."""
+"""Models by reference: the content of a graph, and one copy per process and device."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Slot:
 
 
 KEPT = 4
-"""Models that stay in memory, the latest."""
+"""Number of models that stay in memory, the latest ones."""
 
 _SLOTS: dict[tuple[str, str], Slot] = {}  # the one mutable state of the library
 _GUARD = threading.Lock()
@@ -75,7 +75,7 @@ def slot(ref: Reference, device: str) -> Slot:
 
 
 def _whole(path: Path, model: Model) -> bool:
-    """Whether a copy is there and holds the model, bit for bit; a damaged one is made anew."""
+    """Whether a copy exists and contains the model, bit for bit; a damaged one is replaced."""
     try:
         return read_spec(path) == model.spec and Model.read(path).digest == model.digest
     except (ModelError, WeightsError):

@@ -1,8 +1,8 @@
-"""CARF, the Cloud-Attentive Reconstruction Framework, in the paper's reading.
+"""CARF, the Cloud-Attentive Reconstruction Framework, as we read the paper.
 
 Equation numbers are those of "Cloud-Aware SAR Fusion for Enhanced Optical Sensing in Space
-Missions". The paper gives no equation that moves backscatter into the optical branch; the gates of
-:class:`CrossGate` do it, and ``cross="none"`` is the text read literally.
+Missions". The paper gives no equation that moves backscatter into the optical branch; here the
+gates of :class:`CrossGate` do it, and ``cross="none"`` follows the text literally.
 """
 
 from __future__ import annotations
@@ -42,28 +42,28 @@ class CarfConfig(NetworkConfig):
     blocks, stages : int
         Residual dense blocks per stage (J) and stages (N).
     heads, window, mlp_ratio : int
-        Of the window attention; `heads` must divide `features`.
+        Parameters of the window attention; `heads` must divide `features`.
     cross : {"gate", "gate+dfg", "none"}
         Exchange between the branches after each stage: gates; gates on backscatter filtered by a
         predicted 5x5 kernel per pixel; or none, which uses no backscatter at all (for ablation).
     base : {"input", "prior", "context", "regression"}
-        What the residual is added to. ``"input"``: the input (eq. 12). ``"prior"``: the input where
-        clear and, under the mask, a learned map from backscatter that starts at a constant
+        Base that the residual is added to. ``"input"``: the input (eq. 12). ``"prior"``: the input
+        where clear and, under the mask, a learned map from backscatter that starts from a constant
         spectrum. ``"context"``: everywhere the straight line in time between the last clear
-        observation and the next, or the one of them that there is. ``"regression"``: everywhere
-        the estimate of the area's own regression, and where it has none as ``"context"``. Where
-        neither exists, the last two are ``"prior"``.
+        observation and the next, or the only one of them. ``"regression"``: everywhere
+        the estimate of the area's own regression, and without one as ``"context"``. If
+        neither exists, the last two equal ``"prior"``.
     context : tuple of str
-        What the network reads of other dates: ``"before"`` and ``"after"``, the last and the next
+        Inputs from other dates: ``"before"`` and ``"after"``, the last and the next
         clear observation and their ages; ``"regression"``, that estimate and its deviation;
-        ``"median"``, that of the clear dates within 30 days. What the base needs is added. The ages
-        are read as 1 / (1 + age / 30 days); a missing side is 0 in all planes, and one of them says
-        so.
+        ``"median"``, that of the clear dates within 30 days. Inputs that the base needs are added.
+        Ages are encoded as 1 / (1 + age / 30 days); a missing side is 0 in all planes, and a
+        separate plane marks it.
     mask_input : bool
-        Whether the network sees the mask as one more channel. With the bases of other dates it
-        always does, and the input then only where it is clear: as difference from the base. That
+        Whether the network reads the mask as an additional channel. With a base from other dates it
+        always does, and reads the input only where it is clear, as difference from the base. That
         difference, its means over the visible pixels nearby, and the residual are in units of the
-        deviation that the regression states, and of a tenth where there is none.
+        deviation that the regression estimates, or of a tenth if there is none.
     single_residual : bool
         Eq. 6 as printed, see :class:`SwinBlock`.
     """
@@ -108,7 +108,7 @@ class CarfConfig(NetworkConfig):
 
     @property
     def stride(self) -> int:
-        """Pixels by which the input may be shifted and the answer shifts with it."""
+        """Pixels by which a shift of the input shifts the output equally."""
         return self.scale * self.window
 
     @property
@@ -132,7 +132,7 @@ class CarfConfig(NetworkConfig):
 
     @property
     def filled(self) -> bool:
-        """Whether the base comes from other dates, so that the input is not read where hidden."""
+        """Whether the base comes from other dates, so that hidden input pixels are not read."""
         return self.base in ("context", "regression")
 
     @property
@@ -144,12 +144,12 @@ class CarfConfig(NetworkConfig):
 
     @property
     def outputs(self) -> int:
-        """Planes that come out of the last convolution."""
+        """Output planes of the last convolution."""
         return self.optical_bands
 
 
 class DenseBlock(nn.Module):
-    """Residual dense block: each convolution sees all features before it."""
+    """Residual dense block: each convolution reads all features before it."""
 
     def __init__(self, features: int, growth: int, layers: int) -> None:
         super().__init__()
@@ -214,7 +214,7 @@ class Branch(nn.Module):
 
 
 class Prior(nn.Module):
-    """Reflectance guessed from the backscatter of the same pixel; starts at one spectrum."""
+    """Reflectance predicted from the backscatter of the same pixel; starts from one spectrum."""
 
     def __init__(self, sar_bands: int, optical_bands: int) -> None:
         super().__init__()
@@ -258,7 +258,7 @@ class Carf(nn.Module):
         )
         self.expand = nn.Conv2d(c.features, 64 * c.scale**2, 3, padding=1)
         self.restore = nn.Conv2d(64, c.outputs, 3, padding=1)
-        if c.filled:  # shares of what is visible nearby that hold for what is hidden, at first none
+        if c.filled:  # how much visible differences nearby apply to hidden pixels; initially zero
             self.nearby = nn.Parameter(torch.zeros(len(WIDTHS), c.optical_bands))
         nn.init.zeros_(self.restore.weight)
         nn.init.zeros_(self.restore.bias)  # type: ignore[arg-type]

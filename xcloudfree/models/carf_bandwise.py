@@ -1,4 +1,4 @@
-"""CARF for other dates, on one band at a time: its weights hold for any bands of any place."""
+"""CARF with temporal context, one band at a time, so its weights work for any bands."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ from xcloudfree.models.other_dates import (
 from xcloudfree.models.parts import pad_to_multiple
 
 UNKNOWN = 0.1
-"""Reflectance, scaled, with which the network starts where no other date shows anything."""
+"""Scaled reflectance from which the network starts if no other date is available."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BandwiseConfig(CarfConfig):
     """Hyper-parameters of :class:`CarfBandwise`."""
 
-    # Those of :class:`~xcloudfree.models.carf.CarfConfig` with other defaults. The base is of other
-    # dates, and the mask is always read.
+    # Those of :class:`~xcloudfree.models.carf.CarfConfig` with other defaults. The base comes from
+    # other dates, and the mask is always read.
 
     features: int = 24
     growth: int = 12
     stages: int = 2
-    # exchange with the branch of backscatter. With ``"none"`` backscatter enters through the
-    # regression alone, which uses that of all dates
+    # exchange with the branch of backscatter. With ``"none"`` backscatter enters only through the
+    # regression, which uses that of all dates
     cross: str = "none"  # type: ignore[assignment]
     base: str = "regression"  # type: ignore[assignment]  # where the network starts
-    context: tuple[str, ...] = NAMES  # what it reads of other dates
-    # whether it starts from the base moved by its errors on the visible pixels nearby: ``area-
+    context: tuple[str, ...] = NAMES  # inputs from other dates
+    # whether it starts from the base corrected by its errors on the visible pixels nearby: ``area-
     # regression+nearby``, if the base is the regression
     moved: bool = True
 
@@ -60,7 +60,7 @@ class BandwiseConfig(CarfConfig):
 
     @property
     def rivals(self) -> tuple[str, ...]:
-        """What may be mixed into the base."""
+        """Estimates that may be mixed into the base."""
         return tuple(name for name in self.context if name != "regression")
 
     @property
@@ -78,14 +78,14 @@ class BandwiseConfig(CarfConfig):
 
 
 class CarfBandwise(Carf):
-    """Correct what other dates say of each band, with the same weights for all bands."""
+    """Correct the estimate from other dates for each band, with the same weights for all bands."""
 
-    # Each band is an image of its own to the network, which reads how much the other estimates
+    # Each band is a separate image for the network, which reads how much the other estimates
     # differ from the base there and on the mean over all bands, in units of the deviation that the
-    # regression states. It answers with shares of these differences and a residual in that unit:
+    # regression estimates. It returns shares of these differences and a residual in that unit:
     # ``base + deviation x (moved + residual + sum of share x difference)``
     # The last convolution and all shares start at zero, so the untrained network returns its base,
-    # moved by what is visible nearby. No weight belongs to a band: see
+    # corrected by the visible pixels nearby. No weight belongs to a band: see
     # :func:`xcloudfree.models.load` for other bands.
 
     def __init__(self, config: BandwiseConfig) -> None:

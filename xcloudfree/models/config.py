@@ -1,4 +1,4 @@
-"""What every network says about itself, so that a scene can be cut into pieces for it."""
+"""Declarations of a network that are needed to tile a scene for it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from xcloudfree.core.normalisation import Normalisation
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkConfig:
-    """Hyper-parameters that all networks have, and the properties that follow from them.
+    """Hyper-parameters common to all networks, and the properties that follow from them.
 
     Parameters
     ----------
@@ -23,7 +23,7 @@ class NetworkConfig:
 
     @property
     def stride(self) -> int:
-        """Pixels by which the input may be shifted and the answer shifts with it."""
+        """Pixels by which a shift of the input shifts the output equally."""
         return 1
 
     @property
@@ -33,12 +33,12 @@ class NetworkConfig:
 
     @property
     def tile(self) -> int | None:
-        """Side of the fixed tiles in which a network without reach is run."""
+        """Side of the fixed tiles for a network without reach."""
         return None if self.reach is not None else 256
 
     @property
     def dates(self) -> int:
-        """Acquisitions that make one image."""
+        """Number of acquisitions that make one image."""
         return 1
 
     @property
@@ -59,15 +59,15 @@ class NetworkConfig:
 
     @property
     def any_bands(self) -> bool:
-        """Whether no weight belongs to a band, so that the same ones hold for other bands."""
+        """Whether no weight belongs to a band, so that the weights work for other bands."""
         return False
 
     def reads(self, preset: Normalisation) -> bool:
-        """Whether the arithmetic of the network holds for inputs of this scaling."""
+        """Whether the network works for inputs of this scaling."""
         return True
 
     def declared(self) -> dict[str, Any]:
-        """The fields of a :class:`~xcloudfree.models.spec.ModelSpec` that the network decides."""
+        """The fields of a :class:`~xcloudfree.models.spec.ModelSpec` that the network sets."""
         names = ("stride", "reach", "tile", "dates", "variance", "needs_mask", "context")
         return {name: getattr(self, name) for name in names}
 

@@ -1,4 +1,4 @@
-"""What a network costs: parameters and multiply-adds."""
+"""Cost of a network: parameters and multiply-adds."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def parameters(model: Model) -> int:
 
 
 def multiply_adds(model: Model, size: int = 256) -> int:
-    """Multiply-adds of one image of `size` pixels a side, counted in a run."""
+    """Multiply-adds for one image of `size` pixels a side, counted in a run."""
     optical, sar, extra = _inputs(model, size)
     with (
         FlopCounterMode(display=False) as counter,
@@ -33,8 +33,8 @@ def multiply_adds(model: Model, size: int = 256) -> int:
 
 
 def peak_bytes(model: Model, size: int = 128) -> int:
-    """Peak memory of the activations of one image of `size` pixels a side, counted in a run."""
-    # It grows with the number of pixels. Weights are not in it, nor what the libraries below torch
+    """Peak memory of the activations for one image of `size` pixels a side, counted in a run."""
+    # It grows with the number of pixels. It excludes weights and memory that libraries below torch
     # allocate for themselves.
     optical, sar, extra = _inputs(model, size)
     with _Live() as live, torch.no_grad():
@@ -43,7 +43,7 @@ def peak_bytes(model: Model, size: int = 128) -> int:
 
 
 class _Live(TorchDispatchMode):
-    """Counts the bytes of tensors that are alive."""
+    """Counts the bytes of existing tensors."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class _Live(TorchDispatchMode):
 
 
 def _inputs(model: Model, size: int) -> tuple[Tensor, Tensor, dict[str, Any]]:
-    """Images of nothing, as the network wants them."""
+    """Empty images in the input shape of the network."""
     spec = model.spec
     dates = (spec.dates,) if spec.dates > 1 else ()
     shapes = ((1, *dates, len(b), size, size) for b in (spec.optical_bands, spec.polarisations))

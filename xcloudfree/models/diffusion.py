@@ -1,17 +1,17 @@
 """A diffusion bridge from the cloudy to the cloud-free image, in one to five steps.
 
-Diffusion models for cloud removal begin with Zhao and Jia (2023), Cloud Removal in Remote Sensing
+Diffusion models for cloud removal start with Zhao and Jia (2023), Cloud Removal in Remote Sensing
 Using Sequential-Based Diffusion Models, Remote Sensing 15(11), 2861, which turns noise into an
-image in many steps. A bridge starts at the cloudy image itself, where most of the answer is, and
-needs few: Liu et al. (2023), I2SB: Image-to-Image Schrödinger Bridge, ICML. With the clean image x
-at level 0 and the cloudy image c at level 1, the state at level t is::
+image in many steps. A bridge starts from the cloudy image itself, which contains most of the
+result, and needs few steps: Liu et al. (2023), I2SB: Image-to-Image Schrödinger Bridge, ICML. With
+the clean image x at level 0 and the cloudy image c at level 1, the state at level t is::
 
     y = x + (c - x) t + noise sqrt(t (1 - t)) n        n standard normal
 
 and the network predicts x from y, c, the backscatter and t, scaled as in Karras et al. (2022),
 Elucidating the Design Space of Diffusion-Based Generative Models, NeurIPS.
 
-Nothing here looks at the image as a whole, and the noise is a function of the position on the
+No operation uses the image as a whole, and the noise is a function of the position on the
 grid of the scene, so that tiles agree exactly.
 """
 
@@ -31,7 +31,7 @@ CELL = 2
 """Pixels along each axis that become one cell of the network."""
 
 LOWEST = 0.1
-"""Lowest level on which the network is fitted; five steps ask for levels down to 0.2."""
+"""Lowest level on which the network is fitted; five steps use levels down to 0.2."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,11 +41,11 @@ class DiffusionConfig(NetworkConfig):
     # channels and residual blocks
     features: int = 96
     blocks: int = 8
-    steps: int = 3  # evaluations of the network per image, 1 to 5. Fitting does not depend on it
+    steps: int = 3  # evaluations of the network per image, 1 to 5; independent of fitting
     noise: float = 0.1  # noise of the bridge: its standard deviation is half of this in the middle
     # typical difference between cloudy and clean image, which sets the scale of the prediction
     spread: float = 0.25
-    noise_seed: int = 0  # of the noise while sampling; each seed gives another answer
+    noise_seed: int = 0  # of the noise while sampling; each seed gives another result
     period: int = 64  # pixels after which that noise repeats
 
     def __post_init__(self) -> None:
@@ -58,7 +58,7 @@ class DiffusionConfig(NetworkConfig):
 
     @property
     def stride(self) -> int:
-        """Pixels by which the input may be shifted and the answer shifts with it."""
+        """Pixels by which a shift of the input shifts the output equally."""
         return self.period
 
     @property
@@ -88,8 +88,8 @@ class Diffusion(nn.Module):
     """Sample a cloud-free image on the bridge from the cloudy one."""
 
     # The prediction of the clean image is ``c + trust k(t) (y - c) + s(t) F``, where k is the best
-    # linear estimate if the difference of the ends were white with deviation `spread`, s the
-    # deviation of what it leaves, and F and trust what is learned. Both start at zero, so the
+    # linear estimate if the difference of the ends were white with deviation `spread`, s is the
+    # deviation of its residual, and F and trust are learned. Both start at zero, so the
     # untrained network returns the cloudy image.
 
     def __init__(self, config: DiffusionConfig) -> None:

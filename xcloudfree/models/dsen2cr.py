@@ -1,6 +1,6 @@
 """DSen2-CR, the deep residual network of Meraner et al. (ISPRS Journal 2020).
 
-Convolutions and nothing else: the reach is exact and the stride one pixel, which makes it the
+It consists only of convolutions: the reach is exact and the stride one pixel, which makes it the
 easiest network to tile. Inputs are digital numbers over 2000 and backscatter from 0 to 2, the
 preset ``dsen2cr-2000``.
 """
@@ -29,7 +29,7 @@ class Dsen2crConfig(NetworkConfig):
 
     features: int = 256  # channels of the trunk
     blocks: int = 16  # residual blocks
-    residual_scale: float = 0.1  # factor on what a block adds
+    residual_scale: float = 0.1  # factor on the output of a block
 
     @property
     def reach(self) -> int:
@@ -76,7 +76,7 @@ class Dsen2cr(nn.Module):
 
 
 def published_name(name: str) -> str | None:
-    """Our name of an entry of a PyTorch checkpoint; unknown names come back unchanged."""
+    """Our name of an entry of a PyTorch checkpoint; unknown names are returned unchanged."""
     if match := re.fullmatch(r"model\.(\d+)\.conv_block\.([02])\.(\w+)", name):
         block, layer, entry = match.groups()
         return f"blocks.{int(block) - 2}.{'first' if layer == '0' else 'second'}.{entry}"

@@ -56,7 +56,7 @@ class GlfcrConfig(NetworkConfig):
 
     @property
     def stride(self) -> int:
-        """Pixels by which the input may be shifted and the answer shifts with it."""
+        """Pixels by which a shift of the input shifts the output equally."""
         return self.scale * self.window
 
     @property
@@ -89,7 +89,7 @@ class JointLayer(nn.Module):
         self.feed = both(*(feed_forward(new, c.mlp_ratio) for _ in range(2)))
 
     def forward(self, optical: Tensor, sar: Tensor) -> tuple[Tensor, Tensor]:
-        """Return only the new features, (n, growth, h, w), of inputs (n, channels, h, w)."""
+        """Return only the new features, (n, growth, h, w), for inputs (n, channels, h, w)."""
         x = functional.relu(self.conv["optical"](optical)).permute(0, 2, 3, 1)
         r = functional.relu(self.conv["sar"](sar)).permute(0, 2, 3, 1)
         attended_x, attended_r = self.attention(x, r)
@@ -109,7 +109,7 @@ class JointLayer(nn.Module):
 
 
 class JointDenseBlock(nn.Module):
-    """Residual dense block of both branches: each layer sees all features before it."""
+    """Residual dense block of both branches: each layer reads all features before it."""
 
     def __init__(self, config: GlfcrConfig, stage: int = 0) -> None:
         super().__init__()
@@ -140,7 +140,7 @@ class Glfcr(nn.Module):
     """Fuse cloudy reflectance with backscatter, globally in attention and locally by filters."""
 
     # The last convolution starts at zero, so the untrained network returns its input. The gate
-    # ``cross.<last>.to_sar`` has no influence: nothing follows it in the published network either.
+    # ``cross.<last>.to_sar`` has no effect: nothing follows it in the published network either.
 
     def __init__(self, config: GlfcrConfig) -> None:
         super().__init__()

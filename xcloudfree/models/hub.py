@@ -22,14 +22,14 @@ _REPOSITORY = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?
 
 
 def save_pretrained(model: Model, folder: str | Path) -> Path:
-    """Write a model and its card to a folder, as :func:`push_to_hub` uploads it.
+    """Write a model and its card to a folder, in the form that :func:`push_to_hub` uploads.
 
     Parameters
     ----------
     model : Model
-        What to write.
+        Model to write.
     folder : str or Path
-        Made where absent.
+        Folder; created if it does not exist.
 
     Returns
     -------
@@ -59,7 +59,7 @@ def from_pretrained(source: str | Path) -> Model:
     Parameters
     ----------
     source : str or Path
-        Folder of :func:`save_pretrained` or a file of ``model.save``; or, where there is neither,
+        Folder of :func:`save_pretrained` or a file of ``model.save``; or, if neither exists,
         ``"owner/name"`` or ``"owner/name@revision"`` of a repository. A private one needs
         ``HF_TOKEN`` or ``hf auth login``.
 
@@ -70,7 +70,7 @@ def from_pretrained(source: str | Path) -> Model:
     Raises
     ------
     ModelError
-        If there is neither such a folder nor such a repository, or it cannot be reached.
+        If neither the folder nor the repository exists, or it cannot be reached.
     WeightsError
         If its weights cannot be read.
 
@@ -84,7 +84,7 @@ def from_pretrained(source: str | Path) -> Model:
     'carf-tiny'
     """
     path = Path(source)
-    if path.exists():  # what is on this machine comes first
+    if path.exists():  # local files take precedence
         return Model.read(path / WEIGHTS if path.is_dir() else path)
     match = _REPOSITORY.fullmatch(str(source))
     if isinstance(source, Path) or match is None:
@@ -106,7 +106,7 @@ def push_to_hub(
     match = _REPOSITORY.fullmatch(repository)
     if match is None or match["revision"]:
         raise ModelError(
-            f"{repository!r} is no repository", fix="call model.push_to_hub('owner/name')"
+            f"{repository!r} is not a repository", fix="call model.push_to_hub('owner/name')"
         )
     hub = _library()
     call = f"push_to_hub({repository!r}, token=...)"
@@ -122,7 +122,7 @@ def push_to_hub(
 
 
 def card(spec: ModelSpec, source: str) -> str:
-    """Model card in the Markdown that the Hub reads."""
+    """Model card as Markdown for the Hub."""
     listed = {"apache-2.0", "mit", "bsd-3-clause", "gpl-3.0", "cc-by-4.0", "cc-by-sa-4.0"}
     plain = spec.licence.lower() in listed
     matter = {
@@ -154,7 +154,7 @@ def card(spec: ModelSpec, source: str) -> str:
         **{f"Metric: {name}": value for name, value in spec.metrics.items()},
     }
     warning = (
-        "> These weights demonstrate the software and carry no claim of quality.\n\n"
+        "> These weights only demonstrate the software, and make no claim of quality.\n\n"
         if spec.demonstration
         else ""
     )
@@ -210,10 +210,10 @@ def _library() -> Any:
 
 @contextmanager
 def _explained(what: str, call: str, *secrets: str | None) -> Iterator[None]:
-    """Whatever the Hub's client raises, in our words and without secrets."""
+    """Errors of the Hub's client as errors of this library, without secrets."""
     try:
         yield
-    except Exception as error:  # its errors come from several HTTP libraries
+    except Exception as error:  # errors come from several HTTP libraries
         words = " ".join(str(error).split()) or type(error).__name__
         for secret in filter(None, secrets):
             words = words.replace(secret.strip(), "***")

@@ -1,4 +1,4 @@
-"""Window attention in two branches, one of which also listens to where the other looks.
+"""Window attention in two branches, of which one also uses the attention of the other.
 
 The global fusion of GLF-CR (Xu et al., "GLF-CR: SAR-enhanced cloud removal with global-local
 fusion", ISPRS Journal 2022): the optical logits are blended with those of the backscatter.
@@ -56,7 +56,7 @@ class JointWindowAttention(nn.Module):
         regions: Tensor | None = None,
         sar_regions: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Attend inside windows (n * windows, window**2, features) that are cut already."""
+        """Attend inside windows (n * windows, window**2, features) that are already cut."""
         x, r = (
             self.qkv[name](cells).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
             for name, cells in (("optical", optical), ("sar", sar))
@@ -120,7 +120,7 @@ def window_regions(
         torch.arange(size + -size % window, device=device).roll(-shift) for size in (height, width)
     )
     outside = (rows >= height)[:, None] | (columns >= width)
-    across = 0 if wrap else shift  # cells that the roll has carried over the border
+    across = 0 if wrap else shift  # cells that the roll has moved across the border
     labels = 2 * (rows < across)[:, None] + (columns < across).long()
     return to_windows(labels.masked_fill(outside, -1)[None, :, :, None], window, 0)[..., 0]
 

@@ -20,7 +20,7 @@ from xcloudfree.models.published.checkpoints import sha256
 from xcloudfree.models.spec import ModelSpec
 
 MLM = "https://stac-extensions.github.io/mlm/v1.4.0/schema.json"
-"""The newest version that pystac reads; the items are valid in 1.5 and 1.6 as well."""
+"""The newest version that pystac reads; the items are also valid in 1.5 and 1.6."""
 
 FILE = "https://stac-extensions.github.io/file/v2.1.0/schema.json"
 
@@ -30,21 +30,21 @@ _WORLD = [-180.0, -90.0, 180.0, 90.0]
 
 
 def to_stac_mlm(model: Model, *, href: str | Path | None = None) -> pystac.Item:
-    """Describe a model as a STAC item: what it reads, in which scaling, and what it returns.
+    """Describe a model as a STAC item: its inputs, their scaling, and its outputs.
 
     Parameters
     ----------
     model : Model
-        What to describe.
+        Model to describe.
     href : str or Path, optional
-        Where the file of ``model.save`` is; ``model.safetensors`` beside the item by default. Size
-        and checksum are stated if it is a file on this machine.
+        Location of the file of ``model.save``; by default ``model.safetensors`` next to the item.
+        Size and checksum are included if it is a local file.
 
     Returns
     -------
     pystac.Item
-        Covers the world since the launch of Sentinel-2, as the software does; the whole
-        specification is its property ``xcloudfree:spec``.
+        Covers the world since the launch of Sentinel-2, like the software; the complete
+        specification is the property ``xcloudfree:spec``.
 
     References
     ----------
@@ -84,7 +84,7 @@ def to_stac_mlm(model: Model, *, href: str | Path | None = None) -> pystac.Item:
 def _asset(item: pystac.Item, href: str | Path | None) -> pystac.Asset:
     extra: dict[str, Any] = {
         "mlm:artifact_type": "safetensors.torch.save_file",
-        # core STAC wants bands that the item describes to be named by an asset too
+        # core STAC requires that bands described by the item are named by an asset too
         "bands": [{"name": band["name"]} for band in item.properties["bands"]],
     }
     if href is not None and Path(href).is_file():
@@ -182,7 +182,7 @@ def _outputs(spec: ModelSpec) -> list[dict[str, Any]]:
 
 
 def _scaling(ends: tuple[float, float], scale: tuple[float, float]) -> dict[str, Any]:
-    """Clipping, and scaling where there is any; MLM can say both at once in an expression only."""
+    """Clipping, and scaling if any; MLM can express both together only as an expression."""
     (low, high), (bottom, top) = ends, scale
     if ends == scale:
         return {"type": "clip", "minimum": low, "maximum": high}

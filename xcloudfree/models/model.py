@@ -1,4 +1,4 @@
-"""A network together with what it is: the object that is fitted, saved, loaded and applied."""
+"""A network with its specification: the object that is fitted, saved, loaded and applied."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Model:
         Bands, units, stride, reach and provenance of the weights.
     network : torch.nn.Module
         ``forward(optical, sar)`` on normalised tensors of shape (n, bands, h, w), or (n, dates,
-        bands, h, w) where ``spec.dates`` is above 1; ``mask=``, ``dates=`` and ``context=`` where
-        the specification asks for them.
+        bands, h, w) if ``spec.dates`` is above 1; ``mask=``, ``dates=`` and ``context=`` if
+        the specification requires them.
 
     Examples
     --------
@@ -58,7 +58,7 @@ class Model:
 
     @property
     def digest(self) -> str:
-        """Hash of the specification and the weights, which names the model in a graph."""
+        """Hash of the specification and the weights, which identifies the model in a graph."""
         sha = hashlib.blake2b(self.spec.to_json().encode(), digest_size=16)
         for name, tensor in sorted(self.network.state_dict().items()):
             sha.update(name.encode())
@@ -77,7 +77,7 @@ class Model:
         sar : ndarray
             Backscatter in dB, (n, polarisation, y, x) in the order of ``spec.polarisations``.
         device : str or torch.device
-            Where the tensors shall live.
+            Device of the tensors.
 
         Returns
         -------
@@ -92,7 +92,7 @@ class Model:
     def scale_context(
         self, context: NDArray[np.float32], device: str | torch.device = "cpu"
     ) -> Tensor:
-        """Scale what other dates show to the tensor that the network reads.
+        """Scale the temporal context to the tensor that the network reads.
 
         Parameters
         ----------
@@ -100,7 +100,7 @@ class Model:
             (n, plane, y, x), the parts of ``spec.context`` as in
             :func:`xcloudfree.methods.temporal_context.planes`; NaN is missing.
         device : str or torch.device
-            Where the tensor shall live.
+            Device of the tensor.
 
         Returns
         -------
@@ -143,7 +143,7 @@ class Model:
         return np.asarray(values / np.float32(PRESETS[self.spec.normalisation].gain), np.float32)
 
     def for_bands(self, optical_bands: Sequence[str]) -> Model:
-        """The same weights for other optical bands.
+        """Return the same weights for other optical bands.
 
         Parameters
         ----------
@@ -157,7 +157,7 @@ class Model:
         Raises
         ------
         ModelError
-            If the weights belong to the bands that they were fitted on, or there is no such band.
+            If the weights belong to the bands that they were fitted on, or a band does not exist.
 
         Examples
         --------
@@ -172,7 +172,7 @@ class Model:
                 f"the weights of {self.spec.name!r} belong to its bands, "
                 f"{', '.join(self.spec.optical_bands)}",
                 fix="load these, or take a network "
-                "of each band by itself, such as "
+                "that treats each band separately, such as "
                 'xcloudfree.models.load("carf-bandwise")',
             )
         spec = self.spec.replace(
@@ -203,7 +203,7 @@ class Model:
         Raises
         ------
         WeightsError
-            If the path is a folder, or lies in none.
+            If the path is a folder, or its folder does not exist.
         """
         path = Path(path)
         if not path.parent.is_dir():
@@ -223,9 +223,9 @@ class Model:
         Parameters
         ----------
         repo_id : str
-            ``"owner/name"``; made where absent.
+            ``"owner/name"``; created if it does not exist.
         private : bool
-            Whether a new repository is hidden from others.
+            Whether a new repository is private.
         token : str, optional
             Access token; by default ``HF_TOKEN`` or that of ``hf auth login``.
 
@@ -240,7 +240,7 @@ class Model:
 
     @classmethod
     def read(cls, path: str | Path) -> Model:
-        """Read what :meth:`save` wrote; never unpickles anything.
+        """Read a file written by :meth:`save`; never unpickles anything.
 
         Parameters
         ----------
@@ -254,13 +254,13 @@ class Model:
         Raises
         ------
         WeightsError
-            If the file is absent, truncated, a pickle, or does not fit its own specification.
+            If the file is missing, truncated, a pickle, or does not match its own specification.
         """
         path = Path(path)
         metadata, state = read_tensors(path)
         if "xcloudfree" not in metadata:
             raise WeightsError(
-                f"{path} holds tensors but no specification",
+                f"{path} contains tensors but no specification",
                 fix=f"write it with model.save({str(path)!r})",
             )
         spec = ModelSpec.from_json(metadata["xcloudfree"])
@@ -280,7 +280,7 @@ def _filled(spec: ModelSpec, state: Mapping[str, Tensor]) -> nn.Module:
     """The network of a specification with the given weights, copied."""
     options = dict(spec.options)
     with torch.random.fork_rng(devices=[]):
-        # names and shapes first, without the memory that a damaged file may ask for
+        # names and shapes first, without the memory that a damaged file may demand
         with torch.device("meta"):
             networks.build(spec.architecture, options).load_state_dict(state, assign=True)
         network = networks.build(spec.architecture, options)

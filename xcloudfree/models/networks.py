@@ -1,4 +1,4 @@
-"""Networks by the name of their architecture: the one place that knows every class."""
+"""Networks by the name of their architecture: the only place that lists every class."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from xcloudfree.models import (
 from xcloudfree.models.config import NetworkConfig
 
 Names = Callable[[str], str | None]
-"""Our name of an entry of the authors' checkpoint; None for one that carries no weight."""
+"""Our name of an entry of the authors' checkpoint; None for entries without weights."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,9 @@ class Architecture:
         Preset with which it was published, see
         :data:`xcloudfree.core.normalisation.PRESETS`.
     published : callable, optional
-        See :data:`Names`; None where there are no published checkpoints.
+        See :data:`Names`; None if there are no published checkpoints.
     licence : str
-        Of the authors' code and weights, for those who bring a checkpoint.
+        Licence of the authors' code and weights, for users who bring a checkpoint.
     """
 
     config: type[NetworkConfig]
@@ -119,7 +119,7 @@ NETWORKS: dict[str, Architecture] = {
 
 
 def architecture(name: str) -> Architecture:
-    """Look up a family of networks by name, here or among the plug-ins."""
+    """Look up a family of networks by name, built in or among the plug-ins."""
     if name not in NETWORKS:
         plugin = registry.find("models", name)
         if plugin is not None:
@@ -127,7 +127,7 @@ def architecture(name: str) -> Architecture:
             if isinstance(offered, Architecture):
                 return offered
             raise PluginError(
-                f"of {plugin.distribution} is a {type(offered).__name__} and no architecture",
+                f"of {plugin.distribution} is a {type(offered).__name__}, not an architecture",
                 fix="call xcloudfree.models.load(...) with its name if it is a weights file",
                 subject=f"the plug-in {name!r}",
             )

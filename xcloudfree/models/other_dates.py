@@ -1,4 +1,4 @@
-"""For networks that start from what other dates say: that, and what is visible around a pixel."""
+"""For networks that start from other dates: their estimate, and the visible pixels nearby."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from xcloudfree.methods.nearby import LARGEST, SPARSE
 from xcloudfree.methods.temporal_context import SIDES, STEADY, scaled_planes
 
 WIDTHS = nearby.WIDTHS[::-1]
-"""Standard deviations in pixels of the Gaussian means of what is visible around a pixel."""
+"""Standard deviations in pixels of the Gaussian means over visible pixels nearby."""
 
 SMALLEST = 0.002
-"""Least standard deviation of that base, in scaled reflectance."""
+"""Smallest standard deviation of that base, in scaled reflectance."""
 
 
 def around() -> int:
@@ -46,7 +46,7 @@ def visible(
 
 
 def correction(anomaly: Tensor, shown: Tensor, wide: Tensor) -> Tensor:
-    """How far a base is off, see :func:`xcloudfree.methods.nearby.correction`."""
+    """Error of a base, see :func:`xcloudfree.methods.nearby.correction`."""
     total, left = wide, shown * (anomaly - wide)
     for width in nearby.WIDTHS[1:]:
         mean, _ = spread(left, shown, width)
@@ -55,7 +55,7 @@ def correction(anomaly: Tensor, shown: Tensor, wide: Tensor) -> Tensor:
 
 
 def spread(values: Tensor, shown: Tensor, width: float) -> tuple[Tensor, Tensor]:
-    """Gaussian mean of known values around each pixel, shrunk to 0 where few are known; share."""
+    """Gaussian mean of known values around each pixel, shrunk to 0 if few are known; and share."""
     radius, count = math.ceil(3 * width), values.shape[1] + 1
     steps = torch.arange(-radius, radius + 1, device=values.device, dtype=values.dtype)
     weights = torch.exp(-0.5 * (steps / width) ** 2)

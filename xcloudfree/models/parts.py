@@ -1,4 +1,4 @@
-"""Parts that networks share: dynamic filters, gates between branches, window attention."""
+"""Shared parts of networks: dynamic filters, gates between branches, window attention."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 MASKED = -1e4
-"""Logit of a cell that must not be seen; finite, so that half precision survives it."""
+"""Logit of a masked cell; finite, so that it is safe in half precision."""
 
 FILTERED_AT_ONCE = 4
-"""Channels for which the dynamic filter holds kernels in memory, which are 25 times as many."""
+"""Channels for which the dynamic filter keeps kernels in memory, 25 times as many."""
 
 
 class DynamicFilter(nn.Module):
@@ -46,7 +46,7 @@ class DynamicFilter(nn.Module):
         return torch.cat(filtered, 1).contiguous(memory_format=format_)
 
     def evidence(self, optical: Tensor, sar: Tensor) -> Tensor:
-        """Features (n, features, h, w) from which the kernels follow pixel by pixel."""
+        """Features (n, features, h, w) that determine the kernels, pixel by pixel."""
         x = functional.leaky_relu(self.enter(torch.cat([optical, sar], 1)), 0.1)
         for block in self.blocks:
             x = x + block(x)
@@ -66,9 +66,9 @@ class DynamicFilter(nn.Module):
 
 def apply_kernels(padded: Tensor, kernels: Tensor) -> Tensor:
     """Weighted sum over the neighbourhood of each pixel, with its own weights per channel."""
-    # One shift after the other, in the same order for every pixel: no copy of ``k * k`` times the
-    # features, and the same rounding wherever in a map a pixel lies, which a reduction over the
-    # taps does not give.
+    # One shift after the other, in the same order for every pixel: this needs no copy of ``k * k``
+    # times the features, and rounds equally at every position of a map, unlike a reduction over
+    # the taps.
     size = padded.shape[2] - kernels.shape[2] + 1
     height, width = kernels.shape[2:]
     taps = kernels.unflatten(1, (-1, size**2))
@@ -80,7 +80,7 @@ def apply_kernels(padded: Tensor, kernels: Tensor) -> Tensor:
 
 
 class CrossGate(nn.Module):
-    """Exchange between the branches: each takes from the other what a sigmoid gate lets through."""
+    """Exchange between the branches: each takes the features of the other that a sigmoid passes."""
 
     def __init__(self, features: int, filtered: bool) -> None:
         super().__init__()
@@ -98,7 +98,7 @@ class CrossGate(nn.Module):
 
 
 def logistic(x: Tensor) -> Tensor:
-    """Sigmoid that rounds each value in the same way wherever it stands."""
+    """Sigmoid that rounds each value in the same way at any position."""
     # ``torch.sigmoid`` on a CPU rounds the last values of a segment otherwise than those before,
     # and where segments end depends on the size; tiles would differ from the whole in their last
     # bit.
@@ -116,15 +116,15 @@ def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
 
 
 def _channels_last(x: Tensor) -> bool:
-    """Whether the channels of a map lie next to each other in memory."""
+    """Whether the channels of a map are contiguous in memory."""
     return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
 
 
 def window_padding(size: int, window: int, shift: int) -> tuple[int, int]:
     """Cells to add before and after an axis so that shifted windows tile it."""
-    # Windows start at ``shift - window, shift, shift + window, ...``: the first one hangs over the
-    # border. This groups the real cells exactly as the cyclic shift of Swin does with its region
-    # mask, without joining opposite borders first and separating them afterwards.
+    # Windows start at ``shift - window, shift, shift + window, ...``: the first one extends beyond
+    # the border. This groups the real cells exactly as the cyclic shift of Swin does with its
+    # region mask, without joining opposite borders first and separating them afterwards.
     before = (window - shift) % window
     return before, -(size + before) % window
 
@@ -132,7 +132,7 @@ def window_padding(size: int, window: int, shift: int) -> tuple[int, int]:
 class WindowAttention(nn.Module):
     """Multi-head self-attention inside square windows, with relative position bias."""
 
-    # The bias that hides the cells outside the map follows from the size of each input and is never
+    # The bias that masks the cells outside the map depends on the size of each input and is never
     # a buffer, so weights fitted on one patch size run on any other.
 
     index: Tensor
@@ -163,7 +163,7 @@ class WindowAttention(nn.Module):
         out = functional.scaled_dot_product_attention(q, k, v, attn_mask=bias.expand(1, -1, -1, -1))
         hidden = _hidden_cells(height, width, (top, bottom), (left, right), side, x.device)
         edge = hidden.any(1).nonzero()[:, 0]
-        if len(edge):  # windows that hang over the border see only the cells that exist
+        if len(edge):  # windows beyond the border read only the cells that exist
             which = (torch.arange(n, device=x.device)[:, None] * (rows * columns) + edge).flatten()
             masked = bias + MASKED * hidden[edge].to(q.dtype)[:, None, None, :]
             masked = masked.repeat(n, 1, 1, 1)
@@ -179,7 +179,7 @@ class WindowAttention(nn.Module):
 
 
 def feed_forward(features: int, ratio: int) -> nn.Sequential:
-    """What follows attention in a transformer block."""
+    """The part of a transformer block after attention."""
     return nn.Sequential(
         nn.Linear(features, ratio * features), nn.GELU(), nn.Linear(ratio * features, features)
     )

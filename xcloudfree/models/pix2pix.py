@@ -1,4 +1,4 @@
-"""Generators and discriminator of pix2pix, on which both adversarial networks are built.
+"""Generators and discriminator of pix2pix, the basis of both adversarial networks.
 
 Isola et al. (2017), Image-to-Image Translation with Conditional Adversarial Networks, CVPR. All of
 them read and return values from -1 to 1.
@@ -15,10 +15,10 @@ from torch.nn import functional
 from xcloudfree.models.parts import pad_to_multiple
 
 DROPOUT = 0.5
-"""Share of the values that generators drop while they are fitted, in the layers that do."""
+"""Share of the values that generators drop during fitting, in the layers with dropout."""
 
 SMALLEST = 24
-"""Side in pixels of the smallest image that a :class:`PatchDiscriminator` can judge."""
+"""Side in pixels of the smallest image for a :class:`PatchDiscriminator`."""
 
 
 class Level(nn.Module):
@@ -95,7 +95,7 @@ class UNet(nn.Module):
 
 
 class PatchDiscriminator(nn.Module):
-    """Judge for overlapping patches of 70 px whether an image is real, given a condition."""
+    """Classify overlapping patches of 70 px as real or not, given a condition."""
 
     def __init__(self, channels: int, features: int = 64) -> None:
         super().__init__()
@@ -217,7 +217,7 @@ class ResNetGenerator(nn.Module):
 
 
 def through_resnet(low: int, high: int, blocks: int) -> tuple[int, int]:
-    """First and last input pixel that decide an interval of output pixels."""
+    """First and last input pixel that affect an interval of output pixels."""
     low, high = low - 3, high + 3  # 7x7
     for _ in range(2):  # transposed: pixel 2i comes from cell i, pixel 2i + 1 from i and i + 1
         low, high = low // 2, -(-high // 2)
@@ -236,7 +236,7 @@ def _extend(x: Tensor, below: int, right: int) -> Tensor:
 
 
 def published_unet_name(name: str) -> str:
-    """Our name of an entry of the nested U-Net; unknown names come back unchanged."""
+    """Our name of an entry of the nested U-Net; unknown names are returned unchanged."""
     match = re.fullmatch(r"model\.model((?:\.[123]\.model)*)\.(\d)\.(\w+)", name)
     if match is None:
         return name
@@ -253,7 +253,7 @@ def published_unet_name(name: str) -> str:
 
 
 def published_resnet_name(name: str) -> str:
-    """Our name of an entry of the residual generator; unknown names come back unchanged."""
+    """Our name of an entry of the residual generator; unknown names are returned unchanged."""
     layers = {
         "1": "enter.conv", "2": "enter.norm", "4": "down.0.conv", "5": "down.0.norm",
         "7": "down.1.conv", "8": "down.1.norm", "19": "up.0.conv", "20": "up.0.norm",
@@ -270,7 +270,7 @@ def published_resnet_name(name: str) -> str:
 
 
 def published_discriminator_name(name: str) -> str:
-    """Our name of an entry of the 70 px discriminator; unknown names come back unchanged."""
+    """Our name of an entry of the 70 px discriminator; unknown names are returned unchanged."""
     layers = {"0": "enter", "11": "leave"} | {
         str(2 + 3 * stage + index): f"stages.{stage}.{part}"
         for stage in range(3)

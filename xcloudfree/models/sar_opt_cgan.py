@@ -40,7 +40,7 @@ class SarOptCgan(nn.Module):
 
 
 def discriminator(config: SarOptCganConfig) -> PatchDiscriminator:
-    """Build the discriminator, which sees what the generator read beside the image."""
+    """Build the discriminator, which reads the generator's input and the image."""
     return PatchDiscriminator(config.sar_bands + 2 * config.optical_bands, config.features)
 
 

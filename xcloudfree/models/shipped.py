@@ -1,4 +1,4 @@
-"""What is known of the weights that come with the library, without torch."""
+"""Shipped weights, without importing torch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from xcloudfree.exceptions import WeightsError
 from xcloudfree.models.spec import ModelSpec
 
 FOLDER = Path(__file__).parent / "weights"
-"""Where shipped weights lie."""
+"""Folder of shipped weights."""
 
 
 def read_spec(path: Path) -> ModelSpec:
@@ -18,7 +18,7 @@ def read_spec(path: Path) -> ModelSpec:
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
-    except Exception as error:  # of its own kind for a broken file, OSError for none
+    except Exception as error:  # a special error for a broken file, OSError for a missing one
         raise WeightsError(
             f"{path} is no readable weights file ({error})", fix="write one with model.save(path)"
         ) from error

@@ -1,4 +1,4 @@
-"""Simulation-Fusion GAN: optical from backscatter first, then fused with what clouds left.
+"""Simulation-Fusion GAN: optical from backscatter first, then fused with the cloudy image.
 
 Gao, Yuan, Li, Zhang and Su (2020), Cloud Removal with Fusion of High Resolution Optical and SAR
 Images Using Generative Adversarial Networks, Remote Sensing 12(1), 191.
@@ -28,7 +28,7 @@ from xcloudfree.models.pix2pix import (
 class SimulationFusionConfig(NetworkConfig):
     """Hyper-parameters of :class:`SimulationFusion`."""
 
-    # kind of both generators. The U-Net reads all of its tile; the residual one sees a bounded
+    # kind of both generators. The U-Net reads all of its tile; the residual one reads a bounded
     # neighbourhood, so that tiles of a scene agree exactly
     generator: Literal["unet", "resnet"] = "unet"
     features: int = 64  # channels of the generators' first convolution
@@ -45,7 +45,7 @@ class SimulationFusionConfig(NetworkConfig):
 
     @property
     def stride(self) -> int:
-        """Pixels by which the input may be shifted and the answer shifts with it."""
+        """Pixels by which a shift of the input shifts the output equally."""
         return 4 if self.generator == "resnet" else 1
 
     @property
@@ -62,8 +62,8 @@ class SimulationFusionConfig(NetworkConfig):
 class SimulationFusion(nn.Module):
     """Two generators: backscatter to reflectance, then all of it to cloud-free reflectance."""
 
-    # While fitting, the second generator reads the simulation with brightness, contrast and order
-    # of its bands changed at random, so that it learns to take texture from there and not colour,
+    # During fitting, the second generator reads the simulation with random changes of brightness,
+    # contrast and band order, so that it learns to take texture from it and not colour,
     # and its loss does not reach the first generator: fit that one with the absolute error of
     # :meth:`simulate`.
 
@@ -74,7 +74,7 @@ class SimulationFusion(nn.Module):
         self.fusion = _generator(c, c.sar_bands + 2 * c.optical_bands)
 
     def simulate(self, sar: Tensor) -> Tensor:
-        """Guess reflectance from backscatter alone, scaled to -1..1."""
+        """Predict reflectance from backscatter alone, scaled to -1..1."""
         return self.simulation(sar)
 
     def forward(self, optical: Tensor, sar: Tensor) -> Tensor:
@@ -86,7 +86,7 @@ class SimulationFusion(nn.Module):
 
 
 def randomised(image: Tensor) -> Tensor:
-    """Change brightness, contrast and band order at random, each image for itself."""
+    """Change brightness, contrast and band order at random, separately for each image."""
     deviation, mean = torch.std_mean(image, dim=(-2, -1), correction=0, keepdim=True)
     contrast, brightness = torch.randn_like(mean), torch.randn_like(mean)
     standard = (image - mean) / deviation.clamp_min(1e-6)
@@ -96,7 +96,7 @@ def randomised(image: Tensor) -> Tensor:
 
 
 def discriminator(config: SimulationFusionConfig) -> PatchDiscriminator:
-    """Build the discriminator, which sees the backscatter beside the image."""
+    """Build the discriminator, which reads the backscatter and the image."""
     return PatchDiscriminator(config.sar_bands + config.optical_bands, config.features)
 
 

@@ -1,4 +1,4 @@
-"""What a model needs to know about itself: one frozen value, stored beside the weights as JSON."""
+"""Specification of a model: one frozen value, stored with the weights as JSON."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ LEVELS = ("TOA", "BOA")
 QUANTITIES = ("sigma0", "gamma0")
 
 SPEC_VERSION = 2
-"""Version of the fields below; a file of a newer version is refused. Version 2 has `context`, and a
-specification without it is written as version 1, which older releases read."""
+"""Version of the fields below; a file of a newer version raises an error. Version 2 has `context`;
+a specification without it is written as version 1, which older releases read."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class ModelSpec:
     Parameters
     ----------
     name : str
-        Name under which the model is registered or reported.
+        Name of the model.
     architecture : str
         Name of the network's family, e.g. ``"carf"``.
     options : mapping
@@ -45,13 +45,13 @@ class ModelSpec:
     normalisation : str
         Name of the preset, see :data:`xcloudfree.core.normalisation.PRESETS`.
     stride : int
-        Pixels by which the scene may be shifted and the answer shifts with it.
+        Pixels by which a shift of the scene shifts the output equally.
     reach : int or None
         Pixels beyond a stride-aligned output that can influence it; None if all of the input can.
     tile : int or None
-        Side in pixels of the fixed tiles in which a network without reach is run.
+        Side in pixels of the fixed tiles for a network without reach.
     dates : int
-        Acquisitions that make one image.
+        Number of acquisitions that make one image.
     variance : bool
         Whether the network estimates the variance of its output.
     needs_mask : bool
@@ -62,9 +62,9 @@ class ModelSpec:
     trained : bool
         Whether the weights were fitted.
     demonstration : bool
-        Whether the weights demonstrate the software and carry no claim of quality.
+        Whether the weights only demonstrate the software.
     training_data, licence, note : str
-        In words.
+        Descriptions in words.
     metrics : mapping
         Figures of the model card.
     library_version : str
@@ -122,7 +122,7 @@ class ModelSpec:
 
     @classmethod
     def from_json(cls, text: str) -> ModelSpec:
-        """Read back what :meth:`to_json` wrote.
+        """Read the output of :meth:`to_json`.
 
         Parameters
         ----------
@@ -143,12 +143,12 @@ class ModelSpec:
             version = values.pop("spec_version")
         except (ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
             raise WeightsError(
-                "the weights carry no readable specification",
+                "the weights have no readable specification",
                 fix="write the file with model.save(path)",
             ) from error
         if not isinstance(version, int) or version > SPEC_VERSION:
             raise WeightsError(
-                f"the weights' specification is of version {version}, this xcloudfree reads up "
+                f"the weights' specification is of version {version}, but this xcloudfree reads up "
                 f"to {SPEC_VERSION}",
                 fix="install a newer one with `pip install --upgrade xcloudfree`",
             )
@@ -158,14 +158,14 @@ class ModelSpec:
             spec = cls(**values)
         except TypeError as error:
             raise WeightsError(
-                f"the weights' specification has other fields than this version knows ({error})",
+                f"the weights' specification has unknown fields ({error})",
                 fix="write the file again with model.save(path)",
             ) from error
         spec._check_types()
         return spec
 
     def _check_types(self) -> None:
-        """Refuse values of another kind, which a damaged file may hold, before they are used."""
+        """Raise an error for values of a wrong type, as in a damaged file, before they are used."""
         kinds: dict[str, Any] = {"str": str, "bool": bool, "int": int, "int | None": int | None}
         kinds |= {"Mapping[str, Any]": dict, "tuple[str, ...]": tuple}
         for one in dataclasses.fields(self):
@@ -177,13 +177,13 @@ class ModelSpec:
                 good = not any(isinstance(figure, (dict, list)) for figure in value.values())
             if not good:
                 raise WeightsError(
-                    f"the weights' specification holds {one.name} as {str(value)[:80]!r}, which "
-                    f"is no {one.type}",
+                    f"the weights' specification has {one.name} as {str(value)[:80]!r}, which "
+                    f"is not {one.type}",
                     fix="write the file again with model.save(path)",
                 )
 
     def choices(self) -> dict[str, tuple[bool, Sequence[str]]]:
-        """By field: whether its names are known to the library, and the names that it may hold."""
+        """By field: whether the library knows its names, and the names that it may contain."""
         preset = PRESETS.get(self.normalisation)
         ranges = sorted(preset.sar_range) if preset else sorted(self.polarisations)
         return {
@@ -196,7 +196,7 @@ class ModelSpec:
         }
 
     def replace(self, **changes: Any) -> ModelSpec:
-        """Copy with some fields changed.
+        """Return a copy with some fields changed.
 
         Parameters
         ----------

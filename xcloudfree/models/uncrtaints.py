@@ -1,8 +1,8 @@
 """UnCRtainTS, the network of Ebel et al. (CVPR Workshops 2023), for one image or a time series.
 
-It estimates the variance of every value beside the value. Everything is computed at full
-resolution, but squeeze-excitation, group norm and temporal attention read the whole input: there
-is no reach, and tiles of the size of training (256) are right. Inputs are reflectance and
+It estimates every value with its variance. Everything is computed at full
+resolution, but squeeze-excitation, group norm and temporal attention read the whole input, so there
+is no reach, and tiles of the training size (256) are right. Inputs are reflectance and
 backscatter times 10, the preset ``uncrtaints-10``; the L2 variants read ``uncrtaints``.
 """
 
@@ -68,8 +68,8 @@ def day_encoding(days: Tensor, channels: int) -> Tensor:
 class TemporalAttention(nn.Module):
     """Weight of every acquisition, per head and cell of a coarse map."""
 
-    # The group norm takes its statistics over all acquisitions, padded ones included, as published.
-    # So a padded acquisition gets no weight, but is not the same as one left out.
+    # The group norm takes its statistics over all acquisitions, including padded ones, as
+    # published. So a padded acquisition gets no weight, but differs from one that is left out.
 
     def __init__(self, features: int, heads: int, d_model: int, d_k: int) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ class TemporalAttention(nn.Module):
         coarse = functional.adaptive_max_pool2d(x.flatten(0, 1), CELLS).unflatten(0, (n, -1))
         series = coarse.permute(0, 3, 4, 2, 1).flatten(0, 2)  # (n * cells**2, features, dates)
         embedded = self.embed(self.norm(series)).transpose(1, 2).unflatten(0, (n, -1))
-        days = days.masked_fill(padded, 0)  # its day may be no number
+        days = days.masked_fill(padded, 0)  # its day may be NaN
         code = day_encoding(days, embedded.shape[-1] // self.heads).repeat(1, 1, self.heads)
         keys = self.key(embedded + code[:, None].to(embedded.dtype)).unflatten(-1, (self.heads, -1))
         logits = (keys * self.query).sum(-1) / math.sqrt(self.query.shape[1])
@@ -150,7 +150,7 @@ class UncrtaintsConfig(NetworkConfig):
 
     @property
     def dates(self) -> int:
-        """Acquisitions that make one image."""
+        """Number of acquisitions that make one image."""
         return self.acquisitions
 
     @property
@@ -159,7 +159,7 @@ class UncrtaintsConfig(NetworkConfig):
         return self.uncertainty
 
     def reads(self, preset: Normalisation) -> bool:
-        """Whether the preset has the factor that the output is given."""
+        """Whether the preset has the factor of the output."""
         return preset.gain == self.scale_by and preset.optical_scale[0] == 0
 
     @property
@@ -232,7 +232,7 @@ class Uncrtaints(nn.Module):
 
 
 def _at_least_two_pixels(x: Tensor) -> Tensor:
-    """Repeat a single row or column, which could not be continued by reflection."""
+    """Repeat a single row or column, which cannot be continued by reflection."""
     height, width = x.shape[-2:]
     repeats = [1] * (x.dim() - 2) + [2 if height == 1 else 1, 2 if width == 1 else 1]
     return x.repeat(repeats) if max(repeats) > 1 else x

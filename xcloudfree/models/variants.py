@@ -1,4 +1,4 @@
-"""Networks by the name that users give: an architecture and changes to its hyper-parameters."""
+"""Networks by their names for users: an architecture and changes to its hyper-parameters."""
 
 from __future__ import annotations
 
@@ -63,4 +63,4 @@ Options are hyper-parameters of the architecture, and fields of the specificatio
 """
 
 ALIASES = {"carf": "carf-small"}
-"""Second names."""
+"""Aliases."""

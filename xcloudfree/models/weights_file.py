@@ -1,4 +1,4 @@
-"""Safetensors files: written whole or not at all, read without unpickling, checked."""
+"""Safetensors files: written atomically, read without unpickling, checked."""
 
 from __future__ import annotations
 
@@ -54,29 +54,29 @@ def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
             return dict(file.metadata() or {}), {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise WeightsError(
-            f"{path} is truncated or no safetensors file ({error})",
+            f"{path} is truncated or not a safetensors file ({error})",
             fix=f"copy it again, or write it with model.save({str(path)!r})",
         ) from error
 
 
 def check_size(path: Path, spec: ModelSpec, tensors: int) -> None:
-    """Refuse a network of more repeated parts than the file has tensors, before it is built."""
-    # every layer of a block of a stage holds at least one tensor
+    """Raise an error for more repeated parts than the file has tensors, before building them."""
+    # every layer of a block of a stage has at least one tensor
     counts = {k: n for k, n in spec.options.items() if k in REPEATED and isinstance(n, int)}
     nested = math.prod(max(1, counts.get(option, 1)) for option in NESTED)
     if max(nested, *counts.values(), 0) > tensors:
         raise WeightsError(
-            f"{path} names {counts} and holds {tensors} tensors, so it is damaged",
+            f"{path} names {counts} but has {tensors} tensors, so it is damaged",
             fix=f"copy it again, or write it with model.save({str(path)!r})",
         )
 
 
 def check(path: Path, spec: ModelSpec, network: nn.Module) -> None:
-    """Refuse a specification that contradicts the network, and weights that are not finite."""
+    """Raise an error for a specification that contradicts the network, or weights not finite."""
     for name, (good, choices) in spec.choices().items():
         if not good:
             raise WeightsError(
-                f"{path} names {name} {getattr(spec, name)!r}, which may hold {choices}",
+                f"{path} names {name} {getattr(spec, name)!r}, which may only contain {choices}",
                 fix=f"set that in model.spec and write it again with model.save({str(path)!r})",
             )
     config: Any = network.config

@@ -1,1 +1,1 @@
-"""Weights that authors published, as models of this library."""
+"""Published weights as models of this library."""

@@ -1,4 +1,4 @@
-"""Read published weights in the formats that authors use, without running what a file may carry."""
+"""Read published weights in the authors' formats, without running code in a file."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Checkpoint:
 
 
 def read(path: str | Path) -> Checkpoint:
-    """Read a PyTorch, safetensors or Keras HDF5 file; pickles that hold code are refused."""
+    """Read a PyTorch, safetensors or Keras HDF5 file; pickles with code raise an error."""
     path = Path(path)
     head = _head(path)
     if head.startswith(b"\x89HDF\r\n\x1a\n"):
@@ -46,9 +46,9 @@ def read(path: str | Path) -> Checkpoint:
     states = _safetensors(path) if head[8:9] == b"{" else dict(_states(_unpickled(path), ""))
     if not states:
         raise WeightsError(
-            f"{path} holds no tensors by name",
-            fix="give the file with the state dict of the network, as "
-            "torch.save(network.state_dict(), path) writes it",
+            f"{path} contains no named tensors",
+            fix="pass the file with the state dict of the network, as "
+            "written by torch.save(network.state_dict(), path)",
         )
     return Checkpoint(path, sha256(path), states)
 
@@ -75,7 +75,7 @@ def _head(path: Path) -> bytes:
     for start, words in _NO_WEIGHTS.items():
         if head.startswith(start) and head[8:9] != b"{":  # "{" there: the length of a safetensors
             raise WeightsError(
-                f"{path} is {words} and holds no weights", fix="download the file itself"
+                f"{path} is {words} and contains no weights", fix="download the file itself"
             )
     return head
 
@@ -85,7 +85,7 @@ def _safetensors(path: Path) -> dict[str, Tensors]:
         with safe_open(path, framework="pt") as file:
             if "xcloudfree" in (file.metadata() or {}):
                 raise WeightsError(
-                    f"{path} is a model already", fix=f"call xcloudfree.models.load({str(path)!r})"
+                    f"{path} already is a model", fix=f"call xcloudfree.models.load({str(path)!r})"
                 )
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
@@ -98,26 +98,26 @@ def _unpickled(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        # from None: torch's own words advise to read the file without protection
+        # from None: torch's own message advises to read the file without protection
         code = re.search(r"GLOBAL (\S+)", str(error))
         if code:
             raise WeightsError(
-                f"{path} holds {code[1]} beside tensors, and to read that can run any code, so "
+                f"{path} contains {code[1]} besides tensors; reading it could run any code, so "
                 "nothing was read",
                 fix="ask its authors for the state dict alone, or, where you trust them, write "
                 "it with torch.save(torch.load(path, weights_only=False)['state_dict'], "
                 "new_path) and convert that",
             ) from None
-    except Exception:  # torch names no errors for what a damaged file can do to it
+    except Exception:  # torch documents no errors for damaged files
         pass
     raise WeightsError(
-        f"{path} is truncated, or no PyTorch state dict, safetensors or Keras HDF5 file",
+        f"{path} is truncated, or not a PyTorch state dict, safetensors or Keras HDF5 file",
         fix="download it again, or ask its authors for torch.save(network.state_dict(), path)",
     )
 
 
 def _states(value: Any, place: str, depth: int = 4) -> Iterator[tuple[str, Tensors]]:
-    """State dicts inside nested dicts and lists; those of optimisers left out."""
+    """State dicts inside nested dicts and lists, without those of optimisers."""
     if isinstance(value, (list, tuple)):
         value = {str(number): inner for number, inner in enumerate(value)}
     if not isinstance(value, Mapping) or "param_groups" in value or not depth:

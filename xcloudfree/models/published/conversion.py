@@ -1,4 +1,4 @@
-"""Checkpoints that authors published, as models of this library."""
+"""Convert published checkpoints to models of this library."""
 
 from __future__ import annotations
 
@@ -35,25 +35,25 @@ def convert(
     sar_quantity: str = "sigma0",
     **options: Any,
 ) -> Model:
-    """Turn a published checkpoint into a model.
+    """Convert a published checkpoint to a model.
 
-    Names and shapes decide which variant of the architecture it is. Reads PyTorch state dicts
-    (never the code that a pickle may carry), also inside training checkpoints, safetensors, and
+    Names and shapes determine the variant of the architecture. Reads PyTorch state dicts
+    (never code in a pickle), also inside training checkpoints, safetensors, and
     the Keras files of DSen2-CR.
 
     Parameters
     ----------
     path : str or Path, or two of them
         The authors' file; for ``"simulation-fusion-gan"`` the files of its two generators
-        ``(G1, G2)`` or one that holds both.
+        ``(G1, G2)`` or one file with both.
     architecture : str
         Architecture, or a variant of :func:`xcloudfree.models.list`, which is tried first.
     name : str, optional
         Name of the model; by default the variant's and the file's.
     optical_bands, polarisations : sequence of str, optional
-        What the checkpoint was fitted on, in its order; by default 13 bands, VV and VH.
+        Training bands of the checkpoint, in its order; by default 13 bands, VV and VH.
     level, sar_quantity : str
-        What the checkpoint was fitted on, see :class:`~xcloudfree.models.spec.ModelSpec`.
+        Training data of the checkpoint, see :class:`~xcloudfree.models.spec.ModelSpec`.
     **options
         Further arguments of :func:`xcloudfree.models.create`.
 
@@ -65,7 +65,7 @@ def convert(
     Raises
     ------
     WeightsError
-        If the file cannot be read, carries code, or fits no variant.
+        If the file cannot be read, contains code, or fits no variant.
     ModelError
         If there is no such architecture.
 
@@ -105,7 +105,7 @@ def convert(
 
 
 def _paths(path: str | Path | Sequence[str | Path], family: str) -> list[str | Path]:
-    """The files as a list: one, or two where that is how they are published."""
+    """The files as a list: one, or two if they are published as a pair."""
     paths: list[str | Path] = [path] if isinstance(path, (str, Path)) else list(path or ())
     if not 1 <= len(paths) <= 2:
         raise WeightsError(
@@ -117,7 +117,7 @@ def _paths(path: str | Path | Sequence[str | Path], family: str) -> list[str | P
 
 
 def _variants(architecture: str) -> tuple[str, list[str]]:
-    """The architecture, and its variants in the order in which they are tried."""
+    """The architecture, and its variants in the order to try."""
     named = ALIASES.get(architecture, architecture)
     family = VARIANTS[named][0] if named in VARIANTS else architecture
     networks.architecture(family)
@@ -126,12 +126,12 @@ def _variants(architecture: str) -> tuple[str, list[str]]:
 
 
 def _candidates(files: Sequence[Checkpoint], family: str) -> Mapping[str, Tensors]:
-    """State dicts that may be the network's."""
+    """Candidate state dicts of the network."""
     paths = " and ".join(str(file.path) for file in files)
     if any(file.convolutions for file in files):
         if family not in KERAS or len(files) > 1:
             raise WeightsError(
-                f"{paths} is of Keras, which is read for DSen2-CR only",
+                f"{paths} is a Keras file, which only DSen2-CR uses",
                 fix=f"call xcloudfree.models.convert({str(files[0].path)!r}, 'dsen2cr')",
             )
         return {"": from_keras(files[0].convolutions)}
@@ -139,19 +139,19 @@ def _candidates(files: Sequence[Checkpoint], family: str) -> Mapping[str, Tensor
         if joined := pairs([file.states for file in files]):
             return joined
         raise WeightsError(
-            f"{family} has two generators and {paths} does not hold both under the names G1 and G2",
+            f"{family} has two generators but {paths} does not contain both as G1 and G2",
             fix=f"call xcloudfree.models.convert((path_of_G1, path_of_G2), {family!r})",
         )
     if len(files) > 1:
         raise WeightsError(
-            f"{family} is one network and {len(files)} files were given",
+            f"{family} is one network but {len(files)} files were given",
             fix=f"call convert(path, {family!r}) with one of {paths}",
         )
     return files[0].states
 
 
 def _only(files: list[Checkpoint], architecture: str, fitting: list[Match]) -> Match:
-    """The match to convert; where several differ in what they compute, an error."""
+    """The match to convert; raises an error if several matches compute different things."""
     named = ALIASES.get(architecture, architecture)
     kept = [match for match in fitting if match.variant == named] or fitting
     by_config = {match.config: match.variant for match in reversed(kept)}
@@ -166,7 +166,7 @@ def _only(files: list[Checkpoint], architecture: str, fitting: list[Match]) -> M
     for other in others:
         if any(not torch.equal(first.state[name], other.state[name]) for name in first.state):
             raise WeightsError(
-                f"{files[0].path} holds several sets of weights that fit, {first.place!r} and "
+                f"{files[0].path} contains several sets of weights that fit, {first.place!r} and "
                 f"{other.place!r}",
                 fix="write the one that you want with torch.save(torch.load(path, "
                 "weights_only=True)[...], new_path) and convert that",
@@ -181,7 +181,7 @@ def _finite_floats(path: Path, state: Tensors) -> dict[str, torch.Tensor]:
         plain = tensor.is_floating_point() and tensor.layout == torch.strided
         if not plain or tensor.is_quantized or tensor.is_meta:
             raise WeightsError(
-                f"{path} holds {name} as {tensor.dtype} on {tensor.device}, not as plain "
+                f"{path} contains {name} as {tensor.dtype} on {tensor.device}, not as plain "
                 "floating point",
                 fix="ask its authors for network.float().state_dict()",
             )
@@ -189,7 +189,7 @@ def _finite_floats(path: Path, state: Tensors) -> dict[str, torch.Tensor]:
     bad = [name for name, tensor in floats.items() if not tensor.isfinite().all()]
     if bad:
         raise WeightsError(
-            f"{path} holds values that are not finite in {_some(bad)}, so its fit diverged or "
+            f"{path} contains values that are not finite in {_some(bad)}, so its fit diverged or "
             "the file is damaged",
             fix="download it again or take another checkpoint",
         )
@@ -197,7 +197,7 @@ def _finite_floats(path: Path, state: Tensors) -> dict[str, torch.Tensor]:
 
 
 def _misfit(files: list[Checkpoint], architecture: str, compared: list[Match]) -> WeightsError:
-    """What is wrong with the closest variant."""
+    """The error about the closest variant."""
     closest = min(compared, key=lambda match: match.misfits)
     faults = {
         "lacks": closest.missing,
@@ -208,7 +208,7 @@ def _misfit(files: list[Checkpoint], architecture: str, compared: list[Match]) -
     return WeightsError(
         f"the checkpoint {' and '.join(str(file.path) for file in files)} does not fit "
         f"{architecture}: compared with {closest.variant}, it {words}",
-        fix="give the bands and options with which it was fitted, xcloudfree.models.convert(path, "
+        fix="pass its bands and options, xcloudfree.models.convert(path, "
         f"{architecture!r}, optical_bands=(...), option=...), or its own architecture",
     )
 

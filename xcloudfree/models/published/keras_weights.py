@@ -31,7 +31,7 @@ def read_convolutions(path: str | Path) -> list[tuple[Array, Array]]:
         if isinstance(error, WeightsError):
             raise
         raise WeightsError(
-            f"{path} is a truncated or no Keras file ({error})", fix="download it again"
+            f"{path} is truncated or not a Keras file ({error})", fix="download it again"
         ) from error
     kernels = [
         (name, array, after)
@@ -40,19 +40,19 @@ def read_convolutions(path: str | Path) -> list[tuple[Array, Array]]:
     ]
     if not kernels:
         raise WeightsError(
-            f"{path} holds no convolutions", fix="give the file that model.save_weights(path) wrote"
+            f"{path} contains no convolutions", fix="pass the output of model.save_weights(path)"
         )
     for name, kernel, bias in kernels:
         if bias is None or bias.shape != kernel.shape[3:]:
             raise WeightsError(
-                f"{path} has no bias beside {name}, so it is no DSen2-CR",
-                fix="give the file of the authors' Keras model",
+                f"{path} has no bias for {name}, so it is not DSen2-CR",
+                fix="pass the file of the authors' Keras model",
             )
     return [(kernel, bias) for _, kernel, bias in kernels if bias is not None]
 
 
 def _listed(root: Any) -> list[tuple[str, Array]]:
-    """All weights in the order that the attributes of Keras 1 and 2 give."""
+    """All weights in the order given by the attributes of Keras 1 and 2."""
     return [
         (f"{layer}/{name}", np.asarray(root[layer][name], np.float32))
         for layer in _names(root, "layer_names")
@@ -61,7 +61,7 @@ def _listed(root: Any) -> list[tuple[str, Array]]:
 
 
 def _numbered(path: str | Path, file: Any, h5py: Any) -> list[tuple[str, Array]]:
-    """Convolutions in the order of their numbers, as Keras counts what it makes."""
+    """Convolutions in the order of the numbers in their names."""
     places: list[str] = []
     layers = file.get("layers", file)
     layers.visititems(
@@ -73,7 +73,7 @@ def _numbered(path: str | Path, file: Any, h5py: Any) -> list[tuple[str, Array]]
     stems = {re.sub(r"_\d+$", "", p.split("/")[0]) for p in places}
     if len(stems) > 1:
         raise WeightsError(
-            f"{path} does not tell the order of its layers {sorted(stems)[:5]}",
+            f"{path} does not record the order of its layers {sorted(stems)[:5]}",
             fix="write it from Keras 2 with model.save_weights('weights.h5') and convert that",
         )
     # the kernel (4 dimensions) before its bias
@@ -91,7 +91,7 @@ def _has(node: Any, attribute: str) -> bool:
 
 
 def _names(node: Any, attribute: str) -> list[str]:
-    """An attribute of names, which Keras splits into ``attribute0, attribute1, ...`` where long."""
+    """An attribute of names, which Keras splits into ``attribute0, attribute1, ...`` if long."""
     parts, number = [], 0
     if attribute in node.attrs:
         parts = list(node.attrs[attribute])

@@ -20,7 +20,7 @@ PREFIXES = (
     "module.", "_orig_mod.", "net_G.", "netG.", "generator.", "network.", "net.", "denoise_fn.",
     "model.",
 )  # fmt: skip
-"""What wrappers and training scripts put before the names of a network."""
+"""Prefixes that wrappers and training scripts add to the names of a network."""
 
 _HALF = re.compile(r"(?:net_?|model_?|state_dict_?)?(?:g|gen|generator)_?([12])", re.IGNORECASE)
 
@@ -30,7 +30,7 @@ class Match(NamedTuple):
 
     variant: str
     config: NetworkConfig
-    place: str  # where in the file the entries lie
+    place: str  # position of the entries in the file
     state: Tensors
     missing: list[str]  # names that the file lacks
     unexpected: list[str]  # names that the network lacks
@@ -48,7 +48,7 @@ def matches(
     """Compare every state dict, with and without prefixes, with every variant."""
     compared = []
     for variant in variants:
-        with torch.device("meta"):  # shapes alone, without memory for the weights
+        with torch.device("meta"):  # only shapes, without memory for the weights
             network = models.create(variant, **described).network
         published = networks.architecture(VARIANTS[variant][0]).published or str
         for place, theirs in _unwrapped(states).items():
@@ -83,7 +83,7 @@ def _halves(states: Mapping[str, Tensors]) -> tuple[dict[str, Tensors], dict[str
 
 
 def _unwrapped(states: Mapping[str, Tensors]) -> dict[str, Tensors]:
-    """The state dicts, and what lies under each of the known prefixes, to any depth."""
+    """The state dicts, and the entries under each of the known prefixes, to any depth."""
     return {
         f"{place} {prefix}".strip(): inner
         for place, state in states.items()
@@ -103,7 +103,7 @@ def _below(prefix: str, state: Tensors) -> Tensors:
 
 
 def _renamed(theirs: Tensors, published: networks.Names) -> Tensors:
-    """Entries by our names; an entry whose name is taken keeps its own and so is unexpected."""
+    """Entries by our names; one whose name is taken keeps its own and is thus unexpected."""
     state: dict[str, Tensor] = {}
     for name, tensor in theirs.items():
         ours = published(name)
@@ -113,7 +113,7 @@ def _renamed(theirs: Tensors, published: networks.Names) -> Tensors:
 
 
 def _compare(variant: str, network: Any, place: str, state: Tensors) -> Match:
-    # counters of batch normalisation carry no weight
+    # counters of batch normalisation are not weights
     entries = network.state_dict().items()
     shapes = {k: tuple(t.shape) for k, t in entries if not k.endswith("num_batches_tracked")}
     return Match(
