@@ -149,7 +149,7 @@ def test_what_a_plugin_owes_is_checked(example: Path) -> None:
     ds = make_bands()
     with pytest.raises(PluginError, match="must return bool"):
         ds.cloudfree.mask("owes-bool")
-    with pytest.raises(PluginError, match="is no mask"):
+    with pytest.raises(PluginError, match="is not a mask"):
         ds.cloudfree.mask("no-mask")
     with pytest.raises(MissingBandError, match="'bright-blue' needs B02"):
         ds[["B03", "VV"]].cloudfree.mask("bright-blue")

@@ -99,7 +99,7 @@ def test_the_statement_names_methods_that_have_fewer_regions():
 
 
 @pytest.mark.parametrize(
-    ("regions", "words"), [(1, "cannot tell"), (5, "0.0625"), (6, "too narrow"), (5, "too few")]
+    ("regions", "words"), [(1, "cannot separate"), (5, "0.0625"), (6, "too narrow"), (5, "too few")]
 )
 def test_the_statement_says_what_so_few_regions_can_show(regions, words):
     assert words in bench.statement(regions)

@@ -60,7 +60,7 @@ def test_a_tile_is_what_the_network_says_of_that_tile_alone(tiled):
 
 
 def test_tiles_are_announced_in_words(tiled):
-    with pytest.warns(SeamWarning, match=r"fixed tiles of 16 x 16 pixels that share 4"):
+    with pytest.warns(SeamWarning, match=r"fixed tiles of 16 x 16 pixels that overlap by 4"):
         make_bands().cloudfree.reconstruct(model=tiled)
     with pytest.raises(ModelError, match=r"reconstruct\(halo=4\)"):
         make_bands().cloudfree.reconstruct(model=tiled, halo=9)
@@ -168,8 +168,8 @@ def test_too_few_dates_and_no_time_are_refused():
     ("times", "words"),
     [
         ([0, 1, 2], r"contains int64 instead of dates.*assign_coords\(time="),
-        (["1 June 2025", "2 June 2025", "4 June 2025"], r"no dates.*pandas\.to_datetime"),
-        (["June", "July", "later"], r"no dates.*pandas\.date_range"),
+        (["1 June 2025", "2 June 2025", "4 June 2025"], r"instead of dates.*pandas\.to_datetime"),
+        (["June", "July", "later"], r"instead of dates.*pandas\.date_range"),
         (np.array(["2025-06-01", "NaT", "2025-06-11"], "datetime64[ns]"), r"1 of 3.*notnull"),
     ],
 )

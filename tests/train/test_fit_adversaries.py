@@ -78,9 +78,9 @@ def test_losses_that_do_not_fit_a_network_are_refused():
     spec = {n: xcf.models.load(n).spec for n in ("carf-tiny", "uncrtaints", "diffusion-tiny")}
     for name, loss, why in (
         ("carf-tiny", "nll", "no variance"),
-        ("carf-tiny", "adversarial", "no opponent"),
-        ("uncrtaints", "bridge", "no diffusion bridge"),
-        ("diffusion-tiny", "paper", "bridge alone"),
+        ("carf-tiny", "adversarial", "no discriminator"),
+        ("uncrtaints", "bridge", "not a diffusion bridge"),
+        ("diffusion-tiny", "paper", "only by its bridge"),
     ):
         with pytest.raises(ModelError, match=f"{why}.*without loss"):
             choose_loss(loss, spec[name], 32)

@@ -87,7 +87,7 @@ def test_data_that_share_ground_are_refused():
     elsewhere = georeferenced(500_040).rio.reproject("EPSG:4326")
     with pytest.raises(DataError, match="outlines"):
         check_apart(georeferenced(500_000), elsewhere)
-    with pytest.warns(UserWarning, match="nothing tells"):
+    with pytest.warns(UserWarning, match="it is unknown"):
         check_apart(fields(), fields())
     one = fields().assign_coords(region=("patch", ["a", "b", "c"]))
     with pytest.raises(DataError, match="share ground"):

@@ -1,4 +1,4 @@
-"""Public datasets in their own layouts, and simulated scenes for trying things out."""
+"""Public datasets in their own layouts, and simulated scenes for trials."""
 
 from xcloudfree.datasets.overlay import simulate_clouds
 from xcloudfree.datasets.sen12mscr import sen12mscr

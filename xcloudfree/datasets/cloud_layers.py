@@ -1,4 +1,4 @@
-"""Layers of simulated cloud: what there is in the sky, and its colour in each Sentinel-2 band."""
+"""Layers of simulated cloud: their properties, and their colour in each Sentinel-2 band."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from xcloudfree.core.spelling import did_you_mean
 from xcloudfree.exceptions import DataError
 
 CloudKind = Literal["mixed", "thick", "thin"]
-"""What may be drawn: low and middle clouds, cirrus and haze, or one to three layers of any."""
+"""Kinds of sky: low and middle clouds, cirrus and haze, or one to three layers of any."""
 
 BAND: dict[str, tuple[float, float, float]] = {
     "B01": (0.443, 0.96, 0.05), "B02": (0.492, 1.00, 0.16), "B03": (0.560, 0.99, 0.34),
@@ -21,14 +21,14 @@ BAND: dict[str, tuple[float, float, float]] = {
     "B09": (0.945, 1.20, 0.68), "B10": (1.374, 1.00, 0.15), "B11": (1.614, 1.00, 0.80),
     "B12": (2.202, 1.00, 0.84),
 }  # fmt: skip
-"""Wavelength (um), thick low cloud relative to B02, share of the clear signal that shadow takes."""
+"""Wavelength (um), thick low cloud relative to B02, share of the clear signal lost in shadow."""
 
 
 SURFACE: dict[str, float] = {
     "B01": 0.50, "B02": 0.60, "B03": 0.68, "B04": 0.72, "B05": 0.74, "B06": 0.74, "B07": 0.74,
     "B08": 0.74, "B8A": 0.75, "B09": 0.75, "B10": 0.15, "B11": 0.84, "B12": 0.85,
 }  # fmt: skip
-"""Share of surface reflectance that shadow takes: without the light of the air, more in the blue.
+"""Share of surface reflectance lost in shadow: without path radiance, larger in the blue.
 From cloud shadow of a Level-2A series against clear dates around it."""
 
 NATIVE: dict[str, float] = {"B01": 60.0, "B09": 60.0, "B10": 60.0} | dict.fromkeys(
@@ -41,7 +41,7 @@ ABSORBED = {"B11": 0.3, "B12": 0.5}
 
 
 class CloudLayer(NamedTuple):
-    """One layer of cloud as drawn by chance: where it floats, what it looks like."""
+    """One randomly drawn layer of cloud: its height and appearance."""
 
     height: float  # km
     strength: float  # optical thickness at the mean excess of the noise over its threshold
@@ -52,15 +52,15 @@ class CloudLayer(NamedTuple):
     stretch: float  # elongation of the noise
     orientation: float  # direction of the elongation, radians
     offset: float  # handicap of the layer in its competition for the cover
-    brightness: float  # reflectance where infinitely thick
+    brightness: float  # reflectance if infinitely thick
     grain: float  # smallness of its droplets, 0 to 1
     ice: float  # share of ice, 0 to 1
-    relief: float  # contrast between its sunny and its averted sides
+    relief: float  # contrast between its sides towards and away from the sun
 
 
 Range = tuple[float, float] | tuple[float, float, str]
 
-# ranges of the fields of a layer, in the order in which they are drawn; "log": evenly in the
+# ranges of the fields of a layer, in the order in which they are drawn; "log": uniform in the
 # logarithm; a range of one value is not drawn
 _LOW: dict[str, Range] = {
     "height": (0.6, 2.5, "log"), "strength": (0.11, 1.35, "log"), "power": (1.0, 2.0),
@@ -89,11 +89,11 @@ _HAZE: dict[str, Range] = {
 
 
 def check_kind(kind: str, call: str) -> None:
-    """Refuse a kind of cloud that is not drawn."""
+    """Raise an error for an unknown kind of cloud."""
     kinds = get_args(CloudKind)
     if kind not in kinds:
         near = did_you_mean(kind, kinds)
-        raise DataError(f"kind={kind!r}{near} is none of {kinds}", fix=f"leave it out: {call}")
+        raise DataError(f"kind={kind!r}{near} is not one of {kinds}", fix=f"leave it out: {call}")
 
 
 def draw_layers(rng: np.random.Generator, kind: CloudKind) -> list[CloudLayer]:
@@ -123,7 +123,7 @@ def _draw_layer(rng: np.random.Generator, ranges: Mapping[str, Range]) -> CloudL
 
 
 def thick_reflectance(layer: CloudLayer, vapour: float, names: Sequence[str]) -> list[float]:
-    """Reflectance of a layer where it is infinitely thick, band by band."""
+    """Reflectance of an infinitely thick layer, band by band."""
     above = math.exp(-layer.height / 2.2)
     swir = {"B11": 0.66 + 0.42 * layer.grain}
     swir["B12"] = swir["B11"] * (0.60 + 0.22 * layer.grain)

@@ -1,18 +1,18 @@
 """Simulated clouds and their shadows over clear reflectance: exact pairs to fit and test on.
 
-Clouds are drawn for a whole scene and laid over any part of it; parts agree bit for bit with the
-whole. One layer is an opacity field ``a`` (smooth noise with a power-law spectrum, cut at
+Clouds are drawn for a whole scene and applied to any part of it; parts agree bit for bit with the
+whole. One layer is an opacity field ``a`` (smooth noise with a power-law spectrum, thresholded to
 the requested cover) at one height. In band ``b`` it is blended over what lies below,
 
     y_b = a_b * c_b + (1 - a_b) * (1 - d_b * s) * x_b,
 
 with ``c_b`` the reflectance of an infinitely thick cloud (water vapour above the cloud top darkens
 B09 and B10, droplets and ice darken B11 and B12), ``a_b`` the opacity at the wavelength of the
-band, ``s`` the light that the same field, displaced away from the sun, takes from the ground, and
-``d_b`` the share of the signal that can be lost: little in the blue at top of atmosphere, where
-the air shines, most in the infrared. Opacity follows the optical depth as in a two-stream cloud,
+band, ``s`` the light that the same field, displaced away from the sun, blocks from the ground, and
+``d_b`` the share of the signal that can be lost: little in the blue at top of atmosphere, because
+of path radiance, most in the infrared. Opacity follows the optical depth as in a two-stream cloud,
 ``a = u / (1 + u)`` with ``u`` proportional to the optical depth and to ``wavelength ** -angstrom``.
-What such a cloud lets through it also spreads sideways, so that little of it reaches the ground in
+Such a cloud also scatters transmitted light sideways, so that little of it reaches the ground in
 its shadow: ``s = 1 - (1 + u) ** -2``, with which half-opaque clouds cast shadows as deep as those
 of real ones (near infrared 0.3 to 0.5 of the clear value).
 """
@@ -42,10 +42,10 @@ from xcloudfree.datasets.cloud_layers import (
 from xcloudfree.datasets.fields import Field, block_mean, power_law_noise
 
 Ground = tuple[tuple[float, float], tuple[float, float]]
-"""Rows and columns to a metre eastwards, and northwards."""
+"""Rows and columns per metre eastwards, and northwards."""
 
 LARGEST = 2048
-"""Pixels after which the clouds of a large scene repeat themselves."""
+"""Pixels after which the clouds of a large scene repeat."""
 
 _FAINTEST = np.float32(1e-3)
 
@@ -54,13 +54,13 @@ class CloudField(NamedTuple):
     """Clouds over a scene: the cloudy reflectance and the truth about it."""
 
     cloudy: Field  # reflectance below cloud and shadow (band, y, x); may exceed 1
-    opacity: Field  # share of the ground's light that the clouds take away at 0.5 um, (y, x)
-    shadow: Field  # share of direct sunlight that the clouds take from the ground, (y, x)
+    opacity: Field  # share of the ground's light that the clouds block at 0.5 um, (y, x)
+    shadow: Field  # share of direct sunlight that the clouds block from the ground, (y, x)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sky:
-    """Clouds over a scene, before they are laid over anything."""
+    """Clouds over a scene, before they are applied."""
 
     shape: tuple[int, int]  # rows and columns of the scene
     layers: tuple[CloudLayer, ...]  # the lowest first
@@ -85,9 +85,9 @@ def simulate_clouds(
 ) -> CloudField:
     """Put simulated clouds and their shadows over clear reflectance (band, y, x).
 
-    `cover` is the share of pixels with cloud, held to the pixel; `sun` azimuth and elevation in
-    degrees; rows run south; `resolution` is in metres. With `native` bands of 20 m and 60 m see the
-    clouds as coarsely as the instrument does; `surface` reflectance has no light of the air. Where
+    `cover` is the share of pixels with cloud, exact to the pixel; `sun` azimuth and elevation in
+    degrees; rows run south; `resolution` is in metres. With `native`, bands of 20 m and 60 m see
+    the clouds at the instrument's resolution; `surface` reflectance has no path radiance. Where
     opacity and shadow are 0 the reflectance is unchanged; NaN stays NaN.
     """
     shape = (reflectance.shape[1], reflectance.shape[2])
@@ -134,7 +134,7 @@ def lay(
     resolution: float | None = 10.0,
     surface: bool = False,
 ) -> CloudField:
-    """Lay clouds and their shadow over the part of their scene that starts at `origin`."""
+    """Apply clouds and their shadow to the part of their scene that starts at `origin`."""
     ground = np.array(reflectance, dtype=np.float32)
     steps = {n: 1 if resolution is None else max(1, round(NATIVE[n] / resolution)) for n in NATIVE}
     grid = math.lcm(*{steps.get(name, 1) for name in names})
@@ -218,7 +218,7 @@ def _excess(
 
 
 def _relief(u: Field, amount: float, slope: tuple[float, float]) -> Field:
-    """Brightness of a cloud's surface: its side towards the sun is the brighter one."""
+    """Brightness of a cloud's surface: the side towards the sun is brighter."""
     if amount == 0 or min(u.shape) < 2:
         return np.ones((1, 1), np.float32)
     height = np.log1p(u)

@@ -1,4 +1,4 @@
-"""Random fields: the raw material of simulated clouds and landscapes."""
+"""Random fields for simulated clouds and landscapes."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def power_law_noise(
 
 
 def block_mean(field: Field, step: int) -> Field:
-    """Mean over blocks of ``step x step`` pixels, repeated on the grid that came in."""
+    """Mean over blocks of ``step x step`` pixels, repeated on the original grid."""
     if step <= 1:
         return field
     whole = np.pad(field, [(0, -n % step) for n in field.shape], mode="edge")
     rows, columns = (n // step for n in whole.shape)
     tall = whole.reshape(rows, step, columns * step)
     total = tall[:, 0].copy()
-    for k in range(1, step):  # one order of summation, however large the field is
+    for k in range(1, step):  # one order of summation, whatever the size of the field
         total += tall[:, k]
     flat = total.reshape(rows, columns, step)
     mean = flat[..., 0].copy()

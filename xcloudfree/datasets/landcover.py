@@ -1,4 +1,4 @@
-"""Reflectance and backscatter of simulated land cover on one day, in agreement with each other."""
+"""Consistent reflectance and backscatter of simulated land cover on one day."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _SURFACE_SIGMA0 = {
 }  # fmt: skip
 
 _PLANT = {"meadow": "meadow", "deciduous": "deciduous", "conifer": "conifer", "garden": "meadow"}
-_PATH = (98, 66, 34, 18, 14, 10, 8, 7, 5, 3, 1, 2, 1)  # reflectance of the air x 1000
+_PATH = (98, 66, 34, 18, 14, 10, 8, 7, 5, 3, 1, 2, 1)  # path radiance as reflectance x 1000
 _CLEAR = (0.72, 0.78, 0.82, 0.87, 0.87, 0.85, 0.90, 0.86, 0.93, 0.36, 0.005, 0.93, 0.90)
 
 
@@ -57,10 +57,10 @@ def to_surface(reflectance: Field) -> Field:
 
 
 def phenology(land: Landscape, day: float) -> tuple[Field, Field]:
-    """Share of green vegetation, and of straw in what is left, on a day of the year."""
+    """Shares of green vegetation, and of straw in the rest, on a day of the year."""
     cover, (late, vigour, _, _) = land.cover, land.parcel
     green, straw = np.zeros(cover.shape, np.float32), np.zeros(cover.shape, np.float32)
-    on = day - 24 * (late - 0.5)  # each parcel keeps its own calendar
+    on = day - 24 * (late - 0.5)  # each parcel has its own calendar
     season = _ramp(day, 105, 10) * (1 - _ramp(day, 292, 10))
     for crop, up, down, speed in (
         ("cereal", 100, 181, 5), ("rapeseed", 85, 176, 5), ("maize", 163, 262, 8),
@@ -137,7 +137,7 @@ def backscatter(
         stone = np.array([v[index] for v in _SURFACE_SIGMA0.values()], np.float32)
         ground = wet * stone[1] + (1 - wet) * stone[0]
         ground = np.where(soil, ground + straw * (stone[2] - ground), stone[surface]) + rough
-        if index == 0:  # rows across the look shine, in VV above all
+        if index == 0:  # rows across the look direction are bright, above all in VV
             ground += np.where(soil, 1.6 * (land.facing - 0.5), 0)
         leaf = leaf + 0.35 * land.smooth * (land.cover <= CODE["conifer"])
         power = (1 - green) * 10 ** (ground / 10) + green * 10 ** (leaf / 10)
@@ -171,7 +171,7 @@ def _wetness(land: Landscape, moisture: float) -> Field:
 def _indices(
     land: Landscape, plants: dict[str, tuple[float, ...]], surfaces: dict[str, tuple[float, ...]]
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.bool_]]:
-    """Vegetation and surface of each pixel as places in the tables, and whether it is soil."""
+    """Vegetation and surface of each pixel as positions in the tables, and whether it is soil."""
     plant = [list(plants).index(_PLANT.get(name, "crop")) for name in LANDCOVER]
     alias = {"garden": "pavement"}
     surface = [

@@ -1,4 +1,4 @@
-"""Geometry of a simulated landscape: which land cover lies where, with straight field borders."""
+"""Geometry of a simulated landscape: positions of land cover, with straight field borders."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LANDCOVER: tuple[str, ...] = (
     "deciduous", "conifer", "lake", "river", "gravel", "road",
     "garden", "tiles", "dark_roof", "bright_roof", "pavement",
 )  # fmt: skip
-"""Land cover classes; the number of a class is its place."""
+"""Land cover classes; the number of a class is its position."""
 
 CODE: dict[str, int] = {name: code for code, name in enumerate(LANDCOVER)}
 
@@ -25,7 +25,7 @@ _CROP_SHARES = (0.36, 0.08, 0.22, 0.12, 0.17, 0.05)
 
 
 class Landscape(NamedTuple):
-    """What stays as it is between two dates."""
+    """Properties that do not change between dates."""
 
     cover: NDArray[np.uint8]  # land cover, number in :data:`LANDCOVER`, uint8 (y, x)
     parcel: Field  # lateness, vigour, soil and roughness of its parcel, 0 to 1, (trait, y, x)
@@ -37,7 +37,7 @@ class Landscape(NamedTuple):
 
 
 class _Ground(NamedTuple):
-    """What is drawn on: the source of chance, and metres from the upper left corner."""
+    """Canvas: the random generator, and metres from the upper left corner."""
 
     rng: np.random.Generator
     x: Field
@@ -95,7 +95,7 @@ def _noise(rng: np.random.Generator, shape: tuple[int, int], slope: float, scale
 
 
 def _parcels(ground: _Ground) -> tuple[NDArray[np.uint8], Field, Field, Field, Field]:
-    """Blocks of parallel strips, each block turned its own way, cut across into parcels."""
+    """Blocks of parallel strips, each rotated separately and divided into parcels."""
     rng, x, y, size, resolution = ground
     count = max(3, int(size[0] * size[1] / 6.5e5))
     centres = rng.uniform(-0.05, 1.05, (count, 2)) * np.array(size)
@@ -149,7 +149,7 @@ def _river(ground: _Ground) -> tuple[float, Field, Field]:
 
 
 def _blob(ground: _Ground, river: float) -> Field:
-    """Distance from a lake's middle over its radius; the lake lies beside the river."""
+    """Distance from a lake's centre over its radius; the lake lies next to the river."""
     rng, x, y, size, _ = ground
     column = (0.2 if river > 0.5 else 0.8) + rng.uniform(-0.05, 0.05)
     row = rng.uniform(0.2, 0.8)

@@ -25,7 +25,7 @@ from xcloudfree.exceptions import DataError, GridError, MissingBandError
 from xcloudfree.masks.shadow import Shadow, sun_angles
 
 SUN = (150.0, 50.0)
-"""Azimuth and elevation in degrees where neither the data nor the caller tell them."""
+"""Default azimuth and elevation in degrees."""
 
 _CALL = "xcf.datasets.simulate_clouds(ds, cover=0.4, seed=0)"
 
@@ -38,12 +38,12 @@ def simulate_clouds(
     kind: CloudKind = "mixed",
     sun: tuple[Any, Any] | None = None,
 ) -> Any:
-    """Lay simulated clouds and their shadow over a clear scene.
+    """Apply simulated clouds and their shadow to a clear scene.
 
     Reflectance, transmission and shadow of the clouds depend on the band as in
     :mod:`xcloudfree.datasets.clouds`. The clouds depend on the seed, the size of the scene and
-    the date (the position in the series where there is no time), and not on the chunks nor on which
-    other dates there are. In scenes of more than 2048 px they repeat themselves.
+    the date (the position in the series if there is no time), and not on the chunks or the
+    other dates. In scenes of more than 2048 px they repeat.
 
     Parameters
     ----------
@@ -52,20 +52,20 @@ def simulate_clouds(
     cover : float or sequence of float
         Share of cloudy pixels, 0 to 1; one for all images or one for each date.
     seed : int
-        Seed of all chance.
+        Seed of all randomness.
     kind : {"mixed", "thick", "thin"}
         Thick clouds (low and middle), thin ones (cirrus and haze), or one to three layers of any.
     sun : tuple, optional
         Azimuth and elevation of the sun in degrees, numbers or arrays along time; by default those
-        of the data (``sun_azimuth``, ``sun_elevation``) or, where it has none, 150 and 50.
+        of the data (``sun_azimuth``, ``sun_elevation``) or, without these, 150 and 50.
 
     Returns
     -------
     Dataset or DataArray
-        Of the form that came in. Pixels without cloud and shadow are what they were, and so are
-        those without data. Beside the bands, as variables or as coordinates of a DataArray:
-        ``cloud_opacity``, the share of the ground's light that the clouds take away at 0.5 um, and
-        ``cloud_shadow``, the share of direct sunlight that they take from the ground (float32).
+        In the form of the input. Pixels without cloud and shadow, or without data, are
+        unchanged. Additional variables, or coordinates of a DataArray:
+        ``cloud_opacity``, the share of the ground's light that the clouds block at 0.5 um, and
+        ``cloud_shadow``, the share of direct sunlight that they block from the ground (float32).
 
     Raises
     ------
@@ -78,7 +78,7 @@ def simulate_clouds(
 
     See Also
     --------
-    simulate_scene : a whole scene out of nothing.
+    simulate_scene : a completely simulated scene.
 
     Examples
     --------
@@ -92,7 +92,7 @@ def simulate_clouds(
     optical = scene.optical
     if optical is None:
         raise MissingBandError(
-            "clouds are laid over reflectance and the data has none",
+            "clouds are applied to reflectance but the data has none",
             fix=f"load some, as in {_CALL}",
         )
     stored_as = optical.dtype()
@@ -134,7 +134,7 @@ def _places(scene: Scene) -> list[NDArray[np.int64]]:
 
 
 def _grid(scene: Scene) -> tuple[Ground, float]:
-    """Metres on the grid; without coordinates, pixels of 10 m with north above."""
+    """Metres on the grid; without coordinates, pixels of 10 m with north at the top."""
     try:
         east, north, metres = ground(scene)
     except GridError:
@@ -145,7 +145,7 @@ def _grid(scene: Scene) -> tuple[Ground, float]:
 def _images(
     scene: Scene, cover: Any, seed: Any, sun: Shadow, head: tuple[int, ...]
 ) -> tuple[_Image, ...]:
-    """What is drawn for each image, in order of the leading dimensions."""
+    """Parameters of each image, in order of the leading dimensions."""
     shares = np.atleast_1d(np.asarray(cover, float))
     axis = scene.lead.index("time") if "time" in scene.lead else None
     along = int(np.prod(head)) if axis is None else head[axis]
@@ -178,7 +178,7 @@ def _images(
 
 @dataclass(frozen=True)
 class _Image:
-    """One sky: the numbers that seed it, its cover, and the position of the sun."""
+    """One sky: its seeds, its cover, and the position of the sun."""
 
     key: tuple[int, ...]
     cover: float
@@ -233,7 +233,7 @@ class _Clouds:
     def _laid(
         self, image: _Image, clear: NDArray[np.float32], origin: tuple[int, int]
     ) -> CloudField:
-        with _ONE_AT_A_TIME:  # blocks of one date that run at once draw its sky once
+        with _ONE_AT_A_TIME:  # parallel blocks of one date draw its sky once
             sky = _sky(image, self.shape, self.kind, self.axes, self.metres)
         return lay(
             sky, clear, self.bands, origin=origin, resolution=self.metres, surface=self.surface

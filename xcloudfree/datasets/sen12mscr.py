@@ -1,4 +1,4 @@
-"""SEN12MS-CR in the folders in which it is distributed."""
+"""SEN12MS-CR in its original folders."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from xcloudfree.core.bands import S2_BANDS
 from xcloudfree.exceptions import DataError
 
 KINDS = {"s1": "s1", "s2_cloudy": "s2", "s2": "target"}
-"""Folder suffix of each kind of image, and the variable that holds it."""
+"""Folder suffix of each kind of image, and its variable."""
 
 _FILE = re.compile(r"ROIs(\d+)_([a-z]+)_(s1|s2_cloudy|s2)_(\d+)_p(\d+)\.tif$")
 _SIZE = 256
@@ -29,19 +29,19 @@ def sen12mscr(
     rois: Sequence[int] | None = None,
     incomplete: Literal["skip", "nodata"] = "skip",
 ) -> xr.Dataset:
-    """Read SEN12MS-CR lazily, one patch a chunk.
+    """Read SEN12MS-CR lazily, one patch per chunk.
 
     Parameters
     ----------
     root : str or Path
-        Folder that holds ``ROIs<id>_<season>_<s1|s2|s2_cloudy>/<kind>_<roi>/*.tif``.
+        Folder with ``ROIs<id>_<season>_<s1|s2|s2_cloudy>/<kind>_<roi>/*.tif``.
     seasons : sequence of str, optional
-        Of ``spring``, ``summer``, ``fall``, ``winter``; all by default.
+        Some of ``spring``, ``summer``, ``fall``, ``winter``; all by default.
     rois : sequence of int, optional
         Regions of interest; all by default.
     incomplete : {"skip", "nodata"}
-        What to do with patches of which an image is absent: leave them out with a warning that
-        counts them, or fill the absent image with no data.
+        What to do with patches that lack an image: leave them out, with a warning that
+        counts them, or fill the missing image with no data.
 
     Returns
     -------
@@ -53,7 +53,8 @@ def sen12mscr(
     Raises
     ------
     DataError
-        If the folder holds no such file, none of these seasons and regions, or no complete patch.
+        If the folder contains no such file, none of these seasons and regions, or no complete
+        patch.
 
     References
     ----------
@@ -87,7 +88,7 @@ def sen12mscr(
     if not found:
         raise DataError(
             f"no complete patch (s1, s2, s2_cloudy) under {root}",
-            fix="take incomplete ones with sen12mscr(..., incomplete='nodata')",
+            fix="use incomplete ones with sen12mscr(..., incomplete='nodata')",
         )
     keys = sorted(found)
     names = [f"{i}_{season}_{roi}_p{number}" for i, season, roi, number in keys]
@@ -136,14 +137,14 @@ def _find(
     if there and not found:
         some = sorted(there)[:20]
         raise DataError(
-            f"no patch under {root} is of seasons={seasons} and rois={rois}",
+            f"no patch under {root} has seasons={seasons} and rois={rois}",
             fix=f"choose others, as {', '.join(f'{season} {roi}' for season, roi in some)}, "
             f"with sen12mscr(root, seasons=[{some[0][0]!r}], rois=[{some[0][1]}])",
         )
     if not found:
         raise DataError(
             f"no SEN12MS-CR file under {root}",
-            fix="give the folder that holds ROIs1158_spring_s1 and its like, with "
+            fix="pass the folder that contains ROIs1158_spring_s1 and similar ones, with "
             "xcloudfree.datasets.sen12mscr(root)",
         )
     return found

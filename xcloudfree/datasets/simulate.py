@@ -25,7 +25,7 @@ Chunks = Mapping[Any, Any] | int | None
 
 
 class Options(TypedDict, total=False):
-    """Keywords of :func:`simulate_scene`, all optional."""
+    """Keyword arguments of :func:`simulate_scene`, all optional."""
 
     dates: int | Sequence[Any]
     cover: float | Sequence[float]
@@ -57,9 +57,9 @@ def simulate_scene(
 ) -> xr.Dataset:
     """Simulate a cloudy Sentinel-2 scene with the Sentinel-1 backscatter of the same ground.
 
-    Fields with straight borders, forests, a meandering river, a lake, a town and roads; a
-    spectrum and a backscatter for each that agree; clouds with shadows. Equal arguments give
-    equal scenes, and a date looks the same whichever other dates are asked for.
+    The scene has fields with straight borders, forests, a meandering river, a lake, a town and
+    roads, with consistent spectra and backscatter, and clouds with shadows. Equal arguments give
+    equal scenes, and a date does not depend on the other dates.
 
     Parameters
     ----------
@@ -68,9 +68,9 @@ def simulate_scene(
     dates : int or sequence of datetime
         Number of dates, five days apart from 2025-06-10, or the dates themselves.
     cover : float or sequence of float
-        Share of cloudy pixels, 0 to 1; one for all dates or one a date.
+        Share of cloudy pixels, 0 to 1; one for all dates or one per date.
     seed : int
-        Seed of all chance.
+        Seed of all randomness.
     crs : str
         Projected coordinate reference system.
     resolution : float
@@ -80,13 +80,13 @@ def simulate_scene(
     level : {"TOA", "BOA"}
         Top of atmosphere (13 bands), or bottom of atmosphere (without B10).
     kind : {"mixed", "thick", "thin"}
-        What clouds, as in :func:`xcloudfree.datasets.clouds.simulate_clouds`.
+        Kind of clouds, as in :func:`xcloudfree.datasets.clouds.simulate_clouds`.
     sun : tuple of float
         Azimuth and elevation of the sun in degrees.
     looks : float
         Equivalent number of looks of the speckle; ``math.inf`` for none.
     chunks : mapping or int, optional
-        Chunks of dask arrays; numpy arrays without.
+        Chunks of dask arrays; by default numpy arrays.
 
     Returns
     -------
@@ -118,7 +118,7 @@ def simulate_scene(
 
 
 def simulate_truth(shape: tuple[int, int] = (1024, 1024), **options: Unpack[Options]) -> xr.Dataset:
-    """Give the cloud-free scene below the clouds of :func:`simulate_scene`, from its arguments.
+    """Return the cloud-free scene below the clouds of :func:`simulate_scene`, from its arguments.
 
     Parameters
     ----------
@@ -130,7 +130,7 @@ def simulate_truth(shape: tuple[int, int] = (1024, 1024), **options: Unpack[Opti
     Returns
     -------
     xarray.Dataset
-        The same variables; backscatter is the very same, reflectance has no cloud nor shadow.
+        The same variables; backscatter is identical, reflectance has neither cloud nor shadow.
 
     Raises
     ------
@@ -149,7 +149,7 @@ def simulate_truth(shape: tuple[int, int] = (1024, 1024), **options: Unpack[Opti
 def simulate_layers(
     shape: tuple[int, int] = (1024, 1024), **options: Unpack[Options]
 ) -> xr.Dataset:
-    """Give what :func:`simulate_scene` is made of, from its arguments.
+    """Return the layers of :func:`simulate_scene`, from its arguments.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Fitting a model from the same arrays that it will reconstruct."""
+"""Fit a model on the same arrays that it will reconstruct."""
 
 from xcloudfree.train.fitting import fit
 from xcloudfree.train.recipe import Recipe

@@ -1,4 +1,4 @@
-"""The opponents of the two adversarial networks, and what the generators are asked for."""
+"""The discriminators of the two adversarial networks, and the losses of their generators."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from xcloudfree.models.simulation_fusion import SimulationFusion
 class Game:
     """Weights of a generator's losses, all on values from -1 to 1."""
 
-    # whether the opponent judges beside backscatter and cloudy image, or backscatter alone
+    # whether the discriminator reads backscatter and cloudy image, or only backscatter
     sees_clouds: bool
-    # weights of the opponent's judgement, the absolute error, and that under the mask
+    # weights of the discriminator's score, the absolute error, and that under the mask
     deceive: float
     pixel: float
     hidden: float = 0.0
@@ -30,8 +30,8 @@ GAMES = {
     "sar-opt-cgan": Game(sees_clouds=True, deceive=1.0, pixel=100.0),
     "simulation-fusion-gan": Game(sees_clouds=False, deceive=1e-4, pixel=10.0, hidden=10.0),
 }
-"""By architecture. The features of VGG-16, weight 0.8 with Gao et al., need three bands and weights
-fitted on photographs, and are left out."""
+"""By architecture. The VGG-16 features of Gao et al., weight 0.8, need three bands and weights
+fitted on photographs, and are omitted."""
 
 
 def opponent(architecture: str, network: nn.Module) -> PatchDiscriminator:
@@ -44,13 +44,13 @@ def opponent(architecture: str, network: nn.Module) -> PatchDiscriminator:
 
 @dataclass(frozen=True)
 class Round:
-    """One meeting of a generator and its opponent."""
+    """One round of a generator and its discriminator."""
 
     # Isola et al. (2017), CVPR; Grohnfeldt et al. (2018), IGARSS; Gao et al. (2020), Remote Sensing
     # 12(1), 191.
 
     game: Game  # weights of the losses
-    # scaled to -1 to 1, (n, bands, h, w); NaN in `target` asks for nothing
+    # scaled to -1 to 1, (n, bands, h, w); NaN in `target` is ignored
     prediction: Tensor
     target: Tensor
     optical: Tensor

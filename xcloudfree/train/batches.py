@@ -1,4 +1,4 @@
-"""Batches of what a fit is given: pairs, series, or both, each drawn equally often."""
+"""Batches of the data of a fit: pairs, series, or both, each drawn equally often."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from xcloudfree.train.samples import Array, Batch, PatchSamples, Samples
 from xcloudfree.train.series_samples import SeriesSamples
 
 HELD_OUT = 2**32
-"""Steps from here on are those of the validation."""
+"""Step numbers from here on belong to the validation."""
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How samples are made, see :func:`xcloudfree.fit` and :class:`Recipe`."""
+    """How to make samples, see :func:`xcloudfree.fit` and :class:`Recipe`."""
 
     crop: int
     simulated: float
@@ -41,7 +41,7 @@ class MixedSamples:
         self.parts = parts
 
     def draw(self, rng: np.random.Generator, size: int) -> Batch:
-        """Draw a batch, a sample at a time."""
+        """Draw a batch, one sample at a time."""
         singles = [self.parts[int(rng.integers(len(self.parts)))].draw(rng, 1) for _ in range(size)]
         names = ("cloudy", "target", "sar", "mask")
         arrays = {name: np.concatenate([getattr(one, name) for one in singles]) for name in names}
@@ -83,7 +83,7 @@ def fingerprint(samples: Samples, seed: int) -> str:
 
 
 class BatchLoader:
-    """The batch of each step; what it holds depends on the seed and the step alone."""
+    """The batch of each step; its content depends only on the seed and the step."""
 
     def __init__(
         self,
@@ -126,6 +126,6 @@ class BatchLoader:
 
 
 def held_out(samples: Samples, size: int, seed: int, batches: int) -> list[Batch]:
-    """Batches for validation: the same ones whenever they are asked for."""
+    """Batches for validation: always the same ones."""
     loader = BatchLoader(samples, size, seed, 0, 0)
     return [loader.draw(HELD_OUT + number) for number in range(batches)]

@@ -1,4 +1,4 @@
-"""Checkpoints of a fit: one safetensors file that holds all that the next step depends on."""
+"""Checkpoints of a fit: one safetensors file with everything that the next step depends on."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from xcloudfree.exceptions import DataError, WeightsError
 from xcloudfree.models.weights_file import write_tensors
 
 NAME = "checkpoint.safetensors"
-"""File in the folder that the user names."""
+"""File in the user's folder."""
 
 Tensors = dict[str, Tensor]
 
 
 def write(folder: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> Path:
-    """Replace the checkpoint in a folder; a kill leaves the old one or the new one."""
+    """Replace the checkpoint in a folder; after a kill it is either the old one or the new one."""
     folder.mkdir(parents=True, exist_ok=True)
     for partial in folder.glob(f"{NAME}.*.partial"):  # of a run that was killed while writing
         partial.unlink(missing_ok=True)
@@ -29,7 +29,7 @@ def write(folder: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any])
 
 
 def read(folder: Path, identity: Mapping[str, Any]) -> tuple[Tensors, dict[str, Any]] | None:
-    """Tensors and state of the checkpoint of this very fit, or None; nothing is unpickled."""
+    """Tensors and state of the checkpoint of the same fit, or None; nothing is unpickled."""
     path = folder / NAME
     if not path.is_file():
         return None
@@ -51,7 +51,7 @@ def read(folder: Path, identity: Mapping[str, Any]) -> tuple[Tensors, dict[str, 
     if differs:
         raise DataError(
             f"{path} belongs to another fit, which differs in {', '.join(differs)}",
-            fix="continue that one with what it was called with, or call fit(..., "
+            fix="continue that one with its own arguments, or call fit(..., "
             "checkpoints=...) with another folder",
         )
     return tensors, state
@@ -69,7 +69,7 @@ def restore_optimiser(prefix: str, optimiser: torch.optim.Optimizer, tensors: Te
         lead = f"{prefix}.{i}."
         for name in [k for k in tensors if k.startswith(lead)]:
             key, value = name.removeprefix(lead), tensors[name]
-            if value.shape == parameter.shape:  # in its layout in memory: sums keep their order
+            if value.shape == parameter.shape:  # in its memory layout: sums keep their order
                 value = torch.empty_like(parameter).copy_(value)
             optimiser.state[parameter][key] = value
 

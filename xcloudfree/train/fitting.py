@@ -1,4 +1,4 @@
-"""Fitting a model: what the user calls."""
+"""Fit a model: the public function."""
 
 from __future__ import annotations
 
@@ -50,93 +50,93 @@ def fit(
 ) -> Model:
     """Fit a model on paired patches, or on the clear pixels of a series.
 
-    AdamW with warm-up, cosine decay, clipped gradients and a moving average of the weights, on
-    random crops turned and mirrored at random. Two runs with one seed on one CPU give the same
+    The fit uses AdamW with warm-up, cosine decay, clipped gradients and a moving average of the
+    weights, on random crops with random symmetries. Two runs with one seed on one CPU give the same
     weights, and so does a run that was killed and called again with the same `checkpoints`.
 
-    Runs on Lightning: ``pip install "xcloudfree[train]"``.
+    It runs on Lightning: ``pip install "xcloudfree[train]"``.
 
     Parameters
     ----------
     data : Dataset or sequence of Dataset
-        Cloudy Sentinel-2 with Sentinel-1 in any accepted form, lazy or in memory; for example what
-        :func:`xcloudfree.datasets.sen12mscr` or :func:`xcloudfree.stac.load` return. Of several,
-        each is drawn equally often.
+        Cloudy Sentinel-2 with Sentinel-1 in any accepted form, lazy or in memory; for example the
+        output of :func:`xcloudfree.datasets.sen12mscr` or :func:`xcloudfree.stac.load`. If there
+        are several, each is drawn equally often.
     model : str, Path or Model
         A name of :func:`xcloudfree.models.list`, a file, or a model from
-        :func:`xcloudfree.models.create` or an earlier fit, which is left unchanged. A name without
-        weights gets those of its bands that the data has.
+        :func:`xcloudfree.models.create` or an earlier fit, which does not change. For a name
+        without weights, the network gets those of its bands that the data has.
     target : str, Dataset or sequence of Dataset, optional
-        Cloud-free reflectance: the variable of `data` that holds it, or a Dataset for each of
-        `data`, on the same grid and dates. A clear scene may be its own target: it gets simulated
-        clouds. By default the variable ``"target"``; a series with ``time`` that has none is
-        fitted on its own clear pixels.
+        Cloud-free reflectance: the name of a variable of `data`, or a Dataset for each of `data`,
+        on the same grid and dates. A clear scene can be its own target and then gets simulated
+        clouds. Default: the variable ``"target"``; a series with ``time`` but without this variable
+        is fitted on its own clear pixels.
     steps, batch, crop : int
         Optimiser steps, samples per step, side of a crop in pixels.
     learning_rate : float
         Highest learning rate.
     loss : str, optional
         ``"paper"``: eq. 18 as printed. ``"reference-code"``: that of the paper's published code.
-        ``"carl"``: DSen2-CR's. ``"l1-ssim"``: absolute error + 0.1 (1 - SSIM), and ``"error"``:
-        squared error + 0.01 (1 - SSIM), both with the weights of eq. 17. ``"l1"``, ``"mse"``:
-        plain, and ``"l1-cloud"``: absolute error with the weights of eq. 17. ``"nll"``: Gaussian
-        likelihood, for networks with variance. ``"adversarial"``: against an opponent, for the two
-        adversarial networks. ``"bridge"``: for ``diffusion``. By default that of the network's
-        publication. With another loss than ``"nll"``, a network's variance is fitted to the error
-        that is left.
+        ``"carl"``: that of DSen2-CR. ``"l1-ssim"``: absolute error + 0.1 (1 - SSIM), and
+        ``"error"``: squared error + 0.01 (1 - SSIM), both with the weights of eq. 17. ``"l1"``,
+        ``"mse"``: plain, and ``"l1-cloud"``: absolute error with the weights of eq. 17. ``"nll"``:
+        Gaussian likelihood, for networks with variance. ``"adversarial"``: with a discriminator,
+        for the two adversarial networks. ``"bridge"``: for ``diffusion``. By default that of the
+        network's publication. With another loss than ``"nll"``, a network's variance is fitted to
+        the remaining error.
     alpha : float
         Weight of cloudy pixels in eq. 17.
     simulated : float
-        Share of samples with simulated clouds over the target, 0 to 1. With 0 pairs keep their own
-        clouds, and the dates of a series get the real ones of its other dates; only crops of pairs
-        with next to no cloud get simulated ones all the same.
+        Share of samples with simulated clouds over the target, 0 to 1. With 0, pairs keep their own
+        clouds, and the dates of a series get the real clouds of its other dates; only crops of
+        pairs with almost no cloud still get simulated ones.
     shrinkage : float
         For data from few regions: how far to move the mean of each target under its mask towards
         the mean spectrum of all, 0 to 1.
     mask : {"score", "reference-code", "l2a", "scl", "simulated"}
         Mask method for eq. 17 and for networks that read the mask. ``"score"`` and
-        ``"reference-code"`` need B10, which Level-2A lacks, and, as ``"l2a"``, B01. ``"scl"``, the
-        scene classification, is for series alone: it cannot mask the simulated clouds over a pair.
-        ``"simulated"``: what the simulated clouds over pairs and their shadow hide, with
+        ``"reference-code"`` need B10, which Level-2A lacks, and, like ``"l2a"``, B01. ``"scl"``,
+        the scene classification, is for series only: it cannot mask simulated clouds over a pair.
+        ``"simulated"``: the pixels hidden by simulated clouds over pairs and their shadow, with
         ``simulated=1``; reads no band.
     validation : float, Dataset or sequence of Dataset, optional
-        Share of regions, of datasets or of the latest dates to hold out, or other data on other
-        ground. The weights with the least mean absolute error under its masks are returned.
+        Share of regions, of datasets or of the latest dates to hold out, or separate data on other
+        ground. The fit returns the weights with the least mean absolute error under its masks.
     patience : int, optional
         Validations without improvement after which to stop.
     checkpoints : str or Path, optional
-        Folder in which the state is kept; called again with the same, the fit goes on from there.
+        Folder to save the state; a repeated call with the same folder resumes.
     log : str or Path, optional
-        Folder for ``metrics.csv``, TensorBoard's file where that is installed, and pictures of
+        Folder for ``metrics.csv``, a TensorBoard file if that is installed, and pictures of
         samples.
     cache : str or Path, optional
         Folder for a copy of the decoded patches, in chunks of about a crop: for slow or large data.
     recipe : Recipe
-        Rarely changed numbers, see :class:`xcloudfree.train.Recipe`.
+        Rarely used settings, see :class:`xcloudfree.train.Recipe`.
     seed : int
-        Of samples, clouds and layers that draw.
+        Seed of samples, clouds and random layers.
     device : str, optional
         Torch device; by default CUDA if there is one, else the CPU.
     progress : bool
-        Whether to show a line with the loss while fitting.
+        Whether to show a line with the loss during fitting.
 
     Returns
     -------
     Model
-        Fitted copy; its specification tells level, quantity and this recipe.
+        Fitted copy; its specification records level, quantity and this recipe.
 
     Raises
     ------
     DataError
         If the target is missing or under cloud, patches are smaller than the crop, the level is
-        undeclared, a number is out of range, training and validation share ground, a checkpoint is
-        of another fit, or the loss is not finite.
+        undeclared, a number is out of range, training and validation share ground, a checkpoint
+        belongs to another fit, or the loss is not finite.
     CloudFreeError
         If Lightning is not installed.
     ModelError
-        If the loss or model is unknown, or they do not fit each other.
+        If the loss or model is unknown, or they do not fit together.
     MissingBandError, UnitsError
-        If the model or the mask needs what the data lacks, or units are undeclared.
+        If the data lacks a band that the model or the mask needs, or units are undeclared.
 
     References
     ----------
@@ -183,19 +183,19 @@ def fit(
                 fix="call fit(ds.assign(target=...), validation=...)",
             )
     elif patience is not None:
-        raise DataError("patience needs data to judge by", fix="call fit(..., validation=0.1)")
+        raise DataError("patience needs validation data", fix="call fit(..., validation=0.1)")
     scenes = recognised(data, target)
     judged = [] if outside is None else recognised(outside, target)
     recognised_scenes = [scene for scene, _ in (*scenes, *judged)]
 
-    # the network, and the loss that suits it
+    # the network, and a suitable loss
     start = model if isinstance(model, Model) else _load(model, recognised_scenes)
     loss = choose_loss(loss, start.spec, crop)
     if recipe.devices > 1 and loss == "adversarial":
         raise DataError("adversarial fitting uses one device", fix="call fit(..., recipe=Recipe())")
     fitted = copy_to_fit(start, recognised_scenes)
 
-    # samples, and by what a checkpoint recognises this fit
+    # samples, and how a checkpoint recognises this fit
     how = Sampling(crop, simulated, mask, seed, recipe, None if cache is None else Path(cache))
     samples = samples_of(scenes, fitted.spec, how)
     if isinstance(samples, PatchSamples) and batch > samples.crops:
@@ -230,7 +230,7 @@ def fit(
         few = BatchLoader(samples, min(batch, 4), seed, 0, 0)
         pictured = held_out_batches[0] if held_out_batches else few.draw(0)
 
-    # a network that guesses from backscatter starts at the mean of the targets
+    # a network that predicts from backscatter starts from the mean of the targets
     spectrum = torch.from_numpy(samples.mean_spectrum()).clamp(0, 1)
     prior = getattr(fitted.network, "prior", None)
     if prior is not None and not fitted.spec.trained:

@@ -1,4 +1,4 @@
-"""From what the user gives to scenes: pairs, series, and what is held out."""
+"""From the user's data to scenes: pairs, series, and held-out parts."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ Given = tuple[Scene, Scene | None]
 
 
 def datasets(data: xr.Dataset | Sequence[xr.Dataset]) -> list[xr.Dataset]:
-    """The given data as a list of Datasets."""
+    """The user's data as a list of Datasets."""
     alone = isinstance(data, (str, PathLike, xr.Dataset, xr.DataArray))
     several: list[Any] = [data] if alone else list(data)
     if not several:
         raise DataError("there is no data to fit on", fix="call fit(dataset, ...)")
     if wrong := [one for one in several if not isinstance(one, xr.Dataset)]:
         raise DataError(
-            f"a Dataset, or several, is fitted on, not a {type(wrong[0]).__name__}",
+            f"fit() takes one or more Datasets, not a {type(wrong[0]).__name__}",
             fix="call fit(xcloudfree.io.open_zarr(path), ...), or "
             "fit(array.to_dataset(name='s2'), ...)",
         )
@@ -93,7 +93,7 @@ def copy_to_fit(model: Model, scenes: Sequence[Scene]) -> Model:
     """Copy of a model with the level and backscatter quantity that the data declares."""
     if model.spec.dates > 1:
         raise ModelError(
-            f"{model.spec.name} reads {model.spec.dates} dates and fit() makes samples of one",
+            f"{model.spec.name} reads {model.spec.dates} dates but fit() makes samples of one",
             fix='fit a network of one date, such as fit(..., model="uncrtaints")',
         )
     levels = {s.level for s in scenes}
@@ -112,7 +112,7 @@ def copy_to_fit(model: Model, scenes: Sequence[Scene]) -> Model:
         changes.pop("sar_quantity", None)
         if changes.pop("level", model.spec.level) != model.spec.level:
             raise ModelError(
-                f"{model.spec.name} was fitted on {model.spec.level} and the data is not",
+                f"{model.spec.name} was fitted on {model.spec.level} but the data is not",
                 fix="start from an untrained model with xcloudfree.models.create(...)",
             )
     return Model(model.spec.replace(**changes), deepcopy(model.network))
@@ -131,7 +131,7 @@ def _with_own_target(ds: xr.Dataset) -> Given:
         )
     if ds.sizes["time"] < 2:
         raise DataError(
-            "there is one date only, so no other one shows what clouds hide",
+            "there is only one date, so no other date shows the hidden pixels",
             fix="load a longer series, or where it is clear call fit(ds, target=ds), which "
             "puts simulated clouds over it",
         )
@@ -157,7 +157,7 @@ def pair(ds: xr.Dataset, target: str | xr.Dataset) -> tuple[Scene, Scene]:
 def paired_arrays(
     scene: Scene, truth: Scene, spec: ModelSpec, bands: Sequence[str], mask: str
 ) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]:
-    """Cloudy reflectance, target and backscatter, (sample, band, y, x), lazy where they were."""
+    """Cloudy reflectance, target and backscatter, (sample, band, y, x), lazy for lazy data."""
     why = f"fitting {spec.name!r} with fit(..., mask={mask!r})"
     for part in (scene, truth):
         part.need_optical(bands, why)
@@ -171,7 +171,7 @@ def paired_arrays(
     if len(sizes) > 1:
         raise DataError(
             f"scene, target and backscatter differ in shape ({sizes})",
-            fix="bring them on one grid and the same dates, with truth.reindex_like(ds)",
+            fix="put them on one grid and the same dates, with truth.reindex_like(ds)",
         )
     for dim in scene.spatial:
         here, there = (part.template().coords.get(dim) for part in (scene, truth))
@@ -179,8 +179,8 @@ def paired_arrays(
             continue
         if here.dtype.kind in "fiu" and not np.allclose(here.values, there.values, rtol=1e-9):
             raise DataError(
-                f"scene and target lie on other ground: coordinates along {dim!r} differ",
-                fix="bring them on one grid, with truth.reindex_like(ds)",
+                f"scene and target show different ground: coordinates along {dim!r} differ",
+                fix="put them on one grid, with truth.reindex_like(ds)",
             )
     return tuple(_samples(a, list(scene.lead)) for a in arrays)  # type: ignore[return-value]
 
@@ -195,7 +195,7 @@ def _samples(array: xr.DataArray, lead: list[Any]) -> xr.DataArray:
 
 
 def sample_names(scene: Scene, count: int) -> tuple[str, ...]:
-    """What the samples are called along the dimension before the spatial ones."""
+    """Names of the samples along the dimension before the spatial ones."""
     coordinates = scene.source.coords
     if len(scene.lead) == 1 and scene.lead[0] in coordinates:
         return tuple(f"{scene.lead[0]} {v}" for v in coordinates[scene.lead[0]].values)

@@ -1,4 +1,4 @@
-"""What a fit leaves to look at: a table, TensorBoard where it is installed, and pictures."""
+"""Logs of a fit: a table, TensorBoard if it is installed, and pictures."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Journal:
                 self.board.add_scalar(name, value, step)
 
     def flush(self) -> None:
-        """Bring rows to disk."""
+        """Flush rows to the disk."""
         if self.table is not None:
             self.table.flush()
 

@@ -29,7 +29,7 @@ from xcloudfree.train.samples import Batch, Samples
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that a fit is given beside model and data."""
+    """All arguments of a fit besides model and data."""
 
     steps: int
     batch: int  # samples per step
@@ -37,7 +37,7 @@ class Settings:
     seed: int
     patience: int | None  # validations without improvement after which the fit stops
     recipe: Recipe
-    identity: dict[str, Any]  # what a checkpoint must share to be continued
+    identity: dict[str, Any]  # values that a checkpoint must match to be resumed
     checkpoints: Path | None
     log: Path | None
     progress: bool
@@ -80,7 +80,7 @@ class Loop(LightningModule):
         self.bar.count = self.steps_done
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        """AdamW; for adversaries Adam as published."""
+        """AdamW; for adversarial networks, Adam as published."""
         rate, recipe = self.settings.learning_rate, self.settings.recipe
         optimisers: list[torch.optim.Optimizer]
         if self.opponent is None:
@@ -115,7 +115,7 @@ class Loop(LightningModule):
                 self._check_finite(loss, step, batch)
                 self._descend(optimisers[0], loss, clip=self.settings.recipe.clip)
             else:
-                # the discriminator first, so that the generator meets it as it now is
+                # the discriminator first, so that the generator meets its current state
                 game = self.objective.round(self.network, tensors)
                 self._descend(optimisers[1], game.opponent_loss(self.opponent))  # type: ignore[arg-type]
                 loss = game.generator_loss(self.opponent, self.network)  # type: ignore[arg-type]
@@ -201,7 +201,7 @@ class Loop(LightningModule):
             return
         raise DataError(
             f"the loss is {loss.item()} at step {step}, of {'; '.join(batch.origins) or 'a batch'}",
-            fix="look there for values without meaning, or call fit(..., "
+            fix="look there for invalid values, or call fit(..., "
             f"learning_rate={self.settings.learning_rate / 10:g})",
         )
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 Loss = Callable[[Tensor, Tensor, Tensor, float, Tensor], Tensor]
-"""``loss(prediction, target, mask, alpha, cloudy)``; a NaN in the target counts for nothing."""
+"""``loss(prediction, target, mask, alpha, cloudy)``; NaN in the target is ignored."""
 
 
 def cloud_weights(mask: Tensor, alpha: float) -> Tensor:
@@ -51,8 +51,8 @@ def reference_code_loss(prediction: Tensor, target: Tensor, mask: Tensor) -> Ten
 
 def carl(prediction: Tensor, target: Tensor, mask: Tensor, cloudy: Tensor) -> Tensor:
     """``mean |M (p - y) + (1 - M) (p - x)| + mean |p - y|``, the loss of DSen2-CR."""
-    # What is clear in the input shall stay as it is, so that the season of the target's date is not
-    # learned there.
+    # Clear input pixels should not change, so that the network does not learn the season of the
+    # target's date there.
     # Meraner et al. (2020), ISPRS Journal of Photogrammetry and Remote Sensing 166, eq. 5.
     valid = torch.isfinite(target).all(1, keepdim=True)
     target = torch.where(valid, target, prediction.detach())
@@ -81,8 +81,8 @@ def simulation_loss(simulated: Tensor, target: Tensor, weights: Tensor) -> Tenso
 
 def shrink_means(target: Tensor, mask: Tensor, spectrum: Tensor, amount: float) -> Tensor:
     """Move the mean of each image under its mask towards one spectrum, by a share of 0 to 1."""
-    # With few regions a network learns their brightness by heart. Shrinking what it is asked for
-    # leaves the texture inside an image as it is and asks for less of the difference between
+    # With few regions a network memorises their brightness. Shrinking the target means
+    # keeps the texture inside an image and reduces the difference between
     # images.
     valid = mask * torch.isfinite(target).all(1, keepdim=True)
     count = valid.sum((2, 3), keepdim=True)
@@ -110,7 +110,7 @@ LOSSES: dict[str, Loss] = {
     "l1": lambda p, y, m, a, x: _plain(p, y, 1),
     "mse": lambda p, y, m, a, x: _plain(p, y, 2),
 }
-"""Losses by the name that :func:`xcloudfree.fit` takes."""
+"""Losses by their names in :func:`xcloudfree.fit`."""
 
 
 def _valid_mean(each: Tensor, valid: Tensor) -> Tensor:

@@ -37,10 +37,10 @@ PUBLISHED = {
     "simulation-fusion-gan": "adversarial",
     "diffusion": "bridge",
 }
-"""Loss with which each architecture was published."""
+"""Loss of the publication of each architecture."""
 
 NAMES = (*LOSSES, "nll", "adversarial", "bridge")
-"""Losses by the name that :func:`xcloudfree.fit` takes."""
+"""Losses by their names in :func:`xcloudfree.fit`."""
 
 
 def choose_loss(name: str | None, spec: ModelSpec, crop: int) -> str:
@@ -55,10 +55,10 @@ def choose_loss(name: str | None, spec: ModelSpec, crop: int) -> str:
         )
     fits = {
         "nll": (spec.variance, "estimates no variance"),
-        "adversarial": (spec.architecture in GAMES, "has no opponent"),
-        "bridge": (spec.architecture == "diffusion", "is no diffusion bridge"),
+        "adversarial": (spec.architecture in GAMES, "has no discriminator"),
+        "bridge": (spec.architecture == "diffusion", "is not a diffusion bridge"),
     }
-    good, why = fits.get(name, (spec.architecture != "diffusion", "is fitted by its bridge alone"))
+    good, why = fits.get(name, (spec.architecture != "diffusion", "is fitted only by its bridge"))
     if not good:
         raise ModelError(
             f"{spec.name} {why}, so loss={name!r} does not fit it",
@@ -66,7 +66,7 @@ def choose_loss(name: str | None, spec: ModelSpec, crop: int) -> str:
         )
     if name == "adversarial" and crop < SMALLEST:
         raise DataError(
-            f"the opponent of {spec.name} cannot judge crops of {crop} px",
+            f"the discriminator of {spec.name} cannot read crops of {crop} px",
             fix=f"call fit(..., crop={SMALLEST}) or more",
         )
     return name
@@ -76,7 +76,7 @@ def choose_loss(name: str | None, spec: ModelSpec, crop: int) -> str:
 class Tensors:
     """A batch on its device."""
 
-    # cloudy reflectance, backscatter and target as the network reads and writes them
+    # cloudy reflectance, backscatter and target in the scaling of the network
     optical: Tensor
     sar: Tensor
     scaled: Tensor
@@ -114,7 +114,7 @@ class Objective:
         if spec.context:
             if batch.context is None:
                 raise ModelError(
-                    f"{spec.name} reads other dates and these samples have none",
+                    f"{spec.name} reads other dates but these samples have none",
                     fix="fit it on a series, with fit(series, ..., target=None)",
                 )
             extra["context"] = self.model.scale_context(batch.context, device)
@@ -123,7 +123,7 @@ class Objective:
         return Tensors(optical, sar, scaled, cloudy, target, mask, extra)
 
     def value(self, network: nn.Module, given: Tensors) -> Tensor:
-        """The loss of a batch, for all but adversarial fitting."""
+        """The loss of a batch, except for adversarial fitting."""
         weights = cloud_weights(given.mask, self.alpha)
         beside: Tensor | float = 0.0
         optical, sar, target = given.optical, given.sar, given.scaled
@@ -137,7 +137,7 @@ class Objective:
                 if self.loss == "nll":
                     everywhere = torch.ones_like(given.mask)
                     return gaussian_nll(prediction.float(), variance, target, everywhere)
-                # the variance learns the error that is left, and does not weigh that error
+                # the variance learns the remaining error, and does not weight that error
                 beside = gaussian_nll(prediction.detach(), variance, target, weights)
             if isinstance(network, SimulationFusion):
                 beside = simulation_loss(network.simulate(sar), target, weights)

@@ -1,4 +1,4 @@
-"""Reading crops: touched chunks are kept, and a cache on disk has chunks of about a crop."""
+"""Read crops: chunks that were read are kept, and a disk cache has chunks of about a crop."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from xcloudfree.exceptions import DataError
 
 KEPT = 2**30
-"""Bytes that a :class:`LeastRecentlyUsed` holds."""
+"""Capacity of a :class:`LeastRecentlyUsed` in bytes."""
 
 
 class Planes(Protocol):
-    """An array (sample, band, y, x) from which windows are cut."""
+    """An array (sample, band, y, x) to cut windows from."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -35,7 +35,7 @@ class Planes(Protocol):
 
 
 class LeastRecentlyUsed:
-    """Values with ``nbytes`` up to a limit; of several threads only the first makes a value."""
+    """Values with ``nbytes`` up to a limit; only the first of several threads makes a value."""
 
     def __init__(self, limit: int = KEPT) -> None:
         self.limit, self.size = limit, 0
@@ -43,7 +43,7 @@ class LeastRecentlyUsed:
         self.lock = RLock()
 
     def get(self, key: Hashable, make: Callable[[], Any]) -> Any:
-        """The value of a key, made where it is not held."""
+        """The value of a key, made if it is not kept."""
         with self.lock:
             if key in self.values:
                 self.values.move_to_end(key)
@@ -56,7 +56,7 @@ class LeastRecentlyUsed:
 
 
 class Chunks:
-    """Windows of a lazily chunked array, of which each touched chunk is read once and kept."""
+    """Windows of a lazily chunked array; each chunk needed is read once and kept."""
 
     def __init__(self, array: xr.DataArray, kept: LeastRecentlyUsed) -> None:
         self.array, self.kept = array, kept
@@ -99,7 +99,7 @@ def planes(array: xr.DataArray, kept: LeastRecentlyUsed) -> Planes:
 def cached(
     folder: Path, arrays: Sequence[xr.DataArray], names: Sequence[str], crop: int
 ) -> tuple[Planes, ...]:
-    """Copy arrays into a folder, or open the copy that is there."""
+    """Copy arrays into a folder, or open the existing copy."""
     import zarr
 
     about = {"names": list(names), "shapes": [list(a.shape) for a in arrays]}
@@ -107,7 +107,7 @@ def cached(
     if not note.is_file():
         if folder.exists() and any(folder.iterdir()):
             raise DataError(
-                f"{folder} holds something else than cached samples",
+                f"{folder} contains something other than cached samples",
                 fix="call fit(..., cache=...) with another folder",
             )
         _copy(folder, arrays, about, crop)
@@ -120,14 +120,14 @@ def cached(
     )
     if not same:
         raise DataError(
-            f"{folder} caches other data than this",
+            f"{folder} is a cache of other data",
             fix="call fit(..., cache=...) with another folder, or remove this one",
         )
     return stored
 
 
 def _copy(folder: Path, arrays: Sequence[xr.DataArray], about: dict[str, Any], crop: int) -> None:
-    """Write all of it beside and move it into place at once."""
+    """Write everything to a temporary folder and move it into place at once."""
     import zarr
 
     partial = folder.with_name(f"{folder.name}.{uuid4().hex}.partial")
@@ -149,7 +149,7 @@ def _copy(folder: Path, arrays: Sequence[xr.DataArray], about: dict[str, Any], c
 
 
 def _touched(starts: NDArray[Any], low: int, high: int) -> range:
-    """Chunks that an interval meets."""
+    """Chunks that overlap an interval."""
     first = int(np.searchsorted(starts, low, "right")) - 1
     last = int(np.searchsorted(starts, high, "left"))
     return range(first, last)

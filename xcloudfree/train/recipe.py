@@ -1,4 +1,4 @@
-"""How the optimiser goes about it: what is rarely changed, and schedules."""
+"""Settings of the optimiser that are rarely changed, and schedules."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ from xcloudfree.exceptions import DataError
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """What :func:`xcloudfree.fit` needs to know and hardly anybody changes.
+    """Rarely used settings of :func:`xcloudfree.fit`.
 
     Parameters
     ----------
     warm_up : int, optional
         Steps until the highest learning rate; by default a tenth of all, at most 500.
     weight_decay : float
-        Of matrices and kernels.
+        Weight decay of matrices and kernels.
     clip : float
         Largest norm of the gradient; losses of adversaries are not clipped.
     average : float, optional
-        Decay of the moving average of the weights that is returned; by default over a tenth of
+        Decay of the moving average of the weights that the fit returns; by default over a tenth of
         all steps, at most 1000.
     every : int, optional
         Steps from one validation and checkpoint to the next; by default a twentieth of all.
     held_out : int
-        Batches of the validation, always the same ones.
+        Number of validation batches, always the same ones.
     precision : {"auto", "float32", "bfloat16"}
-        Of the network while fitting; "auto" is bfloat16 on CUDA, where losses stay in float32.
+        Precision of the network during fitting; "auto" is bfloat16 on CUDA, with losses in float32.
     devices : int
-        Accelerators, or processes on a CPU. Each draws `batch` samples of its own. With more than
-        one, call from a script: it is started once more for each.
+        Accelerators, or processes on a CPU. Each draws its own `batch` samples. With more than
+        one, call `fit` from a script, because it is started again for each.
     threads : int, optional
-        That draw samples ahead; by default one on a CPU and up to eight beside an accelerator. What
-        is drawn does not depend on it.
+        Threads that draw samples ahead; by default one on a CPU and up to eight with an
+        accelerator. The samples do not depend on it.
     gaps : tuple of int
-        Days around a date of which nothing may be known, for fitting on a series.
+        Days around a date whose observations are withheld, for fitting on a series.
     cloudy_targets : {"refuse", "omit", "keep"}
-        Where the mask finds clouds in the target: refuse targets that lie mostly under cloud, ask
-        nothing of those pixels, or take them for ground.
+        If the mask finds clouds in the target: raise an error for targets that are mostly cloudy,
+        ignore those pixels, or treat them as ground.
 
     Raises
     ------
@@ -112,7 +112,7 @@ class Recipe:
         return self.every or max(1, steps // 20)
 
     def groups(self, network: nn.Module) -> Iterator[dict[str, Any]]:
-        """Parameters with their weight decay: of matrices and kernels only."""
+        """Parameters with their weight decay, only for matrices and kernels."""
         named = list(network.named_parameters())
         heavy = [p for n, p in named if p.ndim > 1 and "relative_bias" not in n]
         light = [p for n, p in named if p.ndim <= 1 or "relative_bias" in n]

@@ -23,16 +23,16 @@ from xcloudfree.train.reading import LeastRecentlyUsed, Planes, cached, planes
 Array = NDArray[np.float32]
 
 ENOUGH_CLOUD = 0.1
-"""Share of a crop that must be occluded for its own clouds to be worth learning from."""
+"""Share of a crop that must be occluded for its own clouds to be useful."""
 
 SIMULATED = "simulated"
-"""Instead of a method of the mask: what simulated clouds hide is known."""
+"""Mask method that uses the known pixels hidden by simulated clouds."""
 
 SEEN = 0.1
 """Opacity or shadow of simulated clouds from which the ground counts as hidden."""
 
 LOOKED_AT = 256
-"""Samples of a dataset, evenly spaced, from which its mean and its faults are found."""
+"""Samples of a dataset, evenly spaced, used to find its mean and its faults."""
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,13 @@ class Batch:
     target: Array
     sar: Array  # backscatter in dB, (n, polarisation, y, x)
     mask: NDArray[np.bool_]  # true where occluded, (n, 1, y, x)
-    # what other dates say, (n, planes, y, x), for networks that read it
+    # context from other dates, (n, planes, y, x), for networks that read it
     context: Array | None = None
-    origins: tuple[str, ...] = ()  # where each sample comes from, for messages
+    origins: tuple[str, ...] = ()  # origin of each sample, for messages
 
 
 class Samples(Protocol):
-    """What the loop draws from; all that is random comes from the generator that it is given."""
+    """Source of batches for the loop; all randomness comes from the given generator."""
 
     def draw(self, rng: np.random.Generator, size: int) -> Batch:
         """Draw a batch of `size` samples."""
@@ -72,10 +72,10 @@ class PairedArrays:
 class PatchSamples:
     """Random crops of paired patches."""
 
-    # Each dataset is drawn equally often, so one dataset a region weighs regions alike. A crop with
-    # hardly any cloud gets simulated ones: the few pixels that a mask takes there are bright
-    # ground, and would teach that what clouds hide is bright. A pixel without backscatter asks for
-    # nothing.
+    # Each dataset is drawn equally often, so one dataset per region gives regions equal weight. A
+    # crop with almost no cloud gets simulated ones: the few pixels that a mask finds there are
+    # bright ground, and would teach that hidden ground is bright. A pixel without backscatter asks
+    # for nothing.
 
     def __init__(
         self,
@@ -98,7 +98,7 @@ class PatchSamples:
             )
         if mask == SIMULATED and simulated < 1:
             raise DataError(
-                "what real clouds hide is not known without a method",
+                "pixels hidden by real clouds are unknown without a mask method",
                 fix=f"call fit(..., mask={SIMULATED!r}, simulated=1.0), or mask='l2a'",
             )
         self.spec, self.crop, self.simulated = spec, crop, simulated
@@ -126,12 +126,12 @@ class PatchSamples:
 
     @property
     def crops(self) -> int:
-        """Number of distinct crops, each turned and mirrored in eight ways."""
+        """Number of distinct crops, each in eight symmetries."""
         sizes = [s.cloudy.shape for s in self.sources]
         return 8 * sum(n * (h - self.crop + 1) * (w - self.crop + 1) for n, _, h, w in sizes)
 
     def mean_spectrum(self) -> Array:
-        """Mean of the target in each band, each dataset weighing alike: the best constant guess."""
+        """Mean of the target in each band, with equal weights of datasets: the best constant."""
         count, means = len(self.spec.optical_bands), []
         for source in self.sources:
             total, valid = np.zeros(count), np.zeros(count)
@@ -150,7 +150,7 @@ class PatchSamples:
         return spectrum.astype(np.float32)
 
     def draw(self, rng: np.random.Generator, size: int) -> Batch:
-        """Draw a batch; the generator decides everything."""
+        """Draw a batch; the generator determines everything."""
         samples = [self._one(rng) for _ in range(size)]
         *arrays, origins = zip(*samples, strict=True)
         cloudy, target, sar, mask = (np.stack(parts) for parts in arrays)
@@ -194,7 +194,7 @@ class PatchSamples:
         return self.method.kernel(bands, Calibration(), self.method.threshold)
 
     def _examine(self, number: int, source: PairedArrays, *, refuse: bool) -> None:
-        """Refuse what nothing can be learned from."""
+        """Raise an error for data that is useless for learning."""
         hidden, has_backscatter = [], False
         for sample in _looked_at(source):
             whole = (sample, slice(None), slice(None), slice(None))
@@ -217,7 +217,7 @@ class PatchSamples:
 
 
 def _looked_at(source: PairedArrays) -> range:
-    """Samples that stand for the dataset: all, or evenly spaced ones of many."""
+    """Samples that represent the dataset: all, or evenly spaced ones of many."""
     count = source.cloudy.shape[0]
     return range(0, count, -(-count // LOOKED_AT))
 

@@ -22,17 +22,17 @@ from xcloudfree.reconstruct.dates import dates_of
 from xcloudfree.reconstruct.observe import HIDDEN, observe
 
 AT_A_TIME = 2
-"""Places that are kept in memory."""
+"""Number of places kept in memory."""
 
 RADAR = ("VV", "VH")
-"""Polarisations of the area's regression."""
+"""Polarisations of the area regression."""
 
 
 @dataclass(frozen=True, eq=False)
 class SeriesPlaces:
     """A series of one network's bands; dates in order of time."""
 
-    # (time, [band,] y, x), lazy where the data is, in the order of the data
+    # (time, [band,] y, x), lazy for lazy data, in the order of the data
     reflectance: Any
     state: Any
     backscatter: Any
@@ -40,7 +40,7 @@ class SeriesPlaces:
     order: NDArray[np.int64]  # positions of these in the data
     days: NDArray[np.float64]
     windows: list[tuple[slice, slice]]  # rows and columns of the places
-    # how many of the first backscatter planes the network reads; the regression's own follow
+    # number of backscatter planes that the network reads; the regression's own follow
     polarisations: int
     kept: OrderedDict[int, Place] = field(default_factory=OrderedDict)
     barren: dict[int, DataError] = field(default_factory=dict)
@@ -57,7 +57,7 @@ class SeriesPlaces:
         _, days = dates_of(scene, why, "fit(..., target=...) with cloud-free images")
         if scene.lead != ("time",):
             raise DataError(
-                f"takes one place and the data has {scene.lead} before y and x",
+                f"takes one place but the data has {scene.lead} before y and x",
                 fix="give a list, fit([ds.isel(...), ...])",
                 subject=why,
             )
@@ -90,7 +90,7 @@ class SeriesPlaces:
         )
 
     def place(self, index: int) -> Place:
-        """A place in memory; one from which nothing can be learnt gives way to the next."""
+        """A place in memory; a useless one is replaced by the next."""
         errors = []
         for step in range(len(self.windows)):
             number = (index + step) % len(self.windows)
@@ -124,7 +124,7 @@ class SeriesPlaces:
 
 
 def _barren(place: Place) -> DataError | None:
-    """Why nothing can be learnt from a place; None if something can."""
+    """Why a place is useless for learning; None if it is not."""
     clear, has_backscatter = place.clear, np.isfinite(place.backscatter).all(1)
     if clear.any((1, 2)).sum() < 2:
         return DataError(
@@ -143,7 +143,7 @@ def _barren(place: Place) -> DataError | None:
 
 
 def _cuts(size: int, side: int) -> list[slice]:
-    """Equal parts of at most this side; all but whole places would be too small for a crop."""
+    """Equal parts of at most this side; a whole place if parts would be smaller than a crop."""
     count = max(1, size // side)
     edges = np.linspace(0, size, count + 1).round().astype(int)
     return [slice(int(a), int(b)) for a, b in pairwise(edges)]

@@ -1,4 +1,4 @@
-"""Samples from an area's own series: clear pixels of a date are taken away and asked for."""
+"""Samples from an area's own series: clear pixels of a date are hidden and predicted."""
 
 from __future__ import annotations
 
@@ -30,26 +30,26 @@ from xcloudfree.train.series_places import SeriesPlaces
 Array = NDArray[np.float32]
 
 OVERCAST = 0.15
-"""Share of samples in which everything is hidden."""
+"""Share of samples that are wholly hidden."""
 
 PARTLY = (0.05, 0.95)
-"""Shares that a date must hide of a place for its clouds to be laid over another."""
+"""Range of the hidden share of a place on a date whose clouds may be laid over another."""
 
 COVER = (0.2, 0.9)
 """Shares of simulated clouds."""
 
 USABLE = 0.1
-"""Share of a place that a date must show to be asked for."""
+"""Share of a place that a date must show to be used."""
 
 AT_ONCE = 4
-"""One in so many of these dates is hidden at a time, so that the others still stand around it."""
+"""One in so many of these dates is hidden at a time, so that the others remain around it."""
 
 ENOUGH = 16
-"""Hidden pixels with a known truth from which a date is worth asking for."""
+"""Number of hidden pixels with a known truth that makes a date useful."""
 
 
 class Sky(NamedTuple):
-    """Reflectance under clouds (band, y, x), and what they hide (y, x)."""
+    """Reflectance under clouds (band, y, x), and the pixels that they hide (y, x)."""
 
     cloudy: NDArray[np.float32]
     hidden: NDArray[np.bool_]
@@ -81,7 +81,7 @@ class Skies:
         return self._over(date, int(rng.choice(others)))
 
     def overcast(self, rng: np.random.Generator, date: int) -> Sky:
-        """All of a date under the clouds of an overcast one; no data where there is none."""
+        """All of a date under the clouds of an overcast one; no data if there is none."""
         ground = self.place.reflectance[date]
         everything = np.ones(ground.shape[-2:], bool)
         others = self.closed[self.closed != date]
@@ -90,7 +90,7 @@ class Skies:
         return Sky(self.place.reflectance[rng.choice(others)], everything)
 
     def _over(self, date: int, donor: int) -> Sky:
-        """The clouds of another date, as opaque as their score says."""
+        """The clouds of another date, with opacity from their score."""
         ground, cloud = self.place.reflectance[date], self.place.reflectance[donor]
         hidden = ~self.place.clear[donor]
         opacity = np.ones(hidden.shape, np.float32)
@@ -112,8 +112,8 @@ class View:
     """A place with some dates hidden: (sample, ...) each."""
 
     dates: NDArray[np.int64]  # positions in the series
-    hidden: NDArray[np.bool_]  # what was taken away, (sample, y, x)
-    # reflectance under the clouds, and what other dates say, (sample, plane, y, x). Half precision:
+    hidden: NDArray[np.bool_]  # hidden pixels, (sample, y, x)
+    # reflectance under the clouds, and the context, (sample, plane, y, x). Half precision:
     # 0.0001 at a reflectance of 0.3
     cloudy: NDArray[np.float16]
     context: NDArray[np.float16]
@@ -127,11 +127,11 @@ class View:
 class SeriesSamples:
     """Random crops of a series under clouds of its other dates, with the truth beneath."""
 
-    # A *view* of a place hides, in some of its dates at once, what the clouds of other dates cover,
-    # and recomputes what the rest of the series says of them (methods.leave_out.without). Crops are
-    # cut from these views, turned and mirrored. A view is made when it is first drawn, the same in
-    # every run, and kept. No target enters the inputs of its own sample. That holds within this
-    # series, so data for judging must be split off before, with split_series.
+    # A *view* of a place hides, on some of its dates at once, the pixels covered by clouds of other
+    # dates, and recomputes their context from the rest of the series (methods.leave_out.without).
+    # Crops are cut from these views, in random symmetries. A view is made when it is first drawn,
+    # the same in every run, and kept. No target enters the inputs of its own sample. That applies
+    # within this series, so test data must be split off before, with split_series.
 
     def __init__(
         self,
@@ -156,7 +156,7 @@ class SeriesSamples:
         self._kept = LeastRecentlyUsed()
 
     def mean_spectrum(self) -> Array:
-        """Mean of the clear pixels in each band, each series weighing alike."""
+        """Mean of the clear pixels in each band, with equal weights of series."""
         means = []
         for series in self.series:
             place = series.place(0)
@@ -174,7 +174,7 @@ class SeriesSamples:
         )
 
     def view(self, number: int, index: int) -> tuple[Place, View]:
-        """A view of a series with its place, made where it is not kept."""
+        """A view of a series with its place, made if it is not kept."""
         with self._kept.lock:  # one thread at a time loads a place
             place = self.series[number].place(index)
             make = partial(self._stored, number, index, place)
@@ -253,7 +253,7 @@ class SeriesSamples:
     def _sky(
         self, skies: Skies, rng: np.random.Generator, date: int, known: NDArray[np.bool_]
     ) -> Sky:
-        """Clouds over a date that hide something of what it shows; at worst all of it."""
+        """Clouds over a date that hide some of its visible pixels; if necessary, all of it."""
         for _ in range(8):
             sky = skies.draw(rng, date)
             if (sky.hidden & known).sum() >= min(ENOUGH, known.sum()):
@@ -262,7 +262,7 @@ class SeriesSamples:
 
 
 def _hide_twins(place: Place, dates: NDArray[np.int64], hidden: NDArray[np.bool_]) -> Place:
-    """Hide in all images of a pass what one of them hides: the others show the truth."""
+    """Hide the same pixels in all images of a pass, since the others show the truth."""
     clear = place.clear.copy()
     for date, gone in zip(dates.tolist(), hidden, strict=True):
         clear[same_pass(place.days, date)] &= ~gone

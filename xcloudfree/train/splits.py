@@ -1,4 +1,4 @@
-"""Training, validation and test without leakage: whole regions, or dates in their order."""
+"""Training, validation and test without leakage: whole regions, or dates in order."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ OFFICIAL: dict[str, dict[str, tuple[int, ...]]] = {
         "winter": (22, 84, 107, 130),
     },
 }
-"""Regions of SEN12MS-CR that are held out, by season; all others are for fitting."""
+"""Hold-out regions of SEN12MS-CR by season; all others are for fitting."""
 
 
 class Split(NamedTuple):
-    """Three parts of a dataset; a part is empty where its share is 0.
+    """Three parts of a dataset; a part is empty if its share is 0.
 
     Parameters
     ----------
     train, validation, test : Dataset
-        To fit on, to choose by, to judge by.
+        Data to fit on, to choose with, and to test on.
 
     Examples
     --------
@@ -58,20 +58,20 @@ def split(
     shares: tuple[float, float, float] = (0.8, 0.1, 0.1),
     seed: int = 0,
 ) -> Split:
-    """Split into training, validation and test so that no region or date is in two of them.
+    """Split into training, validation and test without shared regions or dates.
 
     Parameters
     ----------
     ds : Dataset
         Patches with a coordinate ``region`` along their dimension, or ``season`` and ``roi`` as
-        :func:`xcloudfree.datasets.sen12mscr` gives them; or a series with ``time``.
+        returned by :func:`xcloudfree.datasets.sen12mscr`; or a series with ``time``.
     by : {"region", "date", "paper", "official"}
         Whole regions at random; dates in order, the latest for the test; whole regions 80/10/10 as
-        in the paper, which averages three seeds; or the regions that users of SEN12MS-CR hold out.
+        in the paper, which averages three seeds; or the customary hold-out regions of SEN12MS-CR.
     shares : tuple of float
-        Of patches or dates, for "region" and "date"; they add up to 1.
+        Shares of patches or dates, for "region" and "date"; they add up to 1.
     seed : int
-        Of the draw, for "region" and "paper".
+        Seed of the draw, for "region" and "paper".
 
     Returns
     -------
@@ -81,12 +81,12 @@ def split(
     Raises
     ------
     DataError
-        If regions or dates are not told, or are fewer than the parts.
+        If regions or dates are unknown, or fewer than the parts.
 
     References
     ----------
     Cloud-Aware SAR Fusion for Enhanced Optical Sensing in Space Missions, section IV; Ebel et al.
-    (2023), UnCRtainTS, CVPR Workshops, for the regions held out.
+    (2023), UnCRtainTS, CVPR Workshops, for the hold-out regions.
 
     Examples
     --------
@@ -123,15 +123,15 @@ def split(
 
 
 def check_apart(one: xr.Dataset, other: xr.Dataset) -> None:
-    """Refuse two datasets that show the same ground, unless on different days.
+    """Raise an error for two datasets that show the same ground, unless on different days.
 
     Series are compared pixel by pixel and day by day, patches by region or name, scenes by their
-    outlines. Where nothing tells, there is a warning.
+    outlines. If nothing can be compared, there is a warning.
 
     Parameters
     ----------
     one, other : Dataset
-        To fit on, and to validate or test on.
+        Data to fit on, and data to validate or test on.
 
     Raises
     ------
@@ -152,7 +152,7 @@ def check_apart(one: xr.Dataset, other: xr.Dataset) -> None:
     shared = _shared_ground(one, other)
     if shared is None:
         warnings.warn(
-            "nothing tells whether training and held-out data share ground; name the regions "
+            "it is unknown whether training and held-out data share ground; name the regions "
             "with ds.assign_coords(region=('patch', [...]))",
             UserWarning,
             stacklevel=2,
@@ -172,7 +172,7 @@ def regions(ds: xr.Dataset, by: str = "region") -> tuple[NDArray[np.str_], str]:
             columns = [ds[n].values.astype(str) for n in names]
             labels = np.array([" ".join(c) for c in zip(*columns, strict=True)])
             return labels, str(ds[names[0]].dims[0])
-    official = "season and roi, as xcloudfree.datasets.sen12mscr gives them"
+    official = "season and roi, as returned by xcloudfree.datasets.sen12mscr"
     raise DataError(
         "no coordinate says which patches share ground",
         fix="give coordinates "
@@ -187,8 +187,8 @@ def _allotted(
     parts = [n for n, share in zip(Split._fields, shares, strict=True) if share > 0]
     if len(order) < len(parts):
         raise DataError(
-            f"there are {len(order)} regions or dates and {len(parts)} parts",
-            fix="bring more, or call split(ds, shares=(1, 0, 0))",
+            f"there are {len(order)} regions or dates but {len(parts)} parts",
+            fix="add more, or call split(ds, shares=(1, 0, 0))",
         )
     sizes = np.array([(labels == label).sum() for label in order])
     middle = (np.cumsum(sizes) - sizes / 2) / sizes.sum()
@@ -206,7 +206,7 @@ def _parts(ds: xr.Dataset, dim: str, labels: NDArray[Any], part: dict[Any, str])
 
 
 def _shared_ground(one: xr.Dataset, other: xr.Dataset) -> list[str] | None:
-    """What both show; None where nothing tells."""
+    """Ground that both show; None if unknown."""
     try:
         labels = [set(regions(d)[0].tolist()) for d in (one, other)]
         return sorted(labels[0] & labels[1])
@@ -232,19 +232,19 @@ def split_series(
     rows: slice | None = None,
     columns: slice | None = None,
 ) -> tuple[xr.Dataset, xr.Dataset]:
-    """Divide a series into a part to fit on and a part that is held out.
+    """Divide a series into a part to fit on and a held-out part.
 
-    Fitting sees nothing of what is held out: dates that are held out are neither asked for, nor
-    neighbours of those that are, nor examples of the area's regression. What is held out may well
-    be reconstructed later from all dates of the series: the past is known when a later date is to
-    be judged, and only what is hidden of that date must be unknown.
+    The fit never uses held-out data: held-out dates are neither predicted, nor neighbours of
+    predicted dates, nor examples of the area regression. You may reconstruct held-out data later
+    from all dates of the series: when a later date is tested, the past is known,
+    and only the hidden pixels of that date must be unknown.
 
     Parameters
     ----------
     series : Dataset
         Series in any accepted form, lazy or in memory.
     before : date, optional
-        Fit on dates before this one, hold out the others.
+        Fit on dates before this one, and hold out the others.
     dates : sequence of dates, optional
         Hold out these.
     rows, columns : slice, optional
@@ -253,12 +253,12 @@ def split_series(
     Returns
     -------
     tuple of Dataset
-        What to fit on, and what is held out.
+        The part to fit on, and the held-out part.
 
     Raises
     ------
     DataError
-        If not exactly one way to split is given, or one part would be empty.
+        If there is not exactly one way to split, or one part would be empty.
 
     Examples
     --------
@@ -273,7 +273,7 @@ def split_series(
     chosen = [name for name, value in ways.items() if value is not None]
     if len(chosen) != 1:
         raise DataError(
-            f"a series is split in one way and this call has {chosen or 'none'}",
+            f"a series must be split in one way, but this call has {chosen or 'none'}",
             fix="call split_series(ds, before='2025-07-01'), or with dates=, rows= or columns=",
         )
     if before is not None or dates is not None:
@@ -301,7 +301,7 @@ def split_series(
 
 
 def _check_series_apart(fitted: xr.Dataset, judged: xr.Dataset) -> None:
-    """Refuse series that share an image of a pixel."""
+    """Raise an error for series that share an image of a pixel."""
     scenes = [read(part) for part in (fitted, judged)]
     shared = 1
     for dims in (("time", "time"), *zip(*(s.spatial for s in scenes), strict=True)):
@@ -310,14 +310,14 @@ def _check_series_apart(fitted: xr.Dataset, judged: xr.Dataset) -> None:
             coords = scene.template().coords
             if dim not in coords:
                 raise DataError(
-                    f"there is no coordinate {dim!r} by which to tell whether the parts overlap",
+                    f"there is no coordinate {dim!r} to check whether the parts overlap",
                     fix=f"set it with ds.assign_coords({dim}=...)",
                 )
             coordinates.append(coords[dim].values)
         shared = min(shared, np.intersect1d(*coordinates).size)
     if shared:
         raise DataError(
-            "what to fit on and what to judge by share images of the same pixels",
+            "the parts to fit and to test on share images of the same pixels",
             fix="divide them with xcloudfree.train.split_series(ds, before=...)",
         )
 
