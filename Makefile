@@ -43,6 +43,7 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q -p no:cacheprovider tests/test_words.py
 
 docs: $(READY) .venv/.docs  ## the site in out/docs; every example and notebook is run, no link leads nowhere
 	$(BIN)/python -m pytest -q -p no:cacheprovider --doctest-glob="*.md" README.md docs/*.md docs/guides/*.md

@@ -18,13 +18,13 @@ def card(found: xr.Dataset, name: str, real: xr.Dataset | None) -> str:
     snow, _ = parts(only_snow(found))
     lines = [
         f"PSNR in dB of the hidden pixels, {partly.sizes['case']} cases of "
-        f"{len(set(partly.region.values.tolist()))} places, each judged by weights fitted without "
-        "its group; the best of each row is bold:",
+        f"{len(set(partly.region.values.tolist()))} places, each tested with weights fitted "
+        "without its group; the best of each row is bold:",
         by_case(partly),
         "Means over these cases, hidden pixels:",
         bench.to_markdown(partly, by=[], metrics=METRICS, notes=False),
         leads(partly, name),
-        "The same images wholly hidden, so that nothing in them tells how bright the place is:",
+        "The same images wholly hidden, so that nothing in them shows the brightness of the place:",
         by_case(wholly),
         leads(wholly, name),
         "Snow, on which nothing was fitted, PSNR in dB:",
@@ -35,7 +35,7 @@ def card(found: xr.Dataset, name: str, real: xr.Dataset | None) -> str:
             chosen = real.isel(case=real.kind.values == kind)
             dates = len({str(case).split(" under")[0] for case in chosen.case.values})
             lines += [
-                f"The Belgian series, of which these weights saw nothing: {dates} clear dates "
+                f"The Belgian series, which these weights were not fitted on: {dates} clear dates "
                 f"{words}:",
                 bench.to_markdown(chosen, by=[], metrics=METRICS, notes=False),
             ]

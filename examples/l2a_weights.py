@@ -212,7 +212,7 @@ def checked(name: str) -> str:
     value = xcf.benchmark([case], [name]).value.sel(metric="psnr", pixels="cloudy").item()
     return (
         f"To check an installation: the shipped weights reach {value:.2f} dB on {CHECKED}, which "
-        "they were fitted on. That says nothing of any other place."
+        "they were fitted on. That says nothing about other places."
     )
 
 

@@ -1,6 +1,6 @@
 """The only file that uses dask's private task classes, to make, read and order graphs.
 
-Code that makes a graph tells storage about it by annotations of its layers:
+Code that makes a graph passes hints to storage by annotations of its layers:
 :data:`SCENE_SUM` and :data:`ALL_DATES`.
 """
 

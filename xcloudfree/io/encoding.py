@@ -181,7 +181,7 @@ class _Encoder:
             raise DataError(
                 f"{values.size} values of {self.name} from {values.min():g} to {values.max():g} "
                 f"lie outside the range of {self.encoding} ({low:g} to {high:g})",
-                fix=f"begin anew with xcf.io.to_zarr(obj, path, {other}, mode='overwrite')",
+                fix=f"start again with xcf.io.to_zarr(obj, path, {other}, mode='overwrite')",
             )
         whole = numbers.astype(self.encoding)
         whole[empty] = nodata

@@ -235,7 +235,7 @@ def _cloudy(
     if isinstance(mask, str) or callable(mask):
         call = f"{mask!r}" if isinstance(mask, str) else "function"
         raise DataError(
-            f"the mask is a {type(mask).__name__}, which does not say of which image to make it",
+            f"the mask is a {type(mask).__name__}, which does not say which image to make it from",
             fix=f"call evaluate(..., mask=observed.cloudfree.mask({call}))",
         )
     if not isinstance(mask, xr.DataArray):

@@ -31,7 +31,7 @@ UNCLASSED = 127
 cloud."""
 
 STRIP = 12 * 1024
-"""Pixels of a strip: malloc keeps a float64 plane of this size instead of mapping it anew."""
+"""Pixels of a strip: malloc keeps a float64 plane of this size instead of mapping it again."""
 
 
 @dataclass(frozen=True)

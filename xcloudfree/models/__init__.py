@@ -255,7 +255,7 @@ def create(name: str = "carf-small", *, seed: int = 0, **options: Any) -> Model:
     if wrong := [option for option in options if option not in fields]:
         raise ModelError(
             f"{family} cannot be built with {wrong[0]!r}{did_you_mean(wrong[0], fields)}, which "
-            "is no option of it",
+            "is not an option of it",
             fix=f"call xcloudfree.models.create({name!r}, ...) with some of "
             f"{builtins.list(dict.fromkeys(fields))}",
         )

@@ -105,7 +105,7 @@ def from_keras(kernels: Sequence[tuple[NDArray[Any], NDArray[Any]]]) -> dict[str
         raise WeightsError(
             f"{len(kernels)} layers with kernels {[kernel.shape for kernel, _ in kernels]} are "
             "not DSen2-CR",
-            fix="give all its Conv2D layers in the order of the model, kernels as Keras holds "
+            fix="pass all its Conv2D layers in the order of the model, kernels as Keras stores "
             "them: xcloudfree.models.dsen2cr.from_keras([(kernel, bias), ...])",
         )
     state = {}

@@ -99,7 +99,7 @@ class CrossGate(nn.Module):
 
 def logistic(x: Tensor) -> Tensor:
     """Sigmoid that rounds each value in the same way at any position."""
-    # ``torch.sigmoid`` on a CPU rounds the last values of a segment otherwise than those before,
+    # ``torch.sigmoid`` on a CPU rounds the last values of a segment differently from those before,
     # and where segments end depends on the size; tiles would differ from the whole in their last
     # bit.
     return 0.5 * torch.tanh(0.5 * x) + 0.5

@@ -116,7 +116,7 @@ class PatchDiscriminator(nn.Module):
         """Logits of :meth:`forward`, for a numerically stable loss."""
         if min(image.shape[-2:]) < SMALLEST:
             raise ValueError(
-                f"the discriminator cannot judge {image.shape[-2]} x {image.shape[-1]} pixels; "
+                f"the discriminator cannot read {image.shape[-2]} x {image.shape[-1]} pixels; "
                 f"call it with images of at least {SMALLEST} x {SMALLEST}"
             )
         x = functional.leaky_relu(self.enter(torch.cat([condition, image], 1)), 0.2)

@@ -97,7 +97,7 @@ def rgb(
         )
     if col is not None and ax is not None:
         raise DataError(
-            "ax holds one picture and col asks for several", fix="call plot.rgb(col='time')"
+            "ax has room for one picture but col needs several", fix="call plot.rgb(col='time')"
         )
     indices = [index] if col is None else list(range(whole.source.sizes[col]))
     views = [view(whole, time if col is None else None, i, max_size) for i in indices]

@@ -41,7 +41,7 @@ class View:
         scene = read(other)
         if scene.shape != self.shape:
             raise DataError(
-                f"{name} has {_pixels(scene.shape)} and what it is shown beside "
+                f"{name} has {_pixels(scene.shape)} but the picture next to it has "
                 f"{_pixels(self.shape)}",
                 fix=f"call plot({name}={name}.odc.reproject(out.odc.geobox))",
             )

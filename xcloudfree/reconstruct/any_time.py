@@ -69,7 +69,7 @@ def requested(times: Any, acquired: NDArray[np.datetime64]) -> NDArray[np.dateti
             grid = pd.date_range(first, last, freq=times)
         except ValueError as error:
             raise DataError(
-                f"times={times!r} is no frequency", fix='call reconstruct(times="10D")'
+                f"times={times!r} is not a frequency", fix='call reconstruct(times="10D")'
             ) from error
         return np.asarray(grid.values, "datetime64[ns]")
     given = np.atleast_1d(np.asarray(times))

@@ -236,7 +236,7 @@ def gaps(scene: Scene) -> list[tuple[str, str]]:
         if scene.optical.stacked:
             leave = f"ds.drop_sel(band={bands})"
         count = f"{len(dates)} date{'s' * (len(dates) > 1)}, which stay{'s' * (len(dates) == 1)}"
-        problem = f"there is no data of {listed(bands)} on {count} as it came"
+        problem = f"there is no data of {listed(bands)} on {count} unchanged"
         found.append((problem, f"leave them out with {leave} or ds.drop_isel(time={dates})"))
     return found
 

@@ -34,7 +34,7 @@ by another method, which rounds differently: a small window would differ from th
 
 
 Planes = list[NDArray[np.float32]]
-"""Mean and, if asked for, standard deviation, (band, y, x)."""
+"""Mean and, if requested, standard deviation, (band, y, x)."""
 
 
 class Window(NamedTuple):

@@ -285,7 +285,7 @@ def split_series(
                 held_out = np.isin(times, np.asarray(dates, times.dtype))
         except ValueError as error:
             raise DataError(
-                f"{chosen[0]}={ways[chosen[0]]!r} is no date ({error})",
+                f"{chosen[0]}={ways[chosen[0]]!r} is not a date ({error})",
                 fix="call split_series(ds, before='2025-07-01')",
             ) from error
         parts = series.isel(time=~held_out), series.isel(time=held_out)

@@ -257,7 +257,7 @@ def _api(program: str, files: list[Path], scratch: Path) -> Iterator[str]:
                 process.wait()
     raise CatalogError(
         f"rustac did not start: {log.read_text(errors='replace')[-500:].strip()}",
-        fix="install it anew: pip install --force-reinstall 'xcloudfree[demo]'",
+        fix="install it again: pip install --force-reinstall 'xcloudfree[demo]'",
     )
 
 

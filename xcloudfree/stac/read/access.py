@@ -155,7 +155,7 @@ def open_raster(address: str, **options: Any) -> Any:
 
 def with_asset(asset: Asset, access: Access, action: Callable[[Any], _Result]) -> _Result:
     """Open one asset, freshly signed, and apply a function to it."""
-    # If the server refuses, the address is signed anew and tried once more. A read that failed at
+    # If the server refuses, the address is signed again and tried once more. A read that failed at
     # once is also repeated, because GDAL may only remember an earlier fault, but with shorter time
     # limits, so that not every chunk of a lost asset waits as long as the first. A server that
     # names a time gets another request then. Any other failure is final, after the bounded number
@@ -251,7 +251,7 @@ def _contradiction(dataset: Any, asset: Asset) -> str:
     found = dataset.dtypes[0]
     integers = asset.data_type and np.dtype(asset.data_type).kind in "iu"
     if integers and found.startswith(("float", "complex")):
-        return f"the file holds {found}, not {asset.data_type}"
+        return f"the file contains {found}, not {asset.data_type}"
     declared = asset.footprint
     if not asset.checked or declared is None or declared.crs is None or dataset.crs is None:
         return ""
@@ -260,7 +260,7 @@ def _contradiction(dataset: Any, asset: Asset) -> str:
         return ""
     codes = grid.crs.epsg, declared.crs.epsg
     if None not in codes and codes[0] != codes[1]:
-        return f"the file lies in EPSG:{codes[0]}, not EPSG:{codes[1]}"
+        return f"the file is in EPSG:{codes[0]}, not EPSG:{codes[1]}"
     # compare extents, as some items declare one grid for bands of several resolutions
     pixel = max(abs(v) for box in (grid, declared) for v in box.resolution.xy)
     apart = np.abs(np.subtract(grid.boundingbox.bbox, declared.boundingbox.bbox)).max()
