@@ -112,7 +112,7 @@ def annotated_keys(graph: HighLevelGraph, name: str) -> set[Any]:
 
 
 def requests(graph: HighLevelGraph) -> dict[Any, dict[str, Any]]:
-    """What layers ask of the workers of a cluster, for each task; optimisation forgets it."""
+    """Resources that each task requests from a cluster's workers; optimisation drops them."""
     found = {}
     for layer in graph.layers.values():
         asked = {k: v for k, v in (layer.annotations or {}).items() if not _is_ours(k)}

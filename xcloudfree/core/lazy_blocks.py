@@ -50,7 +50,7 @@ def mapped(
 
 
 def summed(loop: Loop, combine: Callable[[Sequence[Any]], Any]) -> LazyValue:
-    """What the blocks return, combined."""
+    """The combined results of the blocks."""
     lead = loop.work.lead
     name, graph = _layer(loop, [], None, SCENE_SUM)
     whole, nodes = f"{name}-whole", {}

@@ -37,7 +37,7 @@ NATIVE: dict[str, float] = {"B01": 60.0, "B09": 60.0, "B10": 60.0} | dict.fromke
 """Pixel size in metres of the bands that are coarser than 10 m."""
 
 ABSORBED = {"B11": 0.3, "B12": 0.5}
-"""How much brighter, at equal opacity, thin cloud is than thick where droplets absorb."""
+"""Brightness of thin cloud over thick cloud of equal opacity, where droplets absorb."""
 
 
 class CloudLayer(NamedTuple):

@@ -38,8 +38,8 @@ def open_zarr(path: str | os.PathLike[str]) -> xr.Dataset:
     Raises
     ------
     DataError
-        If there is no store, only an unfinished one, or one that is damaged or lacks files. On
-        computing: if a file is damaged.
+        If there is no store, only an unfinished one, or one that is damaged or lacks files. At
+        compute: if a file is damaged.
 
     Examples
     --------

@@ -17,7 +17,7 @@ from xcloudfree.models.shipped import read_spec
 
 @dataclass(frozen=True)
 class Reference:
-    """What a task needs to find a model."""
+    """The data that a task needs to find a model."""
 
     source: str  # name or path that :func:`xcloudfree.models.load` takes
     digest: str  # hash of specification and weights

@@ -23,7 +23,7 @@ class NetworkConfig:
 
     @property
     def stride(self) -> int:
-        """Pixels by which a shift of the input shifts the output equally."""
+        """Period in pixels: if the input shifts by a multiple of it, so does the output."""
         return 1
 
     @property

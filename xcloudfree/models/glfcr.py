@@ -56,7 +56,7 @@ class GlfcrConfig(NetworkConfig):
 
     @property
     def stride(self) -> int:
-        """Pixels by which a shift of the input shifts the output equally."""
+        """Period in pixels: if the input shifts by a multiple of it, so does the output."""
         return self.scale * self.window
 
     @property

@@ -45,7 +45,7 @@ class SimulationFusionConfig(NetworkConfig):
 
     @property
     def stride(self) -> int:
-        """Pixels by which a shift of the input shifts the output equally."""
+        """Period in pixels: if the input shifts by a multiple of it, so does the output."""
         return 4 if self.generator == "resnet" else 1
 
     @property

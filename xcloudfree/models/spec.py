@@ -45,7 +45,7 @@ class ModelSpec:
     normalisation : str
         Name of the preset, see :data:`xcloudfree.core.normalisation.PRESETS`.
     stride : int
-        Pixels by which a shift of the scene shifts the output equally.
+        Period in pixels: if the scene shifts by a multiple of it, so does the output.
     reach : int or None
         Pixels beyond a stride-aligned output that can influence it; None if all of the input can.
     tile : int or None

@@ -199,7 +199,7 @@ class ReconstructBlock:
     def __call__(
         self, *windows: NDArray[Any], core: Area, origin: tuple[int, int], scene: Sequence[Any]
     ) -> Arrays:
-        """What :class:`Compose` returns, for the core."""
+        """The results of :class:`Compose` for the core."""
         lead = windows[0].shape[:-3]
         images = [w.reshape(-1, *w.shape[len(lead) :]) for w in windows]
         every = list(zip(*images, strict=True))
