@@ -87,14 +87,14 @@ def test_a_probability_without_a_unit_needs_a_threshold_or_the_unit():
 
 
 def test_a_missing_layer_is_named():
-    with pytest.raises(MissingBandError, match=r"reads QA60 and the data has no such variable"):
+    with pytest.raises(MissingBandError, match=r"reads QA60 but the data has no such variable"):
         make_bands(dates=1).cloudfree.mask("qa60")
 
 
 def test_qa60_of_the_years_in_which_it_was_empty_is_refused():
     ds = with_layer("QA60", np.zeros((2, 4), "uint16"), dates=2)
     ds = ds.assign_coords(time=np.array(["2021-12-31", "2023-06-01"], "datetime64[ns]"))
-    with pytest.raises(DataError, match="1 dates of the data lie there"):
+    with pytest.raises(DataError, match="1 dates of the data are in that period"):
         ds.cloudfree.mask("qa60")
     assert not ds.isel(time=[0]).cloudfree.mask("qa60").any()
 

@@ -194,7 +194,7 @@ class Scene:
             )
             raise MissingBandError(
                 f"needs {listed(missing)}, {told}",
-                fix="load Level-1C, or use "
+                fix="load Level-1C, or call "
                 f'mask("{masked}"), reconstruct(model="area-regression", mask="{masked}") for a '
                 f'series, model="idw" or the demonstration model="{weights}" for one date',
                 subject=why,
@@ -219,7 +219,7 @@ class Scene:
                 f"needs Sentinel-1 {listed(missing)}, but the data has {listed(have)}",
                 fix="add "
                 "backscatter on the same grid, for example with "
-                "ds.assign(VV=..., VH=...).cloudfree.calibrate(sar='dB'), or use no radar: "
+                "ds.assign(VV=..., VH=...).cloudfree.calibrate(sar='dB'), or call what needs no radar: "
                 'reconstruct(model="linear-time") for a series, reconstruct(model="idw") for one '
                 "date",
                 subject=why,

@@ -1,4 +1,4 @@
-"""Masks that come with the data: QA60, cloud probability, Fmask and its kin, each by its own rule.
+"""Masks that come with the data: QA60, cloud probability and Fmask variants, each by its own rule.
 
 References: QA60 and MSK_CLDPRB, Sentinel-2 Products Specification Document; Fmask, User Guide of
 HLS 2.0, table 9; fmask and s2cloudless of Digital Earth, its product definitions.
@@ -21,30 +21,30 @@ from xcloudfree.exceptions import CloudFreeError, DataError, MissingBandError
 Booleans = NDArray[np.bool_]
 
 PROBABLE: Final = 0.4
-"""Probability from which a pixel is cloud, as a share: what s2cloudless takes."""
+"""Cloud probability, as a fraction, from which a pixel is cloud: the default of s2cloudless."""
 
 
 @dataclass(frozen=True)
 class QualityLayer:
-    """One kind of layer: classes, or bits, or a probability that runs from 0 to ``largest``."""
+    """One kind of layer: classes, bits, or a probability from 0 to ``largest``."""
 
     method: str  # name for mask()
-    variables: tuple[str, ...]  # as providers name it
-    largest: float | None  # the last number that it may hold; None: the unit must be declared
-    classes: tuple[int, ...] = ()  # numbers that say occluded
-    bits: int = 0  # bits that say occluded
-    unknown: tuple[int, ...] = ()  # numbers that say nothing
-    allowed: int | None = None  # bits that may be set at all
+    variables: tuple[str, ...]  # names used by providers
+    largest: float | None  # the largest possible number; None: the unit must be declared
+    classes: tuple[int, ...] = ()  # numbers that mean occluded
+    bits: int = 0  # bits that mean occluded
+    unknown: tuple[int, ...] = ()  # numbers that mean unknown
+    allowed: int | None = None  # bits that may be set
 
     @property
     def graded(self) -> bool:
-        """Whether it holds a probability."""
+        """Whether the layer contains a probability."""
         return not self.classes and not self.bits
 
     def read(
         self, name: str, numbers: NDArray[Any], limit: float, nodata: Sequence[float] = ()
     ) -> tuple[Booleans, Booleans]:
-        """Which pixels it calls occluded, and of which it says nothing."""
+        """Pixels that the layer marks as occluded, and as unknown."""
         unknown = ~np.isfinite(numbers) | np.isin(numbers, (*self.unknown, *nodata))
         self._check(numbers[~unknown], name)
         if self.graded:
@@ -89,17 +89,17 @@ LAYERS: Final = (
     QualityLayer("clp", ("s2cloudless_prob", "oa_s2cloudless_prob"), 1),
     QualityLayer("clp", ("CLP",), None),
 )
-"""Bits of Fmask: cloud, beside cloud or shadow, shadow. Of QA60: opaque cloud, cirrus."""
+"""Bits of Fmask: cloud, next to cloud or shadow, shadow. Of QA60: opaque cloud, cirrus."""
 
 LAYER_METHODS: Final = tuple(dict.fromkeys(layer.method for layer in LAYERS))
 """Names of these masks."""
 
 UNFILLED: Final = np.datetime64("2022-01-25"), np.datetime64("2024-02-28")
-"""Between these days QA60 was delivered empty: all clear, whatever the sky was."""
+"""Between these days QA60 was delivered empty: clear everywhere, whatever the sky was."""
 
 
 def find_layer(scene: Scene, method: str | None = None) -> tuple[QualityLayer, str] | None:
-    """The first layer that a scene has, of one method or of any that needs no threshold."""
+    """The first layer of a scene, of one method or of any that needs no threshold."""
     if isinstance(scene.source, xr.DataArray):
         return None
     for layer in LAYERS:
@@ -115,13 +115,13 @@ def find_layer(scene: Scene, method: str | None = None) -> tuple[QualityLayer, s
 
 
 def layer_mask(scene: Scene, method: str, threshold: float | None) -> xr.DataArray:
-    """Mask (*lead, y, x) of a layer; what has data and no statement in it is occluded too."""
+    """Mask (*lead, y, x) of a layer; pixels with data but an unknown value are occluded too."""
     found = find_layer(scene, method)
     optical = scene.optical
     names = [name for layer in LAYERS if layer.method == method for name in layer.variables]
     if found is None or optical is None:
         raise MissingBandError(
-            f"mask(method={method!r}) reads {' or '.join(names)} and the data has "
+            f"mask(method={method!r}) reads {' or '.join(names)} but the data has "
             f"{'neither' if len(names) > 1 else 'no such variable'}",
             fix='load it too, or call mask("auto")',
             option="--method auto",
@@ -132,24 +132,24 @@ def layer_mask(scene: Scene, method: str, threshold: float | None) -> xr.DataArr
         layer = replace(layer, largest=100, unknown=(255,))
     if array.dtype.kind not in "iuf":
         raise DataError(
-            f"{name} holds {array.dtype}, and no numbers",
+            f"{name} holds {array.dtype}, not numbers",
             fix=f"convert it with ds.assign({{{name!r}: ds[{name!r}].astype('uint8')}})",
         )
     limit = _limit(layer, array, threshold)
     if limit is None:
         raise CloudFreeError(
-            f"{name} may run to 1, 100 or 255, and nothing declares which",
-            fix=f"call mask({method!r}, threshold=40) with the number from which a pixel of it is "
+            f"{name} may end at 1, 100 or 255, and nothing declares which",
+            fix=f"call mask({method!r}, threshold=40) with the number from which a pixel is "
             f"cloud, or declare ds[{name!r}].attrs['units'] = 'percent'",
         )
     if method == "qa60" and (dates := unfilled(scene)).any():
         raise DataError(
             f"QA60 was delivered empty from {UNFILLED[0]} to {UNFILLED[1]}, and {int(dates.sum())} "
-            "dates of the data lie there",
+            "dates of the data are in that period",
             fix='load the scene classification (SCL), or call mask("series")',
         )
     numbers = declared(array, f"ds.assign({{{name!r}: ds[{name!r}].drop_attrs()}})")
-    # 0 is a number of most of them, and says clear, whatever a reader made up
+    # in most of them 0 is a valid number that means clear, whatever a reader declared
     nodata = [n for n in numbers if n != 0]
     band, measured = optical.arrays[0], scene.calibration().valid
     band = band.isel(band=0, drop=True) if optical.stacked else band
@@ -165,7 +165,7 @@ def layer_mask(scene: Scene, method: str, threshold: float | None) -> xr.DataArr
 
 
 def unfilled(scene: Scene) -> Booleans:
-    """Dates of which QA60 says nothing."""
+    """Dates for which QA60 was empty."""
     times = getattr(scene.template(), "time", None)
     if times is None or times.dtype.kind != "M":
         return np.zeros(1, bool)
@@ -173,7 +173,7 @@ def unfilled(scene: Scene) -> Booleans:
 
 
 def _limit(layer: QualityLayer, array: xr.DataArray, threshold: float | None) -> float | None:
-    """The number from which a pixel is cloud; None where that cannot be known."""
+    """The number from which a pixel is cloud; None if it is unknown."""
     if threshold is not None or not layer.graded:
         return 0.0 if threshold is None else threshold
     largest = layer.largest or (100.0 if _in_percent(array) else None)
