@@ -219,7 +219,7 @@ class Scene:
                 f"needs Sentinel-1 {listed(missing)}, but the data has {listed(have)}",
                 fix="add "
                 "backscatter on the same grid, for example with "
-                "ds.assign(VV=..., VH=...).cloudfree.calibrate(sar='dB'), or call what needs no radar: "
+                "ds.assign(VV=..., VH=...).cloudfree.calibrate(sar='dB'), or without radar call "
                 'reconstruct(model="linear-time") for a series, reconstruct(model="idw") for one '
                 "date",
                 subject=why,
