@@ -130,7 +130,7 @@ NOT_PASTED = {
         "stac/read/access.py: ",
         "stac/read/grd.py: ",
         "stac/rules/harmonise.py: Item {} of collection",
-        "stac/rules/harmonise.py: Item {} states no",
+        "stac/rules/harmonise.py: Item {} declares no",
         "stac/series/backscatter.py: Sentinel-1 items of different",
         "stac/series/optical.py: The Sentinel-2 items have no band",
         "stac/series/optical.py: Not every item has",

@@ -347,7 +347,7 @@ def test_wrong_words_are_exit_code_2_and_refusals_1(store: Path, tmp_path: Path)
     assert "there is no" in refused("mask", tmp_path / "absent.zarr", tmp_path / "m.zarr")
     assert "not a known format" in refused("mask", store, tmp_path / "m.nc")
     (tmp_path / "empty").mkdir()
-    assert "not a Zarr store" in refused("mask", tmp_path / "empty", tmp_path / "m.zarr")
+    assert "no Zarr store" in refused("mask", tmp_path / "empty", tmp_path / "m.zarr")
     (tmp_path / "bad.tif").write_bytes(b"nothing")
     assert "cannot be read" in refused("mask", tmp_path / "bad.tif", tmp_path / "m.zarr")
     assert "there is no model" in refused(

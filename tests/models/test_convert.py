@@ -233,7 +233,7 @@ def test_files_that_hold_no_weights_are_named_as_what_they_are(saved, tmp_path):
         "beginning": (good[:80], "truncated"),
         "page": (b"<!DOCTYPE html><html>", "web page"),
         "pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:1", "Git LFS"),
-        "noise": (bytes(range(256)) * 9, "no PyTorch state dict"),
+        "noise": (bytes(range(256)) * 9, "not a PyTorch state dict"),
         "header": (struct.pack("<Q", 10**6) + b'{"a":', "truncated"),
     }
     for name, (content, words) in contents.items():
@@ -346,7 +346,7 @@ def test_half_a_pair_and_a_pair_too_much_are_refused(saved):
     path = saved(dsen2cr_state())
     with pytest.raises(WeightsError, match="path_of_G1, path_of_G2"):
         xcf.models.convert(path, PAIR)
-    with pytest.raises(WeightsError, match="is one network and 2 files"):
+    with pytest.raises(WeightsError, match="is one network but 2 files"):
         xcf.models.convert((path, path), "dsen2cr")
 
 

@@ -184,8 +184,8 @@ def save(model: Model, path: str | Path) -> Path:
 
     Raises
     ------
-    If the folder does not exist, or `path` is a folder.
-        If there is no such folder, or `path` is one.
+    WeightsError
+        If the folder does not exist, or `path` is a folder.
 
     Examples
     --------

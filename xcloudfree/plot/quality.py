@@ -38,8 +38,8 @@ def provenance(
     ----------
     obj : Dataset or DataArray
         A reconstruction.
-    Date to show, by time (the nearest) or number.
-        Which date, by time (the nearest) or number.
+    time, index
+        Date to show, by time (the nearest) or number.
     ax : matplotlib.axes.Axes, optional
         Axes to draw on.
     figsize, max_size
