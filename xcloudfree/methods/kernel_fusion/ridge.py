@@ -28,7 +28,7 @@ class Moments(NamedTuple):
 
     @property
     def examples(self) -> float:
-        """Number of dates."""
+        """Number of examples."""
         return float(self.zz[..., 0, 0].sum())
 
 
