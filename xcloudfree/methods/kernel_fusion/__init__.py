@@ -120,15 +120,13 @@ class KernelFusion(Method):
     def _predict(self, series: Series, concluded: Concluded, device: str) -> Prediction:
         from xcloudfree.methods.kernel_fusion import engine, prior
 
-        mean = np.full_like(series.reflectance, np.nan)
-        deviation = np.full_like(mean, np.nan)
-        flags = np.zeros(series.hidden.shape, np.uint8)
+        found: list[Prediction] = []
         for number, (window, known) in enumerate(
             zip(_windows(series), concluded.series, strict=True)
         ):
             dates = slice(None) if series.days is not None else slice(number, number + 1)
             targets = prior.Targets(window.days, np.arange(len(window.days)))
-            found = engine.predict(
+            answer = engine.predict(
                 window,
                 series.wanted[dates],
                 targets,
@@ -137,10 +135,15 @@ class KernelFusion(Method):
                 deviation=self.uncertainty,
                 device=device,
             )
-            mean[dates], flags[dates] = found.mean, found.flags
-            if found.deviation is not None:
-                deviation[dates] = found.deviation
-        return Prediction(mean, deviation if self.uncertainty else None, flags)
+            found.append(Prediction(answer.mean, answer.deviation, answer.flags))
+        if len(found) == 1:
+            return found[0]
+        spread = [f.deviation for f in found if f.deviation is not None]
+        return Prediction(
+            np.concatenate([f.mean for f in found]),
+            np.concatenate(spread) if spread else None,
+            np.concatenate([f.flags for f in found if f.flags is not None]),
+        )
 
 
 def _windows(series: Series) -> Iterator[Window]:

@@ -97,18 +97,15 @@ def predict(
     if len(window.days) == 1:
         settings = settings.single()
     work = _Work(window, statistics, settings, torch.device(device), deviation)
-    found = [
-        work.target(k, float(day), int(own), wanted[k])
-        for k, (day, own) in enumerate(zip(*targets, strict=True))
-    ]
-    counts = np.array([f[3] for f in found], np.int64).reshape(-1, 4).T
-    mean = (
-        np.stack([f[0] for f in found]) if found else np.empty((0, *window.reflectance.shape[1:]))
-    )
-    spread = np.stack([f[1] for f in found]) if found else mean
-    doubted = np.stack([f[2] for f in found]) if found else wanted
-    flags = np.stack([f[4] for f in found]) if found else wanted.astype(np.uint8)
-    return Answer(mean, spread if deviation else None, doubted, flags, *counts)
+    count, bands = len(targets.days), window.reflectance.shape[1]
+    mean = np.full((count, bands, *work.shape), np.nan, np.float32)
+    spread = np.full_like(mean, np.nan) if deviation else None
+    doubted, flags = np.zeros(wanted.shape, bool), np.zeros(wanted.shape, np.uint8)
+    answer = Answer(mean, spread, doubted, flags, *np.zeros((4, count), np.int64))
+    for k, (day, own) in enumerate(zip(*targets, strict=True)):
+        if wanted[k].any():
+            work.target(k, float(day), int(own), wanted[k], answer)
+    return answer
 
 
 class _Work:
@@ -135,6 +132,9 @@ class _Work:
         )
         self.low, self.high = self._range()
         self.pixels = self.pixels._replace(clear=self._ordinary())
+        unknown = ~self.pixels.clear[..., None]
+        self.pixels.values[..., : self.pixels.bands].masked_fill_(unknown, 0.0)
+        self.reflectance = torch.as_tensor(window.reflectance, device=device)
         self.reader = Reader(self.pixels)
         self.tiles = list(tiles(window.origin, self.shape, settings))
         self.rank = torch.as_tensor(
@@ -151,19 +151,21 @@ class _Work:
 
         Not the extremes of all dates, so that a few missed clouds change nothing.
         """
-        bands = self.pixels.bands
-        shown = self.pixels.values[..., :bands]
-        clear = self.pixels.clear[..., None]
+        clear = self.pixels.clear
+        count = min(max(2, round(RARE * len(clear))), len(clear))
         ends = []
         for sign in (-1.0, 1.0):
-            values = torch.where(clear, sign * shown, -torch.inf)
-            top = values.topk(min(max(2, round(RARE * len(values))), len(values)), 0).values
-            second = torch.where(torch.isinf(top[-1]), top[0], top[-1])
-            if len(top) > 2:  # where few dates are clear
-                second = torch.where(torch.isinf(top[-1]) & torch.isfinite(top[1]), top[1], second)
-            planes = second.mT.reshape(1, bands, *self.shape)
-            near = torch.nn.functional.max_pool2d(planes, 5, 1, 2)
-            ends.append(sign * near.reshape(bands, -1).mT)
+            planes = []
+            for band in range(self.pixels.bands):
+                values = torch.where(clear, sign * self.pixels.values[..., band], -torch.inf)
+                top = values.topk(count, 0).values
+                second = torch.where(torch.isinf(top[-1]), top[0], top[-1])
+                if count > 2:  # where few dates are clear
+                    few = torch.isinf(top[-1]) & torch.isfinite(top[1])
+                    second = torch.where(few, top[1], second)
+                planes.append(second.reshape(self.shape))
+            near = torch.nn.functional.max_pool2d(torch.stack(planes)[None], 5, 1, 2)
+            ends.append(sign * near.reshape(len(planes), -1).mT)
         return ends[0], ends[1]
 
     def _ordinary(self) -> Tensor:
@@ -179,35 +181,31 @@ class _Work:
         within = (shown >= self.low - slack) & (shown <= self.high + slack)
         return self.pixels.clear & within.all(2)
 
-    def target(
-        self, k: int, day: float, own: int, wanted: Booleans
-    ) -> tuple[Floats, Floats, Booleans, NDArray[np.int64], NDArray[np.uint8]]:
-        """Mean and deviation (band, y, x) of one target, doubted pixels, its counts, its flags."""
+    def target(self, k: int, day: float, own: int, wanted: Booleans, answer: Answer) -> None:
+        """Write the answer of one target."""
         bands = self.pixels.bands
         flags = torch.zeros(self.shape, dtype=torch.uint8, device=self.rank.device)
         doubted = torch.zeros(self.shape, dtype=torch.bool, device=self.rank.device)
         total = self.rank.new_zeros((*self.shape, bands))
         spread = torch.zeros_like(total)
+        ask = torch.as_tensor(wanted, device=total.device)
+        shown = self.shown[own] if own >= 0 else torch.zeros_like(ask).ravel()
+        radar, heard = self._radar(day, own)
+        rows = self.reader.rows(day, 0.0, radar, heard)
+        guess = prior.predict(rows, self.statistics, k)
+        date = self._date(day, own, rows, guess, shown, ask)
         counts = np.zeros(4, np.int64)
-        if wanted.any():
-            ask = torch.as_tensor(wanted, device=total.device)
-            shown = self.shown[own] if own >= 0 else torch.zeros_like(ask).ravel()
-            radar, heard = self._radar(day, own)
-            rows = self.reader.rows(day, 0.0, radar, heard)
-            mean, sigma = prior.predict(rows, self.statistics, k)
-            date = self._date(day, own, rows, (mean, sigma), shown, ask)
-            for number, tile in enumerate(self.tiles):
-                if bool(ask[tile.core].any()):
-                    counts += self._tile(number, tile, date, total, spread, doubted, flags)
-            flags |= (doubted & ask).byte() << 2
-            told = (ask & ~doubted)[..., None]
-            total = torch.where(told, total, torch.nan)
-            spread = torch.where(told, spread, torch.nan)
-        else:
-            total.fill_(torch.nan)
-            spread = total
-        mean_planes, spread_planes = (a.permute(2, 0, 1).cpu().numpy() for a in (total, spread))
-        return mean_planes, spread_planes, doubted.cpu().numpy(), counts, flags.cpu().numpy()
+        for number, tile in enumerate(self.tiles):
+            if bool(ask[tile.core].any()):
+                counts += self._tile(number, tile, date, total, spread, doubted, flags)
+        for sums, one in zip(answer[4:], counts, strict=True):
+            sums[k] = one
+        answer.doubted[k] = doubted.cpu().numpy()
+        answer.flags[k] = (flags | (doubted & ask).byte() << 2).cpu().numpy()
+        told = (ask & ~doubted)[..., None]
+        for planes, values in ((answer.mean, total), (answer.deviation, spread)):
+            if planes is not None:
+                planes[k] = torch.where(told, values, torch.nan).permute(2, 0, 1).cpu().numpy()
 
     def _date(
         self,
@@ -223,7 +221,7 @@ class _Work:
         bands = self.pixels.bands
         left = torch.zeros_like(mean)
         if own >= 0:
-            left = (self.pixels.values[own, :, :bands] - mean) / sigma
+            left = (self.reflectance[own].reshape(bands, -1).mT - mean) / sigma
             shown = shown & torch.isfinite(left).all(1)
             left = torch.where(shown[:, None], left, 0.0)
         visible = shown.reshape(self.shape)
@@ -370,9 +368,9 @@ class _Work:
         near = torch.as_tensor(np.flatnonzero((far > 0) & (far <= MONTH)), device=base.device)
         if not len(near):
             return base
-        shown = self.pixels.clear[near][:, where][..., None]
-        values = self.pixels.values[near][:, where, : self.pixels.bands]
-        middle = torch.where(shown, values, torch.nan).nanmedian(0).values
+        some = near[:, None], where
+        shown, values = self.pixels.clear[some], self.pixels.values[..., : self.pixels.bands][some]
+        middle = torch.where(shown[..., None], values, torch.nan).nanmedian(0).values
         level = (prior.classes(date.rows)[where] // 2).clamp(max=len(GAPS) - 1)
         share = base.new_tensor(self.settings.mix)[level][:, None]
         return torch.where(torch.isfinite(middle), torch.lerp(base, middle, share), base)

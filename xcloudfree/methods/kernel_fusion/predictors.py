@@ -137,9 +137,8 @@ class Reader:
         self._last = torch.cat([none, last]).to(torch.int32)
         late = torch.where(pixels.clear, place, times).flip(0).cummin(0).values.flip(0)
         self._next = torch.cat([torch.where(late == times, -1, late), none]).to(torch.int32)
-        shown = pixels.clear[..., None].to(pixels.values.dtype)
-        self._weighted = torch.cat([shown, pixels.values[..., : pixels.bands] * shown], 2)
-        self._weighted = padded(self._weighted.reshape(times, -1))
+        self._shown = padded(pixels.clear.to(pixels.values.dtype))
+        self._values = padded(pixels.values.reshape(times, -1))  # 0 where not clear
         self._offset = torch.arange(count, device=place.device)
 
     def rows(self, day: float, gap: float, radar: Tensor, heard: Tensor) -> Rows:
@@ -162,11 +161,11 @@ class Reader:
         left, right = (flat[p.clamp(min=0) * count + self._offset] for p in (first, second))
         line = torch.lerp(left, right, share[:, None])
         line = torch.where(torch.isinf(wait)[:, None], 0.0, line)
-        means = (self._weights(day, gap) @ self._weighted)[:, : count * (1 + bands)]
-        means = means.reshape(len(MEMORIES), count, 1 + bands)
-        total = means[..., :1]
+        weights = self._weights(day, gap)
+        total = (weights @ self._shown)[:, :count, None]
+        sums = (weights @ self._values)[:, : values[0].numel()].reshape(len(MEMORIES), count, -1)
         means = torch.where(
-            total > TINY, means[..., 1:] / total.clamp(min=TINY), line[None, :, :bands]
+            total > TINY, sums[..., :bands] / total.clamp(min=TINY), line[None, :, :bands]
         )
         season = 2 * np.pi * day / 365.25
         constants = line.new_tensor([np.sin(season), np.cos(season)]).expand(count, 2)
@@ -188,6 +187,4 @@ class Reader:
         use = far > gap
         nearest = far[use].min() if use.any() else 0.0
         table = [np.where(use, np.exp(-(far - nearest) / m), 0) for m in MEMORIES]
-        return torch.as_tensor(
-            np.stack(table), dtype=self._weighted.dtype, device=self._weighted.device
-        )
+        return torch.as_tensor(np.stack(table), dtype=self._shown.dtype, device=self._shown.device)

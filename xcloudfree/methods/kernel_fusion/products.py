@@ -26,4 +26,5 @@ def product(rows: Tensor, columns: Tensor) -> Tensor:
 
 def padded(columns: Tensor) -> Tensor:
     """Pad with columns of zeros to whole lines, with rows contiguous in memory."""
-    return torch.nn.functional.pad(columns, (0, -columns.shape[-1] % LINE)).contiguous()
+    missing = -columns.shape[-1] % LINE
+    return (torch.nn.functional.pad(columns, (0, missing)) if missing else columns).contiguous()

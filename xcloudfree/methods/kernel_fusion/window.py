@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from xcloudfree.methods.kernel_fusion.predictors import Pixels, filled_passes, local_means
 from xcloudfree.methods.kernel_fusion.sample import Sample, drawn, size_of
-from xcloudfree.methods.kernel_fusion.settings import Settings
+from xcloudfree.methods.kernel_fusion.settings import WINDOWS, Settings
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -73,12 +73,16 @@ def pixels_of(window: Window, device: torch.device, fill: bool = True) -> Pixels
     """The window as rows of pixels, with radar filled in time or not."""
     times, bands = window.reflectance.shape[:2]
     clear = torch.as_tensor(window.clear, device=device).reshape(times, -1)
-    values = torch.as_tensor(window.reflectance, device=device).reshape(times, bands, -1).mT
-    values = torch.where(clear[..., None], values, 0.0)
-    if window.backscatter is None:
-        heard = torch.zeros_like(clear)
-        return Pixels(values.contiguous(), clear, heard, window.days, bands)
-    radar, heard = local_means(torch.as_tensor(window.backscatter, device=device))
-    if fill:
-        radar, heard = filled_passes(radar, heard, window.days)
-    return Pixels(torch.cat([values, radar], 2), clear, heard, window.days, bands)
+    heard = torch.zeros_like(clear)
+    sar = window.backscatter
+    planes = 0 if sar is None else sar.shape[1] * len(WINDOWS)
+    values = torch.zeros((*clear.shape, bands + planes), dtype=torch.float32, device=device)
+    for date in range(times):  # one at a time: what is derived stays small
+        shown = torch.as_tensor(window.reflectance[date], device=device).reshape(bands, -1).mT
+        values[date, :, :bands] = torch.where(clear[date, :, None], shown, 0.0)
+        if sar is not None:
+            radar, known = local_means(torch.as_tensor(sar[date : date + 1], device=device))
+            values[date, :, bands:], heard[date] = radar[0], known[0]
+    if fill and planes and not bool(heard.all()):
+        values[..., bands:], heard = filled_passes(values[..., bands:], heard, window.days)
+    return Pixels(values, clear, heard, window.days, bands)
