@@ -133,6 +133,8 @@ def judge_scene(
     series = bool(scene.lead)
     if series and scene.source.sizes["time"] == 1:
         obj, series = obj.isel(time=0), False
+        if isinstance(mask, xr.DataArray) and "time" in mask.dims:
+            mask = mask.isel(time=0)
         scene = read(obj)
     rows = _rows(scene, models, series)
     for model in rows.values():
@@ -161,7 +163,7 @@ def _checked(scene: Scene, gaps: Sequence[float], cases: int) -> list[float]:
     if "provenance" in carried:
         raise DataError(
             "the scene was reconstructed, and its estimates are no truth",
-            fix="call ds.cloudfree.judge() with ds as it was observed",
+            fix="call judge() with the scene as it was observed",
         )
     if scene.optical is None:
         scene.need_optical(("B02",), "judge")
