@@ -7,8 +7,8 @@ READY := .venv/.ready
 
 .PHONY: demo test test-slow test-lowest test-without-torch lint docs bench weights results clean
 
-demo: $(READY)  ## simulated series; DATA=<Zarr store of your series, or SEN12MS-CR folder> for real data
-	$(BIN)/xcloudfree demo --out $(OUT) $(if $(DATA),--data $(DATA))
+demo: $(READY)  ## the whole path on a simulated series; for your own: xcloudfree judge
+	$(BIN)/xcloudfree demo --out $(OUT)
 
 test: $(READY)  ## all tests but the slow ones
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist worksteal

@@ -117,11 +117,28 @@ def gaps(path: Path) -> None:
     plt.close(figure)
 
 
+def load(folder: Path) -> xr.Dataset:
+    """A real series, as the example with the protocol loads it."""
+    sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
+    import series_data
+
+    return series_data.load(folder)
+
+
+def hidden_date(path: Path, folder: Path) -> None:
+    """A hidden date of a real series, filled: the one whose hidden share is nearest to a half."""
+    cases = xcf.benchmarking.hidden_dates(load(folder), gaps=[0], count=12, clouds=1)
+    case = min(cases, key=lambda c: abs(float(c.occluded.mean()) - 0.5))
+    out = case.data.cloudfree.reconstruct(model=SHOWN[1], mask=case.hidden)
+    print(case.name, f"{_psnr(case.at_date(out).compute(), case):.1f} dB")
+    figure = xcf.plot.plot(
+        out, observed=case.data, truth=case.truth, mask=case.hidden, time=case.date
+    )
+    figure.savefig(path, dpi=110)
+
+
 def hidden_dates(path: Path, folder: Path) -> None:
     """Dates of a real series, hidden under its own clouds, filled, and as they were."""
-    sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
-    from series_data import load
-
     cases = list(xcf.benchmarking.hidden_dates(load(folder), gaps=[15], count=22))[::EVERY]
     size = (10.5, 2.25 * len(cases))
     figure, axes = plt.subplots(len(cases), 5, figsize=size, layout="constrained")
@@ -202,4 +219,5 @@ if __name__ == "__main__":
     halo(IMAGES / "halo.png")
     gaps(IMAGES / "gaps.png")
     if data := os.environ.get("XCLOUDFREE_DATA"):
+        hidden_date(IMAGES / "hidden_date.png", Path(data, "series", SITE))
         hidden_dates(IMAGES / "hidden_dates.png", Path(data, "series", SITE))

@@ -1,7 +1,7 @@
 """Hide clear dates of a real series under the clouds of other dates, and reconstruct them.
 
     python examples/hidden_dates.py FOLDER [FOLDER ...] --methods linear-time area-regression
-    python examples/hidden_dates.py FOLDER --store site.zarr; xcloudfree demo --data site.zarr
+    python examples/hidden_dates.py FOLDER --store site.zarr; xcloudfree judge site.zarr
 
 A folder holds one site as examples/series_data.py reads it. What is hidden how:
 xcloudfree.benchmarking.hidden_dates.

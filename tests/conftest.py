@@ -30,6 +30,7 @@ NEEDS_TORCH = (
     "methods/test_kernel_fusion.py",
     "plugin_example/src/cloudfree_example/network.py",
     "cli/test_cli.py",
+    "cli/test_judging.py",
     "reconstruct/test_context.py",
     "reconstruct/test_devices.py",
     "reconstruct/test_exact.py",

@@ -92,6 +92,9 @@ NOT_PASTED = {
         "models/published/conversion.py: {} files were given",
         "stac/read/signing.py: sign= (or a password",
     ),
+    "is made by the accessor, whose method has the name of the function that refuses": (
+        "reconstruct/pipeline.py: model \"judged\" is chosen",
+    ),
     "stands on the command line, which shows options": (
         "cli/",
     ),

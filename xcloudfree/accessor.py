@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,7 +18,7 @@ from xcloudfree.masks.resolve import Mask
 from xcloudfree.masks.shadow import Shadow
 from xcloudfree.reconstruct import context as temporal
 from xcloudfree.reconstruct import pipeline as reconstruction
-from xcloudfree.reconstruct.choice import AUTO
+from xcloudfree.reconstruct.choice import AUTO, JUDGED
 
 if TYPE_CHECKING:
     import pandas as pd  # type: ignore[import-untyped]
@@ -178,7 +178,7 @@ class CloudFreeAccessor:
     @documented_by(reconstruction.reconstruct)
     def reconstruct(
         self,
-        model: str | Path | Model | Method = AUTO,
+        model: str | Path | Model | Method | xr.Dataset = AUTO,
         *,
         mask: Mask = "auto",
         dilate: int = 0,
@@ -200,6 +200,8 @@ class CloudFreeAccessor:
         >>> bool(((out.provenance > 1) == ds.cloudfree.mask(dilate=2)).all())
         True
         """
+        if isinstance(model, str) and model == JUDGED:
+            model = self.judge(mask=mask, dilate=dilate, shadow=shadow)
         out = reconstruction.reconstruct(
             self._obj,
             model=model,
@@ -215,6 +217,38 @@ class CloudFreeAccessor:
         )
         out.cloudfree._made_from = weakref.ref(self._obj)  # the "before" of pictures
         return out
+
+    def judge(
+        self,
+        models: Sequence[Any] | Mapping[str, Any] | None = None,
+        *,
+        gaps: Sequence[float] = (0, 15, 30),
+        cases: int = 6,
+        seed: int = 0,
+        mask: Mask = "auto",
+        dilate: int = 0,
+        shadow: Shadow = None,
+        progress: bool = True,
+    ) -> xr.Dataset:
+        """Judge models on hidden clear ground, see :func:`xcloudfree.judge.own_scene.judge_scene`.
+
+        Examples
+        --------
+        >>> import xcloudfree as xcf
+        >>> cover = [0, 0.6, 0, 0.5, 0, 0.6]
+        >>> ds = xcf.datasets.simulate_scene((48, 48), dates=6, cover=cover, level="BOA", seed=1)
+        >>> rivals = ["median", "linear-time"]
+        >>> table = ds.cloudfree.judge(rivals, gaps=[0, 90], cases=2, mask="l2a", progress=False)
+        >>> out = ds.cloudfree.reconstruct(model=table)
+        >>> out.provenance.attrs["model"] == table.attrs["winner"]
+        True
+        """
+        from xcloudfree.judge.own_scene import judge_scene
+
+        return judge_scene(
+            self._obj, models, gaps=gaps, cases=cases, seed=seed, mask=mask, dilate=dilate,
+            shadow=shadow, progress=progress,
+        )  # fmt: skip
 
     def report(self) -> pd.DataFrame:
         """List unreadable files, see :func:`xcloudfree.stac.series.status.report`.

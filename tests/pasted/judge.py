@@ -57,4 +57,9 @@ ROWS = [
     "make = lambda ds: Case('a', ds, (ds.B02 > 0) & (ds.time == ds.time[0]), series.isel(time=[0]),"
     " date=ds.time.values[0])\n"
     "benchmark([make(ds)], ['median'])",
+    "ds = series.isel(time=[1, 2]); ds.cloudfree.judge(['idw'])",
+    "ds = series.expand_dims(patch=2); ds.cloudfree.judge(['median'], gaps=[0], cases=1)",
+    "ds = series; ds.cloudfree.judge(['median'], gaps=[-5], cases=1)",
+    "ds = series; ds.cloudfree.judge(['median'], gaps=[0], cases=0)",
+    "method = another = model = 'idw'; ds = series; ds.cloudfree.judge(['idw', 'idw'])",
 ]

@@ -8,6 +8,8 @@ def fill(ds, model="median", **options):
 bare = ds.assign({b: ds[b].drop_attrs() for b in ds if b[0] == 'B'}).drop_attrs(deep=False)
 toa = xcf.datasets.simulate_scene((16, 16), dates=4, cover=0.4, seed=1)
 coarse = ds[[b for b in ds if b[0] == "B"]]
+clouded = xcf.datasets.simulate_scene((16, 16), dates=5, cover=[0, 0.5, 0, 0.5, 0], level="BOA")
+clouded = clouded[["B01", "B02", "B03", "B04", "B11"]]
 def starfm(ds, coarse): return fill(ds, xcf.methods.get("starfm", coarse=coarse))
 """
 
@@ -35,4 +37,5 @@ ROWS = [
     " halo=10 ** 6)",
     "network = xcf.models.create('glfcr', level='BOA')\n"
     "ds.cloudfree.reconstruct(model=network, mask=mask, halo=10 ** 6)",
+    "table = ds; ds = clouded; ds.cloudfree.reconstruct(model=table)",
 ]

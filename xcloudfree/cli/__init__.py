@@ -1,6 +1,6 @@
 """The command line: each command reads its options and makes one call."""
 
-from xcloudfree.cli import models, scenes  # importing them registers their commands
+from xcloudfree.cli import judging, models, scenes  # importing them registers their commands
 from xcloudfree.cli.group import main
 
-__all__ = ["main", "models", "scenes"]
+__all__ = ["judging", "main", "models", "scenes"]

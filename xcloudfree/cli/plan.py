@@ -13,7 +13,7 @@ from xcloudfree.masks.resolve import plan_mask
 from xcloudfree.plot import help as help_page
 from xcloudfree.plot.help.findings import reading_factor
 from xcloudfree.reconstruct.checks import check_fitness
-from xcloudfree.reconstruct.choice import AUTO, best_model
+from xcloudfree.reconstruct.choice import AUTO
 from xcloudfree.reconstruct.compose import EDGE
 
 Chunks = tuple[tuple[int, ...], tuple[int, ...]]
@@ -43,15 +43,13 @@ def plan_text(
     mask: str = "auto",
     dilate: int = 0,
     shadow: bool | None = None,
+    chosen_by: str = "",
 ) -> str:
     """Blocks, reading, memory, compute and size of a reconstruction, as lines."""
     from xcloudfree import methods
 
     scene, page = read(obj), help_page.page(obj)
-    chosen = []
-    if model == AUTO:
-        model, reason = best_model(scene)
-        chosen = [f"model       {AUTO} chooses {model}: {reason}"]
+    chosen = [f"model       {chosen_by}"] if chosen_by else []
     chunks, images = _chunks(scene), _images(scene)
     rows, columns = max(chunks[0]), max(chunks[1])
     plan = plan_mask(scene, mask, None, dilate, shadow=shadow)

@@ -1,4 +1,4 @@
-"""Commands on scenes: info, mask, reconstruct, evaluate, judge, demo."""
+"""Commands on scenes: info, mask, reconstruct, evaluate, demo."""
 
 from __future__ import annotations
 
@@ -17,10 +17,6 @@ _dry_run = click.option(
     "--dry-run", is_flag=True, help="Print block count, memory, compute and output size."
 )
 _quiet = click.option("--quiet", is_flag=True, help="No progress bar.")
-_model_of_demonstration = click.option(
-    "--model",
-    help="Name or file  [default: kernel-fusion for a series, carf-small-demo for SEN12MS-CR]",
-)
 
 
 @main.command(
@@ -109,7 +105,8 @@ def mask_command(
 @click.argument("out")
 @click.option(
     "--model", default="auto", show_default=True,
-    help="auto, a name (xcloudfree models), file, or a classical method (xcloudfree methods).",
+    help="auto, judged (the winner of xcloudfree judge), a name (xcloudfree models), file, or a "
+    "classical method (xcloudfree methods).",
 )  # fmt: skip
 @click.option(
     "--mask", "--method", "mask", default="auto", show_default=True,
@@ -171,7 +168,15 @@ def reconstruct_command(
     if dry_run:
         from xcloudfree.cli.plan import plan_text
 
-        click.echo(plan_text(opened, model, out, mask=mask, dilate=dilate, shadow=shadow))
+        told, words = result["provenance"].attrs, ""
+        if "model_reason" in told:  # it was not named but chosen
+            words = f"{model} takes {told['model']}: {told['model_reason']}"
+            model = told["model"]
+        click.echo(
+            plan_text(
+                opened, model, out, mask=mask, dilate=dilate, shadow=shadow, chosen_by=words
+            )
+        )  # fmt: skip
         return
     if isinstance(result, xr.DataArray):
         result = result.to_dataset(name=str(result.name or "data")).reset_coords("provenance")
@@ -246,49 +251,20 @@ def _hidden(mask: str, cloudy: Any) -> xr.DataArray:
 
 
 @main.command(
-    "judge",
-    short_help="Compare methods on your data.",
-    epilog=examples(
-        "xcloudfree judge my_series.zarr",
-        "xcloudfree judge SEN12MS-CR/ --out out/real --model mine.safetensors",
-    ),
+    "demo",
+    short_help="Run everything once, offline, with pictures.",
+    epilog=examples("xcloudfree demo", "xcloudfree demo --out out/mine --model median"),
 )
-@click.argument("data", type=click.Path(path_type=Path, exists=True))
-@click.option("--out", type=click.Path(path_type=Path), default="out/judge", show_default=True)
-@_model_of_demonstration
-def judge_command(data: Path, out: Path, model: str | None) -> None:
-    """Compare methods on DATA, and write pictures, a reconstruction and a table to a folder.
+@click.option("--out", type=click.Path(path_type=Path), default="out/demo", show_default=True)
+@click.option("--model", default="kernel-fusion", show_default=True, help="Name or file.")
+def demo_command(out: Path, model: str) -> None:
+    """Run the whole path offline, and write pictures, Zarr, COG and a table to a folder.
 
-    DATA is a Zarr store of a series, whose clear dates are hidden under the clouds of others,
-    or a folder in the layout of SEN12MS-CR. The same as xcloudfree demo --data DATA.
+    On a simulated series; for your own see xcloudfree judge.
     """
     from xcloudfree.cli import demonstration
 
-    demonstration.run(out, data=data, model=model, say=click.echo)
-
-
-@main.command(
-    "demo",
-    short_help="Run everything once, offline, with pictures.",
-    epilog=examples(
-        "xcloudfree demo",
-        "xcloudfree demo --data my_series.zarr --out out/mine",
-        "xcloudfree demo --data SEN12MS-CR/ --out out/real",
-    ),
-)
-@click.option("--out", type=click.Path(path_type=Path), default="out/demo", show_default=True)
-@click.option(
-    "--data",
-    type=click.Path(path_type=Path, exists=True),
-    help="Instead of a simulated series: your own Zarr store, whose clear dates are hidden "
-    "under the clouds of others; or a folder in the layout of SEN12MS-CR.",
-)
-@_model_of_demonstration
-def demo_command(out: Path, data: Path | None, model: str | None) -> None:
-    """Run the whole path offline, and write pictures, Zarr, COG and a table to a folder."""
-    from xcloudfree.cli import demonstration
-
-    demonstration.run(out, data=data, model=model, say=click.echo)
+    demonstration.run(out, model=model, say=click.echo)
 
 
 def _is_store(out: str) -> bool:

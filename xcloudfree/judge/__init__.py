@@ -12,6 +12,7 @@ from xcloudfree.judge.case import Case, Fold, leave_one_region_out
 from xcloudfree.judge.cloudy_dates import overcast
 from xcloudfree.judge.estimators import Fit, Reconstruct, SingleDate
 from xcloudfree.judge.metrics import NAMES
+from xcloudfree.judge.own_scene import judge_scene
 from xcloudfree.judge.patches import patch_case, sen12mscr, sen12mscr_split
 from xcloudfree.judge.protocols import hidden_dates
 from xcloudfree.judge.run import benchmark, judge
@@ -35,6 +36,7 @@ __all__ = [
     "failures",
     "hidden_dates",
     "judge",
+    "judge_scene",
     "leave_one_region_out",
     "overcast",
     "patch_case",

@@ -14,6 +14,7 @@ import xarray as xr
 
 from xcloudfree.exceptions import ModelError
 from xcloudfree.judge.case import Case
+from xcloudfree.methods.base import Method
 
 Estimate = Callable[[xr.Dataset, xr.DataArray], Any]
 """(data, hidden) to a reconstruction in any accepted form, of the whole series or of its date."""
@@ -50,6 +51,8 @@ class Reconstruct:
         from xcloudfree import methods
 
         options = repr(sorted(self.options.items()))
+        if isinstance(self.model, methods.Method):
+            return f"method {self.model!r} {options}"
         if isinstance(self.model, str) and methods.known(self.model):
             return f"method {self.model} {options}"
         from xcloudfree.models.cache import reference
@@ -136,7 +139,7 @@ def resolve(method: Any) -> Estimate | Fit:
 
     if isinstance(method, str) and method in TRIVIAL:
         return TRIVIAL[method]
-    if isinstance(method, str) and methods.known(method):
+    if isinstance(method, methods.Method) or (isinstance(method, str) and methods.known(method)):
         return Reconstruct(method)
     if isinstance(method, (str, Path)) or hasattr(method, "spec"):
         if isinstance(method, str):
@@ -171,6 +174,8 @@ def label(method: Any) -> str:
         return label(method.function)
     if hasattr(method, "spec"):
         return str(method.spec.name)
+    if isinstance(method, Method):
+        return method.name
     return str(getattr(method, "__name__", type(method).__name__)).replace("_", " ")
 
 

@@ -345,12 +345,12 @@ def table(result: xr.Dataset, *, per_image: bool = False) -> str:
             blocks.append((label, one.assign(images=one.mae.notnull().astype(int))))
     blocks.append(("mean", mean(result)))
 
-    head = ["estimate", "pixels", *NAMES.values(), "images", "count"]
+    head = ["estimate", "pixels", *(NAMES[name] for name in METRICS), "images", "count"]
     rows = []
     for label, block in blocks:
         for method, pixels in product(block.estimate.values, block.pixels.values):
             one = block.sel(estimate=method, pixels=pixels)
-            figures = [number(float(one[name]), digits) for name, digits in DIGITS.items()]
+            figures = [number(float(one[name]), DIGITS[name]) for name in METRICS]
             counts = [str(int(one[name])) for name in ("images", "count")]
             rows.append([label, str(method), str(pixels), *figures, *counts])
     if len(blocks) == 1:

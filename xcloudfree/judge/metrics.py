@@ -17,10 +17,17 @@ UNITS: Final = {"psnr": "dB", "ssim": "1", "mae": "1", "rmse": "1", "sam": "degr
 BETTER: Final = {"psnr": 1, "ssim": 1, "mae": -1, "rmse": -1, "sam": -1}
 """Whether larger (1) or smaller (-1) values of a metric are better."""
 
-NAMES: Final = {"psnr": "PSNR dB", "ssim": "SSIM", "mae": "MAE", "rmse": "RMSE", "sam": "SAM deg"}
+NAMES: Final = {
+    "psnr": "PSNR dB",
+    "ssim": "SSIM",
+    "mae": "MAE",
+    "rmse": "RMSE",
+    "sam": "SAM deg",
+    "bias": "bias",
+}
 """Metrics with their units, as named in tables."""
 
-DIGITS: Final = {"psnr": 2, "ssim": 3, "mae": 4, "rmse": 4, "sam": 2}
+DIGITS: Final = {"psnr": 2, "ssim": 3, "mae": 4, "rmse": 4, "sam": 2, "bias": 4}
 """Digits shown in tables."""
 
 DEFINITIONS: Final = {

@@ -138,8 +138,24 @@ def hidden_dates(
         scene = read(series)
     ground = ground_of(series, scene, clear)
     stack: Floats = scene.reflectance().compute().values
+    days = day_numbers(series.time.values)
+    tasks = tasks_of(ground, stack, days, count, clouds, seed, kinds, visible)
+    yield from build_cases(series, ground, stack, list(tasks), gaps, region, visible, rim)
+
+
+def build_cases(
+    series: xr.Dataset,
+    ground: Booleans,
+    stack: Floats,
+    tasks: Sequence[Task],
+    gaps: Sequence[float],
+    region: str = "",
+    visible: Visible = "clean",
+    rim: int = 3,
+) -> Iterator[Case]:
+    """The case of each task and gap, from what a series shows of the ground."""
+    scene = read(series)
     times, days = series.time.values, day_numbers(series.time.values)
-    tasks = list(_tasks(ground, stack, days, count, clouds, seed, kinds, visible))
     bare = series.drop_vars([] if scene.classes is None else [str(scene.classes.name)])
     dims = ("time", *scene.spatial)
     for gap in gaps:
@@ -170,7 +186,7 @@ def hidden_dates(
             )
 
 
-class _Task(NamedTuple):
+class Task(NamedTuple):
     """A date to hide, the date of its clouds (None: white), and the kind."""
 
     date: int
@@ -197,7 +213,7 @@ def ground_of(
     return out
 
 
-def _tasks(
+def tasks_of(
     ground: Booleans,
     stack: Floats,
     days: NDArray[np.float64],
@@ -206,10 +222,10 @@ def _tasks(
     seed: int,
     kinds: Sequence[Kind],
     visible: Visible,
-) -> Iterator[_Task]:
+) -> Iterator[Task]:
+    """Which dates are hidden, and under the clouds of which others."""
     share = 1 - ground.mean((1, 2))
-    cloudy = np.flatnonzero((share >= _CLOUD[0]) & (share <= _CLOUD[1]))
-    clear = _one_each_pass(share < _CLEAR_BELOW, days)
+    clear, cloudy = clear_dates(ground, days), clouded_dates(ground)
     if not len(clear):
         raise DataError(
             f"the series has no date with less than {_CLEAR_BELOW:.0%} of cloud, and only such "
@@ -230,9 +246,9 @@ def _tasks(
         for date in dates:
             others = cloudy[~same_pass(days, date)[cloudy]]
             for donor in rng.choice(others, min(clouds, len(others)), replace=False):
-                yield _Task(date, int(donor), "partial")
+                yield Task(date, int(donor), "partial")
     if "full" in kinds and visible == "clean":
-        yield from (_Task(date, None, "full") for date in dates)
+        yield from (Task(date, None, "full") for date in dates)
     elif "full" in kinds:
         measured = np.isfinite(stack).all(1).mean((1, 2))
         overcast = _one_each_pass((share > _CLOUD[1]) & (measured > _CLOUD[1]), days)
@@ -242,7 +258,18 @@ def _tasks(
                 "hidden one",
                 fix="load a longer one, or call hidden_dates(..., kinds=['partial'])",
             )
-        yield from (_Task(date, int(rng.choice(overcast)), "full") for date in dates)
+        yield from (Task(date, int(rng.choice(overcast)), "full") for date in dates)
+
+
+def clear_dates(ground: Booleans, days: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Positions of the dates that can be hidden, one of each pass."""
+    return _one_each_pass(1 - ground.mean((1, 2)) < _CLEAR_BELOW, days)
+
+
+def clouded_dates(ground: Booleans) -> NDArray[np.intp]:
+    """Positions of the dates whose clouds can hide a part of another."""
+    share = 1 - ground.mean((1, 2))
+    return np.flatnonzero((share >= _CLOUD[0]) & (share <= _CLOUD[1]))
 
 
 def _one_each_pass(chosen: Booleans, days: NDArray[np.float64]) -> NDArray[np.intp]:

@@ -36,6 +36,7 @@ class Record:
     memory: float = float("nan")  # bytes
     fit_cpu: float = float("nan")  # seconds of the fit before
     failure: str = ""  # message of the error; empty if there was none
+    more: Any = None  # further figures of its reconstruction
 
 
 @dataclass(frozen=True)

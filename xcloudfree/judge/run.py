@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +21,9 @@ from xcloudfree.judge.evaluation import COLUMNS, PREDICTION, evaluate
 from xcloudfree.judge.result import Record, Store, assemble
 
 _LONGEST: Final = 500
+
+Look = Callable[[Case, Any], Any]
+"""What else to note of a case and its reconstruction."""
 
 
 def benchmark(
@@ -89,11 +92,24 @@ def benchmark(
     >>> result.value.sel(case="eye", metric="mae", pixels="cloudy").round(3).values.tolist()
     [0.4, 0.0]
     """
-    named = _named(methods)
-    runners = [_Runner(name, resolve(method)) for name, method in named.items()]
-    store = Store(None if folder is None else Path(folder))
     total = len(cases) if isinstance(cases, Sequence) else 0
     bar = Progress("judging", max(total, 1), show=progress and total > 0)
+    return assemble(*run(cases, methods, bar, folder=folder, retry=retry))
+
+
+def run(
+    cases: Iterable[Case | Fold],
+    methods: Sequence[Any] | Mapping[str, Any],
+    bar: Progress,
+    *,
+    folder: str | Path | None = None,
+    retry: bool = False,
+    look: Look | None = None,
+) -> tuple[list[str], list[Case], list[list[Record]]]:
+    """Names of the methods, the cases without their arrays, and a record of each of both."""
+    named = _named(methods)
+    runners = [_Runner(name, resolve(method), look) for name, method in named.items()]
+    store = Store(None if folder is None else Path(folder))
     seen: list[Case] = []
     records: list[list[Record]] = []
     names: set[str] = set()
@@ -112,13 +128,13 @@ def benchmark(
             inputs = loaded.fingerprint() if store.folder else ""
             records.append([r.run(loaded, inputs, fold, store, retry) for r in runners])
             seen.append(_light(case))
-            if number < total:
+            if number < bar.total:
                 bar.step(case.name)
     if not seen:
         raise DataError(
             "there is no case", fix="make some of a series: benchmarking.hidden_dates(series)"
         )
-    return assemble(list(named), seen, records)
+    return list(named), seen, records
 
 
 @dataclass
@@ -127,6 +143,7 @@ class _Runner:
 
     name: str
     method: Estimate | Fit
+    look: Look | None = None
     identity: str = ""
     fold: Fold | None = None
     fitted: Estimate | None = None
@@ -166,9 +183,10 @@ class _Runner:
         try:
             guess, cost = measure(lambda: _computed(estimate(data, hidden)))
             rows = judge(case, guess)
+            more = None if self.look is None else self.look(case, guess)
         except Exception as error:  # an error of one method is a result; the others continue
             return Record(failure=_message(error))
-        return Record(rows.tolist(), *cost, self.fit_cpu)
+        return Record(rows.tolist(), *cost, self.fit_cpu, more=more)
 
     def _fit(self, fold: Fold | None) -> Estimate | None:
         """The method fitted on the fold, or None and the reason."""

@@ -14,9 +14,10 @@ from xcloudfree.core.spelling import did_you_mean
 from xcloudfree.exceptions import DataError
 from xcloudfree.judge.metrics import BETTER, DIGITS, NAMES
 from xcloudfree.judge.result import check_names
+from xcloudfree.judge.scene_table import as_result
 
-KEYS: Final = ("case", "region", "gap", "protocol", "kind")
-"""Coordinates to group cases by."""
+KEYS: Final = ("case", "region", "gap", "protocol", "kind", "distance", "band")
+"""Coordinates to group cases by; only the table of one scene has the last two."""
 
 WHOLE: Final = 0.99
 """Share of a group's pixels that a method must have reconstructed to be ranked."""
@@ -28,10 +29,11 @@ def summary(result: xr.Dataset, by: Sequence[str] = ("region",)) -> xr.Dataset:
     Parameters
     ----------
     result : Dataset
-        From :func:`xcloudfree.judge.benchmark`.
+        From :func:`xcloudfree.judge.benchmark`, or from ``ds.cloudfree.judge()``.
     by : sequence of str
         Coordinates of the cases whose common values make a group: of ``case``, ``region``,
-        ``gap``, ``protocol``, ``kind``; none for a single group.
+        ``gap``, ``protocol``, ``kind``, and of a table of ``judge()`` ``distance`` and ``band``;
+        none for a single group.
 
     Returns
     -------
@@ -58,10 +60,12 @@ def summary(result: xr.Dataset, by: Sequence[str] = ("region",)) -> xr.Dataset:
     >>> summary(result).value.sel(metric="mae", pixels="cloudy").squeeze().values < 0.1
     array([False,  True])
     """
-    if unknown := [key for key in by if key not in KEYS]:
+    result = as_result(result, by)
+    keys_here = tuple(key for key in KEYS if key in result.coords)
+    if unknown := [key for key in by if key not in keys_here]:
         raise DataError(
-            f"cases have no {unknown[0]!r}{did_you_mean(unknown[0], KEYS)}",
-            fix=f"call summary(by=...) with some of {KEYS}",
+            f"cases have no {unknown[0]!r}{did_you_mean(unknown[0], keys_here)}",
+            fix=f"call summary(by=...) with some of {keys_here}",
         )
     columns = [result[key].values for key in by]
     keys = list(zip(*columns, strict=True)) if by else [()] * result.sizes["case"]
@@ -134,8 +138,9 @@ def winners(means: xr.Dataset) -> xr.DataArray:
     >>> best.method.values[best.values].tolist()
     ['linear-time']
     """
-    sign = xr.DataArray([BETTER[str(m)] for m in means.metric.values], dims="metric")
-    score = (means.value * sign).where(means.ranked)
+    sign = xr.DataArray([BETTER.get(str(m), -1) for m in means.metric.values], dims="metric")
+    value = means.value.where(means.metric != "bias", abs(means.value))
+    score = (value * sign).where(means.ranked)
     best = score.max("method", skipna=True)
     out: xr.DataArray = (score == best) & score.notnull()
     return out.transpose("method", "group", "metric", "pixels")
@@ -182,6 +187,7 @@ def upsets(
     >>> len(upsets(result, ["do nothing"], metrics=["mae"], pixels=["cloudy"]))
     1
     """
+    result = as_result(result, by)
     named = {"method": [*methods, *(rivals or ())], "metric": metrics, "pixels": pixels}
     check_names(result, "upsets()", named)
     means = summary(result, by)

@@ -12,6 +12,7 @@ import xarray as xr
 from xcloudfree.judge.evaluation import markdown, number
 from xcloudfree.judge.metrics import DIGITS, NAMES
 from xcloudfree.judge.result import check_names
+from xcloudfree.judge.scene_table import as_result
 from xcloudfree.judge.summary import summary, winners
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class _Column(NamedTuple):
 def to_markdown(
     result: xr.Dataset,
     *,
-    by: Sequence[str] = ("region",),
+    by: Sequence[str] | None = None,
     metrics: Sequence[str] = ("psnr",),
     pixels: Sequence[str] = ("cloudy",),
     cost: bool = False,
@@ -44,9 +45,10 @@ def to_markdown(
     Parameters
     ----------
     result : Dataset
-        From :func:`xcloudfree.judge.benchmark`.
-    by : sequence of str
-        See :func:`xcloudfree.judge.summary`.
+        From :func:`xcloudfree.judge.benchmark`, or from ``ds.cloudfree.judge()``.
+    by : sequence of str, optional
+        See :func:`xcloudfree.judge.summary`; by default ``region``, and of a table of ``judge()``
+        ``gap``.
     metrics, pixels : sequence of str
         Metrics and pixels to show.
     cost : bool
@@ -77,20 +79,22 @@ def to_markdown(
     |---|---|---|
     | do nothing | **6.02** | **0.5000** |
     """
+    remarks = failures(result) if notes else []
+    by = _usual(result, "gap") if by is None else by
+    result = as_result(result, by)
     columns = _columns(result, by, metrics, pixels, cost, mean)
     rows = [[str(m).replace("|", "\\|")] for m in result.method.values]
     for column in columns:
         for row, cell, best in zip(rows, column.cells, column.best, strict=True):
             row.append(f"**{cell}**" if best else cell)
     text = markdown(["method", *(column.head for column in columns)], rows)
-    remarks = failures(result) if notes else []
     return "\n".join([text, *([""] if remarks else []), *(f"* {note}" for note in remarks)])
 
 
 def to_latex(
     result: xr.Dataset,
     *,
-    by: Sequence[str] = ("region",),
+    by: Sequence[str] | None = None,
     metrics: Sequence[str] = ("psnr",),
     pixels: Sequence[str] = ("cloudy",),
     cost: bool = False,
@@ -123,6 +127,9 @@ def to_latex(
     \begin{tabular}{lr}
     """
     # pandas' to_latex would need jinja2 for these few lines
+    remarks = failures(result) if notes else []
+    by = _usual(result, "gap") if by is None else by
+    result = as_result(result, by)
     columns = _columns(result, by, metrics, pixels, cost, mean)
     rows = [["method", *(column.head for column in columns)]]
     rows = [[_escaped(cell) for cell in row] for row in (*rows, *([m] for m in _methods(result)))]
@@ -132,7 +139,12 @@ def to_latex(
     head, *body = (" & ".join(row) + r" \\" for row in rows)
     begin = f"\\begin{{tabular}}{{l{'r' * len(columns)}}}"
     lines = [begin, r"\toprule", head, r"\midrule", *body, r"\bottomrule", r"\end{tabular}"]
-    return "\n".join([*lines, *(f"% {note}" for note in (failures(result) if notes else []))])
+    return "\n".join([*lines, *(f"% {note}" for note in remarks)])
+
+
+def _usual(result: xr.Dataset, of_scene: str) -> tuple[str, ...]:
+    """What a result is grouped by where nobody says: regions, or what the table of a scene has."""
+    return ("region",) if "case" in result.dims else tuple(of_scene.split())
 
 
 def _methods(result: xr.Dataset) -> list[str]:
@@ -173,7 +185,7 @@ def failures(result: xr.Dataset) -> list[str]:
     Parameters
     ----------
     result : Dataset
-        From :func:`xcloudfree.judge.benchmark`.
+        From :func:`xcloudfree.judge.benchmark`, or from ``ds.cloudfree.judge()``.
 
     Returns
     -------
@@ -189,6 +201,9 @@ def failures(result: xr.Dataset) -> list[str]:
     []
     """
     lines = []
+    if "case" not in result.dims:
+        told = zip(result.model.values, result.failure.values, strict=True)
+        return [f"{model} failed {failure}" for model, failure in told if failure]
     for method in result.method.values:
         messages = result.failure.sel({"method": method}).values.tolist()
         counts = {m: messages.count(m) for m in dict.fromkeys(messages) if m}
@@ -226,18 +241,19 @@ def plot(
     *,
     metric: str = "psnr",
     pixels: str = "cloudy",
-    by: Sequence[str] = ("region",),
+    by: Sequence[str] | None = None,
 ) -> Figure:
     """Draw a panel for each region: lines over several gaps, else one point per group.
 
     Parameters
     ----------
     result : Dataset
-        From :func:`xcloudfree.judge.benchmark`.
+        From :func:`xcloudfree.judge.benchmark`, or from ``ds.cloudfree.judge()``.
     metric, pixels : str
         Metric and pixels to draw.
-    by : sequence of str
-        One panel per group, see :func:`xcloudfree.judge.summary`; not ``gap``.
+    by : sequence of str, optional
+        One panel per group, see :func:`xcloudfree.judge.summary`; not ``gap``. By default one panel
+        per region, or a single one for a table of ``judge()``.
 
     Returns
     -------
@@ -260,6 +276,8 @@ def plot(
     """
     from matplotlib.figure import Figure
 
+    by = _usual(result, "") if by is None else by
+    result = as_result(result, by)
     check_names(result, "plot()", {"metric": [metric], "pixels": [pixels]})
     gaps = np.unique(result.gap.values[~np.isnan(result.gap.values)])
     lines = len(gaps) > 1

@@ -1,14 +1,19 @@
-"""The default model."""
+"""The default model, and the winner in a table of ``judge()``."""
 
 from __future__ import annotations
 
 from typing import Final
 
+import xarray as xr
+
 from xcloudfree.core.scene import Scene
-from xcloudfree.exceptions import MissingBandError
+from xcloudfree.exceptions import MissingBandError, ModelError
 
 AUTO: Final = "auto"
 """Name of the default, which depends on the data."""
+
+JUDGED: Final = "judged"
+"""Name of the model that wins on the data's own hidden ground."""
 
 BEST: Final = "kernel-fusion"
 """The model that ``"auto"`` chooses. It takes a series or one date, with Sentinel-1 on all, some or
@@ -31,3 +36,15 @@ def best_model(scene: Scene) -> tuple[str, str]:
     radar = "with Sentinel-1" if scene.sar is not None else "without Sentinel-1"
     dates = scene.source.sizes["time"] if "time" in scene.lead else 1
     return BEST, f"a series of {dates} dates {radar}" if dates > 1 else f"one date {radar}"
+
+
+def winner_of(table: xr.Dataset) -> tuple[str, str]:
+    """Name of the winner in a table of ``ds.cloudfree.judge()``, and what it won by."""
+    winner = table.attrs.get("winner")
+    if not winner:
+        raise ModelError(
+            "the Dataset given as model is no table of judge(), or nothing has won in it",
+            fix='call ds.cloudfree.reconstruct(model="judged")',
+            option="--model judged",
+        )
+    return str(winner), f"judged best: {table.attrs.get('winner_reason', '')}"

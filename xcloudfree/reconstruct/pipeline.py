@@ -11,6 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import xarray as xr
+
 from xcloudfree import methods
 from xcloudfree.core.blocks import Output, map_windows
 from xcloudfree.core.predictor import Predictor
@@ -30,7 +32,7 @@ from xcloudfree.reconstruct.checks import (
     coarse_images,
     gaps,
 )
-from xcloudfree.reconstruct.choice import AUTO, best_model
+from xcloudfree.reconstruct.choice import AUTO, JUDGED, best_model, winner_of
 from xcloudfree.reconstruct.compose import EDGE, Blend, Compose, label_flags, label_provenance
 from xcloudfree.reconstruct.dates import dates_of, nearest_groups
 from xcloudfree.reconstruct.observe import BYTE, FLOAT, Observe, Reader, decode, observe
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
 
 def reconstruct(
     obj: Any,
-    model: str | Path | Model | Method = AUTO,
+    model: str | Path | Model | Method | xr.Dataset = AUTO,
     *,
     mask: Mask = "auto",
     dilate: int = 0,
@@ -68,13 +70,14 @@ def reconstruct(
     ----------
     obj : Dataset or DataArray
         Scene in any accepted form, with the bands and polarisations of the model.
-    model : str, Path, Model or Method
+    model : str, Path, Model, Method or Dataset
         ``"auto"`` chooses ``"kernel-fusion"``, for a series or one date, with or without
-        Sentinel-1; the attribute ``model_reason`` of ``provenance`` says which data it used. Else
-        a name from :func:`xcloudfree.models.list`, a file, or a model; or a classical method, by a
-        name from :func:`xcloudfree.methods.names` or with your own settings from
-        :func:`xcloudfree.methods.get`. `precision` applies to networks, `device` to networks and
-        ``"kernel-fusion"``.
+        Sentinel-1; the attribute ``model_reason`` of ``provenance`` says which data it used.
+        ``"judged"`` calls ``ds.cloudfree.judge()`` first and uses its winner; a Dataset is the
+        table of an earlier call. Else a name from :func:`xcloudfree.models.list`, a file, or a
+        model; or a classical method, by a name from :func:`xcloudfree.methods.names` or with your
+        own settings from :func:`xcloudfree.methods.get`. `precision` applies to networks, `device`
+        to networks and ``"kernel-fusion"``.
     mask : str, DataArray or callable
         The occluded pixels, see :func:`xcloudfree.masks.mask`.
     dilate : int
@@ -166,6 +169,14 @@ def reconstruct(
     if isinstance(model, str) and model == AUTO:
         model, reason = best_model(read(obj))
         chosen = {"model_reason": reason}
+    elif isinstance(model, xr.Dataset):
+        model, reason = winner_of(model)
+        chosen = {"model_reason": reason}
+    elif isinstance(model, str) and model == JUDGED:
+        raise ModelError(
+            'model "judged" is chosen by the accessor',
+            fix='call ds.cloudfree.reconstruct(model="judged")',
+        )
     if isinstance(model, Method) or (isinstance(model, str) and methods.known(model)):
         predictor = methods.get(model) if isinstance(model, str) else model
         predictor = predictor.for_run(device, uncertainty)

@@ -23,7 +23,7 @@ DILATE = 3
 """Pixels by which the mask is extended."""
 BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
 MODEL = "kernel-fusion"
-OF_SERIES = (
+COMPARED = (
     "kernel-fusion",
     "nearest-date",
     "linear-time",
@@ -31,15 +31,14 @@ OF_SERIES = (
     "area-regression",
     "area-regression+nearby",
     "carf-series-l2a-demo",
+    "carf-small-l2a-10-demo",
 )
-COMPARED = (*OF_SERIES, "carf-small-l2a-10-demo")
 
 
-def from_simulation(out: Path, model: str | None, say: Callable[[str], Any]) -> xr.Dataset:
+def from_simulation(out: Path, model: str, say: Callable[[str], Any]) -> xr.Dataset:
     """Reconstruct and evaluate a simulated series from a local STAC API; see `run`."""
     from xcloudfree.stac import publish, serve
 
-    model = model or MODEL
     shape = (SIZE, SIZE)
     options: dict[str, Any] = {"seed": SEED, "cover": COVER, "dates": len(COVER), "level": "BOA"}
     say(f"1/7 simulating {len(COVER)} dates of Sentinel-1 and Sentinel-2, {SIZE} x {SIZE} px")

@@ -48,7 +48,7 @@ def page(obj: Any) -> Page:
     if scene.optical is not None:
         contents = replace(contents, best=best_model(scene)[0])
     lazy = ", lazy" if scene.template().chunks is not None else ""
-    return replace(contents, calls=_calls(contents, lazy))
+    return replace(contents, calls=_calls(contents, lazy, scene.source.sizes.get("time", 1)))
 
 
 def _judged(judge: Callable[[Scene], list[Verdict]], scene: Scene) -> list[Verdict]:
@@ -66,7 +66,7 @@ def _title(scene: Scene) -> str:
     return ", ".join([*parts, *sizes, f"{scene.shape[0]} x {scene.shape[1]} px"])
 
 
-def _calls(contents: Page, lazy: str) -> list[tuple[str, str]]:
+def _calls(contents: Page, lazy: str, dates: int) -> list[tuple[str, str]]:
     if any(row.label == "provenance" for row in contents.rows):
         return [
             ("ds.cloudfree.plot()", "pictures of it"),
@@ -88,6 +88,9 @@ def _calls(contents: Page, lazy: str) -> list[tuple[str, str]]:
         if network and network not in BEHIND_CLEAR:
             call = f"ds.cloudfree.reconstruct({', '.join([repr(network), *masked])})"
             calls.append((call, f"by a network{lazy}"))
+        if contents.best and dates > 2:
+            call = f"ds.cloudfree.judge({', '.join(masked)})"
+            calls.append((call, "the best method for this area"))
     if any(row.label == "optical" and not row.fix for row in contents.rows):
         calls.append(("ds.cloudfree.plot()", "a picture"))
     return calls

@@ -1,0 +1,159 @@
+"""The table of a scene: means over what was hidden, and the same as the tables of benchmarks."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from itertools import product
+from typing import Any, Final
+
+import numpy as np
+import xarray as xr
+
+from xcloudfree.judge.case import Case
+from xcloudfree.judge.figures import ALL, ANY, DISTANCES, FIGURES, Errors
+from xcloudfree.judge.metrics import DEFINITIONS, UNITS
+from xcloudfree.judge.result import Record
+
+SUMMED: Final = {"distance": ANY, "band": ALL}
+"""Dimensions of a table that have a label for all of them together."""
+
+_COSTS: Final = {
+    "cpu_seconds": ("cpu", "s", "CPU time of a case, all threads, median"),
+    "wall_seconds": ("wall", "s", "time of a case, median"),
+    "peak_memory": ("memory", "MB", "highest resident memory above that before, median"),
+}
+_CELLS: Final = ("gap", "distance", "band")
+_BIAS: Final = ("bias", "mean difference; above 0 is too bright")
+
+
+def table_of(
+    models: Sequence[str],
+    cases: Sequence[Case],
+    records: Sequence[Sequence[Record]],
+    bands: Sequence[str],
+) -> xr.Dataset:
+    """Means over the cases of each gap."""
+    gaps = list(dict.fromkeys(case.gap for case in cases))
+    errors = [[record.more for record in row] for row in records]
+    labels = {
+        "model": list(models),
+        "gap": gaps,
+        "distance": [ANY, *DISTANCES],
+        "band": [ALL, *bands],
+    }
+    asked = np.array([_asked(row, len(DISTANCES) + 1) for row in errors])
+    of_gap = [[n for n, case in enumerate(cases) if _same(case.gap, gap)] for gap in gaps]
+    shape = (len(models), len(gaps), len(DISTANCES) + 1)
+    values = np.full((*shape, len(bands) + 1, len(FIGURES)), np.nan)
+    angles, filled = np.full(shape, np.nan), np.zeros(shape)
+    with warnings.catch_warnings():  # classes without pixels, methods without values
+        warnings.filterwarnings("ignore", "(Mean of empty|All-NaN) slice", RuntimeWarning)
+        for place, numbers in enumerate(of_gap):
+            for row in range(len(models)):
+                done = [errors[n][row] for n in numbers if errors[n][row] is not None]
+                if done:
+                    values[row, place] = np.nanmean([e.values for e in done], axis=0)
+                    angles[row, place] = np.nanmean([e.angles for e in done], axis=0)
+                    filled[row, place] = np.sum([e.filled for e in done], axis=0)
+        costs = {
+            name: ("model", np.nanmedian(_column(records, key), axis=0), _about(unit, words))
+            for name, (key, unit, words) in _COSTS.items()
+        }
+    costs["peak_memory"] = ("model", costs["peak_memory"][1] / 1e6, costs["peak_memory"][2])
+    pixels = np.array([asked[numbers].sum(0) for numbers in of_gap])
+    with np.errstate(invalid="ignore"):
+        share = filled / pixels
+    figures = ("model", "gap", "distance", "band")
+    variables: dict[str, Any] = {
+        name: (figures, values[..., n], _described(name)) for n, name in enumerate(FIGURES)
+    }
+    variables["sam"] = (figures[:3], angles, _described("sam"))
+    words = "share of the hidden pixels that the model filled"
+    variables["reconstructed"] = (figures[:3], share, _about("1", words))
+    variables["pixels"] = (figures[1:3], pixels, _about("1", "hidden pixels, over all cases"))
+    variables |= costs
+    failures = [_failure([row[n] for row in records]) for n in range(len(models))]
+    variables["failure"] = ("model", np.array(failures, dtype=str))
+    out = xr.Dataset(variables, labels)
+    out.gap.attrs = _about("day", "days around the hidden date of which no image was shown")
+    out.distance.attrs = {"long_name": "distance of a hidden pixel to the nearest visible one"}
+    out.band.attrs = {"long_name": "all bands jointly, a band, or an index of bands"}
+    return out
+
+
+def as_result(table: xr.Dataset, by: Sequence[str] = ()) -> xr.Dataset:
+    """A table in the form of a benchmark: a case for each gap, class of distance and band asked.
+
+    What is a result of a benchmark already is returned as it is.
+    """
+    if "model" not in table.dims:
+        return table
+    for dim, whole in SUMMED.items():
+        table = table.sel({dim: [v for v in table[dim].values if (v == whole) != (dim in by)]})
+    rows, cells = table.sizes["model"], list(product(*(table[dim].values for dim in _CELLS)))
+
+    def flat(array: xr.DataArray) -> Any:
+        return array.broadcast_like(table.psnr).transpose("model", *_CELLS).values.reshape(rows, -1)
+
+    metrics = {
+        "psnr": table.psnr,
+        "mae": table.mae,
+        "sam": table.sam.where(table.band == ALL),
+        "bias": table.bias,
+    }
+    asked = flat(table.pixels)
+    filled = np.nan_to_num(flat(table.reconstructed) * asked).round().astype(int)
+    pair, pixels = ("method", "case"), ("method", "case", "pixels")
+    variables: dict[str, Any] = {
+        "value": ((*pair, "metric", "pixels"), np.stack([flat(m) for m in metrics.values()], -1)),
+        "count": (pixels, filled),
+        "left_out": (pixels, asked - filled),
+    }
+    variables = {name: (dims, values[..., None]) for name, (dims, values) in variables.items()}
+    for name in (*_COSTS, "failure"):
+        variables[name] = (pair, flat(table[name]))
+    gaps, distances, bands = zip(*cells, strict=True)
+    empty = ("case", [""] * len(cells))
+    coords = {
+        "method": table.model.values,
+        "case": [f"gap {gap:g}, {distance}, {band}" for gap, distance, band in cells],
+        "metric": list(metrics),
+        "pixels": ["cloudy"],
+        "gap": ("case", np.array(gaps, float)),
+        "distance": ("case", np.array(distances)),
+        "band": ("case", np.array(bands)),
+        **dict.fromkeys(("region", "protocol", "kind"), empty),
+    }
+    return xr.Dataset(variables, coords, table.attrs)
+
+
+def _asked(row: Sequence[Errors | None], size: int) -> Any:
+    """Pixels that a case asks for, by class of distance; the same for every method that did it."""
+    return next((e.asked for e in row if e is not None), np.zeros(size, int))
+
+
+def _column(records: Sequence[Sequence[Record]], key: str) -> Any:
+    return np.array([[getattr(record, key) for record in row] for row in records], float)
+
+
+def _failure(column: Sequence[Record]) -> str:
+    """What failed and how often, in a sentence; empty if nothing did."""
+    messages = [record.failure for record in column if record.failure]
+    if not messages:
+        return ""
+    return f"on {len(messages)} of {len(column)} cases: {messages[0]}"
+
+
+def _same(one: float, other: float) -> bool:
+    return one == other or bool(np.isnan(one) and np.isnan(other))
+
+
+def _described(name: str) -> dict[str, str]:
+    words, definition = _BIAS if name == "bias" else DEFINITIONS[name]
+    unit = UNITS.get(name, "1")
+    return {"units": unit, "long_name": words, "definition": f"{definition}; mean over cases"}
+
+
+def _about(unit: str, words: str) -> dict[str, str]:
+    return {"units": unit, "long_name": words}
