@@ -237,7 +237,7 @@ FAULTS = [
         "reconstruct/test_compose.py",
     ),
     Fault(  # results of dates out of order go to other dates
-        "reconstruct/observe.py",
+        "core/series.py",
         'results = [r[np.argsort(order, kind="stable")] for r in results]',
         "results = [r[order] for r in results]",
         "methods/test_methods.py",

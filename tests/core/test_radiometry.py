@@ -89,3 +89,18 @@ def test_presets_clip_as_published():
 def test_digital_numbers_taken_for_backscatter_are_refused(units, middle):
     with pytest.raises(UnitsError, match=r"digital numbers.*where\(.*calibrate\("):
         SarCalibration(units).decode(np.full((8, 8), middle, "float32"))
+
+
+def test_backscatter_clipped_at_0_db_is_a_measurement_and_a_filled_area_is_not():
+    """SEN12MS-CR is clipped there, in both polarisations of single pixels of towns."""
+    rule = SarCalibration("dB", None)
+    clipped = np.full((2, 6, 6), -12, np.float32)
+    clipped[:, 1:3, 1:4] = 0
+    np.testing.assert_array_equal(rule.decode(clipped), clipped)
+    filled = clipped.copy()
+    filled[:, :, :3] = 0
+    with pytest.raises(UnitsError, match="as if a border was filled"):
+        rule.decode(filled)
+    one = filled.copy()
+    one[1, :, :3] = -20
+    np.testing.assert_array_equal(rule.decode(one), one)

@@ -141,10 +141,10 @@ class SarCalibration:
                     fix='declare it with ds.cloudfree.calibrate(sar="linear")',
                     option="--sar linear",
                 )
-            # one polarisation may be clipped there (SEN12MS-CR), but never both
+            # values may be clipped there, as in SEN12MS-CR, but hardly next to each other in both
             several = out.ndim > 2 and out.shape[-3] > 1 and stored.dtype.kind == "f"
             zero = (out == 0).all(-3) if several else np.zeros(0, bool)
-            if self.nodata is None and zero.any():
+            if self.nodata is None and zero.any() and _squares(zero).any():
                 raise UnitsError(
                     f"backscatter is exactly 0 dB in {zero.sum()} pixels of a block, as if a "
                     "border was filled",
@@ -181,6 +181,12 @@ def _without(
         elif holds(stored.dtype, number):
             good &= stored != int(number)
     return good
+
+
+def _squares(marked: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Where a square of 3 x 3 pixels is marked as a whole, (..., y - 2, x - 2)."""
+    columns = marked[..., :-2] & marked[..., 1:-1] & marked[..., 2:]
+    return np.asarray(columns[..., :-2, :] & columns[..., 1:-1, :] & columns[..., 2:, :])
 
 
 def _check_backscatter(decibels: NDArray[np.float32], lowest: float = -np.inf) -> None:
