@@ -18,6 +18,7 @@ from xcloudfree.masks.resolve import Mask
 from xcloudfree.masks.shadow import Shadow
 from xcloudfree.reconstruct import composite as composites
 from xcloudfree.reconstruct import context as temporal
+from xcloudfree.reconstruct import indices as spectral
 from xcloudfree.reconstruct import pipeline as reconstruction
 from xcloudfree.reconstruct.choice import AUTO, JUDGED
 
@@ -270,6 +271,20 @@ class CloudFreeAccessor:
         1
         """
         return composites.composite(self._obj, freq, method, mask=mask, fill=fill)
+
+    @documented_by(spectral.indices)
+    def indices(self, names: str | Sequence[str]) -> Any:
+        """Spectral indices with their error, see :func:`xcloudfree.reconstruct.indices.indices`.
+
+        Examples
+        --------
+        >>> import xcloudfree as xcf
+        >>> ds = xcf.datasets.simulate_scene((32, 32), dates=6, cover=0.4, seed=1)
+        >>> out = ds.cloudfree.reconstruct("area-regression", uncertainty=True)
+        >>> list(out.cloudfree.indices("NDVI"))
+        ['NDVI', 'NDVI_std', 'provenance']
+        """
+        return spectral.indices(self._obj, names)
 
     def report(self) -> pd.DataFrame:
         """List unreadable files, see :func:`xcloudfree.stac.series.status.report`.

@@ -36,6 +36,7 @@ ROWS = [
     "ds.cloudfree.composite('MS', method='medain', mask=mask)",
     "ds.cloudfree.composite('often', mask=mask)",
     "ds.cloudfree.composite([('2019', '2020')], mask=mask)",
+    "ds.cloudfree.indices(['NDVII'])",
     "ds = fill(ds); ds.cloudfree.composite('MS', mask=mask)",
     "ds = fill(ds); ds.cloudfree.composite('MS', method='mean', fill=True)",
     "toa.cloudfree.reconstruct(model=xcf.models.create('uncrtaints'), mask=toa.B03 > 0.2,"
