@@ -12,6 +12,7 @@ import xcloudfree as xcf
 from tests.builders import as_array, blobs, make_series, stacked
 from tests.checks import no_computes
 from xcloudfree.exceptions import DataError
+from xcloudfree.methods.medians import Median
 from xcloudfree.reconstruct.composite import METHODS
 from xcloudfree.reconstruct.periods import periods_of
 
@@ -125,6 +126,28 @@ def test_a_month_reads_the_dates_of_that_month_alone(series, hidden):
     np.testing.assert_array_equal(maps.B08[0], expected.B08[0])
     with pytest.raises(AssertionError, match="another month"):
         maps.B08[1].compute()
+
+
+def test_what_was_filled_is_worked_through_once_when_it_is_stored(
+    series, hidden, tmp_path, monkeypatch
+):
+    calls, estimate = [], Median.estimate
+
+    def counted(self, *arguments):
+        calls.append(1)
+        return estimate(self, *arguments)
+
+    monkeypatch.setattr(Median, "estimate", counted)
+    chunks = {"time": 1, "y": 35, "x": 62}
+    made = series[BANDS].chunk(chunks).cloudfree.reconstruct("median", mask=hidden, shadow=False)
+    maps = made.cloudfree.composite("MS", fill=True)
+    xcf.io.to_zarr(maps, tmp_path / "maps.zarr", progress=False)
+    assert len(calls) == 2  # blocks of all dates
+    stored = xcf.io.open_zarr(tmp_path / "maps.zarr").compute()
+    xr.testing.assert_equal(stored[BANDS], maps[BANDS])
+    assert stored.time.equals(maps.time)
+    assert stored["count"].dtype == np.uint16
+    assert stored.period_end.equals(maps.period_end)
 
 
 def test_best_and_medoid_take_spectra_that_were_observed(series, hidden):

@@ -87,6 +87,7 @@ def movie(
         raise DataError(
             f"a film is a GIF or an MP4, not {target.name!r}{here}",
             fix=f"call plot.movie({target.with_suffix('.gif').name!r})",
+            option="name it with the ending .gif",
         )
     names, whole = composite(bands), read(obj)
     if "time" not in whole.lead:

@@ -140,6 +140,7 @@ def swipe(
         raise DataError(
             "a page of before and after needs what was before",
             fix='call plot.swipe("out.html", observed=ds) with the cloudy input',
+            option="--observed scene.zarr",
         )
     names, whole = composite(bands), read(obj)
     if index is None:
