@@ -274,7 +274,7 @@ class CloudFreeAccessor:
 
     @documented_by(spectral.indices)
     def indices(self, names: str | Sequence[str]) -> Any:
-        """Spectral indices with their error, see :func:`xcloudfree.reconstruct.indices.indices`.
+        """Compute spectral indices, see :func:`xcloudfree.reconstruct.indices.indices`.
 
         Examples
         --------

@@ -1,4 +1,4 @@
-"""Commands on series and results: composite, plot."""
+"""Commands for series and results: composite, plot."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FILMS = (".gif", ".mp4")
 
 @main.command(
     "composite",
-    short_help="One image a month, a season, or any interval.",
+    short_help="Compute one image per month, season, or other interval.",
     epilog=examples(
         "xcloudfree composite series.zarr months.zarr",
         "xcloudfree composite series.zarr seasons.tif --every QS-DEC --method median --fill",
@@ -30,17 +30,18 @@ FILMS = (".gif", ".mp4")
 @scene_argument
 @click.argument("out")
 @click.option(
-    "--every", default="MS", show_default=True, help="Months; or 10D, QS-DEC, YS, ... of pandas."
+    "--every",
+    default="MS",
+    show_default=True,
+    help="Frequency of pandas: MS for months, 10D, QS-DEC, YS, ...",
 )
-@click.option("--between", multiple=True, help="START/END, both included; instead of --every.")
+@click.option("--between", multiple=True, help="START/END, inclusive; instead of --every.")
 @click.option(
     "--method", type=click.Choice(METHODS), default="geomedian", show_default=True,
-    help="What stands for the values of a pixel.",
+    help="How to combine the dates of a pixel.",
 )  # fmt: skip
-@click.option(
-    "--mask", default="auto", show_default=True, help="What is hidden, where no provenance says."
-)
-@click.option("--fill", is_flag=True, help="Reconstructed values too, not the observed ones alone.")
+@click.option("--mask", default="auto", show_default=True, help="Mask, if there is no provenance.")
+@click.option("--fill", is_flag=True, help="Include reconstructed values.")
 @add_options(quiet_option, scene_options)
 def composite_command(
     scene: tuple[str, ...],
@@ -53,10 +54,10 @@ def composite_command(
     quiet: bool,
     **options: Any,
 ) -> None:
-    """Make one image a period of a SCENE with dates, into OUT.
+    """Compute one image per period of a SCENE with dates, and write them to OUT.
 
-    SCENE is a Zarr store, one or more GeoTIFFs on one grid, or a STAC address; what xcloudfree
-    reconstruct wrote is taken with its provenance. OUT ends in .zarr (run again to resume) or .tif.
+    SCENE is a Zarr store, one or more GeoTIFFs on one grid, or a STAC address. Output of
+    xcloudfree reconstruct keeps its provenance. OUT ends in .zarr (run again to resume) or .tif.
     """
     check_output(out)
     opened = open_scene(scene, SceneOptions.pop_from(options))
@@ -76,7 +77,7 @@ def _ends(text: str) -> tuple[str, str]:
 
 @main.command(
     "plot",
-    short_help="Draw a picture, a film, or before and after.",
+    short_help="Draw a picture, a film, or a page with before and after.",
     epilog=examples(
         "xcloudfree plot out.zarr out.png --observed scene.zarr",
         "xcloudfree plot out.zarr ndvi.png --at 500105,5399895 --of NDVI --observed scene.zarr",
@@ -87,12 +88,12 @@ def _ends(text: str) -> tuple[str, str]:
 )
 @scene_argument
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--observed", help="The cloudy input that SCENE was made from.")
-@click.option("--calendar", is_flag=True, help="How clear each date is.")
-@click.option("--at", help="x,y: the curve of this place.")
+@click.option("--observed", help="The cloudy input of SCENE.")
+@click.option("--calendar", is_flag=True, help="Draw how clear each date is.")
+@click.option("--at", help="x,y: draw the curve of this place.")
 @click.option("--of", default="B08", show_default=True, help="Band or index of the curve.")
-@click.option("--time", help="Date of the picture; the nearest is taken.")
-@click.option("--mask", default="auto", show_default=True, help="What is hidden.")
+@click.option("--time", help="Date of the picture; the nearest one is used.")
+@click.option("--mask", default="auto", show_default=True, help="Mask of hidden pixels.")
 @scene_options
 def plot_command(
     scene: tuple[str, ...],
@@ -105,19 +106,19 @@ def plot_command(
     mask: str,
     **options: Any,
 ) -> None:
-    """Draw a SCENE or a result into OUT.
+    """Draw a SCENE or a result, and write the picture to OUT.
 
-    OUT ends in .png, .jpg, .pdf or .svg for a picture, .gif or .mp4 for a film of all dates, .html
-    for a page of before and after.
+    OUT ends in .png, .jpg, .pdf or .svg for a picture, in .gif or .mp4 for a film of all dates, and
+    in .html for a page with before and after.
     """
     kind = out.suffix.lower()
     if kind not in (*PICTURES, *FILMS, ".html"):
         raise DataError(
-            f"the ending of {out} names no picture",
-            fix="name it with the ending .png, .gif or .html",
+            f"the ending of {out} is not a known format",
+            fix="use the ending .png, .gif or .html",
         )
     if (at is not None or calendar) and kind not in PICTURES:
-        raise DataError("a curve and a calendar are pictures", fix="name OUT .png")
+        raise DataError("curve and calendar need a picture format", fix="use the ending .png")
     said = SceneOptions.pop_from(options)
     opened = open_scene(scene, said)
     before = None if observed is None else open_scene([observed], said)

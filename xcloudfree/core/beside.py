@@ -1,4 +1,4 @@
-"""What a reconstruction states beside its bands: deviations, bounds, and provenance."""
+"""Planes next to the bands of a reconstruction: deviations, bounds, and provenance."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from xcloudfree.core.scene import Scene, band_dim
 
 
 def provenance_of(obj: xr.Dataset | xr.DataArray) -> xr.DataArray | None:
-    """Provenance flags, where an object has them."""
+    """Provenance flags of an object; None without them."""
     return (obj if isinstance(obj, xr.Dataset) else obj.coords).get("provenance")
 
 
 def beside(scene: Scene, kind: str) -> list[xr.DataArray] | None:
-    """Of each optical band its "std", "lower" or "upper", (*lead, y, x); None without them."""
+    """The "std", "lower" or "upper" of each optical band, (*lead, y, x); None without them."""
     assert scene.optical is not None
     source, variables = scene.source, scene.optical.variables
     if scene.form == "bands":

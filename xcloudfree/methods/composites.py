@@ -1,7 +1,7 @@
-"""One spectrum of all that a pixel showed in a period, and how far these were apart.
+"""Composites: one spectrum for all clear dates of a pixel, and the spread of these dates.
 
 Spectra are (date, band, pixel), NaN where a date does not count. Sums run date by date and band by
-band, so that a value does not depend on which other pixels are worked on with it.
+band, so that a value does not depend on the other pixels of the call.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from xcloudfree.core.windows import Area
 from xcloudfree.methods.medians import band_median, sum_along
 
 REACH: Final = 50
-"""Pixels beyond which a cloud does not matter, as in Griffiths et al. 2013 (30 m there)."""
+"""Pixels beyond which a cloud has no influence, as in Griffiths et al. 2013 (of 30 m there)."""
 
 STEEPNESS: Final = 0.2
-"""Of the rise of the score with the distance to cloud, from the same publication."""
+"""Steepness of the sigmoid of the distance to cloud, from the same publication."""
 
 NOISE: Final = (0.005, 0.05)
-"""Deviation of an observed reflectance r: 0.005 + 0.05 r, the accuracy that atmospheric correction
-is asked for in ACIX (Doxani et al. 2018, doi:10.3390/rs10020352)."""
+"""Deviation of an observed reflectance r: 0.005 + 0.05 r, the accuracy required of atmospheric
+correction in ACIX (Doxani et al. 2018, doi:10.3390/rs10020352)."""
 
 
 def medoid(spectra: Floats) -> NDArray[np.int64]:
-    """For each pixel the date with the least sum of distances to the others."""
+    """Date of each pixel with the smallest sum of distances to the others."""
     # Flood, "Seasonal composite Landsat TM/ETM+ images using the medoid (a multi-dimensional
     # median)", Remote Sensing 5(12), 2013.
     used = np.asarray(np.isfinite(spectra).all(axis=1))
@@ -43,18 +43,18 @@ def medoid(spectra: Floats) -> NDArray[np.int64]:
 
 
 def best(score: Floats, used: Booleans) -> NDArray[np.int64]:
-    """For each pixel the date that counts with the highest score, the first of equals."""
+    """Date of each pixel with the highest score, the first if several are equal."""
     return np.asarray(np.where(used, score, -np.inf).argmax(axis=0))
 
 
 def scores(
     occluded: Booleans, measured: Booleans, days: float, length: float, core: Area
 ) -> Floats:
-    """How good the pixels of an image are, 0 to 1: the mean of three parts."""
-    # Clear share of what is around, distance to cloud, nearness to the middle of the period; the
-    # latter two as in Griffiths, van der Linden, Kuemmerle, Hostert, "A pixel-based Landsat
-    # compositing algorithm for large area land cover mapping", IEEE JSTARS 6(5), 2013, with a
-    # deviation of a quarter of the period.
+    """Score of the pixels of an image, 0 to 1: the mean of three parts."""
+    # The clear fraction of the surroundings, the distance to cloud, and the nearness to the middle
+    # of the period. The latter two are those of Griffiths, van der Linden, Kuemmerle, Hostert, "A
+    # pixel-based Landsat compositing algorithm for large area land cover mapping", IEEE JSTARS
+    # 6(5), 2013, with a deviation of a quarter of the period.
     clouds = whole_box_sums(occluded.astype(np.int64), REACH, core)
     there = whole_box_sums((measured | occluded).astype(np.int64), REACH, core)
     clearness = 1 - clouds / np.maximum(there, 1)
@@ -69,9 +69,9 @@ def scores(
 
 
 def weighted_mean(spectra: Floats, deviation: Floats | None) -> Floats:
-    """Mean of the dates that count, band by band; each weighs one over its variance."""
-    # Where no deviation is stated (NaN) the pixel was observed, with that of NOISE at the mean
-    # reflectance of the pixel: at its own a dark value would weigh more than a bright one.
+    """Mean of the dates, band by band, weighted by the inverse of the variance."""
+    # A pixel without deviation (NaN) was observed: its deviation is that of NOISE at the mean
+    # reflectance of the pixel. With its own reflectance, a dark value would weigh more.
     used = np.isfinite(spectra)
     values = np.where(used, spectra, 0).astype(np.float64)
     weight = used.astype(np.float64)

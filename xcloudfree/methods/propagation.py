@@ -10,7 +10,7 @@ import numpy as np
 from xcloudfree.core.predictor import Doubles
 
 STEP: Final = 1e-4
-"""Reflectance by which a band is moved to both sides for a derivative."""
+"""Step in reflectance, to both sides, for a numerical derivative."""
 
 Formula = Callable[[Mapping[str, Doubles]], Doubles]
 
@@ -25,7 +25,7 @@ def gradient(formula: Formula, values: Mapping[str, Doubles]) -> dict[str, Doubl
 
 
 def spread(slopes: Mapping[str, Doubles], deviations: Mapping[str, Doubles]) -> Doubles:
-    """Deviation of the result, as if the inputs erred independently of each other."""
+    """Deviation of the result, for independent errors of the inputs."""
     variance = sum((slopes[name] * deviations[name]) ** 2 for name in slopes)
     return np.asarray(np.sqrt(variance))
 
@@ -33,9 +33,9 @@ def spread(slopes: Mapping[str, Doubles], deviations: Mapping[str, Doubles]) -> 
 def reaches(
     slopes: Mapping[str, Doubles], below: Mapping[str, Doubles], above: Mapping[str, Doubles]
 ) -> tuple[Doubles, Doubles]:
-    """How far the result reaches down and up, from how far each input does."""
-    # Half widths add up as deviations do; a falling input turns its own around. Where bounds are a
-    # multiple of the deviation, those of the result are the same multiple of its own.
+    """Half widths of the interval of the result, below and above, from those of the inputs."""
+    # Half widths add like deviations; a negative slope swaps those of its input. If the bounds are
+    # a multiple of the deviation, those of the result are the same multiple of its deviation.
     rises = {name: slope > 0 for name, slope in slopes.items()}
     down = {name: np.where(rises[name], below[name], above[name]) for name in slopes}
     up = {name: np.where(rises[name], above[name], below[name]) for name in slopes}

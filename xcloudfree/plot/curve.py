@@ -1,4 +1,4 @@
-"""The curve of one place through time: observed, reconstructed, how sure, and radar below."""
+"""The curve of one place: observed and reconstructed values, their interval, and radar below."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def curve(
     shown = _line(obj, at, of, _flags(obj, mask) if flags is None else flags)
     before = None
     if made and observed is not None:
-        # with times= the result has dates of its own, and the input its own mask
+        # with times= the result has other dates than the input
         same = np.array_equal(utc_times(observed["time"]), utc_times(obj["time"]))
         before = _line(observed, at, of, flags if same else _flags(observed, mask))
     radar = next((o for o in (observed, obj) if o is not None and read(o).sar is not None), None)
@@ -70,7 +70,7 @@ def curve(
 
 
 def _flags(obj: Spatial, mask: Any) -> xr.DataArray | None:
-    """Flags of what was never reconstructed: observed, or hidden."""
+    """Flags of a scene without provenance: observed, or hidden."""
     if mask is None:
         return None
     hidden = masks.mask(obj, mask).astype(np.uint8)
@@ -154,7 +154,7 @@ def _draw(axis: Axes, shown: xr.Dataset, before: xr.Dataset | None, made: bool) 
 
 
 def _limit(axis: Axes, line: Any, low: Any, high: Any) -> None:
-    """Limits of what is believed; a cloud that lies beyond them leaves no mark."""
+    """Limits from valid values and their interval; clouds may lie outside."""
     kept = [part[np.isfinite(part)] for part in (line, low, high) if part is not None]
     ends = np.concatenate(kept)
     if ends.size:
@@ -163,11 +163,11 @@ def _limit(axis: Axes, line: Any, low: Any, high: Any) -> None:
 
 
 def _interval(shown: xr.Dataset) -> tuple[Any, Any, str]:
-    """Bounds of what was reconstructed; what was observed has none, and the band closes there."""
+    """Bounds of reconstructed values; observed values have none, so the interval closes there."""
     value = shown.value.values
     if "lower" in shown and "upper" in shown:
         bounds = shown.lower.values, shown.upper.values
-        words = "its interval"
+        words = "interval"
     elif "std" in shown:
         bounds = value - shown["std"].values, value + shown["std"].values
         words = "± 1 standard deviation"

@@ -1,4 +1,4 @@
-"""A film of a series: one frame a date, before beside after."""
+"""A film of a series: one frame per date, before and after side by side."""
 
 from __future__ import annotations
 
@@ -31,25 +31,24 @@ def movie(
     vmax: Limit = None,
     max_size: int = 400,
 ) -> Path:
-    """Write a film: a frame for each date, the cloudy input beside the reconstruction.
+    """Write a film with a frame per date: the cloudy input and the reconstruction side by side.
 
-    All frames share one stretch, that of the clear pixels.
+    All frames share the stretch of the clear pixels.
 
     Parameters
     ----------
     obj : Dataset or DataArray
         A reconstruction, or any input, with a ``time`` dimension.
     path : str or Path
-        File to write: ``.gif`` everywhere, ``.mp4`` where ffmpeg is installed.
+        File to write: ``.gif``, or ``.mp4`` if ffmpeg is installed.
     observed : Dataset or DataArray, optional
-        The cloudy input that `obj` was made from, see :func:`xcloudfree.plot.plot`; shown beside
-        it where it has the same dates.
+        The cloudy input of `obj`, see :func:`xcloudfree.plot.plot`; shown if it has the same dates.
     mask : str, DataArray, callable or None
-        Whose clear pixels set the stretch, see :func:`xcloudfree.plot.plot`.
+        Mask whose clear pixels set the stretch, see :func:`xcloudfree.plot.plot`.
     bands : str or sequence of str
         See :func:`xcloudfree.plot.rgb`.
     fps : int
-        Dates a second.
+        Frames per second.
     vmin, vmax : float or sequence of float, optional
         Reflectance that is black and that is full colour; percentiles of clear pixels by default.
     max_size : int
@@ -63,9 +62,9 @@ def movie(
     Raises
     ------
     DataError
-        If there is no ``time`` dimension, or the file is of a kind that cannot be written here.
+        If there is no ``time`` dimension, or the file format is not available.
     MissingBandError
-        If one of the bands is absent.
+        If one of the bands is missing.
     CloudFreeError
         If matplotlib is not installed.
 

@@ -112,7 +112,7 @@ def series(
 def reference(
     hidden: Sequence[NDArray[Any] | None], images: Sequence[NDArray[Any]]
 ) -> NDArray[Any]:
-    """Clear pixels (band, pixel) of some images, which set one stretch; all where none is clear."""
+    """Clear pixels (band, pixel) that set the stretch of images; all pixels if none is clear."""
     clear = [
         i[:, h == 0]
         for i, h in zip(images, hidden, strict=True)

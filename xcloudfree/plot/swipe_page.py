@@ -1,4 +1,4 @@
-"""Before and after as one page that needs nothing else: a handle moves between two pictures."""
+"""Before and after on a self-contained page: a slider moves between two pictures."""
 
 from __future__ import annotations
 
@@ -88,10 +88,10 @@ def swipe(
     vmax: Limit = None,
     max_size: int = 1024,
 ) -> Path:
-    """Write a page with a handle between before and after, one file that loads nothing.
+    """Write a self-contained page with a slider between before and after.
 
-    Both pictures share one stretch, that of the clear pixels. The handle works with mouse, finger
-    and arrow keys.
+    Both pictures share the stretch of the clear pixels. The slider works with mouse, touch and
+    arrow keys. The page loads no other files.
 
     Parameters
     ----------
@@ -100,9 +100,9 @@ def swipe(
     path : str or Path
         HTML file to write.
     observed : Dataset or DataArray, optional
-        The cloudy input that `obj` was made from, see :func:`xcloudfree.plot.plot`.
+        The cloudy input of `obj`, see :func:`xcloudfree.plot.plot`.
     mask : str, DataArray, callable or None
-        Whose clear pixels set the stretch, see :func:`xcloudfree.plot.plot`.
+        Mask whose clear pixels set the stretch, see :func:`xcloudfree.plot.plot`.
     time, index
         Which date, by time (the nearest) or number; by default as :func:`xcloudfree.plot.plot`.
     bands : str or sequence of str
@@ -120,9 +120,9 @@ def swipe(
     Raises
     ------
     DataError
-        If the cloudy input is not known, or has nothing of the date.
+        If the cloudy input is unknown, or does not have the date.
     MissingBandError
-        If one of the bands is absent.
+        If one of the bands is missing.
     CloudFreeError
         If matplotlib is not installed.
 
@@ -138,8 +138,8 @@ def swipe(
     """
     if observed is None:
         raise DataError(
-            "a page of before and after needs what was before",
-            fix='call plot.swipe("out.html", observed=ds) with the cloudy input',
+            "a page with before and after needs the cloudy input",
+            fix='call plot.swipe("out.html", observed=ds)',
             option="--observed scene.zarr",
         )
     names, whole = composite(bands), read(obj)
@@ -172,7 +172,7 @@ def swipe(
 
 def _png(colours: NDArray[Any]) -> str:
     """A picture as text."""
-    canvas.pyplot()  # says what to install where matplotlib is missing
+    canvas.pyplot()  # raises the error that names the package to install
     from matplotlib.image import imsave
 
     file = BytesIO()

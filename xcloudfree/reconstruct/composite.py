@@ -1,4 +1,4 @@
-"""Composites of a labelled series: one image a month, a season, or any interval."""
+"""Composites of a labelled series: one image per month, season, or other interval."""
 
 from __future__ import annotations
 
@@ -39,61 +39,61 @@ CELLS: Final = {
     "best": "time: point (comment: best score)",
     "mean": "time: mean",
 }
-"""What CF calls the methods."""
+"""Names of the methods in the CF conventions."""
 
 
 def composite(
     obj: Any, freq: Any, method: How = "geomedian", *, mask: Mask = "auto", fill: bool = False
 ) -> Any:
-    """One image a period: month, season, or any interval.
+    """Compute one image per period: month, season, or any interval.
 
-    A pixel of a date counts if all its bands have data and no cloud hides it. Bands of radar and
-    other variables are left out. Each period is a task of its own for each block, with the dates
-    of that period alone.
+    A date of a pixel counts if all bands have data and the pixel is not occluded. The output has
+    the optical bands only, without radar and other variables. Lazy data stays lazy: each period
+    has tasks of its own, which read only its dates.
 
     Parameters
     ----------
     obj : Dataset or DataArray
-        Series in any accepted form, or what `reconstruct` made of it: then its ``provenance``
-        tells what was observed, and no mask is made.
+        Series in any accepted form, or a result of `reconstruct`. The ``provenance`` of a result
+        replaces the mask.
     freq : str, pandas.DateOffset, pandas.IntervalIndex or sequence of (start, end)
-        Periods: ``"MS"`` months, ``"10D"``, ``"QS-DEC"`` seasons from December on, or any other
-        offset of pandas, with labels as ``ds.resample(time=freq)`` gives; or a list, in which an
-        end without a time of day is that whole day. Intervals may overlap and leave gaps.
+        Periods: ``"MS"`` for months, ``"10D"``, ``"QS-DEC"`` for seasons that start in December,
+        or another offset of pandas, with the labels of ``ds.resample(time=freq)``; or a list, in
+        which an end without a time includes its whole day. Intervals may overlap and leave gaps.
     method : {"geomedian", "median", "medoid", "best", "mean"}
-        ``"geomedian"``: geometric median of the spectra. ``"median"``: of each band by itself.
-        ``"medoid"``: the observed spectrum nearest to all others. ``"best"``: that of the date with
-        the highest score, the mean of the clear share within 50 pixels, a sigmoid of the distance
-        to cloud and a Gaussian of the days to the middle of the period. ``"mean"``: of each band;
-        with `fill` each value weighs one over its variance, that of an observed value being
-        ``(0.005 + 0.05 * reflectance) ** 2``.
+        ``"geomedian"``: geometric median of the spectra. ``"median"``: median of each band.
+        ``"medoid"``: the spectrum nearest to all others. ``"best"``: the spectrum of the date with
+        the highest score, which is the mean of the clear fraction within 50 pixels, a sigmoid of
+        the distance to cloud, and a Gaussian of the days to the middle of the period. ``"mean"``:
+        mean of each band; with `fill` weighted by the inverse of the variance, which is
+        ``(0.005 + 0.05 * reflectance) ** 2`` for an observed value.
     mask : str, DataArray or callable
-        What is occluded, see :func:`xcloudfree.masks.mask`.
+        Occluded pixels, see :func:`xcloudfree.masks.mask`.
     fill : bool
-        Whether reconstructed values count beside the observed ones; where there is no
-        ``provenance`` yet, ``reconstruct(mask=mask)`` is called first. With ``"best"`` they count
-        only where nothing was observed.
+        Whether to include reconstructed values. Without ``provenance`` in the input, this calls
+        ``reconstruct(mask=mask)`` first. ``"best"`` uses a reconstructed value only if no date of
+        the pixel was observed.
 
     Returns
     -------
     Dataset or DataArray
-        Of the form that came in, with the optical bands, one image a period, and these along
-        ``(time, y, x)``, as variables, or coordinates of a DataArray: ``count`` and
-        ``count_reconstructed`` (uint16), ``age`` (float32, days), ``provenance`` (uint8 flags:
-        reconstructed where a reconstructed value entered, unreconstructable where all dates were
-        occluded, no data there), and ``emad``, ``smad``, ``bcmad`` (float32), the median absolute
-        deviations of what counted from the composite: Euclidean, cosine and Bray-Curtis. The
-        coordinates ``period_start`` and ``period_end`` (excluded) give the periods.
+        One image per period, in the form of the input. It also has these planes (time, y, x), as
+        variables, or as coordinates of a DataArray: ``count`` and ``count_reconstructed`` (uint16),
+        the number of observed and reconstructed values; ``age`` (float32), their mean distance in
+        days from the middle of the period; ``provenance`` (uint8 flags: reconstructed if at least
+        one value is, unreconstructable if all dates are occluded); ``emad``, ``smad``, ``bcmad``
+        (float32), their Euclidean, cosine and Bray-Curtis median absolute deviation from the
+        composite. The coordinates ``period_start`` and ``period_end`` (exclusive) give the periods.
 
     Raises
     ------
     DataError
-        If there are no dates, no period holds one, the method is not known, a mask is given beside
-        ``provenance``, or a weighted mean is asked for of a result without its deviation.
+        If there are no dates, no period contains a date, the method is unknown, there is both a
+        mask and ``provenance``, or the weighted mean lacks the deviation of the reconstruction.
     MissingBandError
-        If there are no optical bands, or the mask needs some that are absent.
+        If there are no optical bands, or bands for the mask are missing.
     UnitsError
-        If the reflectance cannot be read without guessing.
+        If the reflectance is ambiguous.
 
     References
     ----------
@@ -119,8 +119,8 @@ def composite(
     carried = provenance_of(obj)
     if carried is not None and not (isinstance(mask, str) and mask == "auto"):
         raise DataError(
-            "the data has provenance, which says what was observed, and a mask is given too",
-            fix='call composite(..., mask="auto"), or leave the provenance out with '
+            "the data has both provenance and a mask",
+            fix='call composite(..., mask="auto"), or drop the provenance with '
             'ds.drop_vars("provenance")',
         )
     periods = periods_of(freq, utc_times(scene.template()["time"]))
@@ -132,7 +132,7 @@ def composite(
         deviation = beside(scene, "std")
         if deviation is None:
             raise DataError(
-                "a mean weighs by the deviation of what was reconstructed, and none is stated",
+                "the weighted mean needs the deviation of the reconstruction, which is missing",
                 fix='call composite(..., method="geomedian"), or reconstruct(uncertainty=True) '
                 "before",
             )
@@ -152,16 +152,16 @@ def composite(
 
 
 def _series(obj: Any) -> Scene:
-    """The scene, where it has optical bands and dates."""
+    """The scene, with a check for optical bands and dates."""
     scene = read(obj)
     if scene.optical is None:
         raise MissingBandError(
-            "composite() reads optical bands and the data has none",
+            "composite() needs optical bands, and the data has none",
             fix="load some, for example with xcf.stac.load(...)",
         )
     if "time" not in scene.lead or "time" not in scene.template().coords:
         raise DataError(
-            "composite() needs dates and there is no time coordinate",
+            "composite() needs dates, and there is no time coordinate",
             fix="give it one with ds.expand_dims(time=...) or ds.assign_coords(time=...)",
         )
     return scene
@@ -209,7 +209,7 @@ def _period(
 
 
 def _consecutive(dates: NDArray[np.int64]) -> Any:
-    """Positions as a slice where they follow each other, of which no copy is made."""
+    """Consecutive positions as a slice, which makes no copy."""
     if len(dates) and (np.diff(dates) == 1).all():
         return slice(int(dates[0]), int(dates[-1]) + 1)
     return dates
@@ -218,7 +218,7 @@ def _consecutive(dates: NDArray[np.int64]) -> Any:
 def _labelled(
     scene: Scene, periods: list[Period], parts: list[tuple[Any, ...]], attrs: dict[str, str]
 ) -> Any:
-    """The periods in the form that came in."""
+    """The periods in the form of the input."""
     assert scene.optical is not None
     others = [d for d in scene.lead if d != "time"]
 
@@ -241,7 +241,7 @@ def _labelled(
 
 
 def _template(scene: Scene, periods: list[Period], cells: str) -> Any:
-    """The optical bands of the input, with one image a period; its values mean nothing."""
+    """The optical bands of the input with one image per period, whose values are arbitrary."""
     assert scene.optical is not None
     source: Any = scene.source
     if scene.form != "array":

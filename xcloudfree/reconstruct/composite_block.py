@@ -1,4 +1,4 @@
-"""The composite of one period in a block: what counts, what it makes, and what it rests on."""
+"""The composite of one period in a block."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from xcloudfree.reconstruct.observe import BYTE, LARGEST, Arrays
 COUNT: Final = np.dtype("uint16")
 
 COUNTS: Final = {
-    "count": "observations that the value rests on",
-    "count_reconstructed": "reconstructed values that the value rests on",
+    "count": "number of observations in the value",
+    "count_reconstructed": "number of reconstructed values in the value",
 }
 NUMBERS: Final = {
-    "age": ("days between what the value rests on and the middle of the period, mean", "days"),
+    "age": ("mean distance in days of the values from the middle of the period", "days"),
     "emad": ("Euclidean median absolute deviation from the composite", "1"),
     "smad": ("spectral (cosine) median absolute deviation from the composite", "1"),
     "bcmad": ("Bray-Curtis median absolute deviation from the composite", "1"),
@@ -39,9 +39,9 @@ class ComposePeriod:
     calibration: Calibration
     days: tuple[float, ...]  # from the middle of the period, in order of time
     length: float  # of the period in days
-    reconstructed: bool  # whether flags are a provenance; else a mask
+    reconstructed: bool  # whether flags are a provenance, not a mask
     fill: bool
-    stacked: bool  # whether the bands came in one array, with time before them
+    stacked: bool  # whether one array contains all bands, after time
     others: int  # leading dimensions beside time
 
     @property
@@ -127,7 +127,7 @@ class ComposePeriod:
         score: NDArray[np.float32] | None,
         deviation: NDArray[np.float32] | None,
     ) -> Arrays:
-        """A strip: values (band, pixel), provenance, counts and numbers of what `state` allows."""
+        """Values (band, pixel), provenance, counts and numbers of a strip."""
         dates = len(stored)
         observed = np.asarray(state == Provenance.OBSERVED)
         filled = np.asarray((state == Provenance.RECONSTRUCTED) & self.fill)
@@ -136,7 +136,7 @@ class ComposePeriod:
         spectra[~np.broadcast_to(used[:, None], spectra.shape)] = np.nan
         some = used.any(0)
 
-        # the value, and the dates that it rests on
+        # the value, and the dates that enter it
         rests = used
         if self.method in ("medoid", "best") and dates:
             chosen = kernel.medoid(spectra) if score is None else kernel.best(score, used)
@@ -169,7 +169,7 @@ class ComposePeriod:
         return out
 
     def _age(self, rests: Booleans, some: Booleans) -> NDArray[np.float64]:
-        """Mean distance in days between the middle of the period and what the value rests on."""
+        """Mean distance in days of the dates in a value from the middle of the period."""
         total, count = np.zeros(some.shape), np.zeros(some.shape)
         for row, day in zip(rests, self.days, strict=True):
             total += np.where(row, abs(day), 0)

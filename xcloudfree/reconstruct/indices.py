@@ -1,4 +1,4 @@
-"""Spectral indices of a labelled scene, with what is stated about its error."""
+"""Spectral indices of a labelled scene, with their deviations and bounds."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ STATED = ("std", "lower", "upper")
 
 
 def indices(obj: Any, names: str | Sequence[str]) -> Any:
-    """Spectral indices by name, from the catalogue of spyndex.
+    """Compute spectral indices by name, from the catalogue of spyndex.
 
-    Computed on reflectance, with the constants of the catalogue. What is stated about the error of
-    the bands is carried through the formula to first order (delta method), as if bands erred
-    independently of each other.
+    Indices are computed from reflectance, with the default constants of the catalogue. Deviations
+    and bounds of the bands are propagated to first order (delta method), for independent errors of
+    the bands.
 
     Parameters
     ----------
@@ -46,24 +46,23 @@ def indices(obj: Any, names: str | Sequence[str]) -> Any:
     Returns
     -------
     Dataset or DataArray
-        Of a Dataset a Dataset with a variable for each index (..., y, x), float32, no unit; of a
-        DataArray one with the names along ``band``. Lazy where the scene is. NaN without data, or
-        where the formula has no finite value. ``provenance`` is carried. Where the scene states
+        For a Dataset, a Dataset with a variable (..., y, x) per index, float32, without unit; for
+        a DataArray, a DataArray with the names along ``band``. Lazy if the scene is. NaN without
+        data, or where the formula has no finite value. ``provenance`` is kept. If the scene has
         deviations or bounds, so do the indices: ``NDVI_std``, ``NDVI_lower``, ``NDVI_upper``, or
-        coordinates ``std``, ``lower``, ``upper``. A bound lies as far from the index as the half
-        widths of the bands reach, added like deviations; where these are a multiple of the
-        deviation, so is it.
+        coordinates ``std``, ``lower``, ``upper``. The half widths of the bounds are propagated
+        like deviations; if those of the bands are a multiple of the deviation, so are these.
 
     Raises
     ------
     CloudFreeError
         If spyndex is not installed.
     DataError
-        If an index is not known, or needs more than reflectance and constants of the catalogue.
+        If an index is unknown, or needs inputs other than reflectance and constants with defaults.
     MissingBandError
-        If a band that an index needs is absent.
+        If a band for an index is missing.
     UnitsError
-        If the reflectance cannot be read without guessing.
+        If the reflectance is ambiguous.
 
     References
     ----------
@@ -115,7 +114,7 @@ class _Rule:
     def __call__(self, values: Mapping[str, Doubles]) -> Doubles:
         """The index of reflectance by canonical band."""
         letters = {letter: values[band] for letter, band in self.bands.items()}
-        with np.errstate(all="ignore"):  # what has no finite value becomes NaN below
+        with np.errstate(all="ignore"):  # values that are not finite become NaN below
             found = import_module("spyndex").computeIndex(self.name, {**letters, **self.constants})
         return np.where(np.isfinite(found), found, np.nan)
 
@@ -127,7 +126,7 @@ class _Compute:
     rules: tuple[_Rule, ...]
     bands: tuple[str, ...]
     calibration: Calibration
-    kinds: tuple[str, ...]  # what is stated of each band, after their values
+    kinds: tuple[str, ...]  # planes of each band, after the values
 
     def __dask_tokenize__(self) -> Any:
         rules = [(r.name, dict(r.constants)) for r in self.rules]
@@ -172,7 +171,7 @@ def _spyndex() -> ModuleType:
 
 
 def _rule(catalogue: Any, name: str) -> _Rule:
-    """What an index needs, found in the catalogue; refused where a scene cannot give it."""
+    """Bands and constants of an index in the catalogue."""
     if name not in catalogue.indices:
         near = did_you_mean(name, catalogue.indices) if name else ""
         raise DataError(

@@ -1,4 +1,4 @@
-"""Periods of a series: months, seasons, or intervals that a user names, and their dates."""
+"""Periods of a series, such as months, seasons or a list of intervals, and their dates."""
 
 from __future__ import annotations
 
@@ -47,27 +47,27 @@ def periods_of(freq: Any, times: NDArray[np.datetime64]) -> list[Period]:
             found = [_interval(one, series) for one in freq]
     except (TypeError, ValueError) as error:
         raise DataError(
-            f"{freq!r} are no periods ({error})",
+            f"{freq!r} does not describe periods ({error})",
             fix=f'{CALL}, or composite([("2025-06-01", "2025-08-31"), ...])',
             option="--every MS",
         ) from error
     if not any(len(period.dates) for period in found):
         first, last = times.min().astype("M8[D]"), times.max().astype("M8[D]")
         raise DataError(
-            f"no period holds a date of the series, which runs from {first} to {last}",
-            fix=f'call composite([("{first}", "{last}")]) or with other periods within it',
+            f"no period contains a date of the series, which runs from {first} to {last}",
+            fix=f'call composite([("{first}", "{last}")]) or with other periods in it',
         )
     return found
 
 
 def _regular(freq: Any, series: Any) -> list[Period]:
-    """Months, seasons and so on, without a gap."""
+    """Periods of a frequency, without gaps."""
     import pandas as pd
 
     freq = pd.Timedelta(freq) if isinstance(freq, np.timedelta64) else freq
     offset = pd.tseries.frequencies.to_offset(freq)
     parts = series.resample(offset)
-    # month ends and the like stand for the days up to them, all others for those from them on
+    # labels such as month ends close their period, all others open it
     closed = pd.Grouper(freq=offset).closed
     found = []
     for label, dates in parts:
@@ -80,7 +80,7 @@ def _regular(freq: Any, series: Any) -> list[Period]:
 
 
 def _interval(given: Any, series: Any) -> Period:
-    """One of a list: an interval of pandas with its own ends, or a start and an end."""
+    """One period of a list: an interval of pandas, or a start and an end."""
     import pandas as pd
 
     times = series.index
@@ -90,7 +90,7 @@ def _interval(given: Any, series: Any) -> Period:
         before = times <= stop if given.closed_right else times < stop
     else:
         first, last = given
-        # an end without a time of day is that whole day, as in ds.sel(time=slice(first, last))
+        # an end without a time includes its whole day, as in ds.sel(time=slice(first, last))
         whole = isinstance(last, str) or type(last) is datetime.date
         start = pd.Timestamp(first)
         stop = (pd.Period(str(last)) + 1).start_time if whole else pd.Timestamp(last)
