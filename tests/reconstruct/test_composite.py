@@ -11,6 +11,7 @@ import xarray as xr
 import xcloudfree as xcf
 from tests.builders import as_array, blobs, make_series, stacked
 from tests.checks import no_computes
+from tests.real_series import SITES, load
 from xcloudfree.exceptions import DataError
 from xcloudfree.methods.medians import Median
 from xcloudfree.reconstruct.composite import METHODS
@@ -78,6 +79,24 @@ def test_medians_equal_those_of_xarray(series, hidden):
     lost = np.isnan(found.B08)
     np.testing.assert_array_equal(found.provenance, xr.where(lost, 3, 1))
     np.testing.assert_array_equal(np.isnan(found.age), lost)
+
+
+def test_seasons_of_a_real_series_equal_those_of_geomad(data_root):
+    geomad = pytest.importorskip("geomad")
+    ds = load(data_root, SITES[0]).isel(y=slice(0, 32), x=slice(0, 32))
+    bands = [b for b in xcf.bands.S2_BANDS if b in ds]
+    found = ds.cloudfree.composite("QS-DEC", mask="scl")
+    clear = ds[bands].where(~ds.cloudfree.mask("scl")).to_dataarray()
+    assert found.sizes["time"] > 4
+    for number, (_, season) in enumerate(clear.resample(time="QS-DEC")):
+        cube = np.ascontiguousarray(season.transpose("y", "x", "variable", "time").values)
+        expected = geomad.nangeomedian_pcm(cube, eps=1e-8, maxiters=2000, num_threads=1)
+        mine = found.isel(time=number)
+        several = mine["count"].values > 2  # every point between two has the smallest sum
+        values = mine[bands].to_dataarray("band").transpose("y", "x", "band").values
+        np.testing.assert_allclose(values[several], expected[several], atol=1e-5)
+        spread = geomad.emad_pcm(cube, expected, num_threads=1)
+        np.testing.assert_allclose(mine.emad.values[several], spread[several], atol=1e-5)
 
 
 def test_seasons_and_lists_of_intervals(series, hidden):

@@ -11,6 +11,7 @@ from functools import reduce
 from typing import Any, ClassVar, Final, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xcloudfree.methods.base import Booleans, Doubles, Floats, Option, Prediction, Series, positive
 from xcloudfree.methods.temporal import Temporal
@@ -21,8 +22,14 @@ WINDOW: Final = 30.0
 GROWTH: Final = 1.5
 """Factor by which a window without a clear date is widened until it has one."""
 
-ITERATIONS: Final = 100
+ITERATIONS: Final = 2000
 """Largest number of steps of the geometric median."""
+
+STEP: Final = 1e-8
+"""Length of a step in reflectance at which the geometric median ends."""
+
+CHECK: Final = 10
+"""Steps of the geometric median after which the nearest point is tested."""
 
 
 @dataclass(frozen=True)
@@ -79,25 +86,45 @@ def geometric_median(spectra: Floats) -> Floats:
     out = guess.copy()
     active = np.flatnonzero(count > 2)
     points, valid, guess = points[..., active], valid[:, active], guess[:, active]
-    for _ in range(ITERATIONS):
+    for iteration in range(ITERATIONS):
         if not active.size:
             break
-        step = points - guess
-        distance = np.sqrt(sum_along(step * step, 1))
-        met = valid & (distance < 1e-9)
-        weight = np.divide(1, distance, out=np.zeros_like(distance), where=valid & ~met)
-        total = sum_along(weight, 0)
-        pull = sum_along(weight[:, None] * step, 0)  # the force of the points that are not met
+        pull, total, met = _pull(points, valid, guess)
         force = np.sqrt(sum_along(pull * pull, 0))
-        stays = np.where(force > 0, np.minimum(1, met.sum(0) / np.maximum(force, 1e-300)), 1.0)
+        stays = np.where(force > 0, np.minimum(1, met / np.maximum(force, 1e-300)), 1.0)
         move = (1 - stays) * pull / np.maximum(total, 1e-300)
         guess = guess + move
+        on = np.sqrt(sum_along(move * move, 0)) > STEP
+        if iteration % CHECK == CHECK - 1:
+            # towards a point the steps shrink without end: if it is the solution, take it
+            nearest, solves = _nearest(points, valid, guess)
+            guess = np.where(solves, nearest, guess)
+            on &= ~solves
         out[:, active] = guess
-        on = np.sqrt(sum_along(move * move, 0)) > 1e-7
         if not on.all():
             active, points = active[on], points[..., on]
             valid, guess = valid[:, on], guess[:, on]
     return np.where(count > 0, out, np.nan).astype(np.float32)
+
+
+def _pull(
+    points: Doubles, valid: Booleans, place: Doubles
+) -> tuple[Doubles, Doubles, NDArray[np.int64]]:
+    """Sum of the unit vectors to the points, sum of their weights, and points at the place."""
+    step = points - place
+    distance = np.sqrt(sum_along(step * step, 1))
+    met = valid & (distance < 1e-9)
+    weight = np.divide(1, distance, out=np.zeros_like(distance), where=valid & ~met)
+    return sum_along(weight[:, None] * step, 0), sum_along(weight, 0), met.sum(0)
+
+
+def _nearest(points: Doubles, valid: Booleans, place: Doubles) -> tuple[Doubles, Booleans]:
+    """The nearest point, and whether it is the geometric median: the others pull less than it."""
+    step = points - place
+    distance = np.where(valid, sum_along(step * step, 1), np.inf)
+    nearest = np.take_along_axis(points, distance.argmin(0)[None, None], 0)[0]
+    pull, _, met = _pull(points, valid, nearest)
+    return nearest, np.asarray(np.sqrt(sum_along(pull * pull, 0)) <= met)
 
 
 def sum_along(values: Doubles, axis: int) -> Doubles:
