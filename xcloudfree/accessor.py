@@ -16,7 +16,9 @@ from xcloudfree.masks import shares
 from xcloudfree.masks import weights as cloud_weights
 from xcloudfree.masks.resolve import Mask
 from xcloudfree.masks.shadow import Shadow
+from xcloudfree.reconstruct import composite as composites
 from xcloudfree.reconstruct import context as temporal
+from xcloudfree.reconstruct import indices as spectral
 from xcloudfree.reconstruct import pipeline as reconstruction
 from xcloudfree.reconstruct.choice import AUTO, JUDGED
 
@@ -249,6 +251,40 @@ class CloudFreeAccessor:
             self._obj, models, gaps=gaps, cases=cases, seed=seed, mask=mask, dilate=dilate,
             shadow=shadow, progress=progress,
         )  # fmt: skip
+
+    @documented_by(composites.composite)
+    def composite(
+        self,
+        freq: Any,
+        method: composites.How = "geomedian",
+        *,
+        mask: Mask = "auto",
+        fill: bool = False,
+    ) -> Any:
+        """Compute one image per period, see :func:`xcloudfree.reconstruct.composite.composite`.
+
+        Examples
+        --------
+        >>> import xcloudfree as xcf
+        >>> ds = xcf.datasets.simulate_scene((32, 32), dates=8, cover=0.4, seed=1)
+        >>> ds.cloudfree.composite([("2025-06", "2025-07")]).sizes["time"]
+        1
+        """
+        return composites.composite(self._obj, freq, method, mask=mask, fill=fill)
+
+    @documented_by(spectral.indices)
+    def indices(self, names: str | Sequence[str]) -> Any:
+        """Compute spectral indices, see :func:`xcloudfree.reconstruct.indices.indices`.
+
+        Examples
+        --------
+        >>> import xcloudfree as xcf
+        >>> ds = xcf.datasets.simulate_scene((32, 32), dates=6, cover=0.4, seed=1)
+        >>> out = ds.cloudfree.reconstruct("area-regression", uncertainty=True)
+        >>> list(out.cloudfree.indices("NDVI"))
+        ['NDVI', 'NDVI_std', 'provenance']
+        """
+        return spectral.indices(self._obj, names)
 
     def report(self) -> pd.DataFrame:
         """List unreadable files, see :func:`xcloudfree.stac.series.status.report`.

@@ -21,4 +21,7 @@ ROWS = [
     "import odc.geo.xr; truth = truth.isel(x=slice(0, 8)); out.cloudfree.plot(truth=truth)",
     "out.cloudfree.plot(index=9)",
     "out.cloudfree.plot(time='soon')",
+    "ds.cloudfree.plot.series(at=(0, 0), mask=mask)",
+    "ds.cloudfree.plot.movie('film.avi', mask=mask)",
+    "ds.cloudfree.plot.swipe('page.html')",
 ]

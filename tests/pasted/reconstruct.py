@@ -33,6 +33,12 @@ ROWS = [
     "coarse = coarse[['B02', 'B03']]; starfm(ds, coarse)",
     "import odc.geo.xr; coarse = coarse.isel(x=slice(0, 8)); starfm(ds, coarse)",
     "ds.cloudfree.context(mask=mask, least=-1)",
+    "ds.cloudfree.composite('MS', method='medain', mask=mask)",
+    "ds.cloudfree.composite('often', mask=mask)",
+    "ds.cloudfree.composite([('2019', '2020')], mask=mask)",
+    "ds.cloudfree.indices(['NDVII'])",
+    "ds = fill(ds); ds.cloudfree.composite('MS', mask=mask)",
+    "ds = fill(ds); ds.cloudfree.composite('MS', method='mean', fill=True)",
     "toa.cloudfree.reconstruct(model=xcf.models.create('uncrtaints'), mask=toa.B03 > 0.2,"
     " halo=10 ** 6)",
     "network = xcf.models.create('glfcr', level='BOA')\n"

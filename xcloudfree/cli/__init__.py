@@ -1,6 +1,11 @@
 """The command line: each command reads its options and makes one call."""
 
-from xcloudfree.cli import judging, models, scenes  # importing them registers their commands
+from xcloudfree.cli import (
+    judging,
+    models,
+    products,
+    scenes,
+)  # importing them registers their commands
 from xcloudfree.cli.group import main
 
-__all__ = ["judging", "main", "models", "scenes"]
+__all__ = ["judging", "main", "models", "products", "scenes"]

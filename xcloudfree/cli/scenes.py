@@ -11,12 +11,12 @@ import xarray as xr
 
 from xcloudfree.cli.group import add_options, examples, main
 from xcloudfree.cli.inputs import SceneOptions, open_scene, scene_argument, scene_options
+from xcloudfree.cli.outputs import check_output, is_store, quiet_option, write
 from xcloudfree.exceptions import DataError
 
 _dry_run = click.option(
     "--dry-run", is_flag=True, help="Print block count, memory, compute and output size."
 )
-_quiet = click.option("--quiet", is_flag=True, help="No progress bar.")
 
 
 @main.command(
@@ -59,7 +59,7 @@ def info_command(scene: tuple[str, ...], **options: Any) -> None:
 @click.option("--threshold", type=float, help="Score above which a pixel is cloud.")
 @click.option("--dilate", default=0, show_default=True, help="Radius in pixels.")
 @click.option("--shadow/--no-shadow", help="Also mask cloud shadow, from the sun's angles.")
-@add_options(_dry_run, _quiet, scene_options)
+@add_options(_dry_run, quiet_option, scene_options)
 def mask_command(
     scene: tuple[str, ...],
     out: str,
@@ -76,7 +76,7 @@ def mask_command(
     SCENE is a Zarr store, one or more GeoTIFFs on one grid, or a STAC address; OUT ends in .zarr
     (run again to resume) or .tif.
     """
-    _check_output(out)
+    check_output(out)
     opened = open_scene(scene, SceneOptions.pop_from(options))
     if dry_run:
         from xcloudfree.cli.plan import plan_mask_text
@@ -84,9 +84,9 @@ def mask_command(
         click.echo(plan_mask_text(opened, method, out))
         return
     made = opened.cloudfree.mask(method, threshold=threshold, dilate=dilate, shadow=shadow)
-    if not _is_store(out):
+    if not is_store(out):
         made = made.astype(np.uint8)
-    _write(made.to_dataset(name="mask"), out, progress=not quiet)
+    write(made.to_dataset(name="mask"), out, progress=not quiet)
 
 
 @main.command(
@@ -126,7 +126,7 @@ def mask_command(
 @click.option(
     "--encoding", type=click.Choice(["int16", "uint16"]), help="Store reflectance as integers."
 )
-@add_options(_dry_run, _quiet, scene_options)
+@add_options(_dry_run, quiet_option, scene_options)
 def reconstruct_command(
     scene: tuple[str, ...],
     out: str,
@@ -148,8 +148,8 @@ def reconstruct_command(
     SCENE is a Zarr store, one or more GeoTIFFs on one grid, or a STAC address; OUT ends in .zarr
     (run again to resume) or .tif. Clear pixels are returned unchanged.
     """
-    _check_output(out)
-    if encoding is not None and not _is_store(out):
+    check_output(out)
+    if encoding is not None and not is_store(out):
         raise DataError(
             f"--encoding is for Zarr and {out} is a GeoTIFF",
             fix="name OUT .zarr, or leave out --encoding",
@@ -178,9 +178,7 @@ def reconstruct_command(
             )
         )  # fmt: skip
         return
-    if isinstance(result, xr.DataArray):
-        result = result.to_dataset(name=str(result.name or "data")).reset_coords("provenance")
-    _write(result, out, progress=not quiet, encoding=encoding)
+    write(result, out, progress=not quiet, encoding=encoding)
 
 
 @main.command(
@@ -265,28 +263,3 @@ def demo_command(out: Path, model: str) -> None:
     from xcloudfree.cli import demonstration
 
     demonstration.run(out, model=model, say=click.echo)
-
-
-def _is_store(out: str) -> bool:
-    """Whether a name is that of a Zarr store, also with a trailing slash."""
-    return out.rstrip("/").lower().endswith(".zarr")
-
-
-def _check_output(out: str) -> None:
-    """Check a name before anything is computed."""
-    if not _is_store(out) and not out.lower().endswith((".tif", ".tiff")):
-        raise DataError(
-            f"the ending of {out} is not a known format", fix="use the ending .zarr or .tif"
-        )
-
-
-def _write(result: xr.Dataset, out: str, *, progress: bool, encoding: Any = None) -> None:
-    """Write a lazy result as Zarr (resumable) or GeoTIFF, and print its path."""
-    import xcloudfree as xcf
-
-    if _is_store(out):
-        xcf.io.to_zarr(result, out, progress=progress, encoding=encoding)
-        click.echo(f"written: {out}")
-        return
-    for path in xcf.io.to_cog(result, out, progress=progress):
-        click.echo(f"written: {path}")

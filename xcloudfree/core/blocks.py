@@ -42,7 +42,7 @@ class Output:
 class Together:
     """Dates that are processed in one block."""
 
-    axis: int  # of the leading dimensions
+    axis: int | None  # of the leading dimensions; None if dates come after them
     side: int  # largest number of rows and columns of a block
 
 
@@ -89,7 +89,8 @@ def map_windows(
     if loop.lazy:
         from xcloudfree.core.lazy_blocks import mapped
 
-        return mapped(loop, list(outputs), resources, together is not None)
+        every_date = together is not None and together.axis is not None
+        return mapped(loop, list(outputs), resources, every_date)
     size = loop.size
     results = tuple(
         np.empty((*size[:lead], *(() if o.bands is None else (o.bands,)), *size[-2:]), o.dtype)
@@ -222,7 +223,7 @@ class Loop:
         chunks = [tuple((1,) * n if first is None else like.chunks[k])
                   for k, n in enumerate(like.shape[:lead])]  # fmt: skip
         ends = [(n,) for n in like.shape[-2:]] if first is None else like.chunks[-2:]
-        if together is not None:
+        if together is not None and together.axis is not None:
             chunks[together.axis] = (sum(chunks[together.axis]),)
         if first is None or together is not None:
             ends = [divided(c, BLOCK if together is None else together.side) for c in ends]

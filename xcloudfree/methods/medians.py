@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import Any, ClassVar, Final, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xcloudfree.methods.base import Booleans, Doubles, Floats, Option, Prediction, Series, positive
 from xcloudfree.methods.temporal import Temporal
@@ -20,8 +22,14 @@ WINDOW: Final = 30.0
 GROWTH: Final = 1.5
 """Factor by which a window without a clear date is widened until it has one."""
 
-ITERATIONS: Final = 100
+ITERATIONS: Final = 2000
 """Largest number of steps of the geometric median."""
+
+STEP: Final = 1e-8
+"""Length of a step in reflectance at which the geometric median ends."""
+
+CHECK: Final = 10
+"""Steps of the geometric median after which the nearest point is tested."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +61,7 @@ def window_median(
 ) -> Floats:
     """Median of the clear values within some days, band by band."""
     # A window without a clear date is widened by `GROWTH` until it has one.
-    return _windowed(reflectance, clear, days, wanted, radius, _median)
+    return _windowed(reflectance, clear, days, wanted, radius, band_median)
 
 
 def window_geomedian(
@@ -74,32 +82,57 @@ def geometric_median(spectra: Floats) -> Floats:
     valid: Booleans = np.asarray(np.isfinite(spectra).all(axis=1))
     points = np.where(valid[:, None], spectra, 0).astype(np.float64)
     count = valid.sum(0)
-    guess = points.sum(0) / np.maximum(count, 1)
+    guess = sum_along(points, 0) / np.maximum(count, 1)
     out = guess.copy()
     active = np.flatnonzero(count > 2)
     points, valid, guess = points[..., active], valid[:, active], guess[:, active]
-    for _ in range(ITERATIONS):
+    for iteration in range(ITERATIONS):
         if not active.size:
             break
-        step = points - guess
-        distance = np.sqrt((step * step).sum(1))
-        met = valid & (distance < 1e-9)
-        weight = np.divide(1, distance, out=np.zeros_like(distance), where=valid & ~met)
-        total = weight.sum(0)
-        pull = (weight[:, None] * step).sum(0)  # the force of the points that are not met
-        force = np.sqrt((pull * pull).sum(0))
-        stays = np.where(force > 0, np.minimum(1, met.sum(0) / np.maximum(force, 1e-300)), 1.0)
+        pull, total, met = _pull(points, valid, guess)
+        force = np.sqrt(sum_along(pull * pull, 0))
+        stays = np.where(force > 0, np.minimum(1, met / np.maximum(force, 1e-300)), 1.0)
         move = (1 - stays) * pull / np.maximum(total, 1e-300)
         guess = guess + move
+        on = np.sqrt(sum_along(move * move, 0)) > STEP
+        if iteration % CHECK == CHECK - 1:
+            # towards a point the steps shrink without end: if it is the solution, take it
+            nearest, solves = _nearest(points, valid, guess)
+            guess = np.where(solves, nearest, guess)
+            on &= ~solves
         out[:, active] = guess
-        on = np.sqrt((move * move).sum(0)) > 1e-7
         if not on.all():
             active, points = active[on], points[..., on]
             valid, guess = valid[:, on], guess[:, on]
     return np.where(count > 0, out, np.nan).astype(np.float32)
 
 
-def _median(values: Floats) -> Floats:
+def _pull(
+    points: Doubles, valid: Booleans, place: Doubles
+) -> tuple[Doubles, Doubles, NDArray[np.int64]]:
+    """Sum of the unit vectors to the points, sum of their weights, and points at the place."""
+    step = points - place
+    distance = np.sqrt(sum_along(step * step, 1))
+    met = valid & (distance < 1e-9)
+    weight = np.divide(1, distance, out=np.zeros_like(distance), where=valid & ~met)
+    return sum_along(weight[:, None] * step, 0), sum_along(weight, 0), met.sum(0)
+
+
+def _nearest(points: Doubles, valid: Booleans, place: Doubles) -> tuple[Doubles, Booleans]:
+    """The nearest point, and whether it is the geometric median: the others pull less than it."""
+    step = points - place
+    distance = np.where(valid, sum_along(step * step, 1), np.inf)
+    nearest = np.take_along_axis(points, distance.argmin(0)[None, None], 0)[0]
+    pull, _, met = _pull(points, valid, nearest)
+    return nearest, np.asarray(np.sqrt(sum_along(pull * pull, 0)) <= met)
+
+
+def sum_along(values: Doubles, axis: int) -> Doubles:
+    """Sum along an axis in its order; numpy's own changes with the length of other axes."""
+    return np.asarray(reduce(np.add, np.moveaxis(values, axis, 0)))
+
+
+def band_median(values: Floats) -> Floats:
     """Median of the valid values along the first axis, (point, band, pixel)."""
     ordered = np.sort(values, axis=0)  # NaN comes last
     count = np.isfinite(values).sum(0)

@@ -2,13 +2,16 @@
 
 ``ds.cloudfree.plot()`` gives an overview; ``ds.cloudfree.plot.rgb()``, ``.mask()``,
 ``.provenance()``, ``.uncertainty()``, ``.series()`` and ``.calendar()`` show one thing each.
+``.movie()`` and ``.swipe()`` write a film, and a page with a slider between before and after.
 """
 
 from xcloudfree.plot.colours import COMPOSITES, MASK, PROVENANCE, percentile_limits, stretch
+from xcloudfree.plot.film import movie
 from xcloudfree.plot.overview import plot
 from xcloudfree.plot.quality import provenance, uncertainty
 from xcloudfree.plot.single import mask, rgb
 from xcloudfree.plot.strip import series
+from xcloudfree.plot.swipe_page import swipe
 from xcloudfree.plot.year import calendar
 
 __all__ = [
@@ -17,11 +20,13 @@ __all__ = [
     "PROVENANCE",
     "calendar",
     "mask",
+    "movie",
     "percentile_limits",
     "plot",
     "provenance",
     "rgb",
     "series",
     "stretch",
+    "swipe",
     "uncertainty",
 ]

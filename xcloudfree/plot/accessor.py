@@ -5,28 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import wraps
 from inspect import signature
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from xcloudfree.core.documented import without_first_parameter
 from xcloudfree.exceptions import DataError
-from xcloudfree.plot import overview, quality, single, strip, year
+from xcloudfree.plot import film, overview, quality, single, strip, swipe_page, year
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from xcloudfree.plot.view import Spatial
 
 Options = ParamSpec("Options")
+Made = TypeVar("Made")
 
 
 def _method(
-    function: Callable[Concatenate[Any, Options], Figure],
-) -> Callable[Concatenate[Plots, Options], Figure]:
+    function: Callable[Concatenate[Any, Options], Made],
+) -> Callable[Concatenate[Plots, Options], Made]:
     """A method with the signature and the help of a function of the scene."""
     beside = "observed" in signature(function).parameters
 
     @wraps(function)
-    def method(self: Plots, /, *args: Options.args, **options: Options.kwargs) -> Figure:
+    def method(self: Plots, /, *args: Options.args, **options: Options.kwargs) -> Made:
         if 0 in self._obj.sizes.values():
             raise DataError(
                 f"there is nothing to show among {dict(self._obj.sizes)}",
@@ -50,7 +49,7 @@ class Plots:
     def __repr__(self) -> str:
         return (
             "<pictures of a scene: plot(), plot.rgb(), plot.mask(), plot.provenance(), "
-            "plot.uncertainty(), plot.series(), plot.calendar()>"
+            "plot.uncertainty(), plot.series(), plot.calendar(), plot.movie(), plot.swipe()>"
         )
 
     __call__ = _method(overview.plot)
@@ -60,3 +59,5 @@ class Plots:
     uncertainty = _method(quality.uncertainty)
     series = _method(strip.series)
     calendar = _method(year.calendar)
+    movie = _method(film.movie)
+    swipe = _method(swipe_page.swipe)

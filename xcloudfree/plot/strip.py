@@ -15,6 +15,7 @@ from xcloudfree.core.scene import Scene
 from xcloudfree.exceptions import DataError
 from xcloudfree.plot import canvas
 from xcloudfree.plot.colours import MASK, PROVENANCE, Limit, chosen_limits, composite, stretch
+from xcloudfree.plot.curve import curve
 from xcloudfree.plot.flags import carried_provenance, occlusion
 from xcloudfree.plot.view import Spatial, View, nearest, title, together, view
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 def series(
     obj: Spatial,
     *,
+    at: tuple[float, float] | None = None,
+    of: str = "B08",
     observed: Spatial | None = None,
     mask: Any = "auto",
     bands: str | Sequence[str] = RGB,
@@ -35,20 +38,28 @@ def series(
     vmax: Limit = None,
     max_size: int = 256,
 ) -> Figure:
-    """Draw a strip of dates: cloudy input, fraction of hidden pixels, reconstruction.
+    """Draw a strip of dates, or the curve of one place.
+
+    The strip shows the cloudy input, the fraction of hidden pixels and the reconstruction. The
+    curve shows the observed and reconstructed values of a pixel, their interval, and radar below.
 
     Parameters
     ----------
     obj : Dataset or DataArray
         A reconstruction, or any input, with a ``time`` dimension.
+    at : tuple of float, optional
+        x and y of the place whose curve to draw, in the coordinates of the scene.
+    of : str
+        Band or spectral index of the curve, such as ``"NDVI"``.
     observed : Dataset or DataArray, optional
         The cloudy input of `obj`, see :func:`xcloudfree.plot.plot`.
     mask : str, DataArray, callable or None
         See :func:`xcloudfree.plot.plot`.
     bands : str or sequence of str
-        See :func:`xcloudfree.plot.rgb`.
+        Of the strip, see :func:`xcloudfree.plot.rgb`.
     dates : int or sequence of datetime-like
-        Largest number of dates, evenly chosen and including the first and the last; or the dates.
+        Largest number of dates in the strip, evenly chosen and including the first and the last;
+        or the dates.
     figsize : tuple of float, optional
         Width and height in inches.
     vmin, vmax : float or sequence of float, optional
@@ -63,7 +74,7 @@ def series(
     Raises
     ------
     DataError
-        If there is no ``time`` dimension.
+        If there is no ``time`` dimension, or `at` lies outside the scene.
     MissingBandError
         If one of the bands is missing.
     CloudFreeError
@@ -76,7 +87,12 @@ def series(
     >>> figure = scene.cloudfree.plot.series()
     >>> len(figure.axes)
     5
+    >>> place = float(scene.x[16]), float(scene.y[16])
+    >>> scene.cloudfree.plot.series(at=place, of="B8A", mask="score").axes[0].get_ylabel()
+    'B8A'
     """
+    if at is not None:
+        return curve(obj, at, of, observed=observed, mask=mask, figsize=figsize)
     names, whole = composite(bands), read(obj)
     if "time" not in whole.lead:
         raise DataError(
@@ -88,25 +104,31 @@ def series(
     if observed is not None:
         rows.append(("observed", observed))
     rows.append(("reconstructed" if made else "observed", obj))
-    hidden, colours = _pixels(obj, rows, views, names, mask)
-    images = {row: [colours[row, n] for n in range(len(views))] for row, _ in rows}
-    first = images[rows[0][0]]
-    clear = [
-        i[:, h == 0] for i, h in zip(first, hidden, strict=True) if h is not None and (h == 0).any()
-    ]
-    reference = np.concatenate(clear or [i.reshape(3, -1) for i in first], axis=1)
-    limits = chosen_limits(reference, vmin, vmax)
+    hidden, images = pixels(obj, rows, views, names, mask)
+    limits = chosen_limits(reference(hidden, images[rows[0][0]]), vmin, vmax)
     return _draw(whole, views, images, hidden, limits, figsize)
 
 
-def _pixels(
+def reference(
+    hidden: Sequence[NDArray[Any] | None], images: Sequence[NDArray[Any]]
+) -> NDArray[Any]:
+    """Clear pixels (band, pixel) that set the stretch of images; all pixels if none is clear."""
+    clear = [
+        i[:, h == 0]
+        for i, h in zip(images, hidden, strict=True)
+        if h is not None and (h == 0).any()
+    ]
+    return np.concatenate(clear or [i.reshape(3, -1) for i in images], axis=1)
+
+
+def pixels(
     obj: Spatial,
     rows: list[tuple[str, Spatial]],
     views: list[View],
     names: list[str],
     mask: Any,
-) -> tuple[list[NDArray[Any] | None], dict[tuple[str, int], NDArray[Any]]]:
-    """For each date: 0 clear, 1 hidden, 2 no data; and the images by row and date."""
+) -> tuple[list[NDArray[Any] | None], dict[str, list[NDArray[Any]]]]:
+    """For each date: 0 clear, 1 hidden, 2 no data; and by row the images of the dates."""
     lazy: dict[str, xr.DataArray] = {}
     for number, seen in enumerate(views):
         for row, source in rows:
@@ -119,8 +141,7 @@ def _pixels(
             lazy[f"flags {number}"] = lost if legend is PROVENANCE else flags
     values = together(lazy)
     hidden = [values.get(f"flags {n}") for n in range(len(views))]
-    pictures = {(row, n): values[f"{row} {n}"] for row, _ in rows for n in range(len(views))}
-    return hidden, pictures
+    return hidden, {row: [values[f"{row} {n}"] for n in range(len(views))] for row, _ in rows}
 
 
 def _indices(scene: Scene, dates: int | Sequence[Any]) -> list[int]:
