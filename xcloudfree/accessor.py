@@ -187,6 +187,8 @@ class CloudFreeAccessor:
         blend: Literal["feather"] | None = "feather",
         times: Any = None,
         uncertainty: bool = False,
+        quality: bool = False,
+        age: bool = False,
         precision: Literal["float32", "bfloat16"] = "float32",
         device: str | None = None,
     ) -> Any:
@@ -212,6 +214,8 @@ class CloudFreeAccessor:
             blend=blend,
             times=times,
             uncertainty=uncertainty,
+            quality=quality,
+            age=age,
             precision=precision,
             device=device,
         )
