@@ -18,6 +18,7 @@ from xcloudfree.masks.resolve import Mask
 from xcloudfree.masks.shadow import Shadow
 from xcloudfree.reconstruct import context as temporal
 from xcloudfree.reconstruct import pipeline as reconstruction
+from xcloudfree.reconstruct import shift as misalignment
 from xcloudfree.reconstruct.choice import AUTO, JUDGED
 
 if TYPE_CHECKING:
@@ -189,6 +190,7 @@ class CloudFreeAccessor:
         uncertainty: bool = False,
         quality: bool = False,
         age: bool = False,
+        align: Literal["check", "correct"] | None = None,
         precision: Literal["float32", "bfloat16"] = "float32",
         device: str | None = None,
     ) -> Any:
@@ -216,6 +218,7 @@ class CloudFreeAccessor:
             uncertainty=uncertainty,
             quality=quality,
             age=age,
+            align=align,
             precision=precision,
             device=device,
         )
@@ -253,6 +256,22 @@ class CloudFreeAccessor:
             self._obj, models, gaps=gaps, cases=cases, seed=seed, mask=mask, dilate=dilate,
             shadow=shadow, progress=progress,
         )  # fmt: skip
+
+    @documented_by(misalignment.shift)
+    def shift(
+        self, *, by: str = "scene", block: int = 128, mask: Mask = "auto"
+    ) -> xr.Dataset:
+        """How far Sentinel-1 lies off Sentinel-2, see :func:`xcloudfree.reconstruct.shift.shift`.
+
+        Examples
+        --------
+        >>> import xcloudfree as xcf
+        >>> ds = xcf.datasets.simulate_scene((128, 128), dates=3, cover=0.1, seed=1)
+        >>> found = ds.cloudfree.shift()  # they lie on each other
+        >>> float(abs(found.dy).max()) < 1
+        True
+        """
+        return misalignment.shift(self._obj, by=by, block=block, mask=mask)
 
     def report(self) -> pd.DataFrame:
         """List unreadable files, see :func:`xcloudfree.stac.series.status.report`.

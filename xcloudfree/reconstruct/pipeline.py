@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     import torch
 
     from xcloudfree.models.model import Model
+    from xcloudfree.reconstruct.align import Align
     from xcloudfree.reconstruct.network import Network, Precision
 
 
@@ -60,6 +61,7 @@ def reconstruct(
     uncertainty: bool = False,
     quality: bool = False,
     age: bool = False,
+    align: Align = None,
     precision: Precision = "float32",
     device: str | torch.device | None = None,
 ) -> Any:
@@ -112,6 +114,12 @@ def reconstruct(
     age : bool
         Whether to return ``age`` (float32): days from the date to the nearest date on which the
         mask calls the pixel clear, 0 if it is that itself, NaN without one.
+    align : {"check", "correct"}, optional
+        ``"check"``: measure how far Sentinel-1 lies off Sentinel-2 by
+        :func:`xcloudfree.reconstruct.shift.shift`, and warn above one pixel. ``"correct"``: bring
+        it there, bilinear in power. Both read the scene when called; attribute ``radar_shift`` of
+        ``provenance`` tells what was found. What ascending and descending orbits shift to opposite
+        sides is layover of tall edges, which no shift mends: it is told, and stays.
     precision : {"float32", "bfloat16"}
         Arithmetic of the network. ``"bfloat16"`` is for devices that support it. Its
         error is about 1e-3 in reflectance with the shipped weights (docs/benchmarks.md), and may be
@@ -151,6 +159,8 @@ def reconstruct(
 
     Warns
     -----
+    UserWarning
+        If `align` finds a shift above one pixel, or nothing to tell it by.
     SeamWarning
         If the network reads its whole input, so that it runs in fixed tiles.
     DemonstrationWarning, UntrainedWarning, QuantityWarning
@@ -170,21 +180,25 @@ def reconstruct(
     'nodata observed reconstructed unreconstructable'
     """
     check_options(blend, precision)
+    chosen = {}
+    if align is not None:
+        from xcloudfree.reconstruct.align import aligned
+
+        obj, chosen["radar_shift"] = aligned(obj, align, mask)
     if times is not None:
-        return _at_times(obj, times, (mask, dilate, shadow), {
+        return _at_times(obj, times, (mask, dilate, shadow), chosen, {
             "model": model, "halo": halo, "blend": blend, "uncertainty": uncertainty,
             "quality": quality, "age": age, "precision": precision, "device": device,
         })  # fmt: skip
 
     # Recognise: what the scene contains, who predicts it, and whether they fit.
     predictor: Method | Network
-    chosen = {}
     if isinstance(model, str) and model == AUTO:
         model, reason = best_model(read(obj))
-        chosen = {"model_reason": reason}
+        chosen["model_reason"] = reason
     elif isinstance(model, xr.Dataset):
         model, reason = winner_of(model)
-        chosen = {"model_reason": reason}
+        chosen["model_reason"] = reason
     elif isinstance(model, str) and model == JUDGED:
         raise ModelError(
             'model "judged" is chosen by the accessor',
@@ -278,7 +292,9 @@ def reconstruct(
     return restore(scene, results[0], planes, results[2] if uncertainty else None)
 
 
-def _at_times(obj: Any, times: Any, mask: tuple[Any, int, Shadow], options: Any) -> Any:
+def _at_times(
+    obj: Any, times: Any, mask: tuple[Any, int, Shadow], attrs: dict[str, str], options: Any
+) -> Any:
     """The series at chosen times, some of them without an image."""
     from xcloudfree.reconstruct.any_time import at_times
 
@@ -286,7 +302,7 @@ def _at_times(obj: Any, times: Any, mask: tuple[Any, int, Shadow], options: Any)
     plan = plan_mask(read(obj), method, None, dilate, shadow=shadow)
     whole, hidden, chosen, acquired = at_times(obj, times, plan)
     out = reconstruct(whole, mask=hidden, shadow=False, **options).sel(time=chosen)
-    out["provenance"].attrs["mask"] = plan.label
+    out["provenance"].attrs |= {"mask": plan.label, **attrs}
     return out.assign_coords(acquired=acquired)
 
 
