@@ -258,9 +258,7 @@ class CloudFreeAccessor:
         )  # fmt: skip
 
     @documented_by(misalignment.shift)
-    def shift(
-        self, *, by: str = "scene", block: int = 128, mask: Mask = "auto"
-    ) -> xr.Dataset:
+    def shift(self, *, by: str = "scene", block: int = 128, mask: Mask = "auto") -> xr.Dataset:
         """How far Sentinel-1 lies off Sentinel-2, see :func:`xcloudfree.reconstruct.shift.shift`.
 
         Examples

@@ -33,9 +33,9 @@ CONFIDENT: Final = 0.1
 """Least confidence of a shift that is told."""
 
 DEVIATIONS: Final = 4.0
-"""Deviations of the correlation by which its peak stands out at least. These two and `AGREEING` were
-chosen on two TerraMesh pairs and 16 SEN12MS-CR triplets, and on radar of other places put beside
-them: 0.8 % of these get an answer (docs/guides/geotiffs.md)."""
+"""Deviations of the correlation by which its peak stands out at least. These two and `AGREEING`
+were chosen on two TerraMesh pairs and 16 SEN12MS-CR triplets, and on radar of other places put
+beside them: 0.8 % of these get an answer (docs/guides/geotiffs.md)."""
 
 STEPS: Final = 10
 """Steps a pixel of the answer."""
@@ -154,7 +154,7 @@ def second_opinion(seen: Grid, heard: Grid, about: tuple[int, int], most: int) -
 
 
 def resampled(values: Grid, dy: float, dx: float) -> Grid:
-    """Values (..., y, x) at places `dy` below and `dx` right, bilinear; NaN where any is missing."""
+    """Values (..., y, x) `dy` below and `dx` right, bilinear; NaN where a neighbour is missing."""
     for axis, offset in ((-2, dy), (-1, dx)):
         whole = int(np.floor(offset))
         part = offset - whole

@@ -131,9 +131,7 @@ class _Resample:
     def __dask_tokenize__(self) -> Any:
         return __version__, self.axis, self.shifts, self.rule
 
-    def __call__(
-        self, stored: NDArray[Any], dates: NDArray[np.int64], *, core: Area
-    ) -> Arrays:
+    def __call__(self, stored: NDArray[Any], dates: NDArray[np.int64], *, core: Area) -> Arrays:
         """The core, NaN where a neighbour is missing."""
         numbers = np.where(self.rule.valid(stored), stored, np.nan).astype(np.float64)
         values = numbers * self.rule.scale + self.rule.offset
@@ -189,7 +187,7 @@ def _with_radar(scene: Scene, data: Any) -> Any:
         for k, name in enumerate(scene.sar.variables):
             variable = xr.Variable(dims, data[..., k, :, :], source[name].attrs)
             new[name] = source[name].copy(data=variable.transpose(*source[name].dims).data)
-        return source.assign(new)  # type: ignore[union-attr]
+        return source.assign(new)
     array = source if scene.form == "array" else source[scene.sar.variables[0]]
     assert isinstance(array, xr.DataArray)
     dim = band_dim(array)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -20,9 +21,8 @@ from xcloudfree.masks.resolve import Mask, plan_mask
 from xcloudfree.methods import misalignment
 from xcloudfree.reconstruct.observe import CLEAR, FLOAT, Arrays, decode, observe
 
-def shift(
-    obj: Any, *, by: str = "scene", block: int = 128, mask: Mask = "auto"
-) -> xr.Dataset:
+
+def shift(obj: Any, *, by: str = "scene", block: int = 128, mask: Mask = "auto") -> xr.Dataset:
     """Measure how far Sentinel-1 lies off Sentinel-2, block by block.
 
     The sizes of the gradients of both sensors are correlated (phase_cross_correlation of
@@ -166,7 +166,7 @@ def _labelled(
         if dim in template.coords:
             ends = np.cumsum((0, *size))
             along = template[dim].values.astype(float)
-            coords[dim] = [along[a:b].mean() for a, b in zip(ends[:-1], ends[1:], strict=True)]
+            coords[dim] = [along[a:b].mean() for a, b in pairwise(ends)]
     for dim in lead:
         if dim in template.coords and dim not in coords:
             coords[dim] = template[dim]
