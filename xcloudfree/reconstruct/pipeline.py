@@ -37,6 +37,7 @@ from xcloudfree.reconstruct.choice import AUTO, JUDGED, best_model, winner_of
 from xcloudfree.reconstruct.compose import EDGE, Blend, Compose, label_provenance
 from xcloudfree.reconstruct.dates import dates_of, nearest_groups
 from xcloudfree.reconstruct.observe import BYTE, FLOAT, Observe, Reader, decode, observe
+from xcloudfree.reconstruct.parameters import written
 from xcloudfree.reconstruct.predict import ReconstructBlock, predict
 from xcloudfree.reconstruct.quality import Parts, assess, label_flags
 
@@ -180,7 +181,11 @@ def reconstruct(
     'nodata observed reconstructed unreconstructable'
     """
     check_options(blend, precision)
-    chosen = {}
+    chosen = {"parameters": written({
+        "model": model, "mask": mask, "dilate": dilate, "shadow": shadow, "halo": halo,
+        "blend": blend, "times": times, "uncertainty": uncertainty, "quality": quality, "age": age,
+        "align": align, "precision": precision, "device": device,
+    })}  # fmt: skip
     if align is not None:
         from xcloudfree.reconstruct.align import aligned
 
