@@ -28,8 +28,8 @@ NEEDED = ("request", "parameters", "written", "item_id")
         "xcloudfree remake out.tif.item.json again/ --catalog https://mirror.example/stac",
     ),
 )
-@click.argument("item", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("item", type=click.Path(path_type=Path))
+@click.argument("folder", type=click.Path(path_type=Path))
 @add_options(
     click.option("--catalog", help="Where the items are now, if not where they were."),
     click.option("--model", help="The file of weights, where the passport knows only a digest."),
