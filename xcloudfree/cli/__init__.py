@@ -1,6 +1,11 @@
 """The command line: each command reads its options and makes one call."""
 
-from xcloudfree.cli import judging, models, remake, scenes  # importing them registers their commands
+from xcloudfree.cli import (
+    judging,
+    models,
+    remake,
+    scenes,
+)  # importing them registers their commands
 from xcloudfree.cli.group import main
 
 __all__ = ["judging", "main", "models", "remake", "scenes"]

@@ -100,7 +100,7 @@ def to_zarr(
     Notes
     -----
     Besides the attributes of the object, the store of a reconstruction has those of ``provenance``
-    (model, digest, mask, parameters, ...) and the names of the items. A STAC item next to the store,
+    (model, digest, mask, parameters, ...) and the names of the items. A STAC item next to it,
     ``<path>.item.json``, says the same, and where the data lie and what the bands mean; without
     dates there is none. ``xcloudfree remake`` makes the product again from it.
 

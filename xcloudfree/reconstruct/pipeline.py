@@ -182,7 +182,8 @@ def reconstruct(
     """
     check_options(blend, precision)
     chosen = {"parameters": written({
-        "model": model, "mask": mask, "dilate": dilate, "shadow": shadow, "halo": halo,
+        "model": winner_of(model)[0] if isinstance(model, xr.Dataset) else model,
+        "mask": mask, "dilate": dilate, "shadow": shadow, "halo": halo,
         "blend": blend, "times": times, "uncertainty": uncertainty, "quality": quality, "age": age,
         "align": align, "precision": precision, "device": device,
     })}  # fmt: skip
