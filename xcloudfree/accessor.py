@@ -20,6 +20,7 @@ from xcloudfree.reconstruct import composite as composites
 from xcloudfree.reconstruct import context as temporal
 from xcloudfree.reconstruct import indices as spectral
 from xcloudfree.reconstruct import pipeline as reconstruction
+from xcloudfree.reconstruct import shift as misalignment
 from xcloudfree.reconstruct.choice import AUTO, JUDGED
 
 if TYPE_CHECKING:
@@ -189,6 +190,9 @@ class CloudFreeAccessor:
         blend: Literal["feather"] | None = "feather",
         times: Any = None,
         uncertainty: bool = False,
+        quality: bool = False,
+        age: bool = False,
+        align: Literal["check", "correct"] | None = None,
         precision: Literal["float32", "bfloat16"] = "float32",
         device: str | None = None,
     ) -> Any:
@@ -214,6 +218,9 @@ class CloudFreeAccessor:
             blend=blend,
             times=times,
             uncertainty=uncertainty,
+            quality=quality,
+            age=age,
+            align=align,
             precision=precision,
             device=device,
         )
@@ -285,6 +292,20 @@ class CloudFreeAccessor:
         ['NDVI', 'NDVI_std', 'provenance']
         """
         return spectral.indices(self._obj, names)
+
+    @documented_by(misalignment.shift)
+    def shift(self, *, by: str = "scene", block: int = 128, mask: Mask = "auto") -> xr.Dataset:
+        """Estimate the shift of Sentinel-1, see :func:`xcloudfree.reconstruct.shift.shift`.
+
+        Examples
+        --------
+        >>> import xcloudfree as xcf
+        >>> ds = xcf.datasets.simulate_scene((128, 128), dates=3, cover=0.1, seed=1)
+        >>> found = ds.cloudfree.shift()  # the two sensors agree
+        >>> float(abs(found.dy).max()) < 1
+        True
+        """
+        return misalignment.shift(self._obj, by=by, block=block, mask=mask)
 
     def report(self) -> pd.DataFrame:
         """List unreadable files, see :func:`xcloudfree.stac.series.status.report`.

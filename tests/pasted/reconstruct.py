@@ -10,6 +10,8 @@ toa = xcf.datasets.simulate_scene((16, 16), dates=4, cover=0.4, seed=1)
 coarse = ds[[b for b in ds if b[0] == "B"]]
 clouded = xcf.datasets.simulate_scene((16, 16), dates=5, cover=[0, 0.5, 0, 0.5, 0], level="BOA")
 clouded = clouded[["B01", "B02", "B03", "B04", "B11"]]
+whole = ds.assign({n: (100 * ds[n]).round().astype("int16").assign_attrs(
+    ds[n].attrs, scale_factor=0.01) for n in ("VV", "VH")})
 def starfm(ds, coarse): return fill(ds, xcf.methods.get("starfm", coarse=coarse))
 """
 
@@ -39,6 +41,10 @@ ROWS = [
     "ds.cloudfree.indices(['NDVII'])",
     "ds = fill(ds); ds.cloudfree.composite('MS', mask=mask)",
     "ds = fill(ds); ds.cloudfree.composite('MS', method='mean', fill=True)",
+    "ds.cloudfree.shift(mask=mask, block=10)",
+    "ds.cloudfree.shift(mask=mask, by='orbit')",
+    "ds.cloudfree.reconstruct(model='median', mask=mask, align='auto')",
+    "ds = whole; ds.cloudfree.reconstruct(model='median', mask=mask, align='correct')",
     "toa.cloudfree.reconstruct(model=xcf.models.create('uncrtaints'), mask=toa.B03 > 0.2,"
     " halo=10 ** 6)",
     "network = xcf.models.create('glfcr', level='BOA')\n"

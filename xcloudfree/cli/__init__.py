@@ -4,8 +4,9 @@ from xcloudfree.cli import (
     judging,
     models,
     products,
+    remake,
     scenes,
 )  # importing them registers their commands
 from xcloudfree.cli.group import main
 
-__all__ = ["judging", "main", "models", "products", "scenes"]
+__all__ = ["judging", "main", "models", "products", "remake", "scenes"]

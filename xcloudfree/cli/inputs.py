@@ -153,13 +153,14 @@ def _from_catalog(address: str, options: SceneOptions) -> xr.Dataset:
         collections=split_list(options.collections),
         resolution=options.resolution,
         sar_catalog=options.sar_catalog,
-        sign=None if options.sign is None else _imported(options.sign),
+        sign=None if options.sign is None else imported(options.sign),
         chunks={"x": options.chunks, "y": options.chunks},
         query=None if options.cloud_cover is None else clear,
     )
 
 
-def _imported(name: str) -> Any:
+def imported(name: str) -> Any:
+    """A function by the name of its module and its own."""
     module, _, attribute = name.partition(":")
     try:
         return getattr(importlib.import_module(module), attribute)

@@ -119,6 +119,7 @@ def mask_command(
 )  # fmt: skip
 @click.option("--no-blend", is_flag=True, help="Return the network's output everywhere (eq. 12).")
 @click.option("--uncertainty", is_flag=True, help="Also write standard deviations, if estimated.")
+@click.option("--quality", is_flag=True, help="Also write quality flags for each pixel.")
 @click.option(
     "--precision", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True
 )
@@ -136,6 +137,7 @@ def reconstruct_command(
     shadow: bool | None,
     no_blend: bool,
     uncertainty: bool,
+    quality: bool,
     precision: str,
     device: str | None,
     encoding: str | None,
@@ -162,6 +164,7 @@ def reconstruct_command(
         shadow=shadow,
         blend=None if no_blend else "feather",
         uncertainty=uncertainty,
+        quality=quality,
         precision=precision,
         device=device,
     )  # lazy: missing data raises an error before a dry run prints its estimates

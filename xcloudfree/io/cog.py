@@ -22,7 +22,8 @@ from xcloudfree.core.scene import BAND_DIMS
 from xcloudfree.core.times import utc_times
 from xcloudfree.exceptions import DataError, GridError
 from xcloudfree.io.geotiff import count, geotiff_disk, write
-from xcloudfree.io.storable import regular_chunks
+from xcloudfree.io.passport import tags_of, write_passport
+from xcloudfree.io.storable import made, regular_chunks
 from xcloudfree.io.streaming import blocks_share_work
 from xcloudfree.io.zarr_store import to_zarr
 
@@ -46,7 +47,9 @@ def to_cog(
     Integers stay integers. Bands of different types take the smallest type that can represent them
     all; if that is a float, an integer's no-data value becomes NaN. Band names become descriptions,
     preceded by the variable name if two variables have bands of the same name; `scale_factor` and
-    `add_offset` become the bands' scale.
+    `add_offset` become the bands' scale. How a reconstruction was made (model, digest,
+    mask, parameters, items) becomes the tags of the files; a STAC item next to the files of each
+    date, ``<file>.item.json``, says the same.
 
     Parameters
     ----------
@@ -130,22 +133,29 @@ def to_cog(
     if lead:
         dates = [{lead[0]: i} for i in range(first.sizes[lead[0]])]
         files = [target] if len(dates) == 1 else _names(first, lead[0], target)
-    jobs = []
+    jobs, products = [], []
+    whole = obj if isinstance(obj, xr.Dataset) else obj.to_dataset(name=str(obj.name or "data"))
     for file, date in zip(files, dates, strict=True):
         image = {name: band.isel(date) for name, band in bands.items()}
-        if per == "date":
-            jobs.append((file, image))
-            continue
-        for name, band in image.items():
-            own = file.with_name(f"{file.stem}_{_word(name)}{file.suffix}")
-            jobs.append((own, {name: band}))
+        one = [(file, image)]
+        if per == "band":
+            named = ((file.with_name(f"{file.stem}_{_word(n)}{file.suffix}"), n) for n in image)
+            one = [(own, {name: image[name]}) for own, name in named]
+        jobs += one
+        products.append((file, whole.isel(date), one))
     windows = sum(count(image) for _, image in jobs)
     together = {name: (band.dims, band.data) for name, band in bands.items()}
     if windows > 1 and blocks_share_work(regular_chunks(xr.Dataset(together))):
         return _through_a_store(obj, target, per, progress)
     bar = Progress(f"writing {target.name}", windows, show=progress)
-    for file, image in jobs:
-        write(image, profile, file, bar.step)
+    facts = made(whole)  # of all dates: each may have been made from all of them
+    written = {"format": "cog", "per": per, "path": target.name}
+    for product, ds, one in products:
+        for file, image in one:
+            write(image, profile, file, bar.step, tags_of(facts))
+        parts = {f.stem: (f, xr.Dataset(image)) for f, image in one}
+        with geotiff_disk(target):
+            write_passport(product, ds, parts, written, facts)
     return [file for file, _ in jobs]
 
 

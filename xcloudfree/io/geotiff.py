@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -28,6 +28,7 @@ def write(
     profile: dict[str, Any],
     target: Path,
     step: Callable[[], None],
+    tags: Mapping[str, str],
 ) -> None:
     """Write one file: windows into a plain temporary GeoTIFF, then GDAL's COG driver.
 
@@ -49,6 +50,7 @@ def write(
                     interleave="band", **options, **profile,
                 )  # fmt: skip
             try:
+                file.update_tags(**tags)
                 _describe(file, bands)
                 for window, planes in _windows(bands, dtype):
                     with geotiff_disk(target):
@@ -57,7 +59,7 @@ def write(
             finally:
                 with geotiff_disk(target):
                     file.close()
-            flags = any("flag_values" in b.attrs or b.dtype == np.bool_ for b in bands.values())
+            flags = any(b.dtype == np.bool_ or _flagged(b) for b in bands.values())
             with geotiff_disk(target):
                 _check_size(
                     plain, len(bands) * dtype.itemsize * profile["width"] * profile["height"]
@@ -101,8 +103,20 @@ def _describe(file: Any, bands: dict[str, xr.DataArray]) -> None:
         units = array.attrs.get("units")
         if isinstance(units, str):
             file.set_band_unit(index, units)
+        words = {k: _text(v) for k, v in array.attrs.items() if str(k).startswith("flag_")}
+        file.update_tags(index, **words)
     if any("scale_factor" in b.attrs for b in bands.values()):
         file.scales, file.offsets = zip(*map(scale_of, bands.values()), strict=True)
+
+
+def _flagged(array: xr.DataArray) -> bool:
+    """Whether the numbers are flags, of which there is no mean."""
+    return "flag_values" in array.attrs or "flag_masks" in array.attrs
+
+
+def _text(value: Any) -> str:
+    """Numbers or words of an attribute, as text."""
+    return value if isinstance(value, str) else " ".join(map(str, np.ravel(value).tolist()))
 
 
 def _windows(

@@ -80,25 +80,30 @@ def _axis(ds: xr.Dataset, name: Hashable) -> dict[str, str]:
     return next((axis for axis in CRS(system).cs_to_cf() if axis.get("axis") == letter), {})
 
 
-def summary(ds: xr.Dataset) -> dict[str, Any]:
-    """Global attributes of a store: how it was made, and from which items.
+def made(ds: xr.Dataset) -> dict[str, Any]:
+    """What is known of how an object was made, and from which items.
 
     >>> ds = xr.Dataset({"provenance": ("time", [0], {"model": "carf-tiny", "flag_values": [0]})},
-    ...                 {"item_id": ("time", ["S2A_1"])})
-    >>> summary(ds)
+    ...                 {"item_id": ("time", ["S2A_1"])}, {"title": "mine"})
+    >>> made(ds)
     {'model': 'carf-tiny', 'item_id': ['S2A_1']}
     """
-    made = ds.variables.get("provenance")
-    if made is None or "model" not in made.attrs:
+    provenance = ds.variables.get("provenance")
+    if provenance is None or "model" not in provenance.attrs:
         return {}
     own = ("long_name", "units", "grid_mapping", "nodata", "_FillValue", "coordinates")
-    out = {
-        str(k): v for k, v in made.attrs.items() if k not in own and not str(k).startswith("flag_")
-    }
+    attrs = provenance.attrs.items()
+    out = {str(k): v for k, v in attrs if k not in own and not str(k).startswith("flag_")}
     for name in ("item_id", "s1_item_id"):
         if name in ds.coords and ds[name].chunks is None:
             out[name] = np.ravel(ds[name].values).tolist()
-    return {k: v for k, v in out.items() if k not in ds.attrs}
+            out |= {k: v for k, v in ds[name].attrs.items() if k == "request"}
+    return out
+
+
+def summary(ds: xr.Dataset) -> dict[str, Any]:
+    """What a store says about itself as a whole, beside the attributes of the object."""
+    return {k: v for k, v in made(ds).items() if k not in ds.attrs}
 
 
 def regular_chunks(ds: xr.Dataset) -> xr.Dataset:

@@ -27,7 +27,8 @@ from xcloudfree.io.lifecycle import (
     published,
 )
 from xcloudfree.io.opening import open_zarr
-from xcloudfree.io.storable import regular_chunks, storable, summary
+from xcloudfree.io.passport import write_passport
+from xcloudfree.io.storable import made, regular_chunks, storable, summary
 from xcloudfree.io.streaming import stream
 
 Spatial = xr.Dataset | xr.DataArray
@@ -99,7 +100,9 @@ def to_zarr(
     Notes
     -----
     Besides the attributes of the object, the store of a reconstruction has those of ``provenance``
-    (model, digest, mask, ...) and the names of the items.
+    (model, digest, mask, parameters, ...) and the names of the items. A STAC item next to it,
+    ``<path>.item.json``, says the same, and where the data lie and what the bands mean; without
+    dates there is none. ``xcloudfree remake`` makes the product again from it.
 
     Examples
     --------
@@ -146,6 +149,9 @@ def to_zarr(
                 tidy(partial, [str(name) for name in names])
                 publish(partial, target)
     back = open_zarr(target)
+    written = {"format": "zarr", "encoding": encoding, "chunks": chunks, "name": name or None}
+    with disk(target):
+        write_passport(target, back, {"data": (target, back)}, written, made(back))
     return back if not name else back[name].rename(getattr(obj, "name", None))
 
 

@@ -16,6 +16,7 @@ from xcloudfree.core.radiometry import Calibration, SarCalibration
 from xcloudfree.core.recognise import read
 from xcloudfree.core.scene import Layer, Scene, listed
 from xcloudfree.core.spelling import did_you_mean
+from xcloudfree.core.times import utc_times
 from xcloudfree.exceptions import (
     DataError,
     DemonstrationWarning,
@@ -239,6 +240,31 @@ def gaps(scene: Scene) -> list[tuple[str, str]]:
         problem = f"there is no data of {listed(bands)} on {count} unchanged"
         found.append((problem, f"leave them out with {leave} or ds.drop_isel(time={dates})"))
     return found
+
+
+def dates_without_radar(scene: Scene) -> dict[str, str]:
+    """Which dates of a series have no radar at all, as attributes, as far as that costs nothing."""
+    name, said = "dates_without_radar", "dates_without_radar_from"
+    template = scene.template()
+    if "time" not in scene.lead or "time" not in template.coords:
+        return {}
+    if scene.sar is None:
+        return {name: "all", said: "there is no Sentinel-1"}
+    passes = scene.source.coords.get("time_gap")
+    if scene.lead == ("time",) and in_memory(scene):
+        heard = _present(scene.sar, scene.sar_calibration())
+        assert heard is not None
+        silent: NDArray[np.bool_] = np.array(~heard.any(axis=1))
+        for date in np.flatnonzero(silent):  # a few pixels may lie between those looked at
+            planes = np.stack([a.values[date] for a in scene.sar.arrays])
+            silent[date] = not scene.sar_calibration().valid(planes).any()
+        source = "pixels"
+    elif passes is not None and passes.dims == ("time",):
+        silent, source = passes.isnull().values, "passes (coordinate time_gap), not pixels"
+    else:
+        return {name: "not counted"}
+    dates = [str(d.astype("datetime64[s]")) for d in utc_times(template["time"])[silent]]
+    return {name: ", ".join(dates) or "none", said: source}
 
 
 def _present(layer: Layer, rule: Calibration | SarCalibration) -> NDArray[np.bool_] | None:

@@ -143,7 +143,7 @@ def feather(
 
 def label_provenance(scene: Scene, provenance: Any, made_by: Mapping[str, str]) -> xr.DataArray:
     """Name the values of a reconstruction's provenance."""
-    return _labelled(
+    return labelled(
         scene,
         provenance,
         "provenance",
@@ -157,14 +157,8 @@ def label_provenance(scene: Scene, provenance: Any, made_by: Mapping[str, str]) 
     )
 
 
-def label_flags(scene: Scene, flags: Any, meanings: tuple[str, ...]) -> xr.DataArray:
-    """Name the bits that say how values were predicted."""
-    masks = np.array([1 << bit for bit in range(len(meanings))], np.uint8)
-    words = {"long_name": "how the value was predicted", "flag_meanings": " ".join(meanings)}
-    return _labelled(scene, flags, "quality", {**words, "flag_masks": masks})
-
-
-def _labelled(scene: Scene, data: Any, name: str, attrs: Mapping[str, Any]) -> xr.DataArray:
+def labelled(scene: Scene, data: Any, name: str, attrs: Mapping[str, Any]) -> xr.DataArray:
+    """An array with the dimensions and coordinates of a scene."""
     template = scene.template()
     out = xr.DataArray(data, template.coords, template.dims, name=name, attrs=dict(attrs))
     return out.transpose(*scene.dims)

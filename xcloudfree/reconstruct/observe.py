@@ -21,7 +21,7 @@ from xcloudfree.masks.plan import MaskPlan
 
 FLOAT, BYTE = (np.dtype(t) for t in ("float32", "uint8"))
 
-HIDDEN, WANTED = 1, 2
+HIDDEN, WANTED, CLEAR = 1, 2, 4
 """Bits of the state of a pixel."""
 
 LARGEST: Final = 1 << 22
@@ -55,7 +55,8 @@ class Observe:
             hidden = self.occluded(stored[image], [g[image] for g in given]) & valid
             if self.around is not None:
                 wanted = scipy.ndimage.maximum_filter(hidden, 2 * self.around + 1)
-            state[image] = (HIDDEN * hidden + WANTED * (wanted & valid))[core]
+            bits = HIDDEN * hidden + WANTED * (wanted & valid) + CLEAR * (valid & ~hidden)
+            state[image] = bits[core]
         return reflectance, state
 
     def decode(self, stored: NDArray[Any]) -> Floats:

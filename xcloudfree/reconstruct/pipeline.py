@@ -30,18 +30,22 @@ from xcloudfree.reconstruct.checks import (
     check_known,
     check_options,
     coarse_images,
+    dates_without_radar,
     gaps,
 )
 from xcloudfree.reconstruct.choice import AUTO, JUDGED, best_model, winner_of
-from xcloudfree.reconstruct.compose import EDGE, Blend, Compose, label_flags, label_provenance
+from xcloudfree.reconstruct.compose import EDGE, Blend, Compose, label_provenance
 from xcloudfree.reconstruct.dates import dates_of, nearest_groups
 from xcloudfree.reconstruct.observe import BYTE, FLOAT, Observe, Reader, decode, observe
+from xcloudfree.reconstruct.parameters import written
 from xcloudfree.reconstruct.predict import ReconstructBlock, predict
+from xcloudfree.reconstruct.quality import Parts, assess, label_flags
 
 if TYPE_CHECKING:
     import torch
 
     from xcloudfree.models.model import Model
+    from xcloudfree.reconstruct.align import Align
     from xcloudfree.reconstruct.network import Network, Precision
 
 
@@ -56,6 +60,9 @@ def reconstruct(
     blend: Blend = "feather",
     times: Any = None,
     uncertainty: bool = False,
+    quality: bool = False,
+    age: bool = False,
+    align: Align = None,
     precision: Precision = "float32",
     device: str | torch.device | None = None,
 ) -> Any:
@@ -101,6 +108,19 @@ def reconstruct(
         ``"kernel-fusion"``.
     uncertainty : bool
         Whether to return the estimated standard deviation, if the model estimates one.
+    quality : bool
+        Whether to return ``quality`` (uint16 flags): of each pixel, whether it was observed or
+        reconstructed, how many days off it was clear, whether the date has radar there, and
+        whether only earlier or only later dates were clear. It needs all dates of a place.
+    age : bool
+        Whether to return ``age`` (float32): days from the date to the nearest date on which the
+        mask calls the pixel clear, 0 if it is that itself, NaN without one.
+    align : {"check", "correct"}, optional
+        ``"check"``: measure how far Sentinel-1 lies off Sentinel-2 by
+        :func:`xcloudfree.reconstruct.shift.shift`, and warn above one pixel. ``"correct"``: bring
+        it there, bilinear in power. Both read the scene when called; attribute ``radar_shift`` of
+        ``provenance`` tells what was found. What ascending and descending orbits shift to opposite
+        sides is layover of tall edges, which no shift mends: it is told, and stays.
     precision : {"float32", "bfloat16"}
         Arithmetic of the network. ``"bfloat16"`` is for devices that support it. Its
         error is about 1e-3 in reflectance with the shipped weights (docs/benchmarks.md), and may be
@@ -117,7 +137,9 @@ def reconstruct(
         flagged unreconstructable. Pixels without data in some band are unchanged and
         flagged nodata. With `uncertainty`, the standard deviation of reflectance for each band
         (float32, NaN where nothing was reconstructed): variables ``B02_std`` ..., ``s2_std``, or a
-        coordinate ``std``.
+        coordinate ``std``. ``quality`` and ``age`` stand where ``provenance`` does. A model that
+        tells how its values came about, as ``"kernel-fusion"`` does, does so in the lowest bits of
+        ``quality``; these are there without `quality` too, as they cost nothing.
 
     Raises
     ------
@@ -138,6 +160,8 @@ def reconstruct(
 
     Warns
     -----
+    UserWarning
+        If `align` finds a shift above one pixel, or nothing to tell it by.
     SeamWarning
         If the network reads its whole input, so that it runs in fixed tiles.
     DemonstrationWarning, UntrainedWarning, QuantityWarning
@@ -157,21 +181,30 @@ def reconstruct(
     'nodata observed reconstructed unreconstructable'
     """
     check_options(blend, precision)
+    chosen = {"parameters": written({
+        "model": winner_of(model)[0] if isinstance(model, xr.Dataset) else model,
+        "mask": mask, "dilate": dilate, "shadow": shadow, "halo": halo,
+        "blend": blend, "times": times, "uncertainty": uncertainty, "quality": quality, "age": age,
+        "align": align, "precision": precision, "device": device,
+    })}  # fmt: skip
+    if align is not None:
+        from xcloudfree.reconstruct.align import aligned
+
+        obj, chosen["radar_shift"] = aligned(obj, align, mask)
     if times is not None:
-        return _at_times(obj, times, (mask, dilate, shadow), {
+        return _at_times(obj, times, (mask, dilate, shadow), chosen, {
             "model": model, "halo": halo, "blend": blend, "uncertainty": uncertainty,
-            "precision": precision, "device": device,
+            "quality": quality, "age": age, "precision": precision, "device": device,
         })  # fmt: skip
 
     # Recognise: what the scene contains, who predicts it, and whether they fit.
     predictor: Method | Network
-    chosen = {}
     if isinstance(model, str) and model == AUTO:
         model, reason = best_model(read(obj))
-        chosen = {"model_reason": reason}
+        chosen["model_reason"] = reason
     elif isinstance(model, xr.Dataset):
         model, reason = winner_of(model)
-        chosen = {"model_reason": reason}
+        chosen["model_reason"] = reason
     elif isinstance(model, str) and model == JUDGED:
         raise ModelError(
             'model "judged" is chosen by the accessor',
@@ -207,6 +240,8 @@ def reconstruct(
     attrs |= {"mask": masked.label, "blend": blend or "none"}
     if masked.reason:
         attrs["mask_reason"] = masked.reason
+    if predictor.polarisations or quality:
+        attrs |= dates_without_radar(scene)
 
     edge = EDGE if blend else 0
     picked = tuple(bands.index(b) for b in predictor.bands or bands)
@@ -215,6 +250,7 @@ def reconstruct(
     outputs = [Output(kind, len(bands)), Output(BYTE)]
     outputs += [Output(FLOAT, len(bands))] * uncertainty + [Output(BYTE)] * bool(predictor.flags)
 
+    state: Any = None
     if isinstance(predictor, Method) and (predictor.temporal or predictor.passes):
         # Observe: reflectance, and the hidden and wanted pixels.
         reflectance, state = observe(scene, optical, masked, edge if blend else None)
@@ -251,12 +287,20 @@ def reconstruct(
 
     # Restore the form of the input, and record where each pixel comes from.
     planes = {"provenance": label_provenance(scene, results[1], attrs)}
-    if predictor.flags:
-        planes["quality"] = label_flags(scene, results[-1], predictor.flags)
+    flags = results[-1] if predictor.flags else None
+    if quality or age:
+        if state is None:
+            state = observe(scene, optical, masked, None, predictor.bands)[1]
+        parts = Parts(results[1], state, flags)
+        planes |= assess(scene, parts, predictor.flags, quality, age)
+    if predictor.flags and not quality:
+        planes["quality"] = label_flags(scene, flags, predictor.flags)
     return restore(scene, results[0], planes, results[2] if uncertainty else None)
 
 
-def _at_times(obj: Any, times: Any, mask: tuple[Any, int, Shadow], options: Any) -> Any:
+def _at_times(
+    obj: Any, times: Any, mask: tuple[Any, int, Shadow], attrs: dict[str, str], options: Any
+) -> Any:
     """The series at chosen times, some of them without an image."""
     from xcloudfree.reconstruct.any_time import at_times
 
@@ -264,7 +308,7 @@ def _at_times(obj: Any, times: Any, mask: tuple[Any, int, Shadow], options: Any)
     plan = plan_mask(read(obj), method, None, dilate, shadow=shadow)
     whole, hidden, chosen, acquired = at_times(obj, times, plan)
     out = reconstruct(whole, mask=hidden, shadow=False, **options).sel(time=chosen)
-    out["provenance"].attrs["mask"] = plan.label
+    out["provenance"].attrs |= {"mask": plan.label, **attrs}
     return out.assign_coords(acquired=acquired)
 
 

@@ -17,6 +17,7 @@ from xcloudfree.stac.read.mosaic import Reader, join
 from xcloudfree.stac.search.catalog import Source
 from xcloudfree.stac.search.choice import choose_backscatter, choose_collections, is_sar_collection
 from xcloudfree.stac.search.query import Conditions, Query, checked_conditions, item_time
+from xcloudfree.stac.search.request import request_text
 from xcloudfree.stac.series.backscatter import load_backscatter, requested_polarisations
 from xcloudfree.stac.series.optical import (
     load_optical,
@@ -226,6 +227,20 @@ def load(
 
     # stamp
     out.attrs["source"] = join(str(item.collection_id) for item in scenes)
+    out["item_id"].attrs["request"] = request_text(
+        source.name if isinstance(catalog, str) else None,
+        where,
+        grid,
+        {
+            "collections": named, "chunks": sizes, "groupby": groupby, "query": query,
+            "sar_query": sar_query, "offsets": offsets, "on_gap": on_gap, "on_error": on_error,
+        },
+        {
+            "bands": [str(n) for n in out if n not in pols], "polarisations": list(pols),
+            "max_gap": f"{gap.total_seconds():.0f}s",
+            "sar_catalog": sar_source.name if isinstance(sar_catalog, str) else None,
+        },
+    )  # fmt: skip
     for variable in out.data_vars.values():
         variable.encoding = {"grid_mapping": "spatial_ref"}
     return with_status(out, reader) if reader.reporting else out
