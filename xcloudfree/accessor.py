@@ -239,7 +239,7 @@ class CloudFreeAccessor:
         shadow: Shadow = None,
         progress: bool = True,
     ) -> xr.Dataset:
-        """Judge models on hidden clear ground, see :func:`xcloudfree.judge.own_scene.judge_scene`.
+        """Compare models on this scene, see :func:`xcloudfree.judge.own_scene.judge_scene`.
 
         Examples
         --------

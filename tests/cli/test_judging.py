@@ -47,7 +47,7 @@ def test_tables_are_printed_and_every_format_is_written(store, series, tmp_path)
 
 
 def test_what_the_command_cannot_do_is_refused_in_its_options(store, tmp_path):
-    assert "no numbers of days; give --gaps 0,15,30" in refused("judge", store, "--gaps", "few")
+    assert "not numbers of days; give --gaps 0,15,30" in refused("judge", store, "--gaps", "few")
     assert "use --gaps 0,15,30" in refused("judge", store, "--gaps", "-1")
     assert "use --cases 6" in refused("judge", store, "--cases", "0")
     assert ".md, .csv, .png" in refused("judge", store, "--output", tmp_path / "t.xls")

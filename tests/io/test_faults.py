@@ -188,7 +188,7 @@ def test_a_write_that_was_killed_before_its_store_had_a_name_goes_on(
 def test_a_folder_that_is_not_ours_stays(tmp_path: Path, mode: str) -> None:
     (tmp_path / "out.zarr.partial").mkdir()
     (tmp_path / "out.zarr.partial/notes.txt").write_text("mine")
-    with pytest.raises(DataError, match=r"not ours; .*to_zarr\(obj, '.*out-new\.zarr'\)$"):
+    with pytest.raises(DataError, match=r"by xcloudfree; .*to_zarr\(obj, '.*out-new\.zarr'\)$"):
         to_zarr(scene(), tmp_path / "out.zarr", mode=mode, progress=False)
     assert (tmp_path / "out.zarr.partial/notes.txt").read_text() == "mine"
 

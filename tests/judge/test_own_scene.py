@@ -365,10 +365,10 @@ def test_what_cannot_be_judged_is_refused_before_anything_is_read(series):
             judge(**options)
     out = series.cloudfree.reconstruct(model="median", mask="l2a")
     for ds, words in (
-        (lazy.isel(time=[0, 1]), "one date of two"),
+        (lazy.isel(time=[0, 1]), "two dates are too few"),
         (lazy.drop_vars("time"), "no coordinate"),
         (series.expand_dims(patch=2), "isel(patch=0)"),
-        (out, "no truth"),
+        (out, "not the truth"),
     ):
         with pytest.raises(CloudFreeError) as caught:
             ds.cloudfree.judge()

@@ -244,7 +244,7 @@ def test_files_that_hold_no_weights_are_named_as_what_they_are(saved, tmp_path):
         xcf.models.convert(tmp_path, "dsen2cr")
     with pytest.raises(WeightsError, match="there is no file"):
         xcf.models.convert(tmp_path / "absent.pth", "dsen2cr")
-    with pytest.raises(WeightsError, match="no tensors"):
+    with pytest.raises(WeightsError, match="no named tensors"):
         xcf.models.convert(saved({"epoch": 3}), "dsen2cr")
     with pytest.raises(ModelError, match="unknown architecture"):
         xcf.models.convert(saved(dsen2cr_state()), "resnet")

@@ -69,8 +69,8 @@ OTHERS = {
     "floats": {"pixels": np.full((N, N), 0.3, "float32")},
 }
 SAYS = {
-    "another projection": "lies in EPSG:32633, not EPSG:32632",
-    "floats": "holds float32, not uint16",
+    "another projection": "is in EPSG:32633, not EPSG:32632",
+    "floats": "contains float32, not uint16",
 }
 
 

@@ -152,7 +152,7 @@ def test_the_target_inherits_the_declaration_of_the_scene(patches):
 def test_what_cannot_work_is_refused(patches):
     with pytest.raises(DataError, match=r"'time' .* fit\(..., target=...\)"):
         xcf.fit(patches.drop_vars("target"), **QUICK)
-    with pytest.raises(DataError, match=r"one date .* target=ds"):
+    with pytest.raises(DataError, match=r"one date, .* target=ds"):
         xcf.fit(patches.isel(patch=[0]).rename(patch="time").drop_vars("target"), **QUICK)
     with pytest.raises(DataError, match=r"fit\(..., crop=48\)"):
         xcf.fit(patches, steps=1, crop=64, progress=False)

@@ -70,7 +70,7 @@ def test_the_cache_gives_the_same_and_knows_its_data(tmp_path):
         drawn(fields(seed=7), cache=folder)
     (tmp_path / "mine/0").mkdir(parents=True)
     (tmp_path / "mine/0/notes.txt").write_text("something")
-    with pytest.raises(DataError, match="something else"):
+    with pytest.raises(DataError, match="something other than"):
         drawn(fields(), cache=tmp_path / "mine")
 
 

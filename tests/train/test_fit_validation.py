@@ -40,7 +40,7 @@ def test_few_regions_leave_no_part_empty(count):
     for seed in range(5):
         parts = split(patches([f"r{i}" for i in range(count)]), seed=seed)
         assert min(p.sizes["patch"] for p in parts) >= 1
-    with pytest.raises(DataError, match="2 regions or dates and 3 parts"):
+    with pytest.raises(DataError, match="2 regions or dates but 3 parts"):
         split(patches("ab"))
 
 

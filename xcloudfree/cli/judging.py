@@ -1,4 +1,4 @@
-"""The command that compares models on a scene of the user: judge."""
+"""The command judge, which compares models on the user's own scene."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ _OF_PATCHES = ("do nothing", "clear mean", "kernel-fusion", "pixel-fusion", "car
 )
 @scene_argument
 @click.option("--models", help="Comma-separated names or files; by default four that fit.")
-@click.option("--gaps", default="0,15,30", show_default=True, help="Days without any image.")
+@click.option("--gaps", default="0,15,30", show_default=True, help="Days to withhold images.")
 @click.option("--cases", default=6, show_default=True, help="Clear dates to hide.")
-@click.option("--seed", default=0, show_default=True, help="Of what is hidden where.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the hidden ground.")
 @click.option(
     "--mask", "--method", "mask", default="auto", show_default=True,
-    help="What is hidden anyway: auto, series, score, l2a, scl, ...",
+    help="Cloud mask: auto, series, score, l2a, scl, ...",
 )  # fmt: skip
 @click.option("--dilate", default=0, show_default=True, help="Radius to extend the mask by.")
 @click.option(
     "--output", "outputs", multiple=True, type=click.Path(path_type=Path),
-    help="Write the tables (.md), every figure (.csv) or the picture (.png) too; may be repeated.",
+    help="Also write the tables (.md), all figures (.csv) or a picture (.png); repeatable.",
 )  # fmt: skip
 @add_options(click.option("--quiet", is_flag=True, help="No progress bar."), scene_options)
 def judge_command(
@@ -116,12 +116,12 @@ def _days(gaps: str) -> list[float]:
         return [float(word) for word in split_list(gaps) or []]
     except ValueError as error:
         raise DataError(
-            f"--gaps {gaps!r} are no numbers of days", fix="give --gaps 0,15,30"
+            f"--gaps {gaps!r} are not numbers of days", fix="give --gaps 0,15,30"
         ) from error
 
 
 def _is_folder_of_patches(places: Sequence[str]) -> bool:
-    """Whether a place is a folder and no store."""
+    """Whether a place is a folder but not a store."""
     folder = Path(places[0])
     stores = ("zarr.json", ".zgroup", ".zarray")
     return len(places) == 1 and folder.is_dir() and not any((folder / n).is_file() for n in stores)

@@ -1,4 +1,4 @@
-"""Errors of the hidden pixels of one image: by band, by index, by distance to what is visible."""
+"""Errors of the hidden pixels of an image: by band, index and distance to visible pixels."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DISTANCES: Final = {
 """Classes of the distance of a hidden pixel to the nearest visible one: above, and up to."""
 
 FIGURES: Final = ("psnr", "mae", "bias")
-"""What :func:`band_errors` has for each band and index."""
+"""Figures of :func:`band_errors` for each band and index."""
 
 Floats = NDArray[np.floating]
 Booleans = NDArray[np.bool_]
@@ -32,7 +32,7 @@ class Errors(NamedTuple):
 
     values: NDArray[np.float64]  # (distance, band and index, figure)
     angles: NDArray[np.float64]  # spectral angle in degrees (distance,)
-    asked: NDArray[np.int64]  # pixels of which the truth is known (distance,)
+    asked: NDArray[np.int64]  # pixels with a known truth (distance,)
     filled: NDArray[np.int64]  # those of them that were predicted (distance,)
 
 
@@ -53,7 +53,7 @@ def band_errors(
     """Errors of the hidden pixels of an image (band, y, x), clipped to [0, 1] as all figures are.
 
     As in :func:`xcloudfree.judge.metrics.image_metrics`, a pixel without data in some band of
-    either image is left out; of an index also where both of its bands are 0.
+    either image is left out, and for an index also one where both of its bands are 0.
     """
     known: Booleans = np.isfinite(truth).all(axis=0)  # type: ignore[assignment]
     predicted = np.isfinite(guess).all(0)
@@ -91,7 +91,7 @@ def _classes(hidden: Booleans, known: Booleans) -> list[Booleans]:
 
 
 def _figures(differences: Floats) -> list[float]:
-    """PSNR, mean absolute error and bias; NaN of no pixels."""
+    """PSNR, mean absolute error and bias; NaN without pixels."""
     square = float(np.nanmean(differences**2))
     psnr = np.inf if square == 0 else -10 * np.log10(square)
     return [float(psnr), float(np.nanmean(np.abs(differences))), float(np.nanmean(differences))]

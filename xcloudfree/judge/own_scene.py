@@ -1,4 +1,4 @@
-"""Compare models on a scene of the user: hidden clear ground is the truth."""
+"""Compare models on the user's own scene: hidden clear ground is the truth."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ ROWS: Final = ("do nothing", "clear mean")
 """Trivial estimates that every table shows first."""
 
 OF_SERIES: Final = ("linear-time", "median", "area-regression+nearby")
-"""Models to compare on a series, beside the choice of ``model="auto"``."""
+"""Models to compare on a series, in addition to the choice of ``model="auto"``."""
 
 OF_IMAGE: Final = ("idw", "kriging", "regression-kriging", "pixel-fusion")
 """The same for a single image."""
@@ -62,7 +62,7 @@ def judge_scene(
     shadow: Shadow = None,
     progress: bool = True,
 ) -> xr.Dataset:
-    """Compare models on a scene: hide clear ground of it, fill it again, and measure the errors.
+    """Compare models on a scene: hide clear ground, fill it again, and measure the errors.
 
     Clear dates are hidden under the clouds of other dates of the same place, or wholly if no two
     dates are partly clouded. The models see nothing of a hidden date: neither another image of the
@@ -157,19 +157,19 @@ def judge_scene(
 
 
 def _checked(scene: Scene, gaps: Sequence[float], cases: int) -> list[float]:
-    """Gaps in days; raises an error for a scene that has no clear ground to hide, unread."""
+    """Gaps in days; raises an error, without reading, for a scene that cannot be tested."""
     source = scene.source
     carried = source if isinstance(source, xr.Dataset) else source.coords
     if "provenance" in carried:
         raise DataError(
-            "the scene was reconstructed, and its estimates are no truth",
+            "the scene was reconstructed, and estimates are not the truth",
             fix="call judge() with the scene as it was observed",
         )
     if scene.optical is None:
         scene.need_optical(("B02",), "judge")
     if others := [d for d in scene.lead if d != "time"]:
         raise DataError(
-            f"one series is judged at a time and the data has a dimension {others[0]!r}",
+            f"judge() takes one series at a time but the data has a dimension {others[0]!r}",
             fix=f"choose one with ds.isel({others[0]}=0)",
         )
     dates = source.sizes["time"] if scene.lead else 1
@@ -180,7 +180,7 @@ def _checked(scene: Scene, gaps: Sequence[float], cases: int) -> list[float]:
         )
     if dates == 2:
         raise DataError(
-            "one date of two cannot be spared to be hidden under another",
+            "two dates are too few to hide one under the other",
             fix="load more of them, or judge one date with ds.isel(time=[0])",
         )
     try:
@@ -189,13 +189,13 @@ def _checked(scene: Scene, gaps: Sequence[float], cases: int) -> list[float]:
         found = []
     if not found or min(found) < 0 or len(set(found)) < len(found) or not np.isfinite(found).all():
         raise DataError(
-            f"gaps is {gaps!r} and holds days, each number once",
+            f"gaps is {gaps!r} and must be days, each number once",
             fix="call ds.cloudfree.judge(gaps=[0, 15, 30])",
             option="--gaps 0,15,30",
         )
     if isinstance(cases, bool) or not isinstance(cases, (int, np.integer)) or cases < 1:
         raise DataError(
-            f"cases is {cases!r} and is a number of dates",
+            f"cases is {cases!r} and must be a number of dates",
             fix="call ds.cloudfree.judge(cases=6)",
             option="--cases 6",
         )
@@ -231,7 +231,7 @@ def _places(
     masked: tuple[Mask, int, Shadow],
     progress: bool,
 ) -> Iterator[Place]:
-    """Squares of the scene that can be judged, each with its part of the cases."""
+    """Squares of the scene that can be tested, each with its part of the cases."""
     mask, dilate, shadow = masked
     if isinstance(mask, xr.DataArray):  # also for the check that it fits
         from xcloudfree.masks.masking import mask as check
@@ -261,8 +261,8 @@ def _places(
             if series
             else f"no square has clear ground that its own clouds, mirrored, hide a part of (mask "
             f"{name!r})",
-            fix="load more dates, or say otherwise what is hidden: ds.cloudfree.judge(mask=...)",
-            option="load more dates, or say otherwise what is hidden with --mask",
+            fix="load more dates, or choose another mask: ds.cloudfree.judge(mask=...)",
+            option="load more dates, or choose another mask with --mask",
         )
     yield from partly or wholly[:wanted]
 
@@ -319,7 +319,7 @@ def _winner(table: xr.Dataset) -> tuple[str, str]:
     usable = ranked.any("method").values
     whole = ranked.isel(group=usable).all("group").values & usable.any()
     if not whole.any():
-        return "", "no model filled 99 % of what was hidden"
+        return "", "no model filled 99 % of the hidden pixels"
     value = means.value.isel(group=usable).mean("group").values[whole]
     order = np.argsort(-value, kind="stable")
     names, figures = means.method.values[whole][order], value[order]

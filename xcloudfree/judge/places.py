@@ -1,4 +1,4 @@
-"""Squares of a scene in memory, and the clear ground of them to hide."""
+"""Squares of a scene in memory, and their clear ground to hide."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from xcloudfree.masks.shadow import Shadow
 SIDE: Final = 64
 """Rows and columns of a square."""
 AROUND: Final = 32
-"""Pixels around a square that its mask sees."""
+"""Pixels around a square that its mask reads."""
 
 _LEAST: Final = 0.02  # share of an image that must be hidden, and visible, to be judged
 
@@ -39,13 +39,13 @@ Window = tuple[slice, slice]
 
 @dataclass(frozen=True)
 class Place:
-    """A square of the scene in memory, with its mask and what is hidden of it."""
+    """A square of the scene in memory, with its mask and its hidden dates."""
 
     row: int  # the first, in pixels of the scene
     column: int
     scene: xr.Dataset
     hidden: xr.DataArray  # the mask
-    tasks: list[Task] = field(default_factory=list)  # dates to hide; none where it is one image
+    tasks: list[Task] = field(default_factory=list)  # dates to hide; none for a single image
     mirrored: list[tuple[int, ...]] = field(default_factory=list)  # the same of one image
 
     @property
@@ -86,7 +86,7 @@ def windows_of(shape: tuple[int, int], seed: int) -> list[Window]:
 def read_place(
     obj: xr.Dataset | xr.DataArray, window: Window, mask: Mask, dilate: int, shadow: Shadow
 ) -> Place:
-    """Read a square with what is around it, mask it, and cut it out."""
+    """Read a square with its surroundings, mask it, and cut it out."""
     scene = read(obj)
     around, inside = {}, {}
     for dim, span, length in zip(scene.spatial, window, scene.shape, strict=True):
@@ -94,7 +94,7 @@ def read_place(
         around[dim] = slice(start, min(length, span.stop + AROUND))
         inside[dim] = slice(span.start - start, span.stop - start)
     part = obj.isel(around)
-    if isinstance(mask, xr.DataArray):  # it belongs to the images as they are
+    if isinstance(mask, xr.DataArray):  # it belongs to the images before joining
         mask = mask.isel({d: s for d, s in around.items() if d in mask.dims})
     elif "time" in scene.lead:
         part = join_passes(part)
@@ -106,7 +106,7 @@ def read_place(
 def with_hidden_dates(place: Place, count: int, seed: int) -> Place:
     """The place with so many of its clear dates chosen, spread over the series; none if it cannot.
 
-    They are hidden under clouds of other dates where two dates have some, and wholly elsewhere.
+    They are hidden under clouds of other dates if two dates have some, and wholly otherwise.
     """
     ground, stack = _of_series(place.scene, place.hidden)
     days = day_numbers(place.scene.time.values)
@@ -122,7 +122,7 @@ def with_hidden_dates(place: Place, count: int, seed: int) -> Place:
 
 
 def with_mirrored_clouds(place: Place, count: int) -> Place:
-    """The place with so many ways to lay the mirrored clouds of its one image over clear ground."""
+    """The place with so many ways to mirror the clouds of its only image onto clear ground."""
     _, ground = _of_image(place)
     ways: list[tuple[int, ...]] = []
     for axes in ((1,), (0,), (0, 1)):
@@ -186,7 +186,7 @@ def _of_image(place: Place) -> tuple[xr.DataArray, NDArray[np.bool_]]:
 
 
 def _plain(part: xr.Dataset | xr.DataArray) -> xr.Dataset:
-    """A Dataset of bands as it is, of another form one with variables `s2` and `s1`."""
+    """A Dataset of bands unchanged; other forms as one with variables `s2` and `s1`."""
     scene = read(part)
     if isinstance(part, xr.Dataset) and scene.form == "bands":
         return part

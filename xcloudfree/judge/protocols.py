@@ -223,7 +223,7 @@ def tasks_of(
     kinds: Sequence[Kind],
     visible: Visible,
 ) -> Iterator[Task]:
-    """Which dates are hidden, and under the clouds of which others."""
+    """Dates to hide, and the dates whose clouds hide them."""
     share = 1 - ground.mean((1, 2))
     clear, cloudy = clear_dates(ground, days), clouded_dates(ground)
     if not len(clear):

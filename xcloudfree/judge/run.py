@@ -23,7 +23,7 @@ from xcloudfree.judge.result import Record, Store, assemble
 _LONGEST: Final = 500
 
 Look = Callable[[Case, Any], Any]
-"""What else to note of a case and its reconstruction."""
+"""Further notes on a case and its reconstruction."""
 
 
 def benchmark(
@@ -106,7 +106,7 @@ def run(
     retry: bool = False,
     look: Look | None = None,
 ) -> tuple[list[str], list[Case], list[list[Record]]]:
-    """Names of the methods, the cases without their arrays, and a record of each of both."""
+    """Names of the methods, cases without their arrays, and a record of each pair."""
     named = _named(methods)
     runners = [_Runner(name, resolve(method), look) for name, method in named.items()]
     store = Store(None if folder is None else Path(folder))

@@ -1,4 +1,4 @@
-"""The table of a scene: means over what was hidden, and the same as the tables of benchmarks."""
+"""The table of a scene: means over hidden pixels, also in the form of benchmark tables."""
 
 from __future__ import annotations
 
@@ -76,16 +76,16 @@ def table_of(
     failures = [_failure([row[n] for row in records]) for n in range(len(models))]
     variables["failure"] = ("model", np.array(failures, dtype=str))
     out = xr.Dataset(variables, labels)
-    out.gap.attrs = _about("day", "days around the hidden date of which no image was shown")
+    out.gap.attrs = _about("day", "days around the hidden date whose images were withheld")
     out.distance.attrs = {"long_name": "distance of a hidden pixel to the nearest visible one"}
     out.band.attrs = {"long_name": "all bands jointly, a band, or an index of bands"}
     return out
 
 
 def as_result(table: xr.Dataset, by: Sequence[str] = ()) -> xr.Dataset:
-    """A table in the form of a benchmark: a case for each gap, class of distance and band asked.
+    """A table in the form of a benchmark: a case for each requested gap, distance and band.
 
-    What is a result of a benchmark already is returned as it is.
+    The result of a benchmark is returned unchanged.
     """
     if "model" not in table.dims:
         return table
@@ -129,7 +129,7 @@ def as_result(table: xr.Dataset, by: Sequence[str] = ()) -> xr.Dataset:
 
 
 def _asked(row: Sequence[Errors | None], size: int) -> Any:
-    """Pixels that a case asks for, by class of distance; the same for every method that did it."""
+    """Hidden pixels of a case by class of distance, which are the same for every method."""
     return next((e.asked for e in row if e is not None), np.zeros(size, int))
 
 
@@ -138,7 +138,7 @@ def _column(records: Sequence[Sequence[Record]], key: str) -> Any:
 
 
 def _failure(column: Sequence[Record]) -> str:
-    """What failed and how often, in a sentence; empty if nothing did."""
+    """Failures and their number, in a sentence; empty if there are none."""
     messages = [record.failure for record in column if record.failure]
     if not messages:
         return ""

@@ -143,7 +143,7 @@ def to_latex(
 
 
 def _usual(result: xr.Dataset, of_scene: str) -> tuple[str, ...]:
-    """What a result is grouped by where nobody says: regions, or what the table of a scene has."""
+    """Default grouping of a result: regions, or the dimensions in the table of a scene."""
     return ("region",) if "case" in result.dims else tuple(of_scene.split())
 
 

@@ -39,7 +39,7 @@ def best_model(scene: Scene) -> tuple[str, str]:
 
 
 def winner_of(table: xr.Dataset) -> tuple[str, str]:
-    """Name of the winner in a table of ``ds.cloudfree.judge()``, and what it won by."""
+    """Name of the winner in a table of ``ds.cloudfree.judge()``, and the reason."""
     winner = table.attrs.get("winner")
     if not winner:
         raise ModelError(

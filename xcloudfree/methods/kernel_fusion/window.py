@@ -77,7 +77,7 @@ def pixels_of(window: Window, device: torch.device, fill: bool = True) -> Pixels
     sar = window.backscatter
     planes = 0 if sar is None else sar.shape[1] * len(WINDOWS)
     values = torch.zeros((*clear.shape, bands + planes), dtype=torch.float32, device=device)
-    for date in range(times):  # one at a time: what is derived stays small
+    for date in range(times):  # one at a time, to keep derived arrays small
         shown = torch.as_tensor(window.reflectance[date], device=device).reshape(bands, -1).mT
         values[date, :, :bands] = torch.where(clear[date, :, None], shown, 0.0)
         if sar is not None:
