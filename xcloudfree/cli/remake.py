@@ -73,8 +73,8 @@ def remake(
     if given := not_repeatable(parameters):
         raise DataError(
             f"{item.name} cannot be made again: {', '.join(given)} was an object of its own",
-            fix="name weights with --model FILE; of a mask or a method that was given, repeat the "
-            "call in Python",
+            fix="name weights with --model FILE; for a mask or a method of your own, repeat "
+            "the call in Python",
         )
     version = facts.get("xcloudfree_version")
     if version != __version__:
@@ -134,7 +134,7 @@ def _passport(path: Path) -> dict[str, Any]:
 
 
 def _check_items(ds: xr.Dataset, facts: dict[str, Any]) -> None:
-    """Refuse a catalog that has other items than the product was made from."""
+    """Raise an error if the catalog has other items than the product was made from."""
     for name in ("item_id", "s1_item_id"):
         was = facts.get(name, [])
         now = np.ravel(ds[name].values).tolist() if name in ds.coords else []
@@ -148,7 +148,7 @@ def _check_items(ds: xr.Dataset, facts: dict[str, Any]) -> None:
 
 
 def _compare(told: dict[str, Any], made: dict[str, Any]) -> None:
-    """Refuse what is not what the passport says."""
+    """Raise an error if the product differs from its passport."""
     places = ("catalog", "sar_catalog")
     differing = []
     for key in sorted({*told["properties"], *made["properties"]}):

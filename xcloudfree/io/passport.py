@@ -72,7 +72,7 @@ def describe(
 ) -> dict[str, Any] | None:
     """The item of a product; None of what is no reconstruction, or has no dates, as items must.
 
-    The same product gives the same item: nothing in it tells when it was written.
+    The same product gives the same item: it does not contain the time of writing.
     """
     if not facts or "time" not in ds.coords or ds["time"].dtype.kind != "M" or not ds["time"].size:
         return None

@@ -30,7 +30,7 @@ AGREEING: Final = 1.5
 """Pixels by which the second opinion may differ."""
 
 CONFIDENT: Final = 0.1
-"""Least confidence of a shift that is told."""
+"""Least confidence of a shift that is reported."""
 
 DEVIATIONS: Final = 4.0
 """Deviations of the correlation by which its peak stands out at least. These two and `AGREEING`
@@ -44,7 +44,7 @@ CLIPPED: Final = 0.98
 """Quantile of the gradients to which larger ones are cut: a bridge is not all."""
 
 LEAST: Final = 48
-"""Rows and columns of the smallest block of which anything is told."""
+"""Rows and columns of the smallest block that gets a shift."""
 
 Floats = NDArray[np.float32]
 Grid = NDArray[np.float64]

@@ -27,7 +27,7 @@ from xcloudfree.reconstruct.shift import shift
 Align = Literal["check", "correct"] | None
 
 ORBITS: Final = "orbit_state"
-"""Coordinate along time that tells ascending from descending passes."""
+"""Coordinate along time that separates ascending from descending passes."""
 
 TOLD: Final = 1.0
 """Pixels of a shift beyond which a check warns."""
@@ -84,7 +84,9 @@ def estimate(scene: Scene, obj: Any, mask: Mask) -> Estimate:
                 "layover of tall edges has it"
             )
             state = "ascending"
-            fix = f"choose one orbit, ds.sel(time=ds.{ORBITS} == {state!r}), as no shift mends it"
+            fix = (
+                f"choose one orbit, ds.sel(time=ds.{ORBITS} == {state!r}), as no shift corrects it"
+            )
             large = max(np.hypot(*common), abs(apart)) > TOLD
             problem = f"Sentinel-1 lies {text}" if large else None
             return Estimate((common,) * dates, text, problem, fix)
@@ -95,11 +97,11 @@ def estimate(scene: Scene, obj: Any, mask: Mask) -> Estimate:
     text = "; ".join(f"{_words(m)}{f' ({k})' * both}" for k, m in known.items())
     large = max(np.hypot(*m) for m in known.values()) > TOLD
     problem = f"Sentinel-1 lies {text} of Sentinel-2" if large else None
-    return Estimate(shifts, text, problem, "call reconstruct(align='correct'), or load it anew")
+    return Estimate(shifts, text, problem, "call reconstruct(align='correct'), or load it again")
 
 
 def _median(found: xr.Dataset) -> tuple[float, float]:
-    """Median rows and columns of the blocks that tell something."""
+    """Median rows and columns of the blocks that have a shift."""
     known = np.isfinite(found.dy.values)
     if not known.any():
         return np.nan, np.nan
@@ -147,7 +149,7 @@ class _Resample:
 
 
 def _check_floats(scene: Scene) -> None:
-    """Refuse integers, which hold no values between pixels."""
+    """Raise an error for integers, which hold no values between pixels."""
     sar = scene.sar
     if sar is None or sar.dtype().kind == "f":
         return
@@ -160,7 +162,7 @@ def _check_floats(scene: Scene) -> None:
 
 
 def _resample(scene: Scene, shifts: tuple[tuple[float, float], ...]) -> Any:
-    """The scene with its radar brought onto the optical bands, in the numbers that came in."""
+    """The scene with its radar brought onto the optical bands, in the numbers of the input."""
     sar = scene.sar
     assert sar is not None
     axis = scene.lead.index("time") if "time" in scene.lead else None

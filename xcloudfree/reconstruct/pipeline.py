@@ -119,8 +119,8 @@ def reconstruct(
         ``"check"``: measure how far Sentinel-1 lies off Sentinel-2 by
         :func:`xcloudfree.reconstruct.shift.shift`, and warn above one pixel. ``"correct"``: bring
         it there, bilinear in power. Both read the scene when called; attribute ``radar_shift`` of
-        ``provenance`` tells what was found. What ascending and descending orbits shift to opposite
-        sides is layover of tall edges, which no shift mends: it is told, and stays.
+        ``provenance`` records the shift. If ascending and descending orbits shift to opposite
+        sides, that is layover of tall edges, which no shift corrects: it is reported and kept.
     precision : {"float32", "bfloat16"}
         Arithmetic of the network. ``"bfloat16"`` is for devices that support it. Its
         error is about 1e-3 in reflectance with the shipped weights (docs/benchmarks.md), and may be
@@ -137,8 +137,8 @@ def reconstruct(
         flagged unreconstructable. Pixels without data in some band are unchanged and
         flagged nodata. With `uncertainty`, the standard deviation of reflectance for each band
         (float32, NaN where nothing was reconstructed): variables ``B02_std`` ..., ``s2_std``, or a
-        coordinate ``std``. ``quality`` and ``age`` stand where ``provenance`` does. A model that
-        tells how its values came about, as ``"kernel-fusion"`` does, does so in the lowest bits of
+        coordinate ``std``. ``quality`` and ``age`` come as ``provenance`` does. A model that
+        reports how it made its values, as ``"kernel-fusion"`` does, uses the lowest bits of
         ``quality``; these are there without `quality` too, as they cost nothing.
 
     Raises

@@ -1,7 +1,7 @@
 """How far each pixel of a reconstruction can be relied on, as flags, and how old its evidence is.
 
-In the spirit of the per-pixel metadata that CEOS-ARD asks of optical products: what a user may
-want to leave out can be told from one integer a pixel.
+In the spirit of the per-pixel metadata that CEOS-ARD asks of optical products: one integer per
+pixel lets users leave out what they do not trust.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ OBSERVED, RECONSTRUCTED = 1 << 8, 1 << 9
 AGE, ONE = 7 << 10, 1 << 10
 RADAR, EXTRAPOLATED = 1 << 13, 1 << 14
 """Bits of the layer. What the predictor says of itself is below them, as without the layer; the
-highest is free for what is told of intervals."""
+highest is free for intervals."""
 
 FLAGS: Final = (
     ("observed", OBSERVED, OBSERVED),
@@ -60,7 +60,7 @@ class Parts(NamedTuple):
 def assess(
     scene: Scene, parts: Parts, meanings: tuple[str, ...], quality: bool, age: bool
 ) -> dict[str, xr.DataArray]:
-    """The layers that are asked for, lazy where the scene is, with its chunks."""
+    """The requested layers, lazy where the scene is, with its chunks."""
     lead = len(scene.lead)
     axis, days, together = None, None, None
     if "time" in scene.lead and scene.template().sizes["time"] > 1:
@@ -99,7 +99,7 @@ def label_quality(scene: Scene, word: Any, meanings: Sequence[str]) -> xr.DataAr
 
 
 def label_flags(scene: Scene, flags: Any, meanings: Sequence[str]) -> xr.DataArray:
-    """Name the bits in which the predictor tells how values came about, without the layer."""
+    """Name the bits in which the predictor says how it made a value, without the layer."""
     masks = np.array([1 << bit for bit in range(len(meanings))], BYTE)
     words = {"long_name": "how the value was predicted", "flag_meanings": " ".join(meanings)}
     return labelled(scene, flags, "quality", {**words, "flag_masks": masks})

@@ -26,9 +26,10 @@ def shift(obj: Any, *, by: str = "scene", block: int = 128, mask: Mask = "auto")
     """Measure how far Sentinel-1 lies off Sentinel-2, block by block.
 
     The sizes of the gradients of both sensors are correlated (phase_cross_correlation of
-    scikit-image, without normalisation by frequency, to a tenth of a pixel). A shift is told where
-    the peak of the correlation stands out, and the mutual information of the gradients has its
-    own peak within 1.5 px; elsewhere, as on open water, it is NaN. Shifts up to 10 px are found.
+    scikit-image, without normalisation by frequency, to a tenth of a pixel). A shift is reported
+    where the peak of the correlation stands out, and the mutual information of the gradients has
+    its own peak within 1.5 px; elsewhere, as on open water, it is NaN. Shifts up to 10 px are
+    found.
 
     Parameters
     ----------
