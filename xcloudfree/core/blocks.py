@@ -47,8 +47,8 @@ class Together:
 
 
 BYTES: Final = 1 << 28
-"""Largest reflectance array of all dates in one block of a series; with derived arrays, about three
-times as much is in memory."""
+"""Largest reflectance array of all dates in one block of a series. With derived arrays 3 (medians),
+7 (area regression) to 10 times (kernel fusion) as much is in memory."""
 
 LEAST: Final = 128
 """Side in px of the smallest block of a series."""
