@@ -220,8 +220,8 @@ FAULTS = [
     ),
     Fault(  # feathering reads cloudy values
         "reconstruct/compose.py",
-        "valid & ~hidden & known)",
-        "valid & known)",
+        "valid & ~hidden & told)",
+        "valid & told)",
         "reconstruct/test_compose.py",
     ),
     Fault(  # the flags of what was filled and what was not are swapped
@@ -340,6 +340,25 @@ FAULTS = [
         "difference = one - other",
         "difference = other - one",
         "judge/test_own_scene.py",
+    ),
+    # ------------------------------------------------------------------ intervals
+    Fault(  # the date at the end of a gap is seen when ground is hidden again
+        "reconstruct/hiding.py",
+        "(np.abs(when - when[date]) <= GAPS[level])",
+        "(np.abs(when - when[date]) < GAPS[level])",
+        "reconstruct/test_intervals.py",
+    ),
+    Fault(  # a date counts by its pixels
+        "reconstruct/conformal.py",
+        "weight = _seasonal(days, each)[:, place] / np.maximum(count, PIXELS)[place]",
+        "weight = _seasonal(days, each)[:, place]",
+        "reconstruct/test_intervals.py",
+    ),
+    Fault(  # what lies outside of bounds costs half
+        "judge/intervals.py",
+        "width + 2 / (1 - level) * outside",
+        "width + 1 / (1 - level) * outside",
+        "judge/test_intervals.py",
     ),
 ]
 

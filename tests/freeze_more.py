@@ -364,7 +364,7 @@ REFUSED: dict[str, Callable[[xr.Dataset], Any]] = {
     "a halo below zero": lambda ds: ds.cloudfree.reconstruct(model="carf-tiny", halo=-1),
     "a blend that there is not": lambda ds: ds.cloudfree.reconstruct(blend="sharp"),
     "a device that there is not": lambda ds: ds.cloudfree.reconstruct(device="cuda:99"),
-    "no uncertainty": lambda ds: ds.cloudfree.reconstruct(model="carf-tiny", uncertainty=True),
+    "no share": lambda ds: ds.cloudfree.reconstruct(model="carf-tiny", interval=90),
     "a scale of zero": lambda ds: ds.cloudfree.calibrate(scale=0),
     "a mode that there is not": lambda ds: xcf.io.to_zarr(ds, "out.zarr", mode="a"),
     "a picture without its ending": lambda ds: xcf.io.to_cog(ds, "out.jpg"),

@@ -196,6 +196,22 @@ def search(scene: xr.Dataset, catalog: str, tmp_path: Path) -> None:
     assert float(found.mean()) == pytest.approx(float(scene.cloudfree.mask().mean()), abs=0.05)
 
 
+def test_intervals_are_written_and_the_result_is_read_again(store: Path, tmp_path: Path) -> None:
+    options = ("--model", "median", "--interval", 0.8, "--uncertainty", "--quiet")
+    for out in (tmp_path / "o.zarr", tmp_path / "o.tif"):
+        done = call("reconstruct", store, out, *options)
+        assert done.exit_code == 0, done.output
+    made = xcf.io.open_zarr(tmp_path / "o.zarr")
+    assert made.B02_lower.attrs["interval"] == 0.8
+    assert bool((made.B02_lower <= made.B02_upper).where(made.provenance == 2, True).all())
+    again = call("mask", tmp_path / "o.zarr", tmp_path / "m.zarr", "--quiet")
+    assert again.exit_code == 0, again.output
+    wrong = refused(
+        "reconstruct", store, tmp_path / "p.zarr", "--model", "median", "--interval", 90
+    )
+    assert "--interval 0.9" in wrong
+
+
 def test_dry_run_tells_blocks_reading_memory_and_size(store: Path, tmp_path: Path) -> None:
     told = call("reconstruct", store, tmp_path / "o.zarr", "--dry-run", "--model", "carf-tiny")
     assert told.exit_code == 0

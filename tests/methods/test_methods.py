@@ -157,8 +157,6 @@ def test_uncertainty_where_the_method_has_one(series):
     )
     np.testing.assert_array_equal(out.B04_std.notnull(), out.provenance == 2)
     assert (out.B04_std > 0).where(out.provenance == 2, True).all()
-    with pytest.raises(ModelError, match="uncertainty=True"):
-        series.cloudfree.reconstruct(model="median", mask=blobs(), uncertainty=True)
 
 
 def test_any_bands_of_any_level_and_no_backscatter_will_do(series):

@@ -15,6 +15,7 @@ cases = list(hidden_dates(series, clear="l2a", gaps=[0], count=1, clouds=1))
 methods, method = ["do nothing", "idw"], "idw"
 train = test = cases
 out = series.cloudfree.reconstruct(model="linear-time", mask="l2a")
+bounded = series.cloudfree.reconstruct(model="linear-time", mask="l2a", interval=0.9)
 patch, clear, root = ds.isel(time=0), ds[B].isel(time=0).to_dataarray("band"), pathlib.Path("root")
 if not root.exists():
     for kind in ("s1", "s2", "s2_cloudy"):
@@ -37,6 +38,10 @@ ROWS = [
     "mask = mask.astype(int); evaluate(prediction, truth, mask=mask)",
     "evaluate(prediction, truth, mask=mask.values[0, 0])",
     "evaluate(prediction, truth, mask=mask.values[:, :3])",
+    "evaluate(prediction, truth, interval=0.9)",
+    "prediction = bounded; truth = series; evaluate(prediction, truth, interval=0.5)",
+    "prediction = bounded.drop_attrs().cloudfree.calibrate(level='BOA', sar='dB'); truth = series\n"
+    "evaluate(prediction, truth, interval=True)",
     "list(hidden_dates(series, clear='l2a', kinds=['parital']))",
     "list(hidden_dates(series, clear='l2a', visible='all'))",
     "list(hidden_dates(series.isel(time=[0, 1]), clear='l2a'))",

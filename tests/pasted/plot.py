@@ -15,6 +15,7 @@ ROWS = [
     "out.cloudfree.plot(vmin=(0, 0))",
     "ds = toa; ds.cloudfree.plot.provenance()",
     "ds = toa; ds.cloudfree.plot.uncertainty()",
+    "ds = toa; ds.cloudfree.plot.reliability(toa)",
     "ds.cloudfree.plot.rgb(col='patch')",
     "ds.cloudfree.plot.rgb(col='time', ax=plt.figure().gca())",
     "ds = ds[['B02', 'B03', 'B04']]; ds.cloudfree.plot.mask()",

@@ -261,3 +261,19 @@ def test_what_is_visible_nearby_can_be_laid_over_what_is_hidden():
             optical, torch.rand(1, 2, 32, 32), mask=far, context=inputs["context"]
         )
     np.testing.assert_allclose(alone[..., 16, 16], 0.2, atol=1e-6)
+
+
+def test_bounds_of_a_network_that_reads_other_dates_are_the_same_over_all_chunks():
+    cover = [0.1, 0.4, 0.05, 0.3]
+    ds = xcf.datasets.simulate_scene((32, 24), dates=4, cover=cover, seed=2, level="BOA")
+    model = xcf.models.load("carf-series-l2a-demo")
+    assert model.spec.context
+    ds = ds[[*model.spec.optical_bands, "VV", "VH"]]
+    mask = xr.zeros_like(ds.B02, bool)
+    mask[1, 4:20, 4:16] = True
+    options = {"model": model, "mask": mask, "shadow": False, "interval": 0.9}
+    whole = ds.cloudfree.reconstruct(**options)
+    assert (whole.B02_lower < whole.B02_upper).where(mask, True).all()
+    lazy = ds.chunk(time=1, y=16, x=13).cloudfree.reconstruct(**options)
+    for name in ("B02_lower", "B03_upper"):
+        np.testing.assert_array_equal(lazy[name], whole[name])

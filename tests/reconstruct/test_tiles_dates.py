@@ -89,9 +89,16 @@ def test_the_standard_deviation_comes_in_the_form_of_the_input(tiled, form):
     assert (spread.where(known, 1) > 0).all()
 
 
-def test_a_network_without_variance_says_which_has_one(bands):
-    with pytest.raises(ModelError, match=r'model="uncrtaints", uncertainty=True'):
-        bands.cloudfree.reconstruct(model="carf-tiny", uncertainty=True)
+def test_a_network_without_variance_has_the_deviation_of_hidden_ground():
+    model = xcf.models.create("carf-tiny", base="prior")
+    ds, mask = make_bands(), xr.zeros_like(make_bands().B02, bool)
+    mask[..., 5:20, 5:25] = True
+    options = {"model": model, "mask": mask, "interval": 0.9, "uncertainty": True}
+    whole = ds.cloudfree.reconstruct(**options)
+    assert (whole.B02_std > 0).where(whole.provenance == 2, True).all()
+    lazy = ds.chunk(y=16, x=20).cloudfree.reconstruct(**options)
+    for name in ("B02_std", "B8A_lower", "B8A_upper"):
+        same(lazy[name], whole[name])
 
 
 def test_the_dates_nearest_in_time_are_taken():

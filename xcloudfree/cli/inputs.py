@@ -20,7 +20,9 @@ from xcloudfree.exceptions import CatalogError, DataError, GridError
 
 Spatial = xr.Dataset | xr.DataArray
 
-_WRITTEN_HERE = re.compile(r"provenance|mask|\w+_std|count|count_reconstructed|age|emad|smad|bcmad")
+_WRITTEN_HERE = re.compile(
+    r"provenance|mask|\w+_(std|lower|upper)|count|count_reconstructed|age|emad|smad|bcmad"
+)
 """Variables other than bands in files written by the library."""
 
 _BY_BAND = {"scales": "scale_factor", "offsets": "add_offset"}

@@ -118,7 +118,8 @@ def mask_command(
     help="Whether to mask shadow too; by default if the sun's angles are known.",
 )  # fmt: skip
 @click.option("--no-blend", is_flag=True, help="Return the network's output everywhere (eq. 12).")
-@click.option("--uncertainty", is_flag=True, help="Also write standard deviations, if estimated.")
+@click.option("--interval", type=float, help="Also write bounds that hold this share, e.g. 0.9.")
+@click.option("--uncertainty", is_flag=True, help="Also write standard deviations.")
 @click.option("--quality", is_flag=True, help="Also write quality flags for each pixel.")
 @click.option(
     "--precision", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True
@@ -136,6 +137,7 @@ def reconstruct_command(
     dilate: int,
     shadow: bool | None,
     no_blend: bool,
+    interval: float | None,
     uncertainty: bool,
     quality: bool,
     precision: str,
@@ -163,6 +165,7 @@ def reconstruct_command(
         dilate=dilate,
         shadow=shadow,
         blend=None if no_blend else "feather",
+        interval=interval,
         uncertainty=uncertainty,
         quality=quality,
         precision=precision,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from math import isqrt
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
@@ -155,6 +155,16 @@ def call_once(function: Function, scene: Sequence[SceneValue]) -> SceneValue:
     places = cast("Mapping[Index, Any]", scene[0])
     with block_gate():
         return {index: function(*(value[index] for value in scene)) for index in places}
+
+
+def for_each(value: SceneValue, axis: int | None, count: int) -> SceneValue:
+    """A value of all blocks along one leading dimension together as one of each of them."""
+    if axis is None:
+        return value
+    if is_lazy(value):
+        return replace(value, shared=axis)  # type: ignore[type-var]
+    places = cast("Mapping[Index, Any]", value)
+    return {(*i[:axis], n, *i[axis + 1 :]): v for i, v in places.items() for n in range(count)}
 
 
 def spread(numbers: NDArray[Any], like: Any) -> Any:

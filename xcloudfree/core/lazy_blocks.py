@@ -27,6 +27,7 @@ class LazyValue:
 
     name: str
     graph: HighLevelGraph
+    shared: int | None = None  # leading dimension along which one value serves all blocks
 
     def __dask_graph__(self) -> HighLevelGraph:
         return self.graph
@@ -35,6 +36,8 @@ class LazyValue:
         return (self.name,)
 
     def __getitem__(self, index: Index) -> Any:
+        if self.shared is not None:
+            index = (*index[: self.shared], 0, *index[self.shared + 1 :])
         return reference((self.name, *index))
 
 

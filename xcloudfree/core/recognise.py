@@ -21,6 +21,9 @@ from xcloudfree.exceptions import CloudFreeError, GridError, MissingBandError, U
 
 SPATIAL = (("y", "x"), ("latitude", "longitude"), ("lat", "lon"))
 
+BESIDE = ("_std", "_lower", "_upper")
+"""Endings of what a reconstruction says of the values of a variable."""
+
 
 def read(obj: Any) -> Scene:
     """Recognise an input."""
@@ -59,7 +62,7 @@ def _only_stacked(ds: xr.Dataset) -> Hashable | None:
             labels = array[dim].values
             if any(optical_band(label) or _polarisation(label) for label in labels):
                 found.append(name)
-    found = [name for name in found if not str(name).endswith("_std")]
+    found = [name for name in found if not str(name).endswith(BESIDE)]
     return found[0] if len(found) == 1 else None
 
 

@@ -13,23 +13,34 @@ from xcloudfree.core.scene import Scene, band_dim
 
 
 def restore(
-    scene: Scene, data: Any, planes: Mapping[str, xr.DataArray], deviation: Any = None
+    scene: Scene,
+    data: Any,
+    planes: Mapping[str, xr.DataArray],
+    deviation: Any = None,
+    bounds: Mapping[str, tuple[Any, Mapping[str, Any]]] | None = None,
 ) -> Any:
-    """Put new values of all optical bands into the form of the input."""
+    """Put new values of all optical bands into the form of the input.
+
+    `bounds` are other values of these bands: the ending of their name, values and attributes.
+    """
     assert scene.optical is not None
     source, variable = scene.source, scene.optical.variables[0]
     if scene.form == "array":
         assert isinstance(source, xr.DataArray)
         out = _replaced(scene, source, data).assign_coords(planes)
-        if deviation is None:
-            return out
-        return out.assign_coords(std=_deviation(scene, source, deviation))
+        beside = {n: _beside(scene, source, v, a) for n, (v, a) in (bounds or {}).items()}
+        if deviation is not None:
+            beside["std"] = _spread(_of_bands(scene, source, deviation))
+        return out.assign_coords(beside)
     assert isinstance(source, xr.Dataset)
     if scene.form == "stacked":
-        new: dict[Hashable, xr.DataArray] = {variable: _replaced(scene, source[variable], data)}
+        array = source[variable]
+        new: dict[Hashable, xr.DataArray] = {variable: _replaced(scene, array, data)}
         new.update(planes)
         if deviation is not None:
-            new[f"{variable}_std"] = _deviation(scene, source[variable], deviation)
+            new[f"{variable}_std"] = _spread(_of_bands(scene, array, deviation))
+        for name, (values, attrs) in (bounds or {}).items():
+            new[f"{variable}_{name}"] = _beside(scene, array, values, attrs)
         return source.assign(new)
     dims = scene.optical.arrays[0].dims
     new = {}
@@ -37,22 +48,34 @@ def restore(
         new[v] = _like(source[v], dims, data[..., i, :, :])
         if deviation is not None:
             new[f"{v}_std"] = _spread(_like(source[v], dims, deviation[..., i, :, :]))
+        for name, (values, attrs) in (bounds or {}).items():
+            band = _like(source[v], dims, values[..., i, :, :])
+            new[f"{v}_{name}"] = band.assign_attrs(attrs)
     return source.assign(new).assign(planes)
 
 
-def _deviation(scene: Scene, array: xr.DataArray, deviation: Any) -> xr.DataArray:
-    """Standard deviation of the optical bands of a stacked array."""
+def _beside(
+    scene: Scene, array: xr.DataArray, values: Any, attrs: Mapping[str, Any]
+) -> xr.DataArray:
+    """Bounds of the optical bands of a stacked array, stored as these are."""
+    out = _of_bands(scene, array, values).assign_attrs({**array.attrs, **attrs})
+    out.encoding = dict(array.encoding)
+    return out
+
+
+def _of_bands(scene: Scene, array: xr.DataArray, values: Any) -> xr.DataArray:
+    """Values beside the optical bands of a stacked array."""
     assert scene.optical is not None
     dim = band_dim(array)
     names = [n for n in array[dim].values if optical_band(n) is not None]
     ordered = sorted(names, key=lambda n: scene.optical.names.index(optical_band(n)))  # type: ignore[union-attr]
     coords = {k: v for k, v in array.coords.items() if dim not in v.dims}
     out = xr.DataArray(
-        deviation, dims=(*scene.lead, dim, *scene.spatial), coords={**coords, dim: ordered}
+        values, dims=(*scene.lead, dim, *scene.spatial), coords={**coords, dim: ordered}
     )
     if len(names) < array.sizes[dim]:  # a coordinate has the bands of its array
         out = out.reindex({dim: array[dim].values})
-    return _spread(out.transpose(*array.dims))
+    return out.transpose(*array.dims)
 
 
 def _replaced(scene: Scene, array: xr.DataArray, data: Any) -> xr.DataArray:

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from xcloudfree.core.bands import optical_band
 from xcloudfree.core.recognise import SPATIAL, read
 from xcloudfree.exceptions import DataError, GridError, MissingBandError
+from xcloudfree.judge.intervals import bound, interval_metrics, nominal_level
 from xcloudfree.judge.metrics import DEFINITIONS, DIGITS, METRICS, NAMES, UNITS, image_metrics
 
 PIXELS: Final = ("all", "cloudy", "clear")
@@ -38,6 +39,7 @@ def evaluate(
     observed: Spatial | None = None,
     others: Mapping[str, Spatial] | None = None,
     bands: Sequence[str] | None = None,
+    interval: bool | float | None = None,
 ) -> xr.Dataset:
     """Evaluate a reconstruction per image, over all, cloudy and clear pixels.
 
@@ -62,12 +64,16 @@ def evaluate(
         Further reconstructions by name, one row each.
     bands : sequence of str, optional
         Bands to compare; by default the bands of prediction and truth, which must be the same.
+    interval : bool or float, optional
+        Judge the bounds of ``reconstruct(interval=0.9)`` too: True, or their level if they lost it.
 
     Returns
     -------
     xarray.Dataset
         `psnr` (dB), `ssim`, `mae`, `rmse`, `sam` (degree), `count` and `left_out` (pixels) over
-        estimate, pixels ("all", "cloudy", "clear") and the dimensions of the images.
+        estimate, pixels ("all", "cloudy", "clear") and the dimensions of the images. With
+        `interval`: `coverage`, `width`, `interval_score` and `calibration_error` of the cloudy
+        pixels over these dimensions and the bands.
 
     Raises
     ------
@@ -76,7 +82,7 @@ def evaluate(
     GridError
         If the images or the mask do not share one grid or the same dates.
     DataError
-        If the mask is not boolean.
+        If the mask is not boolean, or there are no bounds of the level.
 
     Examples
     --------
@@ -126,6 +132,11 @@ def evaluate(
     out = xr.Dataset({c: stacked.isel(metric=i) for i, c in enumerate(COLUMNS)})
     for name, (words, definition) in DEFINITIONS.items():
         out[name].attrs = {"long_name": words, "units": UNITS[name], "definition": definition}
+    if interval not in (None, False):
+        level = nominal_level(prediction, interval)
+        ends = [_select(reflectance(bound(prediction, e)), chosen, e) for e in ("lower", "upper")]
+        lower, upper = (_on_grid(image, reference, "the bound") for image in ends)
+        out = out.merge(interval_metrics(reference, lower, upper, cloudy, level))
     for name, words in _COUNTS.items():
         out[name] = out[name].fillna(0).astype(np.int64)
         out[name].attrs = {"long_name": words, "units": "1"}

@@ -8,7 +8,7 @@
 from xcloudfree.plot.colours import COMPOSITES, MASK, PROVENANCE, percentile_limits, stretch
 from xcloudfree.plot.film import movie
 from xcloudfree.plot.overview import plot
-from xcloudfree.plot.quality import provenance, uncertainty
+from xcloudfree.plot.quality import provenance, reliability, uncertainty
 from xcloudfree.plot.single import mask, rgb
 from xcloudfree.plot.strip import series
 from xcloudfree.plot.swipe_page import swipe
@@ -24,6 +24,7 @@ __all__ = [
     "percentile_limits",
     "plot",
     "provenance",
+    "reliability",
     "rgb",
     "series",
     "stretch",

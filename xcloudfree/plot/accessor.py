@@ -49,7 +49,8 @@ class Plots:
     def __repr__(self) -> str:
         return (
             "<pictures of a scene: plot(), plot.rgb(), plot.mask(), plot.provenance(), "
-            "plot.uncertainty(), plot.series(), plot.calendar(), plot.movie(), plot.swipe()>"
+            "plot.uncertainty(), plot.reliability(), plot.series(), plot.calendar(), "
+            "plot.movie(), plot.swipe()>"
         )
 
     __call__ = _method(overview.plot)
@@ -57,6 +58,7 @@ class Plots:
     mask = _method(single.mask)
     provenance = _method(quality.provenance)
     uncertainty = _method(quality.uncertainty)
+    reliability = _method(quality.reliability)
     series = _method(strip.series)
     calendar = _method(year.calendar)
     movie = _method(film.movie)

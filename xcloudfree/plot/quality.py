@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import scipy
 import xarray as xr
 from numpy.typing import NDArray
 
@@ -142,6 +143,105 @@ def uncertainty(
     figure, (axis,) = canvas.axes_for(1, 1, ax, figsize, values.shape)
     draw_deviation(axis, values, place, vmin, vmax, cmap)
     return canvas.finish_one(figure, axis, place, title(whole, seen.index))
+
+
+def reliability(
+    obj: Spatial,
+    truth: Spatial,
+    *,
+    ax: Axes | None = None,
+    figsize: tuple[float, float] | None = None,
+) -> Figure:
+    """Draw how much of the truth lies within multiples of the stated deviation, and within bounds.
+
+    On the line: as much as if errors were Gaussian and the deviation right. Below it the deviation
+    is too small. A line for each band, over all dates; bounds of ``reconstruct(interval=0.9)`` are
+    a point for each band at their own level.
+
+    Parameters
+    ----------
+    obj : Dataset or DataArray
+        What ``reconstruct(uncertainty=True)`` returned, with bounds or without.
+    truth : Dataset or DataArray
+        The clear image on the same grid, with bands of `obj`, and its dates if it has several.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw.
+    figsize
+        See :func:`rgb`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    DataError
+        If `obj` carries no deviation.
+
+    Examples
+    --------
+    >>> import xcloudfree as xcf
+    >>> options = {"dates": 5, "cover": 0.4, "seed": 1}
+    >>> scene = xcf.datasets.simulate_scene((48, 48), **options)
+    >>> out = scene.cloudfree.reconstruct(model="median", interval=0.9, uncertainty=True)
+    >>> figure = out.cloudfree.plot.reliability(xcf.datasets.simulate_truth((48, 48), **options))
+    >>> figure.axes[0].get_xlabel()
+    'expected share'
+    """
+    found = {e: _beside(obj, e) for e in ("std", "lower", "upper")}
+    deviation, lower, upper = found["std"], found["lower"], found["upper"]
+    if deviation is None:
+        raise DataError(
+            "there is no standard deviation here",
+            fix="call ds.cloudfree.reconstruct(interval=0.9, uncertainty=True)",
+        )
+    clear = read(truth).reflectance()
+    bands = [name for name in deviation.band.values.tolist() if name in clear.band]
+    clear = clear.sel(band=bands)
+    ratio = abs(read(obj).reflectance().sel(band=bands) - clear) / deviation
+    shares = np.linspace(0.02, 0.98, 25)
+    figure, (axis,) = canvas.axes_for(1, 1, ax, figsize, (1, 1))
+    axis.plot([0, 1], [0, 1], color="#999999", linewidth=1, zorder=0)
+    for band in bands:
+        values = np.ravel(ratio.sel(band=band).values)
+        values = np.sort(values[np.isfinite(values)])
+        if not values.size:
+            continue
+        inside = np.searchsorted(values, scipy.special.ndtri((1 + shares) / 2)) / values.size
+        (line,) = axis.plot(shares, inside, linewidth=1, label=band)
+        if lower is not None and upper is not None and "interval" in lower.attrs:
+            low, high, seen = (a.sel(band=band).values for a in (lower, upper, clear))
+            use = np.isfinite(ratio.sel(band=band).values)
+            share = ((low <= seen) & (seen <= high))[use].mean()
+            axis.plot(lower.attrs["interval"], share, "o", color=line.get_color(), markersize=4)
+    axis.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
+    axis.set_xlabel("expected share", fontsize=8)
+    axis.set_ylabel("share of the truth inside", fontsize=8)
+    axis.tick_params(labelsize=7)
+    axis.legend(fontsize=6, frameon=False, ncols=2)
+    return canvas.finish(figure)
+
+
+def _beside(obj: Spatial, ending: str) -> xr.DataArray | None:
+    """Deviations or bounds (..., band, y, x) in reflectance, where an object carries them."""
+    scene = read(obj)
+    assert scene.optical is not None
+    names = dict.fromkeys(map(str, scene.optical.variables))
+    held: Spatial
+    if isinstance(obj, xr.DataArray):
+        if ending not in obj.coords:
+            return None
+        held = obj.copy(data=obj.coords[ending].transpose(*obj.dims).data)
+        attrs = obj.coords[ending].attrs
+    else:
+        if any(f"{name}_{ending}" not in obj for name in names):
+            return None
+        held = obj.assign({name: obj[f"{name}_{ending}"] for name in names})
+        attrs = obj[f"{next(iter(names))}_{ending}"].attrs
+    found = read(held)
+    assert found.optical is not None
+    stacked = found.optical.stack() if ending == "std" else found.reflectance()
+    return stacked.assign_attrs(attrs)
 
 
 def mean_deviation(obj: Spatial, names: Sequence[str]) -> xr.DataArray | None:

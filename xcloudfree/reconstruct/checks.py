@@ -112,8 +112,15 @@ def check_known(name: str, others: Iterable[str] = ()) -> None:
     )
 
 
-def check_options(blend: Any, precision: Any) -> None:
-    """Raise an error for an unknown blending or precision."""
+def check_options(blend: Any, precision: Any, interval: Any) -> None:
+    """Raise an error for an unknown blending or precision, or an interval that is no share."""
+    number = isinstance(interval, (int, float, np.number)) and not isinstance(interval, bool)
+    if interval is not None and not (number and 0 < interval < 1):
+        raise ModelError(
+            f"interval is {interval!r}",
+            fix="call reconstruct(interval=0.9) or with another share above 0 and below 1",
+            option="--interval 0.9",
+        )
     if blend not in ("feather", None):
         raise ModelError(
             f"blend is {blend!r}", fix="call reconstruct(blend='feather') or blend=None"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Literal
@@ -13,10 +13,12 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xcloudfree._version import __version__
+from xcloudfree.core.box_sums import box_sums
 from xcloudfree.core.predictor import Booleans, Floats, Prediction
 from xcloudfree.core.radiometry import Calibration
 from xcloudfree.core.scene import Scene
 from xcloudfree.core.windows import Area
+from xcloudfree.reconstruct.conformal import DISTANCES, Table, distances_of, expected_error
 from xcloudfree.reconstruct.observe import HIDDEN, Arrays
 
 Blend = Literal["feather"] | None
@@ -30,6 +32,12 @@ MARGIN = 3
 EDGE = RADIUS + MARGIN
 """Pixels around a reconstructed one where prediction and observation are compared."""
 
+SIGHT = max(DISTANCES)
+"""Pixels around a reconstructed one in which it is looked for what is visible, for its interval."""
+
+BESIDE = 20
+"""Visible pixels from which their errors tell those of the hidden ones beside them."""
+
 
 class Provenance(IntEnum):
     """Origin of an output pixel."""
@@ -41,6 +49,28 @@ class Provenance(IntEnum):
 
 
 @dataclass(frozen=True)
+class OfDate:
+    """What hidden ground taught of the errors on one date."""
+
+    gaps: NDArray[np.uint8]  # class of each pixel of the core, (y, x)
+    half: Floats  # (gap, distance, band), see `Table`
+    spread: Floats
+    expected: Floats  # (gap, band, 3)
+
+    def at(
+        self, near: NDArray[np.uint8], filled: Booleans, stated: Floats | None, misfit: Floats
+    ) -> tuple[Floats, Floats]:
+        """Half width and standard deviation of filled pixels, (band, pixel)."""
+        gaps, index = self.gaps[filled], (self.gaps[filled], near[filled])
+        scale = np.ones_like(misfit)
+        for gap in np.unique(gaps):
+            use = gaps == gap
+            known = np.ones_like(misfit[:, use]) if stated is None else stated[:, use]
+            scale[:, use] = expected_error(self.expected[gap], known.T, misfit[:, use].T).T
+        return self.half[index].T * scale, self.spread[index].T * scale
+
+
+@dataclass(frozen=True)
 class Compose:
     """Observation and prediction to stored numbers, provenance and optional outputs."""
 
@@ -49,6 +79,15 @@ class Compose:
     blend: Blend
     uncertainty: bool
     flags: bool
+    stated: bool = True  # whether there is a window of deviations
+    bounds: bool = False  # whether to return lower and upper bounds
+    calibrated: bool = False  # whether the last two windows and the scene say how far off it is
+    time: int | None = None  # which leading dimension shares a table
+
+    @property
+    def around(self) -> int:
+        """Pixels around hidden ones whose prediction is compared with what was observed."""
+        return SIGHT if self.calibrated else EDGE
 
     def __call__(
         self,
@@ -57,19 +96,40 @@ class Compose:
         mean: Floats,
         *others: NDArray[Any],
         core: Area,
+        origin: tuple[int, int] | None = None,
+        scene: Sequence[list[Table]] = (),
     ) -> Arrays:
-        """The core of a block of predicted images."""
+        """The core of a block of predicted images; the last two windows belong to the table."""
         lead, results, measured = state.shape[:-2], [], self.calibration.valid(stored)
         for place in np.ndindex(lead):
             image, hidden = stored[place], np.asarray((state[place] & HIDDEN) > 0)
             valid = np.asarray(measured[place][list(self.picked)].all(0))
             rest = [other[place] for other in others]
-            deviation = rest.pop(0) if self.uncertainty else None
+            deviation = rest.pop(0) if self.stated else None
             prediction = Prediction(mean[place], deviation, rest.pop(0) if self.flags else None)
-            results.append(self.image(image, hidden, valid, prediction, core))
+            known = self.of_date(scene, lead, place, rest, core)
+            results.append(self.image(image, hidden, valid, prediction, core, known=known))
         return tuple(
             np.stack(part).reshape(*lead, *part[0].shape) for part in zip(*results, strict=True)
         )
+
+    def of_date(
+        self,
+        scene: Sequence[list[Table]],
+        lead: tuple[int, ...],
+        place: tuple[int, ...],
+        planes: Sequence[NDArray[Any]],
+        core: Area,
+    ) -> OfDate | None:
+        """What is known of the errors on one image of a block, from the last two planes of it."""
+        if not scene:
+            return None
+        sizes = [1 if k == self.time else n for k, n in enumerate(lead)]
+        index = [0 if k == self.time else n for k, n in enumerate(place)]
+        number = int(np.ravel_multi_index(index, sizes)) if lead else 0
+        gaps, dates = planes[-2:]
+        table, date = scene[0][number], int(dates[..., 0, 0])
+        return OfDate(gaps[core], table.half[date], table.spread[date], table.expected)
 
     def image(
         self,
@@ -80,13 +140,14 @@ class Compose:
         core: Area,
         answerable: Booleans | None = None,
         seen: Floats | None = None,
+        known: OfDate | None = None,
     ) -> Arrays:
         """The core of one image; `answerable` are the pixels of the core that may be filled."""
         wanted = hidden[core] if self.blend else valid[core]
         filled = np.zeros_like(wanted)
         if prediction is not None:
-            known = np.asarray(np.isfinite(prediction.mean).all(0))
-            filled = wanted & known[core]
+            told = np.asarray(np.isfinite(prediction.mean).all(0))
+            filled = wanted & told[core]
         if answerable is not None:
             filled &= answerable
         provenance = np.full(wanted.shape, Provenance.OBSERVED, np.uint8)
@@ -98,26 +159,41 @@ class Compose:
         empty = self.calibration.encode(np.array([np.nan], np.float32), out.dtype)[0]
         out[:, wanted & ~filled] = empty
         deviation = np.full(out.shape, np.nan, np.float32)
+        bounds = [out.copy(), out.copy()] if self.bounds else []
         flags = np.zeros(wanted.shape, np.uint8)
         if prediction is not None and prediction.flags is not None:
             flags[valid[core]] = prediction.flags[core][valid[core]]
         if prediction is not None and filled.any():
             mean = prediction.mean
-            if self.blend:
-                if seen is None:
-                    seen = self.calibration.decode(stored[list(self.picked)])
-                mean = feather(np.where(known, mean, np.float32(0)), seen, valid & ~hidden & known)
-            out[:, filled] = empty  # bands that are not predicted
-            numbers = self.calibration.encode(mean[:, *core][:, filled], out.dtype)
-            for band, row in zip(self.picked, numbers, strict=True):
-                out[band][filled] = row
-            if self.uncertainty and prediction.deviation is not None:
-                for band, plane in zip(self.picked, prediction.deviation[:, *core], strict=True):
-                    deviation[band][filled] = plane[filled]
-        results = (out, provenance)
-        if self.uncertainty:
-            results = (*results, deviation)  # type: ignore[assignment]
-        return (*results, flags) if self.flags else results
+            if seen is None and (self.blend or known is not None):
+                seen = self.calibration.decode(stored[list(self.picked)])
+            plain = mean
+            if self.blend and seen is not None:
+                mean = feather(np.where(told, mean, np.float32(0)), seen, valid & ~hidden & told)
+            mean = mean[:, *core][:, filled]
+            stated = prediction.deviation
+            spread = None if stated is None else stated[:, *core][:, filled]
+            if known is not None and seen is not None:
+                clear = valid & ~hidden
+                near = distances_of(clear)[core]
+                misfit = misfit_of(plain, seen, clear & told)[:, *core][:, filled]
+                half, usual = known.at(near, filled, spread, misfit)
+                spread = usual if spread is None else spread
+                for plane, value in zip(bounds, (mean - half, mean + half), strict=False):
+                    self._fill(plane, filled, value)
+            self._fill(out, filled, mean)
+            if self.uncertainty and spread is not None:
+                for band, row in zip(self.picked, spread, strict=True):
+                    deviation[band][filled] = row
+        more = [deviation] if self.uncertainty else []
+        return (out, provenance, *more, *bounds, *([flags] if self.flags else []))
+
+    def _fill(self, out: NDArray[Any], filled: Booleans, values: Floats) -> None:
+        """Write reflectance (band, pixel) as stored numbers; bands not predicted become empty."""
+        out[:, filled] = self.calibration.encode(np.array([np.nan], np.float32), out.dtype)[0]
+        numbers = self.calibration.encode(values, out.dtype)
+        for band, row in zip(self.picked, numbers, strict=True):
+            out[band][filled] = row
 
 
 def feather(
@@ -138,6 +214,18 @@ def feather(
     for band, (guess, seen) in enumerate(zip(prediction, observed, strict=True)):
         offset = np.where(trusted, seen - guess, 0)
         out[band] += gain * scipy.ndimage.uniform_filter(offset, side, mode="nearest")
+    return out
+
+
+def misfit_of(prediction: Floats, observed: Floats, clear: Booleans) -> Floats:
+    """Mean error on the clear pixels around each pixel, NaN where there are too few."""
+    trusted = scipy.ndimage.minimum_filter(clear, 2 * MARGIN + 1, mode="nearest")
+    width = 2 * (SIGHT - MARGIN) + 1
+    count = box_sums(trusted, width)
+    out = np.full(prediction.shape, np.nan, np.float32)
+    for plane, guess, seen in zip(out, prediction, observed, strict=True):
+        error = np.where(trusted, np.abs(seen - guess), np.float32(0))
+        np.divide(box_sums(error, width), count, out=plane, where=count >= BESIDE, casting="unsafe")
     return out
 
 

@@ -22,8 +22,8 @@ from xcloudfree.methods import get
 from xcloudfree.methods import temporal_context as kernel
 from xcloudfree.models.spec import ModelSpec
 from xcloudfree.reconstruct.dates import dates_of
+from xcloudfree.reconstruct.inputs import estimate
 from xcloudfree.reconstruct.observe import Reader, observe
-from xcloudfree.reconstruct.pipeline import estimate
 
 
 def context(

@@ -290,7 +290,8 @@ def network_of(
 
     place = chosen(device)
     ref, loaded = reference(model)
-    return Network(ref, loaded.spec, place, _plan(loaded.spec, halo), uncertainty, precision)
+    stated = uncertainty and loaded.spec.variance
+    return Network(ref, loaded.spec, place, _plan(loaded.spec, halo), stated, precision)
 
 
 def _plan(spec: ModelSpec, halo: Literal["exact"] | int) -> Halo | Tiles:

@@ -23,7 +23,7 @@ from xcloudfree.core.blocks import (
 from xcloudfree.core.predictor import Booleans, Floats, Nearest, Prediction, Predictor, Series
 from xcloudfree.core.radiometry import SarCalibration
 from xcloudfree.core.windows import Area, widened
-from xcloudfree.reconstruct.compose import EDGE, Compose
+from xcloudfree.reconstruct.compose import Compose, OfDate
 from xcloudfree.reconstruct.observe import BYTE, FLOAT, WANTED, Arrays, Observe, Reader, strips
 
 
@@ -201,6 +201,12 @@ class ReconstructBlock:
     ) -> Arrays:
         """The results of :class:`Compose` for the core."""
         lead = windows[0].shape[:-3]
+        known: dict[int, OfDate | None] = {}
+        if self.compose.calibrated:
+            *windows, gaps, dates = windows  # type: ignore[assignment]
+            for n, place in enumerate(np.ndindex(lead)):
+                planes = gaps[place], dates[place]
+                known[n] = self.compose.of_date(scene, lead, place, planes, core)
         images = [w.reshape(-1, *w.shape[len(lead) :]) for w in windows]
         every = list(zip(*images, strict=True))
         looks = [self._look(planes, core) for planes in every]
@@ -225,7 +231,8 @@ class ReconstructBlock:
             seen = one.reflectance[0]
             valid = np.asarray(np.isfinite(seen).all(0))
             results.append(self.compose.image(
-                planes[0], one.hidden[0], valid, predictions[n], core, look.fillable, seen
+                planes[0], one.hidden[0], valid, predictions[n], core, look.fillable, seen,
+                known.get(n),
             ))  # fmt: skip
         return tuple(
             np.stack(parts).reshape(*lead, *parts[0].shape) for parts in zip(*results, strict=True)
@@ -261,7 +268,7 @@ class ReconstructBlock:
         wanted = np.zeros_like(hidden)
         wanted[core] = fillable
         if self.compose.blend:
-            wanted = scipy.ndimage.maximum_filter(wanted, 2 * EDGE + 1)
+            wanted = scipy.ndimage.maximum_filter(wanted, 2 * self.compose.around + 1)
         start = 1 + (self.sar is not None) + len(given)
         others = planes[start + self.context :]
         return Series(
