@@ -26,6 +26,8 @@ def test_from_catalog_to_picture(tmp_path, monkeypatch):
         "cloudfree.tif",
         "demo.png",
         "series.png",
+        "calendar.png",
+        "swipe.html",
         "metrics.md",
     } <= names
     stored = xcf.io.open_zarr(tmp_path / "cloudfree.zarr")
@@ -40,3 +42,4 @@ def test_from_catalog_to_picture(tmp_path, monkeypatch):
         cloudy.sel(estimate="mean of the clear pixels")
     )
     assert any("7/7" in line for line in said)
+    assert any("the mask has" in line for line in said)

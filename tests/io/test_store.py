@@ -24,7 +24,7 @@ from xcloudfree.core.recognise import read
 from xcloudfree.exceptions import DataError, GridError
 from xcloudfree.io import geotiff, open_zarr, to_cog, to_zarr
 from xcloudfree.io.cells import strips, widths
-from xcloudfree.io.encoding import EMPTY, OFFSETS
+from xcloudfree.io.encoding import EMPTY, OFFSETS, Encoding
 from xcloudfree.io.ledger import LEDGER
 
 SHAPE = (3, 40, 28)
@@ -722,3 +722,34 @@ def test_axes_are_described_as_cf_asks_and_own_words_stay(tmp_path: Path, system
     assert stored.y.attrs["units"] == ("degrees_north" if degrees else "metre")
     assert [stored[d].attrs["axis"] for d in ("time", "y", "x")] == ["T", "Y", "X"]
     assert stored.x.attrs["long_name"] == "mine"
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize("encoding", ["int16", "uint16"])
+def test_cog_holds_reflectance_as_integers_with_a_scale(
+    tmp_path: Path, encoding: Encoding, lazy: bool
+) -> None:
+    rng = np.random.default_rng(3)
+    values = rng.uniform(-0.05, 1.2, SHAPE[1:]).astype(np.float32)
+    values[:2] = np.nan
+    flags = {"flag_values": np.arange(4, dtype=np.uint8), "flag_meanings": "nodata a b c"}
+    ds = xr.Dataset(
+        {"B02": (("y", "x"), values, {"units": "1"}),
+         "provenance": (("y", "x"), rng.integers(0, 4, values.shape, dtype=np.uint8), flags)},
+        {"y": 10.0 * np.arange(SHAPE[1])[::-1], "x": 10.0 * np.arange(SHAPE[2])},
+    ).rio.write_crs(32631)  # fmt: skip
+    ds = ds.chunk(y=16) if lazy else ds
+    (file,) = to_cog(ds, tmp_path / "out.tif", encoding=encoding, progress=False)
+    with rasterio.open(file) as source:
+        assert source.dtypes == (encoding, encoding)
+        assert (source.scales[0], source.offsets[0]) == (1e-4, OFFSETS[encoding])
+        assert source.nodata == EMPTY[encoding]
+        stored = source.read(1)
+        np.testing.assert_array_equal(source.read(2), ds.provenance)
+    np.testing.assert_array_equal(stored == EMPTY[encoding], np.isnan(values))
+    decoded = np.where(np.isnan(values), np.nan, stored * 1e-4 + OFFSETS[encoding])
+    np.testing.assert_allclose(decoded, values, rtol=0, atol=0.501e-4)
+    (tmp_path / "big").mkdir()
+    with pytest.raises(DataError, match=r"xcf.io.to_cog\(obj, path, encoding="):
+        to_cog(ds * 99, tmp_path / "big" / "out.tif", encoding=encoding, progress=False)
+    assert not list((tmp_path / "big").iterdir())

@@ -32,6 +32,8 @@ ROWS = [
     "ds = ds.rename(y='lat', x='lon'); xcf.io.to_cog(ds, 'out.tif')",
     "ds = obj.assign_coords(x=np.arange(16.) ** 2); xcf.io.to_cog(ds, 'out.tif')",
     "xcf.io.to_zarr(obj, path, encoding='uint8')",
+    "path = 'out.tif'; xcf.io.to_cog(obj, path, encoding='uint8')",
+    "path = 'out.tif'; obj = obj.isel(time=[0]); xcf.io.to_cog(obj * 9, path, encoding='int16')",
     "xcf.io.to_zarr(obj.astype('int16'), path, encoding='int16')",
     "xcf.io.to_zarr(obj * 9, path, encoding='int16', mode='overwrite')",
     "xcf.io.to_zarr(obj, 's3://bucket/out.zarr')",

@@ -38,5 +38,5 @@ def write(
         xcf.io.to_zarr(result, out, progress=progress, encoding=encoding)
         click.echo(f"written: {out}")
         return
-    for path in xcf.io.to_cog(result, out, progress=progress):
+    for path in xcf.io.to_cog(result, out, encoding=encoding, progress=progress):
         click.echo(f"written: {path}")

@@ -111,7 +111,13 @@ def remake(
             out, made[0], encoding=written["encoding"], chunks=written["chunks"], progress=progress
         )
     else:
-        made = xcf.io.to_cog(out, folder / written["path"], per=written["per"], progress=progress)
+        made = xcf.io.to_cog(
+            out,
+            folder / written["path"],
+            per=written["per"],
+            encoding=written["encoding"],
+            progress=progress,
+        )
     _compare(told, _passport(passport_of(folder / told["id"])))
     return made
 

@@ -153,11 +153,6 @@ def reconstruct_command(
     (run again to resume) or .tif. Clear pixels are returned unchanged.
     """
     check_output(out)
-    if encoding is not None and not is_store(out):
-        raise DataError(
-            f"--encoding is for Zarr and {out} is a GeoTIFF",
-            fix="name OUT .zarr, or leave out --encoding",
-        )
     opened = open_scene(scene, SceneOptions.pop_from(options))
     result = opened.cloudfree.reconstruct(
         model=model,

@@ -10,7 +10,7 @@ import time
 import warnings
 from collections.abc import Hashable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import xarray as xr
@@ -21,6 +21,7 @@ from xcloudfree.core.recognise import SPATIAL
 from xcloudfree.core.scene import BAND_DIMS
 from xcloudfree.core.times import utc_times
 from xcloudfree.exceptions import DataError, GridError
+from xcloudfree.io.encoding import Encoding, encode_reflectance
 from xcloudfree.io.geotiff import count, geotiff_disk, write
 from xcloudfree.io.passport import tags_of, write_passport
 from xcloudfree.io.storable import made, regular_chunks
@@ -29,12 +30,16 @@ from xcloudfree.io.zarr_store import to_zarr
 
 Spatial = xr.Dataset | xr.DataArray
 
+TO_COG: Final = "xcf.io.to_cog(obj, path, encoding={})"
+"""The call that errors about the encoding suggest."""
+
 
 def to_cog(
     obj: Spatial,
     path: str | os.PathLike[str],
     *,
     per: Literal["date", "band"] = "date",
+    encoding: Encoding | None = None,
     progress: bool = True,
 ) -> list[Path]:
     """Write cloud-optimised GeoTIFFs, one per date with all bands, or one per band.
@@ -61,6 +66,10 @@ def to_cog(
         ``out.tif`` becomes ``out_20250601T103021.tif``, and each band ``..._B02.tif``.
     per : {"date", "band"}
         Content of a file; with one file per band, each keeps its own type and no-data value.
+    encoding : {"int16", "uint16"}, optional
+        Write floating-point reflectance as integers with a scale, half the size; see
+        :func:`xcloudfree.io.encoding.encode_reflectance`. With deviations in the same file its
+        type stays a float: write them per band, or leave them out.
     progress : bool
         Show progress on the terminal.
 
@@ -95,6 +104,21 @@ def to_cog(
         )
     if per not in ("date", "band"):
         raise DataError(f"per is {per!r}", fix="call xcf.io.to_cog(obj, 'out.tif', per='band')")
+    whole = obj if isinstance(obj, xr.Dataset) else obj.to_dataset(name=str(obj.name or "data"))
+    if encoding is not None:
+        obj = whole = encode_reflectance(whole, encoding, TO_COG)
+    return _write(obj, whole, target, per, encoding, progress)
+
+
+def _write(
+    obj: Spatial,
+    whole: xr.Dataset,
+    target: Path,
+    per: Literal["date", "band"],
+    encoding: Encoding | None,
+    progress: bool,
+) -> list[Path]:
+    """The files of an object, and of the Dataset that it is or makes."""
     bands = _bands(obj)
     first = next(iter(bands.values()))
     if not first.size:
@@ -134,7 +158,6 @@ def to_cog(
         dates = [{lead[0]: i} for i in range(first.sizes[lead[0]])]
         files = [target] if len(dates) == 1 else _names(first, lead[0], target)
     jobs, products = [], []
-    whole = obj if isinstance(obj, xr.Dataset) else obj.to_dataset(name=str(obj.name or "data"))
     for file, date in zip(files, dates, strict=True):
         image = {name: band.isel(date) for name, band in bands.items()}
         one = [(file, image)]
@@ -146,10 +169,10 @@ def to_cog(
     windows = sum(count(image) for _, image in jobs)
     together = {name: (band.dims, band.data) for name, band in bands.items()}
     if windows > 1 and blocks_share_work(regular_chunks(xr.Dataset(together))):
-        return _through_a_store(obj, target, per, progress)
+        return _through_a_store(obj, target, per, encoding, progress)
     bar = Progress(f"writing {target.name}", windows, show=progress)
     facts = made(whole)  # of all dates: each may have been made from all of them
-    written = {"format": "cog", "per": per, "path": target.name}
+    written = {"format": "cog", "per": per, "encoding": encoding, "path": target.name}
     for product, ds, one in products:
         for file, image in one:
             write(image, profile, file, bar.step, tags_of(facts))
@@ -160,7 +183,11 @@ def to_cog(
 
 
 def _through_a_store(
-    obj: Spatial, target: Path, per: Literal["date", "band"], progress: bool
+    obj: Spatial,
+    target: Path,
+    per: Literal["date", "band"],
+    encoding: Encoding | None,
+    progress: bool,
 ) -> list[Path]:
     """The files, from a temporary store that exists while they are written."""
     with geotiff_disk(target):
@@ -175,7 +202,8 @@ def _through_a_store(
                     with geotiff_disk(target):
                         raise error.__cause__ from None
                 raise
-        return to_cog(stored, target, per=per, progress=progress)
+        one = stored if isinstance(stored, xr.Dataset) else stored.to_dataset(name=stored.name)
+        return _write(stored, one, target, per, encoding, progress)
     finally:
         _remove(Path(folder))
 

@@ -24,7 +24,11 @@ EMPTY: Final = {"int16": -32768, "uint16": 0}
 """Number that means no data; uint16 is as in Sentinel-2 products since 2022."""
 
 
-def encode_reflectance(ds: xr.Dataset, encoding: Encoding) -> xr.Dataset:
+TO_ZARR: Final = "xcf.io.to_zarr(obj, path, encoding={}, mode='overwrite')"
+"""The call that errors suggest, with another encoding."""
+
+
+def encode_reflectance(ds: xr.Dataset, encoding: Encoding, call: str = TO_ZARR) -> xr.Dataset:
     """Store floating-point reflectance as integers, lazily; everything else is kept.
 
     Parameters
@@ -34,6 +38,9 @@ def encode_reflectance(ds: xr.Dataset, encoding: Encoding) -> xr.Dataset:
     encoding : {"int16", "uint16"}
         ``reflectance = number * 1e-4 + offset`` with offset 0 and no data -32768, or offset -0.1
         and no data 0. Reflectance from -3.2767 to 3.2767, or from -0.0999 to 6.4535.
+
+    call : str
+        The call that errors suggest, with ``{}`` for another encoding.
 
     Returns
     -------
@@ -55,7 +62,7 @@ def encode_reflectance(ds: xr.Dataset, encoding: Encoding) -> xr.Dataset:
     if encoding not in OFFSETS:
         raise DataError(
             f"Unknown encoding {encoding!r}",
-            fix="call xcf.io.to_zarr(obj, path, encoding='int16'), 'uint16' or None",
+            fix=f"call {call.format(repr('int16'))}, or with 'uint16' or None",
         )
     try:
         scene = read(ds)
@@ -68,19 +75,19 @@ def encode_reflectance(ds: xr.Dataset, encoding: Encoding) -> xr.Dataset:
             fix="leave it out, or write variables: xcf.io.to_zarr(xr.Dataset({'s2': ..., 's1': "
             "...}), path, encoding=...)",
         )
-    new = {n: _encoded(ds[n], encoding) for n in names if ds[n].dtype.kind == "f"}
+    new = {n: _encoded(ds[n], encoding, call) for n in names if ds[n].dtype.kind == "f"}
     if not new:
         raise DataError(
             f"There is no floating-point reflectance to encode among {', '.join(map(str, ds))}",
-            fix="leave the encoding out: xcf.io.to_zarr(obj, path)",
+            fix=f"leave the numbers as they are: {call.format(None)}",
         )
     return ds.assign(new)
 
 
-def _encoded(array: xr.DataArray, encoding: Encoding) -> xr.DataArray:
+def _encoded(array: xr.DataArray, encoding: Encoding, call: str) -> xr.DataArray:
     scale, offset = scale_of(array)
     rule = Calibration(scale, offset, nodata_of(array, [array.name]))
-    function = _Encoder(str(array.name), rule, encoding)
+    function = _Encoder(str(array.name), rule, encoding, call)
     if array.chunks is None:
         data = function(array.values)
     else:
@@ -157,6 +164,7 @@ class _Encoder:
     name: str
     rule: Calibration
     encoding: Encoding
+    call: str
 
     def __call__(self, stored: NDArray[Any]) -> NDArray[Any]:
         out = np.empty(stored.shape, self.encoding)
@@ -177,11 +185,11 @@ class _Encoder:
         if outside.any():
             values = reflectance[outside]
             low, high = (n * SCALE + OFFSETS[self.encoding] for n in (nodata + 1, limits.max))
-            other = "encoding='int16'" if self.encoding == "uint16" else "encoding=None"
+            other = "'int16'" if self.encoding == "uint16" else None
             raise DataError(
                 f"{values.size} values of {self.name} from {values.min():g} to {values.max():g} "
                 f"lie outside the range of {self.encoding} ({low:g} to {high:g})",
-                fix=f"start again with xcf.io.to_zarr(obj, path, {other}, mode='overwrite')",
+                fix=f"start again with {self.call.format(other)}",
             )
         whole = numbers.astype(self.encoding)
         whole[empty] = nodata

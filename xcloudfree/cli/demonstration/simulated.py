@@ -19,6 +19,8 @@ SIZE = 512
 SEED = 7
 COVER = (0.5, 0.15, 0.9, 0.35, 0.7, 0.2)
 """Cloud cover of each date."""
+CHANGE = 0.03
+"""Reflectance by which cloud or shadow change a pixel that the mask should have."""
 DILATE = 3
 """Pixels by which the mask is extended."""
 BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
@@ -64,6 +66,11 @@ def from_simulation(out: Path, model: str, say: Callable[[str], Any]) -> xr.Data
         observed = series.assign(cloudy=hidden).compute()
     cloudy, observed = observed.cloudy, observed.drop_vars("cloudy")
     truth = truth.assign_coords(time=observed.time)
+    found, lost = _mask_against(truth, observed, cloudy)
+    say(
+        f"    the mask has {found:.0%} of the pixels that cloud or shadow change by more than "
+        f"{CHANGE:g}, and {lost:.0%} of the others"
+    )
     others = _others(observed, cloudy, model, say)
     judged = _filled_by_all(cloudy, [stored, *others.values()])
     share = judged.sum().item() / cloudy.sum().item()
@@ -73,7 +80,7 @@ def from_simulation(out: Path, model: str, say: Callable[[str], Any]) -> xr.Data
     shown = {"time": int(abs(cloudy.mean(["y", "x"]) - 0.5).argmin("time"))}
     say("6/7 writing a COG of one date")
     xcf.io.to_cog(stored[list(BANDS)].isel(shown), out / "cloudfree.tif")
-    say("7/7 drawing that date, demo.png, and all of them, series.png")
+    say("7/7 drawing that date (demo.png, swipe.html) and all of them (series.png, calendar.png)")
     figure = plot(
         stored.isel(shown),
         observed=observed.isel(shown),
@@ -83,8 +90,19 @@ def from_simulation(out: Path, model: str, say: Callable[[str], Any]) -> xr.Data
     figure.savefig(out / "demo.png", dpi=110)
     strip = xcf.plot.series(stored, observed=observed, mask=cloudy)
     strip.savefig(out / "series.png", dpi=110)
+    xcf.plot.calendar(observed, cloudy).savefig(out / "calendar.png", dpi=110)
+    xcf.plot.swipe(stored, out / "swipe.html", observed=observed, mask=cloudy, index=shown["time"])
     say(f"\nprediction: {model}\n\n" + table(result.sel(pixels=["cloudy"]), per_image=True))
     return result
+
+
+def _mask_against(
+    truth: xr.Dataset, observed: xr.Dataset, cloudy: xr.DataArray
+) -> tuple[float, float]:
+    """Shares of what the sky changed, and of the other pixels, that the mask has."""
+    seen = observed[list(BANDS)].to_dataarray()
+    change = abs(seen - truth.to_dataarray()).max("variable") > CHANGE
+    return float(cloudy.where(change).mean()), float(cloudy.where(~change).mean())
 
 
 def _filled_by_all(cloudy: xr.DataArray, made: list[xr.Dataset]) -> xr.DataArray:
