@@ -77,7 +77,8 @@ def put_in():
             found = measured(scene(optical, moved(radar, shift)))
             error = np.hypot(*(found - own - shift).T)
             rows.setdefault(group, []).append((error, np.hypot(*own.T)))
-    print("| pairs | blocks | answered | median error | 90 % below | above 2 px | own shift, median |")
+    heads = "pairs | blocks | answered | median error | 90 % below | above 2 px | own shift, median"
+    print(f"| {heads} |")
     print("|---|---|---|---|---|---|---|")
     for group, parts in rows.items():
         error, own = (np.concatenate(a) for a in zip(*parts, strict=True))

@@ -180,6 +180,17 @@ def write_patch(root: Path, kind: str, season: str, region: int, patch: int, val
             file.write(np.full((256, 256), value + band, dtype), band + 1)
 
 
+RECORD = ("parameters", "dates_without_radar", "dates_without_radar_from")
+"""What a result says of the call: its parameters, and what could be counted without computing."""
+
+
+def without_record(out: xr.Dataset) -> xr.Dataset:
+    """A result without what it says of the call."""
+    bare = out.copy()
+    bare["provenance"].attrs = {k: v for k, v in out.provenance.attrs.items() if k not in RECORD}
+    return bare
+
+
 def contents(store: Path) -> dict[str, bytes]:
     """Every file of a store."""
     files = sorted(p for p in store.rglob("*") if p.is_file())

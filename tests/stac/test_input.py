@@ -97,7 +97,7 @@ def test_every_form_of_a_catalog(item, made, tmp_path):
 
 @pytest.mark.parametrize("source", [None, 42, ["abc"], [{"id": "x"}], [7]])
 def test_what_is_no_catalog_is_named(source):
-    with pytest.raises(CatalogError, match=r"is no STAC (catalog|item).*; .*load\("):
+    with pytest.raises(CatalogError, match=r"is not a STAC (catalog|item).*; .*load\("):
         load(source)
 
 

@@ -434,7 +434,9 @@ def test_a_lying_flag_is_found_by_its_pixels(tmp_path):
     item = scene_of(stored(0), tmp_path, **{"earthsearch:boa_offset_applied": False})
     ds = stac.load([item], polarisations=())
     assert ds.offset.values[0] == -0.1
-    with pytest.raises(UnitsError, match=r"in the pixels already.*offsets=\{.S2A.*: 0\.0\}\)$"):
+    with pytest.raises(
+        UnitsError, match=r"as if the pixels already included it.*offsets=\{.S2A.*: 0\.0\}\)$"
+    ):
         stac.check_offset(ds)
     found = stac.check_offset(ds, on_error="report")
     assert found.verdict.values[0] == "contradiction"

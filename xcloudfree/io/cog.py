@@ -10,7 +10,7 @@ import time
 import warnings
 from collections.abc import Hashable
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -29,9 +29,6 @@ from xcloudfree.io.streaming import blocks_share_work
 from xcloudfree.io.zarr_store import to_zarr
 
 Spatial = xr.Dataset | xr.DataArray
-
-TO_COG: Final = "xcf.io.to_cog(obj, path, encoding={})"
-"""The call that errors about the encoding suggest."""
 
 
 def to_cog(
@@ -106,7 +103,7 @@ def to_cog(
         raise DataError(f"per is {per!r}", fix="call xcf.io.to_cog(obj, 'out.tif', per='band')")
     whole = obj if isinstance(obj, xr.Dataset) else obj.to_dataset(name=str(obj.name or "data"))
     if encoding is not None:
-        obj = whole = encode_reflectance(whole, encoding, TO_COG)
+        obj = whole = encode_reflectance(whole, encoding, "to_cog")
     return _write(obj, whole, target, per, encoding, progress)
 
 

@@ -24,11 +24,9 @@ EMPTY: Final = {"int16": -32768, "uint16": 0}
 """Number that means no data; uint16 is as in Sentinel-2 products since 2022."""
 
 
-TO_ZARR: Final = "xcf.io.to_zarr(obj, path, encoding={}, mode='overwrite')"
-"""The call that errors suggest, with another encoding."""
-
-
-def encode_reflectance(ds: xr.Dataset, encoding: Encoding, call: str = TO_ZARR) -> xr.Dataset:
+def encode_reflectance(
+    ds: xr.Dataset, encoding: Encoding, writer: Literal["to_zarr", "to_cog"] = "to_zarr"
+) -> xr.Dataset:
     """Store floating-point reflectance as integers, lazily; everything else is kept.
 
     Parameters
@@ -39,8 +37,8 @@ def encode_reflectance(ds: xr.Dataset, encoding: Encoding, call: str = TO_ZARR) 
         ``reflectance = number * 1e-4 + offset`` with offset 0 and no data -32768, or offset -0.1
         and no data 0. Reflectance from -3.2767 to 3.2767, or from -0.0999 to 6.4535.
 
-    call : str
-        The call that errors suggest, with ``{}`` for another encoding.
+    writer : {"to_zarr", "to_cog"}
+        Function that errors suggest to call.
 
     Returns
     -------
@@ -62,7 +60,7 @@ def encode_reflectance(ds: xr.Dataset, encoding: Encoding, call: str = TO_ZARR) 
     if encoding not in OFFSETS:
         raise DataError(
             f"Unknown encoding {encoding!r}",
-            fix=f"call {call.format(repr('int16'))}, or with 'uint16' or None",
+            fix=f"call xcf.io.{writer}(obj, path, encoding='int16'), 'uint16' or None",
         )
     try:
         scene = read(ds)
@@ -75,19 +73,19 @@ def encode_reflectance(ds: xr.Dataset, encoding: Encoding, call: str = TO_ZARR) 
             fix="leave it out, or write variables: xcf.io.to_zarr(xr.Dataset({'s2': ..., 's1': "
             "...}), path, encoding=...)",
         )
-    new = {n: _encoded(ds[n], encoding, call) for n in names if ds[n].dtype.kind == "f"}
+    new = {n: _encoded(ds[n], encoding, writer) for n in names if ds[n].dtype.kind == "f"}
     if not new:
         raise DataError(
             f"There is no floating-point reflectance to encode among {', '.join(map(str, ds))}",
-            fix=f"leave the numbers as they are: {call.format(None)}",
+            fix=f"leave the encoding out: xcf.io.{writer}(obj, path)",
         )
     return ds.assign(new)
 
 
-def _encoded(array: xr.DataArray, encoding: Encoding, call: str) -> xr.DataArray:
+def _encoded(array: xr.DataArray, encoding: Encoding, writer: str) -> xr.DataArray:
     scale, offset = scale_of(array)
     rule = Calibration(scale, offset, nodata_of(array, [array.name]))
-    function = _Encoder(str(array.name), rule, encoding, call)
+    function = _Encoder(str(array.name), rule, encoding, writer)
     if array.chunks is None:
         data = function(array.values)
     else:
@@ -164,7 +162,7 @@ class _Encoder:
     name: str
     rule: Calibration
     encoding: Encoding
-    call: str
+    writer: str
 
     def __call__(self, stored: NDArray[Any]) -> NDArray[Any]:
         out = np.empty(stored.shape, self.encoding)
@@ -185,11 +183,12 @@ class _Encoder:
         if outside.any():
             values = reflectance[outside]
             low, high = (n * SCALE + OFFSETS[self.encoding] for n in (nodata + 1, limits.max))
-            other = "'int16'" if self.encoding == "uint16" else None
+            other = "encoding='int16'" if self.encoding == "uint16" else "encoding=None"
+            other += ", mode='overwrite'" * (self.writer == "to_zarr")
             raise DataError(
                 f"{values.size} values of {self.name} from {values.min():g} to {values.max():g} "
                 f"lie outside the range of {self.encoding} ({low:g} to {high:g})",
-                fix=f"start again with {self.call.format(other)}",
+                fix=f"start again with xcf.io.{self.writer}(obj, path, {other})",
             )
         whole = numbers.astype(self.encoding)
         whole[empty] = nodata
