@@ -148,3 +148,18 @@ def test_what_cannot_be_computed_is_refused(scene, monkeypatch):
     monkeypatch.setitem(sys.modules, "spyndex", None)
     with pytest.raises(CloudFreeError, match=r"pip install 'xcloudfree\[indices\]'"):
         scene.cloudfree.indices("NDVI")
+
+
+@pytest.mark.parametrize("chunks", [None, {"y": 13}])
+def test_bounds_of_integers_are_those_of_their_reflectance(scene, chunks):
+    """Bounds are stored as their bands are; deviations are reflectance."""
+    floats = with_errors(scene[["B04", "B08"]].clip(min=0.02))
+    numbers = floats.copy()
+    for name in (n for n in floats if not n.endswith("_std")):
+        stored = ((floats[name] + 0.1) * 1e4).round().astype("uint16")
+        rule = {"scale_factor": 1e-4, "add_offset": -0.1, "nodata": 0}
+        numbers[name] = stored.assign_attrs(rule, units="1", processing_level="TOA")
+    numbers = numbers if chunks is None else numbers.chunk(chunks)
+    found, expected = (d.cloudfree.indices("NDVI") for d in (numbers, floats))
+    for name in ("NDVI_std", "NDVI_lower", "NDVI_upper"):
+        np.testing.assert_allclose(found[name], expected[name], atol=5e-3)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import xarray as xr
 
 from xcloudfree.core.bands import optical_band
-from xcloudfree.core.scene import Scene, band_dim
+from xcloudfree.core.scene import Layer, Scene, band_dim
 
 
 def provenance_of(obj: xr.Dataset | xr.DataArray) -> xr.DataArray | None:
@@ -14,7 +14,7 @@ def provenance_of(obj: xr.Dataset | xr.DataArray) -> xr.DataArray | None:
 
 
 def beside(scene: Scene, kind: str) -> list[xr.DataArray] | None:
-    """The "std", "lower" or "upper" of each optical band, (*lead, y, x); None without them."""
+    """The "std", "lower" or "upper" of each optical band in reflectance, (*lead, y, x), if any."""
     assert scene.optical is not None
     source, variables = scene.source, scene.optical.variables
     if scene.form == "bands":
@@ -30,4 +30,16 @@ def beside(scene: Scene, kind: str) -> list[xr.DataArray] | None:
         dim = band_dim(whole)
         where = {optical_band(n): i for i, n in enumerate(whole[dim].values)}
         planes = [whole.isel({dim: where[n]}, drop=True) for n in scene.optical.names]
-    return [p.transpose(*scene.lead, *scene.spatial) for p in planes]
+    planes = [p.transpose(*scene.lead, *scene.spatial) for p in planes]
+    # bounds are stored as their bands are, deviations in reflectance
+    return planes if kind == "std" else [scene.decoded(p) for p in planes]
+
+
+def stacked_beside(scene: Scene, kind: str) -> xr.DataArray | None:
+    """The same as one array (*lead, band, y, x), with the nominal level of bounds."""
+    planes = beside(scene, kind)
+    if planes is None:
+        return None
+    assert scene.optical is not None
+    whole = Layer(scene.optical.names, tuple(planes), scene.optical.variables).stack()
+    return whole.assign_attrs({k: v for k, v in planes[0].attrs.items() if k == "interval"})

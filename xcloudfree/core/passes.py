@@ -25,6 +25,15 @@ def same_pass(days: NDArray[np.float64], date: int) -> NDArray[np.bool_]:
     return together
 
 
+def one_each_pass(dates: NDArray[np.intp], days: NDArray[np.float64]) -> NDArray[np.intp]:
+    """The positions among `dates` that come first in their pass."""
+    first: list[int] = []
+    for date in dates.tolist():
+        if not same_pass(days, date)[first].any():
+            first.append(date)
+    return np.array(first, np.intp)
+
+
 def join_passes(ds: Any) -> Any:
     """Join the images of each satellite pass into one image, pixel by pixel.
 

@@ -282,13 +282,22 @@ class Scene:
     def reflectance(self, names: Sequence[str] | None = None) -> xr.DataArray:
         """Reflectance (*lead, band, y, x), float32, lazy for lazy inputs."""
         layer = self.need_optical(names or self._optical_names(), "this")
-        return _apply(layer.stack(), self.calibration().decode)
+        return self.decoded(layer.stack())
+
+    def decoded(self, array: xr.DataArray) -> xr.DataArray:
+        """Reflectance of an array that is stored as the optical bands are."""
+        return _apply(array, self.calibration().decode)
 
     def backscatter(self, names: Sequence[str] | None = None) -> xr.DataArray:
         """Backscatter in dB (*lead, band, y, x), float32, lazy for lazy inputs."""
         have = names or (("VV", "VH") if self.sar is None else self.sar.names)
         layer = self.need_sar(have, "this")
         return _apply(layer.stack(), self.sar_calibration().decode)
+
+    @property
+    def is_series(self) -> bool:
+        """Whether there are several dates along time."""
+        return "time" in self.lead and self.template().sizes["time"] > 1
 
     def template(self) -> xr.DataArray:
         """An array (*lead, y, x) with the coordinates of the scene and undefined values."""

@@ -134,7 +134,7 @@ def evaluate(
         out[name].attrs = {"long_name": words, "units": UNITS[name], "definition": definition}
     if interval not in (None, False):
         level = nominal_level(prediction, interval)
-        ends = [_select(reflectance(bound(prediction, e)), chosen, e) for e in ("lower", "upper")]
+        ends = [_select(bound(prediction, e), chosen, e) for e in ("lower", "upper")]
         lower, upper = (_on_grid(image, reference, "the bound") for image in ends)
         out = out.merge(interval_metrics(reference, lower, upper, cloudy, level))
     for name, words in _COUNTS.items():

@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 import xarray as xr
 
+from xcloudfree.core.beside import stacked_beside
 from xcloudfree.core.recognise import read
 from xcloudfree.exceptions import DataError
 
@@ -25,24 +26,17 @@ WORDS: Final = {
 }
 
 
-def bound(obj: Any, name: str) -> Any:
-    """The object with its lower or upper bounds in the place of its bands."""
+def bound(obj: Any, name: str) -> xr.DataArray:
+    """The lower or upper bounds of an object in reflectance, (..., band, y, x)."""
     scene = read(obj)
-    assert scene.optical is not None
-    beside: dict[Any, str] = {None: name}
-    held: Any = obj.coords
-    if isinstance(obj, xr.Dataset):
-        beside = {v: f"{v}_{name}" for v in dict.fromkeys(scene.optical.variables)}
-        held = obj.data_vars
-    if missing := [b for b in beside.values() if b not in held]:
+    found = stacked_beside(scene, name)
+    if found is None:
         raise DataError(
-            f"the prediction has no {missing[0]!r}",
+            f"the prediction has no {name} bounds",
             fix="make bounds with ds.cloudfree.reconstruct(interval=0.9), or call "
             "evaluate(..., interval=None)",
         )
-    if isinstance(obj, xr.DataArray):
-        return obj.copy(data=obj.coords[name].transpose(*obj.dims).data)
-    return obj.assign({v: obj[b] for v, b in beside.items()})
+    return found.rename(dict(zip(scene.spatial, ("y", "x"), strict=True)))
 
 
 def nominal_level(obj: Any, interval: Any) -> float:

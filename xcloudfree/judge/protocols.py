@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xcloudfree.core.passes import day_numbers, join_passes, same_pass
+from xcloudfree.core.passes import day_numbers, join_passes, one_each_pass, same_pass
 from xcloudfree.core.recognise import read
 from xcloudfree.core.scene import Scene
 from xcloudfree.core.spelling import did_you_mean
@@ -251,7 +251,7 @@ def tasks_of(
         yield from (Task(date, None, "full") for date in dates)
     elif "full" in kinds:
         measured = np.isfinite(stack).all(1).mean((1, 2))
-        overcast = _one_each_pass((share > _CLOUD[1]) & (measured > _CLOUD[1]), days)
+        overcast = one_each_pass(np.flatnonzero((share > _CLOUD[1]) & (measured > _CLOUD[1])), days)
         if not len(overcast):
             raise DataError(
                 f"the series has no date with over {_CLOUD[1]:.0%} of cloud to replace a "
@@ -263,22 +263,13 @@ def tasks_of(
 
 def clear_dates(ground: Booleans, days: NDArray[np.float64]) -> NDArray[np.intp]:
     """Positions of the dates that can be hidden, one of each pass."""
-    return _one_each_pass(1 - ground.mean((1, 2)) < _CLEAR_BELOW, days)
+    return one_each_pass(np.flatnonzero(1 - ground.mean((1, 2)) < _CLEAR_BELOW), days)
 
 
 def clouded_dates(ground: Booleans) -> NDArray[np.intp]:
     """Positions of the dates whose clouds can hide a part of another."""
     share = 1 - ground.mean((1, 2))
     return np.flatnonzero((share >= _CLOUD[0]) & (share <= _CLOUD[1]))
-
-
-def _one_each_pass(chosen: Booleans, days: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Positions of chosen images, the first of each pass."""
-    first: list[int] = []
-    for date in np.flatnonzero(chosen).tolist():
-        if not same_pass(days, date)[first].any():
-            first.append(date)
-    return np.array(first, np.intp)
 
 
 def _kept(days: NDArray[np.float64], date: int, gap: float) -> NDArray[np.intp]:

@@ -58,6 +58,14 @@ class LinearTime(Temporal):
         return Prediction(linear_time(*seen, wanted=wanted))
 
 
+def waits(clear: Booleans, days: Doubles) -> tuple[Doubles, Doubles]:
+    """Days since the last clear date and until the next, infinite without one."""
+    before, after = clear_sides(clear, days)
+    now = days.reshape(-1, *(1,) * (clear.ndim - 1))
+    since = np.where(before < 0, np.inf, now - days[before])
+    return since, np.where(after < 0, np.inf, days[after] - now)
+
+
 def clear_sides(clear: Booleans, days: Doubles, gap: float = 0.0) -> Sides:
     """The clear dates around each date."""
     count = len(days)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 SEEN, MADE = PROVENANCE[1][1], PROVENANCE[2][1]
 
 GREY = "#999999"
-RADAR = ("#228833", "#aa3377", "#66ccee", "#ee6677")
+RADAR = ("#228833", "#aa3377")
 
 
 def curve(
@@ -143,7 +143,8 @@ def _draw(axis: Axes, shown: xr.Dataset, before: xr.Dataset | None, made: bool) 
                   label="reconstructed")  # fmt: skip
     clear = before if before is not None and "flags" in before else shown
     if "flags" in clear:
-        points, hidden = (clear.flags == 1).values, (clear.flags > 1).values
+        points = (clear.flags == Provenance.OBSERVED).values
+        hidden = (clear.flags > Provenance.OBSERVED).values
         axis.plot(clear.time[points], clear.value[points], "o", ms=4, color=SEEN, label="observed")
         if not made or before is not None:
             axis.plot(clear.time[hidden], clear.value[hidden], "x", ms=4, color="#cc6677", lw=0.8,
@@ -181,10 +182,8 @@ def _draw_radar(axis: Axes, obj: Spatial, at: tuple[float, float]) -> None:
     planes = scene.backscatter().squeeze(scene.spatial, drop=True)
     times = utc_times(planes["time"])
     order = np.argsort(times, kind="stable")
-    for plane, colour in zip(
-        planes.transpose("band", "time").values, ("#228833", "#aa3377"), strict=False
+    for name, plane, colour in zip(
+        planes.band.values, planes.transpose("band", "time").values, RADAR, strict=False
     ):
-        axis.plot(times[order], plane[order], color=colour, lw=1, marker=".", ms=4)
-    for line, name in zip(axis.get_lines(), planes.band.values, strict=False):
-        line.set_label(str(name))
+        axis.plot(times[order], plane[order], color=colour, lw=1, marker=".", ms=4, label=str(name))
     axis.set_ylabel("backscatter (dB)", fontsize=8)

@@ -11,6 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xcloudfree.core.bands import RGB, optical_band
+from xcloudfree.core.beside import stacked_beside
 from xcloudfree.core.recognise import read
 from xcloudfree.exceptions import DataError
 from xcloudfree.plot import canvas
@@ -188,8 +189,10 @@ def reliability(
     >>> figure.axes[0].get_xlabel()
     'expected share'
     """
-    found = {e: _beside(obj, e) for e in ("std", "lower", "upper")}
-    deviation, lower, upper = found["std"], found["lower"], found["upper"]
+    scene = read(obj)
+    if scene.optical is None:
+        scene.need_optical(("B02",), "plot.reliability()")
+    deviation, lower, upper = (stacked_beside(scene, kind) for kind in ("std", "lower", "upper"))
     if deviation is None:
         raise DataError(
             "there is no standard deviation here",
@@ -198,7 +201,7 @@ def reliability(
     clear = read(truth).reflectance()
     bands = [name for name in deviation.band.values.tolist() if name in clear.band]
     clear = clear.sel(band=bands)
-    ratio = abs(read(obj).reflectance().sel(band=bands) - clear) / deviation
+    ratio = abs(scene.reflectance().sel(band=bands) - clear) / deviation
     shares = np.linspace(0.02, 0.98, 25)
     figure, (axis,) = canvas.axes_for(1, 1, ax, figsize, (1, 1))
     axis.plot([0, 1], [0, 1], color="#999999", linewidth=1, zorder=0)
@@ -220,28 +223,6 @@ def reliability(
     axis.tick_params(labelsize=7)
     axis.legend(fontsize=6, frameon=False, ncols=2)
     return canvas.finish(figure)
-
-
-def _beside(obj: Spatial, ending: str) -> xr.DataArray | None:
-    """Deviations or bounds (..., band, y, x) in reflectance, where an object carries them."""
-    scene = read(obj)
-    assert scene.optical is not None
-    names = dict.fromkeys(map(str, scene.optical.variables))
-    held: Spatial
-    if isinstance(obj, xr.DataArray):
-        if ending not in obj.coords:
-            return None
-        held = obj.copy(data=obj.coords[ending].transpose(*obj.dims).data)
-        attrs = obj.coords[ending].attrs
-    else:
-        if any(f"{name}_{ending}" not in obj for name in names):
-            return None
-        held = obj.assign({name: obj[f"{name}_{ending}"] for name in names})
-        attrs = obj[f"{next(iter(names))}_{ending}"].attrs
-    found = read(held)
-    assert found.optical is not None
-    stacked = found.optical.stack() if ending == "std" else found.reflectance()
-    return stacked.assign_attrs(attrs)
 
 
 def mean_deviation(obj: Spatial, names: Sequence[str]) -> xr.DataArray | None:

@@ -150,8 +150,7 @@ def described(table: SceneValue, interval: float, bands: Sequence[str]) -> dict[
 
 def lead_axis(scene: Scene) -> int | None:
     """Which leading dimension is time, where it holds several dates."""
-    several = "time" in scene.lead and scene.template().sizes["time"] > 1
-    return scene.lead.index("time") if several else None
+    return scene.lead.index("time") if scene.is_series else None
 
 
 def _days(scene: Scene) -> NDArray[np.float64]:

@@ -57,7 +57,6 @@ class ComposePeriod:
     ) -> Arrays:
         """Values, provenance, counts and numbers."""
         head = flags.shape[: self.others]
-        stored = stored.reshape(*head, *stored.shape[self.others :])
         if flags.ndim == stored.ndim:  # a single band
             stored = stored[..., None, :, :]
         elif not self.stacked:

@@ -14,7 +14,7 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from xcloudfree.core.passes import same_pass
+from xcloudfree.core.passes import one_each_pass, same_pass
 from xcloudfree.core.predictor import (
     Booleans,
     Doubles,
@@ -25,7 +25,7 @@ from xcloudfree.core.predictor import (
 )
 from xcloudfree.core.windows import ranks
 from xcloudfree.methods import leave_out
-from xcloudfree.methods.interpolation import clear_sides
+from xcloudfree.methods.interpolation import waits
 from xcloudfree.methods.regression import local_means
 from xcloudfree.reconstruct.compose import SIGHT, feather, misfit_of
 from xcloudfree.reconstruct.conformal import FEWEST, GAPS, Scores, distances_of
@@ -84,12 +84,7 @@ WHOLE_SCENE: Final = Part(0, 1)
 
 def levels_of(clear: Booleans, days: Doubles) -> NDArray[np.uint8]:
     """Class of the gap of each pixel and date; without another clear date that of the longest."""
-    sides = clear_sides(clear, days)
-    day = days.reshape(-1, 1, 1)
-    waits = [
-        np.where(side < 0, np.inf, np.abs(days[side] - day)) for side in (sides.before, sides.after)
-    ]
-    found = np.searchsorted(GAPS, np.minimum(*waits), "left") - 1
+    found = np.searchsorted(GAPS, np.minimum(*waits(clear, days)), "left") - 1
     return np.clip(found, 0, len(GAPS) - 1).astype(np.uint8)
 
 
@@ -146,7 +141,7 @@ def _rounds(clear: Booleans, when: Doubles, level: int, part: Part) -> Iterator[
         return
     shown = clear[:, ever].mean(1)
     least = max(SHOWN, min(CLEAN, np.sort(shown)[-FEW:][0]))
-    able = _one_each_pass(np.flatnonzero(shown >= least), when)
+    able = one_each_pass(np.flatnonzero(shown >= least), when)
     if not len(able):
         return
     rng = np.random.default_rng((level, part.number))
@@ -183,14 +178,6 @@ def _blotches(clear: Booleans, seed: int) -> Booleans:
     noise = np.random.default_rng(seed).random(clear.shape)
     field = scipy.ndimage.uniform_filter(noise, BLOTCHES[seed % len(BLOTCHES)])
     return np.asarray(clear & (field > np.median(field[clear])))
-
-
-def _one_each_pass(dates: NDArray[np.intp], days: Doubles) -> NDArray[np.intp]:
-    first: list[int] = []
-    for date in dates.tolist():
-        if not first or not same_pass(days, date)[first[-1]]:
-            first.append(date)
-    return np.array(first, np.intp)
 
 
 def _compared(
@@ -239,9 +226,9 @@ def _compared(
             return
         answer, rows = _predicted(predictor, images), list(range(len(at)))
     rank = ranks(series.origin, clear.shape[1:])
-    waits = np.zeros(clear.shape, np.uint8)
+    gap_levels = np.zeros(clear.shape, np.uint8)
     if reads_dates(predictor) and len(when) > 1:
-        waits = levels_of(clear, days)
+        gap_levels = levels_of(clear, days)
     for place, row, case in zip(at, rows, cases, strict=True):
         mean = answer.mean[row]
         known = np.asarray(np.isfinite(mean).all(0))
@@ -249,7 +236,7 @@ def _compared(
         if blend:
             filled = np.where(known, mean, np.float32(0))
             mean = feather(filled, reflectance[place], clear[place] & known)
-        found = np.flatnonzero((case.hidden & known & (waits[place] == level)).ravel())
+        found = np.flatnonzero((case.hidden & known & (gap_levels[place] == level)).ravel())
         found = found[np.argsort(rank.ravel()[found])[:SAMPLE]]
         pick = np.unravel_index(found, case.hidden.shape)
         error = np.abs(mean[:, *pick] - series.reflectance[case.date][:, *pick]).T
@@ -259,7 +246,7 @@ def _compared(
         near = distances_of(clear[place])[pick]
         group = np.full(len(found), case.group)
         beside = np.moveaxis(misfit, 0, -1)[pick]
-        yield Scores(rank[pick], group, waits[place][pick], near, error, deviation, beside)
+        yield Scores(rank[pick], group, gap_levels[place][pick], near, error, deviation, beside)
 
 
 def _images(

@@ -19,7 +19,7 @@ def inputs(
     """What a method reads: itself without its images, how windows become series, the windows."""
     axis, days, why = None, None, f"method {method.name!r}"
     windows = [reflectance, state]
-    if method.temporal and not (method.takes_single_images and not _has_dates(scene)):
+    if method.temporal and (scene.is_series or not method.takes_single_images):
         axis, days = dates_of(scene, why, 'reconstruct(model="idw")')
         method.check(days)
     polarisations = method.polarisations
@@ -42,8 +42,3 @@ def estimate(
     """Mean, and if requested deviation and flags, of the wanted pixels of a scene."""
     work = inputs(scene, method, reflectance, state)
     return predict(*work, len(scene.lead), uncertainty)
-
-
-def _has_dates(scene: Scene) -> bool:
-    """Whether a scene is a series."""
-    return "time" in scene.lead and scene.template().sizes["time"] > 1

@@ -195,13 +195,15 @@ def reconstruct(
     'nodata observed reconstructed unreconstructable'
     """
     check_options(blend, precision, interval)
-    chosen = {"parameters": written({
-        "model": winner_of(model)[0] if isinstance(model, xr.Dataset) else model,
-        "mask": mask, "dilate": dilate, "shadow": shadow, "halo": halo,
+    chosen: dict[str, str] = {}
+    if isinstance(model, xr.Dataset):
+        model, chosen["model_reason"] = winner_of(model)
+    chosen["parameters"] = written({
+        "model": model, "mask": mask, "dilate": dilate, "shadow": shadow, "halo": halo,
         "blend": blend, "times": times, "interval": interval,
         "uncertainty": uncertainty, "quality": quality, "age": age,
         "align": align, "precision": precision, "device": device,
-    })}  # fmt: skip
+    })  # fmt: skip
     if align is not None:
         from xcloudfree.reconstruct.align import aligned
 
@@ -218,9 +220,6 @@ def reconstruct(
     wide = uncertainty or interval is not None
     if isinstance(model, str) and model == AUTO:
         model, reason = best_model(read(obj))
-        chosen["model_reason"] = reason
-    elif isinstance(model, xr.Dataset):
-        model, reason = winner_of(model)
         chosen["model_reason"] = reason
     elif isinstance(model, str) and model == JUDGED:
         raise ModelError(

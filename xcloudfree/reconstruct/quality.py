@@ -20,7 +20,7 @@ from xcloudfree.core.radiometry import SarCalibration
 from xcloudfree.core.scene import Scene
 from xcloudfree.core.series import Dates
 from xcloudfree.core.windows import Area
-from xcloudfree.methods.interpolation import clear_sides
+from xcloudfree.methods.interpolation import waits
 from xcloudfree.reconstruct.compose import Provenance, labelled
 from xcloudfree.reconstruct.dates import dates_of
 from xcloudfree.reconstruct.observe import CLEAR, FLOAT, Arrays
@@ -63,7 +63,7 @@ def assess(
     """The requested layers, lazy where the scene is, with its chunks."""
     lead = len(scene.lead)
     axis, days, together = None, None, None
-    if "time" in scene.lead and scene.template().sizes["time"] > 1:
+    if scene.is_series:
         axis, days = dates_of(scene, "the quality layer", "reconstruct(quality=False, age=False)")
         together = Together(axis, side_of(len(days), 4, 0))
     groups = [[parts.provenance], [parts.state]]
@@ -141,12 +141,9 @@ class _Assess:
             return age, np.zeros_like(clear)
         head, ages, sides = clear.shape[:-2], [], []
         days = np.sort(np.asarray(self.dates.days), kind="stable")
-        now = days[:, None, None]
         for seen in self.dates.split(clear, len(head)):
-            before, after = clear_sides(seen, days)
-            last = np.where(before < 0, np.inf, now - days[before])
-            coming = np.where(after < 0, np.inf, days[after] - now)
-            nearest = np.where(seen, 0, np.minimum(last, coming))
+            since, until = waits(seen, days)
+            nearest = np.where(seen, 0, np.minimum(since, until))
             ages.append(np.where(np.isfinite(nearest), nearest, np.nan).astype(np.float32))
-            sides.append(~seen & (np.isinf(last) != np.isinf(coming)))
+            sides.append(~seen & (np.isinf(since) != np.isinf(until)))
         return self.dates.join(ages, head), self.dates.join(sides, head)
