@@ -16,7 +16,7 @@ methods, method = ["do nothing", "idw"], "idw"
 train = test = cases
 out = series.cloudfree.reconstruct(model="linear-time", mask="l2a")
 bounded = series.cloudfree.reconstruct(model="linear-time", mask="l2a", interval=0.9)
-patch, clear, root = ds.isel(time=0), ds[B].isel(time=0).to_dataarray("band"), pathlib.Path("patches")
+patch, clear, root = ds.isel(time=0), ds[B].isel(time=0).to_dataarray("band"), pathlib.Path("area")
 if not root.exists():
     for kind in ("s1", "s2", "s2_cloudy"):
         write_patch(root, kind, "spring", 1, 30, 5)
