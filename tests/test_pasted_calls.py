@@ -139,6 +139,13 @@ NOT_PASTED = {
         "stac/series/optical.py: Not every item has",
         "stac/series/status.py: This Dataset carries",
     ),
+    "writes a store beside the one that it must not replace": (
+        "io/append.py: {} has no dates",
+        "io/append.py: {} is {} of {}, and in",
+        "io/append.py: The coordinate",
+        "io/append.py: {} has another coordinate",
+        "io/append.py: {} was made in another way",
+    ),
     "is for the authors of the weights": (
         "models/published/",
     ),

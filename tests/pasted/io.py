@@ -53,4 +53,11 @@ ROWS = [
     "xcf.io.to_zarr(obj, path, chunks=0)",
     "ds = ds.cloudfree.calibrate(level='TOA'); xcf.io.to_zarr(None, path)",
     "xcf.io.to_zarr(obj, path, memory='much')",
+    "write(ds[B].isel(time=[0, 2]).chunk(y=8)); obj = ds[B].chunk(y=8); xcf.io.append(obj, path)",
+    "write(); obj = ds[B].isel(time=[1, 0]).chunk(y=8); xcf.io.append(obj, path)",
+    "write(obj.assign_coords(item_id=('time', ['a'])))\n"
+    "obj = ds[B].isel(time=[0, 1]).chunk(y=8).assign_coords(item_id=('time', ['b', 'c']))\n"
+    "xcf.io.append(obj, path)",
+    "made = ds.cloudfree.reconstruct('idw', mask='l2a').chunk(y=8); write(made.isel(time=[0]))\n"
+    "obj = made.assign(B02=made.B02 + np.float32(0.01)); xcf.io.append(obj, path)",
 ]

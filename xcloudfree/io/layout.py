@@ -62,6 +62,16 @@ def block_of(variable: xr.Variable, steps: Mapping[Hashable, int]) -> tuple[int,
     )
 
 
+def same_layout(one: Path, other: Path, name: str) -> bool:
+    """Whether a variable is stored in the same way in two stores, so that files can move."""
+    keys = ("data_type", "chunk_grid", "chunk_key_encoding", "codecs", "fill_value")
+    try:
+        found = [json.loads((store / name / "zarr.json").read_text()) for store in (one, other)]
+    except (OSError, ValueError):
+        return False
+    return all(found[0].get(key) == found[1].get(key) for key in keys)
+
+
 def _divisor(length: int, side: int) -> int:
     found = (n for n in range(side, max(1, side // 4) - 1, -1) if length % n == 0)
     return next(found, length)
@@ -113,6 +123,7 @@ class BlockStore:
     folder: str
     target: str  # final name of the store, for messages
     run: str  # name of the write, see the ledger
+    call: str = "to_zarr"  # the function that writes, for messages
 
     def __call__(self, parts: Sequence[Piece], index: Index, *blocks: NDArray[Any]) -> None:
         """Write blocks, each of which is a separate shard or chunk, through to the disk."""
@@ -129,7 +140,7 @@ class BlockStore:
             own = part.blocks(index)
             if not own:
                 continue
-            with disk(self.target):
+            with disk(self.target, call=self.call):
                 array = zarr.open_array(Path(self.folder, part.name), mode="r+")
                 for block in own:
                     array[part.region(block)] = next(queue)
@@ -150,14 +161,19 @@ def flush(path: Path) -> None:
 
 
 @contextmanager
-def disk(target: Path | str, advice: str = "", kinds: type[Exception] = OSError) -> Iterator[None]:
+def disk(
+    target: Path | str,
+    advice: str = "",
+    kinds: type[Exception] = OSError,
+    call: str = "to_zarr",
+) -> Iterator[None]:
     """Raise a helpful error when the disk fails."""
     try:
         yield
     except kinds as error:
         why = error.strerror if isinstance(error, OSError) else None
         fix = advice or (
-            f"make room, then resume with the same object: xcf.io.to_zarr(obj, {str(target)!r})"
+            f"make room, then resume with the same object: xcf.io.{call}(obj, {str(target)!r})"
         )
         raise DataError(f"Writing {target} stopped: {why or error}", fix=fix) from error
 

@@ -148,6 +148,16 @@ def publish(partial: Path, target: Path) -> None:
     _finish(target, old)
 
 
+def recover(target: Path) -> None:
+    """Bring a store into a state in which it can be opened, if a process ended while it renamed."""
+    partial, old = (target.with_name(target.name + end) for end in (".partial", ".replaced"))
+    if old.exists() and partial.exists() and not target.exists():
+        with exclusive(partial, target):
+            if not target.exists():
+                old.rename(target)
+    published(target, {})
+
+
 def published(target: Path, mine: Identity) -> bool:
     """Whether this object was complete, and the process ended during renaming."""
     ledger = Ledger.read(target)

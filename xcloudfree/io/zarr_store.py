@@ -17,7 +17,7 @@ from xcloudfree.exceptions import DataError
 from xcloudfree.io.cells import Index, grid_of
 from xcloudfree.io.encoding import Encoding, encode_reflectance
 from xcloudfree.io.layout import BlockStore, disk, tidy
-from xcloudfree.io.ledger import Ledger, identity
+from xcloudfree.io.ledger import Identity, Ledger, identity
 from xcloudfree.io.lifecycle import (
     begin,
     check_target,
@@ -117,37 +117,46 @@ def to_zarr(
         raise DataError(f"Unknown mode {mode!r}", fix="call xcf.io.to_zarr(obj, path, mode='w')")
     if isinstance(chunks, bool) or not isinstance(chunks, int) or chunks < 1:
         raise DataError(f"chunks is {chunks!r}", fix="call xcf.io.to_zarr(obj, path, chunks=512)")
-    if not isinstance(obj, (xr.Dataset, xr.DataArray)):
-        raise DataError(
-            f"A {type(obj).__name__} is neither a Dataset nor a DataArray",
-            fix="call xcf.io.to_zarr(ds.cloudfree.reconstruct(), path)",
-        )
-    try:
-        most = parse_bytes(memory)
-    except (ValueError, AttributeError) as error:  # neither a number nor text
-        raise DataError(
-            f"memory is {memory!r}", fix="call xcf.io.to_zarr(obj, path, memory='2 GiB')"
-        ) from error
+    ds, name = dataset_of(obj, "to_zarr")
+    most = bytes_of(memory, "to_zarr")
     target = local_path(path)
     check_target(target, mode)
-    name = "" if isinstance(obj, xr.Dataset) else str(obj.name or "data")
-    ds = obj if isinstance(obj, xr.Dataset) else obj.to_dataset(name=name)
     if encoding is not None:
         ds = encode_reflectance(ds, encoding)
     ds = regular_chunks(storable(ds.assign_attrs(summary(ds))))
-
-    partial = target.with_name(target.name + ".partial")
     mine = identity(ds, chunk_side=chunks)
     if not published(target, mine):
-        with exclusive(partial, target):
-            with disk(target):
-                ledger = begin(ds, partial, target, mine, chunks, anew=mode == "overwrite")
-            _fill(ds, ledger, partial, target, most, progress)
-            with disk(target):
-                # coordinates come in any order, but the same object must give the same bytes
-                names = [*ds.data_vars, *sorted(ds.coords, key=str)]
-                tidy(partial, [str(name) for name in names])
-                publish(partial, target)
+        fill(ds, target, mine, chunks, most, progress, anew=mode == "overwrite")
+    return finished(obj, target, name, encoding, chunks)
+
+
+def dataset_of(obj: Any, call: str) -> tuple[xr.Dataset, str]:
+    """The object as a Dataset, and its name if it is a DataArray."""
+    if not isinstance(obj, (xr.Dataset, xr.DataArray)):
+        raise DataError(
+            f"A {type(obj).__name__} is neither a Dataset nor a DataArray",
+            fix=f"call xcf.io.{call}(ds.cloudfree.reconstruct(), path)",
+        )
+    if isinstance(obj, xr.Dataset):
+        return obj, ""
+    name = str(obj.name or "data")
+    return obj.to_dataset(name=name), name
+
+
+def bytes_of(memory: int | str, call: str) -> int:
+    """The memory for neighbours in bytes."""
+    try:
+        return int(parse_bytes(memory))
+    except (ValueError, AttributeError) as error:  # neither a number nor text
+        raise DataError(
+            f"memory is {memory!r}", fix=f"call xcf.io.{call}(obj, path, memory='2 GiB')"
+        ) from error
+
+
+def finished(
+    obj: Spatial, target: Path, name: str, encoding: Encoding | None, chunks: int
+) -> xr.Dataset | xr.DataArray:
+    """Open the complete store in the form of the input, and write its passport."""
     back = open_zarr(target)
     written = {"format": "zarr", "encoding": encoding, "chunks": chunks, "name": name or None}
     with disk(target):
@@ -155,19 +164,56 @@ def to_zarr(
     return back if not name else back[name].rename(getattr(obj, "name", None))
 
 
-def _fill(
-    ds: xr.Dataset, ledger: Ledger, partial: Path, target: Path, memory: int, progress: bool
+def fill(
+    ds: xr.Dataset,
+    target: Path,
+    mine: Identity,
+    side: int,
+    memory: int,
+    progress: bool,
+    *,
+    anew: bool = False,
+    kept: Callable[[Path], set[str]] | None = None,
 ) -> None:
-    """Compute and store the cells that the ledger lacks."""
+    """Write all cells into the unfinished store, and publish it when it is complete.
+
+    `kept` puts cells that need no computing into that store, and returns their keys.
+    """
+    call = "to_zarr" if kept is None else "append"
+    partial = target.with_name(target.name + ".partial")
+    with exclusive(partial, target):
+        with disk(target, call=call):
+            ledger = begin(ds, partial, target, mine, side, anew=anew)
+            there = set() if kept is None else kept(partial)
+        _compute(ds, ledger, partial, target, memory, progress, there, call)
+        with disk(target, call=call):
+            # coordinates come in any order, but the same object must give the same bytes
+            names = [*ds.data_vars, *sorted(ds.coords, key=str)]
+            tidy(partial, [str(name) for name in names])
+            publish(partial, target)
+
+
+def _compute(
+    ds: xr.Dataset,
+    ledger: Ledger,
+    partial: Path,
+    target: Path,
+    memory: int,
+    progress: bool,
+    kept: set[str],
+    call: str,
+) -> None:
+    """Compute and store the cells that are neither kept nor in the ledger."""
     grid = grid_of(ds)
-    every = {grid.key(index) for index in product(*map(range, grid.counts)) if index}
-    left = every - ledger.done
+    every = {grid.key(index) for index in product(*map(range, grid.counts)) if index} - kept
+    there = ledger.done | kept
+    left = every - there
     resumed = f" ({len(every) - len(left)} of {len(every)} blocks are finished)"
     label = f"writing {target.name}{resumed if len(left) < len(every) else ''}"
     bar = Progress(label, len(left), show=progress)
 
-    def finished(index: Index) -> None:
-        with disk(target):
+    def stored(index: Index) -> None:
+        with disk(target, call=call):
             ledger.add(grid.key(index))  # only now that the write has returned
         bar.step()
 
@@ -184,9 +230,9 @@ def _fill(
     stream(
         ds,
         grid,
-        BlockStore(str(partial), str(target), ledger.run),
+        BlockStore(str(partial), str(target), ledger.run, call),
         memory=memory,
-        skip=lambda index: grid.key(index) in ledger.done,
-        finished=finished,
+        skip=lambda index: grid.key(index) in there,
+        finished=stored,
         summing=summing,
     )

@@ -82,6 +82,7 @@ class Method:
     passes: ClassVar[int] = 0  # number of measurements of the whole scene before it predicts
     bands: ClassVar[tuple[str, ...] | None] = None  # it predicts all available bands
     flags: ClassVar[tuple[str, ...]] = ()  # meanings of the bits of :attr:`Prediction.flags`
+    looks_back: ClassVar[bool] = False  # whether only earlier dates influence a date
     needs_radar: ClassVar[bool] = False  # whether pixels without backscatter always stay empty
 
     name: str

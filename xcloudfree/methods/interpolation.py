@@ -7,7 +7,7 @@ pixels equal those on hidden ones. Dates are in order of time.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,8 @@ class NearestDate(Temporal):
 @dataclass(frozen=True)
 class LastClear(Temporal):
     """The last clear date before each date."""
+
+    looks_back: ClassVar[bool] = True
 
     def estimate(self, series: Series, wanted: Booleans) -> Prediction:
         """See :meth:`Temporal.estimate`."""

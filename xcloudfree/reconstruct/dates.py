@@ -1,4 +1,4 @@
-"""Dates for networks that make one image from several: which dates they read, and when."""
+"""Which dates a predictor reads, and when they were acquired."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from xcloudfree.core.predictor import Predictor
 from xcloudfree.core.scene import Scene
 from xcloudfree.core.times import utc_times
 from xcloudfree.exceptions import DataError
@@ -15,6 +16,21 @@ from xcloudfree.models.spec import ModelSpec
 
 EPOCH = np.datetime64("2014-04-03", "ns")
 """Day 0 of the networks: the launch of Sentinel-1A."""
+
+
+def dates_read(predictor: Predictor, mask: Any, label: str, others: bool) -> str:
+    """The dates on which a value of the result depends: "own", "earlier" or "all".
+
+    `mask` is as the user passed it, and `label` the method that was chosen for it. A mask passed as
+    an array may come from all dates. `others` is set for layers that compare dates.
+    """
+    compares = mask == "auto" if isinstance(mask, str) else True
+    if compares or "series" in label or others:
+        return "all"
+    spec: Any = getattr(predictor, "spec", None)
+    if predictor.temporal:
+        return "earlier" if getattr(predictor, "looks_back", False) else "all"
+    return "all" if spec is not None and (spec.context or spec.dates > 1) else "own"
 
 
 def nearest_dates(days: NDArray[np.float64], count: int) -> NDArray[np.int64]:

@@ -34,7 +34,7 @@ from xcloudfree.reconstruct.checks import (
 )
 from xcloudfree.reconstruct.choice import AUTO, JUDGED, best_model, winner_of
 from xcloudfree.reconstruct.compose import SIGHT, Blend, Compose, label_provenance
-from xcloudfree.reconstruct.dates import nearest_groups
+from xcloudfree.reconstruct.dates import dates_read, nearest_groups
 from xcloudfree.reconstruct.inputs import inputs
 from xcloudfree.reconstruct.observe import BYTE, FLOAT, Observe, Reader, decode, observe
 from xcloudfree.reconstruct.parameters import written
@@ -256,6 +256,8 @@ def reconstruct(
     kind, lead, bands = optical.dtype(), len(scene.lead), optical.names
     masked = plan_mask(scene, mask, None, dilate, shadow=shadow)
     attrs |= {"mask": masked.label, "blend": blend or "none"}
+    others = calibrated or quality or age or align is not None
+    attrs["dates_read"] = dates_read(predictor, mask, masked.label, others)
     if masked.reason:
         attrs["mask_reason"] = masked.reason
     if predictor.polarisations or quality:

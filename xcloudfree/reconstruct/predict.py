@@ -194,7 +194,9 @@ class ReconstructBlock:
     context: int = 0  # windows with parts of the context
 
     def __dask_tokenize__(self) -> Any:
-        return __version__, self.observe, self.predictor, self.compose, self.sar, self.context
+        # dask takes the text of objects in here, and that of a mask contains addresses
+        look = self.observe.__dask_tokenize__()
+        return __version__, look, self.predictor, self.compose, self.sar, self.context
 
     def __call__(
         self, *windows: NDArray[Any], core: Area, origin: tuple[int, int], scene: Sequence[Any]
