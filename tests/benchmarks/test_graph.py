@@ -18,6 +18,7 @@ import xarray as xr
 from dask.highlevelgraph import HighLevelGraph
 
 import xcloudfree as xcf
+from tests import archive
 from tests.benchmarks.conftest import Record
 from tests.benchmarks.report import spread
 from tests.benchmarks.scenes import ATTRS
@@ -83,6 +84,63 @@ def test_tasks_of_a_block_from_a_catalog(tmp_path: Path, record: Record) -> None
         f"{count:.1f}, {count / arrays:.2f} a block of each array", "at most 3 of each",
         count / arrays <= 3,
     )  # fmt: skip
+
+
+TILES = (
+    ("UNA", 499_980, 5_400_000),
+    ("UPA", 600_000, 5_400_000),
+    ("UNV", 499_980, 5_300_040),
+    ("UPV", 600_000, 5_300_040),
+)
+
+
+def tiles_of_a_year() -> list[dict[str, Any]]:
+    """Items of 73 dates over 4 tiles, of both missions; no file is opened."""
+    items = []
+    day, size = np.timedelta64(5, "D"), 109_800
+    for n in range(73):
+        time_ = np.datetime64("2025-01-01T10:40:31") + n * day
+        for name, left, top in TILES:
+            assets = {}
+            for band in (*archive.L2A, "SCL"):
+                metres = 20 if band == "SCL" else archive.metres(band)
+                assets[band] = {"href": f"/nowhere/{n}_{name}_{band}.tif"}
+                assets[band]["proj:shape"] = [size // metres] * 2
+                assets[band]["proj:transform"] = [metres, 0, left, 0, -metres, top]
+            keys = ("vv", "vh")
+            radar = {k: {"href": f"/nowhere/{n}_{name}_{k}.tif"} for k in keys}
+            for asset in radar.values():
+                asset |= {"proj:shape": [10_980] * 2, "proj:transform": [10, 0, left, 0, -10, top]}
+            made = (
+                (f"S2A_MSIL2A_{n}_N0511_R008_T32{name}", "sentinel-2-l2a", time_, assets),
+                (f"S1A_{n}_{name}_rtc", "sentinel-1-rtc", time_ + np.timedelta64(6, "h"), radar),
+            )
+            for id_, collection, when, own in made:
+                item = archive.made_up(id_, collection, f"{when}Z", own)
+                item["properties"] |= {
+                    "proj:code": "EPSG:32632",
+                    "platform": "sentinel-1a" if own is radar else "sentinel-2a",
+                    "s2:processing_baseline": "05.11",
+                    "sat:absolute_orbit": 1000 + n,
+                    "sat:relative_orbit": 66,
+                    "sat:orbit_state": "ascending",
+                }
+                archive.place(item, left, top, "EPSG:32632", size)
+                items.append(item)
+    return items
+
+
+def test_a_year_over_four_tiles(record: Record) -> None:
+    items = tiles_of_a_year()
+    start, used = time.perf_counter(), time.process_time()
+    ds = xcf.stac.load(items)
+    took, worked = time.perf_counter() - start, time.process_time() - used
+    blocks = sum(int(np.prod(v.data.numblocks)) for v in ds.data_vars.values())
+    count = len(dict(ds.__dask_graph__()))
+    record("graph", f"`stac.load`, 73 dates of {ds.sizes['y']} x {ds.sizes['x']} px, s",
+           f"{took:.1f}; CPU-seconds {worked:.1f}", "at most 20", worked <= 20)  # fmt: skip
+    record("graph", "the same, tasks a block of each array, before optimisation",
+           f"{count / blocks:.2f}", "under 10", count < 10 * blocks)  # fmt: skip
 
 
 def test_an_area_of_100_000_pixels_squared(record: Record) -> None:

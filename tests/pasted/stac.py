@@ -23,14 +23,12 @@ plain = [i.clone() for i in items]
 for i in plain:
     for d in (i.properties, *(a.extra_fields for a in i.assets.values())):
         for k in [k for k in d if k.startswith("proj:")]: del d[k]
+far = ds.isel(time=[0]).assign_coords(x=ds.x - ds.x[0] + 819600, y=ds.y - ds.y[0] + 8118400)
+far = published("far", far.drop_vars("spatial_ref").rio.write_crs(32760))
 from xcloudfree.stac import CollectionRule
 path = next((folder / "items").glob("*.json"))
 shape = shapely.Point(box[0], box[1])
-class Frame:
-    "In metres, as a GeoDataFrame may be."
-    __geo_interface__ = shapely.box(5e5, 5e6, 6e5, 6e6).__geo_interface__
-    def to_crs(self, crs): return shapely.box(*box)
-frame = Frame()
+frame = shapely.box(4e5, 4e6, 6e5, 6e6)
 B, R = ["B02", "B03", "B04"], ["VV", "VH"]
 s2, s1 = ds[B], ds[R]
 late = s1.assign_coords(time=s1.time + np.timedelta64(90, "D"))
@@ -54,14 +52,16 @@ ROWS = [
     "load(items, bbox=box, intersects=shape)",
     "load(items, intersects=shape)",
     "load(items, intersects='here')",
-    "load(items, intersects=frame)",
+    "shape = frame; load(items, intersects=shape)",
     "load(items, datetime='soon')",
     "load(items, datetime='2025-07/2025-05')",
     "load(items, crs='EPSG:nowhere')",
     "load(items, resolution='ten')",
     "load(items, sign=3)",
     "load(items, sign=lambda address: 3).compute()",
-    "load(items, bbox=(179, 0, -179, 1))",
+    "load(items, bbox=(179, 0, -190, 1))",
+    "load(items, clip=True)",
+    "load(far, bbox=(179.9, -17.1, -179.9, -16.9), crs='EPSG:4326', resolution=1e-4)",
     "load([*items, *higher])",
     "load(plain, crs='EPSG:32633', resolution=10)",
     "register(CollectionRule('mine', offset='guess'))",

@@ -10,7 +10,6 @@ import pytest
 import rasterio
 import xarray as xr
 from affine import Affine
-from odc.geo.geobox import GeoBox
 from rasterio.warp import transform_bounds
 
 from tests import archive
@@ -25,9 +24,10 @@ from xcloudfree.exceptions import (
     UnitsError,
 )
 from xcloudfree.stac.rules.providers import Provider, register, unregister
+from xcloudfree.stac.search.area import footprint
 from xcloudfree.stac.search.catalog import Source
 from xcloudfree.stac.search.choice import choose_collections
-from xcloudfree.stac.search.query import Query, checked_conditions, cql2, footprint, holds, portable
+from xcloudfree.stac.search.query import Query, checked_conditions, cql2, holds, portable
 
 N = 64
 CLEAR = {"eo:cloud_cover": {"lt": 20}}
@@ -292,26 +292,6 @@ def test_all_satellites_of_digital_earth_australia_by_default():
     assert choose_collections(["s1_rtc", "s2_l2a"], sar=True) == ["s2_l2a", "s1_rtc"]
     with pytest.raises(CatalogError, match="sar_catalog="):
         choose_collections(offered, sar=True)
-
-
-def test_an_area_across_the_180th_meridian_is_refused_with_both_calls():
-    with pytest.raises(DataError) as error:
-        Query.of((179.5, -10, -179.2, -9), None, None)
-    assert "bbox=(179.5, -10.0, 180.0, -9.0)" in str(error.value)
-    assert "bbox=(-180.0, -10.0, -179.2, -9.0)" in str(error.value)
-    halves = [
-        [[[179.5, -10], [180, -10], [180, -9], [179.5, -9], [179.5, -10]]],
-        [[[-180, -10], [-179.2, -10], [-179.2, -9], [-180, -9], [-180, -10]]],
-    ]
-    with pytest.raises(DataError, match=r"180th(?s:.*)bbox=\(179\.5.*bbox=\(-180\.0"):
-        Query.of(None, {"type": "MultiPolygon", "coordinates": halves}, None)
-    assert Query.of((179.5, -10, 180, -9), None, None).bbox == (179.5, -10, 180, -9)
-
-
-def test_a_grid_across_the_180th_meridian_is_refused(tmp_path):
-    grid = GeoBox((300, 300), Affine(10, 0, 827500, 0, -10, 1100000), "EPSG:32660")
-    with pytest.raises(DataError, match="180th meridian"):
-        stac.load([optical(tmp_path, 1)], like=grid, polarisations=())
 
 
 @pytest.mark.parametrize("form", ["jump", "cut", "bbox", "wide bbox"])

@@ -12,8 +12,10 @@ import xarray as xr
 
 from xcloudfree.exceptions import CatalogError, DataError
 from xcloudfree.stac.read.access import Access
+from xcloudfree.stac.read.clip import clipped
 from xcloudfree.stac.read.grids import declares_grid, given_grid, home_zone, native_grid, with_grids
-from xcloudfree.stac.read.mosaic import Reader, join
+from xcloudfree.stac.read.mosaic import Reader, building, join
+from xcloudfree.stac.search.area import extent_of
 from xcloudfree.stac.search.catalog import Source
 from xcloudfree.stac.search.choice import choose_backscatter, choose_collections, is_sar_collection
 from xcloudfree.stac.search.query import Conditions, Query, checked_conditions, item_time
@@ -40,6 +42,7 @@ def load(
     *,
     bbox: Sequence[float] | None = None,
     intersects: Any = None,
+    clip: bool = False,
     datetime: Any = None,
     bands: Sequence[str] | None = None,
     polarisations: Sequence[str] | None = ("VV", "VH"),
@@ -69,9 +72,12 @@ def load(
     catalog : str, path, pystac.Catalog, pystac_client.Client, ItemSearch, item or items
         Where to search.
     bbox : sequence of float, optional
-        West, south, east, north in degrees.
+        West, south, east, north in degrees. West is greater than east across the 180th meridian.
     intersects : GeoJSON mapping or geometry, optional
-        Area in degrees, instead of `bbox`.
+        Area, instead of `bbox`: GeoJSON, or an object of shapely, geopandas or odc-geo, in the map
+        projection that it declares, otherwise in degrees.
+    clip : bool
+        Whether pixels whose centre lies outside the area become no data.
     datetime : str, date, pair or slice, optional
         Interval of the Sentinel-2 scenes, ``"2025-05/2025-07"``. Sentinel-1 is searched `max_gap`
         beyond it.
@@ -178,9 +184,13 @@ def load(
     conditions = checked_conditions("query", query)
     sar_conditions = checked_conditions("sar_query", sar_query)
     where = Query.of(bbox, intersects, datetime)
+    if clip and where.area is None:
+        raise DataError(
+            "clip=True needs an area", fix="name it: load(..., bbox=(9.0, 48.0, 9.2, 48.1))"
+        )
     grid = None if like is None else given_grid(like)
-    if grid is not None and where.area() is None:
-        where = where.within(grid.geographic_extent)
+    if grid is not None and where.area is None:
+        where = where.within(extent_of(grid))
 
     # search Sentinel-2
     source = Source(catalog)
@@ -200,19 +210,22 @@ def load(
     if grid is None:
         if not (crs and resolution) and not all(map(declares_grid, scenes)):
             scenes = with_grids(scenes, layers, access, reporting=on_error == "report")
-        home = home_zone(scenes, where.area(), crs)
+        home, chosen = home_zone(scenes, where.area, crs)
         grid = native_grid(
-            [scenes[n] for n in home],
-            [layers[n] for n in home],
-            where.area(),
+            scenes,
+            layers,
+            where.area,
+            home=home,
             resolution=resolution,
-            crs=crs,
+            crs=chosen,
+            chosen=crs is None,
         )
 
     # read Sentinel-2 as a series of calibrated scenes
     sizes = {**CHUNKS, **(chunks or {})}
     reader = Reader(grid, sizes, access, loader, reporting=on_error == "report")
-    out = load_optical(scenes, rules, layers, reader, groupby)
+    with building():
+        out = load_optical(scenes, rules, layers, reader, groupby)
 
     # search Sentinel-1 around these scenes, and pair each with its nearest pass
     if pols:
@@ -222,7 +235,8 @@ def load(
                 names = [choose_backscatter(offered)]
         slices = _search_slices(sar_source, where, names, scenes, grid, gap, sar_conditions)
         reader = replace(reader, access=access.with_logins(slices))
-        out = load_backscatter(out, slices, pols, np.timedelta64(gap), on_gap, reader, named)
+        with building():
+            out = load_backscatter(out, slices, pols, np.timedelta64(gap), on_gap, reader, named)
         scenes = [*scenes, *slices]
 
     # stamp
@@ -232,7 +246,7 @@ def load(
         where,
         grid,
         {
-            "collections": named, "chunks": sizes, "groupby": groupby, "query": query,
+            "collections": named, "clip": clip, "chunks": sizes, "groupby": groupby, "query": query,
             "sar_query": sar_query, "offsets": offsets, "on_gap": on_gap, "on_error": on_error,
         },
         {
@@ -243,7 +257,8 @@ def load(
     )  # fmt: skip
     for variable in out.data_vars.values():
         variable.encoding = {"grid_mapping": "spatial_ref"}
-    return with_status(out, reader) if reader.reporting else out
+    out = with_status(out, reader) if reader.reporting else out
+    return clipped(out, grid, where.area) if clip else out
 
 
 def _search_scenes(
@@ -280,5 +295,5 @@ def _search_slices(
             f"collections={[*(names or ()), 'sentinel-1-rtc']}), or omit Sentinel-1: "
             "load(..., polarisations=())",
         )
-    around = query.within(grid.geographic_extent).around([item_time(i) for i in scenes], gap)
+    around = query.within(extent_of(grid)).around([item_time(i) for i in scenes], gap)
     return source.items(around, rest, conditions, "S1")

@@ -33,7 +33,7 @@ from xcloudfree.stac.read.access import Access
 from xcloudfree.stac.read.mosaic import Layer, Reader
 from xcloudfree.stac.read.signing import without_secrets
 from xcloudfree.stac.rules.harmonise import SarRule
-from xcloudfree.stac.search.query import footprint
+from xcloudfree.stac.search.area import extent_of, footprint
 
 if TYPE_CHECKING:
     import pystac
@@ -97,19 +97,25 @@ def read_sigma0(
             fix='take RTC: load(..., collections=["sentinel-2-l2a", "sentinel-1-rtc"])',
         )
     out = np.full(grid.shape, np.nan, np.float32)
-    _fill(out, dataset, grid, layer, table, _on_one_side(points, crs, grid), crs)
+    _fill(out, dataset, grid, layer, table, *_on_one_side(points, crs, grid))
     return out
 
 
-def _on_one_side(points: Sequence[Any], crs: Any, grid: GeoBox) -> list[GroundControlPoint]:
-    """The control points, with longitudes beyond the 180th meridian on the side of the grid."""
-    x = [point.x for point in points]
+def _on_one_side(
+    points: Sequence[Any], crs: Any, grid: GeoBox
+) -> tuple[list[GroundControlPoint], Any]:
+    """The control points on one side of the 180th meridian, and their coordinate system."""
+    x, y = [point.x for point in points], [point.y for point in points]
     if crs.is_geographic and max(x) - min(x) > 180:
-        east = grid.geographic_extent.centroid.coords[0][0] > 0
-        x = [v + 360 * (v < 0) if east else v - 360 * (v > 0) for v in x]
+        around = extent_of(grid).boundingbox
+        if around.span_x > 180:  # the grid crosses the meridian too
+            crs, (x, y) = str(grid.crs), rasterio.warp.transform(crs, str(grid.crs), x, y)[:2]
+        else:
+            x = [v + 360 * (v < 0) if around.left >= 0 else v - 360 * (v > 0) for v in x]
     return [
-        GroundControlPoint(row=p.row, col=p.col, x=v, y=p.y) for p, v in zip(points, x, strict=True)
-    ]
+        GroundControlPoint(row=p.row, col=p.col, x=v, y=w)
+        for p, v, w in zip(points, x, y, strict=True)
+    ], crs
 
 
 def _fill(

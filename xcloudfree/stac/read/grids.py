@@ -14,8 +14,8 @@ from xcloudfree.stac.read.access import Access, Asset, AssetError, with_asset
 from xcloudfree.stac.read.mosaic import Layer, Layers
 from xcloudfree.stac.rules.assets import asset_metres
 from xcloudfree.stac.rules.providers import as_mapping
+from xcloudfree.stac.search.area import dense, enclosing_box, extent_of, footprint
 from xcloudfree.stac.search.catalog import PROJECTION
-from xcloudfree.stac.search.query import footprint
 
 if TYPE_CHECKING:
     import pystac
@@ -135,10 +135,15 @@ def native_grid(
     layers: Sequence[Layers],
     area: Any = None,
     *,
+    home: Sequence[int],
     resolution: Any = None,
     crs: Any = None,
+    chosen: bool = False,
 ) -> GeoBox:
-    """Grid to load on: the commonest finest grid of the items, or the requested one."""
+    """Grid to load on: the commonest finest grid of the items at home, or the requested one.
+
+    A projection that was `chosen` here, not by the user, takes the pixel size of the items.
+    """
     from odc.geo import CRS, geom, res_
     from odc.geo.crs import CRSError
     from odc.geo.geobox import GeoBox
@@ -158,21 +163,26 @@ def native_grid(
                 f"resolution={resolution!r} is not a pixel size, in units of the map projection",
                 fix=f"call {_grid_call(items, crs)}",
             ) from None
-    boxes: list[GeoBox] = []
-    for item, own in zip(items, layers, strict=True):
+    boxes: dict[int, GeoBox] = {}
+    for n, (item, own) in enumerate(zip(items, layers, strict=True)):
         grids = [declared_grid(item, layer.asset) for _, layer in own]
-        known = [grid for grid in grids if grid is not None]
-        boxes += sorted(known, key=lambda grid: abs(grid.resolution.x))[:1]
-    if boxes:
-        commonest = Counter((box.crs, box.resolution, box.anchor) for box in boxes).most_common(1)
-        native = next(b for b in boxes if (b.crs, b.resolution, b.anchor) == commonest[0][0])
+        if known := [grid for grid in grids if grid is not None]:
+            boxes[n] = min(known, key=lambda grid: abs(grid.resolution.x))
+    if at_home := [boxes[n] for n in home if n in boxes]:
+        counts = Counter((box.crs, box.resolution, box.anchor) for box in at_home)
+        commonest = counts.most_common(1)[0][0]
+        native = next(b for b in at_home if (b.crs, b.resolution, b.anchor) == commonest)
         if crs is None and resolution is None:
             if area is None:
-                corners = [box.extent.to_crs(native.crs).boundingbox for box in boxes]
+                outlines = [box.extent for box in boxes.values()]
+                corners = [
+                    (o if o.crs == native.crs else dense(o).to_crs(native.crs)).boundingbox
+                    for o in outlines
+                ]
                 area = geom.bbox_union(corners).polygon
             return _enclosing(native, area)
-        if crs is None or crs == native.crs:
-            crs, resolution = native.crs, resolution or native.resolution
+        if chosen or crs is None or crs == native.crs:
+            crs, resolution = crs or native.crs, resolution or native.resolution
     if crs is None or resolution is None:
         raise GridError(
             "The grid to load on is unknown: the items do not declare theirs, or only crs= was "
@@ -180,13 +190,18 @@ def native_grid(
             fix=f"name both: {_grid_call(items, crs)}",
         )
     if area is None:
-        area = geom.unary_union(box.extent.to_crs("EPSG:4326") for box in boxes)
+        area = geom.unary_union(extent_of(box) for box in boxes.values())
     if area is None:
         raise GridError(
             "The area to load is unknown: the items do not declare their grid",
             fix="name it: load(..., bbox=(9.0, 48.0, 9.2, 48.1))",
         )
-    return GeoBox.from_geopolygon(_dense(area), resolution=resolution, crs=crs)
+    if CRS(crs).geographic and area.boundingbox.span_x > 180:
+        raise GridError(
+            "The area crosses the 180th meridian, where a grid in degrees ends",
+            fix="load it on a grid in metres: load(..., crs=None, resolution=None)",
+        )
+    return GeoBox.from_geopolygon(dense(area), resolution=resolution, crs=crs)
 
 
 def _grid_call(items: Sequence[pystac.Item], crs: CRS | None = None) -> str:
@@ -197,17 +212,11 @@ def _grid_call(items: Sequence[pystac.Item], crs: CRS | None = None) -> str:
     return f'load(..., crs="{code}", resolution={pixel})'
 
 
-def _dense(area: Any) -> Any:
-    """The same outline with more corners: straight lines become curved in another projection."""
-    box = area.boundingbox
-    return area.segmented(max(box.span_x, box.span_y) / 64)
-
-
 def _enclosing(native: GeoBox, area: Any) -> GeoBox:
     """Part (or extension) of a grid that contains an area, aligned to its pixels."""
     from odc.geo.geobox import GeoBox
 
-    left, low, right, high = native.project(_dense(area)).boundingbox.bbox
+    left, low, right, high = native.project(dense(area)).boundingbox.bbox
     x, y = math.floor(left + PIXEL_SHARE), math.floor(low + PIXEL_SHARE)
     shape = (math.ceil(high - PIXEL_SHARE) - y, math.ceil(right - PIXEL_SHARE) - x)
     return GeoBox(shape, native.translate_pix(x, y).affine, native.crs)
@@ -224,11 +233,12 @@ def item_projection(item: Any) -> str | None:
     return None
 
 
-def home_zone(items: Sequence[pystac.Item], area: Any, crs: Any) -> list[int]:
-    """Items whose map projection the grid takes."""
+def home_zone(items: Sequence[pystac.Item], area: Any, crs: Any) -> tuple[list[int], Any]:
+    """Items whose grid is continued, and the projection to load on: None for that of the items."""
     from odc.geo import CRS, geom
     from odc.geo.crs import CRSError
 
+    everything = list(range(len(items)))
     zones: dict[str | None, list[int]] = {}
     for n, item in enumerate(items):
         zones.setdefault(item_projection(item), []).append(n)
@@ -238,22 +248,57 @@ def home_zone(items: Sequence[pystac.Item], area: Any, crs: Any) -> list[int]:
             requested = [members for code, members in zones.items() if CRS(str(code)) == CRS(crs)]
         except (CRSError, TypeError, ValueError):  # the error is raised where the grid is made
             requested = []
-        return requested[0] if requested else list(range(len(items)))
+        return (requested[0] if requested else everything), crs
     if len(zones) < 2:
-        return list(range(len(items)))
+        return everything, None
     covered = {}
     for code, members in zones.items():
         shape = geom.unary_union(footprint(items[n]) for n in members)
         covered[str(code)] = (shape if area is None else shape & area).area
-    whole = geom.unary_union(footprint(item) for item in items)
-    total = max(whole.area if area is None else area.area, 1e-12)
+    whole = geom.unary_union(footprint(item) for item in items) if area is None else area
+    total = max(whole.area, 1e-12)
     home = max(covered, key=lambda code: (round(covered[code] / total, 2), len(zones[code]), code))
     shares = ", ".join(f"{code} {100 * covered[code] / total:.0f} %" for code in sorted(covered))
     others = [code for code in sorted(covered) if code != home]
+    error = area_error(whole, home)
+    chosen = equal_area(whole) if error > AREA_ERROR else None
+    reason = f", because areas on {home} are wrong by up to {100 * error:.0f} %" if chosen else ""
     warnings.warn(
         f"The area lies in scenes of {len(covered)} map projections ({shares} of it), and all are "
-        f"reprojected to {home}. To choose another: load(..., crs={others[0]!r}).",
+        f"reprojected to {chosen or home}{reason}. To choose another: load(..., "
+        f"crs={home if chosen else others[0]!r}{', resolution=10' if chosen else ''}).",
         GridWarning,
         stacklevel=3,
     )
-    return zones[home]
+    return everything if chosen else zones[home], chosen
+
+
+AREA_ERROR = 0.01
+"""Largest error of areas on the grid of one UTM zone; beyond it, an equal-area grid is chosen."""
+
+
+def area_error(area: Any, crs: Any) -> float:
+    """Largest relative error of areas on a map projection within an area in degrees."""
+    import numpy as np
+    from pyproj import Proj
+
+    places: list[Any] = []
+
+    def note(x: Any, y: Any, *_: Any) -> tuple[Any, Any]:
+        places.append((x, y))
+        return x, y
+
+    dense(area).transform(note)  # works for any geometry
+    longitude, latitude = (np.concatenate([place[n] for place in places]) for n in (0, 1))
+    scale = Proj(str(crs)).get_factors(longitude, latitude).areal_scale
+    return float(np.nanmax(np.abs(np.asarray(scale) - 1), initial=0))
+
+
+def equal_area(area: Any) -> str:
+    """Lambert's azimuthal equal-area projection around an area in degrees."""
+    west, south, east, north = enclosing_box(area)
+    middle = round((west + east + 360 * (west > east)) / 2)
+    return (
+        f"+proj=laea +lat_0={round((south + north) / 2)} +lon_0={middle - 360 * (middle > 180)} "
+        "+datum=WGS84 +units=m +no_defs"
+    )

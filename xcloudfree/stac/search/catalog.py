@@ -111,11 +111,9 @@ class Source:
         if names is not None and not names:
             return []
         found = self._found(query, names, conditions or {}, of)
-        unique = {(item.collection_id, item.id): item for item in found}
-        for key, item in unique.items():
+        for item in found:
             _refuse_local_files(item, trusted=not self._remote)
-            unique[key] = _completed(item)
-        return sorted(unique.values(), key=lambda item: (item_time(item), item.id))
+        return sorted(map(_completed, found), key=lambda item: (item_time(item), item.id))
 
     def _found(
         self, query: Query, names: list[str] | None, conditions: Conditions, of: str | None
@@ -176,9 +174,10 @@ class Source:
         found = self._ask(ask)
         if found is None:
             return None
+        once = {(item.collection_id, item.id): item for item in found}
         return [
             item
-            for item in found
+            for item in once.values()
             if query.holds(item)
             and (names is None or item.collection_id in names)
             and (of is None or mission(item) == of)
@@ -198,13 +197,10 @@ class Source:
             with warnings.catch_warnings():
                 # known capabilities of the provider need not be declared
                 warnings.filterwarnings("ignore", message=".*does not conform to")
-                yield from self._root.search(
-                    collections=names,
-                    bbox=query.bbox,
-                    intersects=query.intersects,
-                    datetime=query.interval,
-                    **extra,
-                ).items()
+                for area in query.searches():
+                    yield from self._root.search(
+                        collections=names, datetime=query.interval, **area, **extra
+                    ).items()
         else:
             yield from self._root.get_items(recursive=True)
 

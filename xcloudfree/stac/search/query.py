@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xcloudfree.exceptions import DataError
+from xcloudfree.stac.search.area import box_area, enclosing_box, footprint, halves, shape_area
 
 if TYPE_CHECKING:
     import pystac
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class Query:
     """Area and time of a search; None means everywhere, always."""
 
-    bbox: tuple[float, float, float, float] | None = None
-    intersects: Any = None
+    bbox: tuple[float, ...] | None = None  # of a requested box
+    area: Any = None  # odc.geo geometry in degrees, split at the 180th meridian
     start: datetime | None = None
     end: datetime | None = None
 
@@ -34,37 +34,19 @@ class Query:
                 "bbox= and intersects= exclude each other",
                 fix="leave one out: load(..., intersects=None)",
             )
-        box = None
+        area = None
         if bbox is not None:
-            box = _numbers(bbox)
-            if len(box) == 4 and -180 <= box[2] < box[0] <= 180:
-                raise _across_meridian(box[0], box[1], box[2], box[3])
-            if len(box) != 4 or not (
-                -180 <= box[0] < box[2] <= 180 and -90 <= box[1] < box[3] <= 90
-            ):
-                raise DataError(
-                    f"bbox={box or bbox!r} is not west, south, east, north in degrees",
-                    fix="call load(..., bbox=(9.0, 48.0, 9.2, 48.1))",
-                )
-        if intersects is not None:
-            from odc.geo import geom
-
-            intersects = _geojson(intersects)
-            west, south, east, north = geom.Geometry(intersects, "EPSG:4326").boundingbox
-            if not (west >= -180 and east <= 180 and south >= -90 and north <= 90):
-                raise DataError(
-                    "intersects= is not in degrees",
-                    fix='reproject it first: load(..., intersects=frame.to_crs("EPSG:4326"))',
-                )
-            if east - west > 180:
-                raise _across_meridian(*sides(geom.Geometry(intersects, "EPSG:4326")))
+            area = box_area(bbox)
+            bbox = enclosing_box(area)
+        elif intersects is not None:
+            area = shape_area(intersects)
         start, end = _interval(interval)
         if start is not None and end is not None and end < start:
             raise DataError(
                 f"datetime={interval!r} ends before it starts",
                 fix='call load(..., datetime="2025-05/2025-07")',
             )
-        return cls(box, intersects, start, end)  # type: ignore[arg-type]
+        return cls(None if bbox is None else tuple(bbox), area, start, end)
 
     @property
     def interval(self) -> str | None:
@@ -77,11 +59,16 @@ class Query:
         return "/".join(ends)
 
     def within(self, extent: Any) -> Query:
-        """The same time, in the box around an extent."""
-        box = tuple(extent.boundingbox)
-        if box[2] - box[0] > 180:
-            raise _across_meridian(*sides(extent))
-        return replace(self, bbox=box, intersects=None)
+        """The same time, in the box around an area."""
+        return replace(self, bbox=enclosing_box(extent), area=box_area(enclosing_box(extent)))
+
+    def searches(self) -> list[dict[str, Any]]:
+        """Areas to send to a server: servers differ in how they read one beyond 180 degrees."""
+        if self.area is None:
+            return [{}]
+        if self.bbox is not None:
+            return [{"bbox": tuple(half.boundingbox)} for half in halves(self.area)]
+        return [{"intersects": half.json} for half in halves(self.area)]
 
     def around(self, times: Sequence[datetime], gap: timedelta) -> Query:
         """The same area, from the first to the last of some times and a gap on either side."""
@@ -93,59 +80,11 @@ class Query:
         late = self.end is not None and time >= self.end + timedelta(seconds=1)
         if late or (self.start is not None and time < self.start):
             return False
-        area = self.area()
-        return area is None or area.intersects(footprint(item))
-
-    def area(self) -> Any:
-        """Area as an odc.geo geometry in degrees, or None."""
-        from odc.geo import geom
-
-        if self.bbox is not None:
-            return geom.box(*self.bbox, "EPSG:4326")
-        return None if self.intersects is None else geom.Geometry(self.intersects, "EPSG:4326")
+        return self.area is None or self.area.intersects(footprint(item))
 
     def __str__(self) -> str:
-        area = self.bbox if self.intersects is None else "the given geometry"
+        area = self.bbox if self.bbox or self.area is None else "the given geometry"
         return f"bbox={area}, datetime={self.interval!r}"
-
-
-def _across_meridian(west: float, south: float, east: float, north: float) -> DataError:
-    return DataError(
-        "The area crosses the 180th meridian, where the map grids of both sides do not join",
-        fix=f"load each side on its own: load(..., bbox={(west, south, 180.0, north)}) and "
-        f"load(..., bbox={(-180.0, south, east, north)})",
-    )
-
-
-def _numbers(bbox: Any) -> tuple[float, ...]:
-    """The numbers of a box, or none if they are not numbers."""
-    try:
-        return tuple(float(v) for v in bbox)
-    except (TypeError, ValueError):
-        return ()
-
-
-def _geojson(shape: Any) -> Any:
-    """The geometry of GeoJSON, as text or mapping, or of an object that has one."""
-    from odc.geo import geom
-
-    try:
-        if isinstance(shape, str):
-            shape = json.loads(shape)
-        out = geom.Geometry(getattr(shape, "__geo_interface__", shape), "EPSG:4326")
-    except Exception as error:  # shapely, odc-geo and json each raise their own
-        raise DataError(
-            f"intersects= is not a geometry ({type(error).__name__})",
-            fix="give GeoJSON or an object of shapely or geopandas, in degrees: load(..., "
-            "intersects=shapely.box(9, 48, 9.2, 48.1))",
-        ) from None
-    out = valid(out)
-    if out.is_empty or not (out.boundingbox.span_x and out.boundingbox.span_y):
-        raise DataError(
-            "intersects= has no extent, but must be an area",
-            fix="widen it: load(..., intersects=shape.buffer(0.01))",
-        )
-    return out.json
 
 
 def _text(time: Any) -> Any:
@@ -268,70 +207,3 @@ def _meets(value: Any, condition: Mapping[str, Any]) -> bool:
         return all(_TESTS[name](value, wanted) for name, wanted in condition.items())
     except TypeError:  # a number compared with a word
         return False
-
-
-# Footprints, also across the 180th meridian
-
-
-def footprint(item: pystac.Item) -> Any:
-    """Footprint of an item as an odc.geo geometry in degrees; empty if it declares none."""
-    from odc.geo import geom
-
-    stated = dict(item.geometry or {})
-    if stated.get("type") == "MultiPolygon":  # some items have parts without any corner
-        stated["coordinates"] = [part for part in stated["coordinates"] if part]
-    if stated.get("coordinates"):
-        return unwrapped(valid(geom.Geometry(stated, "EPSG:4326")))
-    if item.bbox:
-        west, south, east, north = (*item.bbox[:2], *item.bbox[len(item.bbox) // 2 :][:2])
-        if west > east:
-            return geom.unary_union(
-                [
-                    geom.box(west, south, 180, north, "EPSG:4326"),
-                    geom.box(-180, south, east, north, "EPSG:4326"),
-                ]
-            )
-        return unwrapped(geom.box(west, south, east, north, "EPSG:4326"))
-    return geom.Geometry({"type": "Polygon", "coordinates": []}, "EPSG:4326")
-
-
-def unwrapped(shape: Any) -> Any:
-    """A footprint, split at the 180th meridian if its outline jumps across it."""
-    from odc.geo import geom
-
-    parts = list(shape.geoms) if shape.geom_type.startswith("Multi") else [shape]
-    if not any(part.boundingbox.span_x > 180 for part in parts):
-        return shape
-    out = []
-    for part in parts:
-        if part.boundingbox.span_x <= 180:
-            out.append(part)
-            continue
-        shifted = part.transform(lambda x, y, *_: ([v + 360 * (v < 0) for v in x], y))
-        out.append(shifted & geom.box(0, -90, 180, 90, "EPSG:4326"))
-        beyond = shifted & geom.box(180, -90, 360, 90, "EPSG:4326")
-        out.append(beyond.transform(lambda x, y, *_: ([v - 360 for v in x], y)))
-    return geom.unary_union(out)
-
-
-def sides(shape: Any) -> tuple[float, float, float, float]:
-    """West (positive), south, east (negative) and north of a shape on both sides of 180 degrees."""
-    _, south, _, north = shape.boundingbox
-    longitudes: list[float] = []
-
-    def note(x: Any, y: Any, *_: Any) -> tuple[Any, Any]:
-        longitudes.extend(x)
-        return x, y
-
-    shape.transform(note)  # works for any geometry
-    west = min((x for x in longitudes if x >= 0), default=180.0)
-    east = max((x for x in longitudes if x < 0), default=-180.0)
-    return west, south, east, north
-
-
-def valid(shape: Any) -> Any:
-    """A shape, repaired if its outline crosses itself, as it does for some items."""
-    from odc.geo import geom
-    from shapely import make_valid  # type: ignore[import-untyped]
-
-    return shape if shape.is_valid else geom.Geometry(make_valid(shape.geom), shape.crs)

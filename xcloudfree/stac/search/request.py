@@ -17,7 +17,7 @@ def request_text(
 
     A catalog that is no address is left out, and so are functions and secrets.
     """
-    area, code = where.area(), grid.crs.epsg
+    area, code = where.area, grid.crs.epsg
     return json.dumps({
         "catalog": catalog,
         "datetime": where.interval,

@@ -14,8 +14,9 @@ from xcloudfree.core.bands import sar_band
 from xcloudfree.exceptions import DataError, MissingBandError, UnitsError
 from xcloudfree.stac.read.mosaic import Layer, Layers, Reader, join
 from xcloudfree.stac.rules.harmonise import SarRule, decibel, sar_rule
+from xcloudfree.stac.search.area import extent_of, footprint
 from xcloudfree.stac.search.choice import RTC_ELSEWHERE
-from xcloudfree.stac.search.query import footprint, item_time
+from xcloudfree.stac.search.query import item_time
 from xcloudfree.stac.series.optical import COARSER, at_resolution, grid_metres
 from xcloudfree.stac.series.pairing import SAME_PASS, Pass, nearest_passes, pass_coordinates
 
@@ -57,7 +58,7 @@ def group_passes(
     """Slices of each pass that has the wanted polarisations."""
     from odc.geo import geom
 
-    area = grid.geographic_extent
+    area = extent_of(grid)
     found: dict[Any, list[tuple[pystac.Item, SarRule]]] = {}
     latest: dict[Any, tuple[datetime, str]] = {}
     seen: set[str] = set()
@@ -129,9 +130,12 @@ def load_backscatter(
         pairs = [p for p in pairs if p is not None]
 
     opened = _open(passes, {p for p in pairs if p is not None}, polarisations, reader)
-    blank = xr.full_like(scenes[next(iter(scenes.data_vars))].isel(time=0, drop=True), np.nan)
+    first = scenes[next(iter(scenes.data_vars))].drop_vars("time").reset_coords(drop=True)
+    blank = xr.full_like(first.isel(time=slice(0, 1)), np.nan)
+    runs = _runs([None if p is None else opened[p] for p in pairs])
     for pol in polarisations:
-        steps = [blank if p is None else opened[p][pol] for p in pairs]
+        # slices: for a list, dask shuffles every chunk
+        steps = [blank if p is None else p[pol].isel(time=slice(a, b)) for p, a, b in runs]
         series = xr.concat(steps, dim="time", coords="minimal", compat="override", join="override")
         attrs = {"units": "dB"}
         if passes:
@@ -140,29 +144,44 @@ def load_backscatter(
             from xcloudfree.stac.read.grd import NOTES
 
             attrs |= NOTES
-        scenes = scenes.assign({pol: (("time", *blank.dims), series.data, attrs)})
+        scenes = scenes.assign({pol: (blank.dims, series.data, attrs)})
     chosen = [None if p is None else passes[p].own for p in pairs]
     return scenes.assign_coords(pass_coordinates(scenes["time"].values, chosen))
 
 
+def _runs(
+    places: Sequence[tuple[xr.Dataset, int] | None],
+) -> list[tuple[xr.Dataset | None, int, int]]:
+    """Places in one series that follow each other, in one piece."""
+    out: list[tuple[xr.Dataset | None, int, int]] = []
+    for place in places:
+        series, step = place or (None, 0)
+        last, start, end = out[-1] if out else (None, 0, 0)
+        if series is not None and last is series and end == step:
+            out[-1] = (series, start, end + 1)
+        else:
+            out.append((series, step, step + 1))
+    return out
+
+
 def _open(
     passes: Sequence[_Slices], used: set[int], polarisations: Sequence[str], reader: Reader
-) -> dict[int, xr.Dataset]:
+) -> dict[int, tuple[xr.Dataset, int]]:
+    """Backscatter of the passes in use: a series, and the position of the pass in it."""
     kinds: dict[Any, list[int]] = {}
-    out: dict[int, xr.Dataset] = {}
+    out: dict[int, tuple[xr.Dataset, int]] = {}
     for n in sorted(used):
         rule = passes[n].rule
         if rule.geolocation == "gcps":
-            out[n] = _decibel(_open_swaths(passes[n], polarisations, reader), rule)
+            out[n] = _decibel(_open_swaths(passes[n], polarisations, reader), rule), 0
             continue
         kind = (passes[n].items[0].collection_id, rule.assets, rule.units, str(rule.nodata))
         kinds.setdefault((*kind, _layers(passes[n], polarisations, reader)), []).append(n)
     for (*_, layers), members in kinds.items():
         items = [item for n in members for item in passes[n].items]
         power = reader.open(items, [n for n in members for _ in passes[n].items], layers)
-        power = _decibel(power, passes[members[0]].rule)
-        for step, n in enumerate(members):
-            out[n] = power.isel(time=step, drop=True)
+        power = _decibel(power, passes[members[0]].rule).drop_vars("time")
+        out |= {n: (power, step) for step, n in enumerate(members)}
     return out
 
 
@@ -183,7 +202,7 @@ def _open_swaths(one: _Slices, polarisations: Sequence[str], reader: Reader) -> 
         rule = sar_rule(item, detected=True)
         spacing = float(item.properties.get("sar:pixel_spacing_range") or 10.0)
         how = "average" if grid_metres(reader.grid) > COARSER * spacing else rule.resampling
-        part = open_swath(reader, item, rule, polarisations, how).isel(time=0, drop=True)
+        part = open_swath(reader, item, rule, polarisations, how).drop_vars("time")
         out = part if out is None else out.where(out.notnull(), part)
     assert out is not None
     return out

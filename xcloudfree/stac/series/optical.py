@@ -21,6 +21,7 @@ from xcloudfree.stac.rules.harmonise import (
     AGAINST,
     OpticalRule,
     optical_rule,
+    processing_baseline,
     processing_level,
     reflectance,
 )
@@ -204,9 +205,15 @@ def load_optical(
     scene_of = group_scenes(items, groupby, centre_longitude(reader.grid))
     layers = [at_resolution(i, own, reader.grid) for i, own in zip(items, layers, strict=True)]
     home = None if reader.grid.crs is None else f"EPSG:{reader.grid.crs.epsg}"
-    # within a scene, pixels that need no warp take precedence over a neighbouring projection
+    # within a scene, pixels that need no warp take precedence over a neighbouring projection, and a
+    # later processing of one product over an earlier one
     order = sorted(
-        range(len(items)), key=lambda n: (scene_of[n], item_projection(items[n]) != home)
+        range(len(items)),
+        key=lambda n: (
+            scene_of[n],
+            item_projection(items[n]) != home,
+            -(processing_baseline(items[n]) or 0.0),
+        ),
     )
     kinds: dict[Any, list[int]] = {}
     for n in order:
@@ -214,13 +221,13 @@ def load_optical(
         key = (items[n].collection_id, layers[n], rule.scale, rule.offset, rule.nodata)
         kinds.setdefault(key, []).append(n)
 
-    parts: list[tuple[xr.Dataset, list[int]]] = []
+    parts: list[tuple[xr.Dataset, dict[int, int]]] = []  # with the rank in each scene
     for members in kinds.values():
         opened = reader.open(
             [items[n] for n in members], [scene_of[n] for n in members], layers[members[0]]
         )
-        own = sorted({scene_of[n] for n in members})
-        parts.append((_calibrated(opened, rules[members[0]]), own))
+        own = {scene_of[n]: order.index(n) for n in reversed(members)}
+        parts.append((_calibrated(opened, rules[members[0]]), dict(sorted(own.items()))))
     out = parts[0][0] if len(parts) == 1 else _in_order(parts)
     out = out.assign_coords(_coordinates(items, rules, scene_of))
     for name, variable in out.data_vars.items():
@@ -243,13 +250,17 @@ def _calibrated(opened: xr.Dataset, rule: OpticalRule) -> xr.Dataset:
     return out.assign({name: opened[name] for name in classes})
 
 
-def _in_order(parts: Sequence[tuple[xr.Dataset, Sequence[int]]]) -> xr.Dataset:
-    """Join several series into one, each with the numbers of its scenes; equal scenes are fused."""
-    pieces: dict[int, list[xr.Dataset]] = {}
-    for part, scenes in parts:
-        for step, scene in enumerate(scenes):
+def _in_order(parts: Sequence[tuple[xr.Dataset, Mapping[int, int]]]) -> xr.Dataset:
+    """Join several series into one, each with its rank in its scenes; equal scenes are fused."""
+    ranked: dict[int, list[tuple[int, xr.Dataset]]] = {}
+    for part, ranks in parts:
+        for step, (scene, rank) in enumerate(ranks.items()):
             # a slice: with a list of one, dask shuffles every chunk
-            pieces.setdefault(scene, []).append(part.isel(time=slice(step, step + 1)))
+            ranked.setdefault(scene, []).append((rank, part.isel(time=slice(step, step + 1))))
+    pieces = {
+        scene: [piece for _, piece in sorted(own, key=lambda one: one[0])]
+        for scene, own in ranked.items()
+    }
     return xr.concat(
         [_fused(pieces[scene]) for scene in sorted(pieces)],
         dim="time",
