@@ -53,6 +53,9 @@ ROWS = [
     "xcf.io.to_zarr(obj, path, chunks=0)",
     "ds = ds.cloudfree.calibrate(level='TOA'); xcf.io.to_zarr(None, path)",
     "xcf.io.to_zarr(obj, path, memory='much')",
+    "xcf.io.to_zarr(xr.Dataset({'a': ('time', [1, 2])}), path, multiscales=True)",
+    "odd = obj.assign_coords(x=np.arange(16.) ** 2)\n"
+    "xcf.io.to_zarr(odd, 'odd.zarr', multiscales=True)",
     "write(ds[B].isel(time=[0, 2]).chunk(y=8)); obj = ds[B].chunk(y=8); xcf.io.append(obj, path)",
     "write(); obj = ds[B].isel(time=[1, 0]).chunk(y=8); xcf.io.append(obj, path)",
     "write(obj.assign_coords(item_id=('time', ['a'])))\n"

@@ -108,7 +108,12 @@ def remake(
     if written["format"] == "zarr":
         made = [folder / told["id"]]
         xcf.io.to_zarr(
-            out, made[0], encoding=written["encoding"], chunks=written["chunks"], progress=progress
+            out,
+            made[0],
+            encoding=written["encoding"],
+            chunks=written["chunks"],
+            multiscales=written.get("multiscales", False),
+            progress=progress,
         )
     else:
         made = xcf.io.to_cog(

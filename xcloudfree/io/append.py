@@ -7,6 +7,7 @@ import os
 import shutil
 import warnings
 from collections.abc import Hashable
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any, Final
@@ -19,12 +20,19 @@ from xcloudfree.exceptions import DataError, GridError
 from xcloudfree.io.cells import Grid, Index, Piece, grid_of, pieces
 from xcloudfree.io.encoding import OFFSETS, Encoding, encode_reflectance
 from xcloudfree.io.layout import is_image, same_layout
-from xcloudfree.io.ledger import identity
+from xcloudfree.io.levels import has_levels
 from xcloudfree.io.lifecycle import local_path, recover
 from xcloudfree.io.opening import open_zarr
 from xcloudfree.io.passport import passport_of
 from xcloudfree.io.storable import made, regular_chunks, storable, summary
-from xcloudfree.io.zarr_store import Spatial, bytes_of, dataset_of, fill, finished
+from xcloudfree.io.zarr_store import (
+    Spatial,
+    Writer,
+    bytes_of,
+    dataset_of,
+    finished,
+    identity_of,
+)
 
 ALONE: Final = ("own", "earlier")
 """Values of the attribute ``dates_read`` with which a later date changes no earlier one."""
@@ -123,19 +131,30 @@ def append(
     ds = _blocks_of(store, ds)
     side = _side_of(store, target)
     if ds.sizes["time"] > store.sizes["time"]:
+        multiscales = has_levels(target)
+        mine = identity_of(ds, side, multiscales, kept=kept)
+        writer = Writer(target, side, most, progress, _Keep(target, kept))
+        writer.write(ds, mine, multiscales=multiscales)
+    return finished(obj, target, name, encoding, side)
+
+
+@dataclass(frozen=True)
+class _Keep:
+    """Links the files of cells with old dates alone."""
+
+    target: Path
+    count: int  # of dates to keep
+
+    def __call__(self, ds: xr.Dataset, partial: Path, group: str) -> set[str]:
+        """The keys of these cells; none if the files are not alike."""
         grid = grid_of(ds)
         parts = pieces(ds, grid)
-        linked = _whole_cells(grid, parts, kept)
-
-        def keep(partial: Path) -> set[str]:
-            if not linked or not all(same_layout(target, partial, p.name) for p in parts):
-                return set()
-            _link(target, partial, parts, linked)
-            return {grid.key(index) for index in linked}
-
-        mine = identity(ds, chunk_side=side, kept=kept)
-        fill(ds, target, mine, side, most, progress, kept=keep)
-    return finished(obj, target, name, encoding, side)
+        cells = _whole_cells(grid, parts, self.count)
+        old, new = self.target / group, partial / group
+        if not cells or not all(same_layout(old, new, part.name) for part in parts):
+            return set()
+        _link(old, new, parts, cells)
+        return {grid.key(index) for index in cells}
 
 
 # ------------------------------------------------------------------ what may be appended

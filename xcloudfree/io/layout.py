@@ -62,6 +62,14 @@ def block_of(variable: xr.Variable, steps: Mapping[Hashable, int]) -> tuple[int,
     )
 
 
+def create_group(folder: Path) -> None:
+    """Write the metadata of a group without arrays."""
+    import zarr
+
+    with _own_files():
+        zarr.create_group(folder, zarr_format=3)
+
+
 def same_layout(one: Path, other: Path, name: str) -> bool:
     """Whether a variable is stored in the same way in two stores, so that files can move."""
     keys = ("data_type", "chunk_grid", "chunk_key_encoding", "codecs", "fill_value")
@@ -124,6 +132,7 @@ class BlockStore:
     target: str  # final name of the store, for messages
     run: str  # name of the write, see the ledger
     call: str = "to_zarr"  # the function that writes, for messages
+    group: str = ""  # inside the folder
 
     def __call__(self, parts: Sequence[Piece], index: Index, *blocks: NDArray[Any]) -> None:
         """Write blocks, each of which is a separate shard or chunk, through to the disk."""
@@ -141,10 +150,10 @@ class BlockStore:
             if not own:
                 continue
             with disk(self.target, call=self.call):
-                array = zarr.open_array(Path(self.folder, part.name), mode="r+")
+                array = zarr.open_array(Path(self.folder, self.group, part.name), mode="r+")
                 for block in own:
                     array[part.region(block)] = next(queue)
-                    flush(Path(self.folder, part.name, "c", *map(str, block)))
+                    flush(Path(self.folder, self.group, part.name, "c", *map(str, block)))
 
 
 def flush(path: Path) -> None:
@@ -178,10 +187,11 @@ def disk(
         raise DataError(f"Writing {target} stopped: {why or error}", fix=fix) from error
 
 
-def tidy(folder: Path, names: Sequence[str]) -> None:
+def tidy(folder: Path, names: Sequence[str], attrs: Mapping[str, Any] | None = None) -> None:
     """Remove temporary files of interrupted writes, and consolidate the metadata in one file.
 
-    It lists the variables in the given order, since the order in a folder is arbitrary.
+    It lists the variables in the given order, since the order in a folder is arbitrary. `attrs` are
+    those of a group without variables of its own.
     """
     import zarr
 
@@ -196,7 +206,10 @@ def tidy(folder: Path, names: Sequence[str]) -> None:
     root["consolidated_metadata"]["metadata"] = {
         n: gathered[n] for n in dict.fromkeys([*names, *sorted(gathered)]) if n in gathered
     }
-    root["attributes"][FILES] = {name: count_files(folder, name) for name in names}
+    if attrs is None:
+        root["attributes"][FILES] = {name: count_files(folder, name) for name in names}
+    else:
+        root["attributes"] = dict(attrs)
     whole = folder / "zarr.json.partial"
     whole.write_text(json.dumps(root, indent=2))
     flush(whole)

@@ -12,7 +12,7 @@ from typing import Any, Final
 import xarray as xr
 
 from xcloudfree.exceptions import DataError
-from xcloudfree.io.layout import create, disk
+from xcloudfree.io.layout import create, create_group, disk
 from xcloudfree.io.ledger import LEDGER, Identity, Ledger
 
 try:
@@ -111,7 +111,14 @@ def _is_ours(partial: Path) -> bool:
 
 
 def begin(
-    ds: xr.Dataset, partial: Path, target: Path, mine: Identity, side: int, *, anew: bool
+    ds: xr.Dataset,
+    partial: Path,
+    target: Path,
+    mine: Identity,
+    side: int,
+    *,
+    anew: bool,
+    group: str = "",
 ) -> Ledger:
     """Ledger of the unfinished write of this object, or of a new one with empty arrays."""
     ledger = None if anew else Ledger.read(partial)
@@ -124,7 +131,7 @@ def begin(
             f"{str(target)!r}, mode='overwrite')",
             option=f"repeat the command as it was to finish it, or remove {partial}",
         )
-    arrays = [partial, *(partial / str(name) for name in ds.variables)]
+    arrays = [partial, *(partial / group / str(name) for name in ds.variables)]
     if ledger is not None and all((array / "zarr.json").is_file() for array in arrays):
         return ledger
     (partial / LEDGER).unlink(missing_ok=True)  # first, or it could list blocks that are gone
@@ -133,7 +140,9 @@ def begin(
             shutil.rmtree(path)
         elif path.name != LOCK:
             path.unlink()
-    create(ds, partial, side)
+    if group:
+        create_group(partial)
+    create(ds, partial / group, side)
     return Ledger.begin(partial, mine)
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from xcloudfree.exceptions import DataError
 from xcloudfree.io.layout import FILES, count_files, order_of
+from xcloudfree.io.levels import data_folder
 from xcloudfree.io.lifecycle import is_store, local_path
 from xcloudfree.io.storable import restore
 
@@ -33,7 +34,7 @@ def open_zarr(path: str | os.PathLike[str]) -> xr.Dataset:
     Returns
     -------
     xarray.Dataset
-        Dask blocks are shards.
+        Dask blocks are shards. Of a store with overviews, the full resolution.
 
     Raises
     ------
@@ -69,7 +70,7 @@ def open_zarr(path: str | os.PathLike[str]) -> xr.Dataset:
             f"{str(target.with_suffix(''))!r})",
         )
     try:
-        ds = restore(_opened(target))
+        ds = opened(data_folder(target))
     except DataError:
         raise
     except _DAMAGE as error:
@@ -101,21 +102,21 @@ class ShardReader:
             raise damaged(self.path, f"{self.name} of {self.path}", error) from error
 
 
-def _opened(target: Path) -> xr.Dataset:
-    """The store with one dask block per shard, and the variables in their original order."""
+def opened(target: Path) -> xr.Dataset:
+    """The group with one dask block per shard, and the variables in their original order."""
     import dask.array as da
 
-    opened = xr.open_dataset(
+    raw = xr.open_dataset(
         target, engine="zarr", mask_and_scale=False, chunks=None, cache=False,
         backend_kwargs={"consolidated": bool(order_of(target))},
     )  # fmt: skip
-    _check_complete(target, opened.attrs.pop(FILES, {}))
-    names = dict.fromkeys([*order_of(target), *sorted(opened.variables, key=str)])
+    _check_complete(target, raw.attrs.pop(FILES, {}))
+    names = dict.fromkeys([*order_of(target), *sorted(raw.variables, key=str)])
     token = (target / "zarr.json").stat().st_mtime_ns if (target / "zarr.json").is_file() else 0
     variables = {}
-    for name in (name for name in names if name in opened.variables):
-        variable = opened.variables[name]
-        if variable.ndim and name not in opened.indexes:
+    for name in (name for name in names if name in raw.variables):
+        variable = raw.variables[name]
+        if variable.ndim and name not in raw.indexes:
             reader = ShardReader(variable, target, str(name))
             encoding = variable.encoding
             blocks = encoding.get("shards") or encoding.get("chunks") or variable.shape
@@ -125,9 +126,9 @@ def _opened(target: Path) -> xr.Dataset:
             )
             variable = xr.Variable(variable.dims, data, variable.attrs, encoding)
         variables[name] = variable
-    coords = {name: v for name, v in variables.items() if name in opened.coords}
+    coords = {name: v for name, v in variables.items() if name in raw.coords}
     data_vars = {name: v for name, v in variables.items() if name not in coords}
-    return xr.Dataset(data_vars, coords, opened.attrs)
+    return restore(xr.Dataset(data_vars, coords, raw.attrs))
 
 
 def _check_complete(target: Path, files: dict[str, int]) -> None:

@@ -76,7 +76,7 @@ def describe(
     """
     if not facts or "time" not in ds.coords or ds["time"].dtype.kind != "M" or not ds["time"].size:
         return None
-    place, properties = _place(ds)
+    place, properties = place_of(ds)
     properties |= _times(ds["time"])
     properties["processing:software"] = {"xcloudfree": __version__}
     mask = facts.get("mask", "")
@@ -126,7 +126,7 @@ def _times(time: xr.DataArray) -> dict[str, Any]:
     return {"datetime": None, "start_datetime": stamps[0], "end_datetime": stamps[-1]}
 
 
-def _place(ds: xr.Dataset) -> tuple[dict[str, Any], dict[str, Any]]:
+def place_of(ds: xr.Dataset) -> tuple[dict[str, Any], dict[str, Any]]:
     """Footprint in degrees, and the grid; without them where there is no coordinate system."""
     nowhere: dict[str, Any] = {"geometry": None}
     first = next((a for a in ds.values() if _spatial(a)), None)

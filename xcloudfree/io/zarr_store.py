@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -16,8 +19,16 @@ from xcloudfree.core.progress import Progress
 from xcloudfree.exceptions import DataError
 from xcloudfree.io.cells import Index, grid_of
 from xcloudfree.io.encoding import Encoding, encode_reflectance
-from xcloudfree.io.layout import BlockStore, disk, tidy
+from xcloudfree.io.layout import BlockStore, create, disk, tidy
 from xcloudfree.io.ledger import Identity, Ledger, identity
+from xcloudfree.io.levels import (
+    FULL,
+    check_grid,
+    count_levels,
+    halved,
+    has_levels,
+    root_attributes,
+)
 from xcloudfree.io.lifecycle import (
     begin,
     check_target,
@@ -26,7 +37,7 @@ from xcloudfree.io.lifecycle import (
     publish,
     published,
 )
-from xcloudfree.io.opening import open_zarr
+from xcloudfree.io.opening import open_zarr, opened
 from xcloudfree.io.passport import write_passport
 from xcloudfree.io.storable import made, regular_chunks, storable, summary
 from xcloudfree.io.streaming import stream
@@ -41,6 +52,7 @@ def to_zarr(
     mode: str = "w",
     encoding: Encoding | None = None,
     chunks: int = 512,
+    multiscales: bool = False,
     memory: int | str = "256 MiB",
     progress: bool = True,
 ) -> Any:
@@ -71,6 +83,13 @@ def to_zarr(
         out of range raises an error, because it would be lost.
     chunks : int
         Largest side of a chunk in a shard, in pixels: 512, or 256 for web maps.
+    multiscales : bool
+        Also write overviews for maps and quick looks, each with half the rows and columns of the
+        level before, until one fits into a chunk: the mean of the valid pixels (of backscatter in
+        dB, in power), or the most frequent value of flags, masks and classes. Groups ``0`` (full
+        resolution), ``1``, ``2`` ... by the Zarr conventions ``multiscales``, ``spatial`` and
+        ``proj``, on which GeoZarr builds. :func:`open_zarr` opens the full resolution,
+        ``xarray.open_datatree`` all levels.
     memory : int or str
         Input that each worker may keep in addition to its current blocks, so that
         neighbouring blocks need not read it again. It sets the width of a strip: two rows of it,
@@ -91,6 +110,8 @@ def to_zarr(
         If `path` contains something else, or an unfinished write of another object or of changed
         input, or is not a local path; if another process is writing to it; if the disk fails; if
         a value does not fit the encoding.
+    GridError
+        With `multiscales`, if there are no rows and columns, or unevenly spaced ones.
 
     Warns
     -----
@@ -123,11 +144,21 @@ def to_zarr(
     check_target(target, mode)
     if encoding is not None:
         ds = encode_reflectance(ds, encoding)
+    if multiscales:
+        check_grid(ds)
     ds = regular_chunks(storable(ds.assign_attrs(summary(ds))))
-    mine = identity(ds, chunk_side=chunks)
+    mine = identity_of(ds, chunks, multiscales)
     if not published(target, mine):
-        fill(ds, target, mine, chunks, most, progress, anew=mode == "overwrite")
+        writer = Writer(target, chunks, most, progress)
+        writer.write(ds, mine, anew=mode == "overwrite", multiscales=multiscales)
     return finished(obj, target, name, encoding, chunks)
+
+
+def identity_of(ds: xr.Dataset, side: int, multiscales: bool, **options: Any) -> Identity:
+    """What identifies a write, to resume it."""
+    return identity(
+        ds, chunk_side=side, **({"multiscales": True} if multiscales else {}), **options
+    )
 
 
 def dataset_of(obj: Any, call: str) -> tuple[xr.Dataset, str]:
@@ -159,80 +190,113 @@ def finished(
     """Open the complete store in the form of the input, and write its passport."""
     back = open_zarr(target)
     written = {"format": "zarr", "encoding": encoding, "chunks": chunks, "name": name or None}
+    if has_levels(target):
+        written["multiscales"] = True
     with disk(target):
         write_passport(target, back, {"data": (target, back)}, written, made(back))
     return back if not name else back[name].rename(getattr(obj, "name", None))
 
 
-def fill(
-    ds: xr.Dataset,
-    target: Path,
-    mine: Identity,
-    side: int,
-    memory: int,
-    progress: bool,
-    *,
-    anew: bool = False,
-    kept: Callable[[Path], set[str]] | None = None,
-) -> None:
-    """Write all cells into the unfinished store, and publish it when it is complete.
+Keep = Callable[[xr.Dataset, Path, str], set[str]]
+"""Function that puts cells of a group into the unfinished store, and returns their keys."""
 
-    `kept` puts cells that need no computing into that store, and returns their keys.
-    """
-    call = "to_zarr" if kept is None else "append"
-    partial = target.with_name(target.name + ".partial")
-    with exclusive(partial, target):
-        with disk(target, call=call):
-            ledger = begin(ds, partial, target, mine, side, anew=anew)
-            there = set() if kept is None else kept(partial)
-        _compute(ds, ledger, partial, target, memory, progress, there, call)
-        with disk(target, call=call):
+
+@dataclass(frozen=True)
+class Writer:
+    """Writes the cells of an object, and of its overviews, into one unfinished store."""
+
+    target: Path
+    side: int  # of chunks
+    memory: int
+    progress: bool
+    keep: Keep | None = None  # for cells that need no computing
+
+    @property
+    def partial(self) -> Path:
+        """Folder of the unfinished store."""
+        return self.target.with_name(self.target.name + ".partial")
+
+    @property
+    def call(self) -> str:
+        """The function that users call."""
+        return "to_zarr" if self.keep is None else "append"
+
+    def disk(self) -> AbstractContextManager[None]:
+        """See :func:`xcloudfree.io.layout.disk`."""
+        return disk(self.target, call=self.call)
+
+    def write(
+        self, ds: xr.Dataset, mine: Identity, *, anew: bool = False, multiscales: bool = False
+    ) -> None:
+        """Write all cells, and publish the store when it is complete."""
+        partial, group = self.partial, FULL if multiscales else ""
+        with exclusive(partial, self.target):
+            with self.disk():
+                ledger = begin(ds, partial, self.target, mine, self.side, anew=anew, group=group)
+            self._group(ds, ledger, group, "")
+            if multiscales:
+                self._overviews(ds, ledger)
+            with self.disk():
+                publish(partial, self.target)
+
+    def _overviews(self, ds: xr.Dataset, ledger: Ledger) -> None:
+        """Every level from the one before, which is complete."""
+        levels = [ds]
+        rows, columns = (ds.sizes[name] for name in check_grid(ds))
+        for number in range(1, count_levels((rows, columns), self.side)):
+            group = str(number)
+            with self.disk():
+                source = storable(opened(self.partial / str(number - 1)))
+                level = regular_chunks(storable(halved(source)))
+                folder, begun = self.partial / group, f"{group}/begun"
+                if begun not in ledger.done:  # or it may lack arrays
+                    shutil.rmtree(folder, ignore_errors=True)
+                    create(level, folder, self.side)
+                    ledger.add(begun)
+            self._group(level, ledger, group, f"{group}/")
+            levels.append(level)
+        with self.disk():
+            tidy(self.partial, [], ds.attrs | root_attributes(levels))
+
+    def _group(self, ds: xr.Dataset, ledger: Ledger, group: str, prefix: str) -> None:
+        """Compute and store the cells of a group that are neither kept nor in the ledger."""
+        grid, target = grid_of(ds), self.target
+        kept: set[str] = set()
+        if self.keep is not None:
+            with self.disk():
+                kept = self.keep(ds, self.partial, group)
+        every = {grid.key(index) for index in product(*map(range, grid.counts)) if index} - kept
+        there = {key for key in every if prefix + key in ledger.done}
+        label = f"writing {target.name}{f', overview {group}' if prefix else ''}"
+        label += f" ({len(there)} of {len(every)} blocks are finished)" if there else ""
+        bar = Progress(label, len(every) - len(there), show=self.progress)
+
+        def stored(index: Index) -> None:
+            with self.disk():
+                ledger.add(prefix + grid.key(index))  # only now that the write has returned
+            bar.step()
+
+        def summing(count: int) -> Callable[[], None]:
+            first = Progress("summing up the scene", count, show=self.progress)
+
+            def step() -> None:
+                first.step()
+                if not bar.count:
+                    bar.start = time.monotonic()  # the time left counts from here
+
+            return step
+
+        there |= kept
+        stream(
+            ds,
+            grid,
+            BlockStore(str(self.partial), str(target), ledger.run, self.call, group),
+            memory=self.memory,
+            skip=lambda index: grid.key(index) in there,
+            finished=stored,
+            summing=summing,
+        )
+        with self.disk():
             # coordinates come in any order, but the same object must give the same bytes
             names = [*ds.data_vars, *sorted(ds.coords, key=str)]
-            tidy(partial, [str(name) for name in names])
-            publish(partial, target)
-
-
-def _compute(
-    ds: xr.Dataset,
-    ledger: Ledger,
-    partial: Path,
-    target: Path,
-    memory: int,
-    progress: bool,
-    kept: set[str],
-    call: str,
-) -> None:
-    """Compute and store the cells that are neither kept nor in the ledger."""
-    grid = grid_of(ds)
-    every = {grid.key(index) for index in product(*map(range, grid.counts)) if index} - kept
-    there = ledger.done | kept
-    left = every - there
-    resumed = f" ({len(every) - len(left)} of {len(every)} blocks are finished)"
-    label = f"writing {target.name}{resumed if len(left) < len(every) else ''}"
-    bar = Progress(label, len(left), show=progress)
-
-    def stored(index: Index) -> None:
-        with disk(target, call=call):
-            ledger.add(grid.key(index))  # only now that the write has returned
-        bar.step()
-
-    def summing(count: int) -> Callable[[], None]:
-        first = Progress("summing up the scene", count, show=progress)
-
-        def step() -> None:
-            first.step()
-            if not bar.count:
-                bar.start = time.monotonic()  # the time left counts from here
-
-        return step
-
-    stream(
-        ds,
-        grid,
-        BlockStore(str(partial), str(target), ledger.run, call),
-        memory=memory,
-        skip=lambda index: grid.key(index) in there,
-        finished=stored,
-        summing=summing,
-    )
+            tidy(self.partial / group, [str(name) for name in names])
