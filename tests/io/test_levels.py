@@ -1,7 +1,8 @@
-"""Overviews: right values, right places, the conventions, and the same bytes after interruptions."""
+"""Overviews: their values, places and conventions; the same bytes after interruptions."""
 
 import json
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -53,7 +54,7 @@ def most_frequent(values):
 def test_every_level_is_the_mean_of_valid_pixels_of_the_one_before(store):
     found = levels(store)
     assert [dict(one.sizes)["y"] for one in found] == [45, 23, 12, 6]
-    for one, half in zip(found, found[1:], strict=False):
+    for one, half in pairwise(found):
         pooled = one[["B02", "B04"]].coarsen(y=2, x=2, boundary="pad").mean()
         for name in ("B02", "B04"):
             np.testing.assert_allclose(half[name], pooled[name], rtol=1e-6)
@@ -64,7 +65,7 @@ def test_every_level_is_the_mean_of_valid_pixels_of_the_one_before(store):
 
 def test_flags_and_masks_are_the_most_frequent_value(store):
     found = levels(store)
-    for one, half in zip(found, found[1:], strict=False):
+    for one, half in pairwise(found):
         for name in ("SCL", "cloud"):
             assert half[name].dtype == one[name].dtype
             values = np.pad(one[name].values, ((0, 0), (0, one.sizes["y"] % 2),
@@ -217,8 +218,8 @@ def test_new_dates_join_all_levels(tmp_path, monkeypatch):
 def test_what_has_no_grid_has_no_overviews(tmp_path):
     with pytest.raises(GridError, match="no rows and columns"):
         to_zarr(scene()[["when"]], tmp_path / "a.zarr", multiscales=True)
+    odd = scene().assign_coords(x=np.arange(38.0) ** 2)
     with pytest.raises(GridError, match="not evenly spaced"):
-        odd = scene().assign_coords(x=np.arange(38.0) ** 2)
         to_zarr(odd, tmp_path / "a.zarr", multiscales=True)
 
 

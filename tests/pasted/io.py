@@ -37,6 +37,7 @@ ROWS = [
     "xcf.io.to_zarr(obj.astype('int16'), path, encoding='int16')",
     "xcf.io.to_zarr(obj * 9, path, encoding='int16', mode='overwrite')",
     "xcf.io.to_zarr(obj, 's3://bucket/out.zarr')",
+    "xcf.io.to_zarr(obj, {})",
     "pathlib.Path('a.zarr').mkdir(exist_ok=True); pathlib.Path('a.zarr/b').touch()\n"
     "xcf.io.to_zarr(obj, 'a.zarr')",
     "write(); xcf.io.to_zarr(obj, path, mode='w-')",

@@ -26,10 +26,10 @@ LOCK: Final = ".xcloudfree-lock"
 
 def local_path(path: str | os.PathLike[str]) -> Path:
     """Absolute path of a store."""
-    text = os.fspath(path)
-    if "://" in text:
+    text = os.fspath(path) if isinstance(path, (str, os.PathLike)) else ""
+    if not text or "://" in text:
         raise DataError(
-            f"{text} is not a local path",
+            f"{text or type(path).__name__} is not a local path",
             fix="write here and copy the finished store: xcf.io.to_zarr(obj, 'out.zarr')",
         )
     return Path(text).absolute()
