@@ -129,7 +129,7 @@ def test_a_network_is_named_with_its_digest(tmp_path):
     xcf.io.to_zarr(out, tmp_path / "out.zarr", progress=False)
     item = item_of(tmp_path / "out.zarr")
     assert item["properties"]["xcloudfree:model_digest"] == model.digest
-    (link,) = item["links"]
+    link = next(one for one in item["links"] if one["rel"] == "mlm:model")
     assert (link["rel"], link["title"]) == ("mlm:model", model.spec.name)
     assert model.digest in link["href"]
     path = model.save(tmp_path / "mine.safetensors") or tmp_path / "mine.safetensors"
@@ -137,3 +137,54 @@ def test_a_network_is_named_with_its_digest(tmp_path):
         out = ds.cloudfree.reconstruct(model=path, mask=xr.ones_like(ds.B02, bool))
     xcf.io.to_zarr(out, tmp_path / "out.zarr", progress=False)
     assert item_of(tmp_path / "out.zarr")["links"][0]["href"] == str(path)
+
+
+def collection_of(path):
+    """The collection of a product, valid as far as the core of STAC goes; pystac follows it."""
+    file = path.with_name(path.name + ".collection.json")
+    found = json.loads(file.read_text())
+    JsonSchemaSTACValidator().validate_core(found, pystac.STACObjectType.COLLECTION, "1.1.0")
+    return found, pystac.Collection.from_file(str(file))
+
+
+def test_a_store_has_a_collection_that_leads_to_item_and_data(tmp_path, product):
+    path = tmp_path / "out.zarr"
+    xcf.io.to_zarr(product, path, progress=False)
+    found, collection = collection_of(path)
+    (item,) = collection.get_items()
+    assert item.id == "out.zarr"
+    assert item.get_collection().id == found["id"] == "out.zarr"
+    assert found["assets"]["data"]["href"] == "./out.zarr"
+    expected = transform_bounds(32633, 4326, 400000, 4999600, 400330, 5000000)
+    np.testing.assert_allclose(found["extent"]["spatial"]["bbox"], [expected], atol=1e-5)
+    assert found["extent"]["temporal"]["interval"] == [
+        ["2025-06-01T00:00:00Z", "2025-06-13T00:00:00Z"]
+    ]
+    assert found["summaries"]["proj:code"] == ["EPSG:32633"]
+    assert {"B02", "VV", "provenance"} <= {band["name"] for band in found["summaries"]["bands"]}
+
+
+def test_files_of_several_dates_have_one_collection(tmp_path, product):
+    few = product[["B02", "provenance"]]
+    files = xcf.io.to_cog(few, tmp_path / "out.tif", progress=False)
+    found, collection = collection_of(tmp_path / "out.tif")
+    items = list(collection.get_items())
+    assert [item.id for item in items] == [file.name for file in files]
+    assert "assets" not in found
+    assert found["extent"]["temporal"]["interval"] == [
+        ["2025-06-01T00:00:00Z", "2025-06-13T00:00:00Z"]
+    ]
+    for item in items:
+        assert item.get_collection().id == "out.tif"
+        (asset,) = item.assets.values()
+        with rasterio.open(asset.get_absolute_href()) as opened:
+            assert opened.count == 2
+
+
+def test_no_collection_is_left_of_what_has_no_place(tmp_path, product):
+    path = tmp_path / "out.zarr"
+    xcf.io.to_zarr(product, path, progress=False)
+    xcf.io.to_zarr(product.drop_vars(["spatial_ref", "y", "x"]), path, progress=False)
+    assert not path.with_name("out.zarr.collection.json").exists()
+    item = json.loads(passport_of(path).read_text())
+    assert "collection" not in item

@@ -21,6 +21,7 @@ from xcloudfree.core.recognise import SPATIAL
 from xcloudfree.core.scene import BAND_DIMS
 from xcloudfree.core.times import utc_times
 from xcloudfree.exceptions import DataError, GridError
+from xcloudfree.io.collection import write_collection
 from xcloudfree.io.encoding import Encoding, encode_reflectance
 from xcloudfree.io.geotiff import count, geotiff_disk, write
 from xcloudfree.io.passport import tags_of, write_passport
@@ -51,7 +52,8 @@ def to_cog(
     preceded by the variable name if two variables have bands of the same name; `scale_factor` and
     `add_offset` become the bands' scale. How a reconstruction was made (model, digest,
     mask, parameters, items) becomes the tags of the files; a STAC item next to the files of each
-    date, ``<file>.item.json``, says the same.
+    date, ``<file>.item.json``, says the same, and a STAC collection next to `path`,
+    ``<path>.collection.json``, lists the items.
 
     Parameters
     ----------
@@ -175,7 +177,9 @@ def _write(
             write(image, profile, file, bar.step, tags_of(facts))
         parts = {f.stem: (f, xr.Dataset(image)) for f, image in one}
         with geotiff_disk(target):
-            write_passport(product, ds, parts, written, facts)
+            write_passport(product, ds, parts, written, facts, target)
+    with geotiff_disk(target):
+        write_collection(target, [product for product, *_ in products])
     return [file for file, _ in jobs]
 
 

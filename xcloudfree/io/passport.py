@@ -23,6 +23,9 @@ from xcloudfree.io.encoding import nodata_of, scale_of
 SUFFIX: Final = ".item.json"
 """Of the item's file, after the whole name of the product."""
 
+COLLECTION: Final = ".collection.json"
+"""Of the collection's file, after the whole name of the product of all dates."""
+
 EXTENSIONS: Final = tuple(
     f"https://stac-extensions.github.io/{name}/schema.json"
     for name in ("file/v2.1.0", "processing/v1.2.0", "projection/v2.0.0", "raster/v2.0.0")
@@ -54,11 +57,24 @@ def passport_of(product: Path) -> Path:
 
 
 def write_passport(
-    product: Path, ds: xr.Dataset, files: Files, written: dict[str, Any], facts: dict[str, Any]
+    product: Path,
+    ds: xr.Dataset,
+    files: Files,
+    written: dict[str, Any],
+    facts: dict[str, Any],
+    whole: Path | None = None,
 ) -> None:
-    """Write the item of a product; remove that of another product which this one replaces."""
+    """Write the item of a product; remove that of another product which this one replaces.
+
+    `whole` is the product of all dates that this one is a part of, for its collection.
+    """
     target = passport_of(product)
     item = describe(product, ds, files, written, facts)
+    if item is not None and "bbox" in item:
+        name = (whole or product).name
+        item["collection"] = name
+        link = {"rel": "collection", "href": f"./{name}{COLLECTION}", "type": "application/json"}
+        item["links"].append(link)
     if item is None:
         target.unlink(missing_ok=True)
         return

@@ -18,6 +18,7 @@ from dask.utils import parse_bytes
 from xcloudfree.core.progress import Progress
 from xcloudfree.exceptions import DataError
 from xcloudfree.io.cells import Index, grid_of
+from xcloudfree.io.collection import write_collection
 from xcloudfree.io.encoding import Encoding, encode_reflectance
 from xcloudfree.io.layout import BlockStore, create, disk, tidy
 from xcloudfree.io.ledger import Identity, Ledger, identity
@@ -123,7 +124,8 @@ def to_zarr(
     Besides the attributes of the object, the store of a reconstruction has those of ``provenance``
     (model, digest, mask, parameters, ...) and the names of the items. A STAC item next to it,
     ``<path>.item.json``, says the same, and where the data lie and what the bands mean; without
-    dates there is none. ``xcloudfree remake`` makes the product again from it.
+    dates there is none. A STAC collection, ``<path>.collection.json``, makes both part of a static
+    catalog. ``xcloudfree remake`` makes the product again from it.
 
     Examples
     --------
@@ -194,6 +196,7 @@ def finished(
         written["multiscales"] = True
     with disk(target):
         write_passport(target, back, {"data": (target, back)}, written, made(back))
+        write_collection(target, [target])
     return back if not name else back[name].rename(getattr(obj, "name", None))
 
 
