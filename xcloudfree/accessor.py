@@ -239,7 +239,7 @@ class CloudFreeAccessor:
         mask: Mask = "auto",
         dilate: int = 0,
         shadow: Shadow = None,
-        progress: bool = True,
+        progress: bool | None = None,
     ) -> xr.Dataset:
         """Compare models on this scene, see :func:`xcloudfree.judge.own_scene.judge_scene`.
 

@@ -18,9 +18,10 @@ from click.testing import CliRunner, Result
 
 import xcloudfree as xcf
 from tests.builders import make_bands, stacked
-from xcloudfree.cli import main
+from xcloudfree.cli import main, plan
 from xcloudfree.cli.inputs import open_geotiffs
 from xcloudfree.core.bands import S2_BANDS
+from xcloudfree.exceptions import DataError
 from xcloudfree.models.cost import peak_bytes
 
 pytestmark = pytest.mark.filterwarnings("ignore::xcloudfree.exceptions.UntrainedWarning")
@@ -72,11 +73,11 @@ def test_mask_and_reconstruction_of_a_store(store: Path, tmp_path: Path) -> None
     words = ("reconstruct", store, f"{tmp_path / 'o.zarr'}/", "--model", "idw", "--quiet")
     quiet = call(*words)
     assert quiet.exit_code == 0
-    assert "[" not in quiet.output
+    assert "%|" not in quiet.output
     out = xcf.io.open_zarr(tmp_path / "o.zarr")
     xr.testing.assert_equal(out.B04.drop_vars("item_id"), idw(ds).B04.drop_vars("item_id"))
     words = ("reconstruct", store, tmp_path / "plain.zarr", "--model", "idw", "--no-blend")
-    assert call(*words).exit_code == 0
+    assert "writing plain.zarr 100%|" in call(*words, "--progress").output
     plain = xcf.io.open_zarr(tmp_path / "plain.zarr")
     assert (plain.provenance.attrs["blend"], out.provenance.attrs["blend"]) == ("none", "feather")
 
@@ -223,12 +224,33 @@ def test_dry_run_tells_blocks_reading_memory_and_size(store: Path, tmp_path: Pat
     assert lines["output"].endswith("KiB before compression")
     size = 2 * 45 * 38 * (13 * 4 + 1)
     assert f"{size / 1024:.3g} KiB" in lines["output"]
+    assert re.fullmatch(
+        r"about \d+ (s|min) on \d+ threads without reading: 45 x 38 px of it took \d+\.\d s",
+        lines["time"],
+    )
     wrong = refused("reconstruct", store, tmp_path / "o.zarr", "--dry-run", "--mask", "scl")
     assert "needs the scene classification" in wrong
     plain = call("reconstruct", store, tmp_path / "o.zarr", "--dry-run", "--model", "median")
     assert "needs no weights" in plain.output
     masked = call("mask", store, tmp_path / "o.zarr", "--dry-run", "--method", "scl")
     assert "scl: needs SCL" in masked.output
+
+
+def test_the_time_of_a_dry_run_grows_with_the_scene_and_shrinks_with_the_threads(monkeypatch):
+    scene = xcf.datasets.simulate_scene((300, 200), seed=1)
+    clock = iter([0.0, 8.0])
+    monkeypatch.setattr("dask.system.CPU_COUNT", 4)
+    monkeypatch.setattr("xcloudfree.cli.plan.time.perf_counter", lambda: 0.0)
+    monkeypatch.setattr("xcloudfree.cli.plan.time.process_time", lambda: next(clock))
+    told = plan.time_text(scene, lambda window: window)
+    seconds = 8 / 4 * (300 * 200) / (128 * 128)
+    assert told.startswith(f"time        about {seconds:.0f} s on 4 threads without reading: 128 x")
+
+    def nothing_clear(window):
+        raise DataError("nothing is clear", fix="load more")
+
+    told = plan.time_text(scene, nothing_clear)
+    assert told.endswith("unknown: in the middle of the scene, nothing is clear")
 
 
 def test_a_dry_run_is_refused_where_the_run_would_be(store: Path, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from itertools import pairwise
 from pathlib import Path
@@ -19,7 +18,6 @@ import zarr
 
 from tests.builders import as_array, make_bands, stacked
 from xcloudfree.core.bands import S2_BANDS
-from xcloudfree.core.progress import Progress
 from xcloudfree.core.recognise import read
 from xcloudfree.exceptions import DataError, GridError
 from xcloudfree.io import geotiff, open_zarr, to_cog, to_zarr
@@ -482,19 +480,6 @@ def test_what_cannot_be_encoded_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="Unknown encoding 'int8'"):
         to_zarr(ds, tmp_path / "out.zarr", encoding="int8", progress=False)  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
-
-
-def test_progress_speaks_where_it_is_told_and_not_otherwise() -> None:
-    stream = io.StringIO()
-    bar = Progress("writing", 40, stream=stream)
-    for _ in range(40):
-        bar.step()
-    lines = stream.getvalue().splitlines()
-    assert len(lines) == 10
-    assert lines[-1].startswith("writing [####################] 40/40")
-    silent = io.StringIO()
-    Progress("writing", 1, show=False, stream=silent).step()
-    assert silent.getvalue() == ""
 
 
 # ------------------------------------------------------------------ cloud-optimised GeoTIFF

@@ -11,6 +11,7 @@ import xarray as xr
 
 from xcloudfree.cli.group import add_options, examples, main, split_list
 from xcloudfree.cli.inputs import SceneOptions, open_scene, scene_argument, scene_options
+from xcloudfree.cli.outputs import progress_option
 from xcloudfree.exceptions import DataError
 from xcloudfree.judge.case import Case
 
@@ -42,7 +43,7 @@ _OF_PATCHES = ("do nothing", "clear mean", "kernel-fusion", "pixel-fusion", "car
     "--output", "outputs", multiple=True, type=click.Path(path_type=Path),
     help="Also write the tables (.md), all figures (.csv) or a picture (.png); repeatable.",
 )  # fmt: skip
-@add_options(click.option("--quiet", is_flag=True, help="No progress bar."), scene_options)
+@add_options(progress_option, scene_options)
 def judge_command(
     scene: tuple[str, ...],
     models: str | None,
@@ -52,7 +53,7 @@ def judge_command(
     mask: str,
     dilate: int,
     outputs: Sequence[Path],
-    quiet: bool,
+    progress: bool | None,
     **options: Any,
 ) -> None:
     """Hide clear ground of a SCENE under its own clouds, fill it with each model, and compare.
@@ -71,12 +72,12 @@ def judge_command(
     said = SceneOptions.pop_from(options)
     if _is_folder_of_patches(scene):
         chosen = split_list(models) or list(_OF_PATCHES)
-        table = judge.benchmark(list(_patches(scene[0], mask)), chosen, progress=not quiet)
+        table = judge.benchmark(list(_patches(scene[0], mask)), chosen, progress=progress)
         text = judge.to_markdown(table, by=["case"], mean=True)
     else:
         table = open_scene(scene, said).cloudfree.judge(
             split_list(models), gaps=_days(gaps), cases=cases, seed=seed, mask=mask,
-            dilate=dilate, progress=not quiet,
+            dilate=dilate, progress=progress,
         )  # fmt: skip
         text = _tables(table)
     click.echo(text)

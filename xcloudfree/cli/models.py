@@ -11,6 +11,7 @@ import xarray as xr
 
 from xcloudfree.cli.group import examples, main, split_list
 from xcloudfree.cli.inputs import SceneOptions, open_scene, scene_options
+from xcloudfree.cli.outputs import progress_option
 from xcloudfree.exceptions import DataError, MissingBandError
 
 
@@ -162,7 +163,7 @@ def methods_command(pattern: str) -> None:
 @click.option("--cache", type=click.Path(), help="Folder for a copy of the decoded patches.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--device", help="Torch device.")
-@click.option("--quiet", is_flag=True, help="No progress bar.")
+@progress_option
 @scene_options
 def fit_command(
     data: tuple[str, ...],
@@ -171,7 +172,7 @@ def fit_command(
     optical_bands: str | None,
     split: Any,
     validation: float | xr.Dataset | None,
-    quiet: bool,
+    progress: bool | None,
     **options: Any,
 ) -> None:
     """Fit a model on DATA and save it as OUT (.safetensors).
@@ -202,7 +203,7 @@ def fit_command(
     named = split_list(optical_bands)
     start = models.load(model, optical_bands=named) if named else model
     try:
-        fitted = train.fit(scene, start, validation=validation, progress=not quiet, **options)
+        fitted = train.fit(scene, start, validation=validation, progress=progress, **options)
     except MissingBandError as error:
         raise MissingBandError(
             error.problem,

@@ -9,7 +9,9 @@ import xarray as xr
 
 from xcloudfree.exceptions import DataError
 
-quiet_option = click.option("--quiet", is_flag=True, help="No progress bar.")
+progress_option = click.option(
+    "--progress/--quiet", default=None, help="Progress bar; by default only in a terminal."
+)
 
 
 def is_store(out: str) -> bool:
@@ -26,7 +28,7 @@ def check_output(out: str) -> None:
 
 
 def write(
-    result: xr.Dataset | xr.DataArray, out: str, *, progress: bool, encoding: Any = None
+    result: xr.Dataset | xr.DataArray, out: str, *, progress: bool | None, encoding: Any = None
 ) -> None:
     """Write a lazy result as Zarr (resumable) or GeoTIFF, and print its path."""
     import xcloudfree as xcf

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import sys
+import time
+import warnings
+from collections.abc import Callable
 from math import prod
+from typing import Any, Final
 
 import xarray as xr
 
 from xcloudfree.core.recognise import read
 from xcloudfree.core.scene import Scene
 from xcloudfree.core.windows import Halo
+from xcloudfree.exceptions import CloudFreeError
 from xcloudfree.masks.resolve import plan_mask
 from xcloudfree.plot import help as help_page
 from xcloudfree.plot.help.findings import reading_factor
 from xcloudfree.reconstruct.checks import check_fitness
 from xcloudfree.reconstruct.choice import AUTO
 from xcloudfree.reconstruct.compose import EDGE
+
+SIDE: Final = 128
+"""Side in px of the window from which the time is estimated."""
 
 Chunks = tuple[tuple[int, ...], tuple[int, ...]]
 
@@ -78,6 +87,57 @@ def plan_text(
 
 Estimate = tuple[tuple[int, int], int, list[str]]
 """Rows and columns of a window, its working bytes, and lines about both."""
+
+
+def time_text(
+    obj: xr.Dataset | xr.DataArray, run: Callable[[Any], Any], device: str | None = None
+) -> str:
+    """Time that a function of a scene will compute, from that of a window in its middle.
+
+    Processor time of the window is spread over the threads: it varies less than what a clock says
+    on a busy machine. Reading is left out, because it depends on where the scene lies.
+    """
+    from dask.system import CPU_COUNT
+
+    scene = read(obj)
+    window = _middle(obj, scene, SIDE).compute()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the run itself has warned
+            run(_middle(window, scene, SIDE // 4)).compute()  # imports and loads the weights
+            wall, work = time.perf_counter(), time.process_time()
+            run(window).compute()
+    except CloudFreeError as error:
+        return f"time        unknown: in the middle of the scene, {error.problem}"
+    wall, work = time.perf_counter() - wall, time.process_time() - work
+    on_processor = _processor(device)
+    share = prod(window.sizes[dim] for dim in scene.spatial) / prod(scene.shape)
+    seconds = (work / CPU_COUNT if on_processor else wall) / share
+    where = f"{CPU_COUNT} threads" if on_processor else "the device"
+    size = " x ".join(str(window.sizes[dim]) for dim in scene.spatial)
+    return (
+        f"time        about {_duration(seconds)} on {where} without reading: "
+        f"{size} px of it took {wall:.1f} s"
+    )
+
+
+def _middle(obj: Any, scene: Scene, side: int) -> Any:
+    """A square in the middle of a scene, or all of it."""
+    starts = {dim: max(0, (obj.sizes[dim] - side) // 2) for dim in scene.spatial}
+    return obj.isel({dim: slice(first, first + side) for dim, first in starts.items()})
+
+
+def _processor(device: str | None) -> bool:
+    """Whether blocks are computed by the processor."""
+    from xcloudfree.core.devices import chosen, resolved
+
+    return "torch" not in sys.modules or resolved(chosen(device)).startswith("cpu")
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _method(name: str, scene: Scene, chunks: Chunks, margin: int) -> Estimate:

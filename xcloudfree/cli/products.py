@@ -9,7 +9,7 @@ import click
 
 from xcloudfree.cli.group import add_options, examples, main
 from xcloudfree.cli.inputs import SceneOptions, open_scene, scene_argument, scene_options
-from xcloudfree.cli.outputs import check_output, quiet_option, write
+from xcloudfree.cli.outputs import check_output, progress_option, write
 from xcloudfree.exceptions import DataError
 from xcloudfree.reconstruct.composite import METHODS
 
@@ -42,7 +42,7 @@ FILMS = (".gif", ".mp4")
 )  # fmt: skip
 @click.option("--mask", default="auto", show_default=True, help="Mask, if there is no provenance.")
 @click.option("--fill", is_flag=True, help="Include reconstructed values.")
-@add_options(quiet_option, scene_options)
+@add_options(progress_option, scene_options)
 def composite_command(
     scene: tuple[str, ...],
     out: str,
@@ -51,7 +51,7 @@ def composite_command(
     method: Any,
     mask: str,
     fill: bool,
-    quiet: bool,
+    progress: bool | None,
     **options: Any,
 ) -> None:
     """Compute one image per period of a SCENE with dates, and write them to OUT.
@@ -63,7 +63,7 @@ def composite_command(
     opened = open_scene(scene, SceneOptions.pop_from(options))
     periods: Any = [_ends(text) for text in between] or every
     maps = opened.cloudfree.composite(periods, method, mask=mask, fill=fill)
-    write(maps, out, progress=not quiet)
+    write(maps, out, progress=progress)
 
 
 def _ends(text: str) -> tuple[str, str]:

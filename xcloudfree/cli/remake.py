@@ -14,6 +14,7 @@ import xarray as xr
 from xcloudfree._version import __version__
 from xcloudfree.cli.group import add_options, examples, main
 from xcloudfree.cli.inputs import imported
+from xcloudfree.cli.outputs import progress_option
 from xcloudfree.exceptions import DataError
 
 NEEDED = ("request", "parameters", "written", "item_id")
@@ -34,17 +35,22 @@ NEEDED = ("request", "parameters", "written", "item_id")
     click.option("--catalog", help="Where the items are now, if not where they were."),
     click.option("--model", help="The file of weights, where the passport knows only a digest."),
     click.option("--sign", help="Function that makes addresses readable, module:function."),
-    click.option("--quiet", is_flag=True, help="No progress bar."),
+    progress_option,
 )
 def remake_command(
-    item: Path, folder: Path, catalog: str | None, model: str | None, sign: str | None, quiet: bool
+    item: Path,
+    folder: Path,
+    catalog: str | None,
+    model: str | None,
+    sign: str | None,
+    progress: bool | None,
 ) -> None:
     """Make the product of ITEM again, into FOLDER, and compare it with what ITEM says.
 
     ITEM is the STAC item beside a product that was loaded from a catalog, reconstructed, and
     written, with nothing in between. What differs is an error, and the new product is kept.
     """
-    for path in remake(item, folder, catalog, model, sign, progress=not quiet):
+    for path in remake(item, folder, catalog, model, sign, progress=progress):
         click.echo(f"written: {path}, as {item.name} says")
 
 
@@ -55,7 +61,7 @@ def remake(
     model: str | None = None,
     sign: str | None = None,
     *,
-    progress: bool = True,
+    progress: bool | None = None,
 ) -> list[Path]:
     """The files or the store of a product, made again."""
     import xcloudfree as xcf

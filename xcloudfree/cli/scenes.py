@@ -11,11 +11,11 @@ import xarray as xr
 
 from xcloudfree.cli.group import add_options, examples, main
 from xcloudfree.cli.inputs import SceneOptions, open_scene, scene_argument, scene_options
-from xcloudfree.cli.outputs import check_output, is_store, quiet_option, write
+from xcloudfree.cli.outputs import check_output, is_store, progress_option, write
 from xcloudfree.exceptions import DataError
 
 _dry_run = click.option(
-    "--dry-run", is_flag=True, help="Print block count, memory, compute and output size."
+    "--dry-run", is_flag=True, help="Print blocks, memory, output size and time."
 )
 
 
@@ -59,7 +59,7 @@ def info_command(scene: tuple[str, ...], **options: Any) -> None:
 @click.option("--threshold", type=float, help="Score above which a pixel is cloud.")
 @click.option("--dilate", default=0, show_default=True, help="Radius in pixels.")
 @click.option("--shadow/--no-shadow", help="Also mask cloud shadow, from the sun's angles.")
-@add_options(_dry_run, quiet_option, scene_options)
+@add_options(_dry_run, progress_option, scene_options)
 def mask_command(
     scene: tuple[str, ...],
     out: str,
@@ -68,7 +68,7 @@ def mask_command(
     dilate: int,
     shadow: bool,
     dry_run: bool,
-    quiet: bool,
+    progress: bool | None,
     **options: Any,
 ) -> None:
     """Write the mask of a SCENE to OUT, 1 where the ground is hidden.
@@ -78,15 +78,17 @@ def mask_command(
     """
     check_output(out)
     opened = open_scene(scene, SceneOptions.pop_from(options))
+    chosen: dict[str, Any] = {"threshold": threshold, "dilate": dilate, "shadow": shadow}
     if dry_run:
-        from xcloudfree.cli.plan import plan_mask_text
+        from xcloudfree.cli.plan import plan_mask_text, time_text
 
         click.echo(plan_mask_text(opened, method, out))
+        click.echo(time_text(opened, lambda ds: ds.cloudfree.mask(method, **chosen)))
         return
-    made = opened.cloudfree.mask(method, threshold=threshold, dilate=dilate, shadow=shadow)
+    made = opened.cloudfree.mask(method, **chosen)
     if not is_store(out):
         made = made.astype(np.uint8)
-    write(made.to_dataset(name="mask"), out, progress=not quiet)
+    write(made.to_dataset(name="mask"), out, progress=progress)
 
 
 @main.command(
@@ -128,7 +130,7 @@ def mask_command(
 @click.option(
     "--encoding", type=click.Choice(["int16", "uint16"]), help="Store reflectance as integers."
 )
-@add_options(_dry_run, quiet_option, scene_options)
+@add_options(_dry_run, progress_option, scene_options)
 def reconstruct_command(
     scene: tuple[str, ...],
     out: str,
@@ -144,7 +146,7 @@ def reconstruct_command(
     device: str | None,
     encoding: str | None,
     dry_run: bool,
-    quiet: bool,
+    progress: bool | None,
     **options: Any,
 ) -> None:
     """Reconstruct the occluded pixels of a SCENE, and write them to OUT.
@@ -154,32 +156,32 @@ def reconstruct_command(
     """
     check_output(out)
     opened = open_scene(scene, SceneOptions.pop_from(options))
-    result = opened.cloudfree.reconstruct(
-        model=model,
-        mask=mask,
-        dilate=dilate,
-        shadow=shadow,
-        blend=None if no_blend else "feather",
-        interval=interval,
-        uncertainty=uncertainty,
-        quality=quality,
-        precision=precision,
-        device=device,
-    )  # lazy: missing data raises an error before a dry run prints its estimates
+    chosen: dict[str, Any] = {
+        "mask": mask,
+        "dilate": dilate,
+        "shadow": shadow,
+        "blend": None if no_blend else "feather",
+        "interval": interval,
+        "uncertainty": uncertainty,
+        "quality": quality,
+        "precision": precision,
+        "device": device,
+    }
+    # lazy: missing data raises an error before a dry run prints its estimates
+    result = opened.cloudfree.reconstruct(model, **chosen)
     if dry_run:
-        from xcloudfree.cli.plan import plan_text
+        from xcloudfree.cli.plan import plan_text, time_text
 
         told, words = result["provenance"].attrs, ""
         if "model_reason" in told:  # it was not named but chosen
             words = f"{model} takes {told['model']}: {told['model_reason']}"
             model = told["model"]
         click.echo(
-            plan_text(
-                opened, model, out, mask=mask, dilate=dilate, shadow=shadow, chosen_by=words
-            )
-        )  # fmt: skip
+            plan_text(opened, model, out, mask=mask, dilate=dilate, shadow=shadow, chosen_by=words)
+        )
+        click.echo(time_text(opened, lambda ds: ds.cloudfree.reconstruct(model, **chosen), device))
         return
-    write(result, out, progress=not quiet, encoding=encoding)
+    write(result, out, progress=progress, encoding=encoding)
 
 
 @main.command(

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xcloudfree.core.devices import block_gate
+from xcloudfree.core.progress import track
 from xcloudfree.core.windows import ALONE, Plan, Span, divided, pieces
 
 if TYPE_CHECKING:  # imported only for lazy arrays: dask takes a third of the import time
@@ -257,7 +258,7 @@ class Loop:
         """Index of each block of arrays in memory, its position, and its result."""
         work, lead = self.work, self.work.lead
         starts = [np.concatenate([[0], np.cumsum(c)]) for c in self.chunks[:lead]]
-        for index in indices(self.chunks):
+        for index in track(list(indices(self.chunks)), type(work.function).__name__.lower()):
             *head, i, j = index
             rows, columns = work.spans[0][i], work.spans[1][j]
             if rows.start == rows.stop or columns.start == columns.stop:

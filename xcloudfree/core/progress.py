@@ -1,44 +1,121 @@
-"""Progress of a long task, in one line."""
+"""Progress of long work: one bar, drawn by tqdm, the same in a terminal and in a notebook."""
 
 from __future__ import annotations
 
 import sys
-import time
-from typing import TextIO
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
+from threading import current_thread, main_thread
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+
+Item = TypeVar("Item")
+
+LOOK: Final = (
+    "{desc} {percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt}, {elapsed}, {remaining} left{postfix}"
+)
+SECONDS_OF_LOGS: Final = 10.0
+"""Seconds between two lines of a bar that was requested where nobody watches."""
+
+_open: ContextVar[bool] = ContextVar("xcloudfree_progress_open", default=False)
+"""Whether a bar is drawn, so that loops inside its steps draw none."""
+
+
+def interactive() -> bool:
+    """Whether somebody watches: the error stream is a terminal or a notebook."""
+    stream = sys.stderr
+    return stream is not None and (
+        stream.isatty() or type(stream).__module__.startswith("ipykernel")
+    )
 
 
 class Progress:
-    """A progress bar on the terminal; elsewhere, such as in a log, a line for every tenth.
+    """A bar with the time taken and the time left, from the mean rate so far.
 
-    >>> bar = Progress("writing out.zarr", 2, stream=sys.stdout)
-    >>> bar.step()
-    writing out.zarr [##########..........] 1/2, ... s left
+    With ``show=None`` it is drawn only if :func:`interactive`. ``TQDM_DISABLE=1`` hides it.
+
+    >>> with Progress("writing out.zarr", 2, show=False) as bar:
+    ...     bar.step()
+    >>> bar.count
+    1
     """
 
     def __init__(
-        self, label: str, total: int, *, show: bool = True, stream: TextIO | None = None
+        self,
+        label: str,
+        total: int,
+        *,
+        show: bool | None = None,
+        done: int = 0,
+        brief: bool = False,
     ) -> None:
-        self.label, self.total, self.show = label, total, show
-        self.stream = sys.stderr if stream is None else stream
-        self.count = 0
-        self.start = time.monotonic()
+        self.total, self.count = total, done
+        self._bar: Any = None
+        if show is False or _open.get() or not (show or interactive()):
+            return
+        from tqdm import tqdm
+
+        class Bar(tqdm):  # type: ignore[misc]
+            monitor_interval = 0  # no thread beside
+
+        told: dict[str, Any] = {"disable": False} if show else {}  # else as the environment says
+        self._bar = Bar(
+            desc=label,
+            total=total,
+            initial=done,
+            bar_format=LOOK,
+            smoothing=0,
+            miniters=1,
+            mininterval=0.1 if interactive() else SECONDS_OF_LOGS,
+            delay=float(brief),
+            leave=not brief,
+            **told,
+        )
 
     def step(self, note: str = "") -> None:
         """Count one more finished part; `note` is shown with it."""
         self.count += 1
-        last = self.count == self.total
-        terminal = self.stream.isatty()
-        tenth = -(-self.total // 10)
-        if not self.show or not (terminal or last or self.count % tenth == 0):
-            return
-        filled = 20 * self.count // self.total
-        elapsed = time.monotonic() - self.start
-        left = elapsed / self.count * (self.total - self.count)
-        line = (
-            f"{self.label} [{'#' * filled}{'.' * (20 - filled)}] {self.count}/{self.total}, "
-            f"{elapsed:.0f} s, {left:.0f} s left{note and ', '}{note}"
-        )
-        if terminal:
-            line = f"\r{line}"  # over the previous line
-        self.stream.write(line if terminal and not last else f"{line}\n")
-        self.stream.flush()
+        if self._bar is not None:
+            if note:
+                self._bar.set_postfix_str(note, refresh=False)
+            self._bar.update()
+
+    def begin(self, label: str, total: int, done: int = 0) -> None:
+        """Go on with other work, whose rate is its own."""
+        self.total, self.count = total, done
+        if self._bar is not None:
+            self._bar.set_description_str(label, refresh=False)
+            self._bar.reset(total)
+            self._bar.n = self._bar.last_print_n = self._bar.initial = done
+
+    def close(self) -> None:
+        """Leave the bar as it is."""
+        if self._bar is not None:
+            self._bar.close()
+
+    def __enter__(self) -> Self:
+        self._token = _open.set(True)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        _open.reset(self._token)
+        self.close()
+
+
+def track(items: Sequence[Item], label: str) -> Iterator[Item]:
+    """Iterate with a bar that disappears, unless another is open or the loop is in a thread.
+
+    Of nested loops the outermost one with several items draws it.
+    """
+    if len(items) < 2 or _open.get() or current_thread() is not main_thread():
+        yield from items
+        return
+    with Progress(label, len(items), brief=True) as bar:
+        for item in items:
+            yield item
+            bar.step()

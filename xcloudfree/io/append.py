@@ -46,7 +46,7 @@ def append(
     path: str | os.PathLike[str],
     *,
     memory: int | str = "256 MiB",
-    progress: bool = True,
+    progress: bool | None = None,
 ) -> Any:
     """Append the new dates of an object to a finished store.
 
@@ -82,8 +82,8 @@ def append(
         Finished store, written by :func:`to_zarr` or by this function.
     memory : int or str
         Input that each worker may keep for neighbouring blocks, as for :func:`to_zarr`.
-    progress : bool
-        Show progress on the terminal.
+    progress : bool, optional
+        Whether to show a progress bar; by default in a terminal or notebook only.
 
     Returns
     -------

@@ -38,7 +38,7 @@ def to_cog(
     *,
     per: Literal["date", "band"] = "date",
     encoding: Encoding | None = None,
-    progress: bool = True,
+    progress: bool | None = None,
 ) -> list[Path]:
     """Write cloud-optimised GeoTIFFs, one per date with all bands, or one per band.
 
@@ -69,8 +69,8 @@ def to_cog(
         Write floating-point reflectance as integers with a scale, half the size; see
         :func:`xcloudfree.io.encoding.encode_reflectance`. With deviations in the same file its
         type stays a float: write them per band, or leave them out.
-    progress : bool
-        Show progress on the terminal.
+    progress : bool, optional
+        Whether to show a progress bar; by default in a terminal or notebook only.
 
     Returns
     -------
@@ -115,7 +115,7 @@ def _write(
     target: Path,
     per: Literal["date", "band"],
     encoding: Encoding | None,
-    progress: bool,
+    progress: bool | None,
 ) -> list[Path]:
     """The files of an object, and of the Dataset that it is or makes."""
     bands = _bands(obj)
@@ -169,15 +169,15 @@ def _write(
     together = {name: (band.dims, band.data) for name, band in bands.items()}
     if windows > 1 and blocks_share_work(regular_chunks(xr.Dataset(together))):
         return _through_a_store(obj, target, per, encoding, progress)
-    bar = Progress(f"writing {target.name}", windows, show=progress)
     facts = made(whole)  # of all dates: each may have been made from all of them
     written = {"format": "cog", "per": per, "encoding": encoding, "path": target.name}
-    for product, ds, one in products:
-        for file, image in one:
-            write(image, profile, file, bar.step, tags_of(facts))
-        parts = {f.stem: (f, xr.Dataset(image)) for f, image in one}
-        with geotiff_disk(target):
-            write_passport(product, ds, parts, written, facts, target)
+    with Progress(f"writing {target.name}", windows, show=progress) as bar:
+        for product, ds, one in products:
+            for file, image in one:
+                write(image, profile, file, bar.step, tags_of(facts))
+            parts = {f.stem: (f, xr.Dataset(image)) for f, image in one}
+            with geotiff_disk(target):
+                write_passport(product, ds, parts, written, facts)
     with geotiff_disk(target):
         write_collection(target, [product for product, *_ in products])
     return [file for file, _ in jobs]
@@ -188,7 +188,7 @@ def _through_a_store(
     target: Path,
     per: Literal["date", "band"],
     encoding: Encoding | None,
-    progress: bool,
+    progress: bool | None,
 ) -> list[Path]:
     """The files, from a temporary store that exists while they are written."""
     with geotiff_disk(target):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -55,7 +54,7 @@ def to_zarr(
     chunks: int = 512,
     multiscales: bool = False,
     memory: int | str = "256 MiB",
-    progress: bool = True,
+    progress: bool | None = None,
 ) -> Any:
     """Write to a Zarr store (format 3), block by block.
 
@@ -97,8 +96,8 @@ def to_zarr(
         and at least four blocks per row. The columns of blocks next to a strip are read once more:
         a scene of 11 blocks per row is read 1.7 times with four columns in memory, 1.4 times with
         six, and once with eleven.
-    progress : bool
-        Show progress on the terminal.
+    progress : bool, optional
+        Whether to show a progress bar; by default in a terminal or notebook only.
 
     Returns
     -------
@@ -211,7 +210,7 @@ class Writer:
     target: Path
     side: int  # of chunks
     memory: int
-    progress: bool
+    progress: bool | None
     keep: Keep | None = None  # for cells that need no computing
 
     @property
@@ -272,33 +271,35 @@ class Writer:
         there = {key for key in every if prefix + key in ledger.done}
         label = f"writing {target.name}{f', overview {group}' if prefix else ''}"
         label += f" ({len(there)} of {len(every)} blocks are finished)" if there else ""
-        bar = Progress(label, len(every) - len(there), show=self.progress)
+        count = len(every) - len(there)
 
         def stored(index: Index) -> None:
             with self.disk():
                 ledger.add(prefix + grid.key(index))  # only now that the write has returned
             bar.step()
 
-        def summing(count: int) -> Callable[[], None]:
-            first = Progress("summing up the scene", count, show=self.progress)
+        def summing(parts: int) -> Callable[[], None]:
+            blocks = bar.count
+            bar.begin("summing up the scene", parts)
 
             def step() -> None:
-                first.step()
-                if not bar.count:
-                    bar.start = time.monotonic()  # the time left counts from here
+                bar.step()
+                if bar.count == parts:  # the time left is that of the blocks alone
+                    bar.begin(label, count, blocks)
 
             return step
 
         there |= kept
-        stream(
-            ds,
-            grid,
-            BlockStore(str(self.partial), str(target), ledger.run, self.call, group),
-            memory=self.memory,
-            skip=lambda index: grid.key(index) in there,
-            finished=stored,
-            summing=summing,
-        )
+        with Progress(label, count, show=self.progress) as bar:
+            stream(
+                ds,
+                grid,
+                BlockStore(str(self.partial), str(target), ledger.run, self.call, group),
+                memory=self.memory,
+                skip=lambda index: grid.key(index) in there,
+                finished=stored,
+                summing=summing,
+            )
         with self.disk():
             # coordinates come in any order, but the same object must give the same bytes
             names = [*ds.data_vars, *sorted(ds.coords, key=str)]

@@ -60,7 +60,7 @@ def judge_scene(
     mask: Mask = "auto",
     dilate: int = 0,
     shadow: Shadow = None,
-    progress: bool = True,
+    progress: bool | None = None,
 ) -> xr.Dataset:
     """Compare models on a scene: hide clear ground, fill it again, and measure the errors.
 
@@ -89,8 +89,8 @@ def judge_scene(
         The occluded pixels, see :func:`xcloudfree.masks.mask`. The others are the truth.
     dilate, shadow
         See :func:`xcloudfree.reconstruct.reconstruct`.
-    progress : bool
-        Whether to show a progress bar.
+    progress : bool, optional
+        Whether to show a progress bar; by default in a terminal or notebook only.
 
     Returns
     -------
@@ -148,9 +148,10 @@ def judge_scene(
         image = reflectance(case.at_date(guess)).sel(band=truth.band).transpose(*truth.dims)
         return band_errors(image.values, truth.values, case.occluded.values, indices)
 
-    bar = Progress("judging", sum(p.count for p in places) * len(shown), show=progress)
     hidden = (case for place in places for case in place.cases(shown))
-    names, seen, records = run(hidden, rows, bar, look=look)
+    total = sum(p.count for p in places) * len(shown)
+    with Progress("judging", total, show=progress) as bar:
+        names, seen, records = run(hidden, rows, bar, look=look)
     bands = [*(scene.optical.names if scene.optical else ()), *indices]
     table = table_of(names, seen, records, bands)
     return _with_attributes(table, places, seen, rows, seed)
@@ -229,7 +230,7 @@ def _places(
     cases: int,
     seed: int,
     masked: tuple[Mask, int, Shadow],
-    progress: bool,
+    progress: bool | None,
 ) -> Iterator[Place]:
     """Squares of the scene that can be tested, each with its part of the cases."""
     mask, dilate, shadow = masked
@@ -239,21 +240,22 @@ def _places(
         mask, dilate, shadow = check(obj, mask, dilate=dilate, shadow=shadow), 0, False
     windows = windows_of(scene.shape, seed)
     wanted = min(PLACES, cases, len(windows))
-    bar = Progress("reading squares", wanted, show=progress)
     partly: list[Place] = []
     wholly: list[Place] = []
-    for window in windows[: TRIES * wanted]:
-        place = read_place(obj, window, mask, dilate, shadow)
-        each = -(-(cases - sum(p.count for p in partly)) // (wanted - len(partly)))
-        place = (
-            with_hidden_dates(place, each, seed) if series else with_mirrored_clouds(place, each)
-        )
-        if place.count:
-            (partly if place.partial else wholly).append(place)
-        if place.count and place.partial:
-            bar.step(place.name)
-        if len(partly) == wanted:
-            break
+    with Progress("reading squares", wanted, show=progress) as bar:
+        for window in windows[: TRIES * wanted]:
+            place = read_place(obj, window, mask, dilate, shadow)
+            each = -(-(cases - sum(p.count for p in partly)) // (wanted - len(partly)))
+            if series:
+                place = with_hidden_dates(place, each, seed)
+            else:
+                place = with_mirrored_clouds(place, each)
+            if place.count:
+                (partly if place.partial else wholly).append(place)
+            if place.count and place.partial:
+                bar.step(place.name)
+            if len(partly) == wanted:
+                break
     if not partly and not wholly:
         name = place.hidden.attrs.get("method", "given")
         raise DataError(

@@ -32,7 +32,7 @@ def benchmark(
     *,
     folder: str | Path | None = None,
     retry: bool = False,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> xr.Dataset:
     """Evaluate methods on cases, all on the same pixels.
 
@@ -57,8 +57,8 @@ def benchmark(
         folder after changes in the library's own code.
     retry : bool
         Repeat what failed before.
-    progress : bool
-        Show progress on the terminal.
+    progress : bool, optional
+        Whether to show a progress bar; by default in a terminal or notebook only.
 
     Returns
     -------
@@ -93,8 +93,8 @@ def benchmark(
     [0.4, 0.0]
     """
     total = len(cases) if isinstance(cases, Sequence) else 0
-    bar = Progress("judging", max(total, 1), show=progress and total > 0)
-    return assemble(*run(cases, methods, bar, folder=folder, retry=retry))
+    with Progress("judging", total, show=progress if total else False) as bar:
+        return assemble(*run(cases, methods, bar, folder=folder, retry=retry))
 
 
 def run(
@@ -128,8 +128,7 @@ def run(
             inputs = loaded.fingerprint() if store.folder else ""
             records.append([r.run(loaded, inputs, fold, store, retry) for r in runners])
             seen.append(_light(case))
-            if number < bar.total:
-                bar.step(case.name)
+            bar.step(case.name)
     if not seen:
         raise DataError(
             "there is no case", fix="make some of a series: benchmarking.hidden_dates(series)"

@@ -46,7 +46,7 @@ def fit(
     recipe: Recipe = _USUAL,
     seed: int = 0,
     device: str | None = None,
-    progress: bool = True,
+    progress: bool | None = None,
 ) -> Model:
     """Fit a model on paired patches, or on the clear pixels of a series.
 
@@ -117,8 +117,8 @@ def fit(
         Seed of samples, clouds and random layers.
     device : str, optional
         Torch device; by default CUDA if there is one, else the CPU.
-    progress : bool
-        Whether to show a line with the loss during fitting.
+    progress : bool, optional
+        Whether to show a progress bar with the loss; by default in a terminal or notebook only.
 
     Returns
     -------

@@ -40,7 +40,7 @@ class Settings:
     identity: dict[str, Any]  # values that a checkpoint must match to be resumed
     checkpoints: Path | None
     log: Path | None
-    progress: bool
+    progress: bool | None
 
 
 class Loop(LightningModule):
@@ -76,8 +76,7 @@ class Loop(LightningModule):
         if settings.checkpoints is not None:
             self._restore(settings.checkpoints)
         self.journal = Journal(None)
-        self.bar = Progress("fit", settings.steps, show=settings.progress)
-        self.bar.count = self.steps_done
+        self.bar = Progress("fit", settings.steps, show=False)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """AdamW; for adversarial networks, Adam as published."""
@@ -283,9 +282,10 @@ def run(loop: Loop, samples: Samples, device: torch.device) -> None:
             loader = BatchLoader(
                 samples, settings.batch, settings.seed, first, settings.steps, threads, rank
             )
-            loop.bar.show = loop.bar.show and trainer.is_global_zero
+            show = settings.progress if trainer.is_global_zero else False
+            bar = Progress("fit", settings.steps, show=show, done=first)
             log = settings.log if trainer.is_global_zero else None
-            with Journal(log, first) as loop.journal:
+            with Journal(log, first) as loop.journal, bar as loop.bar:
                 trainer.fit(loop, loader)
         except SystemExit as error:  # what Lightning makes of Ctrl-C
             raise KeyboardInterrupt from error

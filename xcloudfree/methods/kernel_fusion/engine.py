@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from xcloudfree.core.progress import track
 from xcloudfree.core.windows import ranks
 from xcloudfree.methods.kernel_fusion import embedding, gate, prior, process
 from xcloudfree.methods.kernel_fusion.layout import Tile, inside_of, own_part, tiles
@@ -102,9 +103,8 @@ def predict(
     spread = np.full_like(mean, np.nan) if deviation else None
     doubted, flags = np.zeros(wanted.shape, bool), np.zeros(wanted.shape, np.uint8)
     answer = Answer(mean, spread, doubted, flags, *np.zeros((4, count), np.int64))
-    for k, (day, own) in enumerate(zip(*targets, strict=True)):
-        if wanted[k].any():
-            work.target(k, float(day), int(own), wanted[k], answer)
+    for k in track(np.flatnonzero(wanted.any((1, 2))).tolist(), "predicting dates"):
+        work.target(k, float(targets.days[k]), int(targets.own[k]), wanted[k], answer)
     return answer
 
 

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from xcloudfree.core.progress import track
 from xcloudfree.methods.kernel_fusion import gate, ridge
 from xcloudfree.methods.kernel_fusion.predictors import (
     Pixels,
@@ -153,7 +154,7 @@ def _learned(reader: Reader, targets: Targets, levels: int = NEVER + 1) -> tuple
     deviation = np.full((count, 2 * NEVER + 2, bands), np.nan)
     fallback = _persistence(pixels, width)
     found: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
-    for level, gap in enumerate((*GAPS, 0.0)[:levels]):
+    for level, gap in track(list(enumerate((*GAPS, 0.0)[:levels])), "fitting"):
         for kind, moments in enumerate(_moments(reader, gap, level)):
             if kind == 0 and not pixels.planes:
                 continue
