@@ -61,6 +61,7 @@ nb_execution_raise_on_error = True
 nb_merge_streams = True
 os.environ["PYTHONPATH"] = str(DOCS.parent)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["TQDM_DISABLE"] = "1"  # no progress bars in the output of notebooks
 os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
 warnings.filterwarnings("ignore", category=DeprecationWarning)
 

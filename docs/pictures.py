@@ -1,6 +1,6 @@
-"""Draw the pictures of docs/concepts.md and docs/results.md: ``python docs/pictures.py``.
+"""Draw the pictures of the README and of docs: ``python docs/pictures.py``.
 
-That of hidden dates needs the series that XCLOUDFREE_DATA names, and is left as it is without.
+Those of real series need XCLOUDFREE_DATA, and are left as they are without.
 """
 
 from __future__ import annotations
@@ -25,6 +25,9 @@ SIDE = 320
 BLOCK = (112, 208)
 SEED = 5
 SITE = "worldcereal_00002806639B424A"
+ALPS = "bolzano_2022"
+CLOUDY = ("2022-06-07", "2022-06-15", "2022-06-22")
+"""Dates of the Alps that are drawn before and after: overcast, partly clouded, overcast."""
 EVERY = 14
 """Cases of the protocol that are drawn: the first, and each so many after it."""
 SHOWN = ("geomedian", "area-regression+nearby")
@@ -125,6 +128,28 @@ def load(folder: Path) -> xr.Dataset:
     return series_data.load(folder)
 
 
+def before_after(path: Path, folder: Path) -> None:
+    """Cloudy dates of a real series before and after the defaults, all under one stretch."""
+    series = load(folder)
+    out = series.cloudfree.reconstruct()
+    hidden = (out.provenance != 1).values
+    before, after = (d[list(xcf.bands.RGB)].to_dataarray("band") for d in (series, out))
+    clear = before.where(~hidden).values
+    limits = xcf.plot.percentile_limits(clear.reshape(3, -1))
+    figure, axes = plt.subplots(2, len(CLOUDY), figsize=(9, 9.4), layout="constrained")
+    for column, date in zip(axes.T, CLOUDY, strict=True):
+        number = series.get_index("time").get_loc(date)
+        number = number.start if isinstance(number, slice) else number
+        titles = f"{date}, {hidden[number].mean():.0%} hidden", "reconstructed"
+        for ax, image, title in zip(column, (before, after), titles, strict=True):
+            shown = image.isel(time=number).transpose("band", "y", "x").values
+            ax.imshow(xcf.plot.stretch(shown, limits), interpolation="antialiased")
+            ax.set_title(title, fontsize=10)
+            ax.set(xticks=[], yticks=[])  # the frame stays: an overcast date is all white
+    figure.savefig(path, dpi=100, pil_kwargs={"quality": 88})
+    plt.close(figure)
+
+
 def hidden_date(path: Path, folder: Path) -> None:
     """A hidden date of a real series, filled: the one whose hidden share is nearest to a half."""
     cases = xcf.benchmarking.hidden_dates(load(folder), gaps=[0], count=12, clouds=1)
@@ -219,5 +244,6 @@ if __name__ == "__main__":
     halo(IMAGES / "halo.png")
     gaps(IMAGES / "gaps.png")
     if data := os.environ.get("XCLOUDFREE_DATA"):
+        before_after(IMAGES / "before_after.jpg", Path(data, "series", ALPS))
         hidden_date(IMAGES / "hidden_date.png", Path(data, "series", SITE))
         hidden_dates(IMAGES / "hidden_dates.png", Path(data, "series", SITE))

@@ -239,7 +239,7 @@ def test_dry_run_tells_blocks_reading_memory_and_size(store: Path, tmp_path: Pat
 def test_the_time_of_a_dry_run_grows_with_the_scene_and_shrinks_with_the_threads(monkeypatch):
     scene = xcf.datasets.simulate_scene((300, 200), seed=1)
     clock = iter([0.0, 8.0])
-    monkeypatch.setattr("dask.system.CPU_COUNT", 4)
+    monkeypatch.setattr("xcloudfree.io.schedulers.CPU_COUNT", 4)
     monkeypatch.setattr("xcloudfree.cli.plan.time.perf_counter", lambda: 0.0)
     monkeypatch.setattr("xcloudfree.cli.plan.time.process_time", lambda: next(clock))
     told = plan.time_text(scene, lambda window: window)

@@ -384,7 +384,10 @@ def test_without_clear_ground_the_error_says_what_to_load():
 
 
 def test_the_terminal_tells_how_far_it_is(series, capsys):
-    series.cloudfree.judge(["median"], gaps=[0], cases=1, mask="l2a")
+    words = {"gaps": [0], "cases": 1, "mask": "l2a"}
+    series.cloudfree.judge(["median"], **words)
+    assert capsys.readouterr().err == ""  # nobody watches
+    series.cloudfree.judge(["median"], **words, progress=True)
     told = capsys.readouterr().err
-    assert "reading squares [####################] 1/1" in told
-    assert "judging [####################] 1/1" in told
+    assert "reading squares 100%|" in told
+    assert "judging 100%|" in told

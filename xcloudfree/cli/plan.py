@@ -97,7 +97,7 @@ def time_text(
     Processor time of the window is spread over the threads: it varies less than what a clock says
     on a busy machine. Reading is left out, because it depends on where the scene lies.
     """
-    from dask.system import CPU_COUNT
+    from xcloudfree.io.schedulers import capacity, cluster
 
     scene = read(obj)
     window = _middle(obj, scene, SIDE).compute()
@@ -111,9 +111,10 @@ def time_text(
         return f"time        unknown: in the middle of the scene, {error.problem}"
     wall, work = time.perf_counter() - wall, time.process_time() - work
     on_processor = _processor(device)
+    threads = capacity(cluster())[1]
     share = prod(window.sizes[dim] for dim in scene.spatial) / prod(scene.shape)
-    seconds = (work / CPU_COUNT if on_processor else wall) / share
-    where = f"{CPU_COUNT} threads" if on_processor else "the device"
+    seconds = (work / threads if on_processor else wall) / share
+    where = f"{threads} threads" if on_processor else "the device"
     size = " x ".join(str(window.sizes[dim]) for dim in scene.spatial)
     return (
         f"time        about {_duration(seconds)} on {where} without reading: "

@@ -177,7 +177,7 @@ def _write(
                 write(image, profile, file, bar.step, tags_of(facts))
             parts = {f.stem: (f, xr.Dataset(image)) for f, image in one}
             with geotiff_disk(target):
-                write_passport(product, ds, parts, written, facts)
+                write_passport(product, ds, parts, written, facts, target)
     with geotiff_disk(target):
         write_collection(target, [product for product, *_ in products])
     return [file for file, _ in jobs]

@@ -64,6 +64,13 @@ def axes_for(
     return grid_of_axes(count, columns, size, (shape[-2], shape[-1]))
 
 
+def short_dates(axis: Axes) -> None:
+    """Write dates along x as briefly as they allow, so that they do not overlap."""
+    from matplotlib.dates import ConciseDateFormatter
+
+    axis.xaxis.set_major_formatter(ConciseDateFormatter(axis.xaxis.get_major_locator()))
+
+
 def draw_image(axis: Axes, image: NDArray[Any], place: Frame, **options: Any) -> Any:
     """Draw (y, x) or (y, x, colour) at its position."""
     shown = image[::-1] if place.flip else image

@@ -61,6 +61,7 @@ def curve(
         _draw_radar(axes[1, 0], radar, at)
     columns, rows = reversed(read(obj).spatial)
     axes[0, 0].set_title(f"{columns} {at[0]:.9g}, {rows} {at[1]:.9g}", fontsize=9)
+    canvas.short_dates(axes[-1, 0])
     for axis in axes[:, 0]:
         axis.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
         axis.tick_params(labelsize=7, length=2.5, color=GREY)

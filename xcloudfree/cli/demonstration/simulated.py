@@ -10,6 +10,7 @@ from typing import Any
 import xarray as xr
 
 import xcloudfree as xcf
+from xcloudfree.core.progress import Progress
 from xcloudfree.exceptions import DemonstrationWarning
 from xcloudfree.judge.evaluation import table
 from xcloudfree.plot import plot
@@ -21,6 +22,8 @@ COVER = (0.5, 0.15, 0.9, 0.35, 0.7, 0.2)
 """Cloud cover of each date."""
 CHANGE = 0.03
 """Reflectance by which cloud or shadow change a pixel that the mask should have."""
+CURVE = 128
+"""Side in px of the window for the curve of a place."""
 DILATE = 3
 """Pixels by which the mask is extended."""
 BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
@@ -32,7 +35,6 @@ COMPARED = (
     "median",
     "area-regression",
     "area-regression+nearby",
-    "carf-series-l2a-demo",
     "carf-small-l2a-10-demo",
 )
 
@@ -43,14 +45,14 @@ def from_simulation(out: Path, model: str, say: Callable[[str], Any]) -> xr.Data
 
     shape = (SIZE, SIZE)
     options: dict[str, Any] = {"seed": SEED, "cover": COVER, "dates": len(COVER), "level": "BOA"}
-    say(f"1/7 simulating {len(COVER)} dates of Sentinel-1 and Sentinel-2, {SIZE} x {SIZE} px")
+    say(f"1/8 simulating {len(COVER)} dates of Sentinel-1 and Sentinel-2, {SIZE} x {SIZE} px")
     scene = xcf.datasets.simulate_scene(shape, **options)
     truth = xcf.datasets.simulate_truth(shape, **options)[list(BANDS)]
     folder = out / "catalog"
-    say(f"2/7 publishing them as COGs and STAC items in {folder}")
+    say(f"2/8 publishing them as COGs and STAC items in {folder}")
     publish(scene, folder)
     with serve(folder) as catalog:
-        say(f"3/7 searching {catalog.url} and opening it lazily")
+        say(f"3/8 searching {catalog.url} and opening it lazily")
         ds = xcf.stac.load(
             catalog.url,
             bbox=scene.odc.geobox.geographic_extent.boundingbox.bbox,
@@ -58,13 +60,14 @@ def from_simulation(out: Path, model: str, say: Callable[[str], Any]) -> xr.Data
             chunks={"x": 256, "y": 256},
         )
         say(repr(ds.cloudfree))
-        say(f"4/7 reconstructing with {model}, block by block, into {out / 'cloudfree.zarr'}")
-        hidden = ds.cloudfree.mask(dilate=DILATE, shadow=None)
+        say("4/8 masking cloud and shadow, and reading the rest")
         series = ds[[*BANDS, "VV", "VH"]]
-        lazy = series.cloudfree.reconstruct(model=model, mask=hidden)
+        hidden = ds.cloudfree.mask(dilate=DILATE, shadow=None)
+        observed = series.assign(cloudy=hidden).compute()  # once, for all the steps that follow
+        cloudy, observed = observed.cloudy, observed.drop_vars("cloudy")
+        say(f"5/8 reconstructing with {model}, block by block, into {out / 'cloudfree.zarr'}")
+        lazy = series.cloudfree.reconstruct(model=model, mask=cloudy)
         stored = xcf.io.to_zarr(lazy, out / "cloudfree.zarr", mode="overwrite").compute()
-        observed = series.assign(cloudy=hidden).compute()
-    cloudy, observed = observed.cloudy, observed.drop_vars("cloudy")
     truth = truth.assign_coords(time=observed.time)
     found, lost = _mask_against(truth, observed, cloudy)
     say(
@@ -78,9 +81,12 @@ def from_simulation(out: Path, model: str, say: Callable[[str], Any]) -> xr.Data
     result = xcf.evaluate(stored, truth, mask=judged, observed=observed, others=others).compute()
     (out / "metrics.md").write_text(table(result) + "\n", encoding="utf-8")
     shown = {"time": int(abs(cloudy.mean(["y", "x"]) - 0.5).argmin("time"))}
-    say("6/7 writing a COG of one date")
+    say("7/8 writing a COG of one date")
     xcf.io.to_cog(stored[list(BANDS)].isel(shown), out / "cloudfree.tif")
-    say("7/7 drawing that date (demo.png, swipe.html) and all of them (series.png, calendar.png)")
+    say(
+        "8/8 drawing that date (demo.png, swipe.html), all of them (series.png, calendar.png), and "
+        "the NDVI of a place with its deviation (ndvi.png)"
+    )
     figure = plot(
         stored.isel(shown),
         observed=observed.isel(shown),
@@ -92,8 +98,20 @@ def from_simulation(out: Path, model: str, say: Callable[[str], Any]) -> xr.Data
     strip.savefig(out / "series.png", dpi=110)
     xcf.plot.calendar(observed, cloudy).savefig(out / "calendar.png", dpi=110)
     xcf.plot.swipe(stored, out / "swipe.html", observed=observed, mask=cloudy, index=shown["time"])
+    if model == MODEL:
+        _curve(observed, cloudy).savefig(out / "ndvi.png", dpi=110)
     say(f"\nprediction: {model}\n\n" + table(result.sel(pixels=["cloudy"]), per_image=True))
     return result
+
+
+def _curve(observed: xr.Dataset, cloudy: xr.DataArray) -> Any:
+    """The NDVI of the place that varies most in time, from a window around it."""
+    window = {dim: slice(0, CURVE) for dim in ("y", "x")}
+    near, hidden = observed.isel(window), cloudy.isel(window)
+    out = near.cloudfree.reconstruct(MODEL, mask=hidden, uncertainty=True)
+    spread = out.B08.std("time").where(~hidden.all("time"))
+    place = spread.stack(place=("y", "x")).idxmax().item()
+    return xcf.plot.series(out, at=place[::-1], of="NDVI", observed=near, mask=hidden)
 
 
 def _mask_against(
@@ -118,11 +136,13 @@ def _others(
 ) -> dict[str, xr.Dataset]:
     """Baselines: one value per band, and other methods and networks."""
     names = [name for name in COMPARED if name != model]
-    say(f"5/7 comparing with the simulated truth, next to {', '.join(names)}")
+    say(f"6/8 comparing with the simulated truth, next to {', '.join(names)}")
     bands = observed[list(BANDS)]
     made = {"mean of the clear pixels": bands.where(~cloudy, bands.where(~cloudy).mean(["y", "x"]))}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DemonstrationWarning)
-        for name in names:
-            made[name] = observed.cloudfree.reconstruct(model=name, mask=cloudy).compute()
+        with Progress("comparing", len(names)) as bar:
+            for name in names:
+                made[name] = observed.cloudfree.reconstruct(model=name, mask=cloudy).compute()
+                bar.step(name)
     return made
