@@ -69,15 +69,17 @@ def test_a_store_has_a_valid_item_with_its_place_dates_bands_and_making(tmp_path
 
 def test_files_of_each_date_have_an_item_with_their_checksums(tmp_path, product):
     files = xcf.io.to_cog(product[["B02", "B08", "provenance"]], tmp_path / "o.tif", progress=False)
-    for number, file in enumerate(files):
+    for number, (file, flags) in enumerate(zip(files[:3], files[3:], strict=True)):
         item = item_of(file)
         stamp = np.datetime_as_string(product.time[number].values, unit="s") + "Z"
         assert item["properties"]["datetime"] == stamp
-        (asset,) = item["assets"].values()
+        asset, beside = item["assets"].values()
         digest = hashlib.sha256(file.read_bytes()).hexdigest()
         assert asset["file:checksum"] == "1220" + digest  # multihash: SHA-256, 32 bytes
         assert asset["file:size"] == file.stat().st_size
-        assert [b["name"] for b in asset["bands"]] == ["B02", "B08", "provenance"]
+        assert [b["name"] for b in asset["bands"]] == ["B02", "B08"]
+        assert beside["href"] == f"./{flags.name}"
+        assert (asset["roles"], beside["roles"]) == (["data"], ["metadata"])
     few = product[["B02", "provenance"]]
     per = xcf.io.to_cog(few, tmp_path / "b.tif", per="band", progress=False)
     item = item_of(tmp_path / "b_20250601T000000.tif")
@@ -86,10 +88,11 @@ def test_files_of_each_date_have_an_item_with_their_checksums(tmp_path, product)
 
 def test_how_it_was_made_survives_store_and_file_alike(tmp_path, product):
     store = xcf.io.to_zarr(product, tmp_path / "out.zarr", progress=False)
-    (file, *_) = xcf.io.to_cog(store[["B02", "provenance"]], tmp_path / "out.tif", progress=False)
+    files = xcf.io.to_cog(store[["B02", "provenance"]], tmp_path / "out.tif", progress=False)
     made = product.provenance.attrs
-    with rasterio.open(file) as opened:
-        tags, flags = opened.tags(), opened.tags(2)
+    with rasterio.open(files[0]) as opened, rasterio.open(files[3]) as beside:
+        tags, flags = opened.tags(), beside.tags(1)
+        assert beside.tags()["model"] == made["model"]
     for key in ("model", "mask", "blend", "parameters", "xcloudfree_version"):
         assert store.attrs[key] == made[key]
         assert tags[key] == made[key]
@@ -97,8 +100,40 @@ def test_how_it_was_made_survives_store_and_file_alike(tmp_path, product):
     assert flags["flag_values"] == "0 1 2 3"
     assert flags["flag_meanings"] == made["flag_meanings"]
     files = xcf.io.to_cog(product[["B02", "quality"]], tmp_path / "q.tif", progress=False)
-    with rasterio.open(files[0]) as opened:
-        assert opened.tags(2)["flag_meanings"] == product.quality.attrs["flag_meanings"]
+    with rasterio.open(files[3]) as opened:
+        assert opened.tags(1)["flag_meanings"] == product.quality.attrs["flag_meanings"]
+
+
+def test_the_item_says_what_each_flag_means(tmp_path, product):
+    files = xcf.io.to_cog(
+        product[["B02", "provenance", "quality"]], tmp_path / "q.tif", progress=False
+    )
+    item = item_of(files[0])
+    assert any("classification" in name for name in item["stac_extensions"])
+    bands = {b["name"]: b for asset in item["assets"].values() for b in asset["bands"]}
+    assert [c["name"] for c in bands["provenance"]["classification:classes"]] == [
+        "nodata", "observed", "reconstructed", "unreconstructable",
+    ]  # fmt: skip
+    with rasterio.open(tmp_path / "q_20250601T000000_quality.tif") as opened:
+        assert opened.dtypes == ("uint16",)
+        numbers = opened.read(1).astype(int)
+    attrs, found = product.quality.attrs, 0
+    by_cf = dict(
+        zip(
+            attrs["flag_meanings"].split(),
+            zip(attrs["flag_masks"].tolist(), attrs["flag_values"].tolist(), strict=True),
+            strict=True,
+        )
+    )
+    for field in bands["quality"]["classification:bitfields"]:
+        part = (numbers >> field["offset"]) & ((1 << field["length"]) - 1)
+        for one in field["classes"]:
+            mask, value = by_cf.pop(one["name"])
+            expected = (numbers & mask) == value
+            np.testing.assert_array_equal(part == one["value"], expected)
+            found += expected.any()
+    assert not by_cf
+    assert found > 3
 
 
 def test_the_same_product_has_the_same_item(tmp_path, product):
@@ -169,16 +204,17 @@ def test_files_of_several_dates_have_one_collection(tmp_path, product):
     files = xcf.io.to_cog(few, tmp_path / "out.tif", progress=False)
     found, collection = collection_of(tmp_path / "out.tif")
     items = list(collection.get_items())
-    assert [item.id for item in items] == [file.name for file in files]
+    assert [item.id for item in items] == [file.name for file in files[:3]]
     assert "assets" not in found
     assert found["extent"]["temporal"]["interval"] == [
         ["2025-06-01T00:00:00Z", "2025-06-13T00:00:00Z"]
     ]
     for item in items:
         assert item.get_collection().id == "out.tif"
-        (asset,) = item.assets.values()
-        with rasterio.open(asset.get_absolute_href()) as opened:
-            assert opened.count == 2
+        assert len(item.assets) == 2
+        for asset in item.assets.values():
+            with rasterio.open(asset.get_absolute_href()) as opened:
+                assert opened.count == 1
 
 
 def test_no_collection_is_left_of_what_has_no_place(tmp_path, product):

@@ -533,17 +533,39 @@ def test_cog_has_overviews_and_reads_the_same_through_rioxarray(tmp_path: Path) 
 
 
 def test_cog_of_mixed_types_keeps_values_and_no_data(tmp_path: Path) -> None:
-    ds = scene().isel(time=0)[["B02", "VV", "provenance", "mask"]]
+    ds = scene().isel(time=0)[["B02", "VV"]].assign(height=scene().isel(time=0).B02.drop_attrs())
     (file,) = to_cog(ds, tmp_path / "out.tif")
     with rasterio.open(file) as source:
-        assert source.dtypes == ("float32",) * 4
+        assert source.dtypes == ("float32",) * 3
         assert np.isnan(source.nodata)
         planes = source.read()
     expected = ds.B02.astype(np.float32).where(ds.B02 != 0)
     np.testing.assert_array_equal(planes[0], expected)
     np.testing.assert_array_equal(planes[1], ds.VV)
-    np.testing.assert_array_equal(planes[2], ds.provenance)
-    np.testing.assert_array_equal(planes[3], ds.mask)
+    np.testing.assert_array_equal(planes[2], ds.height)
+
+
+@pytest.mark.parametrize("form", ["variables", "coordinates"])
+def test_cog_keeps_flags_and_masks_apart_with_their_type(tmp_path: Path, form: str) -> None:
+    ds = scene().isel(time=[0, 1])[["B02", "VV", "provenance", "mask"]]
+    ds["mask"] = ds.mask.astype(bool)
+    obj = ds if form == "variables" else ds.VV.assign_coords(ds[["provenance", "mask"]])
+    files = to_cog(obj, tmp_path / "out.tif", progress=False)
+    dates = ("20250601T000000", "20250603T101112")
+    assert [f.name for f in files] == [f"out_{date}.tif" for date in dates] + [
+        f"out_{date}_{name}.tif" for date in dates for name in ("provenance", "mask")
+    ]
+    with rasterio.open(files[1]) as source:
+        assert source.count == (2 if form == "variables" else 1)
+        np.testing.assert_array_equal(source.read(source.count), ds.VV[1])
+    for number, file in enumerate(files[2:]):
+        name = ("provenance", "mask")[number % 2]
+        with rasterio.open(file) as source:
+            assert source.dtypes == ("uint8",)
+            assert source.descriptions == (name,)
+            np.testing.assert_array_equal(source.read(1), ds[name][number // 2])
+    (alone,) = to_cog(ds.provenance[0], tmp_path / "flags.tif", progress=False)
+    assert alone.name == "flags.tif"
 
 
 def test_cog_of_numbers_that_declare_no_data_has_none_there(tmp_path: Path) -> None:
@@ -724,13 +746,15 @@ def test_cog_holds_reflectance_as_integers_with_a_scale(
         {"y": 10.0 * np.arange(SHAPE[1])[::-1], "x": 10.0 * np.arange(SHAPE[2])},
     ).rio.write_crs(32631)  # fmt: skip
     ds = ds.chunk(y=16) if lazy else ds
-    (file,) = to_cog(ds, tmp_path / "out.tif", encoding=encoding, progress=False)
+    file, flags_file = to_cog(ds, tmp_path / "out.tif", encoding=encoding, progress=False)
+    with rasterio.open(flags_file) as source:
+        assert source.dtypes == ("uint8",)
+        np.testing.assert_array_equal(source.read(1), ds.provenance)
     with rasterio.open(file) as source:
-        assert source.dtypes == (encoding, encoding)
+        assert source.dtypes == (encoding,)
         assert (source.scales[0], source.offsets[0]) == (1e-4, OFFSETS[encoding])
         assert source.nodata == EMPTY[encoding]
         stored = source.read(1)
-        np.testing.assert_array_equal(source.read(2), ds.provenance)
     np.testing.assert_array_equal(stored == EMPTY[encoding], np.isnan(values))
     decoded = np.where(np.isnan(values), np.nan, stored * 1e-4 + OFFSETS[encoding])
     np.testing.assert_allclose(decoded, values, rtol=0, atol=0.501e-4)

@@ -1,4 +1,4 @@
-"""Cloud-optimised GeoTIFF: one file for each date, or for each band of each date."""
+"""Cloud-optimised GeoTIFF: files for each date, with flags apart from measurements."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from xcloudfree.core.times import utc_times
 from xcloudfree.exceptions import DataError, GridError
 from xcloudfree.io.collection import write_collection
 from xcloudfree.io.encoding import Encoding, encode_reflectance
-from xcloudfree.io.geotiff import count, geotiff_disk, write
+from xcloudfree.io.geotiff import count, flagged, geotiff_disk, write
 from xcloudfree.io.passport import tags_of, write_passport
 from xcloudfree.io.storable import made, regular_chunks
 from xcloudfree.io.streaming import blocks_share_work
@@ -41,6 +41,11 @@ def to_cog(
     progress: bool | None = None,
 ) -> list[Path]:
     """Write cloud-optimised GeoTIFFs, one per date with all bands, or one per band.
+
+    Flags, such as ``provenance`` and ``quality``, and masks have files of their own beside the
+    bands, with their own integer type; also those that are coordinates of a DataArray. Their tags
+    say what the numbers mean (``flag_values``, ``flag_masks``, ``flag_meanings``), and so does the
+    STAC item (``classification:classes`` or ``classification:bitfields``).
 
     A few blocks at a time go into a temporary file, which then gets overviews and is renamed when
     it is complete, so memory does not grow with the scene. If blocks share work, as those of a
@@ -62,9 +67,12 @@ def to_cog(
         further dimension (time or patch).
     path : str or path-like
         File name, ending in ``.tif``. If there are several dates, each gets its own file:
-        ``out.tif`` becomes ``out_20250601T103021.tif``, and each band ``..._B02.tif``.
+        ``out.tif`` becomes ``out_20250601T103021.tif``. Flags and, with ``per="band"``, bands
+        follow: ``..._provenance.tif``, ``..._B02.tif``. An object with nothing but flags has no
+        other file to stand beside, so its file has no such ending.
     per : {"date", "band"}
-        Content of a file; with one file per band, each keeps its own type and no-data value.
+        Content of a file: all bands of a date, or one band, which keeps its own type and no-data
+        value.
     encoding : {"int16", "uint16"}, optional
         Write floating-point reflectance as integers with a scale, half the size; see
         :func:`xcloudfree.io.encoding.encode_reflectance`. With deviations in the same file its
@@ -75,7 +83,8 @@ def to_cog(
     Returns
     -------
     list of Path
-        The files, in order of dates, then of bands.
+        The files of each date; with flags, first the bands of all dates, then their flags. With
+        ``per="band"``, the bands of each date.
 
     Raises
     ------
@@ -159,10 +168,14 @@ def _write(
     jobs, products = [], []
     for file, date in zip(files, dates, strict=True):
         image = {name: band.isel(date) for name, band in bands.items()}
-        one = [(file, image)]
-        if per == "band":
-            named = ((file.with_name(f"{file.stem}_{_word(n)}{file.suffix}"), n) for n in image)
-            one = [(own, {name: image[name]}) for own, name in named]
+        alone = [name for name, band in image.items() if per == "band" or flagged(band)]
+        joined = {name: band for name, band in image.items() if name not in alone}
+        one = [(file, joined)] if joined else []
+        if per == "date" and not joined:  # flags and nothing else
+            one, alone = [(file, image)], []
+        for name in alone:
+            own = file.with_name(f"{file.stem}_{_word(name)}{file.suffix}")
+            one.append((own, {name: image[name]}))
         jobs += one
         products.append((file, whole.isel(date), one))
     windows = sum(count(image) for _, image in jobs)
@@ -180,7 +193,8 @@ def _write(
                 write_passport(product, ds, parts, written, facts, target)
     with geotiff_disk(target):
         write_collection(target, [product for product, *_ in products])
-    return [file for file, _ in jobs]
+    first = {product for product, *_ in products}  # so that flags do not come between dates
+    return sorted((file for file, _ in jobs), key=lambda file: per == "date" and file not in first)
 
 
 def _through_a_store(
@@ -225,7 +239,11 @@ def _word(name: str) -> str:
 
 def _bands(obj: Spatial) -> dict[str, xr.DataArray]:
     """Bands by name, each (*lead, y, x) with the same leading dimensions."""
-    parts = {"": obj} if isinstance(obj, xr.DataArray) else {str(n): a for n, a in obj.items()}
+    if isinstance(obj, xr.DataArray):
+        beside = {str(n): a for n, a in obj.coords.items() if flagged(a)}
+        parts = {"": obj.drop_vars(list(beside)), **beside}
+    else:
+        parts = {str(n): a for n, a in obj.items()}
     bands: dict[str, xr.DataArray] = {}
     for name, array in parts.items():
         spatial = next((pair for pair in SPATIAL if set(pair) <= set(array.dims)), None)

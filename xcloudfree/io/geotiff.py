@@ -59,7 +59,7 @@ def write(
             finally:
                 with geotiff_disk(target):
                     file.close()
-            flags = any(b.dtype == np.bool_ or _flagged(b) for b in bands.values())
+            flags = any(map(flagged, bands.values()))
             with geotiff_disk(target):
                 _check_size(
                     plain, len(bands) * dtype.itemsize * profile["width"] * profile["height"]
@@ -109,9 +109,9 @@ def _describe(file: Any, bands: dict[str, xr.DataArray]) -> None:
         file.scales, file.offsets = zip(*map(scale_of, bands.values()), strict=True)
 
 
-def _flagged(array: xr.DataArray) -> bool:
-    """Whether the numbers are flags, of which there is no mean."""
-    return "flag_values" in array.attrs or "flag_masks" in array.attrs
+def flagged(array: xr.DataArray) -> bool:
+    """Whether the numbers are flags or a mask, of which there is no mean."""
+    return array.dtype == np.bool_ or "flag_values" in array.attrs or "flag_masks" in array.attrs
 
 
 def _text(value: Any) -> str:

@@ -30,6 +30,7 @@ EXTENSIONS: Final = tuple(
     f"https://stac-extensions.github.io/{name}/schema.json"
     for name in ("file/v2.1.0", "processing/v1.2.0", "projection/v2.0.0", "raster/v2.0.0")
 )
+CLASSES: Final = "https://stac-extensions.github.io/classification/v2.0.0/schema.json"
 EO: Final = "https://stac-extensions.github.io/eo/v2.0.0/schema.json"
 
 COMMON: Final = {
@@ -102,7 +103,9 @@ def describe(
         properties[f"xcloudfree:{key}"] = _parsed(fact) if key in JSON else fact
     properties["xcloudfree:written"] = written
     assets = {key: _asset(path, part) for key, (path, part) in files.items()}
-    named = any("eo:common_name" in band for a in assets.values() for band in a["bands"])
+    words = {key for asset in assets.values() for band in asset["bands"] for key in band}
+    used = [EO] if "eo:common_name" in words else []
+    used += [CLASSES] if any(word.startswith("classification:") for word in words) else []
     links = []
     if "model_digest" in facts:  # a network; classical methods have no weights
         named_by = _parsed(facts.get("parameters", "{}")).get("model")
@@ -112,7 +115,7 @@ def describe(
     return {
         "type": "Feature",
         "stac_version": "1.1.0",
-        "stac_extensions": sorted([*EXTENSIONS, EO] if named else EXTENSIONS),
+        "stac_extensions": sorted([*EXTENSIONS, *used]),
         "id": product.name,
         **place,
         "properties": properties,
@@ -187,10 +190,11 @@ def _spatial(array: xr.DataArray) -> tuple[str, str] | None:
 def _asset(path: Path, ds: xr.Dataset) -> dict[str, Any]:
     """A file or a store, and its bands."""
     bands = [band for name, array in ds.items() if _spatial(array) for band in _bands(name, array)]
+    flags = all(any(key.startswith("classification:") for key in band) for band in bands)
     return {
         "href": f"./{path.name}",
         "type": TYPES.get(path.suffix, TYPES[".tif"]),
-        "roles": ["data"],
+        "roles": ["metadata" if flags else "data"],
         "raster:sampling": "area",
         "bands": bands,
         **_file(path),
@@ -216,8 +220,37 @@ def _bands(name: Hashable, array: xr.DataArray) -> list[dict[str, Any]]:
         common = COMMON.get(optical_band(label) or "")
         if common is not None:
             band["eo:common_name"] = common
-        found.append(band)
+        found.append(band | _classes(array))
     return found
+
+
+def _classes(array: xr.DataArray) -> dict[str, Any]:
+    """What flags mean, by the classification extension."""
+    attrs = array.attrs
+    names = str(attrs.get("flag_meanings", "")).split()
+    values, masks = (
+        np.ravel(attrs[key]).tolist() if key in attrs else []
+        for key in ("flag_values", "flag_masks")
+    )
+    if not names or len(names) != len(masks or values):
+        return {}
+    if not masks:
+        classes = [{"value": int(v), "name": n} for v, n in zip(values, names, strict=True)]
+        return {"classification:classes": classes}
+    fields: dict[int, list[dict[str, Any]]] = {}
+    for name, mask, number in zip(names, masks, values or masks, strict=True):
+        offset = (int(mask) & -int(mask)).bit_length() - 1
+        fields.setdefault(int(mask), []).append({"value": int(number) >> offset, "name": name})
+    return {
+        "classification:bitfields": [
+            {
+                "offset": (mask & -mask).bit_length() - 1,
+                "length": mask.bit_count(),
+                "classes": classes,
+            }
+            for mask, classes in fields.items()
+        ]
+    }
 
 
 def _file(path: Path) -> dict[str, Any]:
