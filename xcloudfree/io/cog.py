@@ -68,8 +68,8 @@ def to_cog(
     path : str or path-like
         File name, ending in ``.tif``. If there are several dates, each gets its own file:
         ``out.tif`` becomes ``out_20250601T103021.tif``. Flags and, with ``per="band"``, bands
-        follow: ``..._provenance.tif``, ``..._B02.tif``. An object with nothing but flags has no
-        other file to stand beside, so its file has no such ending.
+        follow: ``..._provenance.tif``, ``..._B02.tif``. The file of an object
+        with flags alone has no such ending.
     per : {"date", "band"}
         Content of a file: all bands of a date, or one band, which keeps its own type and no-data
         value.
