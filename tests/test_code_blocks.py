@@ -17,6 +17,7 @@ import rioxarray  # noqa: F401
 import xarray as xr
 
 import xcloudfree as xcf
+from tests import forms
 from tests.fences import blocks, pages
 from xcloudfree.accessor import CloudFreeAccessor
 
@@ -153,6 +154,11 @@ def _geotiffs(folder, monkeypatch):
 
 
 @contextmanager
+def _forms(folder, monkeypatch):
+    yield forms.everything(folder)
+
+
+@contextmanager
 def _sen12mscr(folder, monkeypatch):
     scene = xcf.datasets.simulate_scene((256, 256), dates=2, cover=0.4, seed=2)
     truth = xcf.datasets.simulate_truth((256, 256), dates=2, cover=0.4, seed=2)
@@ -196,6 +202,7 @@ PREPARED = {
     "docs/start.md": _catalog,
     "docs/catalogs.md": _catalogs,
     "docs/guides/geotiffs.md": _geotiffs,
+    "docs/guides/forms.md": _forms,
     "docs/guides/sen12mscr.md": _sen12mscr,
     "docs/guides/large_areas.md": _stored,
     "docs/guides/checkpoints.md": _checkpoint,

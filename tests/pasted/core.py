@@ -18,6 +18,8 @@ B, R = ["B02", "B03", "B04"], ["VV", "VH"]
 """
 
 ROWS = [
+    "array = ds[B].to_dataarray('band').assign_coords(band=['B02', 'B03', 'blue'])\n"
+    "array.cloudfree.mask('l2a')",
     "ds = numbers(ds); fill(ds)",
     "n = numbers(ds); ds = ds.assign({b: n[b].astype('float32') for b in optical(ds)}); fill(ds)",
     "ds = declare(ds, optical(ds), scale_factor=1e-4); fill(ds, 'idw')",

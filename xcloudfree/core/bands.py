@@ -34,7 +34,7 @@ _BY_ALIAS = {alias: band for band, aliases in _ALIASES.items() for alias in alia
 _PREFIX = re.compile(r"^(nbart_|nbar_|boa_|toa_)")
 _SUFFIX = re.compile(r"_(10|20|60)m$")
 _NUMBER = re.compile(r"^b0?(\d{1,2}|8a)$")
-_SAR = re.compile(r"^(?:(gamma0|sigma0|beta0)_)?(vv|vh|hh|hv)$")
+_SAR = re.compile(r"^(?:(gamma0|sigma0|beta0)_)?(vv|vh|hh|hv)(?:_asc|_desc)?$")
 
 
 def optical_band(name: object) -> str | None:
@@ -72,7 +72,7 @@ def sar_band(name: object) -> tuple[str, str | None] | None:
     Parameters
     ----------
     name : object
-        A name as used by catalogs: ``VV``, ``vh``, ``gamma0_vv``.
+        A name as used by catalogs: ``VV``, ``vh``, ``gamma0_vv``, ``vv_asc``.
 
     Returns
     -------

@@ -187,7 +187,8 @@ def _pick(
     """Recognised entries along a band dimension, without its other coordinates."""
     if dim not in array.coords:
         return None
-    found = _by_band({i: canonical(name) for i, name in enumerate(array[dim].values)})
+    labels = list(array[dim].values)
+    found = _by_band({i: canonical(name) for i, name in enumerate(labels)}, (dim, labels))
     if not found:
         return None
     where = list(found.values())
@@ -197,14 +198,23 @@ def _pick(
     return tuple(found), picked if dim == "band" else picked.rename({dim: "band"})
 
 
-def _by_band(bands: Mapping[Any, str | None]) -> dict[str, Any]:
-    """Variables or positions by their band; raises an error if a band occurs twice."""
+def _by_band(
+    bands: Mapping[Any, str | None], along: tuple[str, list[Any]] | None = None
+) -> dict[str, Any]:
+    """Variables, or positions along a dimension, by band; an error if a band occurs twice."""
     found: dict[str, Any] = {}
     for variable, band in bands.items():
         if band in found:
+            first, second = found[band], variable
+            call = f"ds.drop_vars({str(second)!r})"
+            if along is not None:
+                first, second = (str(along[1][n]) for n in (first, second))
+                call = f"array.drop_sel({along[0]}=[{second!r}])"
+                if first == second:
+                    call = f"array.drop_duplicates({along[0]!r})"
             raise MissingBandError(
-                f"{found[band]!r} and {variable!r} are both {band}",
-                fix=f"keep one, for example with ds.drop_vars({str(variable)!r})",
+                f"{first!r} and {second!r} are both {band}",
+                fix=f"keep one, for example with {call}",
             )
         if band is not None:
             found[band] = variable
