@@ -193,8 +193,8 @@ def _write(
                 write_passport(product, ds, parts, written, facts, target)
     with geotiff_disk(target):
         write_collection(target, [product for product, *_ in products])
-    first = {product for product, *_ in products}  # so that flags do not come between dates
-    return sorted((file for file, _ in jobs), key=lambda file: per == "date" and file not in first)
+    main = {product for product, *_ in products}  # so that flags do not come between dates
+    return sorted((file for file, _ in jobs), key=lambda file: per == "date" and file not in main)
 
 
 def _through_a_store(
