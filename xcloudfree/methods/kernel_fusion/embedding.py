@@ -39,23 +39,30 @@ class Courses(NamedTuple):
     Parameters
     ----------
     filled : Tensor
-        Standardised reflectance, (pixel, date, band).
-    inner : Tensor
-        Products of the columns, summed over some pixels, (date, band, date, band), float64.
+        Standardised reflectance, (pixel, date * band).
     loadings : Tensor
-        Common to all dates, (date, band, score).
+        Common to all dates, (date * band, score).
     scores : Tensor
         Projection of all dates, (pixel, score).
+    centre, inner : Tensor
+        Mean of each column over some of the pixels, and mean products of two columns, float64.
     days, share : ndarray
         Of the dates used: day number, and share of the tile that is clear.
     """
 
     filled: Tensor
-    inner: Tensor
     loadings: Tensor
     scores: Tensor
+    centre: Tensor
+    inner: Tensor
     days: NDArray[np.float64]
     share: NDArray[np.float64]
+
+    def deviation(self, weights: Tensor) -> Tensor:
+        """Of weighted sums of the columns, (date * band, sum), over some of the pixels."""
+        exact = weights.double()
+        power = (exact * (self.inner @ exact)).sum(0)
+        return (power - (self.centre @ exact).square()).clamp(min=0).sqrt().to(weights)
 
 
 def courses(
@@ -107,9 +114,9 @@ def courses(
         for _ in range(FILLING):
             flat = torch.addcmul(observed, scores @ basis.mT, gaps)
             scores = flat @ basis
-    inner = (flat[thin].mT @ flat[thin]).double().reshape(dates, bands, dates, bands)
-    filled, loadings = flat.reshape(size, dates, bands), basis.reshape(dates, bands, -1)
-    return Courses(filled, inner, loadings, scores, days[position], share[position])
+    part = flat[thin]
+    centre, inner = part.double().mean(0), (part.mT @ part).double() / len(part)
+    return Courses(flat, basis, scores, centre, inner, days[position], share[position])
 
 
 def _start(flat: Tensor, rank: int) -> Tensor:
@@ -144,28 +151,30 @@ def scores(found: Courses, day: float, which: Tensor, settings: Settings) -> Ten
     other = far > 0
     able = np.flatnonzero(other & (found.share > NEAR_CLEAR))
     near = np.sort(able[np.argsort(far[able], kind="stable")[: settings.nearest]])
-    rest = int(other.sum()) - len(near)
     # subtract the contribution of the nearest dates and the day itself: the shorter sum
-    read = np.sort(np.concatenate([near, np.flatnonzero(~other)]))
-    every = torch.arange(0, len(found.filled), THIN, device=which.device)
-    which = torch.cat([which, every])  # the scale comes from pixels independent of the blocks
-    place = torch.as_tensor(read, device=which.device)
-    table = found.filled[which[:, None], place].flatten(1)
-    parts = []
+    read = np.union1d(near, np.flatnonzero(~other))
+    rest = len(far) > len(read)
+    bands = len(found.loadings) // len(far)
+    columns = slice(read[0] * bands, (read[-1] + 1) * bands) if len(read) else slice(0)
+    dates = np.repeat(np.arange(len(far)), bands)
+    taken = torch.as_tensor(np.isin(dates, read), device=which.device)
+    close = torch.as_tensor(np.isin(dates, near), device=which.device)
+    parts, weights = [], []
     if len(near):
-        inner = found.inner[near][:, :, near].flatten(2).flatten(0, 1)
+        inner = found.inner[close][:, close]
         rank = min(settings.scores, len(inner))
-        basis = torch.linalg.eigh(inner).eigenvectors[:, -rank:].flip(1).to(table)
-        mine = basis.new_zeros(len(read), found.filled.shape[2], rank)
-        mine[np.isin(read, near)] = basis.reshape(len(near), -1, rank)
-        parts.append(product(table, mine.flatten(0, 1)))
+        basis = found.loadings.new_zeros(len(dates), rank)
+        basis[close] = torch.linalg.eigh(inner).eigenvectors[:, -rank:].flip(1).to(basis)
+        parts, weights = [basis], [basis]
     if rest:
-        part = found.scores[which]
-        if len(read):
-            part = part - product(table, found.loadings[place].flatten(0, 1))
-        parts.append(part)
+        others = torch.where(taken[:, None], 0.0, found.loadings)
+        parts, weights = [*parts, others - found.loadings], [*weights, others]
     if not parts:
-        return found.scores.new_zeros((len(which) - len(every), 0))
-    count = len(which) - len(every)
-    scale = [p[count:].std(0, correction=0).max().clamp(min=1e-6) for p in parts]
-    return torch.cat([p[:count] / s for p, s in zip(parts, scale, strict=True)], 1)
+        return found.scores.new_zeros((len(which), 0))
+    table = found.filled[:, columns].index_select(0, which)
+    told = product(table, torch.cat(parts, 1)[columns])
+    if rest:
+        told[:, -found.scores.shape[1] :] += found.scores.index_select(0, which)
+    # the scale comes from pixels independent of the blocks
+    scale = [found.deviation(w).max().clamp(min=1e-6).expand(w.shape[1]) for w in weights]
+    return told / torch.cat(scale)

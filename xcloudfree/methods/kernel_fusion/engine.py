@@ -155,17 +155,22 @@ class _Work:
         count = min(max(2, round(RARE * len(clear))), len(clear))
         ends = []
         for sign in (-1.0, 1.0):
-            planes = []
-            for band in range(self.pixels.bands):
-                values = torch.where(clear, sign * self.pixels.values[..., band], -torch.inf)
-                top = values.topk(count, 0).values
-                second = torch.where(torch.isinf(top[-1]), top[0], top[-1])
-                if count > 2:  # where few dates are clear
-                    few = torch.isinf(top[-1]) & torch.isfinite(top[1])
-                    second = torch.where(few, top[1], second)
-                planes.append(second.reshape(self.shape))
-            near = torch.nn.functional.max_pool2d(torch.stack(planes)[None], 5, 1, 2)
-            ends.append(sign * near.reshape(len(planes), -1).mT)
+            values = self.pixels.values[..., : self.pixels.bands]
+            top = [torch.full_like(values[0], -torch.inf) for _ in range(count)]
+            for shown, one in zip(clear, values, strict=True):  # faster than topk
+                rest = torch.where(shown[:, None], sign * one, -torch.inf)
+                for highest in top:
+                    lower = torch.minimum(highest, rest)
+                    torch.maximum(highest, rest, out=highest)
+                    rest = lower
+            second = torch.where(torch.isinf(top[-1]), top[0], top[-1])
+            if count > 2:  # where few dates are clear
+                few = torch.isinf(top[-1]) & torch.isfinite(top[1])
+                second = torch.where(few, top[1], second)
+            planes = second.mT.reshape(-1, *self.shape)
+            for window, margin in (((5, 1), (2, 0)), ((1, 5), (0, 2))):
+                planes = torch.nn.functional.max_pool2d(planes, window, 1, margin)
+            ends.append(sign * planes.reshape(len(planes), -1).mT)
         return ends[0], ends[1]
 
     def _ordinary(self) -> Tensor:
@@ -226,7 +231,10 @@ class _Work:
             left = torch.where(shown[:, None], left, 0.0)
         visible = shown.reshape(self.shape)
         ring = torch.as_tensor(gate.rings(visible.cpu().numpy()), device=mean.device)
-        return _Date(day, rows, mean, sigma, visible, left.reshape(*self.shape, bands), ring, ask)
+        middle = gate.median_band(left).reshape(self.shape)
+        left = left.reshape(*self.shape, bands)
+        level = prior.classes(rows) // 2
+        return _Date(day, rows, level, mean, sigma, visible, left, middle, ring, ask)
 
     def _radar(self, day: float, own: int) -> tuple[Tensor, Tensor]:
         """Radar of a day, from the date itself if it has one."""
@@ -255,23 +263,25 @@ class _Work:
         ask = date.ask[tile.core]
         where = index[tile.core][ask]
         mean, sigma = date.mean, date.sigma
-        base = mean[where]
+        base, sigma = mean.index_select(0, where), sigma.index_select(0, where)
         residuals = date.residuals[tile.region]
         told = visible
         if settings.gate and len(self.pixels.days) > 1:  # a single date cannot be tested
-            level = prior.classes(date.rows)[region[visible]].median() // 2 if visible.any() else 0
+            level = date.level[region[visible]].median() if visible.any() else 0
             precision = self.precision[min(int(level), prior.NEVER - 1)]
-            told = gate.believed(residuals, visible, date.ring[tile.region], precision)
+            told = gate.believed(
+                residuals, date.middle[tile.region], visible, date.ring[tile.region], precision
+            )
         inside = own_part(tile, settings).to(total.device)
         doubted[tile.region] |= visible & ~told & inside
         counts = [int((visible & inside).sum()), int((visible & ~told & inside).sum())]
         if int(told.sum()) >= LEAST:
             added, error = self._correct(number, tile, date, region, told, residuals, where)
-            answer = base + sigma[where] * added
-            error = sigma[where] * error if error is not None else sigma[where]
+            answer = base + sigma * added
+            error = sigma * error if error is not None else sigma
         else:
-            answer, error = self._mixed(base, where, date), sigma[where]
-        low, high = self._bounds(where, sigma[where])
+            answer, error = self._mixed(base, where, date), sigma
+        low, high = self._bounds(where, sigma)
         bounded = torch.where(torch.isfinite(low + high), answer.clamp(low, high), answer)
         mine = inside_of(tile, inside)[ask]
         changed = ((bounded != answer) & torch.isfinite(answer)).any(1)
@@ -289,7 +299,7 @@ class _Work:
     def _bounds(self, where: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         """Limits of a result: near the range of the place, little beyond that of the scene."""
         wide, slight = self.settings.bound * sigma, sigma / 2
-        low, high = self.low[where], self.high[where]
+        low, high = self.low.index_select(0, where), self.high.index_select(0, where)
         known = torch.isfinite(low + high)  # a place without clear dates has the scene's range
         low = torch.where(known, low, self.floor)
         high = torch.where(known, high, self.top)
@@ -317,12 +327,13 @@ class _Work:
         every = torch.cat([chosen, where, where[:1].expand(-len(where) % EVEN)])
         spectrum = self._spectrum(date.rows.z, region, every)
         course = self._course(number, tile, date.day, every, region)
-        place = self.place.view(-1, 2)[every] - self.place.view(-1, 2)[region[0, 0]]
+        place = self.place.view(-1, 2).index_select(0, every)
+        place -= self.place.view(-1, 2)[region[0, 0]]
         points = process.points(place, spectrum, course, settings)
         count = len(chosen)
         known = process.Points(*((a[:count], b[:count]) for a, b in points))
         asked = process.Points(*((a[count:], b[count:]) for a, b in points))
-        y = residuals.reshape(-1, self.pixels.bands)[support]
+        y = residuals.reshape(-1, self.pixels.bands).index_select(0, support)
         fitted = process.fit(known, y.clamp(-settings.largest, settings.largest), settings)
         mean, error = process.predict(fitted, asked, settings, self.deviation)
         return mean[: len(where)], error if error is None else error[: len(where)]
@@ -340,18 +351,20 @@ class _Work:
 
     def _spectrum(self, z: Tensor, region: Tensor, every: Tensor) -> Tensor:
         """Standardised predictors, without those that do not vary over the tile."""
-        thin = z[region.ravel()[:: embedding.THIN]]
-        centre, scale = thin.mean(0), thin.std(0, correction=0)
+        thin = z.index_select(0, region.ravel()[:: embedding.THIN])
+        centre = thin.mean(0)
+        scale = (thin - centre).square_().mean(0).sqrt_()
         varies = scale > 1e-4 * (1e-3 + thin.abs().mean(0))
-        found = (z[every] - centre) / torch.where(varies, scale, torch.inf)
+        found = (z.index_select(0, every) - centre) / torch.where(varies, scale, torch.inf)
         return found[:, 1:]
 
     def _course(self, number: int, tile: Tile, day: float, every: Tensor, region: Tensor) -> Tensor:
         """Scores of the change over time."""
         if number not in self._courses:
-            flat = region.ravel()
-            clear = self.pixels.clear[:, flat]
-            values = self.pixels.values[:, flat, : self.pixels.bands]
+            clear, values = (
+                a.unflatten(1, self.shape)[:, *tile.region].flatten(1, 2)
+                for a in (self.pixels.clear, self.pixels.values[..., : self.pixels.bands])
+            )
             self._courses[number] = embedding.courses(
                 values, clear, self.pixels.days, self.settings
             )
@@ -371,7 +384,7 @@ class _Work:
         some = near[:, None], where
         shown, values = self.pixels.clear[some], self.pixels.values[..., : self.pixels.bands][some]
         middle = torch.where(shown[..., None], values, torch.nan).nanmedian(0).values
-        level = (prior.classes(date.rows)[where] // 2).clamp(max=len(GAPS) - 1)
+        level = date.level[where].clamp(max=len(GAPS) - 1)
         share = base.new_tensor(self.settings.mix)[level][:, None]
         return torch.where(torch.isfinite(middle), torch.lerp(base, middle, share), base)
 
@@ -379,15 +392,19 @@ class _Work:
 class _Date(NamedTuple):
     """One target: its predictors and prior (pixel, ...), visible and wanted pixels (y, x).
 
-    ``residuals`` (y, x, band) in deviations of the prior, 0 where not visible; ``ring`` from
-    :func:`.gate.rings`.
+    ``level`` of the gap of each pixel, (pixel,).
+
+    ``residuals`` (y, x, band) in deviations of the prior, 0 where not visible; ``middle`` of the
+    bands of it, ``ring`` from :func:`.gate.rings`, both (y, x).
     """
 
     day: float
     rows: Rows
+    level: Tensor
     mean: Tensor
     sigma: Tensor
     shown: Tensor
     residuals: Tensor
+    middle: Tensor
     ring: Tensor
     ask: Tensor

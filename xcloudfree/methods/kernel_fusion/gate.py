@@ -49,7 +49,7 @@ STRAYING: Final = (8.0, 16.0)
 of it or less rejects clear dates of Belgium 10 m that differ from all others."""
 
 TRUSTED: Final = 1024
-"""Largest number of pixels beyond the rim used to estimate the spread."""
+"""Largest number of pixels beyond the rim used to estimate their offset and spread."""
 
 NEVER: Final = 1 << 20
 """Steps to the nearest hidden pixel if there is none."""
@@ -75,13 +75,28 @@ def rings(visible: NDArray[np.bool_]) -> NDArray[np.int32]:
     return np.asarray(found, np.int32)
 
 
-def believed(residuals: Tensor, visible: Tensor, ring: Tensor, precision: Tensor) -> Tensor:
+def median_band(residuals: Tensor) -> Tensor:
+    """Lower median of the bands, (..., band): comparing whole planes is faster than selecting."""
+    planes = list(residuals.movedim(-1, 0).contiguous())
+    count = len(planes)
+    for start in range(count):  # sorts by exchanging neighbours
+        for low in range(start % 2, count - 1, 2):
+            a, b = planes[low], planes[low + 1]
+            planes[low], planes[low + 1] = torch.minimum(a, b), torch.maximum(a, b)
+    return planes[(count - 1) // 2]
+
+
+def believed(
+    residuals: Tensor, middle: Tensor, visible: Tensor, ring: Tensor, precision: Tensor
+) -> Tensor:
     """Visible pixels that can be trusted as ground.
 
     Parameters
     ----------
     residuals : Tensor
         Value less prior in deviations of the prior, (y, x, band); anything where not visible.
+    middle : Tensor
+        From :func:`median_band`, (y, x).
     visible : Tensor of bool
         (y, x).
     ring : Tensor
@@ -97,8 +112,8 @@ def believed(residuals: Tensor, visible: Tensor, ring: Tensor, precision: Tensor
     place = visible.ravel().nonzero().ravel()
     if not len(place):
         return visible
-    seen, steps = residuals.reshape(-1, residuals.shape[-1])[place], ring.ravel()[place]
-    off = seen.median(-1).values
+    seen = residuals.reshape(-1, residuals.shape[-1]).index_select(0, place)
+    off, steps = middle.reshape(-1)[place], ring.reshape(-1)[place]
     wild = off.abs() > MEDIAN
     if float(wild.float().mean()) > MOST:
         return torch.zeros_like(visible)
@@ -128,7 +143,7 @@ def _strays(seen: Tensor, trusted: Tensor, visible: Tensor, precision: Tensor) -
     """
     if not len(trusted):
         return True
-    offset = seen[trusted].median(0).values
+    offset = _thinned(seen, trusted).mT.contiguous().median(-1).values
     most = limit(len(seen) / visible.numel(), bool(offset.mean() > 0))
     return float(offset @ precision @ offset) > most
 
@@ -169,10 +184,14 @@ def grown(where: Tensor, pixels: int) -> Tensor:
     return planes[0, 0] > 0
 
 
+def _thinned(seen: Tensor, which: Tensor) -> Tensor:
+    """At most :data:`TRUSTED` of some pixels."""
+    return seen.index_select(0, which[:: -(-len(which) // TRUSTED)])
+
+
 def _distances(seen: Tensor, far: Tensor) -> Tensor:
     """Squared Mahalanobis distance of visible pixels, in medians of that of the trusted ones."""
-    trusted = seen[far[:: -(-len(far) // TRUSTED)]]
-    kept = trusted
+    kept = trusted = _thinned(seen, far)
     for _ in range(3):
         centre = kept.mean(0)
         spread = ((kept - centre).mT @ (kept - centre) / len(kept)).double()
@@ -180,7 +199,7 @@ def _distances(seen: Tensor, far: Tensor) -> Tensor:
         spread = spread + ridge * torch.eye(len(spread)).to(spread)
         inverse = torch.linalg.inv(torch.linalg.cholesky(spread)).mT.to(seen)
         every = ((trusted - centre) @ inverse).square_().sum(1)
-        kept = trusted[every <= torch.quantile(every, 1 - TRIMMED)]
+        kept = trusted[every <= every.kthvalue(round((1 - TRIMMED) * len(every))).values]
     found: Tensor = ((seen - centre) @ inverse).square_().sum(1)
     usual: Tensor = every.median().clamp(min=1e-9)
     return found.div_(usual)

@@ -75,9 +75,10 @@ def covariance(a: Points, b: Points, settings: Settings) -> Tensor:
     dominates.
     """
     out = (a.place[0] @ b.place[1].mT).reciprocal_().square_()
-    narrow = out.square().square_()
-    out.mul_(settings.wide).add_(narrow, alpha=settings.narrow).add_(settings.constant)
-    one = out.new_ones(())
+    fourth = out.square()
+    one, constant = out.new_ones(()), out.new_tensor(settings.constant)
+    out = torch.add(constant, out, alpha=settings.wide)
+    out.addcmul_(fourth, fourth, value=settings.narrow)
     for (left, _), (_, right), height in (
         (a.spectrum, b.spectrum, settings.spectral),
         (a.course, b.course, settings.temporal),
