@@ -20,7 +20,7 @@ from xcloudfree.methods.kernel_fusion import (
     ridge,
 )
 from xcloudfree.methods.kernel_fusion.products import product
-from xcloudfree.methods.kernel_fusion.sample import Sample, drawn, merged
+from xcloudfree.methods.kernel_fusion.sample import merged
 from xcloudfree.methods.kernel_fusion.settings import Settings
 
 SMALL = Settings(side=32, margin=8, support=100, rows=6000)
@@ -174,13 +174,22 @@ def test_ranks_of_different_places_differ():
 
 
 def test_a_sample_holds_no_pixel_that_was_never_clear():
-    clear = np.zeros((2, 6), bool)
-    clear[1, 3] = True
-    values = np.ones((2, 6, 1), np.float32)
-    heard = np.zeros((2, 6), bool)
-    found = drawn((values, clear, values[..., :0], heard), np.ones((2, 3), bool), (0, 0), 10)
-    assert isinstance(found, Sample)
+    clear = np.zeros((2, 2, 3), bool)
+    clear[1, 1, 0] = True
+    values = np.ones((2, 1, 2, 3), np.float32)
+    window = engine.Window(values, clear, None, np.arange(2.0))
+    found = engine.sample_of(window, np.ones((2, 3), bool), SMALL)
     assert found.place.tolist() == [[1, 0]]
+
+
+def test_the_radar_of_the_sample_is_that_of_the_scene():
+    window = series((30, 40))
+    sample = engine.sample_of(window, np.ones((30, 40), bool), SMALL)
+    planes, heard = predictors.local_means(torch.from_numpy(window.backscatter))
+    where = sample.place @ [40, 1]
+    np.testing.assert_array_equal(sample.heard, heard[:, where])
+    np.testing.assert_allclose(sample.radar, planes[:, where], rtol=1e-5)
+    assert not sample.heard.all()
 
 
 @pytest.mark.parametrize("origin", [(0, 0), (37, 70)])
@@ -189,8 +198,9 @@ def test_weights_of_tiles_sum_to_one(origin):
     low = [o - o % 32 - 4 if o else 0 for o in origin]
     shape = [o + n - s for o, n, s in zip(origin, total.shape, low, strict=True)]
     total = np.zeros(shape)
-    for tile in layout.tiles(tuple(low), tuple(shape), SMALL):
-        total[tile.core] += tile.weight.numpy()
+    for area, tiles in layout.panels(tuple(low), np.ones(shape, bool), 3, SMALL):
+        for tile in tiles:
+            total[area][tile.core] += tile.weight.numpy()
     inner = total[tuple(slice(8 if lo else 0, None) for lo in low)]
     np.testing.assert_allclose(inner, 1, atol=1e-6)
 
@@ -277,11 +287,11 @@ def test_the_gate_believes_ground_and_no_bright_rim():
     visible = torch.ones(64, 64, dtype=torch.bool)
     visible[20:40, 20:40] = False
     ring = torch.tensor(gate.rings(visible.numpy()))
-    kept = gate.believed(residuals, visible, ring, torch.eye(4) / 4)
+    kept = gate.believed(residuals, gate.median_band(residuals), visible, ring, torch.eye(4) / 4)
     assert kept[visible].float().mean() > 0.95
     rim = visible & (ring <= 2)
     spoilt = torch.where(rim[..., None], residuals + 2, residuals)
-    kept = gate.believed(spoilt, visible, ring, torch.eye(4) / 4)
+    kept = gate.believed(spoilt, gate.median_band(spoilt), visible, ring, torch.eye(4) / 4)
     assert not kept[rim].any()
     assert kept[ring > 4].float().mean() > 0.95
 
@@ -294,8 +304,33 @@ def test_courses_recover_a_low_rank_series_with_gaps():
     values = torch.tensor(np.where(clear[..., None], full, 0)).float()
     found = embedding.courses(values, torch.tensor(clear), np.arange(12.0), Settings(scores=3))
     standard = (full - full.mean(1, keepdims=True)) / full.std((0, 1))
-    error = found.filled.numpy().transpose(1, 0, 2) - standard
+    error = found.filled.numpy().reshape(900, 12, 2).transpose(1, 0, 2) - standard
     assert np.abs(error[~clear]).mean() < 0.25 * np.abs(standard[~clear]).mean()
+
+
+@pytest.mark.parametrize("day", [4.0, 4.5, 0.0])
+def test_scores_are_projections_of_the_other_dates_in_units_of_their_deviation(day):
+    """Against plain sums in float64, with all dates other than the day in two groups."""
+    rng = np.random.default_rng(3)
+    settings = Settings(scores=3, nearest=4)
+    clear = torch.tensor(rng.random((12, 900)) > 0.2)
+    values = torch.tensor(rng.normal(size=(12, 900, 2))).float() * clear[..., None]
+    found = embedding.courses(values, clear, np.arange(12.0), settings)
+    which = torch.arange(3, 900, 7)
+    told = embedding.scores(found, day, which, settings).double().numpy()
+    far = np.abs(np.arange(12.0) - day)
+    near = np.sort([d for d in np.argsort(far, kind="stable") if far[d] > 0][:4])
+    rest = [d for d in range(12) if far[d] > 0 and d not in near]
+    table = found.filled.double().numpy().reshape(900, 12, 2)
+    close = table[:, near].reshape(900, -1)
+    basis = np.linalg.eigh(close[::5].T @ close[::5])[1][:, :-4:-1]
+    loadings = found.loadings.double().numpy().reshape(12, 2, 3)[rest].reshape(-1, 3)
+    parts = []
+    for part in (close @ basis, table[:, rest].reshape(900, -1) @ loadings):
+        parts.append(part / part[::5].std(0).max())
+    signs = np.sign((told[:, :3] * parts[0][which]).sum(0))
+    np.testing.assert_allclose(told[:, :3] * signs, parts[0][which], atol=2e-3)
+    np.testing.assert_allclose(told[:, 3:], parts[1][which], atol=2e-4)
 
 
 def scene(**options):

@@ -47,15 +47,17 @@ class Together:
     side: int  # largest number of rows and columns of a block
 
 
-BYTES: Final = 1 << 28
-"""Largest reflectance array of all dates in one block of a series. With derived arrays 3 (medians),
-7 (area regression) to 10 times (kernel fusion) as much is in memory."""
+BYTES: Final = 1 << 31
+"""Largest number of bytes of all arrays of one block of a series."""
+
+DERIVED: Final = 8
+"""Arrays of the size of its reflectance that a block takes, unless its method knows better."""
 
 LEAST: Final = 128
 """Side in px of the smallest block of a series."""
 
 
-def side_of(dates: int, bands: int, reach: int) -> int:
+def side_of(dates: int, bands: int, reach: int, derived: int = DERIVED) -> int:
     """Side of the blocks in which a series is processed.
 
     A block with all dates and the pixels read around it then takes at most :data:`BYTES`.
@@ -63,7 +65,7 @@ def side_of(dates: int, bands: int, reach: int) -> int:
     >>> side_of(30, 10, 0), side_of(118, 10, 0), side_of(118, 10, 207)
     (472, 238, 128)
     """
-    window = isqrt(BYTES // max(1, 4 * dates * bands))
+    window = isqrt(BYTES // max(1, 4 * dates * bands * derived))
     return min(BLOCK, max(window - 2 * reach, LEAST, reach // 2))
 
 

@@ -145,6 +145,14 @@ class Predictor(Protocol):
         """Pixels that it reads around a block: a halo, or fixed tiles of the scene."""
 
     @property
+    def measured(self) -> Plan:
+        """The same for its passes over the scene."""
+
+    @property
+    def derived(self) -> int:
+        """Arrays of the size of a block's reflectance that it takes, itself included."""
+
+    @property
     def passes(self) -> int:
         """Number of passes over the whole scene before it predicts."""
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
+from xcloudfree.core.blocks import DERIVED
 from xcloudfree.core.predictor import (
     Booleans,
     Doubles,
@@ -83,6 +84,7 @@ class Method:
     bands: ClassVar[tuple[str, ...] | None] = None  # it predicts all available bands
     flags: ClassVar[tuple[str, ...]] = ()  # meanings of the bits of :attr:`Prediction.flags`
     looks_back: ClassVar[bool] = False  # whether only earlier dates influence a date
+    derived: ClassVar[int] = DERIVED  # arrays of the size of a block's reflectance that it takes
     needs_radar: ClassVar[bool] = False  # whether pixels without backscatter always stay empty
 
     name: str
@@ -98,6 +100,11 @@ class Method:
     def plan(self) -> Plan:
         """Pixels that it reads around a block: `reach` pixels, or fixed tiles of the scene."""
         return Halo(self.reach)
+
+    @property
+    def measured(self) -> Plan:
+        """The same for its passes over the scene."""
+        return self.plan
 
     def options(self) -> Mapping[str, Option]:
         """Settings that :meth:`configured` accepts, by name."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from xcloudfree.core.blocks import DERIVED
 from xcloudfree.core.devices import chosen, memory_error, resolved
 from xcloudfree.core.predictor import Prediction, Series, added
 from xcloudfree.core.windows import Area, Halo, Span, Tiles, boxes
@@ -73,9 +74,14 @@ class Network:
     precision: Precision = "float32"  # of the network's arithmetic
 
     temporal = False
-    passes = 0
+    passes, derived = 0, DERIVED
     flags = ()
     needs_radar = True
+
+    @property
+    def measured(self) -> Halo | Tiles:
+        """See :class:`Predictor`: a network has no passes over the scene."""
+        return self.plan
 
     @property
     def name(self) -> str:

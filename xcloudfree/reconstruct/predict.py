@@ -35,9 +35,9 @@ def predict(
     together = None
     if reader.time is not None:
         assert reader.days is not None
-        side = side_of(len(reader.days), bands, _reach(predictor))
+        side = side_of(len(reader.days), bands, _reach(predictor), predictor.derived)
         together = Together(reader.time, side)
-    work: dict[str, Any] = {"lead": lead, "plan": predictor.plan, "together": together}
+    work: dict[str, Any] = {"lead": lead, "together": together}
 
     # Statistics of the scene are passed as whole values next to the windows, never per pixel.
     asked = _asked(windows, lead, reader.time)
@@ -45,14 +45,15 @@ def predict(
     for _ in range(predictor.passes):
         measure = Measure(predictor, reader, bool(asked))
         total = reduce_windows(
-            measure, Combine(predictor), groups, scene=asked + statistics, **work
-        )
+            measure, Combine(predictor), groups,
+            scene=asked + statistics, plan=predictor.measured, **work,
+        )  # fmt: skip
         statistics.append(call_once(Conclude(predictor), [total, *statistics]))
 
     outputs = [Output(FLOAT, bands)] * (1 + uncertainty)
     outputs += [Output(BYTE)] * bool(predictor.flags)
     function = Predict(predictor, reader, uncertainty)
-    return map_windows(function, groups, outputs, scene=statistics, **work)
+    return map_windows(function, groups, outputs, scene=statistics, plan=predictor.plan, **work)
 
 
 def _asked(windows: Sequence[Any], lead: int, time: int | None) -> list[SceneValue]:

@@ -16,9 +16,10 @@ import numpy as np
 
 from xcloudfree.core.devices import chosen, computing, memory_error, resolved
 from xcloudfree.core.predictor import Doubles, Prediction, Series
+from xcloudfree.core.windows import Halo, Plan
 from xcloudfree.methods.base import Method, Option
 from xcloudfree.methods.kernel_fusion.sample import Sample, merged, size_of
-from xcloudfree.methods.kernel_fusion.settings import Settings
+from xcloudfree.methods.kernel_fusion.settings import WINDOWS, Settings
 
 if TYPE_CHECKING:  # torch is imported when a block is processed
     from xcloudfree.methods.kernel_fusion.engine import Window
@@ -52,6 +53,7 @@ class KernelFusion(Method):
         "gate": Option("True or False", lambda value: isinstance(value, bool)),
     }
     passes: ClassVar[int] = 1
+    derived: ClassVar[int] = 3  # the reflectance, the answer and panels
     flags: ClassVar[tuple[str, ...]] = (
         "predicted_without_radar",
         "bounded",
@@ -68,6 +70,11 @@ class KernelFusion(Method):
     device: str = "cpu"
     uncertainty: bool = True
     settings: Settings = field(default=Settings())
+
+    @property
+    def measured(self) -> Plan:
+        """Local means of backscatter are all that its sample needs."""
+        return Halo(max(WINDOWS) // 2)
 
     def set(self, **options: Any) -> Self:
         """See :meth:`Method.set`."""
@@ -132,6 +139,7 @@ class KernelFusion(Method):
                 targets,
                 known,
                 self.settings,
+                core=series.core,
                 deviation=self.uncertainty,
                 device=device,
             )

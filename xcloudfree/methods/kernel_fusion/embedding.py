@@ -98,7 +98,7 @@ def courses(
     table = (table - (table * shown).sum(0) / count) * shown
     spread = (table.square().sum((0, 1)) / shown.sum((0, 1))).sqrt().clamp(min=1e-4)
     table = (table / spread).clamp_(-LARGEST, LARGEST)
-    size, dates, bands = table.shape
+    size, _, bands = table.shape
     flat = table.reshape(size, -1).contiguous()
     gaps = (1 - shown).expand(-1, -1, bands).reshape(size, -1) * SHRINK
     # some of the pixels give the basis, from which all are filled, to save time

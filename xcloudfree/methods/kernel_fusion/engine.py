@@ -1,7 +1,8 @@
 """Kernel fusion of one window of a scene: prior, gate, process and bounds, tile by tile.
 
 The result does not depend on where a window ends, if it includes :data:`REACH` pixels around the
-wanted pixels, or ends with the scene.
+wanted pixels, or ends with the scene. Tiles are processed in panels, so that what is derived does
+not grow with the window.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xcloudfree.core.progress import track
-from xcloudfree.core.windows import ranks
+from xcloudfree.core.windows import Area, ranks
 from xcloudfree.methods.kernel_fusion import embedding, gate, prior, process
-from xcloudfree.methods.kernel_fusion.layout import Tile, inside_of, own_part, tiles
+from xcloudfree.methods.kernel_fusion.bounds import Range
+from xcloudfree.methods.kernel_fusion.layout import Tile, inside_of, own_part, panels
 from xcloudfree.methods.kernel_fusion.predictors import (
     Reader,
     Rows,
@@ -31,9 +33,6 @@ Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 Booleans = NDArray[np.bool_]
 
-RARE: Final = 0.06
-"""Share of the dates whose extreme reflectance at a place is ignored for its range."""
-
 EVEN: Final = 64
 """Multiple to which the number of rows of matrix products is padded."""
 
@@ -43,6 +42,9 @@ that were limited to the range of the place; visible pixels nearby that look lik
 
 LEAST: Final = 5
 """Number of visible pixels of a tile below which the result is the prior."""
+
+AROUND: Final = max(max(WINDOWS) // 2, gate.RINGS + 1)
+"""Pixels around its input that a tile needs."""
 
 MONTH: Final = 30.0
 """Days around a date for its median."""
@@ -54,7 +56,8 @@ class Answer(NamedTuple):
     Parameters
     ----------
     mean : ndarray of float32
-        (target, band, y, x); NaN where not wanted or nothing can be predicted.
+        (target, band, y, x); NaN where not wanted or nothing can be predicted. Beyond the core it
+        is undefined.
     deviation : ndarray of float32 or None
         Of the same shape, if requested.
     doubted : ndarray of bool
@@ -77,11 +80,15 @@ class Answer(NamedTuple):
     bounded: NDArray[np.int64]
     silent: NDArray[np.int64]
 
+    def of(self, area: Area) -> Answer:
+        """Views of a part of the window."""
+        planes = (None if a is None else a[..., *area] for a in self[:4])
+        return Answer(*planes, *self[4:])  # type: ignore[arg-type,call-arg]
+
 
 def reach(settings: Settings) -> int:
     """Pixels around wanted ones that a window must include."""
-    around = max(max(WINDOWS) // 2, gate.RINGS + 1)
-    return settings.side + settings.blend + settings.margin + around
+    return settings.side + settings.blend + settings.margin + AROUND
 
 
 def predict(
@@ -91,29 +98,40 @@ def predict(
     statistics: prior.Statistics,
     settings: Settings,
     *,
+    core: Area = (slice(None), slice(None)),
     deviation: bool = False,
     device: torch.device | str = "cpu",
 ) -> Answer:
-    """Predict wanted pixels (target, y, x) of a window that has :func:`reach` pixels around."""
+    """Predict wanted pixels (target, y, x) of a core that has :func:`reach` pixels around."""
     if len(window.days) == 1:
         settings = settings.single()
-    work = _Work(window, statistics, settings, torch.device(device), deviation)
     count, bands = len(targets.days), window.reflectance.shape[1]
-    mean = np.full((count, bands, *work.shape), np.nan, np.float32)
-    spread = np.full_like(mean, np.nan) if deviation else None
+    # zeros take no memory until something is added, which happens near the core only
+    sums = [np.zeros((count, bands, *wanted.shape[1:]), np.float32) for _ in range(1 + deviation)]
     doubted, flags = np.zeros(wanted.shape, bool), np.zeros(wanted.shape, np.uint8)
-    answer = Answer(mean, spread, doubted, flags, *np.zeros((4, count), np.int64))
-    for k in track(np.flatnonzero(wanted.any((1, 2))).tolist(), "predicting dates"):
-        work.target(k, float(targets.days[k]), int(targets.own[k]), wanted[k], answer)
+    answer = Answer(
+        sums[0], sums[1] if deviation else None, doubted, flags, *np.zeros((4, count), np.int64)
+    )
+    every = list(panels(window.origin, np.asarray(wanted.any(0)), AROUND, settings))
+    for area, tiles in track(every, "predicting"):
+        part, asked = window.cut(area), wanted[..., *area]
+        work = _Work(part, tiles, statistics, settings, torch.device(device), deviation)
+        for k in track(np.flatnonzero(asked.any((1, 2))).tolist(), "predicting dates"):
+            day, own = float(targets.days[k]), int(targets.own[k])
+            work.target(k, day, own, asked[k], answer.of(area))
+    told = (wanted & ~doubted)[:, None, *core]
+    for planes in sums:
+        np.copyto(planes[..., *core], np.nan, where=~told)
     return answer
 
 
 class _Work:
-    """Data prepared once for a window and used by all targets."""
+    """Data prepared once for a panel and used by all targets."""
 
     def __init__(
         self,
         window: Window,
+        tiles: list[Tile],
         statistics: prior.Statistics,
         settings: Settings,
         device: torch.device,
@@ -126,17 +144,14 @@ class _Work:
         if not statistics.trusted.all():
             trusted = torch.as_tensor(statistics.trusted, device=device)
             self.pixels = self.pixels._replace(clear=self.shown & trusted[:, None])
-        self.precision, self.floor, self.top = (
-            torch.as_tensor(a, dtype=torch.float32, device=device)
-            for a in (statistics.precision, statistics.low, statistics.high)
-        )
-        self.low, self.high = self._range()
-        self.pixels = self.pixels._replace(clear=self._ordinary())
+        self.precision = torch.as_tensor(statistics.precision, dtype=torch.float32, device=device)
+        self.range = Range.of(self.pixels, self.shape, statistics, settings.bound)
+        self.pixels = self.pixels._replace(clear=self.range.ordinary(self.pixels))
         unknown = ~self.pixels.clear[..., None]
         self.pixels.values[..., : self.pixels.bands].masked_fill_(unknown, 0.0)
         self.reflectance = torch.as_tensor(window.reflectance, device=device)
         self.reader = Reader(self.pixels)
-        self.tiles = list(tiles(window.origin, self.shape, settings))
+        self.tiles = tiles
         self.rank = torch.as_tensor(
             (ranks(window.origin, self.shape) >> np.uint64(40)).astype(np.float32), device=device
         )
@@ -146,48 +161,8 @@ class _Work:
         self.index = torch.arange(self.rank.numel(), device=device).reshape(self.shape)
         self._courses: dict[int, embedding.Courses | None] = {}
 
-    def _range(self) -> tuple[Tensor, Tensor]:
-        """Range of values of each place and its neighbours, (pixel, band) each.
-
-        Not the extremes of all dates, so that a few missed clouds change nothing.
-        """
-        clear = self.pixels.clear
-        count = min(max(2, round(RARE * len(clear))), len(clear))
-        ends = []
-        for sign in (-1.0, 1.0):
-            values = self.pixels.values[..., : self.pixels.bands]
-            top = [torch.full_like(values[0], -torch.inf) for _ in range(count)]
-            for shown, one in zip(clear, values, strict=True):  # faster than topk
-                rest = torch.where(shown[:, None], sign * one, -torch.inf)
-                for highest in top:
-                    lower = torch.minimum(highest, rest)
-                    torch.maximum(highest, rest, out=highest)
-                    rest = lower
-            second = torch.where(torch.isinf(top[-1]), top[0], top[-1])
-            if count > 2:  # where few dates are clear
-                few = torch.isinf(top[-1]) & torch.isfinite(top[1])
-                second = torch.where(few, top[1], second)
-            planes = second.mT.reshape(-1, *self.shape)
-            for window, margin in (((5, 1), (2, 0)), ((1, 5), (0, 2))):
-                planes = torch.nn.functional.max_pool2d(planes, window, 1, margin)
-            ends.append(sign * planes.reshape(len(planes), -1).mT)
-        return ends[0], ends[1]
-
-    def _ordinary(self) -> Tensor:
-        """Clear pixels that are not far outside the range of their place, (time, pixel)."""
-        bands = self.pixels.bands
-        usual = self.statistics.deviation.reshape(-1, bands)
-        known = np.isfinite(usual).all(1)
-        if not known.any():
-            return self.pixels.clear
-        margin = self.settings.bound * np.median(usual[known], 0)
-        slack = torch.as_tensor(margin, dtype=torch.float32, device=self.low.device)
-        shown = self.pixels.values[..., :bands]
-        within = (shown >= self.low - slack) & (shown <= self.high + slack)
-        return self.pixels.clear & within.all(2)
-
     def target(self, k: int, day: float, own: int, wanted: Booleans, answer: Answer) -> None:
-        """Write the answer of one target."""
+        """Add the answer of one target."""
         bands = self.pixels.bands
         flags = torch.zeros(self.shape, dtype=torch.uint8, device=self.rank.device)
         doubted = torch.zeros(self.shape, dtype=torch.bool, device=self.rank.device)
@@ -204,13 +179,12 @@ class _Work:
             if bool(ask[tile.core].any()):
                 counts += self._tile(number, tile, date, total, spread, doubted, flags)
         for sums, one in zip(answer[4:], counts, strict=True):
-            sums[k] = one
-        answer.doubted[k] = doubted.cpu().numpy()
-        answer.flags[k] = (flags | (doubted & ask).byte() << 2).cpu().numpy()
-        told = (ask & ~doubted)[..., None]
+            sums[k] += one
+        answer.doubted[k] |= doubted.cpu().numpy()
+        answer.flags[k] |= (flags | (doubted & ask).byte() << 2).cpu().numpy()
         for planes, values in ((answer.mean, total), (answer.deviation, spread)):
             if planes is not None:
-                planes[k] = torch.where(told, values, torch.nan).permute(2, 0, 1).cpu().numpy()
+                planes[k] += torch.where(ask[..., None], values, 0.0).permute(2, 0, 1).cpu().numpy()
 
     def _date(
         self,
@@ -281,7 +255,7 @@ class _Work:
             error = sigma * error if error is not None else sigma
         else:
             answer, error = self._mixed(base, where, date), sigma
-        low, high = self._bounds(where, sigma)
+        low, high = self.range.limits(where, sigma)
         bounded = torch.where(torch.isfinite(low + high), answer.clamp(low, high), answer)
         mine = inside_of(tile, inside)[ask]
         changed = ((bounded != answer) & torch.isfinite(answer)).any(1)
@@ -295,18 +269,6 @@ class _Work:
         total.view(-1, bands)[where] += weight * bounded
         spread.view(-1, bands)[where] += weight * error
         return np.array(counts)
-
-    def _bounds(self, where: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
-        """Limits of a result: near the range of the place, little beyond that of the scene."""
-        wide, slight = self.settings.bound * sigma, sigma / 2
-        low, high = self.low.index_select(0, where), self.high.index_select(0, where)
-        known = torch.isfinite(low + high)  # a place without clear dates has the scene's range
-        low = torch.where(known, low, self.floor)
-        high = torch.where(known, high, self.top)
-        return (
-            torch.maximum(low - wide, torch.minimum(self.floor - slight, low)),
-            torch.minimum(high + wide, torch.maximum(self.top + slight, high)),
-        )
 
     def _correct(
         self,
@@ -362,7 +324,7 @@ class _Work:
         """Scores of the change over time."""
         if number not in self._courses:
             clear, values = (
-                a.unflatten(1, self.shape)[:, *tile.region].flatten(1, 2)
+                a.view(len(a), *self.shape, *a.shape[2:])[:, *tile.region].flatten(1, 2)
                 for a in (self.pixels.clear, self.pixels.values[..., : self.pixels.bands])
             )
             self._courses[number] = embedding.courses(

@@ -83,7 +83,8 @@ def median_band(residuals: Tensor) -> Tensor:
         for low in range(start % 2, count - 1, 2):
             a, b = planes[low], planes[low + 1]
             planes[low], planes[low + 1] = torch.minimum(a, b), torch.maximum(a, b)
-    return planes[(count - 1) // 2]
+    found: Tensor = planes[(count - 1) // 2]
+    return found
 
 
 def believed(

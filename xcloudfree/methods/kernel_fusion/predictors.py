@@ -12,7 +12,10 @@ from torch import Tensor
 from xcloudfree.methods.kernel_fusion.products import padded
 from xcloudfree.methods.kernel_fusion.settings import MEMORIES, RADAR_DAYS, WINDOWS
 
+Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
+Booleans = NDArray[np.bool_]
+Places = NDArray[np.int64]
 
 TINY = 1e-30
 """Sums of weights below this count as zero."""
@@ -86,11 +89,30 @@ def local_means(backscatter: Tensor) -> tuple[Tensor, Tensor]:
     for side in WINDOWS:
         share, total = _box(shown, side), _box(values, side)
         found.append(torch.where(share > 0, total / share.clamp(min=TINY), torch.nan))
-    for k in range(len(WINDOWS) - 2, -1, -1):  # a gap takes the next wider mean
-        found[k] = torch.where(torch.isfinite(found[k]), found[k], found[k + 1])
-    planes = torch.stack(found, 1).reshape(times, -1, height * width).mT
+    planes = torch.stack(_filled(found), 1).reshape(times, -1, height * width).mT
     known = torch.isfinite(planes).all(2)
     return torch.where(known[..., None], planes, 0.0).contiguous(), known
+
+
+def means_at(backscatter: Floats, rows: Places, columns: Places) -> tuple[Floats, Booleans]:
+    """The same at some pixels of one date (polarisation, y, x), as (pixel, plane)."""
+    half = max(WINDOWS) // 2
+    wide = np.pad(backscatter, ((0, 0), (half, half), (half, half)), constant_values=np.nan)
+    step = np.arange(2 * half + 1)
+    around = wide[:, rows[:, None, None] + step[:, None], columns[:, None, None] + step]
+    patches = torch.from_numpy(np.where(np.isfinite(around), around, np.float32(np.nan)))
+    inner = [slice(half - side // 2, half + side // 2 + 1) for side in WINDOWS]
+    found = _filled([patches[..., s, s].nanmean((-1, -2)) for s in inner])
+    planes = torch.cat(found).mT
+    known = torch.isfinite(planes).all(1)
+    return torch.where(known[:, None], planes, 0.0).numpy(), known.numpy()
+
+
+def _filled(means: list[Tensor]) -> list[Tensor]:
+    """Local means of rising width, where a gap takes the next wider one."""
+    for k in range(len(means) - 2, -1, -1):
+        means[k] = torch.where(torch.isfinite(means[k]), means[k], means[k + 1])
+    return means
 
 
 def _box(planes: Tensor, side: int) -> Tensor:

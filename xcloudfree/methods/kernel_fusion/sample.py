@@ -65,38 +65,25 @@ def size_of(dates: int, rows: int) -> int:
 
 
 def drawn(
-    series: tuple[Floats, Booleans, Floats, Booleans],
-    core: NDArray[np.bool_],
-    origin: tuple[int, int],
-    size: int,
-) -> Sample:
-    """The sample of one block: those of its clear pixels with the smallest hashes.
+    clear: Booleans, core: Booleans, origin: tuple[int, int], size: int
+) -> tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.int64]]:
+    """Hash, row and column of a block's clear pixels with the smallest hashes.
 
     Parameters
     ----------
-    series : tuple of ndarray
-        Values (time, y * x, band), clear (time, y * x), radar (time, y * x, plane), heard
-        (time, y * x) of the window.
+    clear : ndarray of bool
+        Of the window, (time, y, x).
     core : ndarray of bool
         Pixels of the window that belong to the block, (y, x).
     origin : tuple of int
         Row and column on the scene of the window's first pixel.
     size : int
         Pixels to draw.
-
-    Returns
-    -------
-    Sample
     """
-    values, clear, radar, heard = series
     rank = ranks(origin, core.shape).ravel()
-    able = np.flatnonzero(core.ravel() & clear.any(0))
+    able = np.flatnonzero(core & clear.any(0))
     best = able[np.argsort(rank[able])[:size]]
-    rows, columns = np.divmod(best, core.shape[1])
-    place = np.stack([rows + origin[0], columns + origin[1]], axis=1)
-    return Sample(
-        rank[best], place, values[:, best], clear[:, best], radar[:, best], heard[:, best]
-    )
+    return rank[best], *np.divmod(best, core.shape[1])
 
 
 def merged(samples: Sequence[Sample], size: int) -> Sample:

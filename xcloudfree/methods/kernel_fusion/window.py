@@ -8,7 +8,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from xcloudfree.methods.kernel_fusion.predictors import Pixels, filled_passes, local_means
+from xcloudfree.core.windows import Area
+from xcloudfree.methods.kernel_fusion.predictors import (
+    Pixels,
+    filled_passes,
+    local_means,
+    means_at,
+)
 from xcloudfree.methods.kernel_fusion.sample import Sample, drawn, size_of
 from xcloudfree.methods.kernel_fusion.settings import WINDOWS, Settings
 
@@ -40,6 +46,12 @@ class Window(NamedTuple):
     days: Doubles
     origin: tuple[int, int] = (0, 0)
 
+    def cut(self, area: Area) -> Window:
+        """Some rows and columns, as views."""
+        sar = None if self.backscatter is None else self.backscatter[..., *area]
+        origin = (self.origin[0] + area[0].start, self.origin[1] + area[1].start)
+        return Window(self.reflectance[..., *area], self.clear[..., *area], sar, self.days, origin)
+
 
 def sample_of(window: Window, core: Booleans, settings: Settings) -> Sample:
     """The part of the scene's sample that lies in the core of a window.
@@ -58,19 +70,21 @@ def sample_of(window: Window, core: Booleans, settings: Settings) -> Sample:
     Sample
         To be joined by :func:`.sample.merged`.
     """
-    pixels = pixels_of(window, torch.device("cpu"), fill=False)
-    bands = pixels.bands
-    series = (
-        pixels.values[..., :bands].numpy(),
-        pixels.clear.numpy(),
-        pixels.values[..., bands:].numpy(),
-        pixels.heard.numpy(),
-    )
-    return drawn(series, core, window.origin, size_of(len(window.days), settings.rows))
+    size = size_of(len(window.days), settings.rows)
+    rank, rows, columns = drawn(window.clear, core, window.origin, size)
+    place = np.stack([rows, columns], axis=1) + window.origin
+    clear = window.clear[:, rows, columns]
+    shown = window.reflectance[..., rows, columns].transpose(0, 2, 1)
+    values = np.where(clear[..., None], shown, np.float32(0))
+    radar, heard = np.zeros((*clear.shape, 0), np.float32), np.zeros_like(clear)
+    if window.backscatter is not None:
+        found = [means_at(sar, rows, columns) for sar in window.backscatter]
+        radar, heard = (np.stack(same) for same in zip(*found, strict=True))
+    return Sample(rank, place, values, clear, radar, heard)
 
 
-def pixels_of(window: Window, device: torch.device, fill: bool = True) -> Pixels:
-    """The window as rows of pixels, with radar filled in time or not."""
+def pixels_of(window: Window, device: torch.device) -> Pixels:
+    """The window as rows of pixels, with radar filled in time."""
     times, bands = window.reflectance.shape[:2]
     clear = torch.as_tensor(window.clear, device=device).reshape(times, -1)
     heard = torch.zeros_like(clear)
@@ -83,6 +97,6 @@ def pixels_of(window: Window, device: torch.device, fill: bool = True) -> Pixels
         if sar is not None:
             radar, known = local_means(torch.as_tensor(sar[date : date + 1], device=device))
             values[date, :, bands:], heard[date] = radar[0], known[0]
-    if fill and planes and not bool(heard.all()):
+    if planes and not bool(heard.all()):
         values[..., bands:], heard = filled_passes(values[..., bands:], heard, window.days)
     return Pixels(values, clear, heard, window.days, bands)
