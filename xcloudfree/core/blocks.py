@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xcloudfree.core.devices import block_gate
+from xcloudfree.core.predictor import DERIVED
 from xcloudfree.core.progress import track
 from xcloudfree.core.windows import ALONE, Plan, Span, divided, pieces
 
@@ -49,9 +50,6 @@ class Together:
 
 BYTES: Final = 1 << 31
 """Largest number of bytes of all arrays of one block of a series."""
-
-DERIVED: Final = 8
-"""Arrays of the size of its reflectance that a block takes, unless its method knows better."""
 
 LEAST: Final = 128
 """Side in px of the smallest block of a series."""

@@ -17,6 +17,9 @@ from xcloudfree.core.windows import Area, Plan
 PASS: Final = 0.5
 """Days within which images belong to one pass of a satellite."""
 
+DERIVED: Final = 8
+"""Arrays of the size of its reflectance that a block takes, unless its method knows better."""
+
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 Booleans = NDArray[np.bool_]

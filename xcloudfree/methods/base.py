@@ -8,8 +8,8 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
-from xcloudfree.core.blocks import DERIVED
 from xcloudfree.core.predictor import (
+    DERIVED,
     Booleans,
     Doubles,
     Floats,

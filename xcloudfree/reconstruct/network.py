@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from xcloudfree.core.blocks import DERIVED
 from xcloudfree.core.devices import chosen, memory_error, resolved
-from xcloudfree.core.predictor import Prediction, Series, added
+from xcloudfree.core.predictor import DERIVED, Prediction, Series, added
 from xcloudfree.core.windows import Area, Halo, Span, Tiles, boxes
 from xcloudfree.exceptions import ModelError, SeamWarning, WeightsError
 from xcloudfree.models.spec import ModelSpec
