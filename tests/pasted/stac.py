@@ -4,6 +4,7 @@ SETUP = """
 import datetime, pathlib, pystac, shapely, warnings
 import odc.geo.xr, rioxarray
 from xcloudfree.stac import publish, check_offset, load, register
+from xcloudfree.stac import orbit_offsets, remove_orbit_offsets
 pair = xcf.pair
 warnings.simplefilter("ignore")
 folder = pathlib.Path("catalog").absolute()
@@ -31,12 +32,17 @@ shape = shapely.Point(box[0], box[1])
 frame = shapely.box(4e5, 4e6, 6e5, 6e6)
 B, R = ["B02", "B03", "B04"], ["VV", "VH"]
 s2, s1 = ds[B], ds[R]
+def tracks(ds): return ds.assign_coords(relative_orbit=("time", [88, 161] * 2))
 late = s1.assign_coords(time=s1.time + np.timedelta64(90, "D"))
 integers = xr.Dataset({b: (ds[b] * 1e4).astype("uint16").drop_attrs() for b in B})
 def only(kind, items=items): return [i for i in items if i.collection_id.startswith(kind)]
 """
 
 ROWS = [
+    "ds = tracks(ds); orbit_offsets(ds[B])",
+    "ds = tracks(ds).expand_dims(patch=[0, 1]); orbit_offsets(ds)",
+    "ds = tracks(ds).assign({p: (ds[p] * 100).astype('int16').assign_attrs(\n"
+    "    units='dB', scale_factor=0.01) for p in R}); remove_orbit_offsets(ds)",
     "load(items, chunks=512)",
     "load(items, loader='rasterio')",
     "load(items, on_gap='fill')",

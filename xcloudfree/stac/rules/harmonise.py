@@ -289,12 +289,17 @@ def _terrain_corrected(item: Mapping[str, Any], assets: Mapping[str, str]) -> bo
 
 _PRODUCT = re.compile(r"^S1[A-D]_.{40,}?_(\d{6})_[0-9A-F]{6}", re.IGNORECASE)
 _TILE = re.compile(r"^s1_rtc_([0-9A-F]{6})_", re.IGNORECASE)
-_FIRST_ORBIT = {"a": 73, "b": 27}
+_BURST = re.compile(r"^OPERA_L2_RTC-S1_T(\d{3})-\d{6}-IW\d_(\d{8})T.*_S1([A-D])_", re.IGNORECASE)
+_FIRST_ORBIT = {"a": 73, "b": 27, "c": 172, "d": 42}
+_MOVED = ("2026-06-09", "2026-06-24")
+"""Days between which Sentinel-1C moved in its orbit; tracks are counted from 99 afterwards."""
 _TRACKS = 175
 
 
 def _platform(item: Mapping[str, Any]) -> str:
-    return str(item.get("properties", {}).get("platform") or "sentinel-1").lower()
+    stated = item.get("properties", {}).get("platform")
+    burst = _BURST.match(str(item.get("id")))
+    return str(stated or (f"sentinel-1{burst.group(3)}" if burst else "sentinel-1")).lower()
 
 
 def absolute_orbit(item: Any) -> int | None:
@@ -313,8 +318,17 @@ def relative_orbit(item: Any) -> int | None:
     stated = item.get("properties", {}).get("sat:relative_orbit")
     if stated is not None:
         return int(stated)
+    if burst := _BURST.match(str(item.get("id"))):
+        return int(burst.group(1))
     orbit, first = absolute_orbit(item), _FIRST_ORBIT.get(_platform(item)[-1:])
+    if first == _FIRST_ORBIT["c"] and _day(item) >= _MOVED[0]:
+        first = 99 if _day(item) >= _MOVED[1] else None
     return None if orbit is None or first is None else (orbit - first) % _TRACKS + 1
+
+
+def _day(item: Mapping[str, Any]) -> str:
+    properties = item.get("properties", {})
+    return str(properties.get("datetime") or properties.get("start_datetime"))[:10]
 
 
 def pass_key(item: Any) -> str:
@@ -333,7 +347,9 @@ def pass_key(item: Any) -> str:
     take = properties.get("s1:datatake_id") or (tile and tile.group(1))
     if take is not None:
         return f"{who} datatake {take}"
-    if properties.get("sat:relative_orbit") is not None:
-        day = str(properties.get("datetime") or properties.get("start_datetime"))[:10]
-        return f"{who} track {properties['sat:relative_orbit']} on {day}"
+    track = properties.get("sat:relative_orbit")
+    if track is None and (burst := _BURST.match(str(item.get("id")))):
+        track = int(burst.group(1))
+    if track is not None:
+        return f"{who} track {track} on {_day(item)}"
     return str(item.get("id"))

@@ -154,6 +154,7 @@ _SCL = ("SCL", ("SCL",))
 _SCL_TWIN = ("SCL", ("scl", "scl-jp2"))
 _SCL_EITHER = ("SCL", ("scl", "SCL"))
 _POLS = {pol: (pol.lower(),) for pol in POLARISATIONS}
+_UPPER = {pol: (pol,) for pol in POLARISATIONS}
 _GAMMA = {pol: (f"gamma0_{pol.lower()}",) for pol in POLARISATIONS}
 
 
@@ -221,6 +222,15 @@ PROVIDERS: tuple[Provider, ...] = (
         "",
         (_rtc("sentinel1-rtc-aws", _GAMMA, 0.0), _rtc("sentinel-s1-rtc-indigo", _GAMMA, 0.0)),
         access="none; no API, give the items",
+    ),
+    Provider(
+        "OPERA",
+        "",
+        (
+            _rtc("OPERA_L2_RTC-S1_V1*", _UPPER, float("nan")),
+            _rtc("opera-s1-rtc-v1", _UPPER, float("nan")),
+        ),
+        access="an Earthdata login; bursts at 30 m, give the items",
     ),
     Provider(
         "Digital Earth Australia",

@@ -19,10 +19,11 @@ because the paper's cloud mask and the networks need top-of-atmosphere reflectan
 
 S1_COLLECTIONS: tuple[str, ...] = (
     "sentinel-1-rtc", "sentinel1-rtc-aws", "sentinel-s1-rtc-indigo", "s1_rtc",
+    "OPERA_L2_RTC-S1_V1", "opera-s1-rtc-v1",
 )  # fmt: skip
 """Sentinel-1 collections of terrain-corrected backscatter, in order of preference."""
 
-_S1_NAME = re.compile(r"sentinel-?s?1|^s1[-_]", re.IGNORECASE)
+_S1_NAME = re.compile(r"sentinel-?s?1|(?:^|[-_])s1[-_]", re.IGNORECASE)
 RTC_ELSEWHERE = "https://planetarycomputer.microsoft.com/api/stac/v1"
 """A global catalog of terrain-corrected Sentinel-1."""
 
