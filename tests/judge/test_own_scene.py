@@ -1,8 +1,11 @@
 """ds.cloudfree.judge(): against cases made by hand, twins, chunks, forms, winners, refusals."""
 
+import json
+
 import dask.array as da
 import numpy as np
 import pytest
+import rasterio
 import xarray as xr
 
 import xcloudfree as xcf
@@ -239,6 +242,25 @@ def test_the_winner_is_the_best_mean_over_gaps_and_is_what_judged_takes(series, 
         f"{float(table.psnr.sel(distance='any', band='all', model=best).mean()):.2f} dB"
         in (told["model_reason"])
     )
+
+
+def test_the_table_travels_with_what_was_made_by_its_winner(series, table, tmp_path):
+    out = series.cloudfree.reconstruct(model=table)
+    found = json.loads(out.provenance.attrs["judge_table"])
+    assert list(found["models"]) == table.model.values.tolist()
+    assert found["gap_days"] == table.gap.values.tolist()
+    for name, row in found["models"].items():
+        expected = table.sel(model=name, distance="any", band="all")
+        for figure in ("psnr", "mae", "bias", "reconstructed"):
+            values = [np.nan if v is None else v for v in row[figure]]
+            np.testing.assert_allclose(values, expected[figure], atol=1e-3)
+    path = tmp_path / "out.zarr"
+    assert xcf.io.to_zarr(out, path, progress=False).attrs["judge_table"]
+    item = json.loads((tmp_path / "out.zarr.item.json").read_text())
+    assert item["properties"]["xcloudfree:judge_table"] == found
+    files = xcf.io.to_cog(out, tmp_path / "out.tif", progress=False)
+    with rasterio.open(files[0]) as opened:
+        assert json.loads(opened.tags()["judge_table"]) == found
 
 
 def test_gaps_at_which_nothing_can_be_filled_do_not_decide(series):

@@ -147,6 +147,34 @@ def test_dates_in_any_order_and_chosen_times_have_their_own_ages():
     assert made.age.values.ravel().tolist() == [20]
 
 
+@pytest.mark.parametrize(("model", "integers"), [("linear-time", False), ("idw", True)])
+def test_intervals_wider_than_the_limit_are_flagged(model, integers):
+    ds = xcf.datasets.simulate_scene((48, 40), dates=8, cover=0.4, seed=1)
+    mask = ds.cloudfree.mask("score", shadow=False)
+    ds = ds[["B04", "B08"]]
+    if integers:
+        declared = {"scale_factor": 1e-4, "add_offset": 0.0, "nodata": -32768}
+        for band in ("B04", "B08"):
+            ds[band] = (ds[band] * 1e4).round().astype("int16").assign_attrs(declared, units="1")
+    options = {"model": model, "mask": mask, "interval": 0.9, "quality": True}
+    out = ds.cloudfree.reconstruct(**options)
+    limit = out.quality.attrs["interval_limit"] / (1e-4 if integers else 1)
+    filled, wide = (out.provenance == 2).values, np.zeros(mask.shape, bool)
+    for band in ("B04", "B08"):
+        ends = [out[f"{band}_{end}"].values.astype("float64") for end in ("lower", "upper")]
+        wide |= ends[1] - ends[0] > limit
+    flagged = told(out.quality, "interval_wider_than_limit")
+    assert (flagged == (wide & filled)).mean() > 0.999  # rounding decides at the limit
+    assert 0.1 < flagged[filled].mean() < 0.9
+    assert not flagged[~filled].any()
+    chunks = {"time": 1, "y": 13, "x": 33}
+    lazy = ds.chunk(chunks).cloudfree.reconstruct(**options, uncertainty=True)
+    np.testing.assert_array_equal(lazy.quality, out.quality)
+    without = ds.cloudfree.reconstruct(model=model, mask=mask, quality=True).quality
+    assert "interval" not in without.attrs["flag_meanings"]
+    np.testing.assert_array_equal(without, out.quality & 0x7FFF)
+
+
 def test_one_image_has_itself_alone():
     ds = make_bands(1).isel(time=0)
     mask = xr.zeros_like(ds.B02, bool)

@@ -40,8 +40,8 @@ COMMON: Final = {
 }  # fmt: skip
 """Common names of the eo extension, 2.0."""
 
-JSON: Final = ("parameters", "request")
-"""Attributes that hold JSON: the calls of reconstruct and of stac.load."""
+JSON: Final = ("parameters", "request", "judge_table")
+"""Attributes that hold JSON: the calls of reconstruct and stac.load, and the table of judge."""
 
 TYPES: Final = {
     ".zarr": "application/vnd.zarr; version=3",

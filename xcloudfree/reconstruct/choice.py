@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import Final
 
+import numpy as np
 import xarray as xr
 
 from xcloudfree.core.scene import Scene
@@ -25,6 +27,10 @@ be better on single images.
 """
 
 
+FIGURES: Final = {"psnr": 3, "mae": 5, "bias": 5, "reconstructed": 4}
+"""Columns of the table of judge() that a result carries, and their digits."""
+
+
 def best_model(scene: Scene) -> tuple[str, str]:
     """Name of the best model for a scene, and the data that it can use."""
     if scene.optical is None:
@@ -38,8 +44,8 @@ def best_model(scene: Scene) -> tuple[str, str]:
     return BEST, f"a series of {dates} dates {radar}" if dates > 1 else f"one date {radar}"
 
 
-def winner_of(table: xr.Dataset) -> tuple[str, str]:
-    """Name of the winner in a table of ``ds.cloudfree.judge()``, and the reason."""
+def winner_of(table: xr.Dataset) -> tuple[str, dict[str, str]]:
+    """Name of the winner in a table of ``ds.cloudfree.judge()``; reason and table as attributes."""
     winner = table.attrs.get("winner")
     if not winner:
         raise ModelError(
@@ -47,4 +53,23 @@ def winner_of(table: xr.Dataset) -> tuple[str, str]:
             fix='call ds.cloudfree.reconstruct(model="judged")',
             option="--model judged",
         )
-    return str(winner), f"judged best: {table.attrs.get('winner_reason', '')}"
+    reason = f"judged best: {table.attrs.get('winner_reason', '')}"
+    return str(winner), {"model_reason": reason, "judge_table": _brief(table)}
+
+
+def _brief(table: xr.Dataset) -> str:
+    """The figures of all hidden pixels and bands together, by model and gap, in JSON."""
+    whole = table.isel(distance=0, band=0)  # the first label stands for all of them
+    models = {
+        str(name): {
+            figure: [
+                round(v, digits) if np.isfinite(v) else None
+                for v in whole[figure].sel(model=name).values.tolist()
+            ]
+            for figure, digits in FIGURES.items()
+        }
+        for name in table["model"].values
+    }
+    gaps = [g if np.isfinite(g) else None for g in table["gap"].values.astype(float).tolist()]
+    kept = {k: table.attrs[k] for k in ("mask", "seed") if k in table.attrs}
+    return json.dumps({"gap_days": gaps, "models": models, **kept})

@@ -118,8 +118,9 @@ def reconstruct(
         model without one, that of its errors on hidden pixels, as for `interval`.
     quality : bool
         Whether to return ``quality`` (uint16 flags): of each pixel, whether it was observed or
-        reconstructed, how many days off it was clear, whether the date has radar there, and
-        whether only earlier or only later dates were clear. It needs all dates of a place.
+        reconstructed, how many days off it was clear, whether the date has radar there, whether
+        only earlier or only later dates were clear, and, with `interval`, whether that of any band
+        is wider than 0.2. It needs all dates of a place.
     age : bool
         Whether to return ``age`` (float32): days from the date to the nearest date on which the
         mask calls the pixel clear, 0 if it is that itself, NaN without one.
@@ -197,7 +198,8 @@ def reconstruct(
     check_options(blend, precision, interval)
     chosen: dict[str, str] = {}
     if isinstance(model, xr.Dataset):
-        model, chosen["model_reason"] = winner_of(model)
+        model, reasons = winner_of(model)
+        chosen |= reasons
     chosen["parameters"] = written({
         "model": model, "mask": mask, "dilate": dilate, "shadow": shadow, "halo": halo,
         "blend": blend, "times": times, "interval": interval,
@@ -331,18 +333,17 @@ def reconstruct(
 
     # Restore the form of the input, and record where each pixel comes from.
     planes = {"provenance": label_provenance(scene, results[1], attrs)}
-    flags = results[-1] if predictor.flags else None
+    flags, lower = results[-1] if predictor.flags else None, 2 + uncertainty
     if quality or age:
         if state is None:
             state = observe(scene, optical, masked, None, predictor.bands)[1]
-        parts = Parts(results[1], state, flags)
+        parts = Parts(results[1], state, flags, results[lower : lower + 2] if bounds else ())
         planes |= assess(scene, parts, predictor.flags, quality, age)
     if predictor.flags and not quality:
         planes["quality"] = label_flags(scene, flags, predictor.flags)
     limits = {}
     if errors is not None and interval is not None:
         said = described(errors.table, interval, [bands[i] for i in picked])
-        lower = 2 + uncertainty
         limits = {
             name: (results[lower + k], {"long_name": f"{name} bound of reflectance", **said})
             for k, name in enumerate(("lower", "upper"))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from xcloudfree._version import __version__
 from xcloudfree.core.blocks import Output, Together, map_windows, side_of
-from xcloudfree.core.radiometry import SarCalibration
+from xcloudfree.core.radiometry import Calibration, SarCalibration
 from xcloudfree.core.scene import Scene
 from xcloudfree.core.series import Dates
 from xcloudfree.core.windows import Area
@@ -32,9 +32,12 @@ AGES: Final = (5.0, 15.0, 30.0)
 
 OBSERVED, RECONSTRUCTED = 1 << 8, 1 << 9
 AGE, ONE = 7 << 10, 1 << 10
-RADAR, EXTRAPOLATED = 1 << 13, 1 << 14
-"""Bits of the layer. What the predictor says of itself is below them, as without the layer; the
-highest is free for intervals."""
+RADAR, EXTRAPOLATED, WIDE = 1 << 13, 1 << 14, 1 << 15
+"""Bits of the layer. What the predictor says of itself is below them, as without the layer."""
+
+WIDEST: Final = 0.2
+"""Width of an interval in reflectance, in any band, above which it is flagged: the value is not
+known to within 0.1. A convention; it was not tuned."""
 
 FLAGS: Final = (
     ("observed", OBSERVED, OBSERVED),
@@ -48,6 +51,9 @@ FLAGS: Final = (
 )
 """Meaning, mask and value of each flag."""
 
+OF_INTERVALS: Final = (("interval_wider_than_limit", WIDE, WIDE),)
+"""The same of flags that need intervals."""
+
 
 class Parts(NamedTuple):
     """What the layer is made of, (*lead, y, x)."""
@@ -55,6 +61,7 @@ class Parts(NamedTuple):
     provenance: Any
     state: Any  # of the pixels, with :data:`.observe.CLEAR`
     flags: Any | None  # what the predictor says of itself
+    bounds: tuple[Any, ...] = ()  # lower and upper, (*lead, band, y, x)
 
 
 def assess(
@@ -65,36 +72,43 @@ def assess(
     axis, days, together = None, None, None
     if scene.is_series:
         axis, days = dates_of(scene, "the quality layer", "reconstruct(quality=False, age=False)")
-        together = Together(axis, side_of(len(days), 4, 0))
+        planes = 4 + sum(bound.shape[lead] for bound in parts.bounds)
+        together = Together(axis, side_of(len(days), planes, 0))
     groups = [[parts.provenance], [parts.state]]
     groups += [] if parts.flags is None else [[parts.flags]]
+    groups += [[bound] for bound in parts.bounds]
     rule = None
     if scene.sar is not None:
         groups.append(scene.sar.planes())
         rule = scene.sar_calibration()
-    work = _Assess(Dates(axis, days), parts.flags is not None, rule)
+    scale = scene.calibration() if parts.bounds else None
+    work = _Assess(Dates(axis, days), parts.flags is not None, scale, rule)
     outputs = [Output(WORD), Output(FLOAT)]
     word, since = map_windows(work, groups, outputs, lead=lead, together=together)
     if together is not None and hasattr(word, "rechunk"):
         word, since = (a.rechunk(parts.provenance.chunks) for a in (word, since))
     found = {}
     if quality:
-        found["quality"] = label_quality(scene, word, meanings)
+        found["quality"] = label_quality(scene, word, meanings, bool(parts.bounds))
     if age:
         words = {"long_name": "time to the nearest clear observation", "units": "days"}
         found["age"] = labelled(scene, since, "age", words)
     return found
 
 
-def label_quality(scene: Scene, word: Any, meanings: Sequence[str]) -> xr.DataArray:
+def label_quality(
+    scene: Scene, word: Any, meanings: Sequence[str], intervals: bool
+) -> xr.DataArray:
     """Name the flags: those of the predictor first, in the lowest bits."""
     own = [(meaning, 1 << bit, 1 << bit) for bit, meaning in enumerate(meanings)]
-    names, masks, values = zip(*own, *FLAGS, strict=True)
+    more = OF_INTERVALS if intervals else ()
+    names, masks, values = zip(*own, *FLAGS, *more, strict=True)
     return labelled(scene, word, "quality", {
         "long_name": "quality of the pixel",
         "flag_masks": np.array(masks, WORD),
         "flag_values": np.array(values, WORD),
         "flag_meanings": " ".join(names),
+        **({"interval_limit": WIDEST} if intervals else {}),
     })  # fmt: skip
 
 
@@ -111,10 +125,11 @@ class _Assess:
 
     dates: Dates
     flags: bool  # whether there is a window of what the predictor says
+    scale: Calibration | None  # of the two windows of bounds, where there are any
     sar: SarCalibration | None  # of the last window, where there is one
 
     def __dask_tokenize__(self) -> Any:
-        return __version__, self.dates, self.flags, self.sar
+        return __version__, self.dates, self.flags, self.scale, self.sar
 
     def __call__(self, *windows: NDArray[Any], core: Area) -> Arrays:
         """Flags and days, (*lead, y, x) each."""
@@ -130,6 +145,9 @@ class _Assess:
         word[filled & one_sided] |= EXTRAPOLATED
         known = np.isfinite(age)
         word[known] |= (ONE * (1 + np.digitize(age[known], AGES, right=True))).astype(WORD)
+        if self.scale is not None:
+            lower, upper = (self.scale.decode(rest.pop(0)) for _ in range(2))
+            word[filled & (upper - lower > np.float32(WIDEST)).any(-3)] |= WIDE
         if self.sar is not None:
             word[self.sar.valid(rest[0]).all(-3)] |= RADAR
         return word, age
