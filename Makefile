@@ -70,6 +70,7 @@ results: $(READY)  ## every table of docs/results.md and the README; needs XCLOU
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group examples
 	$(BIN)/python examples/results.py
 	$(BIN)/python docs/pictures.py
+	$(BIN)/python docs/thumbnails.py
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -55,6 +55,7 @@ nitpick_ignore_regex = [
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
 nb_execution_mode = os.environ.get("XCLOUDFREE_NOTEBOOKS", "force")
+nb_execution_excludepatterns = ["examples/*"]  # references.py has run them, two at a time
 nb_execution_in_temp = True
 nb_execution_timeout = 900  # busy machines
 nb_execution_raise_on_error = True
@@ -74,7 +75,7 @@ html_theme_options = {
     "navigation_with_keys": False,
     "show_toc_level": 2,
     "show_prev_next": False,
-    "header_links_before_dropdown": 6,
+    "header_links_before_dropdown": 7,
     "secondary_sidebar_items": ["page-toc"],
     "article_footer_items": [],
     "footer_start": ["copyright"],
@@ -85,6 +86,7 @@ html_sidebars = {
     for page in (
         "index",
         "start",
+        "gallery",
         "catalogs",
         "concepts",
         "comparison",

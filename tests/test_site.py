@@ -45,6 +45,21 @@ def test_the_picture_of_halos_shows_what_is_said_of_it(tmp_path):
     assert (tmp_path / "halo.png").stat().st_size > 10_000
 
 
+def test_the_gallery_shows_ten_things_with_a_small_picture_and_a_page_each():
+    pytest.importorskip("matplotlib")
+    page = (ROOT / "docs/gallery.md").read_text()
+    found = re.findall(
+        r"\* \[!\[.+\]\(images/gallery/(\w+)\.jpg\)\]\((.+)\)\n  \[.+\]\((.+)\)", page
+    )
+    assert [name for name, *_ in found] == list(script("thumbnails").THUMBNAILS)
+    assert len(found) == 10
+    for name, target, again in found:
+        assert target == again
+        folder = ROOT if target.startswith("examples/") else ROOT / "docs"  # as on the site
+        assert (folder / target).is_file()
+        assert (ROOT / f"docs/images/gallery/{name}.jpg").stat().st_size < 40_000
+
+
 def rows(text):
     """Cells of the tables of a text by method, without bold and remarks."""
     found = {}

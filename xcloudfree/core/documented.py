@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 _HEADING = re.compile(r"\n(?=(\w[\w ]*)\n-{3,}\n)")
-_TAKEN = ("Parameters", "Returns", "Raises", "Warns", "Notes")
+_TAKEN = ("Parameters", "Other Parameters", "Returns", "Raises", "Warns", "Notes")
 _FIRST_PARAMETER = re.compile(r"(?<=-\n)\w+ :.*\n?(?: +.*\n?|\n(?= ))*")
 
 Method = TypeVar("Method", bound=Callable[..., Any])

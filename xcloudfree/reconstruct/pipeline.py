@@ -69,73 +69,54 @@ def reconstruct(
 ) -> Any:
     """Reconstruct the occluded pixels of a scene.
 
-    Each block is read with the halo that the network needs, on the network's grid, so that the
-    result does not depend on the chunks. Clear pixels are returned unchanged. A network that reads
-    other dates (``model.spec.context``) processes all dates of a place together, so chunks with
-    all their dates must fit into memory.
+    Without arguments, the mask and the model are chosen to suit the data. Clear pixels are returned
+    unchanged, lazy data stays lazy, and the result does not depend on the chunks. The sections
+    below the parameters say more about each choice.
 
     Parameters
     ----------
     obj : Dataset or DataArray
         Scene in any accepted form, with the bands and polarisations of the model.
     model : str, Path, Model, Method or Dataset
-        ``"auto"`` chooses ``"kernel-fusion"``, for a series or one date, with or without
-        Sentinel-1; the attribute ``model_reason`` of ``provenance`` says which data it used.
-        ``"judged"`` calls ``ds.cloudfree.judge()`` first and uses its winner; a Dataset is the
-        table of an earlier call. Else a name from :func:`xcloudfree.models.list`, a file, or a
-        model; or a classical method, by a name from :func:`xcloudfree.methods.names` or with your
-        own settings from :func:`xcloudfree.methods.get`. `precision` applies to networks, `device`
-        to networks and ``"kernel-fusion"``.
+        ``"auto"``, ``"judged"``, the name of a method or a network, a file, a model or method
+        object, or a table of :func:`xcloudfree.judge.own_scene.judge_scene`.
     mask : str, DataArray or callable
         The occluded pixels, see :func:`xcloudfree.masks.mask`.
     dilate : int
         Radius in pixels by which to extend the mask.
     shadow : bool, None or tuple
-        Whether to mask the shadow of clouds too, see :func:`xcloudfree.masks.mask`. None: if
-        the position of the sun is known (``xcf.stac.load`` attaches it); the attribute ``mask``
-        of ``provenance`` says so. False: the paper's mask only.
-    halo : "exact" or int
-        Pixels to read around each block: as many as influence it, or fewer for speed. For a
-        network that reads its whole input: the overlap of its fixed tiles in pixels, over which
-        they are blended; a quarter of a tile by default.
-    blend : "feather" or None
-        ``"feather"`` keeps observed pixels and adjusts the reconstruction to them, without a seam.
-        None returns the output of the network everywhere (eq. 12).
+        Whether to mask the shadow of clouds too, see :func:`xcloudfree.masks.mask`; None: if the
+        position of the sun is known.
     times : str, DatetimeIndex or sequence of dates, optional
-        Times at which to reconstruct the scene, inside the series: a frequency such as ``"10D"``,
-        which starts on the first day, or a list. A time without an image is treated as a wholly
-        hidden date, with the radar nearest to it; a time with an image is reconstructed as usual.
-        The coordinate ``acquired`` marks these. For methods that read other dates, such as
-        ``"kernel-fusion"``.
+        Times at which to reconstruct, inside the series: a frequency such as ``"10D"``, which
+        starts on the first day, or a list. For methods that read other dates.
     interval : float, optional
-        Share of the true values that lower and upper bounds should contain, such as 0.9, for each
-        band. The bounds are calibrated on clear pixels of the scene, which are hidden under the
-        clouds of other dates and predicted again, without all dates within a gap of 0, 15, 30 and
-        45 days: about ten more runs over at most four pieces of 64 x 64 px
-        (docs/guides/uncertainty.md).
+        Share of the true values that lower and upper bounds should contain, such as 0.9.
     uncertainty : bool
-        Whether to return the standard deviation of each pixel: the model's own estimate, or, for a
-        model without one, that of its errors on hidden pixels, as for `interval`.
+        Whether to return the standard deviation of each pixel.
     quality : bool
-        Whether to return ``quality`` (uint16 flags): of each pixel, whether it was observed or
-        reconstructed, how many days off it was clear, whether the date has radar there, whether
-        only earlier or only later dates were clear, and, with `interval`, whether that of any band
-        is wider than 0.2. It needs all dates of a place.
+        Whether to return ``quality`` (uint16 flags): how each pixel was made and from what, and,
+        with `interval`, whether its bounds are wider than 0.2. It needs all dates of a place.
     age : bool
         Whether to return ``age`` (float32): days from the date to the nearest date on which the
         mask calls the pixel clear, 0 if it is that itself, NaN without one.
+
+    Other Parameters
+    ----------------
+    halo : "exact" or int
+        Pixels to read around each block: as many as influence it, or fewer for speed. For a
+        network that reads its whole input: the overlap of its fixed tiles in pixels, a quarter of a
+        tile by default.
+    blend : "feather" or None
+        Whether to adjust the reconstruction to the observed pixels; None returns the output of the
+        network everywhere (eq. 12).
     align : {"check", "correct"}, optional
-        ``"check"``: measure how far Sentinel-1 lies off Sentinel-2 by
-        :func:`xcloudfree.reconstruct.shift.shift`, and warn above one pixel. ``"correct"``: bring
-        it there, bilinear in power. Both read the scene when called; attribute ``radar_shift`` of
-        ``provenance`` records the shift. If ascending and descending orbits shift to opposite
-        sides, that is layover of tall edges, which no shift corrects: it is reported and kept.
+        Whether to measure how far Sentinel-1 lies off Sentinel-2, or to correct it too.
     precision : {"float32", "bfloat16"}
-        Arithmetic of the network. ``"bfloat16"`` is for devices that support it. Its
-        error is about 1e-3 in reflectance with the shipped weights (docs/benchmarks.md), and may be
-        ten times as large with others.
+        Arithmetic of a network.
     device : str or torch.device, optional
-        Torch device; by default CUDA if the computing process has it, else the CPU.
+        Torch device of a network or of ``"kernel-fusion"``; by default CUDA if the computing
+        process has it, else the CPU.
 
     Returns
     -------
@@ -151,9 +132,8 @@ def reconstruct(
         ``upper``. Both are the value itself where it was observed, and no data where nothing could
         be reconstructed; they may lie below 0, as reflectance may. Their attributes say of how
         many dates they come (``interval_dates``, of an input in memory).
-        ``quality`` and ``age`` come as ``provenance`` does. A model that
-        reports how it made its values, as ``"kernel-fusion"`` does, uses the lowest bits of
-        ``quality``; these are there without `quality` too, as they cost nothing.
+        ``quality`` and ``age`` come as ``provenance`` does. The lowest bits of ``quality`` say how
+        ``"kernel-fusion"`` made its values; these are there without `quality` too.
 
     Raises
     ------
@@ -182,6 +162,29 @@ def reconstruct(
     DemonstrationWarning, UntrainedWarning, QuantityWarning
         If the weights are a demonstration, were not fitted, or were fitted on another kind
         of backscatter.
+
+    Notes
+    -----
+    * **Quick use**: ``ds.cloudfree.reconstruct()``; ``provenance.attrs`` records what was chosen
+      and why (:doc:`/start`, :doc:`/gallery`).
+    * **Choosing a model**: ``"auto"`` is ``"kernel-fusion"``, for a series or one date, with or
+      without radar. ``"judged"`` takes the winner on this scene (:doc:`/guides/judge`). Methods
+      have no weights: :func:`xcloudfree.methods.names`, with own settings from
+      :func:`xcloudfree.methods.get`; networks do: :func:`xcloudfree.models.list` (:doc:`/models`).
+    * **Masks**: ``"auto"`` picks the best mask that the data allows (:doc:`/guides/masks`).
+    * **Chunks and memory**: A block is read with the halo that the model needs, on its grid. Models
+      that read other dates take all dates of a place together, so chunks with all their dates must
+      fit into memory (:doc:`/guides/large_areas`).
+    * **Uncertainty**: Deviations are the model's own, or those of its errors on hidden pixels;
+      bounds are calibrated on clear pixels that are hidden again, without all dates within a gap of
+      0, 15, 30 and 45 days: about ten more runs over at most four pieces of 64 x 64 px
+      (:doc:`/guides/uncertainty`).
+    * **Times**: A time without an image is treated as a wholly hidden date, with the radar nearest
+      to it; the coordinate ``acquired`` marks those with an image (:doc:`/guides/cubes`).
+    * **Expert**: `align` reads the scene when called and records ``radar_shift`` in ``provenance``;
+      opposite shifts of ascending and descending orbits are layover, which is reported and kept.
+      ``"bfloat16"`` has an error of about 1e-3 with the shipped weights, and maybe ten times as
+      much with others (:doc:`/benchmarks`). Halos and tiles: :doc:`/concepts`.
 
     References
     ----------
