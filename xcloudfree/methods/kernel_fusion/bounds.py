@@ -1,4 +1,4 @@
-"""Range of reflectance that each place showed: what is far outside is no ground."""
+"""Range of reflectance that each place has shown; values far outside it are not ground."""
 
 from __future__ import annotations
 
