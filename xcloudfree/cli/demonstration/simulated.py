@@ -79,7 +79,8 @@ def from_simulation(out: Path, model: str, say: Callable[[str], Any]) -> xr.Data
     share = judged.sum().item() / cloudy.sum().item()
     say(f"    on the {share:.0%} of the hidden pixels that all fill")
     result = xcf.evaluate(stored, truth, mask=judged, observed=observed, others=others).compute()
-    (out / "metrics.md").write_text(table(result) + "\n", encoding="utf-8")
+    tables = [table(result), table(result.sel(pixels=["cloudy"]), per_image=True)]
+    (out / "metrics.md").write_text("\n\n".join(tables) + "\n", encoding="utf-8")
     shown = {"time": int(abs(cloudy.mean(["y", "x"]) - 0.5).argmin("time"))}
     say("7/8 writing a COG of one date")
     xcf.io.to_cog(stored[list(BANDS)].isel(shown), out / "cloudfree.tif")
@@ -100,7 +101,10 @@ def from_simulation(out: Path, model: str, say: Callable[[str], Any]) -> xr.Data
     xcf.plot.swipe(stored, out / "swipe.html", observed=observed, mask=cloudy, index=shown["time"])
     if model == MODEL:
         _curve(observed, cloudy).savefig(out / "ndvi.png", dpi=110)
-    say(f"\nprediction: {model}\n\n" + table(result.sel(pixels=["cloudy"]), per_image=True))
+    say(
+        f"\nHidden pixels, mean over the dates (metrics.md has each date); prediction is {model}:"
+        f"\n\n{table(result.sel(pixels=['cloudy']))}"
+    )
     return result
 
 
