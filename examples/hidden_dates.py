@@ -15,6 +15,12 @@ from series_data import clear_by, load
 import xcloudfree as xcf
 
 
+def prepared(series, options):
+    """The corner to judge on, with filtered radar if asked."""
+    series = series.isel(y=slice(options.side), x=slice(options.side))
+    return series.cloudfree.remove_speckle(options.speckle) if options.speckle else series
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folders", nargs="+", type=Path)
@@ -26,6 +32,7 @@ def main():
     parser.add_argument("--full", action="store_true", help="hide whole images too")
     parser.add_argument("--whole", action="store_true", help="hide whole images alone")
     parser.add_argument("--side", type=int, help="pixels of a corner to judge on, default all")
+    parser.add_argument("--speckle", help="filter of remove_speckle for the radar, default none")
     parser.add_argument("--keep", type=Path, help="folder to resume from")
     parser.add_argument("--store", type=Path, help="only write the first folder's series as Zarr")
     options = parser.parse_args()
@@ -36,7 +43,7 @@ def main():
     cases = (
         case
         for folder in options.folders
-        for series in [load(folder).isel(y=slice(options.side), x=slice(options.side))]
+        for series in [prepared(load(folder), options)]
         for case in xcf.benchmarking.hidden_dates(
             series,
             region=folder.stem,

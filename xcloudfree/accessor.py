@@ -21,7 +21,9 @@ from xcloudfree.reconstruct import context as temporal
 from xcloudfree.reconstruct import indices as spectral
 from xcloudfree.reconstruct import pipeline as reconstruction
 from xcloudfree.reconstruct import shift as misalignment
+from xcloudfree.reconstruct import speckle
 from xcloudfree.reconstruct.choice import AUTO, JUDGED
+from xcloudfree.reconstruct.speckle import Filter
 
 if TYPE_CHECKING:
     import pandas as pd  # type: ignore[import-untyped]
@@ -308,6 +310,22 @@ class CloudFreeAccessor:
         True
         """
         return misalignment.shift(self._obj, by=by, block=block, mask=mask)
+
+    @documented_by(speckle.remove_speckle)
+    def remove_speckle(
+        self, method: Filter = "refined-lee", *, looks: float = speckle.LOOKS
+    ) -> Any:
+        """Reduce speckle, see :func:`xcloudfree.reconstruct.speckle.remove_speckle`.
+
+        Examples
+        --------
+        >>> import xcloudfree as xcf
+        >>> ds = xcf.datasets.simulate_scene((64, 64), dates=8, seed=1)
+        >>> calm = ds.cloudfree.remove_speckle("quegan")
+        >>> bool(calm.VV.diff("x").std() < 0.6 * ds.VV.diff("x").std())
+        True
+        """
+        return speckle.remove_speckle(self._obj, method, looks=looks)
 
     def report(self) -> pd.DataFrame:
         """List unreadable files, see :func:`xcloudfree.stac.series.status.report`.

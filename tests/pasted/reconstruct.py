@@ -43,6 +43,11 @@ ROWS = [
     "ds = fill(ds); ds.cloudfree.composite('MS', mask=mask)",
     "ds = fill(ds); ds.cloudfree.composite('MS', method='mean', fill=True)",
     "ds.cloudfree.shift(mask=mask, block=10)",
+    "ds.cloudfree.remove_speckle(method='lee')",
+    "ds.cloudfree.remove_speckle(looks=0)",
+    "ds.isel(time=0).cloudfree.remove_speckle(method='quegan')",
+    "ds = ds.assign({p: ds[p].astype('int16') for p in ['VV', 'VH']})\n"
+    "ds.cloudfree.remove_speckle()",
     "ds.cloudfree.shift(mask=mask, by='orbit')",
     "ds.cloudfree.reconstruct(model='median', mask=mask, align='auto')",
     "ds = whole; ds.cloudfree.reconstruct(model='median', mask=mask, align='correct')",

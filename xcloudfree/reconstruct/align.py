@@ -177,10 +177,10 @@ def _resample(scene: Scene, shifts: tuple[tuple[float, float], ...]) -> Any:
         lead=len(scene.lead),
         plan=Halo(reach),
     )
-    return _with_radar(scene, data)
+    return with_radar(scene, data)
 
 
-def _with_radar(scene: Scene, data: Any) -> Any:
+def with_radar(scene: Scene, data: Any) -> Any:
     """The scene with other backscatter (*lead, polarisation, y, x)."""
     assert scene.sar is not None
     source, dims = scene.source, (*scene.lead, *scene.spatial)
@@ -188,6 +188,8 @@ def _with_radar(scene: Scene, data: Any) -> Any:
         new = {}
         for k, name in enumerate(scene.sar.variables):
             variable = xr.Variable(dims, data[..., k, :, :], source[name].attrs)
+            if source[name].chunks is not None:  # several dates may have been made together
+                variable = variable.chunk(source[name].variable.chunksizes)
             new[name] = source[name].copy(data=variable.transpose(*source[name].dims).data)
         return source.assign(new)
     array = source if scene.form == "array" else source[scene.sar.variables[0]]

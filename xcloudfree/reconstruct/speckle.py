@@ -1,0 +1,141 @@
+"""Backscatter without speckle, in the form of the input."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xcloudfree._version import __version__
+from xcloudfree.core.blocks import Output, Together, map_windows, side_of
+from xcloudfree.core.radiometry import SarCalibration
+from xcloudfree.core.recognise import read
+from xcloudfree.core.windows import Area, Halo
+from xcloudfree.exceptions import DataError, MissingBandError
+from xcloudfree.methods.speckle import REACH, quegan, refined_lee
+from xcloudfree.reconstruct.align import with_radar
+from xcloudfree.reconstruct.observe import Arrays
+
+Filter = Literal["refined-lee", "quegan"]
+
+LOOKS: Final = 4.4
+"""Equivalent number of looks of Sentinel-1 IW GRD, high resolution (ESA, Sentinel-1 Product
+Specification)."""
+
+
+def remove_speckle(obj: Any, method: Filter = "refined-lee", *, looks: float = LOOKS) -> Any:
+    """Reduce the speckle of Sentinel-1.
+
+    Filters run on linear power in windows of 7 x 7 px. ``"refined-lee"`` (Lee 1981) treats each
+    date by itself, and averages on the pixel's own side of an edge. ``"quegan"`` (Quegan and Yu
+    2001) uses all dates: it keeps the resolution, but a change on one date is partly averaged.
+
+    No method of this library needs it: errors of reconstructions hardly change
+    (:doc:`/catalogs`).
+
+    Parameters
+    ----------
+    obj : Dataset or DataArray
+        Scene with backscatter in floating point, dB or linear power, in any accepted form.
+    method : {"refined-lee", "quegan"}
+        Filter; ``"quegan"`` needs several dates.
+    looks : float
+        Equivalent number of looks of the input, for ``"refined-lee"``. Data that was averaged or
+        terrain corrected has more than the default, 4.4.
+
+    Returns
+    -------
+    Dataset or DataArray
+        The scene with filtered backscatter, NaN where it had none; lazy if it was lazy.
+
+    Raises
+    ------
+    MissingBandError
+        There is no backscatter.
+    UnitsError
+        The unit of backscatter is undeclared.
+    DataError
+        An unknown method, integers, a single date with ``"quegan"``, or `looks` below 0.
+
+    Examples
+    --------
+    >>> import xcloudfree as xcf
+    >>> ds = xcf.datasets.simulate_scene((64, 64), dates=8, seed=1)
+    >>> calm = remove_speckle(ds, "quegan")
+    >>> bool(calm.VV.diff("x").std() < 0.6 * ds.VV.diff("x").std())
+    True
+    """
+    scene = read(obj)
+    sar = scene.sar
+    if method not in ("refined-lee", "quegan"):
+        raise DataError(
+            f"method={method!r} is no filter of speckle",
+            fix='choose one with remove_speckle(method="refined-lee")',
+        )
+    if not looks > 0:
+        raise DataError(
+            f"looks={looks!r} is no number of looks", fix="call remove_speckle(looks=4.4)"
+        )
+    if sar is None:
+        raise MissingBandError(
+            "the scene has no backscatter to filter",
+            fix="add Sentinel-1 with xcf.pair(ds, s1)",
+        )
+    if sar.dtype().kind != "f":
+        names = [str(v) for v in dict.fromkeys(sar.variables)]
+        call = f"ds.assign({{n: ds[n].astype('float32') for n in {names}}})"
+        raise DataError(
+            f"backscatter is {sar.dtype()}, which has no place for means",
+            fix=f"convert it with {'ds.astype(float)' if scene.form == 'array' else call}",
+        )
+    together = None
+    if method == "quegan":
+        if "time" not in scene.lead:
+            raise DataError(
+                "method='quegan' needs several dates",
+                fix='filter each by itself with remove_speckle(method="refined-lee")',
+            )
+        axis = scene.lead.index("time")
+        side = side_of(scene.template().shape[axis], 4 * len(sar.names), REACH)
+        together = Together(axis, side)
+    (data,) = map_windows(
+        _Filter(None if together is None else together.axis, looks, scene.sar_calibration()),
+        [sar.planes()],
+        [Output(sar.dtype(), len(sar.names))],
+        lead=len(scene.lead),
+        plan=Halo(REACH),
+        together=together,
+    )
+    return with_radar(scene, data)
+
+
+@dataclass(frozen=True)
+class _Filter:
+    """Stored backscatter of a block without speckle."""
+
+    axis: int | None  # of time, for the filter of all dates
+    looks: float
+    rule: SarCalibration
+
+    def __dask_tokenize__(self) -> Any:
+        return __version__, self.axis, self.looks, self.rule
+
+    def __call__(self, stored: NDArray[Any], *, core: Area) -> Arrays:
+        """The core, in the numbers of the input; NaN where there is none."""
+        numbers = np.where(self.rule.valid(stored), stored, np.nan).astype(np.float64)
+        values = numbers * self.rule.scale + self.rule.offset
+        decibels = self.rule.units == "dB"
+        power = 10 ** (values / 10) if decibels else values  # speckle multiplies power
+        out = np.empty_like(power)
+        if self.axis is None:
+            for place in np.ndindex(power.shape[:-2]):
+                out[place] = refined_lee(power[place], self.looks)
+        else:
+            dates_first, made = (np.moveaxis(a, self.axis, 0) for a in (power, out))
+            for place in np.ndindex(dates_first.shape[1:-2]):
+                made[(slice(None), *place)] = quegan(dates_first[(slice(None), *place)])
+        out = 10 * np.log10(out) if decibels else out
+        out = ((out - self.rule.offset) / self.rule.scale).astype(stored.dtype)
+        return (out[..., *core],)
