@@ -123,6 +123,7 @@ NOT_PASTED = {
         "stac/read/stackstac_reader.py: ",
     ),
     "needs a network service": (
+        "reconstruct/remake.py: ",
         "models/hub.py: ",
         "stac/load.py: collections={}",
         "stac/search/choice.py: ",

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from xcloudfree.core.passes import join_passes
     from xcloudfree.judge import benchmark
     from xcloudfree.judge.evaluation import evaluate
+    from xcloudfree.reconstruct.remake import remake
     from xcloudfree.stac.series.pairing import pair
     from xcloudfree.train import fit
 
@@ -38,6 +39,7 @@ __all__ = [
     "models",
     "pair",
     "plot",
+    "remake",
     "show_versions",
     "stac",
     "train",
@@ -50,6 +52,7 @@ _CALLS = {
     "fit": "train",
     "join_passes": "core.passes",
     "pair": "stac.series.pairing",
+    "remake": "reconstruct.remake",
 }
 
 

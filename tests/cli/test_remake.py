@@ -59,6 +59,26 @@ def test_files_are_made_again_byte_for_byte(tmp_path, catalog):
         assert (tmp_path / "again" / file.name).read_bytes() == file.read_bytes()
 
 
+def test_what_a_judged_model_made_is_made_again_with_its_table(tmp_path, catalog):
+    ds = loaded(catalog)
+    names = ["median", "linear-time"]
+    own = xcf.datasets.simulate_scene((64, 64), dates=6, cover=[0, 0.6] * 3, level="BOA")
+    table = own.cloudfree.judge(names, gaps=[0], cases=1, mask="l2a", progress=False)
+    path = tmp_path / "out.zarr"
+    out = ds.cloudfree.reconstruct(table, **OPTIONS)
+    xcf.io.to_zarr(out, path, chunks=64, multiscales=True, progress=False)
+    xcf.remake(f"{path}.item.json", tmp_path / "again", progress=False)
+    assert contents(tmp_path / "again" / "out.zarr") == contents(path)
+    assert set(json.loads(out.provenance.attrs["judge_table"])["models"]) > set(names)
+
+
+def test_python_is_told_calls_and_the_command_line_options(tmp_path, passport):
+    item = item_with(passport, tmp_path / "a.json", request={"catalog": None, "sar_catalog": None})
+    with pytest.raises(xcf.exceptions.DataError, match=r"xcf\.remake\(\.\.\., catalog="):
+        xcf.remake(item, tmp_path / "x")
+    assert "use --catalog ADDRESS" in run(item, tmp_path / "x").output
+
+
 def item_with(path, to, **changes):
     item = json.loads(path.read_text())
     item["properties"] |= {f"xcloudfree:{k}": v for k, v in changes.items()}
