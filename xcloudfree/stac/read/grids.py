@@ -135,7 +135,7 @@ def native_grid(
     layers: Sequence[Layers],
     area: Any = None,
     *,
-    home: Sequence[int],
+    home: Sequence[int] | None = None,
     resolution: Any = None,
     crs: Any = None,
     chosen: bool = False,
@@ -168,7 +168,7 @@ def native_grid(
         grids = [declared_grid(item, layer.asset) for _, layer in own]
         if known := [grid for grid in grids if grid is not None]:
             boxes[n] = min(known, key=lambda grid: abs(grid.resolution.x))
-    if at_home := [boxes[n] for n in home if n in boxes]:
+    if at_home := [box for n, box in boxes.items() if home is None or n in home]:
         counts = Counter((box.crs, box.resolution, box.anchor) for box in at_home)
         commonest = counts.most_common(1)[0][0]
         native = next(b for b in at_home if (b.crs, b.resolution, b.anchor) == commonest)
