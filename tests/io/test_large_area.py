@@ -93,9 +93,11 @@ def test_a_cluster_gives_the_same_bytes_and_shows_how_far_it_is(
 
     scene, store = scene_and_store
     with Client(workers) as client:
-        xcf.io.to_zarr(reconstructed(scene), tmp_path / "out.zarr")
+        xcf.io.to_zarr(reconstructed(scene), tmp_path / "out.zarr", progress=True)
         assert contents(tmp_path / "out.zarr") == contents(store)
-        assert "out.zarr [####################] 6/6" in capsys.readouterr().err
+        told = capsys.readouterr().err
+        assert "writing out.zarr 100%" in told
+        assert "6/6" in told
         ran = client.run(lambda: "xcloudfree.models.cache" in sys.modules)
         assert any(ran.values())  # and not in this process
         held = client.persist(scene)

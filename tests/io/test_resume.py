@@ -187,7 +187,7 @@ def test_a_killed_worker_costs_time_and_nothing_else(
 
         killer = threading.Thread(target=kill)
         killer.start()
-        to_zarr(scene(pause=0.1), store)
+        to_zarr(scene(pause=0.1), store, progress=True)
         killer.join()
         client.wait_for_workers(2)
         assert victim not in client.run(os.getpid).values()
