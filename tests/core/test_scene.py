@@ -1,6 +1,9 @@
 """Recognition of the accepted forms, units, and the way back."""
 
+import re
+
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 
@@ -10,8 +13,15 @@ from xcloudfree.core.bands import S2_BANDS, optical_band, sar_band
 from xcloudfree.core.calibrate import calibrate
 from xcloudfree.core.radiometry import Calibration
 from xcloudfree.core.recognise import read
+from xcloudfree.core.times import utc_times
 from xcloudfree.datasets import simulate_clouds
-from xcloudfree.exceptions import CloudFreeError, GridError, MissingBandError, UnitsError
+from xcloudfree.exceptions import (
+    CloudFreeError,
+    DataError,
+    GridError,
+    MissingBandError,
+    UnitsError,
+)
 
 EARTH_SEARCH = (
     "coastal", "blue", "green", "red", "rededge1", "rededge2", "rededge3", "nir", "nir08", "nir09",
@@ -54,6 +64,16 @@ def test_time_is_optional_and_names_of_space_are_free():
     assert scene.lead == ()
     assert scene.spatial == ("latitude", "longitude")
     assert scene.shape == (45, 38)
+
+
+@pytest.mark.parametrize("kind", ["int64", "float64", object])
+def test_numbers_are_no_dates_and_the_call_of_the_error_makes_them_dates(kind):
+    numbers = np.array([20250610, 20250615], kind)
+    with pytest.raises(DataError, match="instead of dates") as error:
+        utc_times(xr.DataArray(numbers, dims="time"), "ds")
+    call = re.search(r"time=(.*)\)$", str(error.value)).group(1)
+    names = {"pandas": pd, "ds": xr.Dataset(coords={"time": numbers})}
+    assert list(eval(call, names)) == [pd.Timestamp("2025-06-10"), pd.Timestamp("2025-06-15")]
 
 
 def test_one_radar_image_holds_for_all_dates():

@@ -48,6 +48,7 @@ ROWS = [
     "ds = ds.assign(blue=ds.B02); fill(ds)",
     "ds = ds.rename(time='t'); fill(ds)",
     "ds = ds.assign_coords(time=[20250610, 20250615, 20250620, 20250625]); fill(ds)",
+    "ds = ds.assign_coords(time=np.array([20250610.0, 20250615, 20250620, 20250625])); fill(ds)",
     "ds = ds.assign_coords(time=[0, 1, 2, 3]); fill(ds)",
     "ds = ds.assign_coords(time=['a', 'b', 'c', 'd']); fill(ds)",
     "ds = ds.assign_coords(time=['June', 'July', 'May', 'March']); fill(ds)",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from contextlib import suppress
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from xcloudfree.exceptions import DataError
 
 _ZONED = "pandas.to_datetime({}.time.values, utc=True).tz_localize(None)"
-_NUMBERS = "pandas.to_datetime({}.time.values.astype(str), format='%Y%m%d')"
+_NUMBERS = "pandas.to_datetime({}.time.values.astype(int).astype(str), format='%Y%m%d')"
 
 
 def utc_times(
@@ -40,7 +41,7 @@ def _converted(values: NDArray[Any], owner: str) -> NDArray[Any]:
 
     problem = f"the time coordinate contains {values.dtype} instead of dates"
     other = f"pandas.date_range('2025-06-01', periods={values.size}, freq='5D')"
-    if values.dtype.kind in "iuf":
+    if values.dtype.kind in "iuf" or (values.size and all(isinstance(v, Real) for v in values)):
         days = values.size and values.min() >= 19000101 and values.max() <= 22001231
         raise _refused(problem, owner, _NUMBERS.format(owner) if days else other)
     # for other text pandas would guess: "June" as this year's
