@@ -6,7 +6,7 @@ import xarray as xr
 
 import xcloudfree as xcf
 from tests.checks import no_computes
-from xcloudfree.exceptions import DataError, MissingBandError
+from xcloudfree.exceptions import DataError, MissingBandError, UnitsError
 from xcloudfree.methods.speckle import SIDE, quegan, refined_lee
 from xcloudfree.reconstruct.speckle import remove_speckle
 
@@ -113,6 +113,7 @@ def test_what_cannot_be_filtered_is_refused(scene):
         (DataError, lambda: remove_speckle(scene, "lee")),
         (DataError, lambda: remove_speckle(scene, looks=0)),
         (DataError, lambda: remove_speckle(scene.isel(time=0), "quegan")),
+        (DataError, lambda: remove_speckle(scene.isel(time=[0]), "quegan")),
         (
             DataError,
             lambda: remove_speckle(
@@ -123,3 +124,13 @@ def test_what_cannot_be_filtered_is_refused(scene):
     ):
         with pytest.raises(error, match=r"\("):
             call()
+
+
+def test_a_border_of_undeclared_zeros_is_not_smeared(scene):
+    zero = scene.assign({n: scene[n].where(scene.x > scene.x[5], 0) for n in ("VV", "VH")})
+    for name in ("VV", "VH"):
+        zero[name].attrs = scene[name].attrs
+    with pytest.raises(UnitsError, match="sar_nodata=0"):
+        remove_speckle(zero)
+    out = remove_speckle(zero.cloudfree.calibrate(sar_nodata=0))
+    assert out.VV[:, :, :6].isnull().all()

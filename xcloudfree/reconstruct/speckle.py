@@ -55,9 +55,9 @@ def remove_speckle(obj: Any, method: Filter = "refined-lee", *, looks: float = L
     MissingBandError
         There is no backscatter.
     UnitsError
-        The unit of backscatter is undeclared.
+        The unit of backscatter is undeclared, or its values contradict it.
     DataError
-        An unknown method, integers, a single date with ``"quegan"``, or `looks` below 0.
+        An unknown method, integers, a single date with ``"quegan"``, or `looks` not above 0.
 
     Examples
     --------
@@ -90,18 +90,18 @@ def remove_speckle(obj: Any, method: Filter = "refined-lee", *, looks: float = L
             f"backscatter is {sar.dtype()}, which has no place for means",
             fix=f"convert it with {'ds.astype(float)' if scene.form == 'array' else call}",
         )
-    together = None
+    axis = together = None
     if method == "quegan":
-        if "time" not in scene.lead:
+        dates = scene.template().sizes.get("time", 1)
+        if dates < 2:
             raise DataError(
                 "method='quegan' needs several dates",
                 fix='filter each by itself with remove_speckle(method="refined-lee")',
             )
         axis = scene.lead.index("time")
-        side = side_of(scene.template().shape[axis], 4 * len(sar.names), REACH)
-        together = Together(axis, side)
+        together = Together(axis, side_of(dates, 4 * len(sar.names), REACH))
     (data,) = map_windows(
-        _Filter(None if together is None else together.axis, looks, scene.sar_calibration()),
+        _Filter(axis, looks, scene.sar_calibration()),
         [sar.planes()],
         [Output(sar.dtype(), len(sar.names))],
         lead=len(scene.lead),
@@ -124,10 +124,8 @@ class _Filter:
 
     def __call__(self, stored: NDArray[Any], *, core: Area) -> Arrays:
         """The core, in the numbers of the input; NaN where there is none."""
-        numbers = np.where(self.rule.valid(stored), stored, np.nan).astype(np.float64)
-        values = numbers * self.rule.scale + self.rule.offset
-        decibels = self.rule.units == "dB"
-        power = 10 ** (values / 10) if decibels else values  # speckle multiplies power
+        # speckle multiplies power; decoding refuses what is no backscatter, before it is smeared
+        power = 10 ** (self.rule.decode(stored).astype(np.float64) / 10)
         out = np.empty_like(power)
         if self.axis is None:
             for place in np.ndindex(power.shape[:-2]):
@@ -136,6 +134,7 @@ class _Filter:
             dates_first, made = (np.moveaxis(a, self.axis, 0) for a in (power, out))
             for place in np.ndindex(dates_first.shape[1:-2]):
                 made[(slice(None), *place)] = quegan(dates_first[(slice(None), *place)])
-        out = 10 * np.log10(out) if decibels else out
+        if self.rule.units == "dB":
+            out = 10 * np.log10(out)
         out = ((out - self.rule.offset) / self.rule.scale).astype(stored.dtype)
         return (out[..., *core],)
