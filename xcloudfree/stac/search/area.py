@@ -27,10 +27,11 @@ def box_area(bbox: Any) -> Any:
         west, south, east, north = numbers
         if -180 <= east < west <= 180:
             east += 360
-        if -180 <= west < east <= 360 and east - west <= 360 and -90 <= south < north <= 90:
+        # a wider one could not be told from one across the 180th meridian
+        if -180 <= west < east <= 360 and east - west <= 180 and -90 <= south < north <= 90:
             return unwrapped(geom.box(west, south, east, north, DEGREES))
     raise DataError(
-        f"bbox={numbers or bbox!r} is not west, south, east, north in degrees",
+        f"bbox={numbers or bbox!r} is not west, south, east, north in degrees, at most 180 wide",
         fix="call load(..., bbox=(9.0, 48.0, 9.2, 48.1))",
     )
 
@@ -59,7 +60,7 @@ def shape_area(shape: Any) -> Any:
             "intersects=shapely.box(9, 48, 9.2, 48.1))",
         ) from None
     out = valid(out)
-    if out.is_empty or not (out.boundingbox.span_x and out.boundingbox.span_y):
+    if not out.area:
         raise DataError(
             "intersects= has no extent, but must be an area",
             fix="widen it: load(..., intersects=shape.buffer(0.01))",
