@@ -1,6 +1,5 @@
-"""Radar from anywhere: offsets between orbits and platforms, OPERA's bursts, Sentinel-1C and D."""
+"""Offsets of backscatter between the orbits and platforms of Sentinel-1."""
 
-import re
 import warnings
 
 import dask
@@ -12,11 +11,8 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 import xcloudfree as xcf
-from tests import archive
 from tests.checks import no_computes
 from xcloudfree.exceptions import DataError, MissingBandError, UnitsError
-from xcloudfree.stac.rules.harmonise import pass_key, relative_orbit
-from xcloudfree.stac.search.choice import choose_backscatter, is_sar_collection
 
 SITES = ("worldcereal_00002806639B424A", "worldcereal_000028085BF08E7E")
 
@@ -188,9 +184,13 @@ def test_what_cannot_be_compared_is_unknown_and_stays():
     ds = made(6).assign_coords(relative_orbit=("time", [88, 88, 88, 161, 161, 161]))
     found = xcf.stac.orbit_offsets(ds)
     assert np.isnan(found.VV.values[1])
-    with pytest.warns(UserWarning, match=r"No offset is known for S1 161; .*orbit_offsets\("):
+    with pytest.warns(UserWarning, match=r"for S1 161 VH, S1 161 VV; .*orbit_offsets\("):
         out = xcf.stac.remove_orbit_offsets(ds, found)
     np.testing.assert_array_equal(out.VV, ds.VV)
+    ds = made(6)
+    with pytest.warns(UserWarning, match=r"for S1 161 VH, S1 88 VH; "):
+        out = xcf.stac.remove_orbit_offsets(ds, xcf.stac.orbit_offsets(ds).drop_vars("VH"))
+    np.testing.assert_array_equal(out.VH, ds.VH)
     hollow = made(6)
     hollow["VV"] = hollow.VV.where(hollow.relative_orbit == 88)
     with warnings.catch_warnings():
@@ -198,6 +198,32 @@ def test_what_cannot_be_compared_is_unknown_and_stays():
         found = xcf.stac.orbit_offsets(hollow)
     assert np.isnan(found.VV.values[1])
     assert found.VH.values[1] == pytest.approx(0.4, abs=0.03)
+
+
+def test_dates_without_an_orbit_are_one_of_their_own_and_without_a_pass_not_missed():
+    ds = made(7)
+    stated = np.where(np.arange(7) < 6, ds.relative_orbit, np.nan)
+    found = xcf.stac.orbit_offsets(ds.assign_coords(relative_orbit=("time", stated)))
+    assert list(found.orbit.values) == ["S1 88", "S1 161", "S1 ?"]
+    nothing = ds.where(ds.time < ds.time[6]).assign_coords(
+        relative_orbit=("time", np.where(np.isnan(stated), -1, stated).astype(int)),
+        s1_item_id=("time", [f"S1A_{n}" for n in range(6)] + [""]),
+    )
+    for name in nothing:
+        nothing[name].attrs = ds[name].attrs
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        xcf.stac.remove_orbit_offsets(nothing)
+    with pytest.raises(DataError, match="neither the orbit nor the platform"):
+        xcf.stac.orbit_offsets(ds.assign_coords(relative_orbit=("time", [np.nan] * 7)))
+
+
+@pytest.mark.parametrize("units", ["dB", "1"])
+def test_undeclared_zeros_stay_what_they_are(units):
+    ds = made(units=units)
+    zero = ds.assign({n: ds[n].where(ds.x > ds.x[9], 0).assign_attrs(ds[n].attrs) for n in ds})
+    out = xcf.stac.remove_orbit_offsets(zero, xcf.stac.orbit_offsets(ds))
+    assert (out.VV[:, :, :10] == 0).all()
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.01])
@@ -225,94 +251,3 @@ def test_what_is_no_series_of_orbits_is_refused():
         whole[name].attrs = {"units": "dB", "scale_factor": 0.01}
     with pytest.raises(UnitsError, match=r"astype\('float32'\)"):
         xcf.stac.remove_orbit_offsets(whole)
-
-
-# ---------------------------------------------------------------- OPERA, Sentinel-1C and D
-
-N = 60
-
-
-def burst(folder, n, left, power, day=10, platform="S1A", declared=True, zero=None):
-    """A burst of OPERA RTC-S1 (product specification, JPL D-108758): 30 m, gamma0, NaN outside."""
-    name = (
-        f"OPERA_L2_RTC-S1_T069-14717{n}-IW1_202506{day}T05300{n}Z_202506{day}T120000Z"
-        f"_{platform}_30_v1.0"
-    )
-    pixels = np.full((N, N), power, "float32")
-    if zero is not None:
-        pixels[zero] = 0
-    transform = Affine(30, 0, left, 0, -30, 5300040)
-    assets = {}
-    for pol in ("VV", "VH"):
-        href = archive.write(folder / f"{name}_{pol}.tif", pixels, transform, "EPSG:32632", np.nan)
-        assets[pol] = {"href": href}
-    time = f"2025-06-{day}T05:30:0{n}Z"
-    item = archive.made_up(name, "OPERA_L2_RTC-S1_V1", time, assets)
-    stated = {"proj:epsg": 32632, "proj:transform": list(transform)[:6], "proj:shape": [N, N]}
-    item["properties"] |= stated | ({"platform": "Sentinel-1A"} if declared else {})
-    archive.place(item, left, 5300040, "EPSG:32632", 30 * N)
-    return item
-
-
-def optical(folder, day):
-    transform = Affine(10, 0, 600000, 0, -10, 5300040)
-    href = archive.write(
-        folder / f"b{day}.tif", np.full((180, 300), 2000, "uint16"), transform, "EPSG:32632", 0
-    )
-    name = f"S2A_MSIL2A_202506{day}T104031_N0511_R008_T32UNA"
-    item = archive.made_up(
-        name, "sentinel-2-l2a", f"2025-06-{day}T10:40:31Z", {"B02": {"href": href}}
-    )
-    stated = {"proj:epsg": 32632, "proj:transform": list(transform)[:6], "proj:shape": [180, 300]}
-    item["properties"] |= stated | {"s2:processing_baseline": "05.11", "platform": "sentinel-2a"}
-    archive.place(item, 600000, 5300040, "EPSG:32632", 3000)
-    return item
-
-
-@pytest.mark.parametrize("declared", [True, False])
-def test_bursts_of_opera_join_to_passes(tmp_path, declared):
-    items = [optical(tmp_path, 10)]
-    for n, left in enumerate((600000, 601200)):  # 20 px of 30 m overlap
-        items.append(burst(tmp_path, n, left, 0.1, declared=declared))
-    ds = xcf.stac.load(items).compute()
-    assert ds.s1_item_id.item().count("OPERA") == 2
-    assert ds.relative_orbit.item() == 69
-    assert ds.VV.attrs["quantity"] == "gamma0"
-    np.testing.assert_allclose(ds.VV, -10, atol=1e-4)
-
-
-def test_blocks_that_are_filled_with_zeros_are_no_data(tmp_path):
-    hole = np.s_[20:40, 10:30]
-    items = [optical(tmp_path, 10), burst(tmp_path, 0, 600000, 0.1, zero=hole)]
-    grid = GeoBox((N, N), Affine(30, 0, 600000, 0, -30, 5300040), "EPSG:32632")
-    ds = xcf.stac.load(items, like=grid).compute()
-    empty = np.zeros((N, N), bool)
-    empty[hole] = True
-    np.testing.assert_array_equal(np.isnan(ds.VV[0]), empty)
-    np.testing.assert_allclose(ds.VV.values[0][~empty], -10, atol=1e-4)
-
-
-def test_collections_of_opera_are_radar():
-    assert is_sar_collection("OPERA_L2_RTC-S1_V1")
-    assert choose_backscatter(["x", "opera-s1-rtc-v1"]) == "opera-s1-rtc-v1"
-
-
-@pytest.mark.parametrize(
-    ("platform", "orbit", "day", "track"),
-    [
-        ("1A", 58252, "2025-03-12", (58252 - 73) % 175 + 1),
-        ("1C", 1000, "2025-02-10", 129),
-        ("1C", 9000, "2026-08-01", (9000 - 99) % 175 + 1),
-        ("1C", 8000, "2026-06-15", None),  # on the way from one to the other
-        ("1D", 4762, "2026-09-27", 171),
-    ],
-)
-def test_tracks_of_every_satellite(platform, orbit, day, track):
-    compact = re.sub("-", "", day)
-    name = f"S{platform}_IW_GRDH_1SDV_{compact}T112236_{compact}T112305_{orbit:06d}_008EC4_A3A7"
-    item = {
-        "id": name,
-        "properties": {"datetime": f"{day}T11:22:36Z", "platform": f"SENTINEL-{platform}"},
-    }
-    assert relative_orbit(item) == track
-    assert str(orbit) in pass_key(item)

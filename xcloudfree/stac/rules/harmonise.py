@@ -289,7 +289,7 @@ def _terrain_corrected(item: Mapping[str, Any], assets: Mapping[str, str]) -> bo
 
 _PRODUCT = re.compile(r"^S1[A-D]_.{40,}?_(\d{6})_[0-9A-F]{6}", re.IGNORECASE)
 _TILE = re.compile(r"^s1_rtc_([0-9A-F]{6})_", re.IGNORECASE)
-_BURST = re.compile(r"^OPERA_L2_RTC-S1_T(\d{3})-\d{6}-IW\d_(\d{8})T.*_S1([A-D])_", re.IGNORECASE)
+_BURST = re.compile(r"^OPERA_L2_RTC-S1_T(\d{3})-\d{6}-IW\d_.*_S1([A-D])_", re.IGNORECASE)
 _FIRST_ORBIT = {"a": 73, "b": 27, "c": 172, "d": 42}
 _MOVED = ("2026-06-09", "2026-06-24")
 """Days between which Sentinel-1C moved in its orbit; tracks are counted from 99 afterwards."""
@@ -299,7 +299,7 @@ _TRACKS = 175
 def _platform(item: Mapping[str, Any]) -> str:
     stated = item.get("properties", {}).get("platform")
     burst = _BURST.match(str(item.get("id")))
-    return str(stated or (f"sentinel-1{burst.group(3)}" if burst else "sentinel-1")).lower()
+    return str(stated or (f"sentinel-1{burst.group(2)}" if burst else "sentinel-1")).lower()
 
 
 def absolute_orbit(item: Any) -> int | None:

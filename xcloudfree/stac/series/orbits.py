@@ -126,7 +126,7 @@ def remove_orbit_offsets(
     Warns
     -----
     UserWarning
-        Orbits without an estimate, whose backscatter stays as it is.
+        Orbits or polarisations without an estimate, whose backscatter stays as it is.
 
     Examples
     --------
@@ -147,33 +147,22 @@ def remove_orbit_offsets(
         )
     rule = scene.sar_calibration()
     found = orbit_offsets(ds) if offsets is None else offsets
-    known = [str(name) for name in found["orbit"].values]
-    table = {
-        name: {o: float(v) for o, v in zip(known, found[name].values, strict=True)}
-        for name in scene.sar.names
-        if name in found
-    }
-    lacking = {
-        o for o in orbits for values in table.values() if not np.isfinite(values.get(o, np.nan))
-    }
+    found, none = found.reindex(orbit=orbits), np.full(len(orbits), np.nan)
+    table = {n: found[n].values if n in found else none for n in scene.sar.names}
+    passes = _passes(ds, utc_times(ds["time"]))
+    lacking = {f"{orbits[n]} {name}" for name, v in table.items() for n in passes if np.isnan(v[n])}
     if lacking:
         warnings.warn(
             f"No offset is known for {', '.join(sorted(lacking))}; its backscatter stays as it is. "
             "Estimate it from a longer series: remove_orbit_offsets(ds, orbit_offsets(series)).",
             stacklevel=2,
         )
-    per_date = {
-        name: np.nan_to_num([values.get(o, np.nan) for o in orbits])
-        for name, values in table.items()
-    }
+    per_date = {name: np.nan_to_num(values) for name, values in table.items()}
     if isinstance(ds, xr.DataArray):
         return _shifted(ds, per_date, rule)
-    variables = dict.fromkeys(scene.sar.variables)
-    if not scene.sar.stacked:
-        pairs = zip(scene.sar.names, scene.sar.variables, strict=True)
-        own = {variable: {name: per_date[name]} for name, variable in pairs if name in per_date}
-        return ds.assign({v: _shifted(ds[v], shift, rule) for v, shift in own.items()})
-    return ds.assign({variable: _shifted(ds[variable], per_date, rule) for variable in variables})
+    shifts = [per_date] if scene.sar.stacked else [{n: v} for n, v in per_date.items()]
+    pairs = zip(scene.sar.variables, shifts, strict=True)
+    return ds.assign({variable: _shifted(ds[variable], own, rule) for variable, own in pairs})
 
 
 def _shifted(
@@ -188,12 +177,13 @@ def _shifted(
         found = [(sar_band(name) or ("",))[0] for name in array[dim].values]
         shift = xr.DataArray([per_date.get(n, none) for n in found], dims=(dim, "time"))
     shift = shift.astype(array.dtype)
+    zero = -rule.offset / rule.scale
     if rule.units == "dB":
         out = array - shift / rule.scale
     else:
-        zero = rule.offset / rule.scale
-        out = (array + zero) / 10 ** (shift / 10) - zero
-    for number in (rule.nodata, *rule.others):
+        out = (array - zero) / 10 ** (shift / 10) + zero
+    # undeclared zeros stay too, by which a filled border is recognised later
+    for number in (rule.nodata, *rule.others, zero):
         if number is not None:
             out = out.where(array != number, array)
     out = out.transpose(*array.dims).astype(array.dtype)
@@ -225,12 +215,12 @@ def _orbits(ds: xr.Dataset | xr.DataArray, scene: Scene) -> list[str]:
     texts = zip(along("s1_item_id", "item_id", "id"), along(*own), strict=True)
     platforms = [_platform(f"{item} {platform}") for item, platform in texts]
     tracks = along("relative_orbit", "sat:relative_orbit")
-    if set(platforms) == {"S1"} and all(track is None for track in tracks):
+    known = [str(int(float(t))) if t is not None and float(t) >= 0 else "?" for t in tracks]
+    if set(platforms) == {"S1"} and set(known) == {"?"}:
         raise DataError(
             "the series states neither the orbit nor the platform of its dates",
             fix="add it: ds.assign_coords(relative_orbit=('time', [88, ...]))",
         )
-    known = [str(int(t)) if t is not None and int(t) >= 0 else "?" for t in tracks]
     return [f"{platform} {track}" for platform, track in zip(platforms, known, strict=True)]
 
 
