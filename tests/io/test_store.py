@@ -746,7 +746,11 @@ def test_cog_holds_reflectance_as_integers_with_a_scale(
         {"y": 10.0 * np.arange(SHAPE[1])[::-1], "x": 10.0 * np.arange(SHAPE[2])},
     ).rio.write_crs(32631)  # fmt: skip
     ds = ds.chunk(y=16) if lazy else ds
-    file, flags_file = to_cog(ds, tmp_path / "out.tif", encoding=encoding, progress=False)
+    options: Any = {"encoding": encoding, "progress": False}
+    array = ds.B02.assign_coords(provenance=ds.provenance)
+    beside = to_cog(array, tmp_path / "array.tif", **options)
+    assert [f.name for f in beside] == ["array.tif", "array_provenance.tif"]
+    file, flags_file = to_cog(ds, tmp_path / "out.tif", **options)
     with rasterio.open(flags_file) as source:
         assert source.dtypes == ("uint8",)
         np.testing.assert_array_equal(source.read(1), ds.provenance)

@@ -43,9 +43,9 @@ def to_cog(
     """Write cloud-optimised GeoTIFFs, one per date with all bands, or one per band.
 
     Flags, such as ``provenance`` and ``quality``, and masks have files of their own beside the
-    bands, with their own integer type; also those that are coordinates of a DataArray. Their tags
-    say what the numbers mean (``flag_values``, ``flag_masks``, ``flag_meanings``), and so does the
-    STAC item (``classification:classes`` or ``classification:bitfields``).
+    bands, with their own integer type; also those that are coordinates. Their tags say what the
+    numbers mean (``flag_values``, ``flag_masks``, ``flag_meanings``), and so does the STAC item
+    (``classification:classes`` or ``classification:bitfields``).
 
     A few blocks at a time go into a temporary file, which then gets overviews and is renamed when
     it is complete, so memory does not grow with the scene. If blocks share work, as those of a
@@ -114,20 +114,19 @@ def to_cog(
         raise DataError(f"per is {per!r}", fix="call xcf.io.to_cog(obj, 'out.tif', per='band')")
     whole = obj if isinstance(obj, xr.Dataset) else obj.to_dataset(name=str(obj.name or "data"))
     if encoding is not None:
-        obj = whole = encode_reflectance(whole, encoding, "to_cog")
-    return _write(obj, whole, target, per, encoding, progress)
+        whole = encode_reflectance(whole, encoding, "to_cog")
+    return _write(whole, target, per, encoding, progress)
 
 
 def _write(
-    obj: Spatial,
     whole: xr.Dataset,
     target: Path,
     per: Literal["date", "band"],
     encoding: Encoding | None,
     progress: bool | None,
 ) -> list[Path]:
-    """The files of an object, and of the Dataset that it is or makes."""
-    bands = _bands(obj)
+    """The files of an object."""
+    bands = _bands(whole)
     first = next(iter(bands.values()))
     if not first.size:
         raise DataError(
@@ -141,7 +140,7 @@ def _write(
             f"A file contains one date, but {lead} are too many dimensions",
             fix=f"call xcf.io.to_cog(obj.isel({lead[0]}=0), 'out.tif')",
         )
-    system = coordinate_system(obj, first) or obj.rio.crs
+    system = coordinate_system(whole, first) or whole.rio.crs
     if system is None:
         code = "EPSG:..." if first.dims[-2] == "y" else "EPSG:4326"
         raise GridError(
@@ -181,7 +180,7 @@ def _write(
     windows = sum(count(image) for _, image in jobs)
     together = {name: (band.dims, band.data) for name, band in bands.items()}
     if windows > 1 and blocks_share_work(regular_chunks(xr.Dataset(together))):
-        return _through_a_store(obj, target, per, encoding, progress)
+        return _through_a_store(whole, target, per, encoding, progress)
     facts = made(whole)  # of all dates: each may have been made from all of them
     written = {"format": "cog", "per": per, "encoding": encoding, "path": target.name}
     with Progress(f"writing {target.name}", windows, show=progress) as bar:
@@ -198,7 +197,7 @@ def _write(
 
 
 def _through_a_store(
-    obj: Spatial,
+    whole: xr.Dataset,
     target: Path,
     per: Literal["date", "band"],
     encoding: Encoding | None,
@@ -211,14 +210,13 @@ def _through_a_store(
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Not stored")  # nor would it be in a GeoTIFF
             try:
-                stored = to_zarr(obj, Path(folder, target.stem + ".zarr"), progress=progress)
+                stored = to_zarr(whole, Path(folder, target.stem + ".zarr"), progress=progress)
             except DataError as error:
                 if isinstance(error.__cause__, OSError):  # its message is about the store
                     with geotiff_disk(target):
                         raise error.__cause__ from None
                 raise
-        one = stored if isinstance(stored, xr.Dataset) else stored.to_dataset(name=stored.name)
-        return _write(stored, one, target, per, encoding, progress)
+        return _write(stored, target, per, encoding, progress)
     finally:
         _remove(Path(folder))
 
@@ -237,22 +235,20 @@ def _word(name: str) -> str:
     return re.sub(r"[^\w.-]+", "-", name)
 
 
-def _bands(obj: Spatial) -> dict[str, xr.DataArray]:
+def _bands(whole: xr.Dataset) -> dict[str, xr.DataArray]:
     """Bands by name, each (*lead, y, x) with the same leading dimensions."""
-    if isinstance(obj, xr.DataArray):
-        beside = {str(n): a for n, a in obj.coords.items() if flagged(a)}
-        parts = {"": obj.drop_vars(list(beside)), **beside}
-    else:
-        parts = {str(n): a for n, a in obj.items()}
+    flags = [n for n, array in whole.coords.items() if flagged(array) and n not in whole.dims]
+    apart = whole.reset_coords(flags)
     bands: dict[str, xr.DataArray] = {}
-    for name, array in parts.items():
+    for name in [*whole.data_vars, *flags]:
+        array = apart[name]
         spatial = next((pair for pair in SPATIAL if set(pair) <= set(array.dims)), None)
         if spatial is None:
             continue
         dim = next((d for d in BAND_DIMS if d in array.dims), None)
         array = array.transpose(..., *spatial)
         if dim is None:
-            bands[name or str(array.name or "data")] = array
+            bands[str(name)] = array
             continue
         names = array[dim].values if dim in array.coords else range(1, array.sizes[dim] + 1)
         for i, band in enumerate(map(str, names)):
