@@ -129,6 +129,16 @@ def test_an_object_with_the_new_dates_alone_suffices_where_each_date_stands_by_i
     xr.testing.assert_identical(out.compute(), whole.compute())
 
 
+def test_new_dates_keep_their_nanoseconds(tmp_path):
+    made = single(4)
+    later = np.array([0, 0, 2001 * 86400 * 10**9 + 1234567891, 2905 * 86400 * 10**9 + 37])
+    made = made.assign_coords(time=made.time.values + later.astype("timedelta64[ns]"))
+    to_zarr(made.isel(time=slice(2)), tmp_path / "a.zarr", progress=False)
+    append(made.isel(time=[2]), tmp_path / "a.zarr", progress=False)
+    out = append(made, tmp_path / "a.zarr", progress=False)
+    np.testing.assert_array_equal(out.time, made.time)
+
+
 @pytest.mark.parametrize(("old", "alone"), [(1, False), (2, True), (3, False), (3, True)])
 def test_chunks_of_several_dates_are_completed(tmp_path, old, alone):
     expected = single(5).compute()
@@ -186,6 +196,8 @@ def wrong(made, kind):
         return made.assign(B04=made.B04.astype("float64"))
     if kind == "no dates":
         return made.isel(time=0, drop=True)
+    if kind == "none of its dates":
+        return made.isel(time=slice(0))
     if kind == "before the end":
         times = made.time.values.copy()
         times[3] = times[1] + np.timedelta64(1, "D")
@@ -209,9 +221,10 @@ def wrong(made, kind):
         ("bands", DataError, "the object lacks B04"),
         ("type", DataError, "B04 is .* of float64"),
         ("no dates", DataError, "has no dates"),
+        ("none of its dates", DataError, "has no dates"),
         ("before the end", DataError, "2025-06-09T00:00:00 lies before 2025-06-13"),
         ("order", DataError, "not in ascending order"),
-        ("old ones missing", DataError, "lacks 1 of 3 dates"),
+        ("old ones missing", DataError, "lacks 1 of 3 dates.* or new ones alone; select"),
         ("items", DataError, "was made from S2_1, and now from S2_x"),
         ("values", DataError, "B02 of 2025-06-01T00:00:00 has other values"),
     ],

@@ -64,4 +64,6 @@ ROWS = [
     "xcf.io.append(obj, path)",
     "made = ds.cloudfree.reconstruct('idw', mask='l2a').chunk(y=8); write(made.isel(time=[0]))\n"
     "obj = made.assign(B02=made.B02 + np.float32(0.01)); xcf.io.append(obj, path)",
+    "made = ds.cloudfree.reconstruct('idw', mask='l2a'); write(made.isel(time=[0, 1]))\n"
+    "obj = made.isel(time=[1, 2]); xcf.io.append(obj, path)",
 ]

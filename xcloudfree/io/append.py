@@ -173,7 +173,7 @@ def _check_form(store: xr.Dataset, ds: xr.Dataset, target: Path) -> None:
     """Raise an error for other variables, types or another grid."""
     again = f"write a store of its own: xcf.io.to_zarr(obj, {_beside(target)!r})"
     for one, what in ((ds, "The object"), (store, str(target))):
-        if "time" not in one.dims or "time" not in one.coords:
+        if "time" not in one.coords or not one.sizes.get("time"):
             raise DataError(f"{what} has no dates to append to or from", fix=again)
     names = set(store.variables) ^ set(ds.variables)
     if names:
@@ -220,15 +220,20 @@ def _kept(store: xr.Dataset, ds: xr.Dataset, target: Path) -> tuple[int, xr.Data
     reads = now.get("dates_read", "all")
     same = all(was.get(key) == now.get(key) for key in ("mask", "blend", "precision"))
     count = len(before) if reads in ALONE and same else 0
-    if len(after) and after[0] > before[-1] and reads == "own" and same:
+    if after[0] > before[-1] and reads == "own" and same:
         return count, _joined(store, ds)
     missing = before[~np.isin(before, after)]
     if len(missing):
+        why = f"with dates_read {reads!r} its values depend on them"
+        fix = "reconstruct all dates together, old and new: "
+        fix += f"xcf.io.append(ds.cloudfree.reconstruct(...), {str(target)!r})"
+        if reads == "own" and same and after[-1] > before[-1]:
+            why, old = "it must have all dates or new ones alone", int((after <= before[-1]).sum())
+            fix = f"select those: xcf.io.append(obj.isel(time=slice({old}, None)), {str(target)!r})"
         raise DataError(
             f"The object lacks {len(missing)} of {len(before)} dates of {target.name}, such as "
-            f"{_day(missing[0])}; with dates_read {reads!r} its values depend on them",
-            fix="reconstruct all dates together, old and new: "
-            f"xcf.io.append(ds.cloudfree.reconstruct(...), {str(target)!r})",
+            f"{_day(missing[0])}; {why}",
+            fix=fix,
         )
     inside = after[~np.isin(after, before) & (after < before[-1])]
     if len(inside):
@@ -263,6 +268,7 @@ def _joined(store: xr.Dataset, ds: xr.Dataset) -> xr.Dataset:
     for one in both:
         for key in made(one):  # of these dates; the summary below is of all
             one.attrs.pop(key, None)
+        one["time"].encoding = {}  # units of the first dates may round those of the others
     out = xr.concat(
         both, "time", data_vars="minimal", coords="minimal", compat="override", join="exact",
         combine_attrs="drop_conflicts",
