@@ -108,6 +108,7 @@ def test_what_cannot_be_made_again_is_refused(tmp_path, catalog, passport):
         result = run(item, tmp_path / f"again{number}")
         assert result.exit_code == 1
         assert re.search(words, result.output), result.output
+    assert "would replace" in run(passport, passport.parent).output
     (tmp_path / "none.json").write_text("{}")
     assert "is no STAC item" in run(tmp_path / "none.json", tmp_path / "x").output
 

@@ -69,8 +69,9 @@ def remake(
     Raises
     ------
     DataError
-        If the item is not that of such a product, a mask or a method was an object, the catalog has
-        other items, the weights another digest, or the new product (which is kept) differs.
+        If the item is not that of such a product or lies in `folder`, a mask or a method was an
+        object, the catalog has other items, the weights another digest, or the new product (which
+        is kept) differs.
 
     Warns
     -----
@@ -94,6 +95,12 @@ def remake(
     """
     item, folder = Path(item), Path(folder)
     told = _passport(item)
+    if folder.resolve() == item.resolve().parent:
+        raise DataError(
+            f"{folder} contains the product of {item.name}, which the new one would replace",
+            fix=f"name another folder: xcf.remake({str(item)!r}, {str(folder / 'again')!r})",
+            option="another FOLDER",
+        )
     facts: dict[str, Any] = {
         k.removeprefix("xcloudfree:"): v for k, v in told["properties"].items()
     }
