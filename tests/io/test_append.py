@@ -127,6 +127,9 @@ def test_an_object_with_the_new_dates_alone_suffices_where_each_date_stands_by_i
     out = append(single(6).isel(time=slice(4, 6)), tmp_path / "a.zarr", progress=False)
     assert len(computed) == 2 * CELLS
     xr.testing.assert_identical(out.compute(), whole.compute())
+    if encoding is not None:
+        with pytest.raises(DataError, match=r"write all dates, old and new.*encoding='int16'"):
+            append((single(8) * 99).isel(time=slice(6, 8)), tmp_path / "a.zarr", progress=False)
 
 
 def test_new_dates_keep_their_nanoseconds(tmp_path):
@@ -331,6 +334,8 @@ def test_the_same_call_after_a_kill_gives_the_bytes_of_a_run_from_the_start(
     if moment == "at a block":
         child = subprocess.run([sys.executable, "-c", CHILD, str(store)], cwd=ROOT, check=False)
         assert child.returncode == -signal.SIGKILL
+        with pytest.raises(DataError, match=r"finish it, or give it up: shutil.rmtree\('.*partial'"):
+            append(single(6), store, progress=False)
     else:
         with pytest.MonkeyPatch.context() as patch:
             stop_at(moment, patch)

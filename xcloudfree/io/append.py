@@ -125,7 +125,7 @@ def append(
     store = open_zarr(target)
     encoding = _encoding_of(store, ds)
     if encoding is not None:
-        ds = encode_reflectance(ds, encoding)
+        ds = encode_reflectance(ds, encoding, "append")
     _check_form(store, ds, target)
     kept, ds = _kept(store, storable(ds.assign_attrs(summary(ds))), target)
     ds = _blocks_of(store, ds)

@@ -25,7 +25,7 @@ EMPTY: Final = {"int16": -32768, "uint16": 0}
 
 
 def encode_reflectance(
-    ds: xr.Dataset, encoding: Encoding, writer: Literal["to_zarr", "to_cog"] = "to_zarr"
+    ds: xr.Dataset, encoding: Encoding, writer: Literal["to_zarr", "to_cog", "append"] = "to_zarr"
 ) -> xr.Dataset:
     """Store floating-point reflectance as integers, lazily; everything else is kept.
 
@@ -36,9 +36,8 @@ def encode_reflectance(
     encoding : {"int16", "uint16"}
         ``reflectance = number * 1e-4 + offset`` with offset 0 and no data -32768, or offset -0.1
         and no data 0. Reflectance from -3.2767 to 3.2767, or from -0.0999 to 6.4535.
-
-    writer : {"to_zarr", "to_cog"}
-        Function that errors suggest to call.
+    writer : {"to_zarr", "to_cog", "append"}
+        Function that was called, for the errors.
 
     Returns
     -------
@@ -184,11 +183,14 @@ class _Encoder:
             values = reflectance[outside]
             low, high = (n * SCALE + OFFSETS[self.encoding] for n in (nodata + 1, limits.max))
             other = "encoding='int16'" if self.encoding == "uint16" else "encoding=None"
-            other += ", mode='overwrite'" * (self.writer == "to_zarr")
+            again, call = "start again with", self.writer
+            if call == "append":  # the object may lack the old dates
+                again, call = "write all dates, old and new, from the start:", "to_zarr"
+            other += ", mode='overwrite'" * (call == "to_zarr")
             raise DataError(
                 f"{values.size} values of {self.name} from {values.min():g} to {values.max():g} "
                 f"lie outside the range of {self.encoding} ({low:g} to {high:g})",
-                fix=f"start again with xcf.io.{self.writer}(obj, path, {other})",
+                fix=f"{again} xcf.io.{call}(obj, path, {other})",
             )
         whole = numbers.astype(self.encoding)
         whole[empty] = nodata

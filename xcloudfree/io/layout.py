@@ -142,7 +142,7 @@ class BlockStore:
         if current_run(Path(self.folder)) != self.run:
             raise DataError(
                 f"Another write of {self.target} has begun, or this one has ended",
-                fix=f"begin it again: xcf.io.to_zarr(obj, {self.target!r}, mode='overwrite')",
+                fix=f"begin it again: xcf.io.{self.call}(obj, {self.target!r})",
             )
         queue = iter(blocks)
         for part in parts:

@@ -119,16 +119,19 @@ def begin(
     *,
     anew: bool,
     group: str = "",
+    call: str = "to_zarr",
 ) -> Ledger:
     """Ledger of the unfinished write of this object, or of a new one with empty arrays."""
     ledger = None if anew else Ledger.read(partial)
     if ledger is not None and not ledger.done and ledger.differences(mine):
         ledger = None  # nothing of it is finished, so nothing is lost
     if ledger is not None and (differences := ledger.differences(mine)):
+        anew_call = f"start again: xcf.io.to_zarr(obj, {str(target)!r}, mode='overwrite')"
+        if call != "to_zarr":  # which would replace the dates of the store
+            anew_call = f"give it up: shutil.rmtree({str(partial)!r})"
         raise DataError(
             f"{partial} is an unfinished write of another object ({differences})",
-            fix="pass that object to finish it, or start again: xcf.io.to_zarr(obj, "
-            f"{str(target)!r}, mode='overwrite')",
+            fix=f"pass that object to finish it, or {anew_call}",
             option=f"repeat the command as it was to finish it, or remove {partial}",
         )
     arrays = [partial, *(partial / group / str(name) for name in ds.variables)]

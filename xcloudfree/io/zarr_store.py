@@ -234,7 +234,10 @@ class Writer:
         partial, group = self.partial, FULL if multiscales else ""
         with exclusive(partial, self.target):
             with self.disk():
-                ledger = begin(ds, partial, self.target, mine, self.side, anew=anew, group=group)
+                ledger = begin(
+                    ds, partial, self.target, mine, self.side,
+                    anew=anew, group=group, call=self.call,
+                )  # fmt: skip
             self._group(ds, ledger, group, "")
             if multiscales:
                 self._overviews(ds, ledger)
