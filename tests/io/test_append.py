@@ -334,7 +334,7 @@ def test_the_same_call_after_a_kill_gives_the_bytes_of_a_run_from_the_start(
     if moment == "at a block":
         child = subprocess.run([sys.executable, "-c", CHILD, str(store)], cwd=ROOT, check=False)
         assert child.returncode == -signal.SIGKILL
-        with pytest.raises(DataError, match=r"finish it, or give it up: shutil.rmtree\('.*partial'"):
+        with pytest.raises(DataError, match=r"or give it up: shutil.rmtree\('.*partial'"):
             append(single(6), store, progress=False)
     else:
         with pytest.MonkeyPatch.context() as patch:
