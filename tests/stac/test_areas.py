@@ -321,6 +321,19 @@ def test_clipped_pixels_are_those_that_rioxarray_clips(border, chunk):
     assert ds.rio.crs == whole.rio.crs
 
 
+@pytest.mark.parametrize("metres", [0.1, 5])
+def test_an_area_on_the_border_of_two_pixels_is_a_pixel(border, metres):
+    """Its centre lies outside, so that nothing is left of it if it is clipped."""
+    grid = around("EPSG:32632", 12, 48)
+    left, top = grid.boundingbox.left + 100, grid.boundingbox.top - 100
+    area = geom.box(left, top - metres / 2, left + metres, top + metres / 2, grid.crs)
+    with stac.serve(border) as catalog:
+        options = {"polarisations": (), "bands": ["B02"], "intersects": area}
+        ds = stac.load(catalog.url, clip=True, **options)
+        assert ds.sizes["x"] == 1
+        assert ds.B02.isnull().all()
+
+
 def test_clipping_marks_the_record_of_reading_and_needs_an_area(border):
     shape = shapely.Point(11.996, 47.999).buffer(0.003)
     with stac.serve(border) as catalog:

@@ -218,7 +218,8 @@ def _enclosing(native: GeoBox, area: Any) -> GeoBox:
 
     left, low, right, high = native.project(dense(area)).boundingbox.bbox
     x, y = math.floor(left + PIXEL_SHARE), math.floor(low + PIXEL_SHARE)
-    shape = (math.ceil(high - PIXEL_SHARE) - y, math.ceil(right - PIXEL_SHARE) - x)
+    rows, columns = math.ceil(high - PIXEL_SHARE) - y, math.ceil(right - PIXEL_SHARE) - x
+    shape = max(rows, 1), max(columns, 1)  # an area may lie on the border of two pixels
     return GeoBox(shape, native.translate_pix(x, y).affine, native.crs)
 
 
