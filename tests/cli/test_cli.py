@@ -65,11 +65,12 @@ def geotiff(path: Path, ds: xr.Dataset, names: list[str], *, named: bool = True)
 
 def test_mask_and_reconstruction_of_a_store(store: Path, tmp_path: Path) -> None:
     ds = make_bands()
-    done = call("mask", store, tmp_path / "mask.zarr", "--dilate", 2)
+    done = call("mask", store, tmp_path / "mask.zarr", "--method", "l2a", "--dilate", 2)
     assert done.exit_code == 0
     assert "written: " in done.output
     stored = xcf.io.open_zarr(tmp_path / "mask.zarr").mask
-    np.testing.assert_array_equal(stored, ds.cloudfree.mask(dilate=2))
+    np.testing.assert_array_equal(stored, ds.cloudfree.mask("l2a", dilate=2))
+    assert stored.sum() > ds.cloudfree.mask("l2a").sum()
     words = ("reconstruct", store, f"{tmp_path / 'o.zarr'}/", "--model", "idw", "--quiet")
     quiet = call(*words)
     assert quiet.exit_code == 0
