@@ -14,6 +14,7 @@ from xcloudfree.methods.kernel_fusion import (
     engine,
     gate,
     layout,
+    mixing,
     predictors,
     prior,
     process,
@@ -56,7 +57,7 @@ def whole(window, settings=SMALL, **options):
     core = np.ones(window.clear.shape[1:], bool)
     targets = prior.Targets(window.days, np.arange(len(window.days)))
     sample = engine.sample_of(window, core, settings)
-    statistics = prior.conclude(sample, window.days, targets)
+    statistics = prior.conclude(sample, window.days, targets, SMALL.mix)
     wanted = ~window.clear
     found = engine.predict(window, wanted, targets, statistics, settings, **options)
     return sample, statistics, found
@@ -259,7 +260,9 @@ def test_a_day_without_an_acquisition_lies_between_its_neighbours():
     core = np.ones(window.clear.shape[1:], bool)
     day = (window.days[3] + window.days[4]) / 2
     targets = prior.Targets(np.array([day]), np.array([-1]))
-    statistics = prior.conclude(engine.sample_of(window, core, SMALL), window.days, targets)
+    statistics = prior.conclude(
+        engine.sample_of(window, core, SMALL), window.days, targets, SMALL.mix
+    )
     found = engine.predict(window, core[None], targets, statistics, SMALL)
     np.testing.assert_allclose(found.mean, 0.1 + day / 1000, atol=0.01)
 
@@ -275,7 +278,7 @@ def test_a_date_of_nothing_but_missed_cloud_leaves_the_prior():
         gated = whole(spoilt)[2]
         alone = spoilt._replace(clear=window.clear & (np.arange(12) != 6)[:, None, None])
         sample = engine.sample_of(alone, np.ones((64, 64), bool), SMALL)
-        statistics = prior.conclude(sample, window.days, targets)
+        statistics = prior.conclude(sample, window.days, targets, SMALL.mix)
         expected = engine.predict(alone, ~window.clear, targets, statistics, SMALL)
         np.testing.assert_allclose(gated.mean[6], expected.mean[6], atol=1e-6)
         assert gated.aside[6] == gated.visible[6] == window.clear[6].sum()
@@ -331,6 +334,39 @@ def test_scores_are_projections_of_the_other_dates_in_units_of_their_deviation(d
     signs = np.sign((told[:, :3] * parts[0][which]).sum(0))
     np.testing.assert_allclose(told[:, :3] * signs, parts[0][which], atol=2e-3)
     np.testing.assert_allclose(told[:, 3:], parts[1][which], atol=2e-4)
+
+
+def guesses_of(median_share, line_share, dates=40, seed=0):
+    """Dates whose truth is a known mixture of regression, median and line, with noise."""
+    rng = np.random.default_rng(seed)
+    values = rng.normal(0.3, 0.05, (dates, 50, 2))
+    clear = torch.ones(dates, 50, dtype=torch.bool)
+    days = np.arange(dates) * 5.0
+    pixels = predictors.Pixels(torch.tensor(values).float(), clear, ~clear, days, 2)
+    which = torch.ones(50, dtype=torch.bool)
+    found = []
+    for day in days:
+        mean, line, noise = torch.tensor(rng.normal(0.3, 0.05, (3, 50, 2))).float()
+        middle = mixing.median(pixels, day, 0.0, which)
+        truth = mean + median_share * (middle - mean) + line_share * (line - mean)
+        found.append(mixing.Guess(
+            day, which, line, mean, torch.full((50, 2), 0.1), truth + 0.1 * (noise - 0.3)
+        ))  # fmt: skip
+    return pixels, found
+
+
+@pytest.mark.parametrize("truth", [(0.4, 0.2), (0.0, 0.6), (0.0, 0.0)])
+def test_a_series_tells_how_much_median_and_interpolation_help(truth):
+    found = mixing.shares(*guesses_of(*truth), 0.0, usual=0.35)
+    np.testing.assert_allclose(found[1], truth, atol=0.11)
+
+
+def test_few_dates_leave_the_usual_share():
+    pixels, guesses = guesses_of(0.9, 0.0)
+    assert abs(float(mixing.shares(pixels, guesses[:1], 0.0, 0.3)[1, 0]) - 0.3) < 0.2
+    np.testing.assert_allclose(mixing.shares(pixels, [], 0.0, 0.3), [[0, 0], [0.3, 0]])
+    without = mixing.shares(pixels, guesses, 1000.0, 0.3)  # no date is near enough
+    assert float(without[0, 0]) == 0
 
 
 def scene(**options):

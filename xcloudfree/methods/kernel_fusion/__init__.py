@@ -109,7 +109,10 @@ class KernelFusion(Method):
         # All dates, also those that are not requested: they show how much the ground varies.
         targets = prior.Targets(total.days, np.arange(len(total.days)))
         with computing("cpu"):
-            found = tuple(prior.conclude(sample, total.days, targets) for sample in total.series)
+            found = tuple(
+                prior.conclude(sample, total.days, targets, self.settings.mix)
+                for sample in total.series
+            )
         return Concluded(found)
 
     def predict(self, series: Series, statistics: Sequence[Any]) -> Prediction:

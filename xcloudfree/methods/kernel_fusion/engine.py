@@ -16,7 +16,7 @@ from torch import Tensor
 
 from xcloudfree.core.progress import track
 from xcloudfree.core.windows import Area, ranks
-from xcloudfree.methods.kernel_fusion import embedding, gate, prior, process
+from xcloudfree.methods.kernel_fusion import embedding, gate, mixing, prior, process
 from xcloudfree.methods.kernel_fusion.bounds import Range
 from xcloudfree.methods.kernel_fusion.layout import Tile, inside_of, own_part, panels
 from xcloudfree.methods.kernel_fusion.predictors import (
@@ -24,7 +24,7 @@ from xcloudfree.methods.kernel_fusion.predictors import (
     Rows,
     nearest_pass,
 )
-from xcloudfree.methods.kernel_fusion.settings import GAPS, WINDOWS, Settings
+from xcloudfree.methods.kernel_fusion.settings import WINDOWS, Settings
 from xcloudfree.methods.kernel_fusion.window import Window, pixels_of, sample_of
 
 __all__ = ["Answer", "Window", "predict", "reach", "sample_of"]
@@ -45,9 +45,6 @@ LEAST: Final = 5
 
 AROUND: Final = max(max(WINDOWS) // 2, gate.RINGS + 1)
 """Pixels around its input that a tile needs."""
-
-MONTH: Final = 30.0
-"""Days around a date for its median."""
 
 
 class Answer(NamedTuple):
@@ -338,17 +335,19 @@ class _Work:
         return embedding.scores(found, day, inner, self.settings)
 
     def _mixed(self, base: Tensor, where: Tensor, date: _Date) -> Tensor:
-        """The prior mixed with the median of the dates around, for a wholly hidden date."""
-        far = np.abs(self.pixels.days - date.day)
-        near = torch.as_tensor(np.flatnonzero((far > 0) & (far <= MONTH)), device=base.device)
-        if not len(near):
+        """The prior of a wholly hidden date, mixed with a median and an interpolation."""
+        if not len(self.pixels.days) > 1:
             return base
-        some = near[:, None], where
-        shown, values = self.pixels.clear[some], self.pixels.values[..., : self.pixels.bands][some]
-        middle = torch.where(shown[..., None], values, torch.nan).nanmedian(0).values
-        level = date.level[where].clamp(max=len(GAPS) - 1)
-        share = base.new_tensor(self.settings.mix)[level][:, None]
-        return torch.where(torch.isfinite(middle), torch.lerp(base, middle, share), base)
+        middle = mixing.median(self.pixels, date.day, 0.0, where)
+        line = date.rows.z.index_select(0, where)[:, 1 : 1 + base.shape[1]]
+        there = torch.isfinite(middle).all(1)
+        mix = torch.as_tensor(self.statistics.mix, dtype=base.dtype, device=base.device)
+        level = date.level[where]  # without a clear date there is no line either
+        share = torch.where(
+            level[:, None] < len(mix), mix[level.clamp(max=len(mix) - 1), there.long()], 0.0
+        )
+        others = torch.stack([torch.where(there[:, None], middle, base), line]) - base
+        return base + (share.mT[..., None] * others).sum(0)
 
 
 class _Date(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -10,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xcloudfree.core.progress import track
-from xcloudfree.methods.kernel_fusion import gate, ridge
+from xcloudfree.methods.kernel_fusion import gate, mixing, ridge
+from xcloudfree.methods.kernel_fusion.mixing import Guess
 from xcloudfree.methods.kernel_fusion.predictors import (
     Pixels,
     Reader,
@@ -80,6 +82,8 @@ class Statistics(NamedTuple):
         Range of the scene's clear values, (band,).
     trusted : ndarray of bool
         Dates of the series that are trusted, (time,).
+    mix : ndarray of float64
+        From :func:`.mixing.shares`, (level, 2, 2).
     """
 
     coefficients: Doubles
@@ -88,6 +92,7 @@ class Statistics(NamedTuple):
     low: Doubles
     high: Doubles
     trusted: NDArray[np.bool_]
+    mix: Doubles
 
 
 def classes(rows: Rows) -> Tensor:
@@ -98,7 +103,7 @@ def classes(rows: Rows) -> Tensor:
     return 2 * level + (~rows.heard).long()
 
 
-def conclude(sample: Sample, days: Doubles, targets: Targets) -> Statistics:
+def conclude(sample: Sample, days: Doubles, targets: Targets, usual: Sequence[float]) -> Statistics:
     """Learn the regression of every target from the sample of the scene.
 
     A date that deviates from the prediction of the other dates more than ground ever does is a
@@ -112,6 +117,8 @@ def conclude(sample: Sample, days: Doubles, targets: Targets) -> Statistics:
         Day numbers of the series, ascending.
     targets : Targets
         Days to predict; each regression leaves its own date out.
+    usual : sequence of float
+        :attr:`.settings.Settings.mix`.
 
     Returns
     -------
@@ -125,10 +132,10 @@ def conclude(sample: Sample, days: Doubles, targets: Targets) -> Statistics:
         rule = np.full((count, 2 * NEVER + 2, width, bands), np.nan)
         none = np.full(bands, np.nan)
         precision = np.tile(np.eye(bands), (NEVER, 1, 1))
-        return Statistics(rule, rule[:, :, 0], precision, none, none, trusted)
+        return Statistics(rule, rule[:, :, 0], precision, none, none, trusted, _usual_mix(usual))
     reader = Reader(pixels)
     seen = np.flatnonzero(sample.clear.sum(1) >= LEAST)
-    precision, distance, bright = _offsets(reader, Targets(days[seen], seen))
+    precision, distance, bright, mix = _offsets(reader, Targets(days[seen], seen), usual)
     share = sample.clear[seen].mean(1)
     strays = distance > [gate.limit(float(s), bool(b)) for s, b in zip(share, bright, strict=True)]
     if len(seen) >= JUDGED and strays.mean() < 0.5:
@@ -142,7 +149,7 @@ def conclude(sample: Sample, days: Doubles, targets: Targets) -> Statistics:
     shown = pixels.values[..., :bands][pixels.clear]
     few = 1 + len(shown) // 10000
     ends = [shown.kthvalue(k, 0).values.double().numpy() for k in (few, len(shown) + 1 - few)]
-    return Statistics(rule, spread, precision, ends[0], ends[1], trusted)
+    return Statistics(rule, spread, precision, ends[0], ends[1], trusted, mix)
 
 
 def _learned(reader: Reader, targets: Targets, levels: int = NEVER + 1) -> tuple[Doubles, Doubles]:
@@ -170,31 +177,39 @@ def _learned(reader: Reader, targets: Targets, levels: int = NEVER + 1) -> tuple
     return coefficients, deviation
 
 
-def _offsets(reader: Reader, dates: Targets) -> tuple[Doubles, Doubles, Doubles]:
+def _usual_mix(usual: Sequence[float]) -> Doubles:
+    """:attr:`Statistics.mix` of a sample without clear pixels."""
+    return np.array([[(0.0, 0.0), (share, 0.0)] for share in usual])
+
+
+def _offsets(
+    reader: Reader, dates: Targets, usual: Sequence[float]
+) -> tuple[Doubles, Doubles, Doubles, Doubles]:
     """:attr:`Statistics.precision`; by date the squared distance of its offset, and brightness.
 
-    The last two are without any gap.
+    These two are without any gap. Then :attr:`Statistics.mix`.
     """
     bands = reader.pixels.bands
     learned = _learned(reader, dates, NEVER)
     share = reader.pixels.clear[torch.from_numpy(dates.own)].float().mean(1)
-    precision = np.empty((NEVER, bands, bands))
+    precision, mix = np.empty((NEVER, bands, bands)), _usual_mix(usual)
     for level in range(NEVER - 1, -1, -1):
-        offsets, within = _strays(reader, dates, learned, level)
+        each = _guesses(reader, dates, learned, level)
+        mix[level] = mixing.shares(reader.pixels, each, GAPS[level], usual[level]).numpy()
+        offsets, within = _strays(each, bands)
         able = (share >= SHOWN) & torch.isfinite(offsets).all(1)
         inverse = _spread_of(offsets[able], within[able])
         precision[level] = inverse.numpy()
     distance = ((offsets @ inverse) * offsets).sum(1)
-    return precision, distance.nan_to_num(0.0).numpy(), (offsets.mean(1) > 0).numpy()
+    return precision, distance.nan_to_num(0.0).numpy(), (offsets.mean(1) > 0).numpy(), mix
 
 
-def _strays(
+def _guesses(
     reader: Reader, dates: Targets, learned: tuple[Doubles, Doubles], level: int
-) -> tuple[Tensor, Tensor]:
-    """Offset of each date at a gap, and the variance around it, in deviations, (date, band)."""
+) -> list[Guess]:
+    """The clear pixels of each date, predicted at a gap, where that is possible."""
     pixels, bands = reader.pixels, reader.pixels.bands
-    offsets = torch.full((len(dates.own), bands), torch.nan, dtype=torch.float64)
-    within = torch.full_like(offsets, torch.nan)
+    found = []
     for k, own in enumerate(dates.own.tolist()):
         # whatever the gap of a pixel, the regression of this level predicts it
         rule, spread = (np.repeat(a[k, None, 2 * level : 2 * level + 2], NEVER, 0) for a in learned)
@@ -202,9 +217,23 @@ def _strays(
         radar, heard = pixels.values[own, :, bands:], pixels.heard[own]
         rows = reader.rows(float(dates.days[k]), GAPS[level], radar, heard)
         known = torch.isfinite(rows.wait) & pixels.clear[own]
-        mean, deviation = _applied(Rows(*(a[known] for a in rows)), rule, spread)
-        left = ((pixels.values[own, known, :bands] - mean) / deviation).double()
-        left = left[torch.isfinite(left).all(1)]
+        rows = Rows(*(a[known] for a in rows))
+        mean, deviation = _applied(rows, rule, spread)
+        able = torch.isfinite(mean / deviation).all(1)
+        which = known.clone()
+        which[known] = able
+        truth = pixels.values[own, which, :bands]
+        line = rows.z[able, 1 : 1 + bands]
+        found.append(Guess(float(dates.days[k]), which, line, mean[able], deviation[able], truth))
+    return found
+
+
+def _strays(guesses: Sequence[Guess], bands: int) -> tuple[Tensor, Tensor]:
+    """Offset of each date at a gap, and the variance around it, in deviations, (date, band)."""
+    offsets = torch.full((len(guesses), bands), torch.nan, dtype=torch.float64)
+    within = torch.full_like(offsets, torch.nan)
+    for k, guess in enumerate(guesses):
+        left = ((guess.truth - guess.mean) / guess.deviation).double()
         if len(left):
             offsets[k] = left.median(0).values
             within[k] = (left - offsets[k]).clamp(-FAR, FAR).square().mean(0)

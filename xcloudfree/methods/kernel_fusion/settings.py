@@ -54,7 +54,8 @@ class Settings:
     gate : bool
         Whether visible pixels that look like a missed cloud are discarded.
     mix : tuple of float
-        Share of the 30-day median on wholly hidden dates, for each of :data:`GAPS`.
+        Share of the 30-day median on wholly hidden dates, for each of :data:`GAPS`, if the series
+        has too few clear dates to say; see :mod:`.mixing`.
     bound : float
         Deviations by which a result may leave the range of the place on all clear dates.
     """
