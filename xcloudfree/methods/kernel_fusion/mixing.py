@@ -21,11 +21,14 @@ MONTH: Final = 30.0
 FEW: Final = 6.0
 """Number of dates as which the shares of :class:`.settings.Settings` count."""
 
+LEAST: Final = 10
+"""Clear pixels of the sample that a date must show."""
+
 FAR: Final = 5.0
 """Deviations at which errors are clipped."""
 
-TINY: Final = 1e-6
-"""Squared error, in deviations of the regression, that is as good as none."""
+FLOOR: Final = 0.1
+"""Squared error, in deviations of the regression, that is added to that of each date."""
 
 STEP: Final = 0.05
 """Resolution of shares."""
@@ -74,7 +77,7 @@ def shares(pixels: Pixels, guesses: Sequence[Guess], gap: float, usual: float) -
         (without and with median, median and interpolation), float64.
     """
     forms: tuple[list[Form], list[Form]] = [], []
-    for guess in guesses:
+    for guess in (g for g in guesses if len(g.truth) >= LEAST):
         middle = median(pixels, guess.day, gap, guess.which)
         there = torch.isfinite(middle).all(1)
         for kind, use in ((0, ~there), (1, there)):
@@ -86,7 +89,7 @@ def shares(pixels: Pixels, guesses: Sequence[Guess], gap: float, usual: float) -
             away = (others / guess.deviation[use]).clamp(-FAR, FAR).flatten(1).double()
             error = (guess.truth - guess.mean)[use] / guess.deviation[use]
             error = error.clamp(-FAR, FAR).flatten().double()
-            sums = error @ error + TINY, away @ error, away @ away.mT
+            sums = error @ error, away @ error, away @ away.mT
             forms[kind].append(Form(*(a / len(error) for a in sums)))
     return torch.stack([_best(dates, usual * kind) for kind, dates in enumerate(forms)])
 
@@ -111,8 +114,8 @@ def _best(dates: Sequence[Form], usual: float) -> Tensor:
     away = (able - start).square()
     for constant, linear, square in dates:
         error = constant - 2 * able @ linear + ((able @ square) * able).sum(1)
-        total += error.clamp(min=TINY).log()
+        total += (error + FLOOR).log()
         # as many dates as FEW, on which the usual shares are best
-        total += FEW / len(dates) * (1 + away @ square.diagonal() / constant).log()
+        total += FEW / len(dates) * (1 + away @ square.diagonal() / (constant + FLOOR)).log()
     found: Tensor = able[total.argmin()]
     return found

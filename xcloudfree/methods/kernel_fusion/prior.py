@@ -18,7 +18,6 @@ from xcloudfree.methods.kernel_fusion.predictors import (
     Reader,
     Rows,
     filled_passes,
-    nearest_pass,
     optical_width,
 )
 from xcloudfree.methods.kernel_fusion.products import product
@@ -64,6 +63,10 @@ class Targets(NamedTuple):
 
     days: Doubles
     own: NDArray[np.int64]
+
+    def of(self, which: NDArray[np.bool_]) -> Targets:
+        """Some of them."""
+        return Targets(self.days[which], self.own[which])
 
 
 class Statistics(NamedTuple):
@@ -132,10 +135,11 @@ def conclude(sample: Sample, days: Doubles, targets: Targets, usual: Sequence[fl
         rule = np.full((count, 2 * NEVER + 2, width, bands), np.nan)
         none = np.full(bands, np.nan)
         precision = np.tile(np.eye(bands), (NEVER, 1, 1))
-        return Statistics(rule, rule[:, :, 0], precision, none, none, trusted, _usual_mix(usual))
+        mix = np.array([[(0.0, 0.0), (share, 0.0)] for share in usual])
+        return Statistics(rule, rule[:, :, 0], precision, none, none, trusted, mix)
     reader = Reader(pixels)
     seen = np.flatnonzero(sample.clear.sum(1) >= LEAST)
-    precision, distance, bright, mix = _offsets(reader, Targets(days[seen], seen), usual)
+    precision, distance, bright = _offsets(reader, Targets(days[seen], seen))
     share = sample.clear[seen].mean(1)
     strays = distance > [gate.limit(float(s), bool(b)) for s, b in zip(share, bright, strict=True)]
     if len(seen) >= JUDGED and strays.mean() < 0.5:
@@ -146,6 +150,12 @@ def conclude(sample: Sample, days: Doubles, targets: Targets, usual: Sequence[fl
         pixels = pixels._replace(clear=clear, values=torch.where(shown, pixels.values, 0.0))
         reader = Reader(pixels)
     rule, spread = _learned(reader, targets)
+    own = targets.own >= 0
+    learned = rule[own], spread[own]
+    mix = np.stack([
+        mixing.shares(pixels, _guesses(reader, targets.of(own), learned, level), gap, share)
+        for level, (gap, share) in enumerate(zip(GAPS, usual, strict=True))
+    ])  # fmt: skip
     shown = pixels.values[..., :bands][pixels.clear]
     few = 1 + len(shown) // 10000
     ends = [shown.kthvalue(k, 0).values.double().numpy() for k in (few, len(shown) + 1 - few)]
@@ -177,31 +187,22 @@ def _learned(reader: Reader, targets: Targets, levels: int = NEVER + 1) -> tuple
     return coefficients, deviation
 
 
-def _usual_mix(usual: Sequence[float]) -> Doubles:
-    """:attr:`Statistics.mix` of a sample without clear pixels."""
-    return np.array([[(0.0, 0.0), (share, 0.0)] for share in usual])
-
-
-def _offsets(
-    reader: Reader, dates: Targets, usual: Sequence[float]
-) -> tuple[Doubles, Doubles, Doubles, Doubles]:
+def _offsets(reader: Reader, dates: Targets) -> tuple[Doubles, Doubles, Doubles]:
     """:attr:`Statistics.precision`; by date the squared distance of its offset, and brightness.
 
-    These two are without any gap. Then :attr:`Statistics.mix`.
+    The last two are without any gap.
     """
     bands = reader.pixels.bands
     learned = _learned(reader, dates, NEVER)
     share = reader.pixels.clear[torch.from_numpy(dates.own)].float().mean(1)
-    precision, mix = np.empty((NEVER, bands, bands)), _usual_mix(usual)
+    precision = np.empty((NEVER, bands, bands))
     for level in range(NEVER - 1, -1, -1):
-        each = _guesses(reader, dates, learned, level)
-        mix[level] = mixing.shares(reader.pixels, each, GAPS[level], usual[level]).numpy()
-        offsets, within = _strays(each, bands)
+        offsets, within = _strays(_guesses(reader, dates, learned, level), bands)
         able = (share >= SHOWN) & torch.isfinite(offsets).all(1)
         inverse = _spread_of(offsets[able], within[able])
         precision[level] = inverse.numpy()
     distance = ((offsets @ inverse) * offsets).sum(1)
-    return precision, distance.nan_to_num(0.0).numpy(), (offsets.mean(1) > 0).numpy(), mix
+    return precision, distance.nan_to_num(0.0).numpy(), (offsets.mean(1) > 0).numpy()
 
 
 def _guesses(
@@ -396,4 +397,4 @@ def _read(kind: int, optical: int, rule: Tensor) -> Tensor:
     return read
 
 
-__all__ = ["NEVER", "Statistics", "Targets", "classes", "conclude", "nearest_pass", "predict"]
+__all__ = ["NEVER", "Statistics", "Targets", "classes", "conclude", "predict"]
