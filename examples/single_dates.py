@@ -5,7 +5,8 @@
 TRIPLETS holds a folder for each patch with s1.tif (VV VH in dB), s2_cloudy.tif, s2_cloudfree.tif
 (13 bands, reflectance x 10000) and cloud_mask_s2cloudless.tif. Patches between 5 and 97 % cloudy
 count; the mask is mask("score", haze=0.15) grown by the margin, and pixels of s2cloudless's mask
-are judged. A method without a value for a patch leaves it out of every mean.
+are judged. A method without a value for a patch leaves it out of every mean. With --clear, the
+clear image itself is hidden under s2cloudless's mask: the mask is perfect, and no day differs.
 """
 
 import argparse
@@ -42,16 +43,23 @@ def main():
     parser.add_argument("triplets", type=Path)
     parser.add_argument("--methods", nargs="+", default=["kernel-fusion", "pixel-fusion", "idw"])
     parser.add_argument("--margins", nargs="+", type=int, default=[0, 4])
+    parser.add_argument("--clear", action="store_true", help="hide the clear image instead")
     options = parser.parse_args()
-    columns = [(m, margin) for m in options.methods for margin in options.margins]
+    margins = [0] if options.clear else options.margins
+    columns = [(m, margin) for m in options.methods for margin in margins]
     rows = []
     for folder in sorted(p for p in options.triplets.iterdir() if p.is_dir()):
         ds, truth, cloud = scene_of(folder)
         if not 0.05 < cloud.mean() < 0.97:
             continue
+        if options.clear:
+            for band, plane in zip(xcf.bands.S2_BANDS, truth, strict=True):
+                ds[band].values[:] = plane
         row = []
         for method, margin in columns:
-            mask = ds.cloudfree.mask("score", haze=0.15, dilate=margin)
+            mask = xr.DataArray(cloud, dims=("y", "x"))
+            if not options.clear:
+                mask = ds.cloudfree.mask("score", haze=0.15, dilate=margin)
             try:
                 out = ds.cloudfree.reconstruct(method, mask=mask)
             except xcf.exceptions.CloudFreeError:  # radar of another kind

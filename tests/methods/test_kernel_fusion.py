@@ -343,7 +343,7 @@ def guesses_of(median_share, line_share, dates=40, seed=0):
     clear = torch.ones(dates, 50, dtype=torch.bool)
     days = np.arange(dates) * 5.0
     pixels = predictors.Pixels(torch.tensor(values).float(), clear, ~clear, days, 2)
-    which = torch.ones(50, dtype=torch.bool)
+    which = torch.arange(50)
     found = []
     for day in days:
         mean, line, noise = torch.tensor(rng.normal(0.3, 0.05, (3, 50, 2))).float()

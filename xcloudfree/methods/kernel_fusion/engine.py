@@ -164,7 +164,7 @@ class _Work:
         flags = torch.zeros(self.shape, dtype=torch.uint8, device=self.rank.device)
         doubted = torch.zeros(self.shape, dtype=torch.bool, device=self.rank.device)
         total = self.rank.new_zeros((*self.shape, bands))
-        spread = torch.zeros_like(total)
+        spread = torch.zeros_like(total) if self.deviation else total
         ask = torch.as_tensor(wanted, device=total.device)
         shown = self.shown[own] if own >= 0 else torch.zeros_like(ask).ravel()
         radar, heard = self._radar(day, own)
@@ -181,7 +181,7 @@ class _Work:
         answer.flags[k] |= (flags | (doubted & ask).byte() << 2).cpu().numpy()
         for planes, values in ((answer.mean, total), (answer.deviation, spread)):
             if planes is not None:
-                planes[k] += torch.where(ask[..., None], values, 0.0).permute(2, 0, 1).cpu().numpy()
+                planes[k] += values.permute(2, 0, 1).cpu().numpy()
 
     def _date(
         self,
@@ -264,7 +264,8 @@ class _Work:
         )
         weight = tile.weight.to(total)[ask][:, None]
         total.view(-1, bands)[where] += weight * bounded
-        spread.view(-1, bands)[where] += weight * error
+        if self.deviation:
+            spread.view(-1, bands)[where] += weight * error
         return np.array(counts)
 
     def _correct(

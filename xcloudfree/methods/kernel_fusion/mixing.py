@@ -38,7 +38,7 @@ class Guess(NamedTuple):
     """Clear pixels of a date as the regression predicts them from others, (pixel, band) each."""
 
     day: float
-    which: Tensor  # pixels of the sample, bool
+    which: Tensor  # pixels of the sample
     line: Tensor  # interpolated between the clear dates around
     mean: Tensor
     deviation: Tensor
@@ -49,11 +49,13 @@ def median(pixels: Pixels, day: float, gap: float, where: Tensor) -> Tensor:
     """Median of the clear dates within a month, but beyond a gap, (pixel, band); NaN without."""
     far = np.abs(pixels.days - day)
     near = np.flatnonzero((far > gap) & (far <= MONTH))
-    shape = int(where.sum()) if where.dtype == torch.bool else len(where), pixels.bands
     if not len(near):
-        return pixels.values.new_full(shape, torch.nan)
-    some = pixels.values[near, ..., : pixels.bands][:, where]
-    shown = pixels.clear[near][:, where]
+        return pixels.values.new_full((len(where), pixels.bands), torch.nan)
+    every = pixels.values.flatten(0, 1)
+    place = torch.as_tensor(near, device=where.device)[:, None] * pixels.values.shape[1] + where
+    some = every.index_select(0, place.ravel())[:, : pixels.bands]
+    shown = pixels.clear.ravel()[place]
+    some = some.reshape(*place.shape, pixels.bands)
     return torch.where(shown[..., None], some, torch.nan).nanmedian(0).values
 
 

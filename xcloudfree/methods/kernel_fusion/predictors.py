@@ -166,7 +166,8 @@ class Reader:
         late = torch.where(pixels.clear, place, times).flip(0).cummin(0).values.flip(0)
         self._next = torch.cat([torch.where(late == times, -1, late), none]).to(torch.int32)
         self._shown = padded(pixels.clear.to(pixels.values.dtype))
-        self._values = padded(pixels.values.reshape(times, -1))  # 0 where not clear
+        shown = pixels.values[..., : pixels.bands]  # 0 where not clear
+        self._values = padded(shown.reshape(times, -1))
         self._offset = torch.arange(count, device=place.device)
 
     def rows(self, day: float, gap: float, radar: Tensor, heard: Tensor) -> Rows:
@@ -192,10 +193,8 @@ class Reader:
         line = torch.where(torch.isinf(wait)[:, None], 0.0, line)
         weights = self._weights(day, gap)
         total = (weights @ self._shown)[:, :count, None]
-        sums = (weights @ self._values)[:, : values[0].numel()].reshape(len(MEMORIES), count, -1)
-        means = torch.where(
-            total > TINY, sums[..., :bands] / total.clamp(min=TINY), line[None, :, :bands]
-        )
+        sums = (weights @ self._values)[:, : count * bands].reshape(len(MEMORIES), count, bands)
+        means = torch.where(total > TINY, sums / total.clamp(min=TINY), line[None, :, :bands])
         season = 2 * np.pi * day / 365.25
         constants = line.new_tensor([np.sin(season), np.cos(season)]).expand(count, 2)
         near = torch.stack([1 / (1 + w / MEMORIES[0]) for w in (since, until)], 1)

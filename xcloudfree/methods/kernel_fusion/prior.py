@@ -221,8 +221,7 @@ def _guesses(
         rows = Rows(*(a[known] for a in rows))
         mean, deviation = _applied(rows, rule, spread)
         able = torch.isfinite(mean / deviation).all(1)
-        which = known.clone()
-        which[known] = able
+        which = known.nonzero().ravel()[able]
         truth = pixels.values[own, which, :bands]
         line = rows.z[able, 1 : 1 + bands]
         found.append(Guess(float(dates.days[k]), which, line, mean[able], deviation[able], truth))
