@@ -6,6 +6,7 @@ The limits hold for two cores of their own: seconds are CPU seconds by two where
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -116,6 +117,25 @@ def test_thirty_dates_over_chunks(name: str, capsys: pytest.CaptureFixture[str])
     show(capsys, name, f"{SIDE} x {SIDE} px, {len(BANDS)} bands, 30 dates", found)
     assert found[1] < 600
     assert found[2] < 6
+
+
+def test_kernel_fusion_grows_with_pixels_and_dates(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Megapixel-dates per CPU second in memory, 40 % hidden; 0.2 is the aim for 512 px."""
+    rates = {}
+    for side, dates in ((128, 24), (256, 24), (512, 24), (256, 48)):
+        monkeypatch.setattr(sys.modules[__name__], "SIDE", side)
+        ds, mask = (a.load() for a in scene(dates, side))
+        start = time.process_time()
+        ds.cloudfree.reconstruct(model="kernel-fusion", mask=mask)
+        rates[side, dates] = side**2 * dates / 1e6 / (time.process_time() - start)
+        with capsys.disabled():
+            print(
+                f"\nkernel-fusion, {side} px, {dates} dates: {rates[side, dates]:.3f} Mpx-dates/s"
+            )
+    assert rates[256, 24] < 1.15 * rates[512, 24]
+    assert rates[256, 24] < 1.5 * rates[256, 48]
 
 
 def test_area_regression_on_a_development_series(
