@@ -1,7 +1,7 @@
 """How much of a median and of an interpolation a wholly hidden date takes beside its regression.
 
-Without a visible pixel nothing corrects the regression, and estimates with other errors help it.
-The series tells how much: its clear dates are predicted from the others, as for the regression.
+Without a visible pixel nothing corrects the regression, and estimates with other errors improve it.
+Clear dates of the series, predicted from the others, determine the shares.
 """
 
 from __future__ import annotations
