@@ -8,6 +8,7 @@ xcloudfree.benchmarking.hidden_dates.
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from series_data import clear_by, load
@@ -21,6 +22,12 @@ def prepared(series, options):
     return series.cloudfree.remove_speckle(options.speckle) if options.speckle else series
 
 
+def alone(case):
+    """The case without its other dates."""
+    data, hidden = (a.sel(time=case.date).drop_vars("time") for a in (case.data, case.hidden))
+    return replace(case, data=data, hidden=hidden, date=None)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folders", nargs="+", type=Path)
@@ -31,6 +38,7 @@ def main():
     parser.add_argument("--dates", type=int, default=22)
     parser.add_argument("--full", action="store_true", help="hide whole images too")
     parser.add_argument("--whole", action="store_true", help="hide whole images alone")
+    parser.add_argument("--alone", action="store_true", help="give methods the judged date alone")
     parser.add_argument("--side", type=int, help="pixels of a corner to judge on, default all")
     parser.add_argument("--speckle", help="filter of remove_speckle for the radar, default none")
     parser.add_argument("--keep", type=Path, help="folder to resume from")
@@ -53,6 +61,8 @@ def main():
             count=options.dates,
         )
     )
+    if options.alone:
+        cases = map(alone, cases)
     result = xcf.benchmark(cases, options.methods, folder=options.keep)
     for metric in ("psnr", "mae"):
         print(xcf.benchmarking.NAMES[metric], "of the hidden pixels\n")

@@ -22,8 +22,7 @@ BEST: Final = "kernel-fusion"
 no dates.
 
 It beats the others on hidden dates of real series, and on single images under real clouds if the
-mask has a margin (docs/results.md). With a perfect mask, ``"regression-kriging"`` may
-be better on single images.
+mask has a margin, as all default masks have (docs/results.md).
 """
 
 
