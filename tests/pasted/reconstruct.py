@@ -45,6 +45,7 @@ ROWS = [
     "ds.cloudfree.shift(mask=mask, block=10)",
     "ds.cloudfree.remove_speckle(method='lee')",
     "ds.cloudfree.remove_speckle(looks=0)",
+    "s1 = ds[['VV', 'VH']]; ds = coarse; ds.cloudfree.remove_speckle()",
     "ds.isel(time=0).cloudfree.remove_speckle(method='quegan')",
     "ds = ds.assign({p: ds[p].astype('int16') for p in ['VV', 'VH']})\n"
     "ds.cloudfree.remove_speckle()",

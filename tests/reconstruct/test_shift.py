@@ -136,6 +136,18 @@ def test_a_check_warns_above_a_pixel_and_a_correction_brings_radar_back():
     )
 
 
+def test_one_radar_image_for_all_dates_is_corrected_too():
+    optical, radar = fields(dates=3, size=200)
+    ds = scene(inner(optical), np.repeat(inner(moved(radar, (0, 4)))[:1], 3, 0))
+    once = ds.assign(VV=ds.VV.isel(time=0, drop=True))
+    out, again = (
+        d.cloudfree.reconstruct(model="idw", mask=CLEAR["mask"], align="correct")
+        for d in (ds, once)
+    )
+    assert out.provenance.attrs["radar_shift"].endswith("resampled")
+    np.testing.assert_array_equal(again.VV, out.VV)
+
+
 def test_a_shift_that_nothing_tells_is_said_and_corrects_nothing():
     rng = np.random.default_rng(1)
     ds = scene(rng.normal(0.02, 0.001, (1, 128, 128)), rng.normal(-22, 2, (1, 128, 128)))

@@ -126,6 +126,22 @@ def test_what_cannot_be_filtered_is_refused(scene):
             call()
 
 
+def test_one_radar_image_for_all_dates_stays_one(scene):
+    once = scene.isel(time=0, drop=True)
+    out = remove_speckle(scene.assign(VV=once.VV, VH=once.VH))
+    xr.testing.assert_identical(out.VV, remove_speckle(once).VV)
+    xr.testing.assert_identical(out.B02, scene.B02)
+    joint = xr.Dataset({
+        "s2": scene[["B02"]].to_dataarray("band").assign_attrs(scene.B02.attrs),
+        "s1": once[["VV", "VH"]].to_dataarray("polarisation").assign_attrs(scene.VV.attrs),
+    })  # fmt: skip
+    out = remove_speckle(joint)
+    assert out.s1.dims == ("polarisation", "y", "x")
+    np.testing.assert_allclose(out.s1.sel(polarisation="VV"), remove_speckle(once).VV, atol=1e-5)
+    with pytest.raises(DataError, match="several dates"):
+        remove_speckle(scene.assign(VV=once.VV, VH=once.VH), "quegan")
+
+
 def test_a_border_of_undeclared_zeros_is_not_smeared(scene):
     zero = scene.assign({n: scene[n].where(scene.x > scene.x[5], 0) for n in ("VV", "VH")})
     for name in ("VV", "VH"):

@@ -163,6 +163,16 @@ class SarCalibration:
         _check_backscatter(out)
         return out
 
+    def power(self, stored: NDArray[Any]) -> NDArray[np.float64]:
+        """Linear power, of which means may be taken; NaN without a measurement."""
+        out: NDArray[np.float64] = 10 ** (self.decode(stored).astype(np.float64) / 10)
+        return out
+
+    def encode(self, power: NDArray[np.float64], dtype: DTypeLike) -> NDArray[Any]:
+        """Stored floating-point numbers of linear power."""
+        values = 10 * np.log10(power) if self.units == "dB" else power
+        return ((values - self.offset) / self.scale).astype(dtype)
+
     def _scaled(self, stored: NDArray[Any]) -> NDArray[Any]:
         if self.scale == 1.0 and self.offset == 0.0:
             return stored

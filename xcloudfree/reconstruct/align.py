@@ -51,7 +51,7 @@ def aligned(obj: Any, how: Align, mask: Mask) -> tuple[Any, str]:
         raise DataError(f"align is {how!r}", fix="call reconstruct(align='check') or 'correct'")
     scene = read(obj)
     if how == "correct":
-        _check_floats(scene)
+        check_floats(scene, "align='correct' interpolates backscatter")
     found = estimate(scene, obj, mask)
     if how == "check" or found.shifts is None:
         if found.problem:
@@ -135,28 +135,23 @@ class _Resample:
 
     def __call__(self, stored: NDArray[Any], dates: NDArray[np.int64], *, core: Area) -> Arrays:
         """The core, NaN where a neighbour is missing."""
-        numbers = np.where(self.rule.valid(stored), stored, np.nan).astype(np.float64)
-        values = numbers * self.rule.scale + self.rule.offset
-        decibels = self.rule.units == "dB"
-        power = 10 ** (values / 10) if decibels else values  # the mean of dB is no dB of a mean
+        power = self.rule.power(stored)  # the mean of dB is no dB of a mean
         out = np.empty_like(power)
         for place in np.ndindex(power.shape[:-3]):
             shift = self.shifts[int(dates[place].flat[0])]
             out[place] = resampled(power[place], *shift)
-        out = 10 * np.log10(out) if decibels else out
-        out = ((out - self.rule.offset) / self.rule.scale).astype(stored.dtype)
-        return (out[..., *core],)
+        return (self.rule.encode(out[..., *core], stored.dtype),)
 
 
-def _check_floats(scene: Scene) -> None:
-    """Raise an error for integers, which hold no values between pixels."""
+def check_floats(scene: Scene, problem: str) -> None:
+    """Raise an error for integers, which hold no values between them."""
     sar = scene.sar
     if sar is None or sar.dtype().kind == "f":
         return
     names = [str(v) for v in dict.fromkeys(sar.variables)]
     call = f"ds.assign({{n: ds[n].astype('float32') for n in {names}}})"
     raise DataError(
-        f"align='correct' interpolates backscatter, which is {sar.dtype()}",
+        f"{problem}, which is {sar.dtype()}",
         fix=f"convert it with {'ds.astype(float)' if scene.form == 'array' else call}",
     )
 
@@ -183,17 +178,25 @@ def _resample(scene: Scene, shifts: tuple[tuple[float, float], ...]) -> Any:
 def with_radar(scene: Scene, data: Any) -> Any:
     """The scene with other backscatter (*lead, polarisation, y, x)."""
     assert scene.sar is not None
-    source, dims = scene.source, (*scene.lead, *scene.spatial)
+    dims = (*scene.lead, *scene.spatial)
+
+    def whole(array: xr.DataArray) -> xr.DataArray:  # one image may hold for all dates
+        missing = not set(scene.lead) <= set(array.dims)
+        return array.broadcast_like(scene.template()) if missing else array
+
+    source = scene.source
     if scene.form == "bands":
         new = {}
         for k, name in enumerate(scene.sar.variables):
-            variable = xr.Variable(dims, data[..., k, :, :], source[name].attrs)
-            if source[name].chunks is not None:  # several dates may have been made together
-                variable = variable.chunk(source[name].variable.chunksizes)
-            new[name] = source[name].copy(data=variable.transpose(*source[name].dims).data)
+            old = whole(source[name])
+            variable = xr.Variable(dims, data[..., k, :, :])
+            if old.chunks is not None:  # several dates may have been made together
+                variable = variable.chunk(old.variable.chunksizes)
+            new[name] = old.copy(data=variable.transpose(*old.dims).data)
         return source.assign(new)
     array = source if scene.form == "array" else source[scene.sar.variables[0]]
     assert isinstance(array, xr.DataArray)
+    array = whole(array)
     dim = band_dim(array)
     planes = []
     for k, name in enumerate(array[dim].values):
@@ -202,8 +205,8 @@ def with_radar(scene: Scene, data: Any) -> Any:
         if found is not None:
             plane = plane.copy(data=data[..., scene.sar.names.index(found[0]), :, :])
         planes.append(plane.variable)
-    whole = xr.Variable.concat(planes, dim).transpose(*array.dims)
+    joined = xr.Variable.concat(planes, dim).transpose(*array.dims)
     if array.chunks is not None:
-        whole = whole.chunk(array.variable.chunksizes)
-    moved = array.copy(data=whole.data)
+        joined = joined.chunk(array.variable.chunksizes)
+    moved = array.copy(data=joined.data)
     return moved if scene.form == "array" else source.assign({scene.sar.variables[0]: moved})

@@ -15,7 +15,7 @@ from xcloudfree.core.recognise import read
 from xcloudfree.core.windows import Area, Halo
 from xcloudfree.exceptions import DataError, MissingBandError
 from xcloudfree.methods.speckle import REACH, quegan, refined_lee
-from xcloudfree.reconstruct.align import with_radar
+from xcloudfree.reconstruct.align import check_floats, with_radar
 from xcloudfree.reconstruct.observe import Arrays
 
 Filter = Literal["refined-lee", "quegan"]
@@ -83,13 +83,10 @@ def remove_speckle(obj: Any, method: Filter = "refined-lee", *, looks: float = L
             "the scene has no backscatter to filter",
             fix="add Sentinel-1 with xcf.pair(ds, s1)",
         )
-    if sar.dtype().kind != "f":
-        names = [str(v) for v in dict.fromkeys(sar.variables)]
-        call = f"ds.assign({{n: ds[n].astype('float32') for n in {names}}})"
-        raise DataError(
-            f"backscatter is {sar.dtype()}, which has no place for means",
-            fix=f"convert it with {'ds.astype(float)' if scene.form == 'array' else call}",
-        )
+    check_floats(scene, "the filter takes means of backscatter")
+    if scene.form != "array" and not {*scene.lead} <= {*scene.source[sar.variables[0]].dims}:
+        radar = scene.source[list(sar.variables)]  # one image that holds for all dates
+        return scene.source.assign(remove_speckle(radar, method, looks=looks).data_vars)
     axis = together = None
     if method == "quegan":
         dates = scene.template().sizes.get("time", 1)
@@ -124,8 +121,7 @@ class _Filter:
 
     def __call__(self, stored: NDArray[Any], *, core: Area) -> Arrays:
         """The core, in the numbers of the input; NaN where there is none."""
-        # speckle multiplies power; decoding refuses what is no backscatter, before it is smeared
-        power = 10 ** (self.rule.decode(stored).astype(np.float64) / 10)
+        power = self.rule.power(stored)  # which speckle multiplies
         out = np.empty_like(power)
         if self.axis is None:
             for place in np.ndindex(power.shape[:-2]):
@@ -134,7 +130,4 @@ class _Filter:
             dates_first, made = (np.moveaxis(a, self.axis, 0) for a in (power, out))
             for place in np.ndindex(dates_first.shape[1:-2]):
                 made[(slice(None), *place)] = quegan(dates_first[(slice(None), *place)])
-        if self.rule.units == "dB":
-            out = 10 * np.log10(out)
-        out = ((out - self.rule.offset) / self.rule.scale).astype(stored.dtype)
-        return (out[..., *core],)
+        return (self.rule.encode(out[..., *core], stored.dtype),)
