@@ -96,6 +96,16 @@ def gaps_in_what_is_hidden(data, hidden):
     return data.map(lambda a: a.where(~hidden, 0.5).where(~lost).assign_attrs(a.attrs))
 
 
+def test_one_clouded_date_is_enough_to_hide_others_once():
+    ds = xcf.datasets.simulate_scene((16, 16), dates=4, cover=0, seed=1, level="BOA")
+    hidden = ds.B02.isnull()
+    hidden[2, :8] = True
+    cases = list(bench.hidden_dates(ds, clear=hidden, gaps=[0], kinds=["partial"], clouds=1))
+    assert len(cases) == 3
+    with pytest.raises(DataError, match="clouds=1"):
+        list(bench.hidden_dates(ds, clear=hidden, gaps=[0], kinds=["partial"], clouds=2))
+
+
 def test_a_method_of_single_images_runs_once_for_all_gaps(series, tmp_path):
     cases = list(bench.hidden_dates(series, clear="scl", gaps=(0, 10), count=2, clouds=1))
     method = Counting(0.5)

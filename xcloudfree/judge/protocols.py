@@ -232,12 +232,13 @@ def tasks_of(
             "dates are hidden",
             fix="load a longer one, or call hidden_dates(..., clear=...) with another mask",
         )
-    if "partial" in kinds and len(cloudy) < clouds + 1:
+    fewest = min(int((~same_pass(days, date)[cloudy]).sum()) for date in clear)
+    if "partial" in kinds and fewest < clouds:
         raise DataError(
             f"the series has {len(clear)} clear dates and {len(cloudy)} with clouds to hide one "
             "under",
             fix="load a longer one, or call hidden_dates(..., "
-            + ("clouds=1)" if len(cloudy) > 1 else "kinds=['full'])"),
+            + (f"clouds={fewest})" if fewest else "kinds=['full'])"),
         )
     spread = np.unique(np.linspace(0, len(clear) - 1, count).round().astype(int))
     dates = clear[spread].tolist()
