@@ -65,7 +65,8 @@ def truth_of(form):
     ds = forms.truth(LEVEL.get(form, "TOA" if form == "HLS S30" else "BOA"))
     step = COARSE.get(form, 1)
     start = step // 2
-    return ds.isel(y=slice(start, None, step), x=slice(start, None, step))
+    dates = forms.TREES if form.startswith("EOPF") else None
+    return ds.isel(time=slice(dates), y=slice(start, None, step), x=slice(start, None, step))
 
 
 def bands_of(ds):

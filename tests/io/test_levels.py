@@ -19,7 +19,7 @@ from xcloudfree.io.levels import halved
 from xcloudfree.io.passport import passport_of
 
 
-def scene(dates=2, chunks=16):
+def scene(dates=2, chunks=24):
     """Odd sizes, holes, and every kind of variable."""
     ds = make_series(45, 38, dates=dates)[["B02", "B04", "VV"]]
     rng = np.random.default_rng
@@ -42,7 +42,7 @@ def store(tmp_path_factory):
 
 def levels(path):
     names = [p.name for p in sorted(path.iterdir()) if p.is_dir()]
-    return [xr.open_zarr(path, group=n, mask_and_scale=False).compute() for n in names]
+    return [xr.open_zarr(path, group=n, mask_and_scale=False, chunks=None).load() for n in names]
 
 
 def most_frequent(values):
@@ -119,7 +119,7 @@ def test_xarray_opens_all_levels_and_the_library_the_first(store):
     xr.testing.assert_equal(open_zarr(store).compute(), scene().compute())
 
 
-@pytest.mark.parametrize("chunks", [13, 45])
+@pytest.mark.parametrize("chunks", [13, 32])
 def test_levels_do_not_depend_on_the_chunks(store, tmp_path, chunks):
     to_zarr(scene(chunks=chunks), tmp_path / "b.zarr", chunks=8, multiscales=True, progress=False)
     for one, other in zip(levels(store), levels(tmp_path / "b.zarr"), strict=True):
@@ -198,7 +198,8 @@ def test_the_same_call_after_an_interruption_gives_the_same_bytes(
 
 def test_new_dates_join_all_levels(tmp_path, monkeypatch):
     def made(dates):
-        return scene(dates).cloudfree.reconstruct(model="idw", mask="scl").chunk(time=1)
+        ds = scene(dates)[["B02", "SCL"]]
+        return ds.cloudfree.reconstruct(model="idw", mask="scl").chunk(time=1)
 
     options = {"chunks": 16, "multiscales": True, "progress": False}
     to_zarr(made(3), tmp_path / "whole" / "a.zarr", **options)
