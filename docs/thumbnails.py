@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -22,8 +20,6 @@ COVER = [0.0, 0.6, 0.3, 0.9, 0.1, 0.5, 0.7, 0.05, 0.4, 0.95] * 2
 PIXELS = (160, 240)
 SHOWN = 5
 """Number of the date that single images show."""
-
-Draw = Callable[["Season", Axes], Any]
 
 
 class Season:
@@ -131,7 +127,7 @@ def blocks(season: Season, ax: Axes) -> None:
 
 
 def any_time(season: Season, ax: Axes) -> None:
-    """Ten-day images of a small place through the season, as a film strip."""
+    """Images of a small place every 20 days, as a film strip."""
     near = season.scene.isel(y=slice(0, 64), x=slice(0, 64))
     hidden = season.mask.isel(y=slice(0, 64), x=slice(0, 64))
     cube = near.cloudfree.reconstruct(times="20D", mask=hidden)
@@ -140,18 +136,10 @@ def any_time(season: Season, ax: Axes) -> None:
     ax.imshow(np.concatenate(rows))
 
 
-THUMBNAILS: dict[str, Draw] = {
-    "remove_clouds": remove_clouds,
-    "mask": mask,
-    "catalog": catalog,
-    "ndvi": ndvi,
-    "months": months,
-    "any_time": any_time,
-    "clear_days": clear_days,
-    "judge": judge,
-    "reliable": reliable,
-    "blocks": blocks,
-}
+THUMBNAILS = {f.__name__: f for f in (
+    remove_clouds, mask, catalog, ndvi, months, any_time,
+    clear_days, judge, reliable, blocks,
+)}  # fmt: skip
 """Function that draws each thumbnail, by the name of its file."""
 
 

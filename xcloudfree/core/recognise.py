@@ -226,14 +226,19 @@ def _polarisation(name: object) -> str | None:
     return None if found is None else found[0]
 
 
+def spatial_dims(obj: xr.Dataset | xr.DataArray | xr.Variable) -> tuple[str, str] | None:
+    """Names of rows and columns, if there are both."""
+    return next((pair for pair in SPATIAL if set(pair) <= set(obj.dims)), None)
+
+
 def _spatial(array: xr.DataArray) -> tuple[str, str]:
-    for pair in SPATIAL:
-        if set(pair) <= set(array.dims):
-            return pair
-    raise GridError(
-        f"no spatial dimensions among {array.dims}",
-        fix="rename them with ds.rename({...: 'y', ...: 'x'})",
-    )
+    pair = spatial_dims(array)
+    if pair is None:
+        raise GridError(
+            f"no spatial dimensions among {array.dims}",
+            fix="rename them with ds.rename({...: 'y', ...: 'x'})",
+        )
+    return pair
 
 
 def _refuse_unknown(source: xr.Dataset | xr.DataArray) -> None:

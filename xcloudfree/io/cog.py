@@ -17,7 +17,7 @@ import xarray as xr
 
 from xcloudfree.core.grid import coordinate_system, evenly_spaced
 from xcloudfree.core.progress import Progress
-from xcloudfree.core.recognise import SPATIAL
+from xcloudfree.core.recognise import spatial_dims
 from xcloudfree.core.scene import BAND_DIMS
 from xcloudfree.core.times import utc_times
 from xcloudfree.exceptions import DataError, GridError
@@ -242,7 +242,7 @@ def _bands(whole: xr.Dataset) -> dict[str, xr.DataArray]:
     bands: dict[str, xr.DataArray] = {}
     for name in [*whole.data_vars, *flags]:
         array = apart[name]
-        spatial = next((pair for pair in SPATIAL if set(pair) <= set(array.dims)), None)
+        spatial = spatial_dims(array)
         if spatial is None:
             continue
         dim = next((d for d in BAND_DIMS if d in array.dims), None)

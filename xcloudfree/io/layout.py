@@ -16,7 +16,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xcloudfree.core.recognise import SPATIAL
+from xcloudfree.core.recognise import SPATIAL, spatial_dims
 from xcloudfree.exceptions import DataError
 from xcloudfree.io.cells import Index, Piece, grid_of
 from xcloudfree.io.ledger import current_run
@@ -48,7 +48,7 @@ def inner_chunks(dims: tuple[Hashable, ...], block: tuple[int, ...], side: int) 
 
 def is_image(variable: xr.Variable) -> bool:
     """Whether a variable has rows and columns."""
-    return any(set(pair) <= set(map(str, variable.dims)) for pair in SPATIAL)
+    return spatial_dims(variable) is not None
 
 
 def block_of(variable: xr.Variable, steps: Mapping[Hashable, int]) -> tuple[int, ...]:

@@ -18,7 +18,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xcloudfree.core.grid import evenly_spaced
-from xcloudfree.core.recognise import SPATIAL
+from xcloudfree.core.recognise import spatial_dims
 from xcloudfree.exceptions import GridError
 from xcloudfree.io.encoding import nodata_of
 from xcloudfree.io.passport import place_of
@@ -52,11 +52,6 @@ def has_levels(store: Path) -> bool:
         return FULL in [level["asset"] for level in root["attributes"]["multiscales"]["layout"]]
     except (OSError, ValueError, KeyError, TypeError):
         return False
-
-
-def spatial_dims(ds: xr.Dataset) -> tuple[str, str] | None:
-    """Names of rows and columns."""
-    return next((pair for pair in SPATIAL if set(pair) <= set(ds.dims)), None)
 
 
 def check_grid(ds: xr.Dataset) -> tuple[str, str]:
@@ -97,8 +92,7 @@ def halved(ds: xr.Dataset) -> xr.Dataset:
     Measurements become the mean of the valid ones of four pixels (of backscatter in dB, in power),
     flags, masks and other integers their most frequent value, in ties the first.
     """
-    pair = spatial_dims(ds)
-    assert pair is not None
+    pair = check_grid(ds)
     new: dict[Hashable, xr.Variable] = {}
     for name, variable in ds.variables.items():
         if set(pair) <= set(variable.dims):
@@ -202,7 +196,7 @@ def root_attributes(levels: list[xr.Dataset]) -> dict[str, Any]:
     """Attributes of the root by the conventions."""
     layout: list[dict[str, Any]] = []
     used = ["multiscales"]
-    pair = spatial_dims(levels[0])
+    pair = check_grid(levels[0])
     grid = place_of(levels[0])[1]
     placed = "proj:transform" in grid
     for number, ds in enumerate(levels):
@@ -210,7 +204,6 @@ def root_attributes(levels: list[xr.Dataset]) -> dict[str, Any]:
         if number:
             level["derived_from"] = str(number - 1)
             level["transform"] = {"scale": [2.0, 2.0], "translation": [0.0, 0.0]}
-        assert pair is not None
         level["spatial:shape"] = [ds.sizes[name] for name in pair]
         if placed:
             size = 2.0**number
@@ -223,7 +216,7 @@ def root_attributes(levels: list[xr.Dataset]) -> dict[str, Any]:
         (dx, _, left, _, dy, top), (rows, columns) = grid["proj:transform"], grid["proj:shape"]
         xs, ys = sorted((left, left + dx * columns)), sorted((top, top + dy * rows))
         out |= {
-            "spatial:dimensions": list(pair or ()),
+            "spatial:dimensions": list(pair),
             "spatial:bbox": [xs[0], ys[0], xs[1], ys[1]],
             **{k: grid[k] for k in ("proj:code", "proj:wkt2") if grid.get(k)},
         }

@@ -15,7 +15,7 @@ import xarray as xr
 from xcloudfree._version import __version__
 from xcloudfree.core.bands import optical_band
 from xcloudfree.core.grid import coordinate_system, evenly_spaced
-from xcloudfree.core.recognise import SPATIAL
+from xcloudfree.core.recognise import spatial_dims
 from xcloudfree.core.scene import BAND_DIMS
 from xcloudfree.core.times import utc_times
 from xcloudfree.io.encoding import nodata_of, scale_of
@@ -148,8 +148,8 @@ def _times(time: xr.DataArray) -> dict[str, Any]:
 def place_of(ds: xr.Dataset) -> tuple[dict[str, Any], dict[str, Any]]:
     """Footprint in degrees, and the grid; without them where there is no coordinate system."""
     nowhere: dict[str, Any] = {"geometry": None}
-    first = next((a for a in ds.values() if _spatial(a)), None)
-    names = None if first is None else _spatial(first)
+    first = next((a for a in ds.values() if spatial_dims(a)), None)
+    names = None if first is None else spatial_dims(first)
     if first is None or names is None or not set(names) <= set(ds.coords):
         return nowhere, {"proj:code": None}
     system = coordinate_system(ds, first)
@@ -182,14 +182,11 @@ def place_of(ds: xr.Dataset) -> tuple[dict[str, Any], dict[str, Any]]:
     return {"geometry": geometry, "bbox": bbox}, grid
 
 
-def _spatial(array: xr.DataArray) -> tuple[str, str] | None:
-    """Names of rows and columns."""
-    return next((pair for pair in SPATIAL if set(pair) <= set(array.dims)), None)
-
-
 def _asset(path: Path, ds: xr.Dataset) -> dict[str, Any]:
     """A file or a store, and its bands."""
-    bands = [band for name, array in ds.items() if _spatial(array) for band in _bands(name, array)]
+    bands = [
+        band for name, array in ds.items() if spatial_dims(array) for band in _bands(name, array)
+    ]
     flags = all(any(key.startswith("classification:") for key in band) for band in bands)
     return {
         "href": f"./{path.name}",

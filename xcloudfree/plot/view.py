@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xcloudfree.core.recognise import SPATIAL, read
+from xcloudfree.core.recognise import read, spatial_dims
 from xcloudfree.core.scene import Scene
 from xcloudfree.core.times import utc_times
 from xcloudfree.exceptions import DataError
@@ -171,8 +171,7 @@ def together(arrays: Mapping[str, xr.DataArray]) -> dict[str, NDArray[Any]]:
     """Compute arrays together, so that they share their dependencies."""
     bare = {}
     for key, array in arrays.items():
-        pair = next(pair for pair in SPATIAL if set(pair) <= set(array.dims))
-        plain = array.transpose(..., *pair).variable
+        plain = array.transpose(..., *(spatial_dims(array) or ())).variable
         bare[key] = xr.Variable([f"{key} {d}" for d in plain.dims], plain.data)
     computed = xr.Dataset(bare).compute()
     return {key: np.asarray(computed[key].values) for key in arrays}

@@ -84,10 +84,7 @@ def from_simulation(out: Path, model: str, say: Callable[[str], Any]) -> xr.Data
     shown = {"time": int(abs(cloudy.mean(["y", "x"]) - 0.5).argmin("time"))}
     say("7/8 writing a COG of one date")
     xcf.io.to_cog(stored[list(BANDS)].isel(shown), out / "cloudfree.tif")
-    say(
-        "8/8 drawing that date (demo.png, swipe.html), all of them (series.png, calendar.png), and "
-        "the NDVI of a place with its deviation (ndvi.png)"
-    )
+    say("8/8 drawing that date (demo.png, swipe.html) and all of them (series.png, calendar.png)")
     figure = plot(
         stored.isel(shown),
         observed=observed.isel(shown),
@@ -100,6 +97,7 @@ def from_simulation(out: Path, model: str, say: Callable[[str], Any]) -> xr.Data
     xcf.plot.calendar(observed, cloudy).savefig(out / "calendar.png", dpi=110)
     xcf.plot.swipe(stored, out / "swipe.html", observed=observed, mask=cloudy, index=shown["time"])
     if model == MODEL:
+        say("    and the NDVI of a place with its deviation (ndvi.png)")
         _curve(observed, cloudy).savefig(out / "ndvi.png", dpi=110)
     say(
         f"\nHidden pixels, mean over the dates (metrics.md has each date); prediction is {model}:"
