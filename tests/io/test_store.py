@@ -568,6 +568,17 @@ def test_cog_keeps_flags_and_masks_apart_with_their_type(tmp_path: Path, form: s
     assert alone.name == "flags.tif"
 
 
+def test_cog_of_an_array_holds_deviations_and_ages_beside_its_bands(tmp_path: Path) -> None:
+    ds = scene().isel(time=0, drop=True)
+    array = ds.assign(B04=ds.height)[["B02", "B04"]].to_dataarray("band").astype("float32")
+    array = array.assign_coords(std=array / 8, age=array[0].drop_vars("band") + 1)
+    (file,) = to_cog(array, tmp_path / "out.tif", progress=False)
+    with rasterio.open(file) as source:
+        assert source.descriptions == ("B02", "B04", "std_B02", "std_B04", "age")
+        np.testing.assert_array_equal(source.read(4), array[1] / 8)
+        np.testing.assert_array_equal(source.read(5), array[0] + 1)
+
+
 def test_cog_of_numbers_that_declare_no_data_has_none_there(tmp_path: Path) -> None:
     values = np.full(SHAPE[1:], 0.25, np.float32)
     values[3, :5] = -9999

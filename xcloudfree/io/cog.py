@@ -10,7 +10,7 @@ import time
 import warnings
 from collections.abc import Hashable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import xarray as xr
@@ -31,6 +31,9 @@ from xcloudfree.io.zarr_store import to_zarr
 
 Spatial = xr.Dataset | xr.DataArray
 
+BESIDE: Final = ("std", "lower", "upper", "age")
+"""Coordinates that a reconstructed DataArray has beside its flags."""
+
 
 def to_cog(
     obj: Spatial,
@@ -45,7 +48,8 @@ def to_cog(
     Flags, such as ``provenance`` and ``quality``, and masks have files of their own beside the
     bands, with their own integer type; also those that are coordinates. Their tags say what the
     numbers mean (``flag_values``, ``flag_masks``, ``flag_meanings``), and so does the STAC item
-    (``classification:classes`` or ``classification:bitfields``).
+    (``classification:classes`` or ``classification:bitfields``). The deviations, bounds and ages
+    of a DataArray, which are coordinates too, become bands such as ``std_B02``.
 
     A few blocks at a time go into a temporary file, which then gets overviews and is renamed when
     it is complete, so memory does not grow with the scene. If blocks share work, as those of a
@@ -237,10 +241,13 @@ def _word(name: str) -> str:
 
 def _bands(whole: xr.Dataset) -> dict[str, xr.DataArray]:
     """Bands by name, each (*lead, y, x) with the same leading dimensions."""
-    flags = [n for n, array in whole.coords.items() if flagged(array) and n not in whole.dims]
-    apart = whole.reset_coords(flags)
+    beside = [
+        name for name, array in whole.coords.items()
+        if (flagged(array) or name in BESIDE) and name not in whole.dims
+    ]  # fmt: skip
+    apart = whole.reset_coords(beside)
     bands: dict[str, xr.DataArray] = {}
-    for name in [*whole.data_vars, *flags]:
+    for name in [*whole.data_vars, *beside]:
         array = apart[name]
         spatial = spatial_dims(array)
         if spatial is None:
