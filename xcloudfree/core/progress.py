@@ -49,7 +49,7 @@ class Progress:
         done: int = 0,
         brief: bool = False,
     ) -> None:
-        self.total, self.count = total, done
+        self.count = done
         self._bar: Any = None
         if show is False or _open.get() or not (show or interactive()):
             return
@@ -82,7 +82,7 @@ class Progress:
 
     def begin(self, label: str, total: int, done: int = 0) -> None:
         """Go on with other work, whose rate is its own."""
-        self.total, self.count = total, done
+        self.count = done
         if self._bar is not None:
             self._bar.set_description_str(label, refresh=False)
             self._bar.reset(total)
