@@ -297,6 +297,12 @@ FAULTS = [
         "reconstruct/test_reconstruct.py",
     ),
     # ------------------------------------------------------------------ io
+    Fault(  # wholly hidden dates take nothing but the regression
+        "methods/kernel_fusion/engine.py",
+        "return base + (share.mT[..., None] * others).sum(0)",
+        "return base",
+        "methods/test_kernel_fusion.py",
+    ),
     Fault(  # a resumed write skips all blocks
         "io/zarr_store.py",
         "skip=lambda index: grid.key(index) in there,",

@@ -336,6 +336,23 @@ def test_scores_are_projections_of_the_other_dates_in_units_of_their_deviation(d
     np.testing.assert_allclose(told[:, 3:], parts[1][which], atol=2e-4)
 
 
+@pytest.mark.parametrize("share", ["median", "line"])
+def test_a_wholly_hidden_date_takes_its_shares_of_median_and_interpolation(share):
+    """Shares of 1 against numpy; the gaps of these dates are shorter than a month."""
+    days = np.arange(8) * 4.0
+    seen = np.random.default_rng(4).normal(0.3, 0.02, (8, 3, 40, 40)).astype("float32")
+    clear = np.ones((8, 40, 40), bool)
+    clear[3] = False
+    window = engine.Window(seen, clear, None, days)
+    _, statistics, _ = whole(window)
+    mix = np.zeros_like(statistics.mix)
+    mix[..., ["median", "line"].index(share)] = 1
+    targets = prior.Targets(days, np.arange(8))
+    found = engine.predict(window, ~clear, targets, statistics._replace(mix=mix), SMALL)
+    expected = (seen[2] + seen[4]) / 2 if share == "line" else np.median(seen[clear[:, 0, 0]], 0)
+    np.testing.assert_allclose(found.mean[3], expected, atol=1e-6)
+
+
 def guesses_of(median_share, line_share, dates=40, seed=0):
     """Dates whose truth is a known mixture of regression, median and line, with noise."""
     rng = np.random.default_rng(seed)

@@ -337,7 +337,7 @@ class _Work:
 
     def _mixed(self, base: Tensor, where: Tensor, date: _Date) -> Tensor:
         """The prior of a wholly hidden date, mixed with a median and an interpolation."""
-        if not len(self.pixels.days) > 1:
+        if len(self.pixels.days) == 1:
             return base
         middle = mixing.median(self.pixels, date.day, 0.0, where)
         line = date.rows.z.index_select(0, where)[:, 1 : 1 + base.shape[1]]
@@ -354,10 +354,9 @@ class _Work:
 class _Date(NamedTuple):
     """One target: its predictors and prior (pixel, ...), visible and wanted pixels (y, x).
 
-    ``level`` of the gap of each pixel, (pixel,).
-
-    ``residuals`` (y, x, band) in deviations of the prior, 0 where not visible; ``middle`` of the
-    bands of it, ``ring`` from :func:`.gate.rings`, both (y, x).
+    ``level`` of the gap of each pixel, (pixel,); ``residuals`` (y, x, band) in deviations of the
+    prior, 0 where not visible; ``middle``, the median band of these, and ``ring`` from
+    :func:`.gate.rings`, both (y, x).
     """
 
     day: float
