@@ -341,3 +341,15 @@ def test_bands_of_several_types_are_refused_in_the_words_of_the_user(call):
     }[call]
     with pytest.raises(UnitsError, match=r"float32, float64.*ds.astype\('float32'\)"):
         run()
+
+
+@pytest.mark.parametrize("form", [stacked, as_array, make_bands])
+def test_dates_along_another_dimension_are_not_taken_for_single_images(form):
+    ds = make_bands()
+    obj = (ds if form is make_bands else form(ds)).rename(time="t")
+    with pytest.raises(CloudFreeError, match="the dates are in the dimension 't'") as refusal:
+        read(obj)
+    assert refusal.value.fix.endswith("rename({'t': 'time'})")
+    assert read(obj.rename({"t": "time"})).lead == ("time",)
+    patches = obj.assign_coords(t=["a", "b"])
+    assert read(patches).lead == ("t",)

@@ -509,6 +509,13 @@ def test_cog_of_integer_bands_one_file_per_date(tmp_path: Path) -> None:
             np.testing.assert_array_equal(source.read(2), ds.B03.values[i])
 
 
+def test_cog_in_a_folder_is_called_after_it(tmp_path: Path) -> None:
+    (tmp_path / "v1.0").mkdir()
+    one = scene()[["B02"]].isel(time=0)
+    assert to_cog(one, f"{tmp_path}/maps/") == [tmp_path / "maps/maps.tif"]
+    assert to_cog(one, tmp_path / "v1.0") == [tmp_path / "v1.0/v1.0.tif"]
+
+
 def test_cog_has_overviews_and_reads_the_same_through_rioxarray(tmp_path: Path) -> None:
     size = 1200
     values = np.random.default_rng(1).random((2, size, size)).astype(np.float32)

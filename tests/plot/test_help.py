@@ -237,7 +237,7 @@ def test_versions_name_what_is_installed_and_how_to_get_the_rest() -> None:
 
 
 def test_digital_numbers_have_no_cloud_share_and_patches_a_plural() -> None:
-    ds = make_bands().rename(time="patch")
+    ds = make_bands().rename(time="patch").drop_vars("patch")
     assert "2 patches" in repr(ds.cloudfree)
     assert "patchs" not in repr(ds.cloudfree)
     numbers = ds.assign({b: ds[b] * 1e4 for b in ds.data_vars if b not in ("VV", "VH")})

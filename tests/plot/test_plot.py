@@ -378,3 +378,13 @@ def test_a_calendar_has_a_row_a_month_and_a_column_a_day():
     assert np.isfinite(table).sum() == 5
     with pytest.raises(DataError, match="needs dates"):
         ds.isel(time=0, drop=True).cloudfree.plot.calendar("score")
+
+
+def test_nothing_is_cut_off_when_a_tall_picture_is_saved_at_once(tmp_path: Any) -> None:
+    from matplotlib.image import imread
+
+    scene = xcf.datasets.simulate_scene((94, 62), cover=0.4, seed=2)
+    scene.cloudfree.plot(mask="score").savefig(tmp_path / "tall.png")
+    border = imread(tmp_path / "tall.png")[..., :3]
+    border[2:-2, 2:-2] = 1
+    assert border.min() == 1

@@ -98,6 +98,7 @@ def _assemble(
     lead = tuple(
         dict.fromkeys(d for a in layer.arrays for d in a.dims if d != "band" and d not in spatial)
     )
+    _check_dates(source, lead)
     sizes = {d: n for a in layer.arrays for d, n in a.sizes.items()}
 
     def canonical(part: Layer | None) -> Layer | None:
@@ -109,6 +110,17 @@ def _assemble(
     if classes is not None:
         classes = _canonical(classes, sizes, lead, spatial)
     return Scene(source, form, canonical(optical), canonical(sar), classes, lead, spatial)
+
+
+def _check_dates(source: xr.Dataset | xr.DataArray, lead: tuple[Hashable, ...]) -> None:
+    """Raise an error for dates along another dimension than time, as if each stood alone."""
+    dated = [d for d in lead if d in source.coords and source[d].dtype.kind == "M"]
+    if dated and "time" not in lead:
+        what = "array" if isinstance(source, xr.DataArray) else "ds"
+        raise CloudFreeError(
+            f"the dates are in the dimension {str(dated[0])!r}, which should be called 'time'",
+            fix=f"call {what}.rename({{{str(dated[0])!r}: 'time'}})",
+        )
 
 
 def _canonical(

@@ -70,10 +70,10 @@ def to_cog(
         Variables or a band dimension over y and x, with a coordinate reference system; at most one
         further dimension (time or patch).
     path : str or path-like
-        File name, ending in ``.tif``. If there are several dates, each gets its own file:
-        ``out.tif`` becomes ``out_20250601T103021.tif``. Flags and, with ``per="band"``, bands
-        follow: ``..._provenance.tif``, ``..._B02.tif``. The file of an object
-        with flags alone has no such ending.
+        File name, ending in ``.tif``, or a folder: ``maps`` is short for ``maps/maps.tif``. Of
+        several dates, each gets its own file: ``out.tif`` becomes ``out_20250601T103021.tif``.
+        Flags and, with ``per="band"``, bands follow: ``..._provenance.tif``, ``..._B02.tif``. The
+        file of an object with flags alone has no such ending.
     per : {"date", "band"}
         Content of a file: all bands of a date, or one band, which keeps its own type and no-data
         value.
@@ -110,6 +110,8 @@ def to_cog(
     import rioxarray  # noqa: F401  the rio accessor
 
     target = Path(os.fspath(path)).absolute()
+    if not target.suffix or target.is_dir():
+        target = target / f"{target.name}.tif"
     if target.suffix.lower() not in (".tif", ".tiff"):
         raise DataError(
             f"{target.name} is not a GeoTIFF name", fix="call xcf.io.to_cog(obj, 'out.tif')"

@@ -152,9 +152,12 @@ def label_axes(axes: list[Axes], place: Frame, columns: int) -> None:
 
 
 def finish(figure: Figure) -> Figure:
-    """Return a figure, so that a notebook does not show it twice."""
+    """Return a figure with its layout settled, so that a notebook does not show it twice."""
     import matplotlib
 
+    if figure.get_layout_engine() is not None:
+        # the first pass does not know yet how small images of fixed aspect become
+        figure.canvas.figure.draw_without_rendering()
     if "inline" in matplotlib.get_backend().lower():
         pyplot().close(figure)
     return figure

@@ -17,6 +17,8 @@ from xcloudfree.models.spec import ModelSpec
 EPOCH = np.datetime64("2014-04-03", "ns")
 """Day 0 of the networks: the launch of Sentinel-1A."""
 
+ADD_TIME = "give it one with ds.expand_dims(time=...) or ds.assign_coords(time=...)"
+
 
 def dates_read(predictor: Predictor, mask: Any, label: str, others: bool) -> str:
     """The dates on which a value of the result depends: "own", "earlier" or "all".
@@ -48,7 +50,7 @@ def nearest_groups(scene: Scene, spec: ModelSpec) -> list[list[Any]]:
     if "time" not in scene.lead or "time" not in template.coords:
         raise DataError(
             f"model {spec.name!r} reads {spec.dates} dates and the data has no time coordinate",
-            fix=f'{_call_for_time(scene)}, or choose model="uncrtaints"',
+            fix=f'{ADD_TIME}, or choose model="uncrtaints"',
         )
     days = _days(scene)
     if len(days) < spec.dates:
@@ -73,22 +75,13 @@ def nearest_groups(scene: Scene, spec: ModelSpec) -> list[list[Any]]:
     return groups
 
 
-def _call_for_time(scene: Scene) -> str:
-    """The call that gives a scene its dates, which may exist under another name."""
-    for dim in scene.lead:
-        coordinate = scene.source.coords.get(dim)
-        if coordinate is not None and coordinate.dtype.kind == "M":
-            return f"rename its dates with ds.rename({{{str(dim)!r}: 'time'}})"
-    return "give it one with ds.expand_dims(time=...) or ds.assign_coords(time=...)"
-
-
 def dates_of(scene: Scene, why: str, without: str) -> tuple[int, tuple[float, ...]]:
     """Which leading dimension is time, and the acquisition days of the images."""
     template = scene.template()
     if "time" not in scene.lead or "time" not in template.coords:
         raise DataError(
             "reads a series and the data has no time coordinate",
-            fix=f"{_call_for_time(scene)}, or call {without}",
+            fix=f"{ADD_TIME}, or call {without}",
             subject=why,
         )
     days = _day_numbers(template["time"])
