@@ -17,7 +17,7 @@ import xarray as xr
 from click.testing import CliRunner, Result
 
 import xcloudfree as xcf
-from tests.builders import make_bands, stacked
+from tests.builders import make_bands, make_series, stacked
 from xcloudfree.cli import main, plan
 from xcloudfree.cli.inputs import open_geotiffs
 from xcloudfree.core.bands import S2_BANDS
@@ -307,7 +307,31 @@ def test_the_help_page_speaks_of_options(store: Path, tmp_path: Path) -> None:
     assert told.exit_code == 0
     assert "use --scale 1e-4 --offset" in told.output
     assert "use --level TOA or BOA" in told.output
-    assert "calibrate" not in told.output
+
+
+@pytest.mark.parametrize("change", ["nothing", "no radar", "small chunks", "reconstructed", "SCL"])
+def test_the_command_line_names_commands_and_no_calls(change: str, tmp_path: Path) -> None:
+    ds = make_series(32, 32, dates=6)
+    if change == "no radar":
+        ds = ds.drop_vars(["VV", "VH"])
+    elif change == "SCL":
+        ds = ds[["B02", "B03"]].assign(SCL=xr.full_like(ds.B02, 4, "uint8")).drop_attrs()
+    elif change == "reconstructed":
+        ds = ds.cloudfree.reconstruct("median")
+    side = 16 if change == "small chunks" else 32
+    xcf.io.to_zarr(ds.chunk(y=side, x=side), tmp_path / "in.zarr", progress=False)
+    told = call("info", tmp_path / "in.zarr").output
+    told += call("reconstruct", tmp_path / "in.zarr", tmp_path / "out.zarr", "--dry-run").output
+    assert "Next steps\n  xcloudfree " in told
+    assert not re.search(r"\b(ds|xcf|xcloudfree|array)\.\w+|\w\(", told), told
+    for line in told.partition("Next steps\n")[2].splitlines():
+        if line.startswith("  xcloudfree "):
+            words = line.split("    ")[0].split()[1:]
+            places = {"SCENE": str(tmp_path / "in.zarr"), "mask.zarr": str(tmp_path / "mask.zarr"),
+                      "out.zarr": str(tmp_path / "o.zarr"), "picture.png": str(tmp_path / "p.png"),
+                      "TRUTH": str(tmp_path / "in.zarr")}  # fmt: skip
+            done = call(*(places.get(word, word) for word in words))
+            assert done.exit_code == 0 or "no square has a date" in done.output, (line, done.output)
 
 
 def test_judging_stores(store: Path, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from xcloudfree import methods
 from xcloudfree.core.recognise import read
 from xcloudfree.core.windows import Halo
 from xcloudfree.plot.help.findings import cloud_shares, reading_factor
-from xcloudfree.plot.help.page import page
+from xcloudfree.plot.help.page import Step, page
 
 
 def row(obj: Any, label: str) -> tuple[str, str]:
@@ -62,13 +62,13 @@ def test_page_tells_what_is_missing_and_the_calls_it_names_mend_it() -> None:
     ds = bare(make_bands(dtype="uint16").drop_vars("B10"))
     told = page(ds)
     assert {r.label for r in told.rows if r.fix} == {"level", "reflectance", "backscatter", "grid"}
-    assert not told.calls
+    assert not told.steps
     for words in ('calibrate(level="TOA") or "BOA"', "scale=1e-4, offset=-0.1", 'sar="dB"'):
         assert words in repr(ds.cloudfree)
     ds = ds.cloudfree.calibrate(scale=1e-4, offset=-0.1, level="BOA", sar="dB", quantity="sigma0")
     mended = page(ds.rio.write_crs("EPSG:32633"))
     assert not [r for r in mended.rows if r.fix]
-    assert ("ds.cloudfree.mask()", "occluded") in mended.calls
+    assert Step("ds.cloudfree.mask()", "mask SCENE mask.zarr", "occluded") in mended.steps
     assert next(v for v in mended.masks if v.name == "auto").chosen == "l2a"
 
 
@@ -97,8 +97,9 @@ def test_what_runs_without_a_name_is_offered_first_and_named() -> None:
         (make_bands(dates=1), "kernel-fusion"),
         (make_bands(dates=1).drop_vars(["VV", "VH"]), "kernel-fusion"),
     ):
-        offers = [entry for entry in page(ds).calls if "reconstruct" in entry[0]]
-        assert offers[0] == ("ds.cloudfree.reconstruct()", f"filled by {best}")
+        offers = [step for step in page(ds).steps if "reconstruct" in step.call]
+        assert offers[0].call == "ds.cloudfree.reconstruct()"
+        assert offers[0].result == f"filled by {best}"
         out = ds.cloudfree.reconstruct()
         assert out.provenance.attrs["model"] == best
         assert "date" in out.provenance.attrs["model_reason"]
@@ -114,13 +115,13 @@ def test_one_date_is_one_date_and_code_is_what_can_be_pasted() -> None:
 def test_every_call_that_the_page_offers_runs() -> None:
     pytest.importorskip("matplotlib").use("Agg")
     ds = make_bands(dates=2)
-    calls = page(ds).calls
-    assert len(calls) == 3
-    for call, _ in calls:
-        eval(call, {"ds": ds, "xcf": xcf})
+    steps = page(ds).steps
+    assert len(steps) == 3
+    for step in steps:
+        eval(step.call, {"ds": ds, "xcf": xcf})
     out = ds.cloudfree.reconstruct(model="idw")
     assert "reconstructed by idw" in row(out, "provenance")[0]
-    eval(page(out).calls[0][0], {"ds": out})
+    eval(page(out).steps[0].call, {"ds": out})
 
 
 def test_nothing_is_computed() -> None:

@@ -62,7 +62,8 @@ def guarded(label: str, describe: Callable[[Any], Any], scene: Any) -> Any:
 
 def _optical(scene: Scene) -> Finding:
     if scene.optical is None:
-        return Finding("optical", "none", "name Sentinel-2 bands B01 ... B12: ds.rename({...})")
+        fix = "name Sentinel-2 bands B01 ... B12: ds.rename({...})"
+        return Finding("optical", "none", fix, "name the bands with --bands B02,B03,B04,...")
     names = scene.optical.names
     whole = " (all 13)" if len(names) == len(S2_BANDS) else ""
     return Finding("optical", " ".join(names) + whole)
@@ -100,8 +101,8 @@ def _backscatter(scene: Scene) -> Finding:
     if scene.sar is None:
         dated = "time" in scene.source.coords  # otherwise pairing is impossible
         call = "xcloudfree.pair(ds, s1)" if dated else "ds.assign(VV=..., VH=...)"
-        fix = f"add VV and VH on this grid: {call}"
-        return Finding("backscatter", "none", fix)
+        option = "add a GeoTIFF with VV and VH on this grid, or load both sensors from a catalog"
+        return Finding("backscatter", "none", f"add VV and VH on this grid: {call}", option)
     rule = scene.sar_calibration()
     sampled = sample(scene.sar.arrays[0])
     if sampled is not None:
@@ -126,7 +127,8 @@ def _grid(scene: Scene) -> Finding:
         apart = " x ".join(dict.fromkeys(f"{s:g}" for s in steps))
         size += f" of {apart}{'°' if geographic else ' m' if system else ''}"
     if system is None:
-        return Finding("grid", f"{size}, no coordinate system", 'ds.rio.write_crs("EPSG:...")')
+        value, option = f"{size}, no coordinate system", "gdal_edit.py -a_srs EPSG:... FILE"
+        return Finding("grid", value, 'ds.rio.write_crs("EPSG:...")', option)
     return Finding("grid", f"{size}, {system}")
 
 
@@ -160,7 +162,8 @@ def _gaps(scene: Scene) -> Finding | None:
     if scene.optical is not None and scene.lead == ("time",) and not in_memory(scene):
         y, x = scene.spatial
         part = f"ds.isel({y}=slice(0, {SIDE}), {x}=slice(0, {SIDE})).load().cloudfree"
-        return Finding("missing", "not counted, since values are read when used", f"look at {part}")
+        value = "not counted, since values are read when used"
+        return Finding("missing", value, f"look at {part}", "xcloudfree judge reads parts of it")
     try:
         found = gaps(scene)
     except CloudFreeError:  # the rows of the sensors show the error
@@ -200,7 +203,8 @@ def _chunks(scene: Scene) -> Finding:
     text += f"; {BEST} (reach {reach} px) reads {factor:.2f} times their area"
     if factor > 1.6 and max(len(y), len(x)) > 1:
         rows, columns = scene.spatial
-        return Finding("chunks", text, f"ds.chunk({rows}=1024, {columns}=1024)")
+        fix = f"ds.chunk({rows}=1024, {columns}=1024)"
+        return Finding("chunks", text, fix, "write the store again in blocks of 1024 px")
     return Finding("chunks", text)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from xcloudfree.core.bands import RGB
 from xcloudfree.core.recognise import read
 from xcloudfree.core.scene import Scene
 from xcloudfree.masks.scores import AUTO
@@ -21,6 +22,15 @@ BEHIND_CLEAR = ("carf-small-demo", "carf-small-l2a-demo", "carf-small-l2a-10-dem
 
 
 @dataclass(frozen=True)
+class Step:
+    """A next step: the call, the same on the command line, and its result."""
+
+    call: str
+    command: str
+    result: str
+
+
+@dataclass(frozen=True)
 class Page:
     """Everything on the help page."""
 
@@ -29,7 +39,7 @@ class Page:
     masks: list[Verdict] = field(default_factory=list)
     models: list[Verdict] = field(default_factory=list)
     methods: list[Verdict] = field(default_factory=list)
-    calls: list[tuple[str, str]] = field(default_factory=list)  # next steps and their results
+    steps: list[Step] = field(default_factory=list)
     best: str = ""  # the default model of reconstruct()
 
     @property
@@ -47,8 +57,7 @@ def page(obj: Any) -> Page:
     contents = Page(_title(scene), findings(scene), masks, models, methods)
     if scene.optical is not None:
         contents = replace(contents, best=best_model(scene)[0])
-    lazy = ", lazy" if scene.template().chunks is not None else ""
-    return replace(contents, calls=_calls(contents, lazy, scene.source.sizes.get("time", 1)))
+    return replace(contents, steps=_steps(contents, scene))
 
 
 def _judged(judge: Callable[[Scene], list[Verdict]], scene: Scene) -> list[Verdict]:
@@ -66,31 +75,36 @@ def _title(scene: Scene) -> str:
     return ", ".join([*parts, *sizes, f"{scene.shape[0]} x {scene.shape[1]} px"])
 
 
-def _calls(contents: Page, lazy: str, dates: int) -> list[tuple[str, str]]:
+def _steps(contents: Page, scene: Scene) -> list[Step]:
+    """What to do next with a scene, as calls and as commands."""
+    lazy = ", lazy" if scene.template().chunks is not None else ""
+    coloured = scene.optical is not None and set(RGB) <= set(scene.optical.names)
+    plot = [Step("ds.cloudfree.plot()", "plot SCENE picture.png", "a picture")] * coloured
     if any(row.label == "provenance" for row in contents.rows):
         return [
-            ("ds.cloudfree.plot()", "pictures of it"),
-            ('xcf.io.to_zarr(ds, "out.zarr")', "block by block, resumable"),
-            ("xcf.evaluate(ds, truth)", "against a clear image"),
+            *plot,
+            Step('xcf.io.to_zarr(ds, "out.zarr")', "", "block by block, resumable"),
+            Step("xcf.evaluate(ds, truth)", "evaluate SCENE TRUTH", "against a clear image"),
         ]
     if "reflectance" in (row.label for row in contents.missing):
         return []  # nothing works before units are declared
     mask = next((v.name for v in contents.masks if v.fits), None)
     network = next((v.name for v in contents.models if v.fits), None)
-    calls = []
+    steps = []
     if mask:
         default = mask == AUTO
-        calls.append((f"ds.cloudfree.mask({'' if default else repr(mask)})", "occluded"))
-        masked = [] if default else [f"mask={mask!r}"]
+        named, option = ("", "") if default else (f"mask={mask!r}", f" --mask {mask}")
+        call = f"ds.cloudfree.mask({'' if default else repr(mask)})"
+        steps.append(Step(call, f"mask SCENE mask.zarr{option}", "occluded"))
         if contents.best:
-            call = f"ds.cloudfree.reconstruct({', '.join(masked)})"
-            calls.append((call, f"filled by {contents.best}{lazy}"))
+            result = f"filled by {contents.best}{lazy}"
+            call, command = f"ds.cloudfree.reconstruct({named})", "reconstruct SCENE out.zarr"
+            steps.append(Step(call, command + option, result))
         if network and network not in BEHIND_CLEAR:
-            call = f"ds.cloudfree.reconstruct({', '.join([repr(network), *masked])})"
-            calls.append((call, f"by a network{lazy}"))
-        if contents.best and dates > 2:
-            call = f"ds.cloudfree.judge({', '.join(masked)})"
-            calls.append((call, "the best method for this area"))
-    if any(row.label == "optical" and not row.fix for row in contents.rows):
-        calls.append(("ds.cloudfree.plot()", "a picture"))
-    return calls
+            call = f"ds.cloudfree.reconstruct({', '.join(filter(None, [repr(network), named]))})"
+            command = f"reconstruct SCENE out.zarr --model {network}{option}"
+            steps.append(Step(call, command, f"by a network{lazy}"))
+        if contents.best and scene.source.sizes.get("time", 1) > 2:
+            result = "the best method for this area"
+            steps.append(Step(f"ds.cloudfree.judge({named})", f"judge SCENE{option}", result))
+    return steps + plot

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from html import escape
 from textwrap import wrap
 from typing import Any
@@ -36,7 +35,7 @@ border-radius:3px;white-space:pre-wrap}
 
 
 def text(obj: Any, *, as_options: bool = False) -> str:
-    """The page of an object in plain text; for the command line with options instead of calls.
+    """The page of an object in plain text; for the command line with commands instead of calls.
 
     >>> import numpy as np, xarray as xr
     >>> print(text(xr.Dataset({"SCL": (("y", "x"), np.zeros((4, 4), "uint8")),
@@ -59,13 +58,8 @@ def text(obj: Any, *, as_options: bool = False) -> str:
     Next steps
       ds.cloudfree.mask()           occluded
       ds.cloudfree.reconstruct()    filled by kernel-fusion
-      ds.cloudfree.plot()           a picture
     """
-    contents = page(obj)
-    if as_options:
-        rows = [replace(row, fix=row.option or row.fix) for row in contents.rows]
-        contents = replace(contents, rows=rows, calls=[])
-    return _plain(contents)
+    return _plain(page(obj), as_options)
 
 
 def html(obj: Any) -> str:
@@ -85,19 +79,19 @@ def html(obj: Any) -> str:
         _section(
             "Next steps",
             "",
-            _list(((_code(call), escape(what)) for call, what in contents.calls), "xcf-name"),
+            _list(((_code(s.call), escape(s.result)) for s in contents.steps), "xcf-name"),
             True,
         ),
     ]
     return (  # readers that remove styles show the plain text
-        f"<div><style>{_STYLE}</style><pre class='xcf-text'>{escape(_plain(contents))}</pre>"
+        f"<div><style>{_STYLE}</style><pre class='xcf-text'>{escape(_plain(contents, False))}</pre>"
         "<div class='xcf' style='display:none'><div class='xcf-head'>"
         f"<span class='xcf-kind'>xcloudfree scene</span>{escape(contents.title)}</div>"
         f"{''.join(sections)}</div></div>"
     )
 
 
-def _plain(contents: Page) -> str:
+def _plain(contents: Page, as_options: bool) -> str:
     lines = [f"<xcloudfree scene: {contents.title}>"]
     for row in contents.rows:
         lines += _line(row.label, row.value)
@@ -109,15 +103,20 @@ def _plain(contents: Page) -> str:
         good = [v.name for v in contents.methods if v.fits]
         shown = [name for name in WELL_KNOWN if name in good]
         more = f" and {len(good) - len(shown)} more" if len(good) > len(shown) else ""
-        lines += _line("methods", f"{', '.join(shown) or 'none'}{more}: xcf.methods.names()")
+        every = "xcloudfree methods" if as_options else "xcf.methods.names()"
+        lines += _line("methods", f"{', '.join(shown) or 'none'}{more}: {every}")
     if contents.missing:
         lines.append("Missing, and how to fix it")
         for row in contents.missing:
-            lines += _line(row.label, row.fix)
-    if contents.calls:
+            lines += _line(row.label, (as_options and row.option) or row.fix)
+    offered = [
+        (f"xcloudfree {step.command}" if as_options else step.call, step.result)
+        for step in contents.steps if step.command or not as_options
+    ]  # fmt: skip
+    if offered:
         lines.append("Next steps")
-        width = max(len(call) for call, _ in contents.calls)
-        lines += [f"  {call:<{width}}    {what}" for call, what in contents.calls]
+        width = max(len(call) for call, _ in offered)
+        lines += [f"  {call:<{width}}    {result}" for call, result in offered]
     return "\n".join(lines)
 
 
