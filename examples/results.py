@@ -75,7 +75,7 @@ NETWORKS = {
 SERIES = {
     **{m: m for m in [*TRIVIAL, *TEMPORAL, *(f"{m}+offset" for m in TEMPORAL)]},
     **{m: bench.SingleDate(m) for m in [*SPATIAL, *FUSION]},
-    "starfm": "starfm",
+    **{m: m for m in ["spacetime-kriging", "starfm"]},
     "area-regression": "area-regression",
     "area-regression+nearby": "area-regression+nearby",
     NAME: bench.SingleDate(NAME),

@@ -59,7 +59,14 @@ def test_a_band_that_is_constant_changes_nothing_for_the_others(model, spread):
 
 @pytest.mark.parametrize(
     "model",
-    ["area-regression", *METHODS, "kriging", "pixel-fusion-pca", "pixel-fusion-wavelet"],
+    [
+        "area-regression",
+        *METHODS,
+        "kriging",
+        "spacetime-kriging",
+        "pixel-fusion-pca",
+        "pixel-fusion-wavelet",
+    ],
 )
 def test_sums_over_a_scene_are_the_same_bit_for_bit_over_any_chunks(model):
     """A rounding that depends on the order shows in a few values of many thousand only."""

@@ -21,6 +21,7 @@ from xcloudfree.methods.medians import Median
 from xcloudfree.methods.nearby import NearbyRegression
 from xcloudfree.methods.pixel_fusion import LocalRegression, Substitution, Wavelets
 from xcloudfree.methods.regression_kriging import RegressionKriging
+from xcloudfree.methods.spacetime_kriging import SpacetimeKriging
 from xcloudfree.methods.starfm import Starfm
 from xcloudfree.methods.temporal import Offset
 from xcloudfree.methods.whittaker import Whittaker
@@ -50,6 +51,7 @@ _METHODS = MappingProxyType(
             InverseDistance("idw"),
             Kriging("kriging"),
             RegressionKriging("regression-kriging"),
+            SpacetimeKriging("spacetime-kriging"),
             Starfm("starfm"),
             LocalRegression("pixel-fusion"),
             Substitution("pixel-fusion-ihs"),

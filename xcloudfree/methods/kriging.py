@@ -155,18 +155,29 @@ def krige(
 def _weights(points: Integers, batch: Nearest, table: Doubles) -> tuple[Doubles, Doubles]:
     """Kriging weights (target, neighbour) and variances, from semivariances by squared distance."""
     found = batch.found
-    count = found.shape[1]
     near = points[np.minimum(batch.number, len(points) - 1)]
     square = ((near[:, :, None] - near[:, None]) ** 2).sum(axis=-1)
-    system = np.zeros((len(near), count + 1, count + 1))
     both = found[:, :, None] & found[:, None]
-    system[:, :count, :count] = np.where(both, table[np.where(both, square, 0)], 0)
+    return kriging_weights(
+        table[np.where(both, square, 0)], table[np.maximum(batch.square, 0)], found
+    )
+
+
+def kriging_weights(
+    between: Doubles, towards: Doubles, found: NDArray[np.bool_]
+) -> tuple[Doubles, Doubles]:
+    """Solve the system of each target: weights (target, neighbour) and variances."""
+    # `between` has the semivariances among the neighbours, `towards` those to the target.
+    size, count = found.shape
+    system = np.zeros((size, count + 1, count + 1))
+    both = found[:, :, None] & found[:, None]
+    system[:, :count, :count] = np.where(both, between, 0)
     system[:, :count, count] = system[:, count, :count] = found
     diagonal = np.arange(count)
     system[:, diagonal, diagonal] += ~found  # a missing neighbour gets weight 0
-    system[~found[:, 0], count, count] = 1
-    right = np.zeros((len(near), count + 1, 1))
-    right[:, :count, 0] = np.where(found, table[np.maximum(batch.square, 0)], 0)
-    right[:, count, 0] = found[:, 0]
+    system[~found.any(axis=1), count, count] = 1
+    right = np.zeros((size, count + 1, 1))
+    right[:, :count, 0] = np.where(found, towards, 0)
+    right[:, count, 0] = found.any(axis=1)
     answer = np.linalg.solve(system, right)[..., 0]
     return answer[:, :count], (answer * right[..., 0]).sum(axis=1)
