@@ -20,6 +20,7 @@ from xcloudfree.plot import PROVENANCE, percentile_limits, plot, stretch
 
 matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("Agg")
+pytest.importorskip("matplotlib.pyplot")
 
 SHAPE = (30, 40)
 CLOUD = np.s_[5:15, 10:30]
@@ -388,3 +389,25 @@ def test_nothing_is_cut_off_when_a_tall_picture_is_saved_at_once(tmp_path: Any) 
     border = imread(tmp_path / "tall.png")[..., :3]
     border[2:-2, 2:-2] = 1
     assert border.min() == 1
+
+
+def test_a_notebook_shows_a_picture_once_also_with_a_semicolon() -> None:
+    import nbclient
+    import nbformat
+
+    first = "%matplotlib inline\nimport xcloudfree as xcf\n"
+    first += "ds = xcf.datasets.simulate_scene((32, 32), dates=2)"
+    calls = ["rgb(mask=None)", "calendar(mask='score')", "series(dates=2)"]
+    plots = [f"ds.cloudfree.plot.{call}" for call in calls]
+    cells = [
+        first,
+        *plots,
+        *(f"{plot};" for plot in plots),
+        f"figure = {plots[0]}",
+        "figure",
+        "figure",
+    ]
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
+    nbclient.NotebookClient(book, timeout=300).execute()
+    counts = [sum("image/png" in o.get("data", {}) for o in cell.outputs) for cell in book.cells]
+    assert counts == [0] + [1] * (len(cells) - 1)

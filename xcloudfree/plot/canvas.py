@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -152,15 +154,26 @@ def label_axes(axes: list[Axes], place: Frame, columns: int) -> None:
 
 
 def finish(figure: Figure) -> Figure:
-    """Return a figure with its layout settled, so that a notebook does not show it twice."""
+    """Return a figure with its layout settled, which a notebook shows once."""
     import matplotlib
 
     if figure.get_layout_engine() is not None:
         # the first pass does not know yet how small images of fixed aspect become
         figure.canvas.figure.draw_without_rendering()
     if "inline" in matplotlib.get_backend().lower():
-        pyplot().close(figure)
+        vars(figure)["_ipython_display_"] = partial(_show, figure)
     return figure
+
+
+def _show(figure: Figure) -> None:
+    """Show a figure, unless it is the value of the cell whose end shows every open figure."""
+    shell = import_module("IPython").get_ipython()
+    running = shell.displayhook.exec_result is not None
+    if running and getattr(figure, "number", 0) in pyplot().get_fignums():
+        return
+    own = vars(figure).pop("_ipython_display_")
+    import_module("IPython.display").display(figure)
+    vars(figure)["_ipython_display_"] = own
 
 
 def _share(where: NDArray[np.bool_]) -> str:

@@ -83,7 +83,7 @@ def calendar(
     for place in axis.spines.values():
         place.set_visible(False)
     figure.colorbar(image, ax=axis, label="share of clear pixels", shrink=0.8)
-    return figure
+    return canvas.finish(figure)
 
 
 def _table(times: Any, clear: Any) -> tuple[Any, list[str]]:

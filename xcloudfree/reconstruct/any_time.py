@@ -23,8 +23,8 @@ GROUND = 0.1
 
 def at_times(
     obj: Any, times: Any, plan: MaskPlan
-) -> tuple[Any, xr.DataArray, NDArray[np.datetime64], xr.DataArray]:
-    """The series with the times to fill, its mask, these times, and which have an image."""
+) -> tuple[Any, xr.DataArray, NDArray[np.datetime64]]:
+    """The series with the times to fill and which of them were ``acquired``, mask, and times."""
     scene = read(obj)
     if "time" not in scene.lead or "time" not in scene.template().coords:
         raise DataError(
@@ -54,8 +54,9 @@ def at_times(
     whole = evidence.assign_coords(time=acquired).reindex(time=every, fill_value=_fills(obj))
     made = xr.DataArray(new, dims="time", coords={"time": every})
     whole = _with_optical(read(whole), whole, lambda array: array.where(~made, ground))
+    whole = whole.assign_coords(acquired=~made)
     hidden = mask.assign_coords(time=acquired).reindex(time=every, fill_value=True)
-    return whole, hidden, chosen, (~made).sel(time=chosen).rename("acquired")
+    return whole, hidden, chosen
 
 
 def requested(times: Any, acquired: NDArray[np.datetime64]) -> NDArray[np.datetime64]:

@@ -225,12 +225,14 @@ def gaps(scene: Scene) -> list[tuple[str, str]]:
     images: Any = seen.any(axis=1)
     heard = None if scene.sar is None else _present(scene.sar, scene.sar_calibration())
     if heard is not None:
-        lacking = images & ~heard.all(axis=1)
-        if (lacking == images).all():
+        acquired = scene.source.coords.get("acquired")  # other times have no pass of their own
+        taken = images if acquired is None else images & acquired.values
+        lacking = taken & ~heard.all(axis=1)
+        if (lacking == taken).all():
             call = 'xcf.pair(s2, s1, max_gap="6D")'
             found.append(("no date has both Sentinel-2 and Sentinel-1", f"pair them with {call}"))
         elif lacking.any():
-            problem = f"Sentinel-1 is missing on {lacking.sum()} of {images.sum()} dates"
+            problem = f"Sentinel-1 is missing on {lacking.sum()} of {taken.sum()} dates"
             fix = 'look further for passes with xcf.pair(s2, s1, max_gap="12D"), or call '
             fix += 'reconstruct(model="kernel-fusion"), which reads dates without radar too'
             found.append((problem, fix))

@@ -362,10 +362,10 @@ def _at_times(
 
     method, dilate, shadow = mask
     plan = plan_mask(read(obj), method, None, dilate, shadow=shadow)
-    whole, hidden, chosen, acquired = at_times(obj, times, plan)
+    whole, hidden, chosen = at_times(obj, times, plan)
     out = reconstruct(whole, mask=hidden, shadow=False, **options).sel(time=chosen)
     out["provenance"].attrs |= {"mask": plan.label, **attrs}
-    return out.assign_coords(acquired=acquired)
+    return out
 
 
 def _context(scene: Scene, network: Network, mask: MaskPlan, margin: int | None) -> list[Any]:
