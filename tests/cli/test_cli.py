@@ -334,6 +334,20 @@ def test_the_command_line_names_commands_and_no_calls(change: str, tmp_path: Pat
             assert done.exit_code == 0 or "no square has a date" in done.output, (line, done.output)
 
 
+def test_netcdf_as_openeo_writes_it_is_opened_with_its_dates(tmp_path: Path) -> None:
+    ds = make_series(24, 20, dates=6)[["B02", "B03", "B04", "B08"]]
+    path = tmp_path / "openEO.nc"
+    ds.rename(time="t").to_netcdf(path, engine="h5netcdf")
+    told = call("info", path)
+    assert "4 optical bands, 6 dates, 24 x 20 px" in told.output
+    assert call("mask", path, tmp_path / "mask.zarr").exit_code == 0
+    xr.testing.assert_equal(
+        xcf.io.open_zarr(tmp_path / "mask.zarr").mask.drop_attrs(), ds.cloudfree.mask().drop_attrs()
+    )
+    path.write_bytes(b"nothing")
+    assert "cannot be read as NetCDF" in refused("info", path)
+
+
 def test_judging_stores(store: Path, tmp_path: Path) -> None:
     truth = tmp_path / "truth.zarr"
     clear = make_bands()

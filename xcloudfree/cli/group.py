@@ -98,7 +98,7 @@ def split_list(text: str | None) -> list[str] | None:
 def main() -> None:
     """Remove clouds from Sentinel-2 with Sentinel-1.
 
-    A scene is a Zarr store, one or more GeoTIFFs, or the address of a STAC catalog. For the help
+    A scene is a Zarr store, a NetCDF file, GeoTIFFs, or the address of a STAC catalog. For the help
     of a command, run xcloudfree COMMAND --help. Exit codes: 0 done, 1 an error with a line that
     says how to fix it, 2 usage error.
     """

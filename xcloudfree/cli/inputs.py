@@ -1,4 +1,4 @@
-"""Open a scene from the arguments of a command: Zarr, GeoTIFFs or a STAC catalog."""
+"""Open a scene from the arguments of a command: Zarr, NetCDF, GeoTIFFs or a STAC catalog."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import xarray as xr
 
 from xcloudfree.cli.group import add_options, split_list
 from xcloudfree.core.bands import is_scene_classification, optical_band, sar_band
+from xcloudfree.core.recognise import spatial_dims
 from xcloudfree.exceptions import CatalogError, DataError, GridError
 
 Spatial = xr.Dataset | xr.DataArray
@@ -85,8 +86,11 @@ scene_options = add_options(
 
 
 def open_scene(places: Sequence[str], options: SceneOptions) -> Spatial:
-    """Open a Zarr store, GeoTIFFs or a catalog lazily, and declare units from the options."""
+    """Open a scene lazily, and declare units from the options."""
     scene = _opened(places, options)
+    dated = [d for d in scene.dims if d in scene.coords and scene[d].dtype.kind == "M"]
+    if "time" not in scene.dims and len(dated) == 1:  # openEO calls it t
+        scene = scene.rename({dated[0]: "time"})
     names = ("scale", "offset", "nodata", "sar_nodata", "level", "sar", "quantity")
     declared = {n: getattr(options, n) for n in names if getattr(options, n) is not None}
     if declared:
@@ -105,7 +109,8 @@ def _opened(places: Sequence[str], options: SceneOptions) -> Spatial:
     for place in places:
         if not Path(place).exists():
             raise DataError(
-                f"there is no {place}", fix="name a Zarr store, GeoTIFFs or a STAC address"
+                f"there is no {place}",
+                fix="name a Zarr store, a NetCDF file, GeoTIFFs or a STAC address",
             )
     if all(place.lower().endswith((".tif", ".tiff")) for place in places):
         return open_geotiffs(places, split_list(options.bands), options.chunks)
@@ -113,10 +118,12 @@ def _opened(places: Sequence[str], options: SceneOptions) -> Spatial:
         raise DataError(
             "several places must all be GeoTIFFs", fix="give one Zarr store, or .tif files"
         )
+    if first.lower().endswith((".nc", ".nc4")):
+        return _from_netcdf(first, options.chunks)
     if not Path(first).is_dir():
         raise DataError(
-            f"{first} is not a Zarr store, a GeoTIFF or a catalog",
-            fix="give a Zarr folder, .tif files, a .json catalog or an http address",
+            f"{first} is not a Zarr store, a NetCDF file, a GeoTIFF or a catalog",
+            fix="give a Zarr folder, a .nc file, .tif files, a .json catalog or an http address",
         )
     return _from_store(first)
 
@@ -130,6 +137,20 @@ def _from_store(path: str) -> Spatial:
         (array,) = opened.data_vars.values()
         return array if "band" in array.dims else opened
     return opened
+
+
+def _from_netcdf(path: str, chunks: int) -> xr.Dataset:
+    """A scene from a NetCDF file, with stored numbers as in the file."""
+    try:
+        opened = xr.open_dataset(path, chunks={}, decode_coords="all", mask_and_scale=False)
+    except (ImportError, OSError, ValueError) as error:
+        missing = "dependencies" in str(error) or isinstance(error, ImportError)
+        raise DataError(
+            f"{path} cannot be read as NetCDF ({' '.join(str(error).split())})",
+            fix="install a reader with pip install h5netcdf h5py" if missing else "write it again",
+        ) from error
+    spatial = spatial_dims(opened)
+    return opened if spatial is None else opened.chunk(dict.fromkeys(spatial, chunks))
 
 
 def _from_catalog(address: str, options: SceneOptions) -> xr.Dataset:

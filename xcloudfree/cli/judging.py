@@ -58,8 +58,8 @@ def judge_command(
 ) -> None:
     """Hide clear ground of a SCENE under its own clouds, fill it with each model, and compare.
 
-    SCENE is a Zarr store, one or more GeoTIFFs on one grid, or a STAC address; or a folder in the
-    layout of SEN12MS-CR, whose patches are compared with their own clear images.
+    SCENE is a Zarr store, a NetCDF file, GeoTIFFs on one grid, or a STAC address; or a folder in
+    the layout of SEN12MS-CR, whose patches are compared with their own clear images.
     """
     for path in outputs:
         if path.suffix not in _ENDINGS:

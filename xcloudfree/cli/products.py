@@ -56,7 +56,7 @@ def composite_command(
 ) -> None:
     """Compute one image per period of a SCENE with dates, and write them to OUT.
 
-    SCENE is a Zarr store, one or more GeoTIFFs on one grid, or a STAC address. Output of
+    SCENE is a Zarr store, a NetCDF file, GeoTIFFs on one grid, or a STAC address. Output of
     xcloudfree reconstruct keeps its provenance. OUT ends in .zarr (run again to resume) or .tif.
     """
     check_output(out)

@@ -32,7 +32,7 @@ _dry_run = click.option(
 def info_command(scene: tuple[str, ...], **options: Any) -> None:
     """Show the help page of a SCENE: what is recognised, what is missing, which models fit.
 
-    SCENE is a Zarr store, one or more GeoTIFFs on one grid, or a STAC address.
+    SCENE is a Zarr store, a NetCDF file, GeoTIFFs on one grid, or a STAC address.
     """
     from xcloudfree.plot import help as help_page
 
@@ -73,7 +73,7 @@ def mask_command(
 ) -> None:
     """Write the mask of a SCENE to OUT, 1 where the ground is hidden.
 
-    SCENE is a Zarr store, one or more GeoTIFFs on one grid, or a STAC address; OUT ends in .zarr
+    SCENE is a Zarr store, a NetCDF file, GeoTIFFs on one grid, or a STAC address; OUT ends in .zarr
     (run again to resume) or .tif.
     """
     check_output(out)
@@ -151,7 +151,7 @@ def reconstruct_command(
 ) -> None:
     """Reconstruct the occluded pixels of a SCENE, and write them to OUT.
 
-    SCENE is a Zarr store, one or more GeoTIFFs on one grid, or a STAC address; OUT ends in .zarr
+    SCENE is a Zarr store, a NetCDF file, GeoTIFFs on one grid, or a STAC address; OUT ends in .zarr
     (run again to resume) or .tif. Clear pixels are returned unchanged.
     """
     check_output(out)
