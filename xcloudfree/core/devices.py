@@ -18,7 +18,7 @@ from xcloudfree.exceptions import DeviceMemoryError, ModelError
 
 def chosen(device: Any) -> str:
     """Name of an available device, or ``"auto"``."""
-    if device is None:
+    if device in (None, "auto"):
         return "auto"
     import torch
 

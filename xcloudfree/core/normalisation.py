@@ -36,7 +36,8 @@ class Normalisation:
 
     def sar(self, backscatter: NDArray[Any], polarisations: tuple[str, ...]) -> NDArray[np.float32]:
         """Scale backscatter of shape (..., polarisation, y, x)."""
-        low, high = np.array([self.sar_range[p] for p in polarisations], np.float32).T
+        ends = np.array([self.sar_range[p] for p in polarisations], np.float32)
+        low, high = ends.reshape(-1, 2).T
         unit = _unit(backscatter, low[:, None, None], high[:, None, None])
         return _to_scale(unit, self.sar_scale)
 

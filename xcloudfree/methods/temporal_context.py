@@ -18,9 +18,11 @@ from xcloudfree.methods.interpolation import clear_sides, pick
 SIDES: Final = ("before", "after")
 """The last clear observation, and the next."""
 
-NAMES: Final = (*SIDES, "regression", "median")
-"""Parts of a context in order; the third is the estimate of the area's own regression, the
-last the median of the clear dates within 30 days."""
+ESTIMATES: Final = {"regression": "area-regression", "kernel-fusion": "kernel-fusion"}
+"""Parts that are the estimate of a method of this name, with its deviation."""
+
+NAMES: Final = (*SIDES, "regression", "median", "kernel-fusion")
+"""Parts of a context in order; the median is that of the clear dates within 30 days."""
 
 MONTH: Final = 30.0
 """Days at which the freshness of an observation has fallen to one half."""
@@ -33,7 +35,7 @@ Floats = NDArray[np.float32]
 
 def planes(names: Sequence[str], bands: int) -> int:
     """Number of planes of a context."""
-    beside = {"regression": bands, "median": 0}
+    beside = {**dict.fromkeys(ESTIMATES, bands), "median": 0}
     return sum(bands + beside.get(name, 1) for name in names)
 
 
@@ -78,7 +80,7 @@ def scale(
         stop = start + planes((name,), bands)
         values, beside = context[:, start : start + bands], context[:, start + bands : stop]
         known = np.asarray(np.isfinite(values).all(1, keepdims=True))
-        if name == "regression":
+        if name in ESTIMATES:
             known &= np.isfinite(beside).all(1, keepdims=True)
             beside = beside * np.float32(STEADY * normalisation.gain)
         else:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from xcloudfree.core.spelling import did_you_mean
-from xcloudfree.methods.temporal_context import NAMES, SIDES, STEADY, scaled_planes
+from xcloudfree.methods.temporal_context import ESTIMATES, NAMES, SIDES, STEADY, scaled_planes
 from xcloudfree.models.config import (
     NetworkConfig,
     through_convolutions,
@@ -46,24 +46,24 @@ class CarfConfig(NetworkConfig):
     cross : {"gate", "gate+dfg", "none"}
         Exchange between the branches after each stage: gates; gates on backscatter filtered by a
         predicted 5x5 kernel per pixel; or none, which uses no backscatter at all (for ablation).
-    base : {"input", "prior", "context", "regression"}
+    base : {"input", "prior", "context", "regression", "kernel-fusion"}
         Base that the residual is added to. ``"input"``: the input (eq. 12). ``"prior"``: the input
         where clear and, under the mask, a learned map from backscatter that starts from a constant
         spectrum. ``"context"``: everywhere the straight line in time between the last clear
-        observation and the next, or the only one of them. ``"regression"``: everywhere
-        the estimate of the area's own regression, and without one as ``"context"``. If
-        neither exists, the last two equal ``"prior"``.
+        observation and the next, or the only one of them. ``"regression"`` and
+        ``"kernel-fusion"``: everywhere the estimate of ``area-regression`` or of that method, and
+        without one as ``"context"``. If neither exists, the last three equal ``"prior"``.
     context : tuple of str
         Inputs from other dates: ``"before"`` and ``"after"``, the last and the next
-        clear observation and their ages; ``"regression"``, that estimate and its deviation;
-        ``"median"``, that of the clear dates within 30 days. Inputs that the base needs are added.
+        clear observation and their ages; ``"regression"`` and ``"kernel-fusion"``, these
+        estimates and their deviations; ``"median"``, that of the clear dates within 30 days. Inputs that the base needs are added.
         Ages are encoded as 1 / (1 + age / 30 days); a missing side is 0 in all planes, and a
         separate plane marks it.
     mask_input : bool
         Whether the network reads the mask as an additional channel. With a base from other dates it
         always does, and reads the input only where it is clear, as difference from the base. That
         difference, its means over the visible pixels nearby, and the residual are in units of the
-        deviation that the regression estimates, or of a tenth if there is none.
+        deviation of that estimate, or of a tenth if there is none.
     single_residual : bool
         Eq. 6 as printed, see :class:`SwinBlock`.
     """
@@ -78,7 +78,7 @@ class CarfConfig(NetworkConfig):
     window: int = 8
     mlp_ratio: int = 2
     cross: Literal["gate", "gate+dfg", "none"] = "gate"
-    base: Literal["input", "prior", "context", "regression"] = "input"
+    base: Literal["input", "prior", "context", "regression", "kernel-fusion"] = "input"
     context: tuple[str, ...] = ()
     mask_input: bool = False
     single_residual: bool = False
@@ -86,7 +86,7 @@ class CarfConfig(NetworkConfig):
     def __post_init__(self) -> None:
         choices = {
             "cross": ("gate", "gate+dfg", "none"),
-            "base": ("input", "prior", "context", "regression"),
+            "base": ("input", "prior", "context", *ESTIMATES),
         }
         for field, values in choices.items():
             given = getattr(self, field)
@@ -133,7 +133,7 @@ class CarfConfig(NetworkConfig):
     @property
     def filled(self) -> bool:
         """Whether the base comes from other dates, so that hidden input pixels are not read."""
-        return self.base in ("context", "regression")
+        return self.base in ("context", *ESTIMATES)
 
     @property
     def channels(self) -> int:

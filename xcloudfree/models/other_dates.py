@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from xcloudfree.methods import nearby
 from xcloudfree.methods.nearby import LARGEST, SPARSE
-from xcloudfree.methods.temporal_context import SIDES, STEADY, scaled_planes
+from xcloudfree.methods.temporal_context import ESTIMATES, SIDES, STEADY, scaled_planes
 
 WIDTHS = nearby.WIDTHS[::-1]
 """Standard deviations in pixels of the Gaussian means over visible pixels nearby."""
@@ -83,10 +83,10 @@ def estimate(
         line = sides[0][:, :bands] + share * (sides[1][:, :bands] - sides[0][:, :bands])
         both = (sides[0][:, -1:] > 0) & (sides[1][:, -1:] > 0)
         mean = torch.where(both, line, mean)
-    if base == "regression":
-        regression = parts["regression"]
-        estimated = regression[:, -1:] > 0
-        mean = torch.where(estimated, regression[:, :bands], mean)
-        deviation = regression[:, bands : 2 * bands] / STEADY
+    if base in ESTIMATES:
+        found = parts[base]
+        estimated = found[:, -1:] > 0
+        mean = torch.where(estimated, found[:, :bands], mean)
+        deviation = found[:, bands : 2 * bands] / STEADY
         size = torch.where(estimated, deviation.clamp(min=SMALLEST), size)
     return mean, size

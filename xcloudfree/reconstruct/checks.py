@@ -38,7 +38,8 @@ def check_fitness(scene: Scene, spec: ModelSpec) -> None:
     """Raise an error for data that does not suit the model; warn of weights of low quality."""
     why = f"model {spec.name!r}"
     scene.need_optical(spec.optical_bands, why)
-    scene.need_sar(spec.polarisations, why)
+    if spec.polarisations:
+        scene.need_sar(spec.polarisations, why)
     if scene.level is None:
         raise UnitsError(
             f"reads {spec.level} reflectance and the level of the data is not declared",
@@ -64,7 +65,7 @@ def check_fitness(scene: Scene, spec: ModelSpec) -> None:
             UserWarning,
             stacklevel=4,
         )
-    if spec.trained and scene.quantity not in (None, spec.sar_quantity):
+    if spec.trained and spec.polarisations and scene.quantity not in (None, spec.sar_quantity):
         warnings.warn(
             f"{why} was fitted on {spec.sar_quantity} and the data is {scene.quantity}, which is "
             "about 1 to 2 dB brighter or darker depending on the incidence angle",

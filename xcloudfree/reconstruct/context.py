@@ -94,11 +94,12 @@ def context(
 
 
 def context_groups(
-    scene: Scene, spec: ModelSpec, masked: MaskPlan, around: int | None
+    scene: Scene, spec: ModelSpec, device: str, masked: MaskPlan, around: int | None
 ) -> list[list[Any]]:
-    """Groups of arrays with the other dates that a network reads."""
-    why = f"model {spec.name!r}", 'reconstruct(model="carf-small")'
-    dates_of(scene, *why)
+    """Groups of arrays with the estimates and the other dates that a network reads."""
+    why = f"model {spec.name!r}", 'reconstruct(model="kernel-fusion")'
+    if spec.context != ("kernel-fusion",):  # which takes a single image too
+        dates_of(scene, *why)
     beside = () if masked.separate else masked.bands
     names = tuple(dict.fromkeys((*spec.optical_bands, *beside)))
     optical = scene.need_optical(names, why[0])
@@ -107,10 +108,11 @@ def context_groups(
     sides = [s for s in kernel.SIDES if s in spec.context]
     if sides:
         found.append(_observations(scene, [reflectance, state], sides, 0.0, why))
-    if "regression" in spec.context:
-        found += estimate(scene, get("area-regression"), reflectance, state, True)
-    if "median" in spec.context:
-        found += estimate(scene, get("median"), reflectance, state, False)
+    for name in (n for n in spec.context if n not in kernel.SIDES):
+        method = get(kernel.ESTIMATES.get(name, name)).for_run(device, True)
+        wide = name in kernel.ESTIMATES
+        mean, *others = estimate(scene, method, reflectance, state, wide)
+        found += [mean, *others[:wide], *(flags[..., None, :, :] for flags in others[wide:])]
     return [[array] for array in found]
 
 

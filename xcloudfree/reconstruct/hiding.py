@@ -26,7 +26,6 @@ from xcloudfree.core.predictor import (
 from xcloudfree.core.windows import ranks
 from xcloudfree.methods import leave_out
 from xcloudfree.methods.interpolation import waits
-from xcloudfree.methods.regression import local_means
 from xcloudfree.reconstruct.compose import SIGHT, feather, misfit_of
 from xcloudfree.reconstruct.conformal import FEWEST, GAPS, Scores, distances_of
 from xcloudfree.reconstruct.dates import nearest_dates
@@ -258,9 +257,11 @@ def _images(
     cut: dict[str, Any] = {k: None if v is None else v[at] for k, v in planes.items()}
     spec: Any = getattr(predictor, "spec", None)
     if spec is not None and spec.context:
-        assert series.backscatter is not None
         radar = series.backscatter
-        place = leave_out.Place(series.reflectance, series.clear, radar, local_means(radar), days)
+        sar = np.zeros((len(days), 0, *series.hidden.shape[1:]), np.float32)
+        place = leave_out.Place(
+            series.reflectance, series.clear, sar if radar is None else radar, radar, days
+        )
         cut["context"] = leave_out.without(
             place, at, series.hidden[at], [gap] * len(at), spec.context
         )

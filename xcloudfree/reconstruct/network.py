@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,8 @@ from xcloudfree.core.devices import chosen, memory_error, resolved
 from xcloudfree.core.predictor import DERIVED, Prediction, Series, added
 from xcloudfree.core.windows import Area, Halo, Span, Tiles, boxes
 from xcloudfree.exceptions import ModelError, SeamWarning, WeightsError
+from xcloudfree.methods.kernel_fusion import KernelFusion
+from xcloudfree.methods.temporal_context import planes
 from xcloudfree.models.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -32,6 +34,9 @@ ALONE_FROM = 20480
 """Pixels from which an image runs through the network alone. Torch convolves smaller single images
 by another method, which rounds differently: a small window would differ from the whole."""
 
+
+FUSION: Final = KernelFusion.name
+"""Base of a network that corrects kernel fusion, and the part of its context."""
 
 Planes = list[NDArray[np.float32]]
 """Mean and, if requested, standard deviation, (band, y, x)."""
@@ -74,8 +79,21 @@ class Network:
 
     temporal = False
     passes, derived = 0, DERIVED
-    flags = ()
-    needs_radar = True
+
+    @property
+    def fused(self) -> bool:
+        """Whether it corrects kernel fusion, and so has its flags and predicts what that does."""
+        return bool(self.spec.options.get("base") == FUSION)
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """See :class:`Predictor`."""
+        return KernelFusion.flags if self.fused else ()
+
+    @property
+    def needs_radar(self) -> bool:
+        """Whether a pixel without backscatter has no prediction."""
+        return bool(self.spec.polarisations)
 
     @property
     def measured(self) -> Halo | Tiles:
@@ -123,13 +141,27 @@ class Network:
 
     def predict(self, series: Series, statistics: Sequence[Any] = ()) -> Prediction:
         """Predict the wanted pixels of images; other pixels have undefined values."""
+        flags = None
+        if self.fused and series.context is not None:
+            count = planes(self.spec.context, len(self.bands))
+            if series.context.shape[1] > count:  # flags follow the planes that the network reads
+                flags = series.context[:, count].astype(np.uint8)
+                series = replace(series, context=series.context[:, :count])
+            start = planes(self.spec.context[: self.spec.context.index(FUSION)], len(self.bands))
+            known = np.isfinite(series.context[:, start : start + len(self.bands)])
+            series = replace(series, wanted=series.wanted & known.all(1))
         windows = [self._window(series, n) for n in range(len(series.wanted))]
-        found = [np.stack(same) for same in zip(*self._predict(windows), strict=True)]
-        return Prediction(found[0], found[1] if self.uncertainty else None)
+        none = [np.full_like(windows[0].reflectance, np.nan)] * (1 + self.uncertainty)
+        each = [found or none for found in self._predict(windows)]
+        found = [np.stack(same) for same in zip(*each, strict=True)]
+        if self.fused:
+            for values in found:
+                values[~np.broadcast_to(series.wanted[:, None], values.shape)] = np.nan
+        return Prediction(found[0], found[1] if self.uncertainty else None, flags)
 
     def _window(self, series: Series, n: int) -> Window:
-        assert series.backscatter is not None
-        days, optical, sar = None, series.reflectance[n], series.backscatter[n]
+        days, optical = None, series.reflectance[n]
+        sar = optical[:0] if series.backscatter is None else series.backscatter[n]
         if series.nearest is not None:
             optical = np.concatenate([optical[None], series.nearest.reflectance[n]])
             sar = np.concatenate([sar[None], series.nearest.backscatter[n]])
@@ -289,12 +321,17 @@ def network_of(
     halo: Literal["exact"] | int,
     uncertainty: bool,
     precision: Precision,
+    bands: Sequence[str] = (),
 ) -> Network:
-    """A model as a predictor, on an available device."""
+    """A model as a predictor, on an available device; named weights for any bands read `bands`."""
     from xcloudfree.models.cache import reference
 
     place = chosen(device)
     ref, loaded = reference(model)
+    config: Any = loaded.network.config
+    other = bool(bands) and {*bands} != {*loaded.spec.optical_bands}
+    if other and isinstance(model, str) and config.any_bands:
+        ref, loaded = reference(loaded.for_bands(bands))
     stated = uncertainty and loaded.spec.variance
     return Network(ref, loaded.spec, place, _plan(loaded.spec, halo), stated, precision)
 

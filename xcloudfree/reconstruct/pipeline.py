@@ -240,8 +240,10 @@ def reconstruct(
             check_known(model)
         from xcloudfree.reconstruct.network import network_of  # torch is needed from here on
 
-        predictor = network_of(model, device, halo, wide, precision)
-        scene, attrs = read(obj), {"model": predictor.name, "model_digest": predictor.digest}
+        scene = read(obj)
+        bands = () if scene.optical is None else scene.optical.names
+        predictor = network_of(model, device, halo, wide, precision, bands)
+        attrs = {"model": predictor.name, "model_digest": predictor.digest}
         check_fitness(scene, predictor.spec)
     attrs |= chosen
     why = f"{'method' if isinstance(predictor, Method) else 'model'} {predictor.name!r}"
@@ -320,8 +322,10 @@ def reconstruct(
         sar_rule = None if sar is None else scene.sar_calibration()
         if calibrated:
             windows = observe(scene, optical, masked, edge if blend else None, predictor.bands)
-            windows += [] if sar is None else [decode(scene, sar, scene.sar_calibration())]
-            reader = Reader(None, None, sar is not None)
+            fused = not isinstance(predictor, Method) and "kernel-fusion" in predictor.spec.context
+            radar = scene.sar if fused else sar  # kernel fusion reads what there is
+            windows += [] if radar is None else [decode(scene, radar, scene.sar_calibration())]
+            reader = Reader(None, None, radar is not None)
             errors = calibrate(scene, predictor, reader, windows, interval, bool(blend))
             groups += errors.windows
         results = map_windows(
@@ -376,7 +380,7 @@ def _context(scene: Scene, network: Network, mask: MaskPlan, margin: int | None)
     if margin is not None:
         plan = network.plan
         around = margin + (plan.pixels + plan.stride if isinstance(plan, Halo) else plan.side)
-    return context_groups(scene, network.spec, mask, around)
+    return context_groups(scene, network.spec, network.device, mask, around)
 
 
 def _check_halo(predictor: Predictor, halo: Any) -> None:

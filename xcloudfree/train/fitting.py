@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from math import inf
@@ -11,6 +12,7 @@ import torch
 import xarray as xr
 
 from xcloudfree import models
+from xcloudfree.core.bands import S2_BANDS
 from xcloudfree.core.normalisation import PRESETS
 from xcloudfree.core.scene import Scene
 from xcloudfree.exceptions import CloudFreeError, DataError
@@ -22,6 +24,9 @@ from xcloudfree.train.recipe import Recipe
 from xcloudfree.train.samples import PatchSamples
 
 _USUAL = Recipe()
+
+HELD_OUT = 0.2
+"""Share of the latest dates that is held out if fitted weights for series are fitted further."""
 
 
 def fit(
@@ -101,7 +106,9 @@ def fit(
         ``simulated=1``; reads no band.
     validation : float, Dataset or sequence of Dataset, optional
         Share of regions, of datasets or of the latest dates to hold out, or separate data on other
-        ground. The fit returns the weights with the least mean absolute error under its masks.
+        ground. The fit returns the weights with the least mean absolute error under its masks. If
+        it starts from fitted weights for series, it holds out a fifth by default, and returns
+        these weights with a warning if no step is better.
     patience : int, optional
         Validations without improvement after which to stop.
     checkpoints : str or Path, optional
@@ -175,6 +182,8 @@ def fit(
         )
     # what to fit on, and what to validate on
     data, outside = datasets(data), None
+    if validation is None and _continues(model):
+        validation = HELD_OUT
     if validation is not None:
         data, outside = held_out_data(data, validation, seed)
         if target is not None and not isinstance(target, str):
@@ -256,20 +265,33 @@ def fit(
     if held_out_batches:
         best = f"{loop.best_error:.4f}"
         note += f"; best of the validations, mean absolute error under the mask {best}"
+        if loop.best_error >= loop.first_error:
+            note += ", which is that of the weights it started from: they are unchanged"
+            warnings.warn(
+                f"no step of the fit was better than its start, {start.spec.name!r}, on the "
+                f"held-out data (mean absolute error {best}), so fit() returns its weights",
+                stacklevel=2,
+            )
     return Model(fitted.spec.replace(trained=True, note=note), network)
 
 
 def _load(source: str | Path, scenes: Sequence[Scene]) -> Model:
-    """Load a model; an untrained one by name gets those of its bands that the data has."""
+    """Load a model with those of its bands that the data has, unless its weights belong to them."""
     start = models.load(source)
-    shared = [
-        band
-        for band in start.spec.optical_bands
-        if all(scene.optical is not None and band in scene.optical.names for scene in scenes)
-    ]
+    names = [() if scene.optical is None else scene.optical.names for scene in scenes]
+    if getattr(start.network.config, "any_bands", False):
+        return start.for_bands([b for b in S2_BANDS if all(b in have for have in names)])
+    shared = [b for b in start.spec.optical_bands if all(b in have for have in names)]
     if models.has_weights(source) or len(shared) in (0, len(start.spec.optical_bands)):
         return start
     return models.load(source, optical_bands=shared)
+
+
+def _continues(model: str | Path | Model) -> bool:
+    """Whether a fit starts from fitted weights for series."""
+    if isinstance(model, Model):
+        return model.spec.trained and bool(model.spec.context)
+    return models.has_weights(model) and bool(models.load(model).spec.context)
 
 
 def _check_numbers(

@@ -70,7 +70,7 @@ class Loop(LightningModule):
                 discriminator = opponent(objective.model.spec.architecture, self.network)
             self.opponent = discriminator.train()
         self.steps_done, self.validations_waited, self.stopped = 0, 0, False
-        self.best_error = float("inf")
+        self.best_error = self.first_error = float("inf")  # the latter of fitted weights to start
         self.best_state: dict[str, Tensor] = {}
         self.restored: checkpoints.Tensors = {}
         if settings.checkpoints is not None:
@@ -97,6 +97,11 @@ class Loop(LightningModule):
     def transfer_batch_to_device(self, batch: Any, device: torch.device, index: int) -> Any:
         """Leave batches as arrays: the objective moves them."""
         return batch
+
+    def on_fit_start(self) -> None:
+        """Judge fitted weights before they change, so that the fit returns nothing worse."""
+        if self.validation and self.objective.model.spec.trained and not self.steps_done:
+            self.first_error = self._validate()
 
     def training_step(self, item: tuple[int, Batch], index: int) -> None:
         """One step of the optimisers, then the bookkeeping."""
@@ -229,6 +234,7 @@ class Loop(LightningModule):
         state = {
             "identity": self.settings.identity,
             "best": self.best_error if self.best_state else None,
+            "first": self.first_error if np.isfinite(self.first_error) else None,
             "step": self.steps_done,
             "waited": self.validations_waited,
             "stopped": self.stopped,
@@ -243,7 +249,9 @@ class Loop(LightningModule):
         for prefix, module in self._saved_modules().items():
             module.load_state_dict(checkpoints.chosen(f"{prefix}.", self.restored))
         self.best_state = checkpoints.chosen("best.", self.restored)
-        self.best_error = float("inf") if state["best"] is None else state["best"]
+        self.best_error, self.first_error = (
+            float("inf") if state[name] is None else state[name] for name in ("best", "first")
+        )
         self.steps_done, self.stopped = state["step"], state["stopped"]
         self.validations_waited = state["waited"]
 

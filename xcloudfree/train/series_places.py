@@ -16,7 +16,6 @@ from xcloudfree.core.scene import Scene
 from xcloudfree.exceptions import DataError, UnitsError
 from xcloudfree.masks.resolve import Mask, plan_mask
 from xcloudfree.methods.leave_out import Place
-from xcloudfree.methods.regression import local_means
 from xcloudfree.models.spec import ModelSpec
 from xcloudfree.reconstruct.dates import dates_of
 from xcloudfree.reconstruct.observe import HIDDEN, observe
@@ -25,7 +24,7 @@ AT_A_TIME = 2
 """Number of places kept in memory."""
 
 RADAR = ("VV", "VH")
-"""Polarisations of the area regression."""
+"""Polarisations of the methods whose estimates a network reads."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,8 +39,8 @@ class SeriesPlaces:
     order: NDArray[np.int64]  # positions of these in the data
     days: NDArray[np.float64]
     windows: list[tuple[slice, slice]]  # rows and columns of the places
-    # number of backscatter planes that the network reads; the regression's own follow
-    polarisations: int
+    polarisations: int  # number of backscatter planes that the network reads, the first ones
+    radar: list[int]  # planes with VV and VH
     kept: OrderedDict[int, Place] = field(default_factory=OrderedDict)
     barren: dict[int, DataError] = field(default_factory=dict)
 
@@ -53,7 +52,8 @@ class SeriesPlaces:
         scene = data if isinstance(data, Scene) else read(data)
         why = f"fitting {spec.name!r} on a series"
         scene.need_optical(spec.optical_bands, why)
-        scene.need_sar(spec.polarisations, why)
+        if spec.polarisations:
+            scene.need_sar(spec.polarisations, why)
         _, days = dates_of(scene, why, "fit(..., target=...) with cloud-free images")
         if scene.lead != ("time",):
             raise DataError(
@@ -73,20 +73,21 @@ class SeriesPlaces:
         names = tuple(dict.fromkeys((*spec.optical_bands, *beside)))
         optical = scene.need_optical(names, why)
         reflectance, state = observe(scene, optical, masked, None, spec.optical_bands)
-        wanted = dict.fromkeys(spec.polarisations)
         if "regression" in spec.context:
             scene.need_sar(RADAR, why)
-            wanted |= dict.fromkeys(RADAR)
+        radar = tuple(p for p in RADAR if scene.sar is not None and p in scene.sar.names)
+        wanted = tuple(dict.fromkeys((*spec.polarisations, *radar)))
         order = np.argsort(days, kind="stable")
         return cls(
             reflectance,
             state,
-            scene.backscatter(tuple(wanted)).data,
+            scene.backscatter(wanted).data if wanted else None,
             scene.template()["time"].values[order],
             order,
             np.asarray(days)[order],
             list(product(_cuts(height, side), _cuts(width, side))),
             len(spec.polarisations),
+            [wanted.index(p) for p in radar],
         )
 
     def place(self, index: int) -> Place:
@@ -114,13 +115,15 @@ class SeriesPlaces:
 
     def _load(self, number: int) -> Place:
         window = self.windows[number]
-        reflectance, state, radar = (
-            np.asarray(a[..., *window])[self.order]
-            for a in (self.reflectance, self.state, self.backscatter)
+        reflectance, state = (
+            np.asarray(a[..., *window])[self.order] for a in (self.reflectance, self.state)
         )
+        sar = np.zeros((len(reflectance), 0, *reflectance.shape[2:]), np.float32)
+        if self.backscatter is not None:
+            sar = np.asarray(self.backscatter[..., *window])[self.order]
         clear = np.isfinite(reflectance).all(1) & ((state & HIDDEN) == 0)
-        means = local_means(radar[:, -len(RADAR) :])
-        return Place(reflectance, clear, radar[:, : self.polarisations], means, self.days)
+        radar = sar[:, self.radar] if self.radar else None
+        return Place(reflectance, clear, sar[:, : self.polarisations], radar, self.days)
 
 
 def _barren(place: Place) -> DataError | None:
