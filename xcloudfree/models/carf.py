@@ -56,9 +56,9 @@ class CarfConfig(NetworkConfig):
     context : tuple of str
         Inputs from other dates: ``"before"`` and ``"after"``, the last and the next
         clear observation and their ages; ``"regression"`` and ``"kernel-fusion"``, these
-        estimates and their deviations; ``"median"``, that of the clear dates within 30 days. Inputs that the base needs are added.
-        Ages are encoded as 1 / (1 + age / 30 days); a missing side is 0 in all planes, and a
-        separate plane marks it.
+        estimates and their deviations; ``"median"``, that of the clear dates within 30 days.
+        Inputs that the base needs are added. Ages are encoded as 1 / (1 + age / 30 days); a missing
+        side is 0 in all planes, and a separate plane marks it.
     mask_input : bool
         Whether the network reads the mask as an additional channel. With a base from other dates it
         always does, and reads the input only where it is clear, as difference from the base. That

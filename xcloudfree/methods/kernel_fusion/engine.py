@@ -7,6 +7,7 @@ not grow with the window.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -18,12 +19,9 @@ from xcloudfree.core.progress import track
 from xcloudfree.core.windows import Area, ranks
 from xcloudfree.methods.kernel_fusion import embedding, gate, mixing, prior, process
 from xcloudfree.methods.kernel_fusion.bounds import Range
+from xcloudfree.methods.kernel_fusion.corrected import Corrected
 from xcloudfree.methods.kernel_fusion.layout import Tile, inside_of, own_part, panels
-from xcloudfree.methods.kernel_fusion.predictors import (
-    Reader,
-    Rows,
-    nearest_pass,
-)
+from xcloudfree.methods.kernel_fusion.predictors import Rows
 from xcloudfree.methods.kernel_fusion.settings import WINDOWS, Settings
 from xcloudfree.methods.kernel_fusion.window import Window, pixels_of, sample_of
 
@@ -112,7 +110,7 @@ def predict(
     every = list(panels(window.origin, np.asarray(wanted.any(0)), AROUND, settings))
     for area, tiles in track(every, "predicting"):
         part, asked = window.cut(area), wanted[..., *area]
-        work = _Work(part, tiles, statistics, settings, torch.device(device), deviation)
+        work = _Work(part, tiles, statistics, settings, torch.device(device), deviation, targets)
         for k in track(np.flatnonzero(asked.any((1, 2))).tolist(), "predicting dates"):
             day, own = float(targets.days[k]), int(targets.own[k])
             work.target(k, day, own, asked[k], answer.of(area))
@@ -133,6 +131,7 @@ class _Work:
         settings: Settings,
         device: torch.device,
         deviation: bool,
+        targets: prior.Targets,
     ) -> None:
         self.settings, self.statistics, self.deviation = settings, statistics, deviation
         self.shape: tuple[int, int] = window.clear.shape[1:]
@@ -147,7 +146,7 @@ class _Work:
         unknown = ~self.pixels.clear[..., None]
         self.pixels.values[..., : self.pixels.bands].masked_fill_(unknown, 0.0)
         self.reflectance = torch.as_tensor(window.reflectance, device=device)
-        self.reader = Reader(self.pixels)
+        self.prior = Corrected(self.pixels, statistics, targets)
         self.tiles = tiles
         self.rank = torch.as_tensor(
             (ranks(window.origin, self.shape) >> np.uint64(40)).astype(np.float32), device=device
@@ -167,9 +166,7 @@ class _Work:
         spread = torch.zeros_like(total) if self.deviation else total
         ask = torch.as_tensor(wanted, device=total.device)
         shown = self.shown[own] if own >= 0 else torch.zeros_like(ask).ravel()
-        radar, heard = self._radar(day, own)
-        rows = self.reader.rows(day, 0.0, radar, heard)
-        guess = prior.predict(rows, self.statistics, k)
+        rows, *guess = self.prior.predict(k)
         date = self._date(day, own, rows, guess, shown, ask)
         counts = np.zeros(4, np.int64)
         for number, tile in enumerate(self.tiles):
@@ -188,7 +185,7 @@ class _Work:
         day: float,
         own: int,
         rows: Rows,
-        guess: tuple[Tensor, Tensor],
+        guess: Sequence[Tensor],
         shown: Tensor,
         ask: Tensor,
     ) -> _Date:
@@ -206,15 +203,6 @@ class _Work:
         left = left.reshape(*self.shape, bands)
         level = prior.classes(rows) // 2
         return _Date(day, rows, level, mean, sigma, visible, left, middle, ring, ask)
-
-    def _radar(self, day: float, own: int) -> tuple[Tensor, Tensor]:
-        """Radar of a day, from the date itself if it has one."""
-        bands = self.pixels.bands
-        if own >= 0 or not self.pixels.planes:
-            own = max(own, 0)
-            return self.pixels.values[own, :, bands:], self.pixels.heard[own]
-        radar = self.pixels.values[..., bands:]
-        return nearest_pass(radar, self.pixels.heard, self.pixels.days, day)
 
     def _tile(
         self,

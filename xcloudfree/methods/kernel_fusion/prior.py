@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xcloudfree.core.progress import track
-from xcloudfree.methods.kernel_fusion import gate, mixing, ridge
+from xcloudfree.methods.kernel_fusion import gate, mixing, offsets, persistence, ridge
 from xcloudfree.methods.kernel_fusion.mixing import Guess
 from xcloudfree.methods.kernel_fusion.predictors import (
     Pixels,
@@ -34,26 +34,11 @@ TRIM: Final = 6.0
 SHOWN: Final = 0.5
 """Share of the sample that a date must show for its offset to count."""
 
-FAR: Final = 5.0
-"""Deviations at which residuals are clipped."""
-
-GUESS: Final = 0.4
-"""Prior guess of the offsets of whole dates, in deviations, weighted like :data:`FEW` dates."""
-
-FEW: Final = 6.0
-"""See :data:`GUESS`."""
-
 FEWEST: Final = 3
 """Number of examples needed for a regression."""
 
 LEAST, JUDGED = 10, 8
 """Clear pixels of the sample needed to test a date, and number of such dates to test a series."""
-
-LOCAL: Final = 0.1
-"""Share of the variance within dates by which a part of the scene may deviate in addition."""
-
-OUTLYING: Final = 4.0
-"""Squared distance, in medians of it, of dates that are excluded."""
 
 Doubles = NDArray[np.float64]
 
@@ -87,6 +72,12 @@ class Statistics(NamedTuple):
         Dates of the series that are trusted, (time,).
     mix : ndarray of float64
         From :func:`.mixing.shares`, (level, 2, 2).
+    apart : ndarray of float64
+        Coefficients without examples within the gap, for the levels of :data:`.persistence.LONGER`.
+    open : ndarray of bool
+        Dates whose errors count for others, (time,).
+    persistence, offsets : ndarray of float64
+        From :func:`.persistence.learned`, (level,) and (level, time, band).
     """
 
     coefficients: Doubles
@@ -96,6 +87,10 @@ class Statistics(NamedTuple):
     high: Doubles
     trusted: NDArray[np.bool_]
     mix: Doubles
+    apart: Doubles
+    open: NDArray[np.bool_]
+    persistence: Doubles
+    offsets: Doubles
 
 
 def classes(rows: Rows) -> Tensor:
@@ -136,7 +131,10 @@ def conclude(sample: Sample, days: Doubles, targets: Targets, usual: Sequence[fl
         none = np.full(bands, np.nan)
         precision = np.tile(np.eye(bands), (NEVER, 1, 1))
         mix = np.array([[(0.0, 0.0), (share, 0.0)] for share in usual])
-        return Statistics(rule, rule[:, :, 0], precision, none, none, trusted, mix)
+        return Statistics(
+            rule, rule[:, :, 0], precision, none, none, trusted, mix, rule, ~trusted,
+            np.zeros(NEVER), np.zeros((NEVER, len(days), bands)),
+        )  # fmt: skip
     reader = Reader(pixels)
     seen = np.flatnonzero(sample.clear.sum(1) >= LEAST)
     precision, distance, bright = _offsets(reader, Targets(days[seen], seen))
@@ -149,26 +147,42 @@ def conclude(sample: Sample, days: Doubles, targets: Targets, usual: Sequence[fl
         shown = clear[..., None] | (torch.arange(pixels.values.shape[2]) >= bands)
         pixels = pixels._replace(clear=clear, values=torch.where(shown, pixels.values, 0.0))
         reader = Reader(pixels)
-    rule, spread = _learned(reader, targets)
+    rule, spread, apart = _learned(reader, targets)
     own = targets.own >= 0
-    learned = rule[own], spread[own]
+    open_ = pixels.clear.float().mean(1).numpy() >= persistence.OPEN
+    wide = own & open_[targets.own]
+    each = [
+        _guesses(reader, targets.of(own), (rule[own], spread[own]), level)
+        for level in range(NEVER)
+    ]  # fmt: skip
+    others = {
+        level: _guesses(reader, targets.of(wide), (apart[wide], spread[wide]), level)
+        for level in set(persistence.LONGER)
+    }
+    persistent, middle, each = persistence.learned(days, each, others, pixels.clear.shape[1])
     mix = np.stack([
-        mixing.shares(pixels, _guesses(reader, targets.of(own), learned, level), gap, share)
-        for level, (gap, share) in enumerate(zip(GAPS, usual, strict=True))
+        mixing.shares(pixels, guesses, gap, share)
+        for guesses, gap, share in zip(each, GAPS, usual, strict=True)
     ])  # fmt: skip
     shown = pixels.values[..., :bands][pixels.clear]
     few = 1 + len(shown) // 10000
     ends = [shown.kthvalue(k, 0).values.double().numpy() for k in (few, len(shown) + 1 - few)]
-    return Statistics(rule, spread, precision, ends[0], ends[1], trusted, mix)
+    return Statistics(
+        rule, spread, precision, ends[0], ends[1], trusted, mix, apart, open_, persistent,
+        middle,
+    )  # fmt: skip
 
 
-def _learned(reader: Reader, targets: Targets, levels: int = NEVER + 1) -> tuple[Doubles, Doubles]:
-    """Coefficients and deviations of the first levels; see :class:`Statistics`."""
+def _learned(
+    reader: Reader, targets: Targets, levels: int = NEVER + 1
+) -> tuple[Doubles, Doubles, Doubles]:
+    """Coefficients, deviations and coefficients apart of levels; see :class:`Statistics`."""
     pixels = reader.pixels
     width, bands = optical_width(pixels.bands) + 2 * pixels.planes, pixels.bands
     count = len(targets.days)
     coefficients = np.full((count, 2 * NEVER + 2, width, bands), np.nan)
     deviation = np.full((count, 2 * NEVER + 2, bands), np.nan)
+    apart = np.full_like(coefficients, np.nan)
     fallback = _persistence(pixels, width)
     found: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
     for level, gap in track(list(enumerate((*GAPS, 0.0)[:levels])), "fitting"):
@@ -176,6 +190,9 @@ def _learned(reader: Reader, targets: Targets, levels: int = NEVER + 1) -> tuple
             if kind == 0 and not pixels.planes:
                 continue
             rule, spread = _rules(moments, targets, level == NEVER)
+            if level in persistence.LONGER and levels > NEVER:
+                near = np.abs(targets.days[:, None] - pixels.days) <= gap
+                apart[:, 2 * level + kind] = _rules(moments, targets, False, near)[0].numpy()
             if level < NEVER:  # too few examples so far away: use those of a shorter gap
                 earlier = found.get((level - 1, kind), fallback)
                 none = torch.isnan(spread).any(1)
@@ -184,7 +201,7 @@ def _learned(reader: Reader, targets: Targets, levels: int = NEVER + 1) -> tuple
             found[level, kind] = rule, spread
             coefficients[:, 2 * level + kind] = rule.numpy()
             deviation[:, 2 * level + kind] = spread.numpy()
-    return coefficients, deviation
+    return coefficients, deviation, apart
 
 
 def _offsets(reader: Reader, dates: Targets) -> tuple[Doubles, Doubles, Doubles]:
@@ -193,16 +210,16 @@ def _offsets(reader: Reader, dates: Targets) -> tuple[Doubles, Doubles, Doubles]
     The last two are without any gap.
     """
     bands = reader.pixels.bands
-    learned = _learned(reader, dates, NEVER)
+    learned = _learned(reader, dates, NEVER)[:2]
     share = reader.pixels.clear[torch.from_numpy(dates.own)].float().mean(1)
     precision = np.empty((NEVER, bands, bands))
     for level in range(NEVER - 1, -1, -1):
-        offsets, within = _strays(_guesses(reader, dates, learned, level), bands)
-        able = (share >= SHOWN) & torch.isfinite(offsets).all(1)
-        inverse = _spread_of(offsets[able], within[able])
+        middle, within = offsets.of_dates(_guesses(reader, dates, learned, level), bands)
+        able = (share >= SHOWN) & torch.isfinite(middle).all(1)
+        inverse = offsets.inverse_spread(middle[able], within[able])
         precision[level] = inverse.numpy()
-    distance = ((offsets @ inverse) * offsets).sum(1)
-    return precision, distance.nan_to_num(0.0).numpy(), (offsets.mean(1) > 0).numpy()
+    distance = ((middle @ inverse) * middle).sum(1)
+    return precision, distance.nan_to_num(0.0).numpy(), (middle.mean(1) > 0).numpy()
 
 
 def _guesses(
@@ -226,36 +243,6 @@ def _guesses(
         line = rows.z[able, 1 : 1 + bands]
         found.append(Guess(float(dates.days[k]), which, line, mean[able], deviation[able], truth))
     return found
-
-
-def _strays(guesses: Sequence[Guess], bands: int) -> tuple[Tensor, Tensor]:
-    """Offset of each date at a gap, and the variance around it, in deviations, (date, band)."""
-    offsets = torch.full((len(guesses), bands), torch.nan, dtype=torch.float64)
-    within = torch.full_like(offsets, torch.nan)
-    for k, guess in enumerate(guesses):
-        left = ((guess.truth - guess.mean) / guess.deviation).double()
-        if len(left):
-            offsets[k] = left.median(0).values
-            within[k] = (left - offsets[k]).clamp(-FAR, FAR).square().mean(0)
-    return offsets, within
-
-
-def _spread_of(offsets: Tensor, within: Tensor) -> Tensor:
-    """Inverse covariance of offsets by band: robust, and shrunk to a guess if dates are few."""
-    bands = offsets.shape[1]
-    guess = GUESS**2 * (torch.eye(bands) + torch.ones(bands, bands)).double() / 2
-    table = offsets.clamp(-FAR, FAR)
-    local = torch.zeros(bands, bands, dtype=torch.float64)
-    if len(table):
-        local = LOCAL * within.median(0).values.diag()
-    kept = torch.ones(len(table), dtype=torch.bool)
-    inverse: Tensor = torch.linalg.inv(guess + local) / bands
-    for _ in range(3 * bool(len(table))):
-        whole = table[kept].mT @ table[kept] + FEW * guess
-        inverse = torch.linalg.inv(whole / (int(kept.sum()) + FEW) + local) / bands
-        distance = ((table @ inverse) * table).sum(1)
-        kept = distance <= OUTLYING * distance.median()
-    return inverse
 
 
 def _pixels(sample: Sample, days: Doubles) -> Pixels:
@@ -317,8 +304,13 @@ def _ordinary(z: Tensor, y: Tensor, heard: Tensor) -> Tensor:
     return kept
 
 
-def _rules(moments: Moments, targets: Targets, never: bool) -> tuple[Tensor, Tensor]:
-    """Coefficients (target, 1 + predictor, band) and deviation (target, band); NaN without rows."""
+def _rules(
+    moments: Moments, targets: Targets, never: bool, near: NDArray[np.bool_] | None = None
+) -> tuple[Tensor, Tensor]:
+    """Coefficients (target, 1 + predictor, band) and deviation (target, band); NaN without rows.
+
+    Each leaves its own date out, or those `near` it, (target, time).
+    """
     count, (width, bands) = len(targets.days), moments.zy.shape[1:]
     rule = torch.full((count, width, bands), torch.nan, dtype=torch.float64)
     spread = torch.full((count, bands), torch.nan, dtype=torch.float64)
@@ -328,9 +320,12 @@ def _rules(moments: Moments, targets: Targets, never: bool) -> tuple[Tensor, Ten
         return rule, spread
     penalty, error = ridge.penalised(moments, whole)
     others = []
-    for own in targets.own.tolist():
+    for k, own in enumerate(targets.own.tolist()):
         rest = whole
-        if own >= 0:
+        if near is not None:
+            gone = torch.from_numpy(near[k])
+            rest = Moments(*(w - a[gone].sum(0) for w, a in zip(whole, moments, strict=True)))
+        elif own >= 0:
             rest = Moments(*(w - a[own] for w, a in zip(whole, moments, strict=True)))
         if never and rest.examples < fewest:
             rest = whole  # there is only the date itself
