@@ -61,10 +61,6 @@ bench: $(READY)  ## figures of docs/benchmarks.md, half an hour; PARTS="graph or
 weights: $(READY)  ## fit and judge the demonstration weights; needs XCLOUDFREE_DATA
 	$(BIN)/python examples/demo_weights.py fit
 	$(BIN)/python examples/demo_weights.py judge
-	$(BIN)/python examples/context_weights.py fit
-	$(BIN)/python examples/context_weights.py judge
-	$(BIN)/python examples/l2a_weights.py fit
-	$(BIN)/python examples/l2a_weights.py judge
 
 results: $(READY)  ## every table of docs/results.md and the README; needs XCLOUDFREE_DATA; resumes in out/results
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group examples

@@ -208,7 +208,7 @@ def benchmarked(folder: Path) -> Any:
     found = list(bench.hidden_dates(
         series, region="A", clear="l2a", gaps=(0, 7), clouds=1, count=2, kinds=("partial", "full")
     ))  # fmt: skip
-    names = ["do nothing", "clear mean", "median", "area-regression", "carf-small-l2a-demo"]
+    names = ["do nothing", "clear mean", "median", "area-regression"]
     result = bench.benchmark(found, names, folder=folder)
     again = bench.benchmark(found, names, folder=folder)
     bare = result.drop_vars(COSTS)
@@ -357,7 +357,7 @@ REFUSED: dict[str, Callable[[xr.Dataset], Any]] = {
     .drop_attrs().cloudfree.mask(),
     "backscatter without a unit": lambda ds: ds.assign(VV=ds.VV.drop_attrs(),
     VH=ds.VH.drop_attrs()).cloudfree.reconstruct(model="carf-tiny"),
-    "another level": lambda ds: ds.cloudfree.reconstruct(model="carf-small-l2a-demo", mask="l2a"),
+    "another level": lambda ds: ds.cloudfree.reconstruct(model="carf-small-demo", mask="l2a"),
     "one date for a temporal method": lambda ds: ds.isel(time=0).cloudfree.reconstruct(
         model="median"
     ),

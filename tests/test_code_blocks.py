@@ -206,7 +206,4 @@ PREPARED = {
     "docs/guides/sen12mscr.md": _sen12mscr,
     "docs/guides/large_areas.md": _stored,
     "docs/guides/checkpoints.md": _checkpoint,
-    "xcloudfree/models/weights/carf-series-l2a-demo.md": _series,
-    "xcloudfree/models/weights/carf-small-l2a-demo.md": _series,
-    "xcloudfree/models/weights/carf-small-l2a-10-demo.md": _series,
 }

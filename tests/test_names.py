@@ -62,7 +62,7 @@ WRONG = {
     "context": (
         lambda ds: xcf.models.create("carf", context=("regresion",)),
         "regression",
-        "give context=(...) with some of ('before', 'after', 'regression', 'median')",
+        "give context=(...) with some of ('before', 'after', 'regression', 'median', ",
     ),
     "base": (lambda ds: xcf.models.create("carf", base="Prior"), "prior", "models.create"),
     "option": (lambda ds: xcf.models.create("carf", croos=""), "cross", "create('carf', ...)"),

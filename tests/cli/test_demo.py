@@ -15,7 +15,7 @@ def test_from_catalog_to_picture(tmp_path, monkeypatch):
     for name in simulated.COMPARED:
         assert name in methods.names() or xcf.models.known(name)
     monkeypatch.setattr(simulated, "SIZE", 128)
-    few = ("median", simulated.MODEL, "carf-series-l2a-demo")
+    few = ("median", simulated.MODEL, "linear-time")
     monkeypatch.setattr(simulated, "COMPARED", few)
     said = []
     result = demo.run(tmp_path, say=said.append)

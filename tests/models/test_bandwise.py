@@ -1,9 +1,5 @@
 """The network of other dates that takes each band by itself, and its shipped weights."""
 
-import os
-import re
-import sys
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +10,7 @@ import xarray as xr
 import xcloudfree as xcf
 from tests.builders import blobs, make_series
 from tests.checks import no_computes
-from xcloudfree.exceptions import DataError, DemonstrationWarning, ModelError
+from xcloudfree.exceptions import ModelError
 from xcloudfree.methods.leave_out import without
 from xcloudfree.methods.medians import window_median
 from xcloudfree.methods.temporal_context import scaled_planes
@@ -25,8 +21,6 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:.*does not reconstruct.*:UserWarning",
 )
 BANDS = ("B02", "B8A", "B11")
-SHIPPED = "carf-series-l2a-demo"
-CARD = Path(xcf.__file__).parent / "models" / "weights" / f"{SHIPPED}.md"
 
 
 @pytest.fixture(scope="module")
@@ -134,14 +128,13 @@ def test_the_same_weights_read_other_bands():
 
 
 def test_the_median_leaves_out_the_gap_and_what_is_hidden(series):
-    from xcloudfree.methods.area_regression import local_means
     from xcloudfree.methods.leave_out import Place
 
     rng = np.random.default_rng(0)
     values = rng.random((9, 2, 6, 5), dtype=np.float32)
     clear, days = rng.random((9, 6, 5)) > 0.2, np.arange(9) * 6.0
     radar = rng.random((9, 2, 6, 5), dtype=np.float32)
-    place = Place(values, clear, radar, local_means(radar), days)
+    place = Place(values, clear, radar, radar, days)
     hidden = np.ones((2, 6, 5), bool)
     found = without(place, [2, 6], hidden, [0.0, 15.0], ("median",))
     here = clear.copy()
@@ -167,52 +160,3 @@ def test_a_copy_that_was_cut_off_is_written_again(tmp_path, monkeypatch):
     Path(ref.source).write_bytes(Path(ref.source).read_bytes()[:-100])
     again, _ = reference(model)
     assert slot(again, "cpu").model.digest == model.digest
-
-
-def test_shipped_weights_reconstruct_a_series_by_name():
-    chosen = xcf.models.load(SHIPPED).spec.optical_bands
-    scene = make_series()[[*chosen, "VV", "VH"]].cloudfree.calibrate(level="BOA")
-    with pytest.warns(DemonstrationWarning), no_computes():
-        lazy = scene.chunk(y=20, x=20).cloudfree.reconstruct(model=SHIPPED, mask=blobs())
-    out = lazy.compute(scheduler="sync")
-    hidden = blobs().values
-    for band in chosen:
-        assert np.isfinite(out[band].values[hidden]).all()
-        np.testing.assert_array_equal(
-            out[band].where(out.provenance == 1), scene[band].where(out.provenance == 1)
-        )
-    base = scene.cloudfree.reconstruct(model="area-regression", mask=blobs())
-    assert abs(out.B8A - base.B8A).max() > 1e-3
-    with pytest.raises(DataError, match="time"):
-        scene.isel(time=0).cloudfree.reconstruct(model=SHIPPED, mask=blobs().isel(time=0))
-
-
-def test_shipped_weights_read_the_bands_that_there_are():
-    model = xcf.models.load(SHIPPED, optical_bands=["B02", "B8A"])
-    scene = make_series()[["B02", "B8A", "VV", "VH"]].cloudfree.calibrate(level="BOA")
-    out = scene.cloudfree.reconstruct(model=model, mask=blobs())
-    assert np.isfinite(out.B02.values[blobs().values]).all()
-
-
-@pytest.mark.slow
-@pytest.mark.skipif("XCLOUDFREE_DATA" not in os.environ, reason="needs the real series")
-def test_the_card_tells_what_a_fit_without_the_site_reaches(tmp_path, monkeypatch):
-    pytest.importorskip("h5netcdf")
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "examples"))
-    import context_weights as example
-
-    site = "Tanzania 20 m"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        model = example.fitted(site, tmp_path)
-        cases = xcf.benchmarking.hidden_dates(
-            example.site(site), region=site, gaps=(0,), kinds=("partial", "full"), count=12
-        )
-        result = xcf.benchmark(cases, {"fitted": model})
-    found = result.value.sel({"method": "fitted", "metric": "psnr", "pixels": "cloudy"})
-    part = CARD.read_text().partition(f"**{site}**")[2]
-    row = re.search(rf"\| {re.escape(example.LABEL)} \|(.*)", part)
-    assert row, sys.path
-    partial, full = (float(cell.strip(" *")) for cell in row[1].split("|")[:2])
-    assert float(found.where(found.kind == "partial").mean()) == pytest.approx(partial, abs=0.1)
-    assert float(found.where(found.kind == "full").mean()) == pytest.approx(full, abs=0.1)

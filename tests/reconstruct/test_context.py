@@ -109,11 +109,12 @@ def test_hidden_values_have_no_influence(series):
 
 
 def test_scaled_planes_tell_age_and_absence():
-    raw = np.full((1, kernel.planes(kernel.NAMES, 2), 1, 2), np.nan, np.float32)
+    names = kernel.NAMES[:4]  # kernel-fusion is like the regression
+    raw = np.full((1, kernel.planes(names, 2), 1, 2), np.nan, np.float32)
     raw[0, :3, 0, 0] = [0.2, 0.4, 60.0]
     raw[0, 6:, 0, 1] = [0.1, 0.3, 0.02, 0.03, 0.2, 0.5]
-    out = kernel.scale(raw, kernel.NAMES, 2, PRESETS["dsen2cr"])[0, :, 0]
-    assert out.shape[0] == kernel.scaled_planes(kernel.NAMES, 2)
+    out = kernel.scale(raw, names, 2, PRESETS["dsen2cr"])[0, :, 0]
+    assert out.shape[0] == kernel.scaled_planes(names, 2)
     np.testing.assert_allclose(out[:, 0], [0.2, 0.4, 1 / 3, 1, *12 * [0]], atol=1e-6)
     np.testing.assert_allclose(out[:, 1], [*8 * [0], 0.1, 0.3, 0.2, 0.3, 1, 0.2, 0.5, 1], atol=1e-6)
 
@@ -121,6 +122,7 @@ def test_scaled_planes_tell_age_and_absence():
 BASES = [
     ("carf-tiny-regression", {}, "area-regression"),
     ("carf-tiny", {"base": "context"}, "linear-time"),
+    ("carf-tiny", {"base": "kernel-fusion"}, "kernel-fusion"),
 ]
 
 
@@ -147,6 +149,9 @@ def test_without_any_other_date_the_base_is_the_prior(series):
     assert (out.provenance[:, 3, 3] == 2).all()
 
 
+WITHOUT = {"polarisations": (), "moved": False, "features": 8, "growth": 4, "stages": 1}
+
+
 def randomised(name, **options):
     model = xcf.models.create(name, **options)
     torch.manual_seed(3)
@@ -161,16 +166,34 @@ def wide():
     return make_series(112, 64, dates=4)
 
 
-@pytest.mark.parametrize("name", ["carf-tiny-regression"])
-def test_a_network_with_context_is_exact_over_chunks(wide, name):
-    model = randomised(name)
+@pytest.mark.parametrize("base", ["regression", "kernel-fusion"])
+def test_a_network_with_context_is_exact_over_chunks(wide, base):
+    model = randomised("carf-tiny", base=base)
     mask = blobs(112, 64, 4)
     whole = reconstruct(wide, model=model, mask=mask)
     for sizes in ({"time": 1, "y": 48, "x": 40}, {"time": 3, "y": 60, "x": 64}):
         with no_computes():
             lazy = wide.chunk(sizes).cloudfree.reconstruct(model=model, mask=mask)
         assert lazy.B02.chunksizes["y"] == wide.chunk(sizes).chunksizes["y"]
-        xr.testing.assert_allclose(lazy.compute(scheduler="sync"), whole, atol=3e-6)
+        tolerance = 3e-6 if base == "regression" else 0
+        xr.testing.assert_allclose(lazy.compute(scheduler="sync"), whole, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("dates", [None, 0])
+def test_a_network_on_kernel_fusion_keeps_what_that_does(series, dates):
+    """A series or one date: its flags, its deviation, and where it has no estimate."""
+    ds, mask = (a if dates is None else a.isel(time=dates) for a in (series, blobs()))
+    bare = ds.drop_vars(["VV", "VH"])
+    model = xcf.models.create("carf-bandwise", base="kernel-fusion", context=(), **WITHOUT)
+    out = bare.cloudfree.reconstruct(model=model, mask=mask)
+    base = bare.cloudfree.reconstruct(model="kernel-fusion", mask=mask)
+    xr.testing.assert_allclose(out.drop_attrs(), base.drop_attrs(), rtol=0, atol=1e-6)
+    assert int(out.quality.max()) > 0
+    moved = randomised("carf-bandwise", base="kernel-fusion", context=(), **WITHOUT)
+    assert not moved.spec.polarisations
+    other = bare.cloudfree.reconstruct(model=moved, mask=mask)
+    assert float(abs(other.B04 - base.B04).where(mask).max()) > 1e-3
+    xr.testing.assert_identical(other.quality.drop_attrs(), base.quality.drop_attrs())
 
 
 def test_garbage_under_the_clouds_changes_nothing(series):
@@ -266,8 +289,8 @@ def test_what_is_visible_nearby_can_be_laid_over_what_is_hidden():
 def test_bounds_of_a_network_that_reads_other_dates_are_the_same_over_all_chunks():
     cover = [0.1, 0.4, 0.05, 0.3]
     ds = xcf.datasets.simulate_scene((32, 24), dates=4, cover=cover, seed=2, level="BOA")
-    model = xcf.models.load("carf-series-l2a-demo")
-    assert model.spec.context
+    bands = ["B02", "B03", "B04", "B8A"]
+    model = randomised("carf-tiny", base="kernel-fusion", level="BOA", optical_bands=bands)
     ds = ds[[*model.spec.optical_bands, "VV", "VH"]]
     mask = xr.zeros_like(ds.B02, bool)
     mask[1, 4:20, 4:16] = True

@@ -9,7 +9,7 @@ from tests.builders import blobs, make_series
 from tests.checks import no_computes
 from xcloudfree.exceptions import DataError, MissingBandError, UnitsError
 from xcloudfree.methods.leave_out import Place, without
-from xcloudfree.methods.regression import local_means
+from xcloudfree.train import Recipe
 from xcloudfree.train.series_samples import SeriesSamples, Skies, _hide_twins
 from xcloudfree.train.splits import check_apart, split_series
 
@@ -36,7 +36,7 @@ def place(series, mask):
     values = series[bands].to_dataarray("band").transpose("time", "band", "y", "x").values
     radar = series[["VV", "VH"]].to_dataarray("band").transpose("time", "band", "y", "x").values
     days = (series.time.values - np.datetime64("2014-04-03")) / np.timedelta64(1, "D")
-    return Place(values, ~mask.values, radar, local_means(radar), days)
+    return Place(values, ~mask.values, radar, radar, days)
 
 
 def test_what_is_taken_away_has_no_influence(place):
@@ -229,3 +229,55 @@ def test_a_place_that_is_always_cloudy_gives_way_to_others(series, mask):
     batch = samples.draw(np.random.default_rng(0), 4)
     assert np.isfinite(batch.target).any((1, 2, 3)).all()
     assert np.isfinite(samples.mean_spectrum()).all()
+
+
+def test_kernel_fusion_leaves_out_what_is_hidden_and_the_gap(place):
+    """Two dates that are far apart are predicted together, as if neither had been seen."""
+    place = place._replace(days=place.days[0] + np.arange(9) * 10.0)
+    dates, gaps = [1, 7], [0.0, 15.0]
+    hidden = np.zeros((2, 40, 33), bool)
+    hidden[:, 5:25] = True
+    found = without(place, dates, hidden, gaps, ("kernel-fusion",))
+    assert found.shape[1] == 2 * place.reflectance.shape[1]
+    values = place.reflectance.copy()
+    for k, date in enumerate(dates):
+        values[date][:, hidden[k]] = 0.77
+    values[[6, 8]] += 0.2  # within the gap of the second
+    other = without(place._replace(reflectance=values), dates, hidden, gaps, ("kernel-fusion",))
+    np.testing.assert_array_equal(found, other)
+    assert np.isfinite(found[:, :, 5:25]).mean() > 0.9
+
+
+def test_kernel_fusion_is_what_reconstruct_gives_the_network(series, mask, place):
+    hidden = np.zeros((1, 40, 33), bool)
+    hidden[0, 8:30, 4:20] = True
+    found = without(place, [3], hidden, [0.0], ("kernel-fusion",))
+    more = mask.copy()
+    more[3] |= hidden[0]
+    mean = series[[*SPEC.optical_bands, "VV", "VH"]].cloudfree.reconstruct(mask=more, blend=None)
+    where = more[3].values
+    for k, band in enumerate(SPEC.optical_bands):
+        expected = mean[band].values[3]
+        np.testing.assert_allclose(found[0, k][where], expected[where], atol=2e-6)
+
+
+def test_a_network_on_kernel_fusion_is_fitted_and_returns_its_start_if_that_is_better():
+    pytest.importorskip("lightning")
+    ds = make_series(dates=12)[["B02", "B8A", "VV", "VH"]].cloudfree.calibrate(level="TOA")
+    classes = xr.where(blobs(dates=12), 9, 4).astype("uint8")
+    ds["SCL"] = ds.B02.copy(data=classes.transpose(*ds.B02.dims).values).drop_attrs()
+    start = xcf.models.create(
+        "carf-bandwise", base="kernel-fusion", context=(), polarisations=(), moved=False,
+        optical_bands=["B02", "B8A"], features=4, growth=4, stages=1, heads=2,
+    )  # fmt: skip
+    options = {"steps": 2, "batch": 2, "crop": 16, "mask": "scl", "progress": False}
+    options |= {"device": "cpu", "recipe": Recipe(gaps=(0,), held_out=1)}
+    fitted = xcf.fit(ds, start, **options)
+    assert fitted.spec.trained
+    assert fitted.digest != start.digest
+    with pytest.warns(UserWarning, match="no step of the fit was better than its start"):
+        again = xcf.fit(ds, fitted, learning_rate=0.5, **options)
+    assert all(
+        np.array_equal(a, b)
+        for a, b in zip(*(m.network.state_dict().values() for m in (fitted, again)), strict=True)
+    )

@@ -187,18 +187,17 @@ class Scene:
         have = () if self.optical is None else self.optical.names
         missing = [n for n in names if n not in have]
         if "B10" in missing and set(missing) <= {"B01", "B09", "B10"} and len(have) > 1:
-            told, masked, weights = (
-                ("which only Level-1C has", "l2a", "carf-small-l2a-demo")
+            told, masked = (
+                ("which only Level-1C has", "l2a")
                 if missing == ["B10"]
-                else ("but Level-2A has no B10", "scl", "carf-small-l2a-10-demo")
+                else ("but Level-2A has no B10", "scl")
             )
             raise MissingBandError(
                 f"needs {listed(missing)}, {told}",
                 fix="load Level-1C, or call "
-                f'mask("{masked}"), reconstruct(model="area-regression", mask="{masked}") for a '
-                f'series, model="idw" or the demonstration model="{weights}" for one date',
+                f'mask("{masked}") or reconstruct(model="kernel-fusion", mask="{masked}")',
                 subject=why,
-                option=f"--model area-regression --mask {masked}",
+                option=f"--model kernel-fusion --mask {masked}",
             )
         if missing or self.optical is None:
             raise MissingBandError(

@@ -242,7 +242,8 @@ class Carf(nn.Module):
                 f"{c.heads} heads do not divide {c.features} features; choose heads that do, e.g. "
                 f"CarfConfig(features={c.features}, heads=1)"
             )
-        self.prior = Prior(c.sar_bands, c.optical_bands) if c.base != "input" else None
+        backed = c.base != "input" and c.sar_bands > 0
+        self.prior = Prior(c.sar_bands, c.optical_bands) if backed else None
         self.encode_optical = _encoder(c.channels * c.scale**2, c.features)
         self.optical = nn.ModuleList(Branch(c) for _ in range(c.stages))
         self.fused = c.cross != "none"
@@ -295,14 +296,17 @@ class Carf(nn.Module):
         if context is not None:
             seen.append(context)
         planes = torch.cat(seen, 1)
-        out = self._residual(pad_to_multiple(planes, c.scale), pad_to_multiple(sar, c.scale))
+        out = self._residual(planes, sar)
         out = out[..., : optical.shape[-2], : optical.shape[-1]]
         return out + base if size is None else (out + beside) * size + base
 
     def _residual(self, optical: Tensor, sar: Tensor) -> Tensor:
         c = self.config
-        x = first = self.encode_optical(functional.pixel_unshuffle(optical, c.scale))
-        r = self.encode_sar(functional.pixel_unshuffle(sar, c.scale)) if self.fused else x
+        optical = pad_to_multiple(optical, c.scale)
+        x = r = first = self.encode_optical(functional.pixel_unshuffle(optical, c.scale))
+        if self.fused:
+            sar = pad_to_multiple(sar, c.scale)
+            r = self.encode_sar(functional.pixel_unshuffle(sar, c.scale))
         stages = []
         for i, branch in enumerate(self.optical):
             x = branch(x)

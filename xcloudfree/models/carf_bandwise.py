@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from xcloudfree.methods import nearby
-from xcloudfree.methods.temporal_context import NAMES, SIDES, STEADY
+from xcloudfree.methods.temporal_context import ESTIMATES, SIDES, STEADY
 from xcloudfree.models.carf import Carf, CarfConfig
 from xcloudfree.models.other_dates import (
     WIDTHS,
@@ -18,7 +18,6 @@ from xcloudfree.models.other_dates import (
     standardise,
     visible,
 )
-from xcloudfree.models.parts import pad_to_multiple
 
 UNKNOWN = 0.1
 """Scaled reflectance from which the network starts if no other date is available."""
@@ -38,7 +37,7 @@ class BandwiseConfig(CarfConfig):
     # regression, which uses that of all dates
     cross: str = "none"  # type: ignore[assignment]
     base: str = "regression"  # type: ignore[assignment]  # where the network starts
-    context: tuple[str, ...] = NAMES  # inputs from other dates
+    context: tuple[str, ...] = (*SIDES, "regression", "median")  # inputs from other dates
     # whether it starts from the base corrected by its errors on the visible pixels nearby: ``area-
     # regression+nearby``, if the base is the regression
     moved: bool = True
@@ -46,7 +45,9 @@ class BandwiseConfig(CarfConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.filled:
-            raise ValueError(f"base is {self.base!r}; give 'regression' or 'context'")
+            raise ValueError(
+                f"base is {self.base!r}; give 'kernel-fusion', 'regression' or 'context'"
+            )
 
     @property
     def reach(self) -> int:
@@ -61,7 +62,7 @@ class BandwiseConfig(CarfConfig):
     @property
     def rivals(self) -> tuple[str, ...]:
         """Estimates that may be mixed into the base."""
-        return tuple(name for name in self.context if name != "regression")
+        return tuple(name for name in self.context if name not in ESTIMATES)
 
     @property
     def channels(self) -> int:
@@ -119,7 +120,7 @@ class CarfBandwise(Carf):
         planes = torch.cat([alone, common], 2).flatten(0, 1)
         if self.fused:
             sar = sar[:, None].expand(n, bands, *sar.shape[1:]).flatten(0, 1)
-        out = self._residual(pad_to_multiple(planes, c.scale), pad_to_multiple(sar, c.scale))
+        out = self._residual(planes, sar)
         out = out[..., :height, :width].reshape(n, bands, -1, height, width)
         mixed = (STEADY * self.nearby[:, None, None, None, None] * near).sum(0)
         if c.moved:
@@ -138,7 +139,7 @@ def _differences(
     for name, part in parts_of(context, names, bands).items():
         is_known = part[:, -1:]
         beside.append(is_known)
-        if name != "regression":
+        if name not in ESTIMATES:
             beside += [part[:, bands : bands + 1]] * (name in SIDES)
             different.append(torch.where(is_known > 0, standardise(part[:, :bands], base, size), 0))
     return different, beside

@@ -112,7 +112,9 @@ def context_groups(
         method = get(kernel.ESTIMATES.get(name, name)).for_run(device, True)
         wide = name in kernel.ESTIMATES
         mean, *others = estimate(scene, method, reflectance, state, wide)
-        found += [mean, *others[:wide], *(flags[..., None, :, :] for flags in others[wide:])]
+        found += [mean, *others[:wide]]
+        if spec.options.get("base") == "kernel-fusion" == name:  # its flags are the network's
+            found.append(others[1][..., None, :, :])
     return [[array] for array in found]
 
 

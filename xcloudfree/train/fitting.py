@@ -291,7 +291,8 @@ def _continues(model: str | Path | Model) -> bool:
     """Whether a fit starts from fitted weights for series."""
     if isinstance(model, Model):
         return model.spec.trained and bool(model.spec.context)
-    return models.has_weights(model) and bool(models.load(model).spec.context)
+    named = isinstance(model, (str, Path)) and models.known(model)
+    return named and models.has_weights(model) and bool(models.load(model).spec.context)
 
 
 def _check_numbers(

@@ -35,7 +35,6 @@ COMPARED = (
     "median",
     "area-regression",
     "area-regression+nearby",
-    "carf-small-l2a-10-demo",
 )
 
 

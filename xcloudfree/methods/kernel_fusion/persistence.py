@@ -75,7 +75,7 @@ def learned(
     offsets = np.zeros((len(guesses), len(days), bands))
     found: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
     for level, same in others.items():
-        for guess in same:
+        for guess in (g for g in same if len(g.truth) >= LEAST):
             part, known = torch.zeros(count, bands), torch.zeros(count, dtype=torch.bool)
             left = error(guess.truth, guess.mean, guess.deviation).float()
             middle = left.median(0).values

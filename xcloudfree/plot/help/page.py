@@ -17,7 +17,7 @@ from xcloudfree.reconstruct.choice import best_model
 WELL_KNOWN = ("kernel-fusion", "area-regression", "linear-time", "kriging", "idw")
 """Classical methods to name first, best first."""
 
-BEHIND_CLEAR = ("carf-small-demo", "carf-small-l2a-demo", "carf-small-l2a-10-demo")
+BEHIND_CLEAR = ("carf-small-demo",)
 """Shipped networks that are worse than the clear pixels around, according to their cards."""
 
 
