@@ -97,7 +97,7 @@ def test_real_fields_are_better_with_it(monkeypatch):
     monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "examples"))
     from series_data import load
 
-    series = load(Path(os.environ["XCLOUDFREE_DATA"]) / "series/worldcereal_2021_TZA_COPERNI")
+    series = load(Path(os.environ["XCLOUDFREE_DATA"]) / "series/worldcereal_000028085BF08E7E")
     cases = list(xcf.benchmarking.hidden_dates(series, gaps=(0,), count=5, clouds=1))
     with_errors = xcf.benchmark(cases, ["kernel-fusion"]).value
     monkeypatch.setattr(persistence, "LONGER", ())

@@ -194,8 +194,7 @@ class Scene:
             )
             raise MissingBandError(
                 f"needs {listed(missing)}, {told}",
-                fix="load Level-1C, or call "
-                f'mask("{masked}") or reconstruct(model="kernel-fusion", mask="{masked}")',
+                fix=f'load Level-1C, or call reconstruct(model="kernel-fusion", mask="{masked}")',
                 subject=why,
                 option=f"--model kernel-fusion --mask {masked}",
             )

@@ -141,15 +141,14 @@ class Network:
 
     def predict(self, series: Series, statistics: Sequence[Any] = ()) -> Prediction:
         """Predict the wanted pixels of images; other pixels have undefined values."""
-        flags = None
-        if self.fused and series.context is not None:
+        flags, context = None, series.context
+        if self.fused and context is not None:
             count = planes(self.spec.context, len(self.bands))
-            if series.context.shape[1] > count:  # flags follow the planes that the network reads
-                flags = series.context[:, count].astype(np.uint8)
-                series = replace(series, context=series.context[:, :count])
+            if context.shape[1] > count:  # flags follow the planes that the network reads
+                flags, context = context[:, count].astype(np.uint8), context[:, :count]
             start = planes(self.spec.context[: self.spec.context.index(FUSION)], len(self.bands))
-            known = np.isfinite(series.context[:, start : start + len(self.bands)])
-            series = replace(series, wanted=series.wanted & known.all(1))
+            known = np.isfinite(context[:, start : start + len(self.bands)]).all(1)
+            series = replace(series, context=context, wanted=series.wanted & known)
         windows = [self._window(series, n) for n in range(len(series.wanted))]
         none = [np.full_like(windows[0].reflectance, np.nan)] * (1 + self.uncertainty)
         each = [found or none for found in self._predict(windows)]

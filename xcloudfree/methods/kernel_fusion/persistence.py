@@ -87,8 +87,8 @@ def learned(
     for level in range(len(LONGER)):
         parts = []
         for guess in guesses[level]:
-            part = persistent(days, guess.day, level, lambda *one: found.get(one))
-            parts.append(None if part is None else part[guess.which].to(guess.mean))
+            mean = persistent(days, guess.day, level, lambda *one: found.get(one))
+            parts.append(None if mean is None else mean[guess.which].to(guess.mean))
         share = shares[level] = _best(guesses[level], parts)
         better[level] = [
             guess if part is None else guess._replace(mean=guess.mean + share * part)
