@@ -52,7 +52,7 @@ def without(
     place = place._replace(clear=place.clear.copy())
     place.clear[list(dates)] &= ~hidden
     clear = place.clear
-    parts = []
+    parts = [np.empty((len(dates), 0, *clear.shape[1:]), np.float32)]
     sides = [name for name in SIDES if name in names]
     if sides:
         part = np.empty((len(dates), planes(sides, bands), *clear.shape[1:]), np.float32)
