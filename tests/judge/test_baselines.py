@@ -10,7 +10,6 @@ import pytest
 from xcloudfree.exceptions import DataError
 from xcloudfree.judge.baselines import TrainingImage, fit_constant, fit_ridge
 from xcloudfree.judge.metrics import image_metrics
-from xcloudfree.methods.idw import inverse_distance
 from xcloudfree.methods.regression import (
     local_mean,
     moments,
@@ -31,28 +30,6 @@ def test_constant_is_the_mean_over_valid_pixels_of_all_images() -> None:
     large[1, 0, 0] = np.nan  # the pixel is out in both bands
     spectrum = fit_constant([TrainingImage(small), TrainingImage(large)])
     np.testing.assert_allclose(spectrum, (0.5 + 2 * 0.1) / 3)
-
-
-def test_inverse_distance_by_hand() -> None:
-    image = np.full((1, 3, 3), 9.0)
-    mask = np.ones((3, 3), bool)
-    for (y, x), value in {(0, 0): 0.1, (0, 1): 0.4, (2, 1): 0.8}.items():
-        image[0, y, x], mask[y, x] = value, False
-    out = inverse_distance(image, mask)
-    # squared distances from the centre: 2, 1, 1
-    assert out[0, 1, 1] == pytest.approx((0.1 / 2 + 0.4 + 0.8) / 2.5)
-    nearest = inverse_distance(image, mask, neighbours=1)
-    assert nearest[0, 1, 0] == 0.1
-    np.testing.assert_array_equal(out[:, ~mask], image[:, ~mask])
-
-
-def test_inverse_distance_stays_within_the_known_values_and_never_uses_nan() -> None:
-    rng = np.random.default_rng(1)
-    image = rng.uniform(0.1, 0.3, (3, 40, 40))
-    mask = rng.random((40, 40)) < 0.7
-    image[0, ~mask & (rng.random((40, 40)) < 0.5)] = np.nan
-    out = inverse_distance(image, mask)
-    assert ((out[:, mask] >= 0.1) & (out[:, mask] <= 0.3)).all()
 
 
 def test_local_mean_counts_only_valid_pixels_inside() -> None:

@@ -20,9 +20,6 @@ from xcloudfree.judge.significance import compare, statement
 from xcloudfree.judge.summary import summary, upsets, winners
 from xcloudfree.judge.tables import failures, plot, to_latex, to_markdown
 
-Alone = SingleDate
-"""The former name."""
-
 __all__ = [
     "NAMES",
     "TRIVIAL",

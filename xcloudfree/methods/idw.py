@@ -125,33 +125,3 @@ def nearest_points(
         square = (offset**2).sum(axis=-1)
         there &= square <= radius**2
         yield Nearest(part, np.where(there, index, len(points)), np.where(there, square, -1))
-
-
-def inverse_distance(
-    image: NDArray[np.floating],
-    mask: NDArray[np.bool_],
-    *,
-    neighbours: int = 12,
-    power: float = 2.0,
-) -> NDArray[np.floating]:
-    """Fill occluded pixels like :func:`inverse_distance_weighting`, from any distance."""
-    # Clear = not occluded and without NaN in any band. With fewer clear pixels than `neighbours`
-    # those there are serve; without any, the occluded pixels become NaN.
-    # Shepard, "A two-dimensional interpolation function for irregularly-spaced data", Proc. 23rd
-    # ACM National Conference, 1968.
-    out = image.copy()
-    clear = ~mask & ~np.isnan(image).any(axis=0)
-    if not mask.any():
-        return out
-    if not clear.any():
-        out[:, mask] = np.nan
-        return out
-    values = image[:, clear].astype(np.float64)
-    k = min(neighbours, values.shape[1])
-    distance, index = scipy.spatial.cKDTree(np.argwhere(clear)).query(np.argwhere(mask), k=k)
-    distance, index = distance.reshape(-1, k), index.reshape(-1, k)
-    weight = distance**-power
-    weight /= weight.sum(axis=1, keepdims=True)
-    for band, known in zip(out, values, strict=True):
-        band[mask] = (weight * known[index]).sum(axis=1)
-    return out

@@ -267,16 +267,3 @@ def published_resnet_name(name: str) -> str:
     if half:
         return f"blocks.{int(position) - 10}.{inside[half]}.{entry}"
     return f"{layers[position]}.{entry}" if position in layers else name
-
-
-def published_discriminator_name(name: str) -> str:
-    """Our name of an entry of the 70 px discriminator; unknown names are returned unchanged."""
-    layers = {"0": "enter", "11": "leave"} | {
-        str(2 + 3 * stage + index): f"stages.{stage}.{part}"
-        for stage in range(3)
-        for index, part in enumerate(("conv", "norm"))
-    }
-    match = re.fullmatch(r"model\.(\d+)\.(\w+)", name)
-    if match is None or match[1] not in layers:
-        return name
-    return f"{layers[match[1]]}.{match[2]}"
