@@ -3,7 +3,7 @@
 Each pixel is compared with the median of the trusted dates around. A matched filter measures how
 far the difference goes in the direction of a cloud, or of shade, in standard deviations of the
 ground's own changes from date to date; harvest, rain and growth go in other directions. A change
-that lasts, so that the dates before or those after show it too, does not count.
+that other dates of the same weeks show too lasts, and does not count.
 
 References
 ----------
@@ -35,8 +35,8 @@ DIRECT: Final = {
 """Share of the light of each band that comes directly from the sun and is missing in full shade;
 the blue sky gives the rest."""
 
-AROUND, BESIDE = 7, 3
-"""Number of dates whose median a pixel is compared with, on both sides together and on one side."""
+AROUND: Final = 7
+"""Number of dates whose median a pixel is compared with."""
 
 FEWEST: Final = 3
 """Number of trusted dates needed to test another one."""
@@ -45,13 +45,20 @@ GAPS: Final = (8.0, 20.0, 40.0)
 """Days to the nearest trusted date that divide the classes of the ground's own changes."""
 
 LASTING: Final = (40.0, 1.0)
-"""Days within which the dates of one side show a lasting change, and its largest mean squared
-distance in deviations, by band."""
+"""Days within which other dates show a lasting change, and their largest mean squared distance in
+deviations, by band."""
+
+BESIDE, TWINS = 3, 2
+"""Number of dates on each side that may show a lasting change, hidden or not, and how many must:
+clouds of three dates are hardly ever as alike as that."""
+
+FEW_BANDS: Final = 4
+"""Number of bands up to which cloud and shade are not fitted together: they explain any change."""
 
 STRONG: Final = 0.3
 """Share of cloud above which no change of the ground looks similar."""
 
-TRIM: Final = 16.0
+TRIM: Final = 6.0
 """Squared distance, in medians of it, of differences that are excluded from the ground's spread."""
 
 ROUNDS: Final = 5
@@ -253,16 +260,11 @@ def evidence(
         base = _whitened(middle, kind, spread.whitening)
         dark = _whitened(middle * direct, kind, spread.whitening)
         peak = np.einsum("kcb,b->kc", spread.whitening, white).astype(np.float32)[kind].T
-        found_shares = []
-        for direction in (peak - base, -dark):
-            power = np.maximum((direction * direction).sum(0), 1e-6)
-            along = (direction * far).sum(0)
-            found_shares += [along / power, along / np.sqrt(power)]
-        cloud, cloud_sure, shade, shade_sure = found_shares
+        cloud, cloud_sure, shade, shade_sure = _shares(far, peak - base, -dark)
         lasts = _lasting(
             values,
             place,
-            known,
+            asked[:, place],
             days,
             date,
             kind,
@@ -286,6 +288,33 @@ def evidence(
     return Evidence(**planes, judged=judged)
 
 
+def _shares(far: Floats, white: Floats, dark: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+    """Shares of cloud and of missing light in differences (band, pixel), and their certainty.
+
+    Each is fitted alone. Where both together explain the difference with positive shares, as where
+    thin cloud lies in the shade of another, these count if they are certain.
+    """
+    whites, darks, across = (white * white).sum(0), (dark * dark).sum(0), (white * dark).sum(0)
+    whites, darks = np.maximum(whites, 1e-6), np.maximum(darks, 1e-6)
+    to_white, to_dark = (white * far).sum(0), (dark * far).sum(0)
+    cloud, shade = to_white / whites, to_dark / darks
+    sure, sure_shade = to_white / np.sqrt(whites), to_dark / np.sqrt(darks)
+    if len(far) <= FEW_BANDS:
+        return cloud, sure, shade, sure_shade
+    own = np.maximum(whites * darks - across * across, 1e-3 * whites * darks)
+    joint = (to_white * darks - to_dark * across) / own
+    joint_shade = (to_dark * whites - to_white * across) / own
+    certain, certain_shade = joint * np.sqrt(own / darks), joint_shade * np.sqrt(own / whites)
+    positive = (joint > 0) & (joint_shade > 0)
+    for where, *changes in (
+        (positive & (certain > SURE), (cloud, joint), (sure, certain)),
+        (positive & (certain_shade > SURE), (shade, joint_shade), (sure_shade, certain_shade)),
+    ):
+        for numbers, others in changes:
+            np.maximum(numbers, others, out=numbers, where=where)
+    return cloud, sure, shade, sure_shade
+
+
 def _whitened(numbers: Floats, kind: NDArray[np.int64], whitening: Doubles) -> Floats:
     """In deviations of the ground, (band, pixel), summed in the same order at every pixel."""
     table = whitening.astype(np.float32)
@@ -299,27 +328,26 @@ def _whitened(numbers: Floats, kind: NDArray[np.int64], whitening: Doubles) -> F
 def _lasting(
     values: Floats,
     where: NDArray[np.int64],
-    trusted: Booleans,
+    asked: Booleans,
     days: Doubles,
     date: int,
     kind: NDArray[np.int64],
     spread: Spread,
     suspicious: Booleans,
 ) -> Booleans:
-    """Where the dates before, or those after, show the same change as the date."""
+    """Where enough of the dates before and after look the same as the date."""
     out = np.zeros(len(suspicious), bool)
     place = np.flatnonzero(suspicious)
     if not len(place):
         return out
-    limit, most = LASTING
-    known, where = trusted[:, place], where[place]
+    days_apart, most = LASTING
+    where, alike = where[place], np.zeros(len(place), np.int8)
+    seen, by_date = values[date][:, where], values.transpose(1, 0, 2)
     for side in (-1, 1):
-        chosen, found, wait = nearest(known, days, date, BESIDE, side)
-        apart = _whitened(
-            values[date][:, where] - median_of(values, where, chosen, found),
-            kind[place],
-            spread.whitening,
-        )
-        alike = (apart * apart).mean(0) < most
-        out[place] |= alike & (found > 0) & (wait < limit)
+        chosen, found, _ = nearest(asked[:, place], days, date, BESIDE, side)
+        for rank, other in enumerate(chosen):
+            apart = _whitened(seen - by_date[:, other, where], kind[place], spread.whitening)
+            near = (found > rank) & (np.abs(days[other] - days[date]) < days_apart)
+            alike += near & ((apart * apart).mean(0) < most)
+    out[place] = alike >= TWINS
     return out

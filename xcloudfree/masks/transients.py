@@ -24,7 +24,7 @@ from xcloudfree.masks.matched_filter import (
     evidence,
 )
 
-PASSES: Final = 3
+PASSES: Final = 2
 """Number of passes over a series, each without what the previous ones found."""
 
 TRUSTED: Final = 1
@@ -33,11 +33,13 @@ TRUSTED: Final = 1
 GROWN: Final = 3
 """Pixels by which a detection may grow into pixels that change in the same direction."""
 
-NEAR: Final = 40
-"""Pixels from cloud within which shade is accepted."""
+CASTING: Final = 40, 0.005
+"""Pixels from cloud within which shade is accepted, and its weighted number of pixels per pixel of
+shade."""
 
-COVER: Final = 16, 0.8
-"""Half the side of a box in pixels, and its hidden share above which no pixel in it is trusted."""
+COVER: Final = 16, 0.8, 0.3
+"""Pixels around a pixel, and the hidden share of these above which it is not trusted; the last one
+if it is as dark as shade."""
 
 FINE, WIDE = 1, 3
 """Half the sides in pixels of the boxes in which evidence is averaged."""
@@ -56,7 +58,7 @@ STRIP: Final = 1 << 14
 def reach() -> int:
     """Pixels around a pixel that influence its mask."""
     judged = WIDE + GROWN
-    return (PASSES - 1) * (judged + TRUSTED) + judged + NEAR + COVER[0]
+    return (PASSES - 1) * (judged + TRUSTED) + judged + CASTING[0] + COVER[0]
 
 
 def occluded(
@@ -93,15 +95,15 @@ def occluded(
         found = _evidence(flat, asked, trusted, days, bands, spread)
         cloud = _cloud(found, certain, doubtful)
         shade = _shade(found, certain, doubtful)
-        if number == PASSES - 1:
-            shade &= _dilated(cloud | certain, NEAR)
-        found_now = ((cloud | shade) & found.judged) | (doubtful & ~found.judged)
+        cast = _cast(shade, cloud | certain) if number == PASSES - 1 else shade
+        found_now = ((cloud | cast) & found.judged) | (doubtful & ~found.judged)
         hidden = certain | found_now
-    radius, most = COVER
+    radius, most, dark = COVER
     for date in range(len(hidden)):
         if hidden[date].any():
-            share, whole = _sums(hidden[date], radius), _sums(valid[date], radius)
-            hidden[date] |= valid[date] & (share > most * whole)
+            share, whole = _around(hidden[date], radius), _around(valid[date], radius)
+            limit = np.where(shade[date], dark, most)
+            hidden[date] |= valid[date] & (share > limit * whole)
     return np.asarray(hidden | given)
 
 
@@ -153,6 +155,16 @@ def _shade(found: Evidence, given: Booleans, doubtful: Booleans) -> Booleans:
     return _grown(strong, (share > DIM) & (sure > 3), given)
 
 
+def _cast(shade: Booleans, cloud: Booleans) -> Booleans:
+    """Shade with enough cloud nearby: soil that is wet on one date is dark too."""
+    radius, least = CASTING
+    out = np.zeros_like(shade)
+    for date in np.flatnonzero(shade.any((1, 2))):
+        near = _around(cloud[date], radius) > least * _around(shade[date], radius)
+        out[date] = shade[date] & near
+    return out
+
+
 def _grown(strong: Booleans, weak: Booleans, given: Booleans) -> Booleans:
     """Strong pixels, and weak ones within some steps of them or of the starting mask."""
     out = strong | given
@@ -176,6 +188,12 @@ def _both_above(
 
 def _sums(plane: Booleans, radius: int) -> NDArray[Any]:
     return np.asarray(whole_box_sums(plane.astype(np.int64), radius))
+
+
+def _around(plane: Booleans, radius: int) -> NDArray[Any]:
+    """Weighted number of pixels up to a radius; near ones weigh most, so no box shows."""
+    first = radius // 2
+    return np.asarray(whole_box_sums(_sums(plane, first), radius - first))
 
 
 def _dilated(masks: Booleans, pixels: int) -> Booleans:
