@@ -44,7 +44,7 @@ FEWEST: Final = 3
 GAPS: Final = (8.0, 20.0, 40.0)
 """Days to the nearest trusted date that divide the classes of the ground's own changes."""
 
-LASTING: Final = (40.0, 1.0)
+LASTING: Final = (40.0, 1.2)
 """Days within which other dates show a lasting change, and their largest mean squared distance in
 deviations, by band."""
 
