@@ -109,7 +109,7 @@ def test_statistics_are_one_value_beside_the_windows(series):
     sums = [n for n, a in layers.items() if "xcloudfree_scene_sum" in a]
     dates = [n for n, a in layers.items() if "xcloudfree_all_dates" in a]
     assert {n.split("-")[0] for n in sums} == {"measure", "conclude"}
-    assert {n.split("-")[0] for n in dates} == {"predict"}
+    assert {n.split("-")[0] for n in dates} == {"reconstructseries"}
     concluded = next(n for n in sums if n.startswith("conclude"))
     (key,) = lazy.B02.__dask_graph__().layers[concluded].get_output_keys()
     predicted = lazy.B02.__dask_graph__().layers[dates[0]]

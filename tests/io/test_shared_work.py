@@ -331,13 +331,13 @@ def test_a_method_measures_and_predicts_each_place_once(
     tmp_path: Path, model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: Counter[str] = Counter()
-    for stage in (stages.Measure, stages.Predict):
+    for stage in (stages.Measure, stages.ReconstructSeries):
         counting(monkeypatch, stage, calls)
     ds = series().chunk(time=1, y=20, x=20)
     lazy = ds.cloudfree.reconstruct(model=model)
     whole = lazy.compute(scheduler="sync")
     expected = dict(calls)
-    assert expected["Predict"] == 16
+    assert expected["ReconstructSeries"] == 16
     calls.clear()
     with dask.config.set(scheduler="threads", num_workers=2):
         back = to_zarr(lazy, tmp_path / "out.zarr", progress=False)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xcloudfree.core.devices import block_gate
+from xcloudfree.core.mosaic import Mosaic, joined
 from xcloudfree.core.predictor import DERIVED
 from xcloudfree.core.progress import track
 from xcloudfree.core.windows import ALONE, Plan, Span, divided, pieces
@@ -24,7 +25,8 @@ BLOCK = 1024
 
 Function = Callable[..., Any]
 """``function(*windows, core=(rows, columns))``: windows (*lead, [band,] y, x) in, cores out; with
-values of the scene also ``origin=(row, column)`` of the first pixel, and ``scene=[...]``."""
+values of the scene also ``origin=(row, column)`` of the first pixel, and ``scene=[...]``. Functions
+whose attribute ``joins`` is true get each window as a :class:`.mosaic.Mosaic`."""
 
 Index = tuple[int, ...]
 
@@ -197,6 +199,13 @@ class Work:
         s = self.spans[axis][block]
         return pieces(s.read_start, s.read_stop, self.chunks[axis])
 
+    def window(self, arrays: Sequence[Sequence[Sequence[NDArray[Any]]]]) -> Any:
+        """A window from the parts of each of its arrays, in rows."""
+        if getattr(self.function, "joins", False):
+            return Mosaic(arrays)
+        found = [joined(rows) for rows in arrays]
+        return found[0] if len(found) == 1 else np.stack(found, axis=self.lead)
+
     def call(self, i: int, j: int, windows: Sequence[Any], scene: Sequence[Any]) -> Any:
         """The function on the windows of a block."""
         rows, columns = self.spans[0][i], self.spans[1][j]
@@ -266,7 +275,7 @@ class Loop:
             images = [slice(s[k], s[k + 1]) for s, k in zip(starts, head, strict=True)]
             read = (*images, ..., slice(rows.read_start, rows.read_stop),
                     slice(columns.read_start, columns.read_stop))  # fmt: skip
-            windows = [stacked([a[read] for a in group], lead) for group in self.groups]
+            windows = [work.window([[[a[read]]] for a in group]) for group in self.groups]
             values = [value[tuple(head)] for value in self.scene]
             written = slice(rows.start, rows.stop), slice(columns.start, columns.stop)
             yield index, (*images, ..., *written), work.call(i, j, windows, values)
@@ -275,11 +284,6 @@ class Loop:
 def indices(chunks: Sequence[Sequence[int]]) -> Iterator[Index]:
     """Position of each block."""
     return product(*(range(len(c)) for c in chunks))
-
-
-def stacked(arrays: list[NDArray[Any]], lead: int) -> NDArray[Any]:
-    """The arrays of a window along a new axis, or the only array."""
-    return arrays[0] if len(arrays) == 1 else np.stack(arrays, axis=lead)
 
 
 def is_lazy(array: Any) -> bool:

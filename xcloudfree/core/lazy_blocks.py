@@ -8,12 +8,10 @@ from operator import getitem
 from typing import Any
 
 import dask.array as da
-import numpy as np
 from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
-from numpy.typing import NDArray
 
-from xcloudfree.core.blocks import Function, Index, Loop, Output, Work, indices, is_lazy, stacked
+from xcloudfree.core.blocks import Function, Index, Loop, Output, Work, indices, is_lazy
 from xcloudfree.core.devices import block_gate
 from xcloudfree.core.graphs import ALL_DATES, SCENE_SUM, reference, task, value
 
@@ -156,12 +154,13 @@ def _run(work: Work, i: int, j: int, *parts: Any) -> Any:
     """The task: join the chunks of each array, stack each group, apply the function."""
     scene, queue = parts[: work.scene or 0], iter(parts[work.scene or 0 :])
     grid = [work.pieces(0, i), work.pieces(1, j)]
-    windows = []
+    windows: list[Any] = []
     for count in work.groups:
-        joined = [
-            _join([[next(queue) for _ in grid[1]] for _ in grid[0]], grid) for _ in range(count)
-        ]
-        windows.append(stacked(joined, work.lead))
+        arrays = [[[next(queue) for _ in grid[1]] for _ in grid[0]] for _ in range(count)]
+        for rows in arrays:
+            for line, (_, y) in zip(rows, grid[0], strict=True):
+                line[:] = [p[..., y, x] for p, (_, x) in zip(line, grid[1], strict=True)]
+        windows.append(work.window(arrays))
     with block_gate():
         return work.call(i, j, windows, scene)
 
@@ -173,13 +172,3 @@ def _gated(function: Function, *arguments: Any) -> Any:
 
 def _combined(combine: Callable[[Sequence[Any]], Any], *parts: Any) -> Any:
     return combine(parts)
-
-
-def _join(parts: list[list[NDArray[Any]]], grid: list[list[tuple[int, slice]]]) -> NDArray[Any]:
-    rows = [
-        [part[..., y, x] for part, (_, x) in zip(line, grid[1], strict=True)]
-        for line, (_, y) in zip(parts, grid[0], strict=True)
-    ]
-    if len(rows) == 1 and len(rows[0]) == 1:
-        return np.asarray(rows[0][0])
-    return np.concatenate([np.concatenate(line, axis=-1) for line in rows], axis=-2)

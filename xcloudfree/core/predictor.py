@@ -40,7 +40,8 @@ class Series:
     Parameters
     ----------
     reflectance : ndarray of float32
-        (time, band, y, x), NaN is no data. Occluded pixels contain the cloudy values.
+        (time, band, y, x), NaN is no data. Occluded pixels contain the cloudy values. For a
+        predictor that reads parts, an object of which ``[..., rows, columns]`` is such an array.
     hidden : ndarray of bool
         Occluded pixels, (time, y, x).
     wanted : ndarray of bool
@@ -48,6 +49,7 @@ class Series:
         reconstruction is blended, clear ones around them. A method may predict others too.
     backscatter : ndarray of float32 or None
         (time, polarisation, y, x) in dB, NaN is no data; the polarisations that the method names.
+        Read like `reflectance`.
     days : ndarray of float64 or None
         Day number of each date, ascending, (time,); None for a method that is not temporal.
     coarse : ndarray of float32 or None
@@ -64,6 +66,8 @@ class Series:
         of a scene is in one core.
     nearest : Nearest or None
         Dates nearest to each, for networks that read several.
+    measured : ndarray of bool or None
+        Pixels with data in all bands, (time, y, x); None if `reflectance` is an array.
 
     Examples
     --------
@@ -84,11 +88,15 @@ class Series:
     origin: tuple[int, int] = (0, 0)
     core: Area = (slice(None), slice(None))
     nearest: Nearest | None = None
+    measured: Booleans | None = None
 
     @property
     def clear(self) -> Booleans:
         """Pixels that show the ground in all bands, (time, y, x)."""
-        return np.asarray(np.isfinite(self.reflectance).all(1) & ~self.hidden)
+        known: Any = self.measured
+        if known is None:
+            known = np.isfinite(self.reflectance).all(1)
+        return np.asarray(known & ~self.hidden)
 
     def cut(self, area: Area, core: Area = (slice(None), slice(None))) -> Series:
         """Some rows and columns of it, as views; `core` lies within these."""
@@ -122,6 +130,11 @@ class Prediction:
     mean: Floats
     deviation: Floats | None = None
     flags: NDArray[np.uint8] | None = None
+
+    def at(self, date: int) -> Prediction:
+        """The planes of one image."""
+        planes = (self.mean, self.deviation, self.flags)
+        return Prediction(*(None if p is None else p[date] for p in planes))  # type: ignore[arg-type]
 
 
 class Predictor(Protocol):

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xcloudfree._version import __version__
-from xcloudfree.core.blocks import Output, map_windows
+from xcloudfree.core.blocks import Output, is_lazy, map_windows
 from xcloudfree.core.radiometry import Calibration
 from xcloudfree.core.windows import Halo
 from xcloudfree.masks import scores as kernel
@@ -60,6 +60,15 @@ class MaskPlan:
         """Pixels around a pixel that influence its value."""
         own = 0 if self.method is None else self.method.reach
         return self.dilation + own + (0 if self.haze is None else NEAR)
+
+    def finished(self, lead: int) -> MaskPlan:
+        """The same with a mask that is computed now, if all of its arrays are in memory."""
+        arrays = [array for group in self.groups for array in group]
+        if self.method is None or any(map(is_lazy, arrays)):
+            return self
+        mask = apply_plan(self, lead)
+        return replace(self, bands=(), method=None, dilation=0, haze=None, classes=(),
+                       groups=[[mask]])  # fmt: skip
 
     def compute(self, window: NDArray[Any] | Sequence[NDArray[Any]]) -> NDArray[np.bool_]:
         """Mask of one image: planes by band or, for a mask or classes as arrays, (y, x)."""

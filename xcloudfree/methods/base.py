@@ -86,6 +86,7 @@ class Method:
     looks_back: ClassVar[bool] = False  # whether only earlier dates influence a date
     derived: ClassVar[int] = DERIVED  # arrays of the size of a block's reflectance that it takes
     needs_radar: ClassVar[bool] = False  # whether pixels without backscatter always stay empty
+    reads_parts: ClassVar[bool] = False  # whether it predicts from parts, see `Series.reflectance`
 
     name: str
     temporal: bool = False

@@ -31,12 +31,12 @@ from xcloudfree.core.predictor import Predictor, gathered
 from xcloudfree.core.scene import Scene
 from xcloudfree.core.series import Dates
 from xcloudfree.core.times import utc_times
-from xcloudfree.core.windows import Area, Tiles, ranks
+from xcloudfree.core.windows import Area, Halo, Tiles, ranks, widened
 from xcloudfree.exceptions import DataError
 from xcloudfree.reconstruct.conformal import DISTANCES, GAPS, Scores, Table, learn
 from xcloudfree.reconstruct.dates import EPOCH
 from xcloudfree.reconstruct.hiding import Part, levels_of, reads_dates, scores
-from xcloudfree.reconstruct.observe import BYTE, HIDDEN, WANTED, Arrays, Reader
+from xcloudfree.reconstruct.observe import BYTE, Arrays, Reader
 
 SIDE: Final = 64
 """Pixels of the side of a piece, like the tiles of ``kernel-fusion``."""
@@ -60,49 +60,51 @@ def calibrate(
     scene: Scene,
     predictor: Predictor,
     reader: Reader,
-    windows: Sequence[Any],
+    groups: Sequence[Sequence[Any]],
     interval: float | None,
     blend: bool,
 ) -> Calibrated:
-    """Hide ground of some pieces again, compare, and conclude; windows as for `predict`."""
-    lead, like = len(scene.lead), windows[1]
+    """Hide ground of some pieces again, compare, and conclude; groups of arrays as for `reader`."""
+    lead, like = len(scene.lead), scene.template().data
     axis = lead_axis(scene)
     when = None if axis is None else np.array(reader.days or _days(scene))
     count = 1 if axis is None else like.shape[axis]
-    levels: Any = np.zeros(like.shape, np.uint8) if not is_lazy(like) else like * 0
+    levels: Any = spread(np.zeros((1,) * like.ndim, np.uint8), like)
     asked: Sequence[int] = range(len(GAPS))
     if axis is None or count == 1 or not reads_dates(predictor):
         asked = [0]
     else:
         assert when is not None
-        bands = windows[0].shape[lead]
-        (levels,) = map_windows(
-            Levels(Dates(axis, tuple(when.tolist()))),
-            [[w] for w in windows[:2]],
-            [Output(BYTE)],
+        bands = len(reader.look.picked)
+        levels, wanted = map_windows(
+            Levels(replace(reader, time=axis, days=tuple(when.tolist()), sar=None, coarse=None)),
+            groups[: 1 + reader.look.mask.separate],
+            [Output(BYTE), Output(np.dtype(bool))],
             lead=lead,
+            plan=Halo(reader.margin),
             together=Together(axis, side_of(count, bands, 0)),
         )
-        if not is_lazy(levels) and not is_lazy(like):
-            asked = np.unique(levels[(like & WANTED) > 0]).tolist()
+        if not is_lazy(levels):
+            asked = np.unique(levels[wanted]).tolist()
     side = max(SIDE, predictor.plan.side) if isinstance(predictor.plan, Tiles) else SIDE
     areas = pieces(like.shape[-2:], side)
     days = None if when is None else tuple(when.tolist())
     found = []
     for number, area in enumerate(areas):
+        area, core = widened(area, reader.margin, like.shape[-2:])  # so that masks are whole
         start = (area[0].start, area[1].start)
         hide = Hide(
             predictor, reader, Dates(axis, days), blend, tuple(asked),
-            Part(number, len(areas)), start,
+            Part(number, len(areas)), start, core,
         )  # fmt: skip
         found.append(
             reduce_windows(
                 hide,
                 Gather(),
-                [[_cut(w, area)] for w in windows],
+                [[_cut(array, area) for array in group] for group in groups],
                 lead=lead,
                 scene=[],
-                together=None if axis is None else Together(axis, side),
+                together=None if axis is None else Together(axis, side + 2 * reader.margin),
             )
         )
     conclude = Learn(NOMINAL if interval is None else interval, days, predictor.name)
@@ -110,7 +112,8 @@ def calibrate(
     order = np.zeros(1) if when is None else np.argsort(np.argsort(when, kind="stable"))
     shape = tuple(count if k == axis else 1 for k in range(lead))
     places = spread(order.astype(np.int32).reshape(*shape, 1, 1), like)
-    return Calibrated(for_each(table, axis, count), [[levels], [places]])
+    own = axis if reader.time is None else None  # blocks with all dates share one table anyway
+    return Calibrated(for_each(table, own, count), [[levels], [places]])
 
 
 def pieces(shape: tuple[int, ...], side: int) -> list[Area]:
@@ -173,18 +176,21 @@ def _cut(array: Any, area: Area) -> Any:
 
 @dataclass(frozen=True)
 class Levels:
-    """Class of the gap of each pixel of the core of a block."""
+    """Class of the gap of each pixel of the core of a block, and whether it is wanted."""
 
-    dates: Dates
+    reader: Reader
 
-    def __call__(self, *windows: NDArray[Any], core: Area) -> Arrays:
-        """From reflectance and state, (*lead, y, x)."""
-        reflectance, state = (self.dates.split(w[..., *core], windows[1].ndim - 2) for w in windows)
-        clear = np.isfinite(reflectance).all(2) & ((state & HIDDEN) == 0)
-        assert self.dates.days is not None
-        days = np.sort(self.dates.days, kind="stable")
-        found = [levels_of(one, days) for one in clear]
-        return (self.dates.join(found, windows[1].shape[:-2]),)
+    joins = True
+
+    def __call__(self, *windows: Any, core: Area) -> Arrays:
+        """Both (*lead, y, x)."""
+        found, head = [], windows[0].shape[:-3]
+        for planes in self.reader.places(windows):
+            series = self.reader.series(planes, core, parts=True)
+            assert series.days is not None
+            levels = levels_of(series.clear[..., *core], series.days)
+            found.append((levels, series.wanted[..., *core]))
+        return tuple(self.reader.join(same, head) for same in zip(*found, strict=True))
 
 
 @dataclass(frozen=True)
@@ -197,29 +203,30 @@ class Hide:
     blend: bool
     levels: tuple[int, ...]
     part: Part
-    start: tuple[int, int]  # row and column of the piece
+    start: tuple[int, int]  # row and column of the windows
+    core: Area  # the piece in these
+
+    joins = True
 
     def __dask_tokenize__(self) -> Any:
         return (
             __version__, self.predictor, self.reader, self.dates, self.blend, self.levels,
-            self.part, self.start,
+            self.part, self.start, self.core,
         )  # fmt: skip
 
     def __call__(
-        self, *windows: NDArray[Any], core: Area, origin: tuple[int, int], scene: Sequence[Any]
+        self, *windows: Any, core: Area, origin: tuple[int, int], scene: Sequence[Any]
     ) -> list[Scores]:
         """Those of each place along the other dimensions."""
-        lead = windows[1].ndim - 2
-        reader = self.reader
-        if self.dates.time is None:  # each image by itself
-            windows = tuple(w.reshape(-1, 1, *w.shape[lead:]) for w in windows)
-            reader, when = Reader(1, (0.0,), reader.backscatter, reader.coarse), np.zeros(1)
-        else:
-            days = self.dates.days
-            reader = Reader(self.dates.time, days, reader.backscatter, reader.coarse)
-            when = np.sort(np.array(days), kind="stable")
-        found = []
-        for series in reader.series(windows, core, self.start):
+        lead, days = windows[0].ndim - 3, self.dates.days
+        reader = replace(self.reader, time=self.dates.time, days=days)
+        if days is None:  # each image by itself
+            windows = tuple(w.each(lambda a: a.reshape(-1, 1, *a.shape[lead:])) for w in windows)
+            days = (0.0,)
+            reader = replace(self.reader, time=1, days=days)
+        when, found = np.sort(np.array(days), kind="stable"), []
+        for planes in reader.places(windows):
+            series = reader.series(planes, self.core, self.start).cut(self.core)
             if self.reader.time is None:  # a predictor of single images gets no days
                 series = replace(series, days=None)
             found.append(scores(series, when, self.predictor, self.blend, self.levels, self.part))

@@ -19,7 +19,7 @@ from xcloudfree.core.radiometry import Calibration
 from xcloudfree.core.scene import Scene
 from xcloudfree.core.windows import Area
 from xcloudfree.reconstruct.conformal import DISTANCES, Table, distances_of, expected_error
-from xcloudfree.reconstruct.observe import HIDDEN, Arrays
+from xcloudfree.reconstruct.observe import Arrays
 
 Blend = Literal["feather"] | None
 
@@ -79,57 +79,29 @@ class Compose:
     blend: Blend
     uncertainty: bool
     flags: bool
-    stated: bool = True  # whether there is a window of deviations
+    stated: bool = True  # whether a deviation is predicted
     bounds: bool = False  # whether to return lower and upper bounds
-    calibrated: bool = False  # whether the last two windows and the scene say how far off it is
+    calibrated: bool = False  # whether a table of the scene says how far off it is
     time: int | None = None  # which leading dimension shares a table
 
     @property
-    def around(self) -> int:
+    def sight(self) -> int:
         """Pixels around hidden ones whose prediction is compared with what was observed."""
-        return SIGHT if self.calibrated else EDGE
-
-    def __call__(
-        self,
-        stored: NDArray[Any],
-        state: NDArray[np.uint8],
-        mean: Floats,
-        *others: NDArray[Any],
-        core: Area,
-        origin: tuple[int, int] | None = None,
-        scene: Sequence[list[Table]] = (),
-    ) -> Arrays:
-        """The core of a block of predicted images; the last two windows belong to the table."""
-        lead, results, measured = state.shape[:-2], [], self.calibration.valid(stored)
-        for place in np.ndindex(lead):
-            image, hidden = stored[place], np.asarray((state[place] & HIDDEN) > 0)
-            valid = np.asarray(measured[place][list(self.picked)].all(0))
-            rest = [other[place] for other in others]
-            deviation = rest.pop(0) if self.stated else None
-            prediction = Prediction(mean[place], deviation, rest.pop(0) if self.flags else None)
-            known = self.of_date(scene, lead, place, rest, core)
-            results.append(self.image(image, hidden, valid, prediction, core, known=known))
-        return tuple(
-            np.stack(part).reshape(*lead, *part[0].shape) for part in zip(*results, strict=True)
-        )
+        return SIGHT if self.calibrated else EDGE if self.blend else 0
 
     def of_date(
         self,
-        scene: Sequence[list[Table]],
+        tables: Sequence[Table],
         lead: tuple[int, ...],
         place: tuple[int, ...],
         planes: Sequence[NDArray[Any]],
-        core: Area,
-    ) -> OfDate | None:
-        """What is known of the errors on one image of a block, from the last two planes of it."""
-        if not scene:
-            return None
+    ) -> OfDate:
+        """What is known of the errors on one image of a block, from its classes and its date."""
         sizes = [1 if k == self.time else n for k, n in enumerate(lead)]
         index = [0 if k == self.time else n for k, n in enumerate(place)]
         number = int(np.ravel_multi_index(index, sizes)) if lead else 0
-        gaps, dates = planes[-2:]
-        table, date = scene[0][number], int(dates[..., 0, 0])
-        return OfDate(gaps[core], table.half[date], table.spread[date], table.expected)
+        table, date = tables[number], int(planes[1].flat[0])
+        return OfDate(planes[0], table.half[date], table.spread[date], table.expected)
 
     def image(
         self,

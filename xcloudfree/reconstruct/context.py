@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from xcloudfree._version import __version__
 from xcloudfree.core.blocks import Output, Together, map_windows, side_of
 from xcloudfree.core.recognise import read
-from xcloudfree.core.scene import Scene
-from xcloudfree.core.windows import Area
+from xcloudfree.core.scene import Layer, Scene
+from xcloudfree.core.windows import Area, Halo
 from xcloudfree.exceptions import DataError, MissingBandError
 from xcloudfree.masks.plan import MaskPlan
 from xcloudfree.masks.resolve import Mask, plan_mask
@@ -22,8 +22,9 @@ from xcloudfree.methods import get
 from xcloudfree.methods import temporal_context as kernel
 from xcloudfree.models.spec import ModelSpec
 from xcloudfree.reconstruct.dates import dates_of
-from xcloudfree.reconstruct.inputs import estimate
-from xcloudfree.reconstruct.observe import Reader, observe
+from xcloudfree.reconstruct.inputs import inputs_of
+from xcloudfree.reconstruct.observe import Observe, Reader
+from xcloudfree.reconstruct.predict import estimated
 
 
 def context(
@@ -88,8 +89,10 @@ def context(
         )
     why = "context()", 'reconstruct(model="idw")'
     dates_of(scene, *why)
-    windows = observe(scene, optical, plan_mask(scene, mask, None, dilate, shadow=shadow), None)
-    stack = _observations(scene, windows, kernel.SIDES, float(least), why)
+    masked = plan_mask(scene, mask, None, dilate, shadow=shadow)
+    every = tuple(range(len(optical.names)))
+    look = Observe(optical.names, every, scene.calibration(), masked, None)
+    stack = _observations(scene, optical, look, kernel.SIDES, float(least), why)
     return _labelled(scene, optical.names, stack)
 
 
@@ -103,15 +106,16 @@ def context_groups(
     beside = () if masked.separate else masked.bands
     names = tuple(dict.fromkeys((*spec.optical_bands, *beside)))
     optical = scene.need_optical(names, why[0])
-    reflectance, state = observe(scene, optical, masked, around, spec.optical_bands)
+    picked = tuple(map(optical.names.index, spec.optical_bands))
+    look = Observe(optical.names, picked, scene.calibration(), masked, around)
     found = []
     sides = [s for s in kernel.SIDES if s in spec.context]
     if sides:
-        found.append(_observations(scene, [reflectance, state], sides, 0.0, why))
+        found.append(_observations(scene, optical, look, sides, 0.0, why))
     for name in (n for n in spec.context if n not in kernel.SIDES):
         method = get(kernel.ESTIMATES.get(name, name)).for_run(device, True)
         wide = name in kernel.ESTIMATES
-        mean, *others = estimate(scene, method, reflectance, state, wide)
+        mean, *others = estimated(inputs_of(scene, method, optical, look), wide)
         found += [mean, *others[:wide]]
         if spec.options.get("base") == "kernel-fusion" == name:  # its flags are the network's
             found.append(others[1][..., None, :, :])
@@ -129,27 +133,30 @@ class _Observations:
     def __dask_tokenize__(self) -> Any:
         return __version__, self.reader, self.sides, self.least
 
-    def __call__(self, *windows: NDArray[Any], core: Area) -> tuple[NDArray[np.float32]]:
+    joins = True
+
+    def __call__(self, *windows: Any, core: Area) -> tuple[NDArray[np.float32]]:
         """Planes of the core, computed from reflectance and state."""
         found = []
-        for series in self.reader.series([w[..., *core] for w in windows], core):
+        for planes in self.reader.places(windows):
+            series = self.reader.series(planes, core).cut(core)
             assert series.days is not None
             seen = series.reflectance, series.clear, series.days
             found.append(kernel.observations(*seen, self.least, self.sides))
-        return (self.reader.join(found, windows[1].shape[:-2]),)
+        return (self.reader.join(found, windows[0].shape[:-3]),)
 
 
 def _observations(
-    scene: Scene, windows: list[Any], sides: Any, least: float, why: tuple[str, str]
+    scene: Scene, optical: Layer, look: Observe, sides: Any, least: float, why: tuple[str, str]
 ) -> Any:
     axis, days = dates_of(scene, *why)
-    lead = len(scene.lead)
-    bands = windows[0].shape[lead]
-    work = _Observations(Reader(axis, days), tuple(sides), least)
+    lead, bands = len(scene.lead), len(look.picked)
+    work = _Observations(Reader(axis, days, look), tuple(sides), least)
     outputs = [Output(np.dtype("float32"), kernel.planes(sides, bands))]
     together = Together(axis, side_of(len(days), bands, 0))
-    groups = [[w] for w in windows]
-    return map_windows(work, groups, outputs, lead=lead, together=together)[0]
+    groups = [optical.planes(), *(look.mask.groups if look.mask.separate else [])]
+    plan = Halo(look.mask.reach)
+    return map_windows(work, groups, outputs, lead=lead, plan=plan, together=together)[0]
 
 
 def _labelled(scene: Scene, bands: tuple[str, ...], stack: Any) -> xr.Dataset:

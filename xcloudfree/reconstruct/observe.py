@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, Final
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from xcloudfree._version import __version__
 from xcloudfree.core.blocks import Output, map_windows
+from xcloudfree.core.mosaic import WHOLE, Encoded, Mosaic
 from xcloudfree.core.predictor import Booleans, Floats, Series
 from xcloudfree.core.radiometry import Calibration, SarCalibration
 from xcloudfree.core.scene import Layer, Scene
@@ -51,13 +53,20 @@ class Observe:
         measured = np.asarray(self.calibration.valid(read).all(-3))
         state = np.zeros((*stored.shape[:-3], *reflectance.shape[-2:]), np.uint8)
         for image in np.ndindex(stored.shape[:-3]):
-            wanted = valid = measured[image]
-            hidden = self.occluded(stored[image], [g[image] for g in given]) & valid
-            if self.around is not None:
-                wanted = scipy.ndimage.maximum_filter(hidden, 2 * self.around + 1)
-            bits = HIDDEN * hidden + WANTED * (wanted & valid) + CLEAR * (valid & ~hidden)
+            valid = measured[image]
+            hidden, wanted = self.state(stored[image], [g[image] for g in given], valid)
+            bits = HIDDEN * hidden + WANTED * wanted + CLEAR * (valid & ~hidden)
             state[image] = bits[core]
         return reflectance, state
+
+    def state(
+        self, stored: NDArray[Any], given: Sequence[NDArray[Any]], valid: Booleans
+    ) -> tuple[Booleans, Booleans]:
+        """Hidden and wanted pixels of one image."""
+        hidden = self.occluded(stored, given) & valid
+        if self.around is None:
+            return hidden, valid
+        return hidden, scipy.ndimage.maximum_filter(hidden, 2 * self.around + 1) & valid
 
     def decode(self, stored: NDArray[Any]) -> Floats:
         """Reflectance of the bands that are read."""
@@ -117,34 +126,64 @@ def decode(scene: Scene, layer: Layer, calibration: SarCalibration | Calibration
 
 @dataclass(frozen=True)
 class Reader(Dates):
-    """Windows of physical values to series, one for each place along dimensions other than time."""
+    """Windows of stored numbers to series, one for each place along dimensions other than time."""
 
-    backscatter: bool = False  # whether a window of it follows reflectance and state
-    coarse: bool = False  # whether a window of coarse images follows these
+    look: Observe
+    sar: SarCalibration | None = None  # if a window of backscatter follows these numbers and masks
+    coarse: Calibration | None = None  # if a window of coarse images follows these
+
+    def __dask_tokenize__(self) -> Any:
+        look = self.look.__dask_tokenize__()
+        return __version__, self.time, self.days, look, self.sar, self.coarse
+
+    @property
+    def margin(self) -> int:
+        """Pixels around a pixel that influence whether it is wanted."""
+        return self.look.mask.reach + (self.look.around or 0)
+
+    def places(self, windows: Sequence[Mosaic]) -> Iterator[list[Mosaic]]:
+        """The windows (*lead, [band,] y, x) of each place, (time, [band,] y, x)."""
+        lead = windows[0].ndim - 3
+        split = [window.each(lambda part: self.split(part, lead)) for window in windows]
+        for n in range(split[0].shape[0]):
+            yield [window.each(itemgetter(n)) for window in split]
 
     def series(
         self,
-        windows: Sequence[NDArray[Any]],
+        planes: Sequence[Mosaic],
         core: Area,
         origin: tuple[int, int] = (0, 0),
         asked: NDArray[np.bool_] | None = None,
-    ) -> Iterator[Series]:
-        """The series with dates in chronological order; `asked` (*lead)."""
-        lead = windows[1].ndim - 2
-        wanted = None if asked is None else self.split(asked, lead)
-        for number, planes in enumerate(zip(*(self.split(w, lead) for w in windows), strict=True)):
-            reflectance, state, *rest = planes
-            yield Series(
-                reflectance,
-                (state & HIDDEN) > 0,
-                (state & WANTED) > 0,
-                rest.pop(0) if self.backscatter else None,
-                None if self.days is None else np.sort(self.days, kind="stable"),
-                rest.pop(0) if self.coarse else None,
-                asked=None if wanted is None else wanted[number],
-                origin=origin,
-                core=core,
-            )
+        parts: bool = False,
+    ) -> Series:
+        """The series of one place; with `parts` it is decoded where it is read."""
+        stored, *rest = planes
+        given = [rest.pop(0)] if self.look.mask.separate else []
+        values = [Encoded(stored, self.look.decode, len(self.look.picked))]
+        for rule in (self.sar, self.coarse):
+            if rule is not None:
+                values.append(Encoded(rest[0], rule.decode, rest.pop(0).shape[1]))
+        valid = np.empty((stored.shape[0], *stored.shape[-2:]), bool)
+        hidden, wanted = np.empty_like(valid), np.empty_like(valid)
+        for date in range(len(valid)):
+            image = stored[date, ..., *WHOLE]
+            valid[date] = self.look.valid(image)
+            masks = [g[date, ..., *WHOLE] for g in given]
+            hidden[date], wanted[date] = self.look.state(image, masks, valid[date])
+        parts = parts and self.days is not None
+        reflectance, *others = (v if parts else v[..., *WHOLE] for v in values)
+        return Series(
+            reflectance,  # type: ignore[arg-type]
+            hidden,
+            wanted,
+            others.pop(0) if self.sar is not None else None,  # type: ignore[arg-type]
+            None if self.days is None else np.sort(self.days, kind="stable"),
+            others.pop(0) if self.coarse is not None else None,  # type: ignore[arg-type]
+            asked=asked,
+            origin=origin,
+            core=core,
+            measured=valid if parts else None,
+        )
 
 
 def strips(series: Series) -> Iterator[Series]:

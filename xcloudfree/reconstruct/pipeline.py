@@ -33,12 +33,12 @@ from xcloudfree.reconstruct.checks import (
     gaps,
 )
 from xcloudfree.reconstruct.choice import AUTO, JUDGED, best_model, winner_of
-from xcloudfree.reconstruct.compose import SIGHT, Blend, Compose, label_provenance
+from xcloudfree.reconstruct.compose import Blend, Compose, label_provenance
 from xcloudfree.reconstruct.dates import dates_read, nearest_groups
-from xcloudfree.reconstruct.inputs import inputs
-from xcloudfree.reconstruct.observe import BYTE, FLOAT, Observe, Reader, decode, observe
+from xcloudfree.reconstruct.inputs import inputs_of
+from xcloudfree.reconstruct.observe import BYTE, CLEAR, FLOAT, WANTED, Observe, Reader, observe
 from xcloudfree.reconstruct.parameters import written
-from xcloudfree.reconstruct.predict import ReconstructBlock, predict
+from xcloudfree.reconstruct.predict import ReconstructBlock, reconstructed
 from xcloudfree.reconstruct.quality import Parts, assess, label_flags
 
 if TYPE_CHECKING:
@@ -270,45 +270,30 @@ def reconstruct(
     if predictor.polarisations or quality:
         attrs |= dates_without_radar(scene)
 
+    masked = masked.finished(lead)
     picked = tuple(bands.index(b) for b in predictor.bands or bands)
     rule, bounds = scene.calibration(), interval is not None
     compose = Compose(
         rule, picked, blend, uncertainty, bool(predictor.flags), stated, bounds, calibrated,
         lead_axis(scene),
     )  # fmt: skip
-    edge = compose.around if blend else 0
-    sight = max(edge, SIGHT * calibrated)
+    look = Observe(bands, picked, rule, masked, compose.sight if blend else None)
     outputs = [Output(kind, len(bands)), Output(BYTE)]
     outputs += [Output(FLOAT, len(bands))] * uncertainty + [Output(kind, len(bands))] * 2 * bounds
     outputs += [Output(BYTE)] * bool(predictor.flags)
     errors: Calibrated | None = None
 
-    state: Any = None
     if isinstance(predictor, Method) and (predictor.temporal or predictor.passes):
-        # Observe: reflectance, and the hidden and wanted pixels.
-        reflectance, state = observe(scene, optical, masked, edge if blend else None)
-        # Measure the scene, conclude, and predict.
-        work = inputs(scene, predictor, reflectance, state)
-        prediction = predict(*work, lead, stated)
-        # Calibrate: hide clear ground again.
+        # Measure the scene; then observe, predict, compose and encode all dates of a block.
+        work = inputs_of(scene, predictor, optical, look)
         if calibrated:
-            errors = calibrate(scene, *work, interval, bool(blend))
-        # Compose with the observed pixels, and encode.
-        groups = [optical.planes(), *([a] for a in (state, *prediction))]
-        groups += [] if errors is None else errors.windows
-        results = map_windows(
-            compose,
-            groups,
-            outputs,
-            lead=lead,
-            plan=Halo(sight),
-            scene=None if errors is None else [errors.table],
-        )
+            errors = calibrate(scene, *work[:3], interval, bool(blend))
+        results = reconstructed(work, compose, outputs, errors)
     else:
-        # A predictor that looks at single dates and measures nothing does all of this in one task.
-        margin = masked.reach + sight
-        look = Observe(bands, picked, rule, masked, edge if blend else None)
+        # A predictor of single images measures nothing, and each date is a block of its own.
+        margin = masked.reach + compose.sight
         sar = scene.need_sar(predictor.polarisations, why) if predictor.polarisations else None
+        sar_rule = None if sar is None else scene.sar_calibration()
         groups = [optical.planes(), *([] if sar is None else [sar.planes()])]
         groups += masked.groups if masked.separate else []
         context: list[Any] = []
@@ -319,14 +304,13 @@ def reconstruct(
             if predictor.spec.dates > 1:
                 groups += nearest_groups(scene, predictor.spec)
             attrs["precision"] = predictor.precision
-        sar_rule = None if sar is None else scene.sar_calibration()
         if calibrated:
-            windows = observe(scene, optical, masked, edge if blend else None, predictor.bands)
             fused = not isinstance(predictor, Method) and "kernel-fusion" in predictor.spec.context
             radar = scene.sar if fused else sar  # kernel fusion reads what there is
-            windows += [] if radar is None else [decode(scene, radar, scene.sar_calibration())]
-            reader = Reader(None, None, radar is not None)
-            errors = calibrate(scene, predictor, reader, windows, interval, bool(blend))
+            own = [optical.planes(), *(masked.groups if masked.separate else [])]
+            own += [] if radar is None else [radar.planes()]
+            reader = Reader(None, None, look, None if radar is None else scene.sar_calibration())
+            errors = calibrate(scene, predictor, reader, own, interval, bool(blend))
             groups += errors.windows
         results = map_windows(
             ReconstructBlock(look, predictor, compose, sar_rule, len(context)),
@@ -342,9 +326,10 @@ def reconstruct(
     planes = {"provenance": label_provenance(scene, results[1], attrs)}
     flags, lower = results[-1] if predictor.flags else None, 2 + uncertainty
     if quality or age:
-        if state is None:
-            state = observe(scene, optical, masked, None, predictor.bands)[1]
-        parts = Parts(results[1], state, flags, results[lower : lower + 2] if bounds else ())
+        clear = None
+        if not blend:  # else the observed pixels are the clear ones
+            clear = observe(scene, optical, masked, None, predictor.bands)[1] == WANTED | CLEAR
+        parts = Parts(results[1], clear, flags, results[lower : lower + 2] if bounds else ())
         planes |= assess(scene, parts, predictor.flags, quality, age)
     if predictor.flags and not quality:
         planes["quality"] = label_flags(scene, flags, predictor.flags)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from math import prod
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import scipy
@@ -14,55 +15,46 @@ from xcloudfree._version import __version__
 from xcloudfree.core.blocks import (
     Output,
     SceneValue,
-    Together,
     call_once,
+    is_lazy,
     map_windows,
     reduce_windows,
-    side_of,
 )
 from xcloudfree.core.predictor import Booleans, Floats, Nearest, Prediction, Predictor, Series
 from xcloudfree.core.radiometry import SarCalibration
 from xcloudfree.core.windows import Area, widened
+from xcloudfree.methods.base import Method
 from xcloudfree.reconstruct.compose import Compose, OfDate
-from xcloudfree.reconstruct.observe import BYTE, FLOAT, WANTED, Arrays, Observe, Reader, strips
+from xcloudfree.reconstruct.inputs import Inputs, reach_of
+from xcloudfree.reconstruct.observe import FLOAT, Arrays, Observe, Reader, strips
+
+if TYPE_CHECKING:
+    from xcloudfree.reconstruct.calibration import Calibrated
 
 
-def predict(
-    predictor: Predictor, reader: Reader, windows: Sequence[Any], lead: int, uncertainty: bool
-) -> tuple[Any, ...]:
-    """Mean, and if requested deviation and flags, from physical values (*lead, [band,] y, x)."""
-    bands, groups = windows[0].shape[lead], [[w] for w in windows]
-    together = None
-    if reader.time is not None:
-        assert reader.days is not None
-        side = side_of(len(reader.days), bands, _reach(predictor), predictor.derived)
-        together = Together(reader.time, side)
-    work: dict[str, Any] = {"lead": lead, "together": together}
-
-    # Statistics of the scene are passed as whole values next to the windows, never per pixel.
-    asked = _asked(windows, lead, reader.time)
+def measured(work: Inputs) -> list[SceneValue]:
+    """Statistics of a scene, whole values next to the windows and never per pixel."""
+    method, reader, groups, lead = work
+    asked = _asked(work)
     statistics: list[SceneValue] = []
-    for _ in range(predictor.passes):
-        measure = Measure(predictor, reader, bool(asked))
+    for _ in range(method.passes):
         total = reduce_windows(
-            measure, Combine(predictor), groups,
-            scene=asked + statistics, plan=predictor.measured, **work,
+            Measure(method, reader, bool(asked)), Combine(method), groups, lead=lead,
+            scene=asked + statistics, plan=method.measured.around(reader.margin),
+            together=work.together(0),
         )  # fmt: skip
-        statistics.append(call_once(Conclude(predictor), [total, *statistics]))
-
-    outputs = [Output(FLOAT, bands)] * (1 + uncertainty)
-    outputs += [Output(BYTE)] * bool(predictor.flags)
-    function = Predict(predictor, reader, uncertainty)
-    return map_windows(function, groups, outputs, scene=statistics, plan=predictor.plan, **work)
+        statistics.append(call_once(Conclude(method), [total, *statistics]))
+    return statistics
 
 
-def _asked(windows: Sequence[Any], lead: int, time: int | None) -> list[SceneValue]:
-    """Images with any wanted pixel, if that is known without computing."""
-    state = windows[1]
-    if not all(isinstance(w, np.ndarray) for w in windows):
+def _asked(work: Inputs) -> list[SceneValue]:
+    """Images with any hidden pixel, if that is known without computing and others do not matter."""
+    look, time = work.reader.look, work.reader.time
+    known = look.around is not None and look.mask.method is None
+    if not known or any(is_lazy(array) for group in work.groups for array in group):
         return []
-    found = ((state & WANTED) > 0).any((-2, -1))
-    counts = [1 if axis == time else n for axis, n in enumerate(state.shape[:lead])]
+    found = look.mask.groups[0][0].any((-2, -1))
+    counts = [1 if axis == time else n for axis, n in enumerate(found.shape)]
     whole = slice(None)
     return [
         {
@@ -74,10 +66,39 @@ def _asked(windows: Sequence[Any], lead: int, time: int | None) -> list[SceneVal
     ]
 
 
-def _reach(predictor: Predictor) -> int:
-    """Pixels that a predictor reads around a block."""
-    (span,) = predictor.plan.spans((1 << 16, 1, 1 << 16))[1:2]
-    return max(span.start - span.read_start, span.read_stop - span.stop)
+def reconstructed(
+    work: Inputs,
+    compose: Compose,
+    outputs: Sequence[Output],
+    errors: Calibrated | None = None,
+) -> tuple[Any, ...]:
+    """The results of :class:`Compose` for a scene: one task per block after the statistics."""
+    scene = measured(work)
+    groups, sight = work.groups, compose.sight
+    if errors is not None:
+        groups, scene = groups + errors.windows, [*scene, errors.table]
+    function = ReconstructSeries(work.method, work.reader, compose)
+    plan = work.method.plan.around(sight + work.reader.look.mask.reach)
+    results = map_windows(
+        function, groups, outputs, lead=work.lead, scene=scene, plan=plan,
+        together=work.together(sight),
+    )  # fmt: skip
+    like = next(filter(is_lazy, (array for group in groups for array in group)), None)
+    if like is None:
+        return results
+    first, last = like.chunks[: work.lead], like.chunks[-2:]  # those of the input again
+    return tuple(r.rechunk((*first, *r.chunks[work.lead : -2], *last)) for r in results)
+
+
+def estimated(work: Inputs, uncertainty: bool) -> tuple[Any, ...]:
+    """Mean, and if requested deviation, of the wanted pixels of a scene (*lead, band, y, x)."""
+    outputs = [Output(FLOAT, len(work.reader.look.picked))] * (1 + uncertainty)
+    function = Predict(work.method, work.reader, uncertainty)
+    plan = work.method.plan.around(work.reader.margin)
+    return map_windows(
+        function, work.groups, outputs, lead=work.lead, scene=measured(work), plan=plan,
+        together=work.together(0),
+    )  # fmt: skip
 
 
 # -------------------------------------------------------------- stages, one task per block each
@@ -87,20 +108,26 @@ def _reach(predictor: Predictor) -> int:
 class Measure:
     """Measurements of the core of a block, one for each series."""
 
-    predictor: Predictor
+    method: Method
     reader: Reader
     asked: bool  # whether the first value of the scene says which images are wanted
 
+    joins = True
+
     def __call__(
-        self, *windows: NDArray[Any], core: Area, origin: tuple[int, int], scene: Sequence[Any]
+        self, *windows: Any, core: Area, origin: tuple[int, int], scene: Sequence[Any]
     ) -> list[Any]:
         """Measurements of each series."""
-        asked, statistics = (scene[0], scene[1:]) if self.asked else (None, scene)
-        found = []
-        for number, series in enumerate(self.reader.series(windows, core, origin, asked)):
-            known = [s[number] for s in statistics]
-            parts = [self.predictor.measure(s, known) for s in _parts(self.predictor, series)]
-            found.append(self.predictor.combine(parts))
+        asked, found = None, []
+        if self.asked:
+            asked, *scene = scene
+            asked = self.reader.split(asked, asked.ndim)
+        for number, planes in enumerate(self.reader.places(windows)):
+            wanted = None if asked is None else asked[number]
+            series = self.reader.series(planes, core, origin, wanted)
+            known = [s[number] for s in scene]
+            parts = [self.method.measure(s, known) for s in _parts(self.method, series)]
+            found.append(self.method.combine(parts))
         return found
 
 
@@ -108,73 +135,144 @@ class Measure:
 class Combine:
     """Join the measurements of several blocks."""
 
-    predictor: Predictor
+    method: Method
 
     def __call__(self, parts: Sequence[list[Any]]) -> list[Any]:
         """Joined measurements of each series."""
-        return [self.predictor.combine(same) for same in zip(*parts, strict=True)]
+        return [self.method.combine(same) for same in zip(*parts, strict=True)]
 
 
 @dataclass(frozen=True)
 class Conclude:
     """Conclude statistics from the measurements of the whole scene."""
 
-    predictor: Predictor
+    method: Method
 
     def __call__(self, total: list[Any], *statistics: list[Any]) -> list[Any]:
         """Statistics of each series."""
         known = zip(*statistics, strict=True) if statistics else [()] * len(total)
-        return [self.predictor.conclude(t, k) for t, k in zip(total, known, strict=True)]
+        return [self.method.conclude(t, k) for t, k in zip(total, known, strict=True)]
 
 
 @dataclass(frozen=True)
 class Predict:
     """The prediction of the core of a block."""
 
-    predictor: Predictor
+    method: Method
     reader: Reader
     uncertainty: bool
 
+    joins = True
+
     def __call__(
-        self, *windows: NDArray[Any], core: Area, origin: tuple[int, int], scene: Sequence[Any]
+        self, *windows: Any, core: Area, origin: tuple[int, int], scene: Sequence[Any]
     ) -> Arrays:
-        """Mean (*lead, band, y, x), and if requested deviation and flags, of the core."""
-        head, found = windows[1].shape[:-2], []
-        for number, series in enumerate(self.reader.series(windows, core, origin)):
-            found.append(self._series(series, [s[number] for s in scene]))
+        """Mean (*lead, band, y, x), and if requested deviation, of the core."""
+        head, found = windows[0].shape[:-3], []
+        for number, planes in enumerate(self.reader.places(windows)):
+            series = self.reader.series(planes, core, origin, parts=self.method.reads_parts)
+            answer = predicted(self.method, series, [s[number] for s in scene], self.uncertainty)
+            if answer is None:
+                empty = np.full(series.reflectance[..., *core].shape, np.nan, np.float32)
+                answer = Prediction(empty, empty if self.uncertainty else None)
+            found.append([a for a in (answer.mean, answer.deviation) if a is not None])
         return tuple(self.reader.join(same, head) for same in zip(*found, strict=True))
 
-    def _series(self, series: Series, statistics: list[Any]) -> Arrays:
-        wanted = np.zeros_like(series.wanted)
-        wanted[..., *series.core] = series.wanted[..., *series.core]
-        series = replace(series, wanted=wanted)
-        mean = np.full(series.reflectance[..., *series.core].shape, np.nan, np.float32)
-        results: list[NDArray[Any]] = [mean]
-        if self.uncertainty:
-            results.append(np.full_like(mean, np.nan))
-        if self.predictor.flags:
-            results.append(np.zeros((len(mean), *mean.shape[2:]), np.uint8))
-        first = series.origin[0] + series.core[0].indices(wanted.shape[-2])[0]
-        for part in _parts(self.predictor, series):
-            if not part.wanted.any():
-                continue
-            answer = self.predictor.predict(part, statistics)
-            start, stop, _ = part.core[0].indices(part.hidden.shape[-2])
-            top = part.origin[0] + start - first
-            parts = [answer.mean, answer.deviation if self.uncertainty else None, answer.flags]
-            for result, values in zip(results, [p for p in parts if p is not None], strict=True):
-                result[..., top : top + stop - start, :] = values[..., *part.core]
-        if self.predictor.flags:  # elsewhere they would depend on which blocks are skipped
-            results[-1][~series.wanted[..., *series.core]] = 0
-        if self.predictor.needs_radar and series.backscatter is not None:
-            measured = np.isfinite(series.backscatter[..., *series.core]).all(1, keepdims=True)
-            mean[~np.broadcast_to(measured, mean.shape)] = np.nan
+
+@dataclass(frozen=True)
+class ReconstructSeries:
+    """Observe, predict and compose the core of a block with all dates of a place, in one task."""
+
+    method: Method
+    reader: Reader
+    compose: Compose
+
+    joins = True
+
+    def __call__(
+        self, *windows: Any, core: Area, origin: tuple[int, int], scene: Sequence[Any]
+    ) -> Arrays:
+        """The results of :class:`Compose` for the core, (*lead, ...)."""
+        head, tables = windows[0].shape[:-3], []
+        looks: Sequence[Any] = ()
+        if self.compose.calibrated:
+            *windows, gaps, dates = windows  # type: ignore[assignment]
+            *scene, tables = scene
+            looks = gaps, dates
+        images = self.reader.split(np.arange(prod(head)).reshape(head), len(head))
+        places = list(np.ndindex(head))
+        wide, inner = widened(core, self.compose.sight, windows[0].shape[-2:])
+        results: list[NDArray[Any]] = []
+        for number, planes in enumerate(self.reader.places(windows)):
+            series = self.reader.series(planes, wide, origin, parts=self.method.reads_parts)
+            valid = series.clear | series.hidden
+            answer = predicted(self.method, series, [s[number] for s in scene], self.compose.stated)
+            for date, image in enumerate(images[number]):
+                place = places[image]
+                known = None
+                if looks:
+                    shown = [look[*place, ..., *core] for look in looks]
+                    known = self.compose.of_date(tables, head, place, shown)
+                parts = self.compose.image(
+                    planes[0][date, ..., *wide], series.hidden[date, *wide], valid[date, *wide],
+                    None if answer is None else answer.at(date), inner, known=known,
+                )  # fmt: skip
+                if not results:
+                    results = [np.empty((*head, *p.shape), p.dtype) for p in parts]
+                for result, part in zip(results, parts, strict=True):
+                    result[place] = part
         return tuple(results)
 
 
-def _parts(predictor: Predictor, series: Series) -> Sequence[Series]:
+def predicted(
+    method: Method, series: Series, statistics: Sequence[Any], uncertainty: bool
+) -> Prediction | None:
+    """Mean, and if requested deviation and flags, of the core; None if nothing is wanted."""
+    wanted = np.zeros_like(series.wanted)
+    wanted[..., *series.core] = series.wanted[..., *series.core]
+    series = replace(series, wanted=wanted)
+    asked = wanted[..., *series.core]
+    if not asked.any():
+        return None
+    first = series.origin[0] + series.core[0].indices(wanted.shape[-2])[0]
+    results: list[NDArray[Any] | None] = []
+    for part in _parts(method, series):
+        if not part.wanted.any():
+            continue
+        answer = method.predict(part, statistics)
+        deviation = answer.deviation if uncertainty else None
+        found = [a if a is None else a[..., *part.core]
+                 for a in (answer.mean, deviation, answer.flags)]  # fmt: skip
+        if part is series:
+            results = found
+            break
+        results = results or [_empty(a, asked.shape[-2]) for a in found]
+        start, stop, _ = part.core[0].indices(part.hidden.shape[-2])
+        top = part.origin[0] + start - first
+        for result, values in zip(results, found, strict=True):
+            if result is not None:
+                result[..., top : top + stop - start, :] = values
+    mean, deviation, flags = results
+    assert mean is not None
+    if flags is not None:  # elsewhere they would depend on which blocks are skipped
+        flags = np.where(asked, flags, np.uint8(0))
+    if method.needs_radar and series.backscatter is not None:
+        heard = np.isfinite(series.backscatter[..., *series.core]).all(1, keepdims=True)
+        mean[~np.broadcast_to(heard, mean.shape)] = np.nan
+    return Prediction(mean, deviation, flags)
+
+
+def _empty(part: NDArray[Any] | None, rows: int) -> NDArray[Any] | None:
+    """Array for all rows of a block of which some are predicted: NaN, or no flag."""
+    if part is None:
+        return None
+    shape = (*part.shape[:-2], rows, part.shape[-1])
+    return np.full(shape, np.nan if part.dtype.kind == "f" else 0, part.dtype)
+
+
+def _parts(method: Method, series: Series) -> Sequence[Series]:
     """Pieces to process at a time: strips, unless pixels around are needed."""
-    return [series] if _reach(predictor) else list(strips(series))
+    return [series] if reach_of(method) else list(strips(series))
 
 
 # ------------------------------------------------------------------ all stages in one task
@@ -208,8 +306,8 @@ class ReconstructBlock:
         if self.compose.calibrated:
             *windows, gaps, dates = windows  # type: ignore[assignment]
             for n, place in enumerate(np.ndindex(lead)):
-                planes = gaps[place], dates[place]
-                known[n] = self.compose.of_date(scene, lead, place, planes, core)
+                shown = gaps[*place, *core], dates[place]
+                known[n] = self.compose.of_date(scene[0], lead, place, shown)
         images = [w.reshape(-1, *w.shape[len(lead) :]) for w in windows]
         every = list(zip(*images, strict=True))
         looks = [self._look(planes, core) for planes in every]
@@ -219,8 +317,7 @@ class ReconstructBlock:
         if series:
             answer = self.predictor.predict(_joined(series), ())
             for k, n in enumerate(chosen):
-                each = (answer.mean, answer.deviation, answer.flags)
-                predictions[n] = Prediction(*(None if p is None else p[k] for p in each))  # type: ignore[arg-type]
+                predictions[n] = answer.at(k)
         results = []
         for n, (planes, look) in enumerate(zip(every, looks, strict=True)):
             if n not in predictions:
@@ -271,7 +368,7 @@ class ReconstructBlock:
         wanted = np.zeros_like(hidden)
         wanted[core] = fillable
         if self.compose.blend:
-            wanted = scipy.ndimage.maximum_filter(wanted, 2 * self.compose.around + 1)
+            wanted = scipy.ndimage.maximum_filter(wanted, 2 * self.compose.sight + 1)
         start = 1 + (self.sar is not None) + len(given)
         others = planes[start + self.context :]
         return Series(

@@ -23,7 +23,7 @@ from xcloudfree.core.windows import Area
 from xcloudfree.methods.interpolation import waits
 from xcloudfree.reconstruct.compose import Provenance, labelled
 from xcloudfree.reconstruct.dates import dates_of
-from xcloudfree.reconstruct.observe import CLEAR, FLOAT, Arrays
+from xcloudfree.reconstruct.observe import FLOAT, Arrays
 
 WORD, BYTE = np.dtype("uint16"), np.dtype("uint8")
 
@@ -59,7 +59,7 @@ class Parts(NamedTuple):
     """What the layer is made of, (*lead, y, x)."""
 
     provenance: Any
-    state: Any  # of the pixels, with :data:`.observe.CLEAR`
+    clear: Any | None  # pixels that show the ground; None if all of these are marked as observed
     flags: Any | None  # what the predictor says of itself
     bounds: tuple[Any, ...] = ()  # lower and upper, (*lead, band, y, x)
 
@@ -74,15 +74,16 @@ def assess(
         axis, days = dates_of(scene, "the quality layer", "reconstruct(quality=False, age=False)")
         planes = 4 + sum(bound.shape[lead] for bound in parts.bounds)
         together = Together(axis, side_of(len(days), planes, 0))
-    groups = [[parts.provenance], [parts.state]]
-    groups += [] if parts.flags is None else [[parts.flags]]
+    groups = [[parts.provenance]]
+    groups += [[plane] for plane in (parts.clear, parts.flags) if plane is not None]
     groups += [[bound] for bound in parts.bounds]
     rule = None
     if scene.sar is not None:
         groups.append(scene.sar.planes())
         rule = scene.sar_calibration()
     scale = scene.calibration() if parts.bounds else None
-    work = _Assess(Dates(axis, days), parts.flags is not None, scale, rule)
+    given = parts.clear is not None, parts.flags is not None
+    work = _Assess(Dates(axis, days), *given, scale, rule)
     outputs = [Output(WORD), Output(FLOAT)]
     word, since = map_windows(work, groups, outputs, lead=lead, together=together)
     if together is not None and hasattr(word, "rechunk"):
@@ -124,19 +125,20 @@ class _Assess:
     """The layers of a block with all its dates."""
 
     dates: Dates
+    clear: bool  # whether there is a window of clear pixels
     flags: bool  # whether there is a window of what the predictor says
     scale: Calibration | None  # of the two windows of bounds, where there are any
     sar: SarCalibration | None  # of the last window, where there is one
 
     def __dask_tokenize__(self) -> Any:
-        return __version__, self.dates, self.flags, self.scale, self.sar
+        return __version__, self.dates, self.clear, self.flags, self.scale, self.sar
 
     def __call__(self, *windows: NDArray[Any], core: Area) -> Arrays:
         """Flags and days, (*lead, y, x) each."""
-        provenance, state, *rest = (w[..., *core] for w in windows)
-        clear = (state & CLEAR) > 0
+        provenance, *rest = (w[..., *core] for w in windows)
+        clear = rest.pop(0) if self.clear else provenance == Provenance.OBSERVED
         age, one_sided = self._ages(clear)
-        word = np.zeros(state.shape, WORD)
+        word = np.zeros(clear.shape, WORD)
         if self.flags:
             word |= rest.pop(0)
         word[provenance == Provenance.OBSERVED] |= OBSERVED

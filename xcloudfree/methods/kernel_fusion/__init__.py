@@ -54,6 +54,7 @@ class KernelFusion(Method):
     }
     passes: ClassVar[int] = 1
     derived: ClassVar[int] = 3  # the reflectance, the answer and panels
+    reads_parts: ClassVar[bool] = True
     flags: ClassVar[tuple[str, ...]] = (
         "predicted_without_radar",
         "bounded",
