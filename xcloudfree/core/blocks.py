@@ -193,11 +193,16 @@ class Work:
     chunks: tuple[tuple[int, ...], ...]  # along y and x
     lead: int
     scene: int | None  # number of values of the scene that the function takes, if any
+    rims: bool = False  # whether rows of the chunks above and below come alone, to save memory
 
     def pieces(self, axis: int, block: int) -> list[tuple[int, slice]]:
         """Chunks that the window of a block touches along y (0) or x (1)."""
         s = self.spans[axis][block]
         return pieces(s.read_start, s.read_stop, self.chunks[axis])
+
+    def is_rim(self, block: int, chunk: int, rows: slice) -> bool:
+        """Whether a block gets rows of another chunk alone, because they are the smaller part."""
+        return self.rims and block != chunk and 2 * (rows.stop - rows.start) < self.chunks[0][chunk]
 
     def window(self, arrays: Sequence[Sequence[Sequence[NDArray[Any]]]]) -> Any:
         """A window from the parts of each of its arrays, in rows."""
@@ -255,7 +260,8 @@ class Loop:
         spans = tuple(map(tuple, map(plan.spans, chunks[-2:])))
         count = None if scene is None else len(scene)
         sizes = tuple(map(len, groups))
-        work = Work(function, sizes, spans, tuple(chunks[-2:]), lead, count)  # type: ignore[arg-type]
+        dates = first is not None and together is not None and together.axis is not None
+        work = Work(function, sizes, spans, tuple(chunks[-2:]), lead, count, dates)  # type: ignore[arg-type]
         return cls(work, groups, tuple(chunks), list(scene or ()), first is not None, plan)
 
     @property

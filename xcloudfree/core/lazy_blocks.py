@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from operator import getitem
 from typing import Any
 
 import dask.array as da
 from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
+from numpy.typing import NDArray
 
 from xcloudfree.core.blocks import Function, Index, Loop, Output, Work, indices, is_lazy
 from xcloudfree.core.devices import block_gate
@@ -99,11 +101,19 @@ def _layer(
     sources = [_references(a, chunks, lead) for a in arrays]
     values = {i: [s[i] for s in loop.scene] for i in indices(chunks[:lead])}
     graph: dict[Any, Any] = {}
+    cut, rims, own = _rims(work, f"{name}-rims", sources, chunks)
     for index in indices(chunks):
         *head, i, j = index
-        parts = (s[*head, m, n] for s in sources for m in touched[0][i] for n in touched[1][j])
+        parts = [
+            rims.get((number, *head, i, m, n)) or s[*head, m, n]
+            for number, s in enumerate(sources)
+            for m in touched[0][i]
+            for n in touched[1][j]
+        ]
         key = (name, *index)
-        graph[key] = task(key, _run, common, i, j, *values[tuple(head)], *parts)
+        # a block waits for the rims of its own chunks too, so that these can be released
+        more = own.get(index, ())
+        graph[key] = task(key, _run, common, i, j, *values[tuple(head)], *parts, *more)
     annotations: dict[str, Any] = {"resources": dict(resources)} if resources else {}
     if annotation is not None:
         annotations[annotation] = True
@@ -111,7 +121,31 @@ def _layer(
     whole = HighLevelGraph.from_collections(name, layer, dependencies=[*arrays, *loop.scene])
     layers = {**whole.layers, shared: MaterializedLayer({shared: value(shared, work)})}
     needs = {**whole.dependencies, name: {*whole.dependencies[name], shared}, shared: set()}
+    if cut:
+        rim = f"{name}-rims"
+        layers[rim], needs[rim] = MaterializedLayer(cut), set(whole.dependencies[name])
+        needs[name].add(rim)
     return name, HighLevelGraph(layers, needs)
+
+
+def _rims(
+    work: Work, name: str, sources: Sequence[Any], chunks: tuple[tuple[int, ...], ...]
+) -> tuple[dict[Any, Any], dict[Index, Any], dict[Index, list[Any]]]:
+    """Tasks that cut rows from chunks above and below a block; references to them, by number of
+    the array, block row and chunk; and all of the rims of each chunk.
+    """
+    nodes: dict[Any, Any] = {}
+    found: dict[Index, Any] = {}
+    own: dict[Index, list[Any]] = {}
+    for number, index in product(range(len(sources)), indices(chunks)):
+        *head, i, n = index
+        for m, rows in work.pieces(0, i):
+            if work.is_rim(i, m, rows):
+                place = (number, *head, i, m, n)
+                found[place] = reference((name, *place))
+                nodes[name, *place] = task((name, *place), _rim, sources[number][*head, m, n], rows)
+                own.setdefault((*head, m, n), []).append(found[place])
+    return nodes, found, own
 
 
 def _picked(loop: Loop, name: str, blocks: HighLevelGraph, number: int, output: Output) -> da.Array:
@@ -158,11 +192,17 @@ def _run(work: Work, i: int, j: int, *parts: Any) -> Any:
     for count in work.groups:
         arrays = [[[next(queue) for _ in grid[1]] for _ in grid[0]] for _ in range(count)]
         for rows in arrays:
-            for line, (_, y) in zip(rows, grid[0], strict=True):
-                line[:] = [p[..., y, x] for p, (_, x) in zip(line, grid[1], strict=True)]
+            for line, (m, y) in zip(rows, grid[0], strict=True):
+                rim = slice(None) if work.is_rim(i, m, y) else y  # is cut already
+                line[:] = [p[..., rim, x] for p, (_, x) in zip(line, grid[1], strict=True)]
         windows.append(work.window(arrays))
     with block_gate():
         return work.call(i, j, windows, scene)
+
+
+def _rim(chunk: NDArray[Any], rows: slice) -> NDArray[Any]:
+    """Rows of a chunk in their own memory, which is all that is kept for the blocks beside it."""
+    return chunk[..., rows, :].copy()
 
 
 def _gated(function: Function, *arguments: Any) -> Any:

@@ -47,24 +47,34 @@ class Mosaic:
 
 
 class Encoded:
-    """Stored numbers (time, band, y, x), decoded where they are read."""
+    """Stored numbers (time, band, y, x) that are decoded one image at a time."""
 
     def __init__(
         self,
         stored: Mosaic,
         decode: Callable[[NDArray[Any]], NDArray[np.float32]],
         bands: int,
+        area: Area = WHOLE,
     ) -> None:
+        ends = (s.indices(n)[:2] for s, n in zip(area, stored.shape[-2:], strict=True))
+        self._area: Area = tuple(slice(*e) for e in ends)  # type: ignore[assignment]
         self._stored, self._decode = stored, decode
-        self.shape = (stored.shape[0], bands, *stored.shape[-2:])
+        self.shape = (stored.shape[0], bands, *(s.stop - s.start for s in self._area))
 
-    def __getitem__(self, key: Any) -> NDArray[np.float32]:
-        """Physical values of ``[..., rows, columns]``, one date at a time to save memory."""
-        _, y, x = key
-        sizes = (len(range(*s.indices(n))) for s, n in zip((y, x), self.shape[-2:], strict=True))
-        out = np.empty((*self.shape[:2], *sizes), np.float32)
+    def cut(self, area: Area) -> Encoded:
+        """Some rows and columns, still encoded."""
+        starts = (s.start for s in self._area)
+        inside = tuple(slice(a + s.start, a + s.stop) for a, s in zip(starts, area, strict=True))
+        return Encoded(self._stored, self._decode, self.shape[1], inside)  # type: ignore[arg-type]
+
+    def __getitem__(self, date: int) -> NDArray[np.float32]:
+        return self._decode(self._stored[date, ..., *self._area])
+
+    def decoded(self) -> NDArray[np.float32]:
+        """All physical values."""
+        out = np.empty(self.shape, np.float32)
         for date, image in enumerate(out):
-            image[:] = self._decode(self._stored[date, ..., y, x])
+            image[:] = self[date]
         return out
 
 

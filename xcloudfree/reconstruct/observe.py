@@ -171,7 +171,7 @@ class Reader(Dates):
             masks = [g[date, ..., *WHOLE] for g in given]
             hidden[date], wanted[date] = self.look.state(image, masks, valid[date])
         parts = parts and self.days is not None
-        reflectance, *others = (v if parts else v[..., *WHOLE] for v in values)
+        reflectance, *others = (v if parts else v.decoded() for v in values)
         return Series(
             reflectance,  # type: ignore[arg-type]
             hidden,

@@ -43,7 +43,7 @@ class Range(NamedTuple):
     ) -> Range:
         """The range in a window (y, x)."""
         values, clear = pixels.values[..., : pixels.bands], pixels.clear
-        low, high = -_highest(-values, clear, shape), _highest(values, clear, shape)
+        low, high = -_highest(values, clear, shape, -1), _highest(values, clear, shape, 1)
         usual = statistics.deviation.reshape(-1, pixels.bands)
         known = np.isfinite(usual).all(1)
         margin = (
@@ -75,12 +75,12 @@ class Range(NamedTuple):
         )
 
 
-def _highest(values: Tensor, clear: Tensor, shape: tuple[int, int]) -> Tensor:
-    """Nearly the highest clear value of each pixel and its neighbours, (pixel, band)."""
+def _highest(values: Tensor, clear: Tensor, shape: tuple[int, int], sign: int) -> Tensor:
+    """Nearly the highest clear value, times a sign, of each pixel and its neighbours."""
     count = min(max(2, round(RARE * len(clear))), len(clear))
     top = [torch.full_like(values[0], -torch.inf) for _ in range(count)]
     for shown, one in zip(clear, values, strict=True):  # faster than topk
-        rest = torch.where(shown[:, None], one, -torch.inf)
+        rest = torch.where(shown[:, None], sign * one, -torch.inf)
         for highest in top:
             lower = torch.minimum(highest, rest)
             torch.maximum(highest, rest, out=highest)

@@ -110,6 +110,7 @@ def predict(
     every = list(panels(window.origin, np.asarray(wanted.any(0)), AROUND, settings))
     for area, tiles in track(every, "predicting"):
         part, asked = window.cut(area), wanted[..., *area]
+        work = None  # frees what was derived from the panel before
         work = _Work(part, tiles, statistics, settings, torch.device(device), deviation, targets)
         for k in track(np.flatnonzero(asked.any((1, 2))).tolist(), "predicting dates"):
             day, own = float(targets.days[k]), int(targets.own[k])
@@ -145,7 +146,7 @@ class _Work:
         self.pixels = self.pixels._replace(clear=self.range.ordinary(self.pixels))
         unknown = ~self.pixels.clear[..., None]
         self.pixels.values[..., : self.pixels.bands].masked_fill_(unknown, 0.0)
-        self.reflectance = torch.as_tensor(window.reflectance, device=device)
+        self.window = window
         self.prior = Corrected(self.pixels, statistics, targets)
         self.tiles = tiles
         self.rank = torch.as_tensor(
@@ -194,7 +195,8 @@ class _Work:
         bands = self.pixels.bands
         left = torch.zeros_like(mean)
         if own >= 0:
-            left = (self.reflectance[own].reshape(bands, -1).mT - mean) / sigma
+            image = torch.as_tensor(self.window.reflectance[own], device=mean.device)
+            left = (image.reshape(bands, -1).mT - mean) / sigma
             shown = shown & torch.isfinite(left).all(1)
             left = torch.where(shown[:, None], left, 0.0)
         visible = shown.reshape(self.shape)

@@ -17,7 +17,7 @@ from xcloudfree.methods.kernel_fusion.settings import Settings
 
 Floats = NDArray[np.float32]
 
-PANEL: Final = 4
+PANEL: Final = 3
 """Tiles along a side of a panel: what is derived from it takes little memory."""
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from xcloudfree.core.mosaic import Encoded
 from xcloudfree.core.windows import Area
 from xcloudfree.methods.kernel_fusion.predictors import (
     Pixels,
@@ -28,11 +29,11 @@ class Window(NamedTuple):
 
     Parameters
     ----------
-    reflectance : ndarray of float32
+    reflectance : ndarray of float32, or Encoded
         (time, band, y, x).
     clear : ndarray of bool
         Where a date shows the ground, (time, y, x).
-    backscatter : ndarray of float32 or None
+    backscatter : ndarray of float32, Encoded, or None
         (time, polarisation, y, x) in dB, NaN or infinite is no data.
     days : ndarray of float64
         Day number of each date, ascending, (time,).
@@ -40,17 +41,23 @@ class Window(NamedTuple):
         Row and column on the scene of the first pixel.
     """
 
-    reflectance: Floats
+    reflectance: Floats | Encoded
     clear: Booleans
-    backscatter: Floats | None
+    backscatter: Floats | Encoded | None
     days: Doubles
     origin: tuple[int, int] = (0, 0)
 
     def cut(self, area: Area) -> Window:
         """Some rows and columns, as views."""
-        sar = None if self.backscatter is None else self.backscatter[..., *area]
+        values, sar = _cut(self.reflectance, area), None
+        if self.backscatter is not None:
+            sar = _cut(self.backscatter, area)
         origin = (self.origin[0] + area[0].start, self.origin[1] + area[1].start)
-        return Window(self.reflectance[..., *area], self.clear[..., *area], sar, self.days, origin)
+        return Window(values, self.clear[..., *area], sar, self.days, origin)
+
+
+def _cut(planes: Floats | Encoded, area: Area) -> Floats | Encoded:
+    return planes.cut(area) if isinstance(planes, Encoded) else planes[..., *area]
 
 
 def sample_of(window: Window, core: Booleans, settings: Settings) -> Sample:
@@ -70,6 +77,8 @@ def sample_of(window: Window, core: Booleans, settings: Settings) -> Sample:
     Sample
         To be joined by :func:`.sample.merged`.
     """
+    assert not isinstance(window.reflectance, Encoded)
+    assert not isinstance(window.backscatter, Encoded)
     size = size_of(len(window.days), settings.rows)
     rank, rows, columns = drawn(window.clear, core, window.origin, size)
     place = np.stack([rows, columns], axis=1) + window.origin
@@ -95,7 +104,7 @@ def pixels_of(window: Window, device: torch.device) -> Pixels:
         shown = torch.as_tensor(window.reflectance[date], device=device).reshape(bands, -1).mT
         values[date, :, :bands] = torch.where(clear[date, :, None], shown, 0.0)
         if sar is not None:
-            radar, known = local_means(torch.as_tensor(sar[date : date + 1], device=device))
+            radar, known = local_means(torch.as_tensor(sar[date], device=device)[None])
             values[date, :, bands:], heard[date] = radar[0], known[0]
     if planes and not bool(heard.all()):
         values[..., bands:], heard = filled_passes(values[..., bands:], heard, window.days)
