@@ -11,8 +11,7 @@ from dask.callbacks import Callback
 
 import xcloudfree as xcf
 from xcloudfree.core.blocks import Output, Together, map_windows
-from xcloudfree.core.mosaic import Encoded, Mosaic
-from xcloudfree.core.windows import Halo
+from xcloudfree.core.windows import Encoded, Halo, Mosaic
 
 DATES, SIDE, CHUNK = 4, 240, 80
 

@@ -12,10 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xcloudfree.core.devices import block_gate
-from xcloudfree.core.mosaic import Mosaic, joined
 from xcloudfree.core.predictor import DERIVED
 from xcloudfree.core.progress import track
-from xcloudfree.core.windows import ALONE, Plan, Span, divided, pieces
+from xcloudfree.core.windows import ALONE, Mosaic, Plan, Span, divided, joined, pieces
 
 if TYPE_CHECKING:  # imported only for lazy arrays: dask takes a third of the import time
     from xcloudfree.core.lazy_blocks import LazyValue
@@ -26,7 +25,7 @@ BLOCK = 1024
 Function = Callable[..., Any]
 """``function(*windows, core=(rows, columns))``: windows (*lead, [band,] y, x) in, cores out; with
 values of the scene also ``origin=(row, column)`` of the first pixel, and ``scene=[...]``. Functions
-whose attribute ``joins`` is true get each window as a :class:`.mosaic.Mosaic`."""
+whose attribute ``joins`` is true get each window as a :class:`.windows.Mosaic`."""
 
 Index = tuple[int, ...]
 
@@ -208,7 +207,8 @@ class Work:
         """A window from the parts of each of its arrays, in rows."""
         if getattr(self.function, "joins", False):
             return Mosaic(arrays)
-        found = [joined(rows) for rows in arrays]
+        alone = len(arrays[0]) == len(arrays[0][0]) == 1
+        found = [np.asarray(rows[0][0]) if alone else joined(rows) for rows in arrays]
         return found[0] if len(found) == 1 else np.stack(found, axis=self.lead)
 
     def call(self, i: int, j: int, windows: Sequence[Any], scene: Sequence[Any]) -> Any:

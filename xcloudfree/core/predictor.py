@@ -41,7 +41,7 @@ class Series:
     ----------
     reflectance : ndarray of float32
         (time, band, y, x), NaN is no data. Occluded pixels contain the cloudy values. For a
-        predictor that reads parts, a :class:`.mosaic.Encoded`, of which ``[date]`` is an image.
+        predictor that reads parts, a :class:`.windows.Encoded`, of which ``[date]`` is an image.
     hidden : ndarray of bool
         Occluded pixels, (time, y, x).
     wanted : ndarray of bool

@@ -41,8 +41,11 @@ class Dates:
         order = self._order()
         return out if order is None else out[:, order]
 
+    @property
+    def is_ordered(self) -> bool:
+        """Whether the dates are in order of time."""
+        return self.days is None or list(self.days) == sorted(self.days)
+
     def _order(self) -> NDArray[np.int64] | None:
         """Positions of the dates in order of time; None if they are in order."""
-        if self.days is None or list(self.days) == sorted(self.days):
-            return None
-        return np.argsort(self.days, kind="stable")
+        return None if self.is_ordered else np.argsort(self.days, kind="stable")  # type: ignore[arg-type]

@@ -56,6 +56,11 @@ class MaskPlan:
         return self.method is None or self.bands == ("SCL",)
 
     @property
+    def is_plain(self) -> bool:
+        """Whether its window contains the mask itself, as it is."""
+        return self.method is None and not self.dilation
+
+    @property
     def reach(self) -> int:
         """Pixels around a pixel that influence its value."""
         own = 0 if self.method is None else self.method.reach

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from xcloudfree._version import __version__
 from xcloudfree.core.predictor import Booleans
 from xcloudfree.core.radiometry import Calibration
-from xcloudfree.core.windows import Area
+from xcloudfree.core.windows import LARGEST, Area
 from xcloudfree.methods import composites as kernel
 from xcloudfree.methods.medians import band_median, geometric_median
 from xcloudfree.reconstruct.compose import Provenance
-from xcloudfree.reconstruct.observe import BYTE, LARGEST, Arrays
+from xcloudfree.reconstruct.observe import BYTE, Arrays
 
 COUNT: Final = np.dtype("uint16")
 

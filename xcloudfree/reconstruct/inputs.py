@@ -34,6 +34,7 @@ class Inputs(NamedTuple):
 def inputs_of(scene: Scene, method: Method, optical: Layer, look: Observe) -> Inputs:
     """What a method reads of the bands, masks, backscatter and coarse images of a scene."""
     axis, days, why = None, None, f"method {method.name!r}"
+    look = replace(look, mask=look.mask.finished(len(scene.lead)))
     groups = [optical.planes(), *(look.mask.groups if look.mask.separate else [])]
     if method.temporal and (scene.is_series or not method.takes_single_images):
         axis, days = dates_of(scene, why, 'reconstruct(model="idw")')

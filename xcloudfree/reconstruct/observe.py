@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import scipy
@@ -13,21 +13,17 @@ from numpy.typing import NDArray
 
 from xcloudfree._version import __version__
 from xcloudfree.core.blocks import Output, map_windows
-from xcloudfree.core.mosaic import WHOLE, Encoded, Mosaic
 from xcloudfree.core.predictor import Booleans, Floats, Series
 from xcloudfree.core.radiometry import Calibration, SarCalibration
 from xcloudfree.core.scene import Layer, Scene
 from xcloudfree.core.series import Dates
-from xcloudfree.core.windows import Area, Halo
+from xcloudfree.core.windows import LARGEST, WHOLE, Area, Encoded, Halo, Mosaic
 from xcloudfree.masks.plan import MaskPlan
 
 FLOAT, BYTE = (np.dtype(t) for t in ("float32", "uint8"))
 
 HIDDEN, WANTED, CLEAR = 1, 2, 4
 """Bits of the state of a pixel."""
-
-LARGEST: Final = 1 << 22
-"""Number of reflectances passed to a pixel-wise predictor at a time: bounds its memory."""
 
 Arrays = tuple[NDArray[Any], ...]
 
@@ -54,19 +50,18 @@ class Observe:
         state = np.zeros((*stored.shape[:-3], *reflectance.shape[-2:]), np.uint8)
         for image in np.ndindex(stored.shape[:-3]):
             valid = measured[image]
-            hidden, wanted = self.state(stored[image], [g[image] for g in given], valid)
+            hidden = self.occluded(stored[image], [g[image] for g in given]) & valid
+            wanted = self.wanted(hidden, valid)
             bits = HIDDEN * hidden + WANTED * wanted + CLEAR * (valid & ~hidden)
             state[image] = bits[core]
         return reflectance, state
 
-    def state(
-        self, stored: NDArray[Any], given: Sequence[NDArray[Any]], valid: Booleans
-    ) -> tuple[Booleans, Booleans]:
-        """Hidden and wanted pixels of one image."""
-        hidden = self.occluded(stored, given) & valid
+    def wanted(self, hidden: Booleans, valid: Booleans) -> Booleans:
+        """Wanted pixels (..., y, x), from hidden and valid ones."""
         if self.around is None:
-            return hidden, valid
-        return hidden, scipy.ndimage.maximum_filter(hidden, 2 * self.around + 1) & valid
+            return valid
+        size = (*(1,) * (hidden.ndim - 2), *(2 * self.around + 1,) * 2)
+        return np.asarray(scipy.ndimage.maximum_filter(hidden, size) & valid)
 
     def decode(self, stored: NDArray[Any]) -> Floats:
         """Reflectance of the bands that are read."""
@@ -144,6 +139,9 @@ class Reader(Dates):
     def places(self, windows: Sequence[Mosaic]) -> Iterator[list[Mosaic]]:
         """The windows (*lead, [band,] y, x) of each place, (time, [band,] y, x)."""
         lead = windows[0].ndim - 3
+        if lead == 1 and self.is_ordered:  # one place, and nothing to change
+            yield list(windows)
+            return
         split = [window.each(lambda part: self.split(part, lead)) for window in windows]
         for n in range(split[0].shape[0]):
             yield [window.each(itemgetter(n)) for window in split]
@@ -159,19 +157,26 @@ class Reader(Dates):
         """The series of one place; with `parts` it is decoded where it is read."""
         stored, *rest = planes
         given = [rest.pop(0)] if self.look.mask.separate else []
+        parts = parts and self.days is not None
         values = [Encoded(stored, self.look.decode, len(self.look.picked))]
         for rule in (self.sar, self.coarse):
             if rule is not None:
                 values.append(Encoded(rest[0], rule.decode, rest.pop(0).shape[1]))
-        valid = np.empty((stored.shape[0], *stored.shape[-2:]), bool)
-        hidden, wanted = np.empty_like(valid), np.empty_like(valid)
-        for date in range(len(valid)):
-            image = stored[date, ..., *WHOLE]
-            valid[date] = self.look.valid(image)
-            masks = [g[date, ..., *WHOLE] for g in given]
-            hidden[date], wanted[date] = self.look.state(image, masks, valid[date])
-        parts = parts and self.days is not None
         reflectance, *others = (v if parts else v.decoded() for v in values)
+        if isinstance(reflectance, Encoded):
+            valid = np.stack([self.look.valid(image) for image in stored.images()])
+        else:
+            valid = np.asarray(np.isfinite(reflectance).all(1))
+        if self.look.mask.is_plain:
+            hidden = self.look.mask.compute(given[0][slice(None), ..., *WHOLE])
+        else:
+            masks = given[0].images() if given else None
+            hidden = np.stack([
+                self.look.occluded(image, [] if masks is None else [next(masks)])
+                for image in stored.images()
+            ])  # fmt: skip
+        hidden &= valid
+        wanted = self.look.wanted(hidden, valid)
         return Series(
             reflectance,  # type: ignore[arg-type]
             hidden,

@@ -35,10 +35,11 @@ from xcloudfree.reconstruct.checks import (
 from xcloudfree.reconstruct.choice import AUTO, JUDGED, best_model, winner_of
 from xcloudfree.reconstruct.compose import Blend, Compose, label_provenance
 from xcloudfree.reconstruct.dates import dates_read, nearest_groups
+from xcloudfree.reconstruct.image_block import ReconstructBlock
 from xcloudfree.reconstruct.inputs import inputs_of
 from xcloudfree.reconstruct.observe import BYTE, CLEAR, FLOAT, WANTED, Observe, Reader, observe
 from xcloudfree.reconstruct.parameters import written
-from xcloudfree.reconstruct.predict import ReconstructBlock, reconstructed
+from xcloudfree.reconstruct.predict import reconstructed
 from xcloudfree.reconstruct.quality import Parts, assess, label_flags
 
 if TYPE_CHECKING:
@@ -270,7 +271,6 @@ def reconstruct(
     if predictor.polarisations or quality:
         attrs |= dates_without_radar(scene)
 
-    masked = masked.finished(lead)
     picked = tuple(bands.index(b) for b in predictor.bands or bands)
     rule, bounds = scene.calibration(), interval is not None
     compose = Compose(

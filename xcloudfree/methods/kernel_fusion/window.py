@@ -8,8 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from xcloudfree.core.mosaic import Encoded
-from xcloudfree.core.windows import Area
+from xcloudfree.core.windows import Area, Encoded
 from xcloudfree.methods.kernel_fusion.predictors import (
     Pixels,
     filled_passes,
