@@ -24,7 +24,7 @@ from xcloudfree.core.windows import Area, widened
 from xcloudfree.methods.base import Method
 from xcloudfree.reconstruct.compose import Compose
 from xcloudfree.reconstruct.inputs import Inputs, reach_of
-from xcloudfree.reconstruct.observe import FLOAT, Arrays, Reader, strips
+from xcloudfree.reconstruct.observe import BYTE, FLOAT, Arrays, Reader, strips
 
 if TYPE_CHECKING:
     from xcloudfree.reconstruct.calibration import Calibrated
@@ -89,8 +89,9 @@ def reconstructed(
 
 
 def estimated(work: Inputs, uncertainty: bool) -> tuple[Any, ...]:
-    """Mean, and if requested deviation, of the wanted pixels of a scene (*lead, band, y, x)."""
+    """Mean, and if requested deviation and flags, of the wanted pixels (*lead, [band,] y, x)."""
     outputs = [Output(FLOAT, len(work.reader.look.picked))] * (1 + uncertainty)
+    outputs += [Output(BYTE)] * bool(work.method.flags)
     function = Predict(work.method, work.reader, uncertainty)
     plan = work.method.plan.around(work.reader.margin)
     return map_windows(
@@ -165,15 +166,19 @@ class Predict:
     def __call__(
         self, *windows: Any, core: Area, origin: tuple[int, int], scene: Sequence[Any]
     ) -> Arrays:
-        """Mean (*lead, band, y, x), and if requested deviation, of the core."""
+        """Mean (*lead, band, y, x), and if requested deviation and flags, of the core."""
         head, found = windows[0].shape[:-3], []
         for number, planes in enumerate(self.reader.places(windows)):
             series = self.reader.series(planes, core, origin, parts=self.method.reads_parts)
             answer = predicted(self.method, series, [s[number] for s in scene], self.uncertainty)
             if answer is None:
-                empty = np.full(series.reflectance[..., *core].shape, np.nan, np.float32)
-                answer = Prediction(empty, empty if self.uncertainty else None)
-            found.append([a for a in (answer.mean, answer.deviation) if a is not None])
+                hidden = series.hidden[..., *core]
+                shape = (len(hidden), series.reflectance.shape[1], *hidden.shape[1:])
+                empty = np.full(shape, np.nan, np.float32)
+                flags = np.zeros(hidden.shape, np.uint8) if self.method.flags else None
+                answer = Prediction(empty, empty if self.uncertainty else None, flags)
+            planes = (answer.mean, answer.deviation, answer.flags)  # type: ignore[assignment]
+            found.append([a for a in planes if a is not None])
         return tuple(self.reader.join(same, head) for same in zip(*found, strict=True))
 
 
