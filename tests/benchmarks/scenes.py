@@ -31,6 +31,9 @@ ATTRS = {
 }  # fmt: skip
 _TEXTURE = 509
 
+BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
+"""Bands of a series."""
+
 
 def scene(side: int, block: int, clouds: Clouds | NDArray[np.bool_] = "overcast") -> xr.Dataset:
     """Lazy scene (uint16 reflectance as delivered, float32 backscatter), made as it is read.
@@ -59,6 +62,37 @@ def scene(side: int, block: int, clouds: Clouds | NDArray[np.bool_] = "overcast"
         variables[name] = (dims, array, ATTRS[name])
     coords = {"band": list(S2_BANDS), "polarisation": ["VV", "VH"]}
     return xr.Dataset(variables, coords)
+
+
+def _smooth(rng: np.random.Generator, side: int, sigma: float) -> NDArray[np.float64]:
+    """A random field of unit variance."""
+    step = np.fft.fftfreq(side)
+    fade = np.exp(-2 * (np.pi * sigma) ** 2 * (step[:, None] ** 2 + step**2))
+    field = np.fft.ifft2(np.fft.fft2(rng.normal(size=(side, side))) * fade).real
+    return np.asarray(field / field.std())
+
+
+def series(side: int, dates: int, chunk: int) -> tuple[xr.Dataset, xr.DataArray]:
+    """Series as delivered, 40 % of every date under clouds of some kilometres."""
+    rng = np.random.default_rng(0)
+    land = [_smooth(rng, side, s) for s in (1.5, 6, 30)]
+    time_ = np.datetime64("2025-01-05", "ns") + np.arange(dates) * np.timedelta64(5, "D")
+    rule = {"scale_factor": 1e-4, "add_offset": 0.0, "nodata": 0, "processing_level": "BOA"}
+    season = np.sin(np.arange(dates) / 11)[:, None, None]
+    variables = {}
+    for name in BANDS:
+        base = 2000 + sum(rng.uniform(-300, 400) * p for p in land)
+        values = np.clip(base + rng.uniform(100, 400) * season * (1 + 0.3 * land[1]), 1, 9000)
+        variables[name] = (("time", "y", "x"), values.astype("uint16"), rule)
+    for name, mean in (("VV", -11.0), ("VH", -18.0)):
+        noise = rng.normal(0, 0.7, (dates, side, side))
+        values = (mean + 1.5 * land[0] + season + noise).astype("float32")
+        variables[name] = (("time", "y", "x"), values, {"units": "dB"})
+    clouds = [_smooth(rng, side, 40) for _ in range(dates)]
+    mask = np.stack([c > np.quantile(c, 0.6) for c in clouds])
+    ds = xr.Dataset(variables, coords={"time": time_})
+    sizes = {"time": 1, "y": chunk, "x": chunk}
+    return ds.chunk(sizes), xr.DataArray(mask, dims=("time", "y", "x")).chunk(sizes)
 
 
 def stored(folder: Path, ds: xr.Dataset) -> xr.Dataset:

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import xcloudfree as xcf
 from tests.benchmarks.conftest import Record
 from tests.benchmarks.report import spread
-from tests.benchmarks.scenes import scene, stored
+from tests.benchmarks.scenes import scene, series, stored
 from tests.benchmarks.timing import QUICK, used
 
 pytestmark = pytest.mark.slow
@@ -63,6 +64,31 @@ def work():
 """
 
 
+SERIES = """
+import sys, warnings
+from pathlib import Path
+import dask
+import xcloudfree as xcf
+from tests.benchmarks.scenes import reconstruct_and_store, series
+
+warnings.simplefilter("ignore")
+source, out, model = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+
+def prepare():
+    ds, mask = (a.load() for a in series(64, 4, 64))
+    ds.cloudfree.reconstruct(model=model, mask=mask)
+
+def work():
+    ds = xcf.io.open_zarr(source)
+    options = {"model": model, "mask": ds.hidden > 0}
+    reconstruct_and_store(ds.drop_vars("hidden"), out, 2, **options)()
+"""
+
+DATES, CHUNK = 30, 128 if QUICK else 512
+PLACE = CHUNK**2 * DATES * (10 * 2 + 2 * 4)
+"""Bytes of a chunk with all dates as it is stored: ten bands of integers, two of float32."""
+
+
 def overcast_rows(side: int) -> np.ndarray:
     """A band of cloud, one row of blocks high; all else is clear."""
     mask = np.zeros((side, side), bool)
@@ -102,3 +128,23 @@ def test_memory_does_not_grow_and_stays_near_that_of_a_loop(tmp_path: Path, reco
         ratio = statistics.median(peaks[LARGE]) / statistics.median(peaks[side_by_side])
         limit = {"limit": "at most 1.7", "holds": ratio <= 1.7} if side_by_side == 2 else {}
         record(subject, f"{LARGE} x {LARGE} over the loop with {name}", f"{ratio:.2f}", **limit)
+
+
+@pytest.mark.parametrize(
+    ("model", "limit"), [("area-regression+nearby", 16), ("kernel-fusion", 20)]
+)
+def test_series_wait_as_they_are_stored(
+    tmp_path: Path, record: Record, model: str, limit: float
+) -> None:
+    pytest.importorskip("psutil")
+    ds, mask = series(2 * CHUNK, DATES, CHUNK)
+    source = tmp_path / "series.zarr"
+    xcf.io.to_zarr(ds.assign(hidden=mask.astype("uint8")), source, progress=False)
+    found = used(SERIES, str(source), str(tmp_path / "out.zarr"), model)
+    what = f"{2 * CHUNK} x {2 * CHUNK} px x {DATES} dates x 10 bands, `{model}`"
+    record("memory-series", f"{what}, peak above start, GiB", f"{found.above / 2**30:.2f}")
+    ratio = found.above / PLACE
+    record(
+        "memory-series", f"{what}, over the stored bytes of a chunk with all dates",
+        f"{ratio:.1f}", f"at most {limit}", ratio <= limit,
+    )  # fmt: skip
