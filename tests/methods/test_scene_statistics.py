@@ -36,7 +36,7 @@ def test_memory_grows_with_the_blocks_and_not_with_what_was_learned(model):
         lazy.compute()
         _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-    assert most < 20 * ds.nbytes
+    assert most < 24 * ds.nbytes  # the window of a block is the whole scene here
 
 
 @pytest.mark.parametrize("model", METHODS)
