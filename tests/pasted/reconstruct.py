@@ -20,7 +20,8 @@ ROWS = [
     "ds.cloudfree.reconstruct(model='linear-time', mask=ds.B03 > 0.2, times='10D')",
     "ds.cloudfree.reconstruct(model='linear-time', mask=mask, times='soon')",
     "ds.cloudfree.reconstruct(model='medain', mask=mask)",
-    "ds = bare; fill(ds, xcf.models.create('glfcr', level='BOA'))",
+    "few = xcf.models.create('carf-tiny', level='BOA', optical_bands=('B02', 'B03', 'B04'))\n"
+    "ds = bare; fill(ds, few)",
     "ds.cloudfree.reconstruct(model='median', mask=mask, blend='soft')",
     "ds.cloudfree.reconstruct(model='median', mask=mask, precision='float16')",
     "ds.cloudfree.reconstruct(model='median', mask=mask, halo=4)",
