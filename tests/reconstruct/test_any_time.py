@@ -87,3 +87,42 @@ def test_times_outside_the_series_are_refused_with_its_range(series, times):
 def test_an_image_without_dates_is_refused(series):
     with pytest.raises(DataError, match="no time coordinate"):
         series.isel(time=0, drop=True).cloudfree.reconstruct(model="median", times="10D")
+
+
+@pytest.mark.parametrize("form", ["bands", "stacked", "integers", "lazy"])
+def test_clouds_that_were_cut_out_are_filled_on_request_as_if_they_were_hidden(series, form):
+    series = series[[*BANDS, "VV"]]
+    mask = series.cloudfree.mask(shadow=False)
+    if form == "integers":
+        numbers = {b: (series[b] * 1e4).round().clip(1).astype("uint16") for b in BANDS}
+        series = series.assign(numbers).cloudfree.calibrate(scale=1e-4, offset=0, nodata=0)
+    cut = series.assign(
+        {b: series[b].where(~mask, 0 if form == "integers" else np.nan).astype(series[b].dtype)
+         .assign_attrs(series[b].attrs) for b in BANDS}
+    )  # fmt: skip
+    if form == "stacked":
+        s2, s1 = (cut[names].to_dataarray("band") for names in (BANDS, ["VV"]))
+        attrs = {"units": "1", "processing_level": "TOA"}
+        cut = xr.Dataset({"s2": s2.assign_attrs(attrs), "s1": s1.assign_attrs(units="dB")})
+    if form == "lazy":
+        cut = cut.chunk(time=1, y=20, x=20)
+    nothing = xr.zeros_like(mask)
+    plain = cut.cloudfree.reconstruct(mask=nothing, shadow=False)
+    assert set(np.unique(plain.provenance)) == {0, 1}
+    out = cut.cloudfree.reconstruct(mask=nothing, shadow=False, fill_missing=True)
+    expected = series.cloudfree.reconstruct(mask=mask, shadow=False)
+    xr.testing.assert_equal(out.provenance.drop_attrs(), expected.provenance.drop_attrs())
+    got = out.s2.sel(band="B08", drop=True) if form == "stacked" else out.B08
+    np.testing.assert_array_equal(got.values, expected.B08.values)
+    assert out.provenance.attrs["mask"] == "given"
+
+
+def test_missing_pixels_are_filled_at_any_time_too_and_a_single_band_stays(series):
+    series = series[[*BANDS, "VV"]]
+    gone = series.assign(B02=series.B02.where(series.x != series.x[3]))
+    out = gone.cloudfree.reconstruct(fill_missing=True)
+    assert out.B02.isel(x=3).isnull().all()  # other bands saw the ground: nothing replaces it
+    cut = series.assign({b: series[b].where(series.x != series.x[3]) for b in BANDS})
+    cube = cut.cloudfree.reconstruct(times="10D", fill_missing=True)
+    assert cube.B02.notnull().all()
+    assert (cube.provenance.isel(x=3) == 2).all()

@@ -120,6 +120,7 @@ def mask_command(
     help="Whether to mask shadow too; by default if the sun's angles are known.",
 )  # fmt: skip
 @click.option("--no-blend", is_flag=True, help="Return the network's output everywhere (eq. 12).")
+@click.option("--fill-missing", is_flag=True, help="Fill pixels without data too.")
 @click.option("--interval", type=float, help="Also write bounds that hold this share, e.g. 0.9.")
 @click.option("--uncertainty", is_flag=True, help="Also write standard deviations.")
 @click.option("--quality", is_flag=True, help="Also write quality flags for each pixel.")
@@ -139,6 +140,7 @@ def reconstruct_command(
     dilate: int,
     shadow: bool | None,
     no_blend: bool,
+    fill_missing: bool,
     interval: float | None,
     uncertainty: bool,
     quality: bool,
@@ -161,6 +163,7 @@ def reconstruct_command(
         "dilate": dilate,
         "shadow": shadow,
         "blend": None if no_blend else "feather",
+        "fill_missing": fill_missing,
         "interval": interval,
         "uncertainty": uncertainty,
         "quality": quality,

@@ -1,4 +1,4 @@
-"""A series at any times: a time without an image is treated as a wholly hidden date."""
+"""Times without an image, and pixels without data, that are treated as hidden."""
 
 from __future__ import annotations
 
@@ -57,6 +57,18 @@ def at_times(
     whole = whole.assign_coords(acquired=~made)
     hidden = mask.assign_coords(time=acquired).reindex(time=every, fill_value=True)
     return whole, hidden, chosen
+
+
+def with_missing(obj: Any, plan: MaskPlan) -> tuple[Any, xr.DataArray]:
+    """The scene with values where all bands have no data, and its mask, which hides these too."""
+    scene = read(obj)
+    missing = scene.reflectance().isnull().all("band")
+    (ground,) = scene.calibration().encode(
+        np.array([GROUND], np.float32),
+        scene.optical.dtype(),  # type: ignore[union-attr]
+    )
+    whole = _with_optical(scene, obj, lambda array: array.where(~missing, ground))
+    return whole, where_occluded(scene, plan, "mask", {}) | missing
 
 
 def requested(times: Any, acquired: NDArray[np.datetime64]) -> NDArray[np.datetime64]:

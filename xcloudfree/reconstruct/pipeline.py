@@ -59,6 +59,7 @@ def reconstruct(
     shadow: Shadow = None,
     halo: Literal["exact"] | int = "exact",
     blend: Blend = "feather",
+    fill_missing: bool = False,
     times: Any = None,
     interval: float | None = None,
     uncertainty: bool = False,
@@ -88,6 +89,9 @@ def reconstruct(
     shadow : bool, None or tuple
         Whether to mask the shadow of clouds too, see :func:`xcloudfree.masks.mask`; None: if the
         position of the sun is known.
+    fill_missing : bool
+        Whether to reconstruct pixels without data in all bands too, such as clouds that were cut
+        out before. By default they stay without data.
     times : str, DatetimeIndex or sequence of dates, optional
         Times at which to reconstruct, inside the series: a frequency such as ``"10D"``, which
         starts on the first day, or a list. For methods that read other dates.
@@ -206,7 +210,7 @@ def reconstruct(
         chosen |= reasons
     chosen["parameters"] = written({
         "model": model, "mask": mask, "dilate": dilate, "shadow": shadow, "halo": halo,
-        "blend": blend, "times": times, "interval": interval,
+        "blend": blend, "fill_missing": fill_missing, "times": times, "interval": interval,
         "uncertainty": uncertainty, "quality": quality, "age": age,
         "align": align, "precision": precision, "device": device,
     })  # fmt: skip
@@ -214,8 +218,8 @@ def reconstruct(
         from xcloudfree.reconstruct.align import aligned
 
         obj, chosen["radar_shift"] = aligned(obj, align, mask)
-    if times is not None:
-        return _at_times(obj, times, (mask, dilate, shadow), chosen, {
+    if times is not None or fill_missing:
+        return _hidden_in_addition(obj, times, fill_missing, (mask, dilate, shadow), chosen, {
             "model": model, "halo": halo, "blend": blend, "interval": interval,
             "uncertainty": uncertainty, "quality": quality, "age": age, "precision": precision,
             "device": device,
@@ -343,17 +347,28 @@ def reconstruct(
     return restore(scene, results[0], planes, results[2] if uncertainty else None, limits)
 
 
-def _at_times(
-    obj: Any, times: Any, mask: tuple[Any, int, Shadow], attrs: dict[str, str], options: Any
+def _hidden_in_addition(
+    obj: Any,
+    times: Any,
+    fill_missing: bool,
+    mask: tuple[Any, int, Shadow],
+    attrs: dict[str, str],
+    options: Any,
 ) -> Any:
-    """The series at chosen times, some of them without an image."""
-    from xcloudfree.reconstruct.any_time import at_times
+    """The series at chosen times, some of them without an image, or with missing pixels filled."""
+    from xcloudfree.reconstruct.any_time import at_times, with_missing
 
     method, dilate, shadow = mask
     plan = plan_mask(read(obj), method, None, dilate, shadow=shadow)
-    whole, hidden, chosen = at_times(obj, times, plan)
-    out = reconstruct(whole, mask=hidden, shadow=False, **options).sel(time=chosen)
-    out["provenance"].attrs |= {"mask": plan.label, **attrs}
+    if times is None:
+        whole, hidden = with_missing(obj, plan)
+        out = reconstruct(whole, mask=hidden, shadow=False, **options)
+    else:
+        whole, hidden, chosen = at_times(obj, times, plan)
+        options = {"mask": hidden, "shadow": False, "fill_missing": fill_missing, **options}
+        out = reconstruct(whole, **options).sel(time=chosen)
+    reason = {"mask_reason": plan.reason} if plan.reason else {}
+    out["provenance"].attrs |= {"mask": plan.label, **reason, **attrs}
     return out
 
 
