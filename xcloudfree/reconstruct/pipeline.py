@@ -348,24 +348,18 @@ def reconstruct(
 
 
 def _hidden_in_addition(
-    obj: Any,
-    times: Any,
-    fill_missing: bool,
-    mask: tuple[Any, int, Shadow],
-    attrs: dict[str, str],
-    options: Any,
+    obj: Any, times: Any, missing: bool, mask: tuple[Any, int, Shadow], attrs: Any, options: Any
 ) -> Any:
     """The series at chosen times, some of them without an image, or with missing pixels filled."""
     from xcloudfree.reconstruct.any_time import at_times, with_missing
 
-    method, dilate, shadow = mask
-    plan = plan_mask(read(obj), method, None, dilate, shadow=shadow)
+    plan = plan_mask(read(obj), mask[0], None, mask[1], shadow=mask[2])
     if times is None:
         whole, hidden = with_missing(obj, plan)
         out = reconstruct(whole, mask=hidden, shadow=False, **options)
     else:
         whole, hidden, chosen = at_times(obj, times, plan)
-        options = {"mask": hidden, "shadow": False, "fill_missing": fill_missing, **options}
+        options = {"mask": hidden, "shadow": False, "fill_missing": missing, **options}
         out = reconstruct(whole, **options).sel(time=chosen)
     reason = {"mask_reason": plan.reason} if plan.reason else {}
     out["provenance"].attrs |= {"mask": plan.label, **reason, **attrs}

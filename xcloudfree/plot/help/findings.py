@@ -174,6 +174,21 @@ def _gaps(scene: Scene) -> Finding | None:
     return Finding("missing", "; ".join(problems), "; ".join(fixes))
 
 
+def _no_data(scene: Scene) -> Finding | None:
+    """Fraction of pixels without data, for values in memory."""
+    sampled = None if scene.optical is None else sample(scene.optical.arrays[0])
+    if sampled is None:
+        return None
+    try:
+        share = 1 - float(scene.calibration().valid(sampled).mean())
+    except CloudFreeError:  # the row of the reflectance shows the error
+        return None
+    if not share:
+        return None
+    fix = "if clouds were cut out: ds.cloudfree.reconstruct(fill_missing=True)"
+    return Finding("no data", f"{share:.1%} of the pixels (sampled)", fix, "use --fill-missing")
+
+
 def _clouds(scene: Scene) -> Finding | None:
     """Fraction of occluded pixels, for values in memory."""
     ready = next((v.name for v in judge_masks(scene) if v.fits and v.name in METHODS), None)
@@ -235,6 +250,7 @@ _ROWS: dict[str, Callable[[Scene], Finding | None]] = {
     "grid": _grid,
     "dates": _dates,
     "missing": _gaps,
+    "no data": _no_data,
     "clouds": _clouds,
     "chunks": _chunks,
     "provenance": _provenance,
