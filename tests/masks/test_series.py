@@ -142,6 +142,17 @@ def test_simulated_skies_are_found_and_the_clear_ground_is_left(seed):
     assert lost < 0.03
 
 
+def test_short_series_are_searched_until_little_is_left():
+    options = {"dates": 6, "cover": 0.4, "seed": 1}
+    seen, truth = (
+        make((128, 128), **options) for make in (xcf.datasets.simulate_scene, simulate_truth)
+    )
+    changed = abs(seen - truth)[["B02", "B04", "B08", "B11"]].to_dataarray().max("variable")
+    found = seen.drop_vars("B10").cloudfree.mask("l2a+series")
+    assert float(found.where(changed > 0.03).mean()) > 0.6  # 0.52 with one pass less
+    assert float(found.where(changed < 0.01).mean()) < 0.05
+
+
 @pytest.mark.parametrize("chunks", [{"time": 5, "y": 100, "x": 70}, {"time": 1, "y": 64, "x": 210}])
 def test_the_mask_does_not_depend_on_the_chunks(chunks):
     ds = xcf.datasets.simulate_scene((230, 210), dates=8, cover=0.4, seed=5)

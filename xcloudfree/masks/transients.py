@@ -24,7 +24,7 @@ from xcloudfree.masks.matched_filter import (
     evidence,
 )
 
-PASSES: Final = 2
+PASSES: Final = 3
 """Number of passes over a series, each without what the previous ones found."""
 
 TRUSTED: Final = 1
