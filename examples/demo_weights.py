@@ -24,7 +24,7 @@ from results_pages import put
 import xcloudfree as xcf
 from xcloudfree.core.bands import S2_BANDS
 from xcloudfree.judge.baselines import TrainingImage, fit_constant, fit_ridge
-from xcloudfree.methods.idw import inverse_distance
+from xcloudfree.methods.idw import inverse_distance_weighting
 
 DATA = Path(os.environ.get("XCLOUDFREE_DATA", "data"))
 REPOSITORY = Path(__file__).parent.parent
@@ -208,7 +208,9 @@ def neighbours(spectrum):
 
     def predict(x, r, m):
         clear = ~m & ~np.isnan(x).any(0)
-        return inverse_distance(x, m) if clear.any() else one_spectrum(spectrum)(x, r, m)
+        if not clear.any():
+            return one_spectrum(spectrum)(x, r, m)
+        return inverse_distance_weighting(x, clear, radius=np.inf, nearest=np.inf)
 
     return predict
 

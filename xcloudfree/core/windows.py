@@ -249,12 +249,13 @@ def ranks(origin: tuple[int, int], shape: tuple[int, int]) -> NDArray[np.uint64]
 class Mosaic:
     """Neighbouring arrays (..., y, x) in rows, read like the one array that they form.
 
-    Several such arrays are read as one with an axis for bands before rows and columns.
+    Several such arrays, divided alike, are read as one with an axis for bands before rows and
+    columns.
 
     >>> left, right = np.zeros((5, 4, 2)), np.ones((5, 4, 3))
-    >>> one, two = Mosaic([[[left, right]]]), Mosaic([[[left, right]], [[right, left]]])
+    >>> one, two = Mosaic([[[left, right]]]), Mosaic([[[left, right]], [[left + 2, right + 2]]])
     >>> one.shape, two.shape, two[0, ..., slice(1), slice(1, 3)].tolist()
-    ((5, 4, 5), (5, 2, 4, 5), [[[0.0, 1.0]], [[1.0, 1.0]]])
+    ((5, 4, 5), (5, 2, 4, 5), [[[0.0, 1.0]], [[2.0, 3.0]]])
     """
 
     def __init__(self, arrays: Sequence[Sequence[Sequence[NDArray[Any]]]]) -> None:
