@@ -16,7 +16,7 @@ import xarray as xr
 
 from xcloudfree.cli.group import add_options, split_list
 from xcloudfree.core.bands import is_scene_classification, optical_band, sar_band
-from xcloudfree.core.recognise import spatial_dims
+from xcloudfree.core.recognise import dates_elsewhere, spatial_dims
 from xcloudfree.exceptions import CatalogError, DataError, GridError
 
 Spatial = xr.Dataset | xr.DataArray
@@ -88,9 +88,8 @@ scene_options = add_options(
 def open_scene(places: Sequence[str], options: SceneOptions) -> Spatial:
     """Open a scene lazily, and declare units from the options."""
     scene = _opened(places, options)
-    dated = [d for d in scene.dims if d in scene.coords and scene[d].dtype.kind == "M"]
-    if "time" not in scene.dims and len(dated) == 1:  # openEO calls it t
-        scene = scene.rename({dated[0]: "time"})
+    if (dim := dates_elsewhere(scene, scene.dims)) is not None:
+        scene = scene.rename({dim: "time"})
     names = ("scale", "offset", "nodata", "sar_nodata", "level", "sar", "quantity")
     declared = {n: getattr(options, n) for n in names if getattr(options, n) is not None}
     if declared:

@@ -207,8 +207,7 @@ class Work:
         """A window from the parts of each of its arrays, in rows."""
         if getattr(self.function, "joins", False):
             return Mosaic(arrays)
-        alone = len(arrays[0]) == len(arrays[0][0]) == 1
-        found = [np.asarray(rows[0][0]) if alone else joined(rows) for rows in arrays]
+        found = [joined(rows) for rows in arrays]
         return found[0] if len(found) == 1 else np.stack(found, axis=self.lead)
 
     def call(self, i: int, j: int, windows: Sequence[Any], scene: Sequence[Any]) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any
 
 import xarray as xr
@@ -112,14 +112,19 @@ def _assemble(
     return Scene(source, form, canonical(optical), canonical(sar), classes, lead, spatial)
 
 
+def dates_elsewhere(obj: xr.Dataset | xr.DataArray, dims: Iterable[Hashable]) -> Hashable | None:
+    """Which of some dimensions has dates, if none is called time, as in files of openEO."""
+    dated = [d for d in dims if d == "time" or (d in obj.coords and obj[d].dtype.kind == "M")]
+    return dated[0] if dated and "time" not in dated else None
+
+
 def _check_dates(source: xr.Dataset | xr.DataArray, lead: tuple[Hashable, ...]) -> None:
     """Raise an error for dates along another dimension than time, as if each stood alone."""
-    dated = [d for d in lead if d in source.coords and source[d].dtype.kind == "M"]
-    if dated and "time" not in lead:
+    if (dim := dates_elsewhere(source, lead)) is not None:
         what = "array" if isinstance(source, xr.DataArray) else "ds"
         raise CloudFreeError(
-            f"the dates are in the dimension {str(dated[0])!r}, which should be called 'time'",
-            fix=f"call {what}.rename({{{str(dated[0])!r}: 'time'}})",
+            f"the dates are in the dimension {str(dim)!r}, which should be called 'time'",
+            fix=f"call {what}.rename({{{str(dim)!r}: 'time'}})",
         )
 
 

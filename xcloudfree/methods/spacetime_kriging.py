@@ -34,7 +34,7 @@ STEPS: Final = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 AGES: Final = (0, 3, 7, 12, 18, 26, 36, 50, 70, 100, 140, 200, 300, np.inf)
 """Borders in days between the classes of the variogram in time."""
 
-SHARES: Final = np.array([0.5, 0.999])
+SHARES: Final = 0.5, 0.999
 """Least and largest product term, in shares of what both variograms allow."""
 
 TWINS: Final = 1e-3
@@ -173,7 +173,7 @@ def _product_sum(found: SpacetimeVariograms, days: Doubles) -> _Semivariance:
     sills = found.nugget + found.sill
     # The sill of the series is 1. Above the upper limit systems have no solution; with a product
     # of 0 the other corners of a rectangle in space and time would determine a value exactly.
-    product = np.clip((sills.sum() - 1) / sills.prod(), *(SHARES / sills.max()))
+    product = np.clip((sills.sum() - 1) / sills.prod(), *(s / sills.max() for s in SHARES))
     apart = np.maximum(np.abs(days[:, None] - days), TWINS)
     np.fill_diagonal(apart, 0)
     return _Semivariance(space(np.sqrt(np.arange(4 * REACH**2 + 1))), time(apart), float(product))

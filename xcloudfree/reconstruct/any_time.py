@@ -41,10 +41,7 @@ def at_times(
     # Dates that were not requested only serve as evidence: their hidden pixels become no data.
     mask = where_occluded(scene, plan, "mask", {})
     asked = xr.DataArray(np.isin(acquired, chosen), dims="time", coords={"time": mask.time})
-    empty, ground = scene.calibration().encode(
-        np.array([np.nan, GROUND], np.float32),
-        scene.optical.dtype(),  # type: ignore[union-attr]
-    )
+    empty, ground = _stored(scene)
     evidence = _with_optical(scene, obj, lambda array: array.where(~mask | asked, empty))
     mask = mask & asked
 
@@ -63,10 +60,7 @@ def with_missing(obj: Any, plan: MaskPlan) -> tuple[Any, xr.DataArray]:
     """The scene with values where all bands have no data, and its mask, which hides these too."""
     scene = read(obj)
     missing = scene.reflectance().isnull().all("band")
-    (ground,) = scene.calibration().encode(
-        np.array([GROUND], np.float32),
-        scene.optical.dtype(),  # type: ignore[union-attr]
-    )
+    _, ground = _stored(scene)
     whole = _with_optical(scene, obj, lambda array: array.where(~missing, ground))
     return whole, where_occluded(scene, plan, "mask", {}) | missing
 
@@ -94,6 +88,13 @@ def requested(times: Any, acquired: NDArray[np.datetime64]) -> NDArray[np.dateti
             "longer series",
         )
     return values
+
+
+def _stored(scene: Scene) -> Any:
+    """No data, and the value of hidden pixels, as the optical bands are stored."""
+    assert scene.optical is not None
+    values = np.array([np.nan, GROUND], np.float32)
+    return scene.calibration().encode(values, scene.optical.dtype())
 
 
 def _with_optical(scene: Scene, obj: Any, change: Any) -> Any:
