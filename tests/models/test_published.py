@@ -89,7 +89,8 @@ def test_a_model_says_what_the_scene_lacks(bands):
 @pytest.mark.parametrize(
     "name",
     ["carf-tiny", "glfcr", "uncrtaints", "uncrtaints-l2", "dsen2cr-small", "sar-opt-cgan",
-     "simulation-fusion-gan", "simulation-fusion-gan-resnet", "diffusion-tiny"],
+     "simulation-fusion-gan", "simulation-fusion-gan-resnet", "distortion-coding",
+     "diffusion-tiny"],
 )  # fmt: skip
 @pytest.mark.filterwarnings("ignore::xcloudfree.exceptions.UntrainedWarning")
 def test_scenes_below_a_window_run(name):

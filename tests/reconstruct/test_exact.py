@@ -21,6 +21,7 @@ SMALL = {
     "glfcr": {"features": 32, "growth": 32, "layers": 2, "stages": 1, "heads": 4},
     "dsen2cr": {"features": 32, "blocks": 3},
     "simulation-fusion-gan-resnet": {"features": 32, "blocks": 1},
+    "distortion-coding": {"features": 32, "units": 2},
     "diffusion-tiny": {"blocks": 2, "steps": 2},
 }
 """One small network per architecture that has a reach; sizes of 32 as in the large ones."""

@@ -210,6 +210,7 @@ def test_backscatter_has_a_gradient_during_fitting(patches):
         ("simulation-fusion-gan-resnet", {"features": 8, "blocks": 1}),
         ("diffusion-tiny", {"features": 8, "blocks": 1}),
         ("sar-opt-cgan", {"features": 8, "levels": 4}),
+        ("distortion-coding", {"features": 8, "units": 2}),
         ("dsen2cr-small", {"features": 8, "blocks": 2}),
         ("glfcr", {"features": 8, "growth": 8, "heads": 2, "layers": 2, "stages": 2}),
     ],

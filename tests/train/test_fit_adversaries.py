@@ -1,5 +1,7 @@
 """Adversarial fitting: the opponent learns, and the generators are asked for what was published."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -13,6 +15,7 @@ from xcloudfree.train.objective import choose_loss
 SMALL = {
     "sar-opt-cgan": {"features": 8, "levels": 4},
     "simulation-fusion-gan-resnet": {"features": 8, "blocks": 1},
+    "distortion-coding": {"features": 8, "units": 2},
 }
 
 
@@ -50,6 +53,40 @@ def test_the_losses_of_simulation_fusion():
         + (network.simulate(met.sar) - met.target).abs().mean()
     )
     torch.testing.assert_close(met.generator_loss(judge, network), expected, rtol=1e-5, atol=1e-4)
+
+
+def test_the_losses_of_distortion_coding():
+    """Two more: errors count where the input is distorted, and features should agree."""
+    met = meeting("distortion-coding")
+    judge = PatchDiscriminator(28, 8).eval()
+    condition = torch.cat([met.sar, met.optical], 1)
+    error = (met.prediction - met.target).abs()
+    distortion = (met.optical - met.target).abs()
+    share = distortion / distortion.mean((1, 2, 3), keepdim=True)
+    features = [judge.seen(condition, image) for image in (met.prediction, met.target)]
+    expected = (
+        -judge(condition, met.prediction).log().mean()
+        + 50 * error.mean()
+        + 50 * (share * error).mean()
+        + 10 * (features[0] - features[1]).abs().mean()
+    )
+    found = met.generator_loss(judge, torch.nn.Identity())
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4)
+
+
+def test_errors_of_distortion_coding_count_only_where_the_input_is_distorted():
+    """Without judgement and plain error, a wrong prediction of a clear pixel costs nothing."""
+    met = meeting("distortion-coding")
+    game = replace(met.game, deceive=0.0, pixel=0.0, coherent=0.0)
+    optical = met.target.clone()
+    optical[..., :16] += 0.5
+    met = replace(met, game=game, optical=optical, prediction=met.target.clone())
+    judge = PatchDiscriminator(28, 8).eval()
+    for columns, cost in ((slice(16, 32), 0.0), (slice(0, 16), 50 * 0.25 * 0.5 * 2)):
+        met.prediction[:] = met.target
+        met.prediction[..., columns] += 0.25
+        value = met.generator_loss(judge, torch.nn.Identity())
+        assert value.item() == pytest.approx(cost, rel=1e-4)
 
 
 def test_the_opponent_does_not_move_the_generator_and_missing_targets_count_for_nothing():
@@ -96,6 +133,7 @@ def test_losses_that_do_not_fit_a_network_are_refused():
         ("dsen2cr", "carl"),
         ("uncrtaints", "nll"),
         ("uncrtaints-l2", "mse"),
+        ("distortion-coding", "adversarial"),
         ("diffusion", "bridge"),
     ],
 )

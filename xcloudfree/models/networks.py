@@ -15,6 +15,7 @@ from xcloudfree.models import (
     carf,
     carf_bandwise,
     diffusion,
+    distortion_coding,
     dsen2cr,
     glfcr,
     sar_opt_cgan,
@@ -108,6 +109,12 @@ NETWORKS: dict[str, Architecture] = {
         "pix2pix",
         simulation_fusion.published_name,
         "not known to us; see the authors' repository before you redistribute weights",
+    ),
+    "distortion-coding": Architecture(
+        distortion_coding.DistortionCodingConfig,
+        distortion_coding.DistortionCoding,
+        "after Zhou et al., Remote Sensing 14(14), 3452 (2022)",
+        "pix2pix",
     ),
     "diffusion": Architecture(
         diffusion.DiffusionConfig,

@@ -114,6 +114,10 @@ class PatchDiscriminator(nn.Module):
 
     def logits(self, condition: Tensor, image: Tensor) -> Tensor:
         """Logits of :meth:`forward`, for a numerically stable loss."""
+        return self.leave(self.seen(condition, image))
+
+    def seen(self, condition: Tensor, image: Tensor) -> Tensor:
+        """Features of the last layer but one, (n, 8 features, h / 8 - 1, w / 8 - 1)."""
         if min(image.shape[-2:]) < SMALLEST:
             raise ValueError(
                 f"the discriminator cannot read {image.shape[-2]} x {image.shape[-1]} pixels; "
@@ -122,7 +126,7 @@ class PatchDiscriminator(nn.Module):
         x = functional.leaky_relu(self.enter(torch.cat([condition, image], 1)), 0.2)
         for stage in self.stages:
             x = functional.leaky_relu(stage(x), 0.2)
-        return self.leave(x)
+        return x
 
 
 def normed(conv: nn.Conv2d | nn.ConvTranspose2d) -> nn.Sequential:

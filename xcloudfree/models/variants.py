@@ -53,6 +53,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "sar-opt-cgan": ("sar-opt-cgan", {}),
     "simulation-fusion-gan": ("simulation-fusion-gan", {}),
     "simulation-fusion-gan-resnet": ("simulation-fusion-gan", {"generator": "resnet"}),
+    "distortion-coding": ("distortion-coding", {}),
     "diffusion": ("diffusion", {}),
     "diffusion-tiny": ("diffusion", {"features": 32, "blocks": 4}),
 }  # fmt: skip

@@ -86,7 +86,7 @@ def fit(
         ``"error"``: squared error + 0.01 (1 - SSIM), both with the weights of eq. 17. ``"l1"``,
         ``"mse"``: plain, and ``"l1-cloud"``: absolute error with the weights of eq. 17. ``"nll"``:
         Gaussian likelihood, for networks with variance. ``"adversarial"``: with a discriminator,
-        for the two adversarial networks. ``"bridge"``: for ``diffusion``. By default that of the
+        for adversarial networks. ``"bridge"``: for ``diffusion``. By default that of the
         network's publication. With another loss than ``"nll"``, a network's variance is fitted to
         the remaining error.
     alpha : float

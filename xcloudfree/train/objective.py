@@ -35,6 +35,7 @@ PUBLISHED = {
     "uncrtaints": "nll",
     "sar-opt-cgan": "adversarial",
     "simulation-fusion-gan": "adversarial",
+    "distortion-coding": "adversarial",
     "diffusion": "bridge",
 }
 """Loss of the publication of each architecture."""
