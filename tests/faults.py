@@ -371,6 +371,18 @@ FAULTS = [
         "goal = mask * cloudy + (1 - mask) * target",
         "train/test_losses.py",
     ),
+    Fault(  # errors count as much where the input is clear
+        "train/adversary.py",
+        "(self._distortion(valid) * error).sum()",
+        "error.sum()",
+        "train/test_fit_adversaries.py",
+    ),
+    Fault(  # a pixel that is coded as clear is restored as well
+        "models/distortion_coding.py",
+        "return optical + code * (torch.tanh",
+        "return optical + (1 - code) * (torch.tanh",
+        "models/test_distortion_coding.py",
+    ),
     Fault(  # the other images of a pass show the truth while a network is fitted
         "train/series_samples.py",
         "clear[same_pass(place.days, date)] &= ~gone",

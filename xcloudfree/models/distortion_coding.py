@@ -35,7 +35,7 @@ class DistortionCodingConfig(NetworkConfig):
 
     @property
     def reach(self) -> int:
-        """3x3 convolutions in cells: the first, two in a row per unit, the refinement, the last."""
+        """In cells: the first convolution, a path of two per unit, the refinement, the last."""
         return self.scale * through_convolutions(0, 2 * self.units + 3)
 
 

@@ -34,9 +34,7 @@ class Game:
 GAMES = {
     "sar-opt-cgan": Game(sees_clouds=True, deceive=1.0, pixel=100.0),
     "simulation-fusion-gan": Game(sees_clouds=False, deceive=1e-4, pixel=10.0, hidden=10.0),
-    "distortion-coding": Game(
-        sees_clouds=True, deceive=1.0, pixel=50.0, local=50.0, coherent=10.0
-    ),
+    "distortion-coding": Game(sees_clouds=True, deceive=1.0, pixel=50.0, local=50.0, coherent=10.0),
 }
 """By architecture. The VGG-16 features of Gao et al., weight 0.8, need three bands and weights
 fitted on photographs, and are omitted. The two factors of Zhou et al. are named in their abstract;
