@@ -58,7 +58,7 @@ def test_a_renamed_node_needs_the_renamed_one() -> None:
 
 def test_annotations_reach_layers_and_survive_culling_but_are_no_requests() -> None:
     source = da.ones((4, 4), chunks=2) + 1
-    with graphs.annotate(graphs.SCENE_SUM):
+    with dask.annotate(**{graphs.SCENE_SUM: True}):
         total = source.sum(keepdims=True)
     with dask.annotate(resources={"GPU": 1}):
         asking = source.map_blocks(np.negative)
@@ -86,7 +86,7 @@ def test_the_source_of_an_array_is_found() -> None:
 
 def test_values_take_the_place_of_what_makes_them() -> None:
     source = da.from_delayed(dask.delayed(pytest.fail)("computed"), (2,), float)
-    with graphs.annotate(graphs.SCENE_SUM):
+    with dask.annotate(**{graphs.SCENE_SUM: True}):
         total = source.sum(keepdims=True)
     ones = da.ones(2, chunks=1) + total
     values = {(total.name, 0): np.array([4.0])}

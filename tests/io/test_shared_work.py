@@ -21,7 +21,7 @@ import xarray as xr
 import xcloudfree as xcf
 from tests.builders import contents
 from xcloudfree.core.blocks import Output, map_windows
-from xcloudfree.core.graphs import ALL_DATES, SCENE_SUM, annotate
+from xcloudfree.core.graphs import ALL_DATES, SCENE_SUM
 from xcloudfree.core.windows import Halo
 from xcloudfree.io import cog, geotiff, to_cog, to_zarr
 from xcloudfree.io.ledger import Ledger
@@ -81,13 +81,13 @@ def _known(number: int) -> Series:
 
 def whole_series(source: da.Array) -> da.Array:
     """Blocks with all dates, and the annotation that says so."""
-    with annotate(ALL_DATES):
+    with dask.annotate(**{ALL_DATES: True}):
         return source.rechunk({0: -1})
 
 
 def scene_sum(source: da.Array) -> da.Array:
     """Total over the scene of each date, with the annotation that says so."""
-    with annotate(SCENE_SUM):
+    with dask.annotate(**{SCENE_SUM: True}):
         return source.sum((1, 2), keepdims=True)
 
 
@@ -117,7 +117,7 @@ def by_date(source: da.Array) -> da.Array:
 
 def of_all(source: da.Array) -> da.Array:
     """One number of the whole series."""
-    with annotate(SCENE_SUM):
+    with dask.annotate(**{SCENE_SUM: True}):
         total = source.sum()
     return source - total
 

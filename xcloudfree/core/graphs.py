@@ -7,10 +7,8 @@ Code that makes a graph passes hints to storage by annotations of its layers:
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from typing import Any, Final
 
-import dask
 from dask._task_spec import Alias, DataNode, Task, TaskRef, convert_legacy_graph
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from dask.utils import ensure_dict
@@ -89,11 +87,6 @@ def work_is_shared(one: Collection[Any], other: Collection[Any], tasks: Tasks) -
 
 
 # ------------------------------------------------------------------ graphs
-
-
-def annotate(name: str) -> AbstractContextManager[None]:
-    """Context in which new layers carry an annotation, such as :data:`SCENE_SUM`."""
-    return dask.annotate(**{name: True})  # type: ignore[no-any-return]
 
 
 def is_annotated(graph: HighLevelGraph, name: str) -> bool:

@@ -335,9 +335,7 @@ def _blocks_of(store: xr.Dataset, ds: xr.Dataset) -> xr.Dataset:
         sizes = dict(zip(variable.dims, (max(1, *c) for c in blocks), strict=True))
         new[name] = variable.chunk(sizes)
         new[name].encoding = dict(variable.encoding)
-    coords = {name: part for name, part in new.items() if name in ds.coords}
-    out = ds.assign({n: p for n, p in new.items() if n not in coords}).assign_coords(coords)
-    return regular_chunks(out)
+    return regular_chunks(ds.assign(new))
 
 
 def _side_of(store: xr.Dataset, target: Path) -> int:

@@ -21,15 +21,12 @@ from xcloudfree.core.recognise import spatial_dims
 from xcloudfree.core.scene import BAND_DIMS
 from xcloudfree.core.times import utc_times
 from xcloudfree.exceptions import DataError, GridError
-from xcloudfree.io.collection import write_collection
-from xcloudfree.io.encoding import Encoding, encode_reflectance
-from xcloudfree.io.geotiff import count, flagged, geotiff_disk, write
-from xcloudfree.io.passport import tags_of, write_passport
+from xcloudfree.io.encoding import Encoding, encode_reflectance, flagged
+from xcloudfree.io.geotiff import count, geotiff_disk, write
+from xcloudfree.io.passport import tags_of, write_collection, write_passport
 from xcloudfree.io.storable import made, regular_chunks
 from xcloudfree.io.streaming import blocks_share_work
-from xcloudfree.io.zarr_store import to_zarr
-
-Spatial = xr.Dataset | xr.DataArray
+from xcloudfree.io.zarr_store import Spatial, dataset_of, to_zarr
 
 BESIDE: Final = ("std", "lower", "upper", "age")
 """Coordinates that a reconstructed DataArray has beside its flags."""
@@ -118,7 +115,7 @@ def to_cog(
         )
     if per not in ("date", "band"):
         raise DataError(f"per is {per!r}", fix="call xcf.io.to_cog(obj, 'out.tif', per='band')")
-    whole = obj if isinstance(obj, xr.Dataset) else obj.to_dataset(name=str(obj.name or "data"))
+    whole, _ = dataset_of(obj, "to_cog")
     if encoding is not None:
         whole = encode_reflectance(whole, encoding, "to_cog")
     return _write(whole, target, per, encoding, progress)
@@ -227,9 +224,9 @@ def _through_a_store(
         _remove(Path(folder))
 
 
-def _remove(folder: Path, seconds: float = 10.0) -> None:
+def _remove(folder: Path) -> None:
     """Remove a folder; after a failed write, threads of dask may still add files to it."""
-    end = time.monotonic() + seconds
+    end = time.monotonic() + 10
     shutil.rmtree(folder, ignore_errors=True)
     while folder.exists() and time.monotonic() < end:
         time.sleep(0.05)

@@ -102,6 +102,11 @@ def _encoded(array: xr.DataArray, encoding: Encoding, writer: str) -> xr.DataArr
     return out
 
 
+def flagged(array: xr.DataArray) -> bool:
+    """Whether the numbers are flags or a mask, of which there is no mean."""
+    return array.dtype == np.bool_ or "flag_values" in array.attrs or "flag_masks" in array.attrs
+
+
 def nodata_of(array: xr.Variable | xr.DataArray, names: Iterable[Any]) -> float | int | None:
     """Number that means no data in an array, according to its declaration.
 

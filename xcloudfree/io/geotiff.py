@@ -14,7 +14,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xcloudfree.exceptions import DataError
-from xcloudfree.io.encoding import nodata_of, scale_of
+from xcloudfree.io.encoding import flagged, nodata_of, scale_of
 from xcloudfree.io.layout import disk
 
 _BLOCK: Final = 512
@@ -37,7 +37,7 @@ def write(
     import rasterio
     import rasterio.shutil
 
-    dtype = _common_type(bands)
+    dtype = np.result_type(*("u1" if b.dtype == np.bool_ else b.dtype for b in bands.values()))
     nodata = _common_nodata(bands, dtype)
     plain = target.with_name(target.name + ".partial.tif")
     final = target.with_name(target.name + ".complete.tif")
@@ -61,9 +61,9 @@ def write(
                     file.close()
             flags = any(map(flagged, bands.values()))
             with geotiff_disk(target):
-                _check_size(
-                    plain, len(bands) * dtype.itemsize * profile["width"] * profile["height"]
-                )
+                least = len(bands) * dtype.itemsize * profile["width"] * profile["height"]
+                if plain.stat().st_size < least:  # GDAL does not always report a full disk
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 rasterio.shutil.copy(
                     plain,
                     final,
@@ -90,12 +90,6 @@ def geotiff_disk(target: Path) -> AbstractContextManager[None]:
     return disk(target, advice, Exception)
 
 
-def _check_size(plain: Path, least: int) -> None:
-    """Check the size, because GDAL does not always report a disk too full for its cache."""
-    if plain.stat().st_size < least:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
 def _describe(file: Any, bands: dict[str, xr.DataArray]) -> None:
     """Names, units and scales of the bands."""
     for index, (name, array) in enumerate(bands.items(), start=1):
@@ -107,11 +101,6 @@ def _describe(file: Any, bands: dict[str, xr.DataArray]) -> None:
         file.update_tags(index, **words)
     if any("scale_factor" in b.attrs for b in bands.values()):
         file.scales, file.offsets = zip(*map(scale_of, bands.values()), strict=True)
-
-
-def flagged(array: xr.DataArray) -> bool:
-    """Whether the numbers are flags or a mask, of which there is no mean."""
-    return array.dtype == np.bool_ or "flag_values" in array.attrs or "flag_masks" in array.attrs
 
 
 def _text(value: Any) -> str:
@@ -161,11 +150,6 @@ def _cast(values: NDArray[Any], nodata: Any, dtype: np.dtype[Any]) -> NDArray[An
     if dtype.kind == "f" and nodata is not None:
         out[values == nodata] = np.nan
     return out
-
-
-def _common_type(bands: dict[str, xr.DataArray]) -> np.dtype[Any]:
-    types = [np.dtype(np.uint8) if b.dtype == np.bool_ else b.dtype for b in bands.values()]
-    return np.result_type(*types)
 
 
 def _common_nodata(bands: dict[str, xr.DataArray], dtype: np.dtype[Any]) -> float | int | None:

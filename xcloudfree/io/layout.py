@@ -107,10 +107,8 @@ def create(ds: xr.Dataset, folder: Path, side: int) -> None:
             hollow[name] = xr.Variable(variable.dims, data, variable.attrs)
         if options:
             encoding[name] = options
-    coords = {name: v for name, v in hollow.items() if name in ds.coords}
-    whole = ds.assign({n: v for n, v in hollow.items() if n not in coords}).assign_coords(coords)
     with _own_files():
-        whole.to_zarr(
+        ds.assign(hollow).to_zarr(
             folder, mode="a", compute=False, zarr_format=3, consolidated=False, encoding=encoding,
             safe_chunks=False,
         )  # fmt: skip

@@ -31,8 +31,10 @@ def identity(ds: xr.Dataset, **options: Any) -> Identity:
     >>> identity(ds) == identity(ds.copy()), identity(ds) == identity(ds + 1)
     (True, False)
     """
-    whole = {"attributes": _attributes(ds.attrs), "inputs": _fingerprints(ds), **options}
-    out: Identity = {"": whole}
+    arrays = [v.data for v in ds.variables.values() if v.chunks is not None]
+    folders = {_folder(source) for source in sources(merged(arrays))} if arrays else set()
+    inputs = {str(folder): _digest(folder) for folder in folders - {None} if folder}
+    out: Identity = {"": {"attributes": _attributes(ds.attrs), "inputs": inputs, **options}}
     for name, variable in ds.variables.items():
         out[str(name)] = {
             "dimensions": [str(d) for d in variable.dims],
@@ -52,13 +54,6 @@ def _attributes(attrs: dict[Any, Any]) -> dict[str, str]:
         key: text if len(text) <= _SHOWN else tokenize(attrs.get(key, text))
         for key, text in texts.items()
     }
-
-
-def _fingerprints(ds: xr.Dataset) -> dict[str, str]:
-    """Folders of local Zarr arrays that the lazy variables read, with a hash of their files."""
-    arrays = [v.data for v in ds.variables.values() if v.chunks is not None]
-    folders = {_folder(source) for source in sources(merged(arrays))} if arrays else set()
-    return {str(folder): _digest(folder) for folder in folders - {None} if folder}
 
 
 def _folder(source: Any) -> Path | None:

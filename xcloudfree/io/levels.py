@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from xcloudfree.core.grid import evenly_spaced
 from xcloudfree.core.recognise import spatial_dims
 from xcloudfree.exceptions import GridError
-from xcloudfree.io.encoding import nodata_of
+from xcloudfree.io.encoding import flagged, nodata_of
 from xcloudfree.io.passport import place_of
 
 FULL: Final = "0"
@@ -100,8 +100,7 @@ def halved(ds: xr.Dataset) -> xr.Dataset:
         elif name in pair:
             new[name] = _centres(variable)
     parts = {name: new.get(name, variable) for name, variable in ds.variables.items()}
-    coords = {name: part for name, part in parts.items() if name in ds.coords}
-    return xr.Dataset({n: p for n, p in parts.items() if n not in coords}, coords, ds.attrs)
+    return xr.Dataset(parts, attrs=ds.attrs).set_coords(list(ds.coords))
 
 
 def _halved(array: xr.DataArray, pair: tuple[str, str]) -> xr.Variable:
@@ -125,13 +124,10 @@ def _halved(array: xr.DataArray, pair: tuple[str, str]) -> xr.Variable:
 
 def _rule_of(array: xr.DataArray) -> tuple[str, float | int | None]:
     """How to reduce an array, and its number that means no data."""
-    flags = "flag_values" in array.attrs or "flag_masks" in array.attrs
-    nodata = nodata_of(array, [array.name])
-    if array.dtype.kind == "f" and not flags:
-        return "power" if array.attrs.get("units") == "dB" else "mean", nodata
-    if array.dtype.kind in "iu" and "scale_factor" in array.attrs and not flags:
-        return "mean", nodata
-    return "mode", None
+    if flagged(array) or (array.dtype.kind != "f" and "scale_factor" not in array.attrs):
+        return "mode", None
+    decibels = array.dtype.kind == "f" and array.attrs.get("units") == "dB"
+    return "power" if decibels else "mean", nodata_of(array, [array.name])
 
 
 @dataclass(frozen=True)

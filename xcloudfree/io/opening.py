@@ -70,15 +70,14 @@ def open_zarr(path: str | os.PathLike[str]) -> xr.Dataset:
             f"{str(target.with_suffix(''))!r})",
         )
     try:
-        ds = opened(data_folder(target))
+        return opened(data_folder(target))
     except DataError:
         raise
     except _DAMAGE as error:
-        raise damaged(target, str(target), error) from error
-    return ds
+        raise _damaged(target, str(target), error) from error
 
 
-def damaged(path: Path, what: str, error: Exception) -> DataError:
+def _damaged(path: Path, what: str, error: Exception) -> DataError:
     """The error for a store that cannot be read."""
     return DataError(
         f"{what} is damaged ({type(error).__name__}: {error})",
@@ -99,7 +98,7 @@ class ShardReader:
         try:
             return np.asarray(self.array[index].values)
         except _DAMAGE as error:
-            raise damaged(self.path, f"{self.name} of {self.path}", error) from error
+            raise _damaged(self.path, f"{self.name} of {self.path}", error) from error
 
 
 def opened(target: Path) -> xr.Dataset:
@@ -126,9 +125,7 @@ def opened(target: Path) -> xr.Dataset:
             )
             variable = xr.Variable(variable.dims, data, variable.attrs, encoding)
         variables[name] = variable
-    coords = {name: v for name, v in variables.items() if name in raw.coords}
-    data_vars = {name: v for name, v in variables.items() if name not in coords}
-    return restore(xr.Dataset(data_vars, coords, raw.attrs))
+    return restore(xr.Dataset(variables, attrs=raw.attrs).set_coords(list(raw.coords)))
 
 
 def _check_complete(target: Path, files: dict[str, int]) -> None:

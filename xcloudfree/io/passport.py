@@ -1,11 +1,14 @@
-"""The passport of a product: a STAC item beside it, which says what it is and how it was made."""
+"""The passport of a product: a STAC item beside it, which says what it is and how it was made.
+
+The collection of a product, also beside it, says what its items have in common and where they are.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -69,22 +72,26 @@ def write_passport(
 
     `whole` is the product of all dates that this one is a part of, for its collection.
     """
-    target = passport_of(product)
-    item = describe(product, ds, files, written, facts)
+    item = _described(product, ds, files, written, facts)
     if item is not None and "bbox" in item:
         name = (whole or product).name
         item["collection"] = name
         link = {"rel": "collection", "href": f"./{name}{COLLECTION}", "type": "application/json"}
         item["links"].append(link)
-    if item is None:
+    _write(item, passport_of(product))
+
+
+def _write(content: dict[str, Any] | None, target: Path) -> None:
+    """Write a file at once; remove an earlier one if there is no content."""
+    if content is None:
         target.unlink(missing_ok=True)
         return
     fresh = target.with_name(target.name + ".partial")
-    fresh.write_text(json.dumps(item, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    fresh.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     fresh.replace(target)
 
 
-def describe(
+def _described(
     product: Path, ds: xr.Dataset, files: Files, written: dict[str, Any], facts: dict[str, Any]
 ) -> dict[str, Any] | None:
     """The item of a product; None of what is no reconstruction, or has no dates, as items must.
@@ -258,3 +265,61 @@ def _file(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {"file:size": path.stat().st_size, "file:checksum": f"1220{digest}"}  # multihash
+
+
+def write_collection(product: Path, members: Sequence[Path]) -> None:
+    """Write the collection of a product, from the items of its members beside it.
+
+    Items without a place make no collection, because it must have an extent in space.
+    """
+    found = [passport_of(member) for member in members]
+    items = [json.loads(p.read_text(encoding="utf-8")) for p in found if p.is_file()]
+    content = None
+    if items and all("bbox" in item for item in items):
+        content = _gathered(product, items)
+    _write(content, product.with_name(product.name + COLLECTION))
+
+
+def _gathered(product: Path, items: list[dict[str, Any]]) -> dict[str, Any]:
+    """The collection of some items."""
+    import pystac
+
+    extent = pystac.Extent.from_items([pystac.Item.from_dict(item) for item in items])
+    said = items[0]["properties"]
+    bands: dict[str, dict[str, Any]] = {}
+    for item in items:
+        for asset in item["assets"].values():
+            for band in asset["bands"]:
+                bands.setdefault(band["name"], band)
+    codes = list(dict.fromkeys(i["properties"]["proj:code"] for i in items))
+    out: dict[str, Any] = {
+        "type": "Collection",
+        "stac_version": "1.1.0",
+        "stac_extensions": [one for one in EXTENSIONS if "file" not in one],
+        "id": product.name,
+        "title": product.stem,
+        "description": f"Sentinel-2: {said['processing:lineage']}",
+        "license": "other",
+        "extent": extent.to_dict(),
+        "summaries": {
+            "proj:code": codes,
+            "processing:level": [said["processing:level"]],
+            "xcloudfree:model": list(
+                dict.fromkeys(i["properties"]["xcloudfree:model"] for i in items)
+            ),
+            "bands": list(bands.values()),
+        },
+        "links": [
+            {
+                "rel": "item",
+                "href": f"./{passport_of(Path(item['id'])).name}",
+                "type": "application/geo+json",
+            }
+            for item in items
+        ],
+    }
+    if product.suffix == ".zarr":
+        out["assets"] = {
+            "data": {"href": f"./{product.name}", "type": TYPES[".zarr"], "roles": ["data"]}
+        }
+    return out

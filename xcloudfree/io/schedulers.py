@@ -43,7 +43,16 @@ def run(
 ) -> None:
     """Compute keys and call `finished` here with the cell of each once it is done."""
     if client is not None:
-        _run_on(client, graph, keys, finished)
+        from distributed import as_completed
+
+        futures = client.get(graph, list(keys), sync=False)
+        try:
+            for future in as_completed(futures):
+                future.result()
+                finished(keys[future.key])
+        finally:
+            for future in futures:
+                future.release()
         return
     done: set[Any] = set()
 
@@ -67,21 +76,3 @@ def values_of(graph: HighLevelGraph, keys: Sequence[Any], client: Any | None) ->
 
 def _scheduler() -> Callable[..., Any]:
     return get_scheduler() or dask.threaded.get  # type: ignore[no-any-return]
-
-
-def _run_on(
-    client: Any,
-    graph: HighLevelGraph,
-    keys: Mapping[Any, Index],
-    finished: Callable[[Index], None],
-) -> None:
-    from distributed import as_completed
-
-    futures = client.get(graph, list(keys), sync=False)
-    try:
-        for future in as_completed(futures):
-            future.result()
-            finished(keys[future.key])
-    finally:
-        for future in futures:
-            future.release()

@@ -41,7 +41,7 @@ def storable(ds: xr.Dataset) -> xr.Dataset:
         if variable.chunks is not None and kind not in "biufc":
             out[name] = out[name].compute()
         if kind == "U":  # Zarr 3 specifies strings of variable length only
-            out = _replace(out, name, out[name].astype(object))
+            out = out.assign({name: out[name].astype(object)})
         attrs = _attributes(variable.attrs, f" of {name!r}", lost)
         kept = ("units", "calendar") if kind in "Mm" else ()
         encoding = {key: variable.encoding[key] for key in kept if key in variable.encoding}
@@ -126,8 +126,7 @@ def regular_chunks(ds: xr.Dataset) -> xr.Dataset:
         part = variable.chunk({d: size[d] for d in variable.dims})
         part.encoding = dict(variable.encoding)
         new[name] = part
-    coords = {name: part for name, part in new.items() if name in ds.coords}
-    return ds.assign({n: p for n, p in new.items() if n not in coords}).assign_coords(coords)
+    return ds.assign(new)
 
 
 def restore(ds: xr.Dataset) -> xr.Dataset:
@@ -143,7 +142,7 @@ def restore(ds: xr.Dataset) -> xr.Dataset:
     for name, variable in list(ds.variables.items()):
         if variable.dtype.kind in "OT":
             text = np.array(variable.compute().values.tolist(), dtype=str)
-            ds = _replace(ds, name, ds[name].copy(data=text.reshape(variable.shape)))
+            ds = ds.assign({name: ds[name].copy(data=text.reshape(variable.shape))})
     return ds
 
 
@@ -151,10 +150,6 @@ def _bands(ds: xr.Dataset, name: Hashable) -> list[Any]:
     """Names along the band dimension of a variable."""
     dims = [d for d in ds.variables[name].dims if d in BAND_DIMS and d in ds.coords]
     return [label for dim in dims for label in ds[dim].values]
-
-
-def _replace(ds: xr.Dataset, name: Hashable, array: xr.DataArray) -> xr.Dataset:
-    return ds.assign_coords({name: array}) if name in ds.coords else ds.assign({name: array})
 
 
 def _attributes(attrs: dict[Any, Any], where: str, lost: list[str]) -> dict[str, Any]:

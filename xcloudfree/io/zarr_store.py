@@ -17,7 +17,6 @@ from dask.utils import parse_bytes
 from xcloudfree.core.progress import Progress
 from xcloudfree.exceptions import DataError
 from xcloudfree.io.cells import Index, grid_of
-from xcloudfree.io.collection import write_collection
 from xcloudfree.io.encoding import Encoding, encode_reflectance
 from xcloudfree.io.layout import BlockStore, create, disk, tidy
 from xcloudfree.io.ledger import Identity, Ledger, identity
@@ -38,7 +37,7 @@ from xcloudfree.io.lifecycle import (
     published,
 )
 from xcloudfree.io.opening import open_zarr, opened
-from xcloudfree.io.passport import write_passport
+from xcloudfree.io.passport import write_collection, write_passport
 from xcloudfree.io.storable import made, regular_chunks, storable, summary
 from xcloudfree.io.streaming import stream
 
