@@ -408,7 +408,7 @@ FAULTS = [
         "judge/test_metrics.py judge/test_evaluate.py",
     ),
     Fault(  # too dark counts as too bright
-        "judge/figures.py",
+        "judge/scene_table.py",
         "difference = one - other",
         "difference = other - one",
         "judge/test_own_scene.py",

@@ -12,9 +12,9 @@ import xcloudfree as xcf
 from tests import real_series
 from xcloudfree import judge as bench
 from xcloudfree.exceptions import CloudFreeError, DataError, ModelError
-from xcloudfree.judge.figures import DISTANCES
 from xcloudfree.judge.own_scene import PLACES, TRIES
 from xcloudfree.judge.places import AROUND, windows_of
+from xcloudfree.judge.scene_table import DISTANCES
 from xcloudfree.reconstruct import reconstruct
 
 FIGURES = ["psnr", "mae", "bias", "sam", "reconstructed", "pixels"]

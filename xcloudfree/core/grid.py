@@ -125,6 +125,15 @@ def coordinate_system(source: xr.Dataset | xr.DataArray, array: xr.DataArray) ->
     return None
 
 
+def is_geographic(system: str | None) -> bool:
+    """Whether coordinates of a system are degrees."""
+    if system is None:
+        return False
+    from pyproj import CRS
+
+    return bool(CRS.from_user_input(system).is_geographic)
+
+
 def _grid_mappings(
     source: xr.Dataset | xr.DataArray, array: xr.DataArray
 ) -> Iterator[Mapping[Any, Any]]:

@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 import xarray as xr
 
+from xcloudfree.core.beside import provenance_of
 from xcloudfree.core.recognise import read
 from xcloudfree.exceptions import DataError, GridError
 from xcloudfree.judge.protocols import ground_of
@@ -81,8 +82,8 @@ def overcast(
             "overcast dates are those of one series",
             fix="call overcast(ds, out) with dates along time",
         )
-    carried = out if isinstance(out, xr.Dataset) else out.coords
-    if "provenance" not in carried:
+    provenance = provenance_of(out)
+    if provenance is None:
         raise DataError(
             "there is no record of the filled pixels",
             fix="call overcast(ds, out) with out = ds.cloudfree.reconstruct(...), which "
@@ -96,7 +97,7 @@ def overcast(
             fix="call overcast(ds, ds.cloudfree.reconstruct(...))",
         )
     dims = ("time", *scene.spatial)
-    use = carried["provenance"].transpose(*dims).values == _RECONSTRUCTED
+    use = provenance.transpose(*dims).values == _RECONSTRUCTED
     ground = ground_of(series, scene, clear, SURE_GROUND)
     share = 1 - ground.mean((1, 2))
     when = series.time.values.astype("datetime64[D]").astype(int)

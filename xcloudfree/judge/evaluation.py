@@ -11,6 +11,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from xcloudfree.core.bands import optical_band
+from xcloudfree.core.beside import provenance_of
 from xcloudfree.core.recognise import SPATIAL, read
 from xcloudfree.exceptions import DataError, GridError, MissingBandError
 from xcloudfree.judge.intervals import bound, interval_metrics, nominal_level
@@ -239,10 +240,10 @@ def _cloudy(
 ) -> xr.DataArray | None:
     """The occlusion mask as a DataArray over a tail of the image's dimensions."""
     if mask is None:
-        carried = prediction if isinstance(prediction, xr.Dataset) else prediction.coords
-        if "provenance" not in carried:
+        provenance = provenance_of(prediction)
+        if provenance is None:
             return None
-        mask = carried["provenance"] >= 2
+        mask = provenance >= 2
     if isinstance(mask, str) or callable(mask):
         call = f"{mask!r}" if isinstance(mask, str) else "function"
         raise DataError(

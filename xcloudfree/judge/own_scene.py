@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from xcloudfree._version import __version__
+from xcloudfree.core.beside import provenance_of
 from xcloudfree.core.progress import Progress
 from xcloudfree.core.recognise import read
 from xcloudfree.core.scene import Scene
@@ -18,7 +19,6 @@ from xcloudfree.judge.baselines import TRIVIAL
 from xcloudfree.judge.case import Case
 from xcloudfree.judge.estimators import label, resolve
 from xcloudfree.judge.evaluation import reflectance
-from xcloudfree.judge.figures import Errors, band_errors, indices_of
 from xcloudfree.judge.places import (
     Place,
     read_place,
@@ -27,7 +27,7 @@ from xcloudfree.judge.places import (
     with_mirrored_clouds,
 )
 from xcloudfree.judge.run import run
-from xcloudfree.judge.scene_table import table_of
+from xcloudfree.judge.scene_table import Errors, band_errors, indices_of, table_of
 from xcloudfree.judge.summary import summary
 from xcloudfree.masks.resolve import Mask
 from xcloudfree.masks.shadow import Shadow
@@ -160,8 +160,7 @@ def judge_scene(
 def _checked(scene: Scene, gaps: Sequence[float], cases: int) -> list[float]:
     """Gaps in days; raises an error, without reading, for a scene that cannot be tested."""
     source = scene.source
-    carried = source if isinstance(source, xr.Dataset) else source.coords
-    if "provenance" in carried:
+    if provenance_of(source) is not None:
         raise DataError(
             "the scene was reconstructed, and estimates are not the truth",
             fix="call judge() with the scene as it was observed",

@@ -17,11 +17,14 @@ from xcloudfree.judge.case import Case
 from xcloudfree.judge.protocols import (
     Kind,
     Task,
+    bands_alone,
     build_cases,
     clear_dates,
     clouded_dates,
+    declared,
     ground_of,
     tasks_of,
+    with_reflectance,
 )
 from xcloudfree.masks import masking as masks
 from xcloudfree.masks.resolve import Mask
@@ -135,10 +138,8 @@ def with_mirrored_clouds(place: Place, count: int) -> Place:
 
 def _mirrored_cases(place: Place) -> Iterator[Case]:
     """The image under its own clouds and their mirror images; its clear ground is the truth."""
-    image, ground = _of_image(place)
     scene = read(place.scene)
-    values = image.values
-    dims = scene.spatial
+    values, ground = _of_image(place)
     for axes in place.mirrored:
         laid = np.flip(~ground, axes)
         seen = np.flip(values, tuple(a + 1 for a in axes))
@@ -148,27 +149,13 @@ def _mirrored_cases(place: Place) -> Iterator[Case]:
         name = {(1,): "columns", (0,): "rows", (0, 1): "rows and columns"}[axes]
         yield Case(
             f"{place.name} under its clouds, {name} mirrored",
-            _with_reflectance(place.scene, image.copy(data=cloudy)),
-            xr.DataArray(hidden, dims=dims),
-            _with_reflectance(place.scene, image.copy(data=truth))[
-                list(dict.fromkeys(scene.optical.variables if scene.optical else ()))
-            ],
+            with_reflectance(place.scene, scene, cloudy),
+            xr.DataArray(hidden, dims=scene.spatial),
+            bands_alone(with_reflectance(place.scene, scene, truth), scene),
             region=place.name,
             protocol="mirrored clouds",
             kind="partial",
         )
-
-
-def _with_reflectance(ds: xr.Dataset, image: xr.DataArray) -> xr.Dataset:
-    """The Dataset of one image with other reflectance (band, y, x)."""
-    scene = read(ds)
-    assert scene.optical is not None
-    names = scene.optical.variables
-    if scene.form == "bands":
-        planes = {n: image.isel(band=i, drop=True) for i, n in enumerate(names)}
-    else:
-        planes = {names[0]: image}
-    return ds.assign({n: xr.Variable(p.dims, p.values, image.attrs) for n, p in planes.items()})
 
 
 def _of_series(ds: xr.Dataset, hidden: xr.DataArray) -> tuple[NDArray[np.bool_], NDArray[Any]]:
@@ -176,13 +163,11 @@ def _of_series(ds: xr.Dataset, hidden: xr.DataArray) -> tuple[NDArray[np.bool_],
     return ground_of(ds, scene, hidden), scene.reflectance().values
 
 
-def _of_image(place: Place) -> tuple[xr.DataArray, NDArray[np.bool_]]:
+def _of_image(place: Place) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """Reflectance (band, y, x), and which pixels show the ground."""
     scene = read(place.scene)
-    level = {"processing_level": scene.level} if scene.level else {}
-    image = scene.reflectance().drop_attrs().assign_attrs(units="1", **level)
-    shown = np.isfinite(image.values).all(0)
-    return image, shown & ~place.hidden.transpose(*scene.spatial).values
+    values = scene.reflectance().values
+    return values, np.isfinite(values).all(0) & ~place.hidden.transpose(*scene.spatial).values
 
 
 def _plain(part: xr.Dataset | xr.DataArray) -> xr.Dataset:
@@ -190,8 +175,7 @@ def _plain(part: xr.Dataset | xr.DataArray) -> xr.Dataset:
     scene = read(part)
     if isinstance(part, xr.Dataset) and scene.form == "bands":
         return part
-    level = {"processing_level": scene.level} if scene.level else {}
-    layers = {"s2": scene.reflectance().drop_attrs().assign_attrs(units="1", **level)}
+    layers = {"s2": scene.reflectance().drop_attrs().assign_attrs(declared(scene))}
     if scene.sar is not None:
         radar = scene.backscatter().rename(band="polarization").drop_attrs()
         kind = {"quantity": scene.quantity} if scene.quantity else {}

@@ -175,7 +175,7 @@ def build_cases(
             under += ", realistic" * (visible == "realistic")
             yield Case(
                 name=f"{region} {day} under {under}, gap {gap:g}".strip(),
-                data=_with(bare.isel(time=keep), scene, values),
+                data=with_reflectance(bare.isel(time=keep), scene, values),
                 hidden=xr.DataArray(all_hidden, {"time": times[keep]}, dims),
                 truth=_truth(bare.isel(time=[date]), scene, truth),
                 region=region,
@@ -308,23 +308,30 @@ def _seen(stack: Floats, donor: int | None) -> Floats:
     return np.where(np.isfinite(stack[donor]).all(0), stack[donor], white)
 
 
-def _with(bare: xr.Dataset, scene: Scene, values: Floats) -> xr.Dataset:
-    """The Dataset with other reflectance (time, band, y, x)."""
+def declared(scene: Scene) -> dict[str, str]:
+    """Attributes of the reflectance of a scene."""
+    return {"units": "1"} | ({"processing_level": scene.level} if scene.level else {})
+
+
+def with_reflectance(ds: xr.Dataset, scene: Scene, values: Floats) -> xr.Dataset:
+    """The Dataset of a scene, or some of its dates, with other reflectance (*lead, band, y, x)."""
     assert scene.optical is not None
-    attrs = {"units": "1"} | ({"processing_level": scene.level} if scene.level else {})
-    names, dims = scene.optical.variables, scene.spatial
-    if scene.form == "bands":
-        new = {
-            name: xr.Variable(("time", *dims), values[:, index].copy(), attrs)
-            for index, name in enumerate(names)
-        }
-    else:
-        new = {names[0]: xr.Variable(("time", "band", *dims), values, attrs)}
-    return bare.assign(new)
+    names, attrs = scene.optical.variables, declared(scene)
+    if scene.form != "bands":
+        layout = (*scene.lead, "band", *scene.spatial)
+        return ds.assign({names[0]: xr.Variable(layout, values, attrs)})
+    dims = (*scene.lead, *scene.spatial)
+    planes = (values[..., index, :, :].copy() for index in range(len(names)))
+    return ds.assign({n: xr.Variable(dims, p, attrs) for n, p in zip(names, planes, strict=True)})
+
+
+def bands_alone(ds: xr.Dataset, scene: Scene) -> xr.Dataset:
+    """The optical variables and nothing else."""
+    assert scene.optical is not None
+    return ds[list(dict.fromkeys(scene.optical.variables))]
 
 
 def _truth(bare: xr.Dataset, scene: Scene, values: Floats) -> xr.Dataset:
     """The clear image (band, y, x) in the form of the series, and nothing else."""
-    assert scene.optical is not None
-    names = list(dict.fromkeys(scene.optical.variables))
-    return _with(bare, scene, values[None])[names].isel(time=0, drop=True)
+    whole = with_reflectance(bare, scene, values[None])
+    return bands_alone(whole, scene).isel(time=0, drop=True)

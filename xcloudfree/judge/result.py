@@ -90,12 +90,12 @@ def assemble(
 
     pair = ("method", "case")
     values = table[..., : len(METRICS)].swapaxes(2, 3)
-    peak = {"units": "MB", "long_name": "highest resident memory above that before the call"}
+    peak = about("highest resident memory above that before the call", "MB")
     variables = {
         "value": ((*pair, "metric", "pixels"), values),
-        "count": ((*pair, "pixels"), counts[..., 0], _about("pixels compared")),
-        "left_out": ((*pair, "pixels"), counts[..., 1], _about("pixels without data")),
-        "cpu_seconds": (pair, column("cpu"), {"units": "s", "long_name": "CPU time, all threads"}),
+        "count": ((*pair, "pixels"), counts[..., 0], about("pixels compared")),
+        "left_out": ((*pair, "pixels"), counts[..., 1], about("pixels without data")),
+        "cpu_seconds": (pair, column("cpu"), about("CPU time, all threads", "s")),
         "wall_seconds": (pair, column("wall"), {"units": "s"}),
         "fit_cpu_seconds": (pair, column("fit_cpu"), {"units": "s"}),
         "peak_memory": (pair, column("memory") / 1e6, peak),
@@ -119,8 +119,9 @@ def assemble(
     return xr.Dataset(variables, coords, attrs)
 
 
-def _about(words: str) -> dict[str, str]:
-    return {"units": "1", "long_name": words}
+def about(words: str, units: str = "1") -> dict[str, str]:
+    """Attributes of a variable."""
+    return {"units": units, "long_name": words}
 
 
 def check_names(result: xr.Dataset, call: str, named: Mapping[str, Sequence[str]]) -> None:

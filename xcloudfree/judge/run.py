@@ -127,7 +127,8 @@ def run(
             loaded = case.load()
             inputs = loaded.fingerprint() if store.folder else ""
             records.append([r.run(loaded, inputs, fold, store, retry) for r in runners])
-            seen.append(_light(case))
+            none = {"data": xr.Dataset(), "hidden": xr.DataArray(), "truth": xr.Dataset()}
+            seen.append(replace(case, **none))  # without its arrays
             bar.step(case.name)
     if not seen:
         raise DataError(
@@ -203,7 +204,9 @@ class _Runner:
                 )
             train = fold.train
             method, cost = measure(lambda: function(train))
-            self.fitted, self.fit_cpu = _estimate(method), cost.cpu
+            fitted = resolve(method)
+            assert not isinstance(fitted, Fit)
+            self.fitted, self.fit_cpu = fitted, cost.cpu
         except Exception as error:
             self.failure = f"fit: {_message(error)}"
         return self.fitted
@@ -297,23 +300,12 @@ def _flat(cases: Iterable[Case | Fold]) -> Iterator[tuple[Case, Fold | None]]:
             )
 
 
-def _estimate(method: Any) -> Estimate:
-    out = resolve(method)
-    assert not isinstance(out, Fit)
-    return out
-
-
 def _computed(guess: Any) -> Any:
     return guess.compute() if hasattr(guess, "compute") else guess
 
 
 def _day(case: Case) -> str:
     return "" if case.date is None else str(np.datetime_as_string(case.date, "D"))
-
-
-def _light(case: Case) -> Case:
-    """Without its arrays."""
-    return replace(case, data=xr.Dataset(), hidden=xr.DataArray(), truth=xr.Dataset())
 
 
 def _message(error: Exception) -> str:

@@ -20,11 +20,10 @@ if TYPE_CHECKING:
 
 
 class _Column(NamedTuple):
-    """A column of a table: a cell for each method, and whether it is the best."""
+    """A column of a table, with a cell for each method."""
 
     head: str
-    cells: list[str]
-    best: list[bool]
+    cells: list[tuple[str, bool]]  # and whether it is the best
 
 
 def to_markdown(
@@ -79,15 +78,13 @@ def to_markdown(
     |---|---|---|
     | do nothing | **6.02** | **0.5000** |
     """
-    remarks = failures(result) if notes else []
-    by = _usual(result, "gap") if by is None else by
-    result = as_result(result, by)
     columns = _columns(result, by, metrics, pixels, cost, mean)
-    rows = [[str(m).replace("|", "\\|")] for m in result.method.values]
-    for column in columns:
-        for row, cell, best in zip(rows, column.cells, column.best, strict=True):
-            row.append(f"**{cell}**" if best else cell)
-    text = markdown(["method", *(column.head for column in columns)], rows)
+    shown = [
+        [f"**{cell}**" if best else cell.replace("|", "\\|") for cell, best in column.cells]
+        for column in columns
+    ]
+    text = markdown([column.head for column in columns], zip(*shown, strict=True))
+    remarks = failures(result) if notes else []
     return "\n".join([text, *([""] if remarks else []), *(f"* {note}" for note in remarks)])
 
 
@@ -127,17 +124,15 @@ def to_latex(
     \begin{tabular}{lr}
     """
     # pandas' to_latex would need jinja2 for these few lines
-    remarks = failures(result) if notes else []
-    by = _usual(result, "gap") if by is None else by
-    result = as_result(result, by)
     columns = _columns(result, by, metrics, pixels, cost, mean)
-    rows = [["method", *(column.head for column in columns)]]
-    rows = [[_escaped(cell) for cell in row] for row in (*rows, *([m] for m in _methods(result)))]
-    for column in columns:
-        for row, cell, best in zip(rows[1:], column.cells, column.best, strict=True):
-            row.append(f"\\textbf{{{_escaped(cell)}}}" if best else _escaped(cell))
+    shown = [
+        [f"\\textbf{{{_escaped(c)}}}" if best else _escaped(c) for c, best in column.cells]
+        for column in columns
+    ]
+    rows = [[_escaped(column.head) for column in columns], *zip(*shown, strict=True)]
     head, *body = (" & ".join(row) + r" \\" for row in rows)
-    begin = f"\\begin{{tabular}}{{l{'r' * len(columns)}}}"
+    begin = f"\\begin{{tabular}}{{l{'r' * (len(columns) - 1)}}}"
+    remarks = failures(result) if notes else []
     lines = [begin, r"\toprule", head, r"\midrule", *body, r"\bottomrule", r"\end{tabular}"]
     return "\n".join([*lines, *(f"% {note}" for note in remarks)])
 
@@ -147,35 +142,35 @@ def _usual(result: xr.Dataset, of_scene: str) -> tuple[str, ...]:
     return ("region",) if "case" in result.dims else tuple(of_scene.split())
 
 
-def _methods(result: xr.Dataset) -> list[str]:
-    return [str(m) for m in result.method.values]
-
-
 def _columns(
     result: xr.Dataset,
-    by: Sequence[str],
+    by: Sequence[str] | None,
     metrics: Sequence[str],
     pixels: Sequence[str],
     cost: bool,
     mean: bool,
 ) -> list[_Column]:
+    """The columns of a table, the names of the methods first."""
+    by = _usual(result, "gap") if by is None else by
+    result = as_result(result, by)
     check_names(result, "to_markdown()", {"metric": metrics, "pixels": pixels})
     blocks = [summary(result, by)] if by or not mean else []
     if mean:
         blocks.append(summary(result, ()).assign_coords(group=["mean"]))
-    columns = []
+    columns = [_Column("method", [(str(m), False) for m in result.method.values])]
     for means in blocks:
         won = winners(means)
         for group, metric, kind in product(means.group.values, metrics, pixels):
             at = {"group": group, "metric": metric, "pixels": kind}
             head = _head(str(group), metric, kind, metrics, pixels)
-            cells = _cells(means.sel(at), DIGITS[metric])
-            columns.append(_Column(head, cells, won.sel(at).values.tolist()))
+            best = won.sel(at).values.tolist()
+            cells = zip(_cells(means.sel(at), DIGITS[metric]), best, strict=True)
+            columns.append(_Column(head, list(cells)))
     if cost:
-        whole, none = summary(result, ()), [False] * result.sizes["method"]
+        whole = summary(result, ())
         for name, title, digits in (("cpu_seconds", "CPU s", 2), ("peak_memory", "peak MB", 0)):
-            cells = [number(v, digits) for v in whole[name].isel(group=0).values]
-            columns.append(_Column(title, cells, none))
+            values = whole[name].isel(group=0).values
+            columns.append(_Column(title, [(number(v, digits), False) for v in values]))
     return columns
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from types import ModuleType
@@ -9,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy
+import xarray as xr
 from numpy.typing import NDArray
 
+from xcloudfree.core.grid import coordinate_system, is_geographic
 from xcloudfree.exceptions import CloudFreeError
 from xcloudfree.plot.flags import Legend
-from xcloudfree.plot.frame import Frame
+from xcloudfree.plot.view import Spatial
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,6 +25,40 @@ if TYPE_CHECKING:
 OUTLINE = "#ffe24d"
 BELOW = 16
 """Points between an image and its legend, to leave room for the numbers at the axis."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Position of a picture on the ground."""
+
+    extent: tuple[float, float, float, float]  # left, right, bottom, top
+    labels: tuple[str, str]  # of the x and the y axis
+    flip: bool = False  # whether the rows go up
+
+
+def frame(small: Spatial, dims: tuple[str, str]) -> Frame:
+    """Borders and labels of the axes: kilometres, degrees, or pixels without coordinates."""
+    rows, columns = (small.sizes[d] for d in dims)
+    if any(d not in small.coords or small.sizes[d] < 2 for d in dims):
+        return Frame((-0.5, columns - 0.5, rows - 0.5, -0.5), ("column", "row"))
+    layer = next(iter(small.data_vars.values())) if isinstance(small, xr.Dataset) else small
+    system = coordinate_system(small, layer)
+    scale, names = 1.0, (dims[1], dims[0])
+    if dims[0] != "y" or is_geographic(system):
+        names = ("longitude (°)", "latitude (°)")
+    elif system is not None:
+        scale, names = 1e-3, ("easting (km)", "northing (km)")
+    left, right = _edges(small[dims[1]], scale)
+    top, bottom = _edges(small[dims[0]], scale)
+    low, high = min(top, bottom), max(top, bottom)
+    return Frame((left, right, low, high), names, flip=bottom > top)
+
+
+def _edges(coordinate: xr.DataArray, scale: float) -> tuple[float, float]:
+    """Outer borders of the first and the last pixel."""
+    first, last = (float(coordinate.values[i]) * scale for i in (0, -1))
+    half = (last - first) / (coordinate.size - 1) / 2
+    return first - half, last + half
 
 
 def pyplot() -> ModuleType:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -76,9 +76,16 @@ def percentile_limits(reference: Floats) -> Floats:
     return np.asarray(rows, dtype=np.float64)
 
 
-def chosen_limits(reference: Floats, vmin: Limit, vmax: Limit) -> Floats:
+def reference(images: Sequence[Floats], hidden: Sequence[NDArray[Any] | None]) -> Floats:
+    """Clear pixels (band, pixel) that set the stretch of images; all pixels if none is clear."""
+    pairs = zip(images, hidden, strict=True)
+    clear = [i[:, h == 0] for i, h in pairs if h is not None and (h == 0).any()]
+    return np.concatenate(clear or [i.reshape(3, -1) for i in images], axis=1)
+
+
+def chosen_limits(values: Floats, vmin: Limit, vmax: Limit) -> Floats:
     """The user's limits, or percentiles."""
-    limits = percentile_limits(reference)
+    limits = percentile_limits(values)
     for column, given in enumerate((vmin, vmax)):
         if given is not None:
             limits[:, column] = _each(given, len(limits))

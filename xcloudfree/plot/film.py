@@ -12,8 +12,8 @@ from xcloudfree.core.bands import RGB
 from xcloudfree.core.recognise import read
 from xcloudfree.exceptions import DataError
 from xcloudfree.plot import canvas
-from xcloudfree.plot.colours import Limit, chosen_limits, composite, stretch
-from xcloudfree.plot.strip import pixels, reference
+from xcloudfree.plot.colours import Limit, chosen_limits, composite, reference, stretch
+from xcloudfree.plot.strip import pixels
 from xcloudfree.plot.view import Spatial, title, view
 
 WRITERS = {".gif": "pillow", ".mp4": "ffmpeg"}
@@ -96,11 +96,11 @@ def movie(
         )
     views = [view(whole, None, i, max_size) for i in range(whole.source.sizes["time"])]
     rows: list[tuple[str, Spatial]] = []
-    if observed is not None and _same_dates(observed, obj):
+    if observed is not None and np.array_equal(observed.coords.get("time"), obj["time"]):
         rows.append(("observed", observed))
     rows.append(("reconstructed" if rows else "", obj))
     hidden, images = pixels(obj, rows, views, names, mask)
-    limits = chosen_limits(reference(hidden, images[rows[0][0]]), vmin, vmax)
+    limits = chosen_limits(reference(images[rows[0][0]], hidden), vmin, vmax)
 
     tall = whole.shape[0] / whole.shape[1]
     figure, axes = plt.subplots(
@@ -124,7 +124,3 @@ def movie(
     finally:
         plt.close(figure)
     return target
-
-
-def _same_dates(one: Spatial, other: Spatial) -> bool:
-    return "time" in one.coords and np.array_equal(one["time"], other["time"])

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from xcloudfree.core.beside import provenance_of
 from xcloudfree.core.recognise import read
 from xcloudfree.core.scene import Scene
 from xcloudfree.exceptions import CloudFreeError
@@ -35,7 +36,7 @@ def occlusion(
         if mask in METHODS and not METHODS[mask].reach:
             return masks.mask(small, mask).astype(np.uint8), MASK
         return seen(masks.mask(obj, mask)).astype(np.uint8), MASK
-    carried = carried_provenance(small)
+    carried = provenance_of(small)
     if carried is not None:
         return carried, PROVENANCE
     ready = _ready_mask(read(small))
@@ -53,7 +54,7 @@ def partly_hidden(scene: Scene) -> int:
         return 0
     (dim,) = scene.lead
     shares = None
-    provenance = carried_provenance(scene.source)
+    provenance = provenance_of(scene.source)
     try:
         if provenance is not None:
             flags = sample(provenance.transpose(dim, ..., missing_dims="ignore"))
@@ -73,8 +74,3 @@ def _ready_mask(scene: Scene) -> str | None:
     """The first built-in mask that reads single pixels and finds its bands."""
     fitting = (v.name for v in judge_masks(scene) if v.fits)
     return next((n for n in fitting if n in METHODS and not METHODS[n].reach), None)
-
-
-def carried_provenance(obj: Spatial) -> xr.DataArray | None:
-    """Provenance flags, if an object has them."""
-    return (obj if isinstance(obj, xr.Dataset) else obj.coords).get("provenance")

@@ -10,6 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xcloudfree.core.bands import RGB
+from xcloudfree.core.beside import provenance_of
 from xcloudfree.core.recognise import read
 from xcloudfree.core.scene import Scene
 from xcloudfree.exceptions import DataError
@@ -23,8 +24,7 @@ from xcloudfree.plot.colours import (
     percentile_limits,
     stretch,
 )
-from xcloudfree.plot.flags import carried_provenance, occlusion, partly_hidden
-from xcloudfree.plot.frame import frame
+from xcloudfree.plot.flags import occlusion, partly_hidden
 from xcloudfree.plot.quality import draw_deviation, mean_deviation
 from xcloudfree.plot.view import Spatial, title, together, view
 
@@ -121,7 +121,7 @@ def plot(
     scene = read(small)
     before = None if observed is None else read(seen.of_other(observed, "observed"))
     flags, legend = occlusion(obj, small, seen, mask)
-    reconstructed = observed is not None or carried_provenance(small) is not None
+    reconstructed = observed is not None or provenance_of(small) is not None
     radar = next((s for s in (scene, before) if s and s.sar), None)
     spread = mean_deviation(small, names)
 
@@ -149,7 +149,7 @@ def plot(
     clear = None if shown is None else shown == (1 if legend is PROVENANCE else 0)
     coloured = {name: panels[name] for name in _OPTICAL if name in panels}
     limits = chosen_limits(_reference(coloured, clear), vmin, vmax) if coloured else None
-    place = frame(small, seen.dims)
+    place = canvas.frame(small, seen.dims)
     columns = col_wrap or len(panels)
     figure, axes = canvas.grid_of_axes(len(panels), columns, figsize, scene.shape)
     for axis, (name, values) in zip(axes, panels.items(), strict=True):

@@ -10,14 +10,12 @@ import scipy
 import xarray as xr
 from numpy.typing import NDArray
 
-from xcloudfree.core.bands import RGB, optical_band
-from xcloudfree.core.beside import stacked_beside
+from xcloudfree.core.bands import RGB
+from xcloudfree.core.beside import provenance_of, stacked_beside
 from xcloudfree.core.recognise import read
 from xcloudfree.exceptions import DataError
 from xcloudfree.plot import canvas
 from xcloudfree.plot.colours import PROVENANCE, composite
-from xcloudfree.plot.flags import carried_provenance
-from xcloudfree.plot.frame import Frame, frame
 from xcloudfree.plot.view import Spatial, title, together, view
 
 if TYPE_CHECKING:
@@ -64,17 +62,17 @@ def provenance(
     >>> len(figure.axes) > 0
     True
     """
-    if carried_provenance(obj) is None:
+    if provenance_of(obj) is None:
         raise DataError(
             "there is no provenance here", fix="call ds.cloudfree.reconstruct(), which returns it"
         )
     whole = read(obj)
     seen = view(whole, time, index, max_size)
     small = seen(obj)
-    flags = carried_provenance(small)
+    flags = provenance_of(small)
     assert flags is not None
     values = together({"flags": flags})["flags"]
-    place = frame(small, seen.dims)
+    place = canvas.frame(small, seen.dims)
     figure, (axis,) = canvas.axes_for(1, 1, ax, figsize, values.shape)
     canvas.draw_flags(axis, values, PROVENANCE, place)
     return canvas.finish_one(figure, axis, place, title(whole, seen.index))
@@ -140,7 +138,7 @@ def uncertainty(
             fix='call ds.cloudfree.reconstruct(model="kriging", uncertainty=True), or with another '
             "model that estimates it",
         )
-    values, place = together({"deviation": deviation})["deviation"], frame(small, seen.dims)
+    values, place = together({"deviation": deviation})["deviation"], canvas.frame(small, seen.dims)
     figure, (axis,) = canvas.axes_for(1, 1, ax, figsize, values.shape)
     draw_deviation(axis, values, place, vmin, vmax, cmap)
     return canvas.finish_one(figure, axis, place, title(whole, seen.index))
@@ -227,35 +225,17 @@ def reliability(
 
 def mean_deviation(obj: Spatial, names: Sequence[str]) -> xr.DataArray | None:
     """Standard deviation (y, x), the mean over some bands, if an object has it."""
-    if isinstance(obj, xr.DataArray):
-        stacked = obj.coords.get("std")
-        return None if stacked is None else _over(stacked, names)
-    for variable in obj.data_vars:
-        if str(variable).lower() == "s2_std":
-            return _over(obj[variable], names)
-    planes = [
-        obj[v]
-        for v in obj.data_vars
-        if str(v).endswith("_std") and optical_band(str(v).removesuffix("_std")) in names
-    ]
-    if not planes:
+    scene = read(obj)
+    deviation = None if scene.optical is None else stacked_beside(scene, "std")
+    if deviation is None or not (there := [name for name in names if name in deviation.band]):
         return None
-    total = planes[0]
-    for other in planes[1:]:
-        total = total + other
-    return total / len(planes)
-
-
-def _over(stacked: xr.DataArray, names: Sequence[str]) -> xr.DataArray | None:
-    dim = next(str(d) for d in stacked.dims if "band" in str(d))
-    where = [i for i, name in enumerate(stacked[dim].values) if optical_band(name) in names]
-    return stacked.isel({dim: where}).mean(dim) if where else None
+    return deviation.sel(band=there).mean("band")
 
 
 def draw_deviation(
     axis: Axes,
     values: NDArray[Any],
-    place: Frame,
+    place: canvas.Frame,
     vmin: float | None = None,
     vmax: float | None = None,
     cmap: str = "magma",

@@ -12,9 +12,16 @@ from xcloudfree.core.bands import RGB
 from xcloudfree.core.recognise import read
 from xcloudfree.exceptions import DataError
 from xcloudfree.plot import canvas
-from xcloudfree.plot.colours import MASK, PROVENANCE, Limit, chosen_limits, composite, stretch
+from xcloudfree.plot.colours import (
+    MASK,
+    PROVENANCE,
+    Limit,
+    chosen_limits,
+    composite,
+    reference,
+    stretch,
+)
 from xcloudfree.plot.flags import occlusion
-from xcloudfree.plot.frame import frame
 from xcloudfree.plot.view import Spatial, title, together, view
 
 if TYPE_CHECKING:
@@ -113,12 +120,9 @@ def rgb(
     values = together(lazy)
     images = [values[f"colour {n}"] for n in range(len(views))]
     hidden = [values.get(f"hidden {n}") for n in range(len(views))]
-    parts = [i[:, ~h] for i, h in zip(images, hidden, strict=True) if h is not None and not h.all()]
-    limits = chosen_limits(
-        np.concatenate(parts or [i.reshape(3, -1) for i in images], axis=1), vmin, vmax
-    )
+    limits = chosen_limits(reference(images, hidden), vmin, vmax)
     small = views[0](obj)
-    place = frame(small, views[0].dims)
+    place = canvas.frame(small, views[0].dims)
     figure, axes = canvas.axes_for(len(views), col_wrap, ax, figsize, images[0].shape[-2:])
     for number, axis in enumerate(axes):
         canvas.draw_image(axis, stretch(images[number], limits), place)
@@ -190,24 +194,19 @@ def mask(
     if names is not None and scene.optical is not None and set(names) <= set(scene.optical.names):
         lazy["colour"] = scene.reflectance(names)
     values = together(lazy)
-    hidden, place = values["hidden"], frame(small, seen.dims)
+    hidden, place = values["hidden"], canvas.frame(small, seen.dims)
     figure, (axis,) = canvas.axes_for(1, 1, ax, figsize, hidden.shape)
     if "colour" not in values:
         canvas.draw_flags(axis, hidden.astype(np.uint8), MASK, place)
     else:
+        from matplotlib.colors import to_rgba
+
         image = values["colour"]
-        clear = image[:, ~hidden] if not hidden.all() else image.reshape(3, -1)
-        colours = stretch(image, chosen_limits(clear, vmin, vmax))
+        colours = stretch(image, chosen_limits(reference([image], [hidden]), vmin, vmax))
         canvas.draw_image(axis, colours, place)
         tint = np.zeros((*hidden.shape, 4))
-        tint[hidden] = (*_rgb(MASK[1][1]), 0.45)
+        tint[hidden] = to_rgba(MASK[1][1], 0.45)
         canvas.draw_image(axis, tint, place)
         canvas.draw_outline(axis, hidden, place, colour=MASK[1][1])
         canvas.explain(axis, hidden.astype(np.uint8), {1: MASK[1]})
     return canvas.finish_one(figure, axis, place, title(whole, seen.index))
-
-
-def _rgb(colour: str) -> tuple[float, ...]:
-    from matplotlib.colors import to_rgb
-
-    return tuple(to_rgb(colour))

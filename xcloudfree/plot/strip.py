@@ -10,13 +10,22 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xcloudfree.core.bands import RGB
+from xcloudfree.core.beside import provenance_of
 from xcloudfree.core.recognise import read
 from xcloudfree.core.scene import Scene
 from xcloudfree.exceptions import DataError
 from xcloudfree.plot import canvas
-from xcloudfree.plot.colours import MASK, PROVENANCE, Limit, chosen_limits, composite, stretch
+from xcloudfree.plot.colours import (
+    MASK,
+    PROVENANCE,
+    Limit,
+    chosen_limits,
+    composite,
+    reference,
+    stretch,
+)
 from xcloudfree.plot.curve import curve
-from xcloudfree.plot.flags import carried_provenance, occlusion
+from xcloudfree.plot.flags import occlusion
 from xcloudfree.plot.view import Spatial, View, nearest, title, together, view
 
 if TYPE_CHECKING:
@@ -99,26 +108,14 @@ def series(
             "there is no time dimension", fix="call plot.series() of xcf.stac.load(...)"
         )
     views = [view(whole, None, i, max_size) for i in _indices(whole, dates)]
-    made = carried_provenance(obj) is not None or observed is not None
+    made = provenance_of(obj) is not None or observed is not None
     rows: list[tuple[str, Spatial]] = []
     if observed is not None:
         rows.append(("observed", observed))
     rows.append(("reconstructed" if made else "observed", obj))
     hidden, images = pixels(obj, rows, views, names, mask)
-    limits = chosen_limits(reference(hidden, images[rows[0][0]]), vmin, vmax)
+    limits = chosen_limits(reference(images[rows[0][0]], hidden), vmin, vmax)
     return _draw(whole, views, images, hidden, limits, figsize)
-
-
-def reference(
-    hidden: Sequence[NDArray[Any] | None], images: Sequence[NDArray[Any]]
-) -> NDArray[Any]:
-    """Clear pixels (band, pixel) that set the stretch of images; all pixels if none is clear."""
-    clear = [
-        i[:, h == 0]
-        for i, h in zip(images, hidden, strict=True)
-        if h is not None and (h == 0).any()
-    ]
-    return np.concatenate(clear or [i.reshape(3, -1) for i in images], axis=1)
 
 
 def pixels(

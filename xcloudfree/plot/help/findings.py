@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from xcloudfree import methods
 from xcloudfree.core.bands import S2_BANDS
-from xcloudfree.core.grid import coordinate_system
+from xcloudfree.core.beside import provenance_of
+from xcloudfree.core.grid import coordinate_system, is_geographic
 from xcloudfree.core.plugins import third_party_names
 from xcloudfree.core.radiometry import Calibration
 from xcloudfree.core.scene import Scene
@@ -20,7 +21,6 @@ from xcloudfree.core.times import utc_times
 from xcloudfree.core.windows import Halo
 from xcloudfree.exceptions import CloudFreeError
 from xcloudfree.masks.scores import METHODS
-from xcloudfree.plot.frame import is_geographic
 from xcloudfree.plot.help.suitability import judge_masks
 from xcloudfree.reconstruct.checks import SIDE, gaps, in_memory
 from xcloudfree.reconstruct.choice import BEST
@@ -224,8 +224,7 @@ def _chunks(scene: Scene) -> Finding:
 
 
 def _provenance(scene: Scene) -> Finding | None:
-    source = scene.source
-    provenance = (source if isinstance(source, xr.Dataset) else source.coords).get("provenance")
+    provenance = provenance_of(scene.source)
     if provenance is None:
         return None
     text = f"reconstructed by {provenance.attrs.get('model', 'an unnamed model')}"
