@@ -6,17 +6,16 @@ import pytest
 import xcloudfree as xcf
 from xcloudfree import methods
 from xcloudfree.cli import demonstration as demo
-from xcloudfree.cli.demonstration import simulated
 
 pytestmark = pytest.mark.filterwarnings("ignore::xcloudfree.exceptions.UntrainedWarning")
 
 
 def test_from_catalog_to_picture(tmp_path, monkeypatch):
-    for name in simulated.COMPARED:
+    for name in demo.COMPARED:
         assert name in methods.names() or xcf.models.known(name)
-    monkeypatch.setattr(simulated, "SIZE", 128)
-    few = ("median", simulated.MODEL, "linear-time")
-    monkeypatch.setattr(simulated, "COMPARED", few)
+    monkeypatch.setattr(demo, "SIZE", 128)
+    few = ("median", demo.MODEL, "linear-time")
+    monkeypatch.setattr(demo, "COMPARED", few)
     said = []
     result = demo.run(tmp_path, say=said.append)
     names = {p.name for p in tmp_path.iterdir()}
@@ -34,10 +33,10 @@ def test_from_catalog_to_picture(tmp_path, monkeypatch):
     stored = xcf.io.open_zarr(tmp_path / "cloudfree.zarr")
     assert stored.rio.crs.to_epsg() == 32633
     assert {1, 2} <= set(np.unique(stored.provenance)) <= {1, 2, 3}
-    assert stored.sizes["time"] == len(simulated.COVER)
-    assert {"do nothing", "mean of the clear pixels", *simulated.COMPARED} - {
-        simulated.MODEL
-    } <= set(result.estimate.values)
+    assert stored.sizes["time"] == len(demo.COVER)
+    assert {"do nothing", "mean of the clear pixels", *demo.COMPARED} - {demo.MODEL} <= set(
+        result.estimate.values
+    )
     cloudy = result.psnr.sel(pixels="cloudy").mean("time")
     assert float(cloudy.sel(estimate="prediction")) > float(
         cloudy.sel(estimate="mean of the clear pixels")

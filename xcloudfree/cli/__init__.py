@@ -1,12 +1,7 @@
 """The command line: each command reads its options and makes one call."""
 
-from xcloudfree.cli import (
-    judging,
-    models,
-    products,
-    remake,
-    scenes,
-)  # importing them registers their commands
+# importing them registers their commands
+from xcloudfree.cli import judging, models, products, scenes
 from xcloudfree.cli.group import main
 
-__all__ = ["judging", "main", "models", "products", "remake", "scenes"]
+__all__ = ["judging", "main", "models", "products", "scenes"]

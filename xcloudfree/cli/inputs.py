@@ -14,6 +14,7 @@ import click
 import numpy as np
 import xarray as xr
 
+import xcloudfree as xcf
 from xcloudfree.cli.group import add_options, split_list
 from xcloudfree.core.bands import is_scene_classification, optical_band, sar_band
 from xcloudfree.core.recognise import dates_elsewhere, spatial_dims
@@ -129,8 +130,6 @@ def _opened(places: Sequence[str], options: SceneOptions) -> Spatial:
 
 def _from_store(path: str) -> Spatial:
     """A scene from a Zarr store; a DataArray if the store has a single array with bands."""
-    import xcloudfree as xcf
-
     opened = xcf.io.open_zarr(path)
     if len(opened.data_vars) == 1:
         (array,) = opened.data_vars.values()
@@ -153,8 +152,6 @@ def _from_netcdf(path: str, chunks: int) -> xr.Dataset:
 
 
 def _from_catalog(address: str, options: SceneOptions) -> xr.Dataset:
-    import xcloudfree as xcf
-
     if options.bbox is None or options.datetime is None:
         raise CatalogError(
             "a catalog needs an area and an interval",

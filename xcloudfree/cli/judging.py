@@ -70,7 +70,8 @@ def judge_command(
     from xcloudfree import judge
 
     said = SceneOptions.pop_from(options)
-    if _is_folder_of_patches(scene):
+    folder, stores = Path(scene[0]), ("zarr.json", ".zgroup", ".zarray")
+    if len(scene) == 1 and folder.is_dir() and not any((folder / n).is_file() for n in stores):
         chosen = split_list(models) or list(_OF_PATCHES)
         table = judge.benchmark(list(_patches(scene[0], mask)), chosen, progress=progress)
         text = judge.to_markdown(table, by=["case"], mean=True)
@@ -119,13 +120,6 @@ def _days(gaps: str) -> list[float]:
         raise DataError(
             f"--gaps {gaps!r} are not numbers of days", fix="give --gaps 0,15,30"
         ) from error
-
-
-def _is_folder_of_patches(places: Sequence[str]) -> bool:
-    """Whether a place is a folder but not a store."""
-    folder = Path(places[0])
-    stores = ("zarr.json", ".zgroup", ".zarray")
-    return len(places) == 1 and folder.is_dir() and not any((folder / n).is_file() for n in stores)
 
 
 def _patches(root: str, mask: str) -> Iterator[Case]:

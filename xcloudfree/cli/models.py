@@ -9,10 +9,14 @@ from typing import Any
 import click
 import xarray as xr
 
+import xcloudfree as xcf
+from xcloudfree import methods as classical
+from xcloudfree import models
 from xcloudfree.cli.group import examples, main, split_list
 from xcloudfree.cli.inputs import SceneOptions, open_scene, scene_options
 from xcloudfree.cli.outputs import progress_option
 from xcloudfree.exceptions import DataError, MissingBandError
+from xcloudfree.models.shipped import shipped
 
 
 @main.group(
@@ -37,10 +41,6 @@ def models_command(ctx: click.Context) -> None:
 @click.option("--methods", is_flag=True, help="Also list the classical methods.")
 def list_models(pattern: str, methods: bool = False) -> None:
     """List names that match PATTERN, as in a shell."""
-    from xcloudfree import methods as classical
-    from xcloudfree import models
-    from xcloudfree.models.shipped import shipped
-
     ready = shipped()
     for name in models.list(pattern):
         click.echo(f"{name}{'  (shipped weights)' if name in ready else ''}")
@@ -54,8 +54,6 @@ def list_models(pattern: str, methods: bool = False) -> None:
 def show_model(name: str, cost: bool) -> None:
     """Show the specification of a model, by name or path."""
     import dataclasses
-
-    from xcloudfree import models
 
     model = models.load(name)
     click.echo(repr(model))
@@ -94,8 +92,6 @@ def convert_model(
     **options: Any,
 ) -> None:
     """Convert a published CHECKPOINT (or the two of a pair) to a model file OUT (.safetensors)."""
-    from xcloudfree import models
-
     model = models.convert(
         checkpoint if len(checkpoint) > 1 else checkpoint[0],
         architecture,
@@ -115,9 +111,7 @@ def convert_model(
 @click.argument("pattern", default="*")
 def methods_command(pattern: str) -> None:
     """List the classical methods that match PATTERN, as in a shell; they need no weights."""
-    from xcloudfree import methods
-
-    for name in fnmatch.filter(methods.names(), pattern):
+    for name in fnmatch.filter(classical.names(), pattern):
         click.echo(name)
 
 
@@ -181,7 +175,6 @@ def fit_command(
     or a STAC address. The model takes the level of the data; if the data does not declare it, use
     --level.
     """
-    import xcloudfree as xcf
     from xcloudfree import models, train
 
     if out.suffix != ".safetensors" or not out.parent.is_dir():
@@ -230,7 +223,6 @@ def doctor_command() -> None:
     from xcloudfree import models, show_versions
     from xcloudfree.core import plugins
     from xcloudfree.masks.scores import METHODS
-    from xcloudfree.models.shipped import shipped
     from xcloudfree.models.variants import ALIASES, VARIANTS
 
     show_versions()

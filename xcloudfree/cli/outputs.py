@@ -7,6 +7,7 @@ from typing import Any
 import click
 import xarray as xr
 
+import xcloudfree as xcf
 from xcloudfree.exceptions import DataError
 
 progress_option = click.option(
@@ -31,8 +32,6 @@ def write(
     result: xr.Dataset | xr.DataArray, out: str, *, progress: bool | None, encoding: Any = None
 ) -> None:
     """Write a lazy result as Zarr (resumable) or GeoTIFF, and print its path."""
-    import xcloudfree as xcf
-
     if isinstance(result, xr.DataArray):  # planes next to its bands become variables
         planes = [n for n, c in result.coords.items() if {"y", "x"} <= set(c.dims)]
         result = result.to_dataset(name=str(result.name or "data")).reset_coords(planes)

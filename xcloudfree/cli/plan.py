@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import xarray as xr
 
+from xcloudfree import methods
 from xcloudfree.core.recognise import read
 from xcloudfree.core.scene import Scene
 from xcloudfree.core.windows import Halo
@@ -55,8 +56,6 @@ def plan_text(
     chosen_by: str = "",
 ) -> str:
     """Blocks, reading, memory, compute and size of a reconstruction, as lines."""
-    from xcloudfree import methods
-
     scene, page = read(obj), help_page.page(obj)
     chosen = [f"model       {chosen_by}"] if chosen_by else []
     chunks, images = _chunks(scene), _images(scene)
@@ -97,6 +96,7 @@ def time_text(
     Processor time of the window is spread over the threads: it varies less than what a clock says
     on a busy machine. Reading is left out, because it depends on where the scene lies.
     """
+    from xcloudfree.core.devices import chosen, resolved
     from xcloudfree.io.schedulers import capacity, cluster
 
     scene = read(obj)
@@ -110,7 +110,7 @@ def time_text(
     except CloudFreeError as error:
         return f"time        unknown: in the middle of the scene, {error.problem}"
     wall, work = time.perf_counter() - wall, time.process_time() - work
-    on_processor = _processor(device)
+    on_processor = "torch" not in sys.modules or resolved(chosen(device)).startswith("cpu")
     threads = capacity(cluster())[1]
     share = prod(window.sizes[dim] for dim in scene.spatial) / prod(scene.shape)
     seconds = (work / threads if on_processor else wall) / share
@@ -128,13 +128,6 @@ def _middle(obj: Any, scene: Scene, side: int) -> Any:
     return obj.isel({dim: slice(first, first + side) for dim, first in starts.items()})
 
 
-def _processor(device: str | None) -> bool:
-    """Whether blocks are computed by the processor."""
-    from xcloudfree.core.devices import chosen, resolved
-
-    return "torch" not in sys.modules or resolved(chosen(device)).startswith("cpu")
-
-
 def _duration(seconds: float) -> str:
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
@@ -142,8 +135,6 @@ def _duration(seconds: float) -> str:
 
 
 def _method(name: str, scene: Scene, chunks: Chunks, margin: int) -> Estimate:
-    from xcloudfree import methods
-
     method = methods.get(name)
     window = max(chunks[0]) + 2 * method.reach, max(chunks[1]) + 2 * method.reach
     dates = _images(scene) if method.temporal else 1

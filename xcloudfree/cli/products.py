@@ -1,4 +1,4 @@
-"""Commands for series and results: composite, plot."""
+"""Commands for series and results: composite, plot, remake."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ from typing import Any
 import click
 
 from xcloudfree.cli.group import add_options, examples, main
-from xcloudfree.cli.inputs import SceneOptions, open_scene, scene_argument, scene_options
+from xcloudfree.cli.inputs import (
+    SceneOptions,
+    imported,
+    open_scene,
+    scene_argument,
+    scene_options,
+)
 from xcloudfree.cli.outputs import check_output, progress_option, write
 from xcloudfree.exceptions import DataError
 from xcloudfree.reconstruct.composite import METHODS
@@ -146,3 +152,40 @@ def _place(text: str) -> tuple[float, float]:
             f"--at {text!r} is not two numbers", fix="give --at x,y in coordinates of the scene"
         ) from error
     return x, y
+
+
+@main.command(
+    "remake",
+    short_help="Make a product again from its STAC item.",
+    epilog=examples(
+        "xcloudfree remake out.zarr.item.json again/",
+        "xcloudfree remake out.tif.item.json again/ --catalog https://mirror.example/stac",
+    ),
+)
+@click.argument("item", type=click.Path(path_type=Path))
+@click.argument("folder", type=click.Path(path_type=Path))
+@add_options(
+    click.option("--catalog", help="Where the items are now, if not where they were."),
+    click.option("--model", help="The file of weights, where the passport knows only a digest."),
+    click.option("--sign", help="Function that makes addresses readable, module:function."),
+    progress_option,
+)
+def remake_command(
+    item: Path,
+    folder: Path,
+    catalog: str | None,
+    model: str | None,
+    sign: str | None,
+    progress: bool | None,
+) -> None:
+    """Make the product of ITEM again, into FOLDER, and compare it with what ITEM says.
+
+    ITEM is the STAC item beside a product that was loaded from a catalog, reconstructed, and
+    written, with nothing in between. What differs is an error, and the new product is kept.
+    """
+    from xcloudfree.reconstruct.remake import remake
+
+    function = None if sign is None else imported(sign)
+    made = remake(item, folder, catalog=catalog, model=model, sign=function, progress=progress)
+    for path in made:
+        click.echo(f"written: {path}, as {item.name} says")

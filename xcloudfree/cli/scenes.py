@@ -9,6 +9,7 @@ import click
 import numpy as np
 import xarray as xr
 
+import xcloudfree as xcf
 from xcloudfree.cli.group import add_options, examples, main
 from xcloudfree.cli.inputs import SceneOptions, open_scene, scene_argument, scene_options
 from xcloudfree.cli.outputs import check_output, is_store, progress_option, write
@@ -217,7 +218,6 @@ def evaluate_command(
     The metrics cover all, cloudy and clear pixels. Each input is a Zarr store or a GeoTIFF; the
     options for bands and units apply to all of them.
     """
-    import xcloudfree as xcf
     from xcloudfree.judge.evaluation import table as as_table
 
     said = SceneOptions.pop_from(options)
@@ -236,8 +236,6 @@ def evaluate_command(
 
 def _hidden(mask: str, cloudy: Any) -> xr.DataArray:
     """The hidden pixels: from a store written by ``xcloudfree mask``, or by a method."""
-    import xcloudfree as xcf
-
     if not Path(mask).exists():
         if cloudy is None:
             raise DataError(

@@ -8,6 +8,7 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
+import pandas as pd  # type: ignore[import-untyped]
 import xarray as xr
 from numpy.typing import NDArray
 
@@ -37,8 +38,6 @@ def utc_times(
 
 def _converted(values: NDArray[Any], owner: str) -> NDArray[Any]:
     """Text or objects as dates; numbers raise an error, because they could mean anything."""
-    import pandas as pd  # type: ignore[import-untyped]
-
     problem = f"the time coordinate contains {values.dtype} instead of dates"
     other = f"pandas.date_range('2025-06-01', periods={values.size}, freq='5D')"
     if values.dtype.kind in "iuf" or (values.size and all(isinstance(v, Real) for v in values)):

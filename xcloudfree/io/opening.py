@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any, Final
 
+import dask.array as da
 import numpy as np
 import xarray as xr
 from dask.base import tokenize
@@ -103,8 +104,6 @@ class ShardReader:
 
 def opened(target: Path) -> xr.Dataset:
     """The group with one dask block per shard, and the variables in their original order."""
-    import dask.array as da
-
     raw = xr.open_dataset(
         target, engine="zarr", mask_and_scale=False, chunks=None, cache=False,
         backend_kwargs={"consolidated": bool(order_of(target))},

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import xarray as xr
 
+from xcloudfree import methods
 from xcloudfree.exceptions import ModelError
 from xcloudfree.judge.case import Case
 from xcloudfree.methods.base import Method
@@ -48,8 +49,6 @@ class Reconstruct:
 
     def fingerprint(self) -> str:
         """Name and options; for a network the digest of its specification and weights."""
-        from xcloudfree import methods
-
         options = repr(sorted(self.options.items()))
         if isinstance(self.model, methods.Method):
             return f"method {self.model!r} {options}"
@@ -134,7 +133,6 @@ class Fit:
 
 def resolve(method: Any) -> Estimate | Fit:
     """A method as a callable."""
-    from xcloudfree import methods
     from xcloudfree.judge.baselines import TRIVIAL
 
     if isinstance(method, str) and method in TRIVIAL:

@@ -127,8 +127,8 @@ def run(
             loaded = case.load()
             inputs = loaded.fingerprint() if store.folder else ""
             records.append([r.run(loaded, inputs, fold, store, retry) for r in runners])
-            none = {"data": xr.Dataset(), "hidden": xr.DataArray(), "truth": xr.Dataset()}
-            seen.append(replace(case, **none))  # without its arrays
+            # without its arrays
+            seen.append(replace(case, data=xr.Dataset(), hidden=xr.DataArray(), truth=xr.Dataset()))
             bar.step(case.name)
     if not seen:
         raise DataError(

@@ -96,7 +96,8 @@ def movie(
         )
     views = [view(whole, None, i, max_size) for i in range(whole.source.sizes["time"])]
     rows: list[tuple[str, Spatial]] = []
-    if observed is not None and np.array_equal(observed.coords.get("time"), obj["time"]):
+    dates = None if observed is None else observed.coords.get("time")
+    if observed is not None and dates is not None and np.array_equal(dates, obj["time"]):
         rows.append(("observed", observed))
     rows.append(("reconstructed" if rows else "", obj))
     hidden, images = pixels(obj, rows, views, names, mask)

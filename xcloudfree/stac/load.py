@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import xarray as xr
+from odc.geo.geobox import GeoBox
 
 from xcloudfree.exceptions import CatalogError, DataError
 from xcloudfree.stac.read.access import Access
@@ -32,7 +33,6 @@ from xcloudfree.stac.series.status import with_status
 
 if TYPE_CHECKING:
     import pystac
-    from odc.geo.geobox import GeoBox
 
 CHUNKS = {"x": 1024, "y": 1024}
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from xcloudfree import methods
 from xcloudfree.core.plugins import BUNDLED
 from xcloudfree.core.scene import Scene, listed
 from xcloudfree.exceptions import CloudFreeError, DataError
@@ -17,9 +17,6 @@ from xcloudfree.masks.series import ENOUGH, dates_of
 from xcloudfree.models.shipped import shipped
 from xcloudfree.models.spec import ModelSpec
 from xcloudfree.reconstruct.checks import check_fitness
-
-if TYPE_CHECKING:
-    from xcloudfree.methods import Method
 
 
 @dataclass(frozen=True)
@@ -111,12 +108,10 @@ def _judge_model(scene: Scene, name: str, spec: ModelSpec) -> Verdict:
 
 def judge_methods(scene: Scene) -> list[Verdict]:
     """Which classical methods suit a scene."""
-    from xcloudfree import methods
-
     return [_judge_method(scene, methods.get(name)) for name in methods.names()]
 
 
-def _judge_method(scene: Scene, method: Method) -> Verdict:
+def _judge_method(scene: Scene, method: methods.Method) -> Verdict:
     why = f"method {method.name!r}"
     try:
         if scene.optical is None:

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import odc.geo.xr  # noqa: F401  registers the .odc accessor
+import rasterio
 import xarray as xr
 
 from xcloudfree.core.bands import POLARISATIONS, S2_BANDS
@@ -77,8 +79,6 @@ def publish(
     >>> [collection["id"] for collection in collections]
     ['sentinel-2-l1c', 'sentinel-1-rtc']
     """
-    import odc.geo.xr  # noqa: F401  registers the .odc accessor
-
     grid = ds.odc.geobox
     if grid is None or grid.crs is None or grid.crs.epsg is None:
         system = next(filter(None, (coordinate_system(ds, v) for v in ds.values())), "EPSG:...")
@@ -214,8 +214,6 @@ def _pass(one: xr.Dataset, time: np.datetime64) -> dict[str, Any]:
 
 
 def _write(pixels: npt.NDArray[Any], path: Path, grid: Any, nodata: float) -> None:
-    import rasterio
-
     profile = {
         "driver": "COG", "count": 1, "dtype": pixels.dtype, "nodata": nodata, "blocksize": 256,
         "compress": "DEFLATE", "resampling": "NEAREST" if path.stem == "SCL" else "AVERAGE",

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+import rasterio.features
+import shapely  # type: ignore[import-untyped]
+import xarray as xr
+from affine import Affine
+from odc.geo.geobox import GeoBox
 
 from xcloudfree.stac.search.area import dense
-
-if TYPE_CHECKING:
-    import xarray as xr
-    from odc.geo.geobox import GeoBox
 
 STEP: Final = 256
 """Corners of the outline are rounded to this part of a pixel: sums of such numbers are exact, so
@@ -36,9 +37,6 @@ def _kept(array: xr.DataArray, inside: xr.DataArray) -> xr.DataArray:
 
 def inside_area(ds: xr.Dataset, grid: GeoBox, area: Any) -> xr.DataArray:
     """Whether the centre of each pixel lies inside an area, lazily, (y, x)."""
-    import shapely  # type: ignore[import-untyped]
-    import xarray as xr
-
     # in parts of a pixel: whole numbers
     outline = shapely.set_precision(grid.project(dense(area)).geom, 1 / STEP)
     outline = shapely.transform(outline, lambda corners: corners * STEP)
@@ -59,9 +57,6 @@ def inside_area(ds: xr.Dataset, grid: GeoBox, area: Any) -> xr.DataArray:
 def _inside(
     rows: npt.NDArray[np.integer], columns: npt.NDArray[np.integer], outline: Any
 ) -> npt.NDArray[np.bool_]:
-    import rasterio.features
-    from affine import Affine
-
     top, left = rows.min(), columns.min()
     burnt = rasterio.features.rasterize(
         [(outline, 1)],

@@ -91,14 +91,9 @@ def failure_code(cause: Cause, position: int) -> int:
     return int(cause) + 8 * min(position, LAST_ITEM)
 
 
-def cause_of(code: int) -> Cause | None:
-    """Kind of fault in a code; None if there is none."""
-    return Cause(code % 8) if code > READ else None
-
-
-def position_of(code: int) -> int:
-    """Position in its scene of the item that failed."""
-    return int(code) // 8
+def fault_of(code: int) -> tuple[Cause, int]:
+    """Kind of fault in a code above READ, and position in its scene of the item that failed."""
+    return Cause(code % 8), code // 8
 
 
 def pack(

@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import rasterio
 import rasterio.warp
+import xarray as xr
 from odc.geo.geobox import GeoBox
 from odc.geo.warp import resampling_s2rio
 from rasterio.control import GroundControlPoint
@@ -37,7 +38,6 @@ from xcloudfree.stac.search.area import extent_of, footprint
 
 if TYPE_CHECKING:
     import pystac
-    import xarray as xr
 
 
 MARGIN: Final = 8

@@ -9,6 +9,14 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import odc.geo.xr  # noqa: F401  registers the .odc accessor
+from affine import Affine
+from odc.geo import CRS, geom, res_
+from odc.geo.crs import CRSError
+from odc.geo.geobox import GeoBox
+from pyproj import Proj
+
 from xcloudfree.exceptions import GridError, GridWarning
 from xcloudfree.stac.read.access import Access, Asset, AssetError, with_asset
 from xcloudfree.stac.read.mosaic import Layer, Layers
@@ -19,8 +27,6 @@ from xcloudfree.stac.search.catalog import PROJECTION
 
 if TYPE_CHECKING:
     import pystac
-    from odc.geo import CRS
-    from odc.geo.geobox import GeoBox
 
 
 _FIELDS = ("code", "epsg", "wkt2", "projjson", "shape", "transform")
@@ -35,9 +41,6 @@ def declared(item: pystac.Item, key: str) -> dict[str, Any]:
 
 def declared_grid(item: pystac.Item, key: str) -> GeoBox | None:
     """Grid of one asset; None if the item does not declare it in full."""
-    from affine import Affine
-    from odc.geo.geobox import GeoBox
-
     fields = declared(item, key)
     crs = next((fields[name] for name in _FIELDS[:4] if name in fields), None)
     if crs is None or "shape" not in fields or "transform" not in fields:
@@ -118,9 +121,6 @@ PIXEL_SHARE = 0.01
 
 def given_grid(like: Any) -> GeoBox:
     """Grid of an object to be matched."""
-    import odc.geo.xr  # noqa: F401  registers the .odc accessor
-    from odc.geo.geobox import GeoBox
-
     grid = like if isinstance(like, GeoBox) else getattr(getattr(like, "odc", None), "geobox", None)
     if grid is None or grid.crs is None:
         raise GridError(
@@ -144,10 +144,6 @@ def native_grid(
 
     A projection that was `chosen` here, not by the user, takes the pixel size of the items.
     """
-    from odc.geo import CRS, geom, res_
-    from odc.geo.crs import CRSError
-    from odc.geo.geobox import GeoBox
-
     if crs is not None:
         try:
             crs = CRS(crs)
@@ -214,8 +210,6 @@ def _grid_call(items: Sequence[pystac.Item], crs: CRS | None = None) -> str:
 
 def _enclosing(native: GeoBox, area: Any) -> GeoBox:
     """Part (or extension) of a grid that contains an area, aligned to its pixels."""
-    from odc.geo.geobox import GeoBox
-
     left, low, right, high = native.project(dense(area)).boundingbox.bbox
     x, y = math.floor(left + PIXEL_SHARE), math.floor(low + PIXEL_SHARE)
     rows, columns = math.ceil(high - PIXEL_SHARE) - y, math.ceil(right - PIXEL_SHARE) - x
@@ -236,9 +230,6 @@ def item_projection(item: Any) -> str | None:
 
 def home_zone(items: Sequence[pystac.Item], area: Any, crs: Any) -> tuple[list[int], Any]:
     """Items whose grid is continued, and the projection to load on: None for that of the items."""
-    from odc.geo import CRS, geom
-    from odc.geo.crs import CRSError
-
     everything = list(range(len(items)))
     zones: dict[str | None, list[int]] = {}
     for n, item in enumerate(items):
@@ -280,9 +271,6 @@ AREA_ERROR = 0.01
 
 def area_error(area: Any, crs: Any) -> float:
     """Largest relative error of areas on a map projection within an area in degrees."""
-    import numpy as np
-    from pyproj import Proj
-
     places: list[Any] = []
 
     def note(x: Any, y: Any, *_: Any) -> tuple[Any, Any]:

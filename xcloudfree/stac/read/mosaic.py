@@ -12,11 +12,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import xarray as xr
+from odc.geo.geobox import GeoBox
+
+from xcloudfree.stac.read import faults
+from xcloudfree.stac.read.signing import is_signed, split_login
 
 if TYPE_CHECKING:
     import pystac
-    import xarray as xr
-    from odc.geo.geobox import GeoBox
 
     from xcloudfree.stac.read.access import Access
 
@@ -74,8 +77,6 @@ class Reader:
 
     def address(self, href: str) -> str:
         """Address for the graph: without password or renewable signature."""
-        from xcloudfree.stac.read.signing import is_signed, split_login
-
         href, _ = split_login(href)
         return href.split("?")[0] if self.access.renews and is_signed(href) else href
 
@@ -83,10 +84,6 @@ class Reader:
         self, items: Sequence[pystac.Item], groups: Sequence[int], layers: Layers
     ) -> xr.Dataset:
         """Mosaics of groups of items, as stored, one per step of ``time``; reads no pixel."""
-        import xarray as xr
-
-        from xcloudfree.stac.read import faults
-
         self._warn_of_tokens(items, layers)
         members: dict[int, list[int]] = {}
         for n, group in enumerate(groups):
@@ -108,8 +105,6 @@ class Reader:
         return out
 
     def _warn_of_tokens(self, items: Sequence[pystac.Item], layers: Layers) -> None:
-        from xcloudfree.stac.read.signing import is_signed
-
         hrefs = [item.assets[layer.asset].href for item in items for _, layer in layers]
         if not self.access.renews and any(map(is_signed, hrefs)):
             warnings.warn(
@@ -121,8 +116,6 @@ class Reader:
 
 
 def _apply(function: Callable[..., Any], packed: xr.DataArray, data_type: str) -> xr.DataArray:
-    import xarray as xr
-
     out: xr.DataArray = xr.apply_ufunc(
         function,
         packed,

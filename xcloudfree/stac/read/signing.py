@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import reduce
+from importlib import import_module
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
@@ -106,8 +107,6 @@ def _resolve(name: str) -> Any:
 
 
 def _by_name(name: str) -> Signer:
-    from importlib import import_module
-
     import_module(name.split(":")[0])
     return Signer(_resolve(name))
 

@@ -6,11 +6,14 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from odc.geo import CRS, geom
+from odc.geo.geobox import GeoBox
+from shapely import get_srid, make_valid  # type: ignore[import-untyped]
+
 from xcloudfree.exceptions import DataError
 
 if TYPE_CHECKING:
     import pystac
-    from odc.geo.geobox import GeoBox
 
 DEGREES: Final = "EPSG:4326"
 
@@ -20,8 +23,6 @@ STEPS: Final = 64
 
 def box_area(bbox: Any) -> Any:
     """A box in degrees as a geometry; west may be east of east, across the 180th meridian."""
-    from odc.geo import geom
-
     numbers = _numbers(bbox)
     if len(numbers) == 4:
         west, south, east, north = numbers
@@ -46,8 +47,6 @@ def _numbers(bbox: Any) -> tuple[float, ...]:
 
 def shape_area(shape: Any) -> Any:
     """The area of GeoJSON, as text or mapping, or of an object that has one, in degrees."""
-    from odc.geo import geom
-
     try:
         if isinstance(shape, str):
             shape = json.loads(shape)
@@ -78,9 +77,6 @@ def shape_area(shape: Any) -> Any:
 
 def _crs_of(shape: Any) -> Any:
     """Map projection of a shape of geopandas, odc-geo or shapely, or of old GeoJSON; else None."""
-    from odc.geo import CRS
-    from shapely import get_srid  # type: ignore[import-untyped]
-
     stated = getattr(shape, "crs", None)
     if isinstance(shape, Mapping):  # the member of GeoJSON of 2008, which GDAL still writes
         member = shape.get("crs") or {}
@@ -121,8 +117,6 @@ def enclosing_box(shape: Any) -> tuple[float, float, float, float]:
 
 def halves(shape: Any) -> Sequence[Any]:
     """A shape, or its two parts if it lies on both sides of the 180th meridian."""
-    from odc.geo import geom
-
     if shape.boundingbox.span_x <= 180:
         return [shape]
     return [geom.unary_union(_cut(shape, west, west + 180)) for west in (0, -180)]
@@ -130,16 +124,12 @@ def halves(shape: Any) -> Sequence[Any]:
 
 def _cut(shape: Any, west: float, east: float) -> list[Any]:
     """The polygons of a shape between two meridians."""
-    from odc.geo import geom
-
     inside = shape & geom.box(west, -90, east, 90, DEGREES)
     return [part for part in _parts(inside) if part.area > 0]
 
 
 def footprint(item: pystac.Item) -> Any:
     """Footprint of an item as an odc.geo geometry in degrees; empty if it declares none."""
-    from odc.geo import geom
-
     stated = dict(item.geometry or {})
     if stated.get("type") == "MultiPolygon":  # some items have parts without any corner
         stated["coordinates"] = [part for part in stated["coordinates"] if part]
@@ -153,8 +143,6 @@ def footprint(item: pystac.Item) -> Any:
 
 def unwrapped(shape: Any) -> Any:
     """A shape in degrees, split at the 180th meridian if its outline lies or jumps beyond it."""
-    from odc.geo import geom
-
     parts = _parts(shape)
     if not any(p.boundingbox.span_x > 180 or 180 < p.boundingbox.right <= 360 for p in parts):
         return shape
@@ -171,7 +159,4 @@ def unwrapped(shape: Any) -> Any:
 
 def valid(shape: Any) -> Any:
     """A shape, repaired if its outline crosses itself, as it does for some items."""
-    from odc.geo import geom
-    from shapely import make_valid
-
     return shape if shape.is_valid else geom.Geometry(make_valid(shape.geom), shape.crs)

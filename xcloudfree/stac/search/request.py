@@ -6,6 +6,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from affine import Affine
+from odc.geo.geobox import GeoBox
+
 from xcloudfree.exceptions import DataError
 from xcloudfree.stac.search.query import Query
 
@@ -40,9 +43,6 @@ def arguments(request: Mapping[str, Any]) -> dict[str, Any]:
     DataError
         If it is none.
     """
-    from affine import Affine
-    from odc.geo.geobox import GeoBox
-
     try:
         found = dict(request)
         grid = found.pop("grid")

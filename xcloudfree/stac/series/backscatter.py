@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
+from odc.geo import geom
+from odc.geo.geobox import GeoBox
 
 from xcloudfree.core.bands import sar_band
 from xcloudfree.exceptions import DataError, MissingBandError, UnitsError
@@ -22,7 +24,6 @@ from xcloudfree.stac.series.pairing import SAME_PASS, Pass, nearest_passes, pass
 
 if TYPE_CHECKING:
     import pystac
-    from odc.geo.geobox import GeoBox
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,6 @@ def group_passes(
     named: Sequence[str] | None = None,
 ) -> list[_Slices]:
     """Slices of each pass that has the wanted polarisations."""
-    from odc.geo import geom
-
     area = extent_of(grid)
     found: dict[Any, list[tuple[pystac.Item, SarRule]]] = {}
     latest: dict[Any, tuple[datetime, str]] = {}

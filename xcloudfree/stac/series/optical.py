@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
+from odc.geo import geom
+from odc.geo.geobox import GeoBox
 
 from xcloudfree.core.bands import S2_BANDS, is_scene_classification, optical_band
 from xcloudfree.exceptions import CatalogWarning, DataError, MissingBandError, UnitsError
@@ -29,7 +31,6 @@ from xcloudfree.stac.search.query import item_time
 
 if TYPE_CHECKING:
     import pystac
-    from odc.geo.geobox import GeoBox
 
 
 COARSER = 1.5
@@ -142,8 +143,6 @@ def grid_metres(grid: GeoBox) -> float:
 
 def centre_longitude(grid: GeoBox) -> float:
     """Longitude of the centre of a grid, also if it crosses the 180th meridian."""
-    from odc.geo import geom
-
     x, y = grid.transform * (grid.shape[1] / 2, grid.shape[0] / 2)
     return float(geom.point(x, y, grid.crs).to_crs("EPSG:4326").coords[0][0])
 

@@ -6,7 +6,7 @@ import re
 import warnings
 from collections.abc import Mapping, Sequence
 from itertools import combinations
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ from xcloudfree.core.recognise import read
 from xcloudfree.core.scene import BAND_DIMS, Scene
 from xcloudfree.core.times import utc_times
 from xcloudfree.exceptions import DataError, MissingBandError, UnitsError
+from xcloudfree.stac.series.pairing import along
 
 WINDOWS: Final = 4
 """Windows along each side of the scene whose pixels are compared."""
@@ -206,15 +207,10 @@ def _scene(ds: xr.Dataset | xr.DataArray) -> Scene:
 
 def _orbits(ds: xr.Dataset | xr.DataArray, scene: Scene) -> list[str]:
     """Platform and relative orbit of each date, ``"S1A 88"``."""
-
-    def along(*names: str) -> list[Any]:
-        found = next((ds[name].values for name in names if name in ds.coords), None)
-        return list(np.broadcast_to(np.asarray(found, object), ds.sizes["time"]))
-
     own = ("platform",) if scene.optical is None else ()  # else it is that of Sentinel-2
-    texts = zip(along("s1_item_id", "item_id", "id"), along(*own), strict=True)
+    texts = zip(along(ds, "s1_item_id", "item_id", "id"), along(ds, *own), strict=True)
     platforms = [_platform(f"{item} {platform}") for item, platform in texts]
-    tracks = along("relative_orbit", "sat:relative_orbit")
+    tracks = along(ds, "relative_orbit", "sat:relative_orbit")
     known = [str(int(float(t))) if t is not None and float(t) >= 0 else "?" for t in tracks]
     if set(platforms) == {"S1"} and set(known) == {"?"}:
         raise DataError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd  # type: ignore[import-untyped]
 import xarray as xr
 
 from xcloudfree.core.grid import coordinate_system
@@ -126,8 +127,6 @@ def pair(
 
 def duration(gap: str | timedelta | np.timedelta64, call: str) -> timedelta:
     """The largest distance in time, checked; `call` is the user's call, for the message."""
-    import pandas as pd  # type: ignore[import-untyped]
-
     if isinstance(gap, str | timedelta | np.timedelta64):  # pandas takes numbers as nanoseconds
         with suppress(ValueError):
             found = pd.Timedelta(gap)
@@ -172,19 +171,18 @@ def _check_same_grid(optical: Scene, radar: Scene) -> None:
                 raise GridError(f"s1 and s2 lie at different {dim!r}", fix=fix)
 
 
+def along(ds: xr.Dataset | xr.DataArray, *names: str) -> list[Any]:
+    """Values along time of the first of some coordinates that exists, or None for each date."""
+    found = next((ds[name].values for name in names if name in ds.coords), None)
+    return list(np.broadcast_to(np.asarray(found, object), ds["time"].size))
+
+
 def _passes(s1: xr.Dataset | xr.DataArray) -> list[tuple[Pass, list[int]]]:
     """Passes of an array in order of time, each with its steps of ``time``."""
     times = _times(s1, "s1")
-
-    def along(*names: str) -> list[Any]:
-        for name in names:
-            if name in s1.coords:
-                return list(np.broadcast_to(s1[name].values, times.shape))
-        return [None] * len(times)
-
-    platforms, states = along("platform"), along("orbit_state", "sat:orbit_state")
-    orbits = along("relative_orbit", "sat:relative_orbit")
-    ids = along("s1_item_id", "item_id", "id")
+    platforms, states = along(s1, "platform"), along(s1, "orbit_state", "sat:orbit_state")
+    orbits = along(s1, "relative_orbit", "sat:relative_orbit")
+    ids = along(s1, "s1_item_id", "item_id", "id")
     groups: list[list[int]] = []
     for n in np.flatnonzero(~np.isnat(times))[np.argsort(times[~np.isnat(times)], kind="stable")]:
         last = groups[-1][-1] if groups else None
@@ -238,7 +236,9 @@ def _warn_of_gaps(
 def _paired(layer: Layer, pairs: Sequence[list[int] | None], optical: Scene) -> Layer:
     """The backscatter of every date; nothing is computed."""
     dated = "time" in optical.source.dims
-    chunks = _spatial_chunks(optical)
+    assert optical.optical is not None
+    sizes = optical.optical.arrays[0].chunksizes
+    chunks = {dim: sizes[dim] for dim in optical.spatial if dim in sizes}
     arrays = []
     for array in layer.arrays:
         if "time" not in array.dims:
@@ -256,13 +256,9 @@ def _paired(layer: Layer, pairs: Sequence[list[int] | None], optical: Scene) -> 
         if out.chunks is not None and chunks:
             out = out.chunk(chunks)
         arrays.append(out if dated else out.isel(time=0))
-    if not layer.stacked:
-        return Layer(layer.names, tuple(arrays), layer.variables)
-    return Layer(
-        layer.names,
-        tuple(arrays[0].isel(band=k, drop=True) for k in range(len(layer.names))),
-        layer.variables,
-    )
+    if layer.stacked:
+        arrays = [arrays[0].isel(band=k, drop=True) for k in range(len(layer.names))]
+    return Layer(layer.names, tuple(arrays), layer.variables)
 
 
 def _joined(array: xr.DataArray, steps: Sequence[int], nodata: float | None) -> xr.DataArray:
@@ -272,13 +268,6 @@ def _joined(array: xr.DataArray, steps: Sequence[int], nodata: float | None) -> 
         valid = out.notnull() if nodata is None else out.notnull() & (out != nodata)
         out = out.where(valid, other)
     return out
-
-
-def _spatial_chunks(optical: Scene) -> Mapping[Hashable, tuple[int, ...]]:
-    """Chunks of the Sentinel-2 bands along rows and columns; none if they are in memory."""
-    assert optical.optical is not None
-    sizes = optical.optical.arrays[0].chunksizes
-    return {dim: sizes[dim] for dim in optical.spatial if dim in sizes}
 
 
 def _stack(layer: Layer) -> xr.DataArray:

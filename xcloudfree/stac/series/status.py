@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
+import pandas as pd  # type: ignore[import-untyped]
 import xarray as xr
 
 from xcloudfree.core.bands import POLARISATIONS
@@ -19,14 +20,12 @@ from xcloudfree.stac.read.faults import (
     WORDS,
     Cause,
     Failure,
-    cause_of,
+    fault_of,
     merge,
-    position_of,
 )
+from xcloudfree.stac.read.grids import declared_asset
 from xcloudfree.stac.read.mosaic import Opened, Reader, join
-
-if TYPE_CHECKING:
-    import pandas as pd  # type: ignore[import-untyped]
+from xcloudfree.stac.read.reading import probe
 
 THREADS: Final = 8
 """Number of assets tested at a time when a series is loaded."""
@@ -141,9 +140,6 @@ def _items(ds: xr.Dataset, name: str, step: int) -> list[str]:
 
 
 def _probe(reader: Reader) -> dict[tuple[str, str], Failure | None]:
-    from xcloudfree.stac.read.grids import declared_asset
-    from xcloudfree.stac.read.reading import probe
-
     assets = {
         (item.id, layer.asset): declared_asset(
             item, layer, address=reader.address(item.assets[layer.asset].get_absolute_href() or "")
@@ -233,8 +229,6 @@ def report(ds: xr.Dataset) -> pd.DataFrame:
     DataError
         The series does not carry ``read_status``.
     """
-    import pandas as pd
-
     if "read_status" not in getattr(ds, "coords", {}):
         raise DataError(
             "This Dataset carries no read log",
@@ -268,13 +262,11 @@ def _row(
 ) -> tuple[Any, ...]:
     name = str(scene["asset"].values[n])
     items = _items(scene, name, 0)
-    position = position_of(code)
+    cause, position = fault_of(code)
     item = items[position] if position < len(items) else join(items)
     y, x = (
         f"{first + int(index.min())}:{first + int(index.max()) + 1}"
         for first, index in zip(start, where, strict=True)
     )
     key = str(scene["asset_key"].values[n]) if "asset_key" in scene.coords else name
-    cause = cause_of(code)
-    error = WORDS[cause] if cause is not None else ""
-    return scene["time"].values[0], item, key, f"y {y}, x {x}", error
+    return scene["time"].values[0], item, key, f"y {y}, x {x}", WORDS[cause]

@@ -1,7 +1,8 @@
-"""A simulated series: catalog, mask, reconstruction, storage, evaluation, pictures."""
+"""The demonstration on a simulated series: from a catalog to pictures, and a table of methods."""
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from xcloudfree.exceptions import DemonstrationWarning
 from xcloudfree.judge.evaluation import table
 from xcloudfree.plot import plot
 from xcloudfree.reconstruct.compose import Provenance
+from xcloudfree.stac import publish, serve
 
 SIZE = 512
 SEED = 7
@@ -38,10 +40,10 @@ COMPARED = (
 )
 
 
-def from_simulation(out: Path, model: str, say: Callable[[str], Any]) -> xr.Dataset:
-    """Reconstruct and evaluate a simulated series from a local STAC API; see `run`."""
-    from xcloudfree.stac import publish, serve
-
+def run(out: Path, *, model: str = MODEL, say: Callable[[str], Any] = print) -> xr.Dataset:
+    """Reconstruct and evaluate a simulated series from a local STAC API, and draw it."""
+    start = time.monotonic()
+    out.mkdir(parents=True, exist_ok=True)
     shape = (SIZE, SIZE)
     options: dict[str, Any] = {"seed": SEED, "cover": COVER, "dates": len(COVER), "level": "BOA"}
     say(f"1/8 simulating {len(COVER)} dates of Sentinel-1 and Sentinel-2, {SIZE} x {SIZE} px")
@@ -102,6 +104,8 @@ def from_simulation(out: Path, model: str, say: Callable[[str], Any]) -> xr.Data
         f"\nHidden pixels, mean over the dates (metrics.md has each date); prediction is {model}:"
         f"\n\n{table(result.sel(pixels=['cloudy']))}"
     )
+    say(f"\n{out.resolve()}: " + ", ".join(sorted(p.name for p in out.iterdir())))
+    say(f"done in {time.monotonic() - start:.0f} s")
     return result
 
 

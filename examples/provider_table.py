@@ -1,19 +1,18 @@
-"""The provider table as Markdown.
+"""Write the table of catalogs in ``docs/catalogs.md`` from the providers that the library knows.
 
-``python -m xcloudfree.stac.rules.provider_page docs/catalogs.md`` writes it into the page.
+python examples/provider_table.py
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from xcloudfree.exceptions import CatalogError
 from xcloudfree.stac.rules.providers import PROVIDERS, CollectionRule
 
+PAGE = Path(__file__).parent.parent / "docs/catalogs.md"
 BEGIN, END = "<!-- providers: begin -->", "<!-- providers: end -->"
-_OFFSET = {
+OFFSET = {
     "flag": "applied flag",
     "declared": "declared",
     "baseline": "baseline",
@@ -42,22 +41,21 @@ def _units(rule: CollectionRule) -> str:
 def _cells(provider: str, rule: CollectionRule) -> list[str]:
     if rule.refused:
         return [provider, f"`{rule.collection}`", "refused", "", "", "", "", "", ""]
-    kind = rule.level or rule.quantity or "as stated"
     return [
         provider,
         f"`{rule.collection}`",
-        kind,
+        rule.level or rule.quantity or "as stated",
         _assets(rule),
         _units(rule),
         f"{rule.nodata:g}",
-        " > ".join(_OFFSET[step] for step in rule.offset) if rule.mission == "S2" else "",
+        " > ".join(OFFSET[step] for step in rule.offset) if rule.mission == "S2" else "",
         "" if rule.classes is None else f"`{rule.classes[1][0]}`",
         {"grid": "map grid", "gcps": "control points"}[rule.geolocation],
     ]
 
 
-def provider_table() -> str:
-    """The provider table."""
+def table() -> str:
+    """The table of collections, and that of catalogs."""
     heads = [
         "provider", "collection", "level or quantity", "asset keys", "stored as", "no data",
         "offset, first that is found", "classes", "geolocation",
@@ -75,25 +73,9 @@ def provider_table() -> str:
 
 def with_table(page: str) -> str:
     """A page with the current table between its marks."""
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise CatalogError(
-            f"The page lacks the lines {BEGIN} and {END}, which enclose the table",
-            fix="add them, and run: python -m xcloudfree.stac.rules.provider_page docs/catalogs.md",
-        )
-    return f"{before}{BEGIN}\n{provider_table()}\n{END}{after}"
-
-
-def main(arguments: list[str]) -> int:
-    """Print the table, or write it into a page."""
-    if not arguments:
-        print(provider_table())
-        return 0
-    page = Path(arguments[0])
-    page.write_text(with_table(page.read_text("utf-8")), encoding="utf-8")
-    return 0
+    before, _, rest = page.partition(BEGIN)
+    return f"{before}{BEGIN}\n{table()}\n{END}{rest.partition(END)[2]}"
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    PAGE.write_text(with_table(PAGE.read_text("utf-8")), encoding="utf-8")
