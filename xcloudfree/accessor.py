@@ -82,15 +82,9 @@ class CloudFreeAccessor:
         ('TOA', 'dB')
         """
         return radiometry.calibrate(
-            self._obj,
-            scale=scale,
-            offset=offset,
-            nodata=nodata,
-            level=level,
-            sar=sar,
-            quantity=quantity,
-            sar_nodata=sar_nodata,
-        )
+            self._obj, scale=scale, offset=offset, nodata=nodata, level=level, sar=sar,
+            quantity=quantity, sar_nodata=sar_nodata,
+        )  # fmt: skip
 
     @documented_by(masks.score)
     def score(self) -> xr.DataArray:
@@ -213,23 +207,10 @@ class CloudFreeAccessor:
         if isinstance(model, str) and model == JUDGED:
             model = self.judge(mask=mask, dilate=dilate, shadow=shadow)
         out = reconstruction.reconstruct(
-            self._obj,
-            model=model,
-            mask=mask,
-            dilate=dilate,
-            shadow=shadow,
-            halo=halo,
-            blend=blend,
-            fill_missing=fill_missing,
-            times=times,
-            interval=interval,
-            uncertainty=uncertainty,
-            quality=quality,
-            age=age,
-            align=align,
-            precision=precision,
-            device=device,
-        )
+            self._obj, model=model, mask=mask, dilate=dilate, shadow=shadow, halo=halo, blend=blend,
+            fill_missing=fill_missing, times=times, interval=interval, uncertainty=uncertainty,
+            quality=quality, age=age, align=align, precision=precision, device=device,
+        )  # fmt: skip
         out.cloudfree._made_from = weakref.ref(self._obj)  # the "before" of pictures
         return out
 

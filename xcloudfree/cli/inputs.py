@@ -131,10 +131,8 @@ def _opened(places: Sequence[str], options: SceneOptions) -> Spatial:
 def _from_store(path: str) -> Spatial:
     """A scene from a Zarr store; a DataArray if the store has a single array with bands."""
     opened = xcf.io.open_zarr(path)
-    if len(opened.data_vars) == 1:
-        (array,) = opened.data_vars.values()
-        return array if "band" in array.dims else opened
-    return opened
+    first, *others = opened.data_vars.values()
+    return first if not others and "band" in first.dims else opened
 
 
 def _from_netcdf(path: str, chunks: int) -> xr.Dataset:

@@ -62,11 +62,7 @@ def device_gate(device: str) -> DeviceGate:
 
 @contextmanager
 def computing(device: str) -> Iterator[None]:
-    """Gate for computations other than networks: alone on an accelerator, one thread on a CPU.
-
-    The products are small, and threads that wait for one another would take several times the
-    processor time; dask keeps all cores busy with parallel blocks.
-    """
+    """Gate for computations other than networks: alone on an accelerator, one thread on a CPU."""
     import torch
 
     with ExitStack() as stack:
@@ -138,13 +134,10 @@ block_gate = BlockGate()
 
 
 class DeviceGate:
-    """Gate in front of a device.
+    """Gate in front of a device: one forward pass at a time, or shares of the threads of a CPU.
 
-    An accelerator runs one forward pass at a time. A CPU runs as many as there are callers, each
-    with its share of the threads; `threads` returns the share and `limit` sets it for the calling
-    thread. Many blocks keep all cores busy with one thread each; the last block, or an array in
-    memory, gets all threads. Two blocks at a time with one thread each took 0.6 of the time of one
-    after the other with two (docs/benchmarks.md).
+    `threads` returns the number of the calling thread and `limit` sets it. Two blocks at a time
+    with one thread each took 0.6 of the time of one after the other with two (docs/benchmarks.md).
     """
 
     def __init__(

@@ -162,7 +162,7 @@ def ground(scene: Scene) -> tuple[tuple[float, float], tuple[float, float], floa
     from pyproj import Geod, Transformer
     from pyproj.exceptions import ProjError
 
-    array = (scene.optical or scene.sar).arrays[0]  # type: ignore[union-attr]
+    array = scene.first.arrays[0]
     steps, centre = [], []
     for dim in scene.spatial:
         if dim not in array.coords or array.sizes[dim] < 2:

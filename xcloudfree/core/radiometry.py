@@ -40,10 +40,6 @@ class Calibration:
         """Whether stored numbers already are reflectance."""
         return self.scale == 1.0 and self.offset == 0.0
 
-    def integer_nodata(self, dtype: np.dtype[Any]) -> int:
-        """No-data value of an integer type: the declared one if it fits, else Sentinel-2's 0."""
-        return 0 if self.nodata is None or not holds(dtype, self.nodata) else int(self.nodata)
-
     def valid(self, stored: NDArray[Any]) -> NDArray[np.bool_]:
         """Where there is a measurement; same shape as `stored`."""
         good = np.ones(stored.shape, bool)
@@ -98,7 +94,9 @@ class Calibration:
         limits = np.iinfo(kind)
         empty = np.isnan(stored)
         whole = np.clip(np.rint(np.where(empty, 0, stored)), limits.min, limits.max).astype(kind)
-        nodata = self.integer_nodata(kind)
+        nodata = 0  # that of Sentinel-2, if the declared one does not fit
+        if self.nodata is not None and holds(kind, self.nodata):
+            nodata = int(self.nodata)
         for number in (nodata, *self.others):  # use a neighbouring value, so that it stays a value
             if holds(kind, number):
                 beside = int(number) + 1 if number < limits.max else int(number) - 1

@@ -143,10 +143,15 @@ class Scene:
     @property
     def shape(self) -> tuple[int, int]:
         """Rows and columns."""
+        height, width = self.first.arrays[0].shape[-2:]
+        return height, width
+
+    @property
+    def first(self) -> Layer:
+        """The optical bands, or else the polarisations."""
         layer = self.optical or self.sar
         assert layer is not None
-        height, width = layer.arrays[0].shape[-2:]
-        return height, width
+        return layer
 
     @property
     def level(self) -> str | None:
@@ -175,11 +180,9 @@ class Scene:
     def dims(self) -> tuple[Hashable, ...]:
         """Dimensions of a band in the order of the input."""
         if self.form != "bands":
-            name = (self.optical or self.sar).variables[0]  # type: ignore[union-attr]
-            array = self.source if self.form == "array" else self.source[name]
+            array = self.source if self.form == "array" else self.source[self.first.variables[0]]
             return tuple(d for d in array.dims if d != band_dim(array))  # type: ignore[arg-type]
-        variable = (self.optical or self.sar).variables[0]  # type: ignore[union-attr]
-        dims = self.source[variable].dims
+        dims = self.source[self.first.variables[0]].dims
         return dims if set(dims) == {*self.lead, *self.spatial} else (*self.lead, *self.spatial)
 
     def need_optical(self, names: Sequence[str], why: str) -> Layer:
@@ -279,7 +282,8 @@ class Scene:
 
     def reflectance(self, names: Sequence[str] | None = None) -> xr.DataArray:
         """Reflectance (*lead, band, y, x), float32, lazy for lazy inputs."""
-        layer = self.need_optical(names or self._optical_names(), "this")
+        have = names or (("B02",) if self.optical is None else self.optical.names)
+        layer = self.need_optical(have, "this")
         return self.decoded(layer.stack())
 
     def decoded(self, array: xr.DataArray) -> xr.DataArray:
@@ -299,14 +303,9 @@ class Scene:
 
     def template(self) -> xr.DataArray:
         """An array (*lead, y, x) with the coordinates of the scene and undefined values."""
-        layer = self.optical or self.sar
-        assert layer is not None
-        array = layer.arrays[0]
-        bare = array.isel(band=0, drop=True) if layer.stacked else array
+        array = self.first.arrays[0]
+        bare = array.isel(band=0, drop=True) if self.first.stacked else array
         return bare.drop_attrs(deep=False).rename(None)
-
-    def _optical_names(self) -> tuple[str, ...]:
-        return ("B02",) if self.optical is None else self.optical.names
 
     def _refuse_integers(self) -> None:
         offset = "-0.1"

@@ -85,7 +85,7 @@ def reflectance(land: Landscape, day: float, moisture: float, resolution: float 
     """Clear top-of-atmosphere reflectance of a landscape, each band at its native resolution."""
     green, straw = phenology(land, day)
     wet = _wetness(land, moisture)
-    plant, surface, soil = _indices(land, _VEGETATION, _SURFACE)
+    plant, surface, soil = _indices(land)
     late, vigour, tone, _ = land.parcel
     field = land.cover <= CODE["meadow"]
     trees = land.height > 0
@@ -124,7 +124,7 @@ def backscatter(
     """Radar backscatter of a landscape, sigma0 in dB, VV and VH, with speckle."""
     green, straw = phenology(land, day)
     wet = _wetness(land, moisture)
-    _, surface, soil = _indices(land, _VEGETATION, _SURFACE)
+    _, surface, soil = _indices(land)
     plants = ["crop" if name != "cereal" else "cereal" for name in LANDCOVER]
     plants = [_PLANT.get(name, kind) for name, kind in zip(LANDCOVER, plants, strict=True)]
     slope = np.diff(land.height, axis=1, prepend=land.height[:, :1])
@@ -168,15 +168,11 @@ def _wetness(land: Landscape, moisture: float) -> Field:
     return wet.astype(np.float32)
 
 
-def _indices(
-    land: Landscape, plants: dict[str, tuple[float, ...]], surfaces: dict[str, tuple[float, ...]]
-) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.bool_]]:
+def _indices(land: Landscape) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.bool_]]:
     """Vegetation and surface of each pixel as positions in the tables, and whether it is soil."""
-    plant = [list(plants).index(_PLANT.get(name, "crop")) for name in LANDCOVER]
-    alias = {"garden": "pavement"}
-    surface = [
-        list(surfaces).index(alias.get(name, name)) if alias.get(name, name) in surfaces else 0
-        for name in LANDCOVER
-    ]
+    plants, surfaces = list(_VEGETATION), list(_SURFACE)
+    plant = [plants.index(_PLANT.get(name, "crop")) for name in LANDCOVER]
+    named = ("pavement" if name == "garden" else name for name in LANDCOVER)
+    surface = [surfaces.index(name) if name in surfaces else 0 for name in named]
     places = np.array(surface)[land.cover]
     return np.array(plant)[land.cover], places, places == 0

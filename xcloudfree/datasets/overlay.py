@@ -20,7 +20,7 @@ from xcloudfree.core.recognise import read
 from xcloudfree.core.restore import restore
 from xcloudfree.core.scene import Scene
 from xcloudfree.datasets.cloud_layers import CloudKind, check_kind
-from xcloudfree.datasets.clouds import CloudField, Ground, Sky, draw_sky, lay
+from xcloudfree.datasets.clouds import Ground, Sky, draw_sky, lay
 from xcloudfree.exceptions import DataError, GridError, MissingBandError
 from xcloudfree.masks.shadow import Shadow, sun_angles
 
@@ -107,10 +107,11 @@ def simulate_clouds(
     stored = optical.planes()
     like = next((a for a in stored if not isinstance(a, np.ndarray)), stored[0])
     like = like if like.ndim == len(head) + 2 else like[..., 0, :, :]
-    numbers = np.arange(int(np.prod(head))).reshape(head)
+    numbers = np.arange(int(np.prod(head))).reshape(head)[..., None, None]
+    rows, columns = (np.arange(n) for n in scene.shape)
     data, opacity, shadow = map_windows(
         work,
-        [stored, *([spread(n, like)] for n in (*_places(scene), numbers[..., None, None]))],
+        [stored, *([spread(n, like)] for n in (rows[:, None], columns[None, :], numbers))],
         [Output(stored_as, len(optical.names)), *[Output(np.dtype("float32"))] * 2],
         lead=len(head),
     )
@@ -125,12 +126,6 @@ def simulate_clouds(
         )
     }
     return restore(scene, data, truth)
-
-
-def _places(scene: Scene) -> list[NDArray[np.int64]]:
-    """Rows, and columns, to be spread over the scene."""
-    rows, columns = (np.arange(n) for n in scene.shape)
-    return [rows[:, None], columns[None, :]]
 
 
 def _grid(scene: Scene) -> tuple[Ground, float]:
@@ -222,22 +217,17 @@ class _Clouds:
             clear = self.calibration.decode(stored[place])
             if image.cover == 0:
                 continue
-            field = self._laid(image, clear, origin)
+            with _ONE_AT_A_TIME:  # parallel blocks of one date draw its sky once
+                sky = _sky(image, self.shape, self.kind, self.axes, self.metres)
+            field = lay(
+                sky, clear, self.bands, origin=origin, resolution=self.metres, surface=self.surface
+            )
             changed = (field.opacity > 0) | (field.shadow > 0)
             encoded = self.calibration.encode(field.cloudy, out.dtype)
             use = changed & np.isfinite(clear)
             out[place] = np.where(use, encoded, stored[place])
             opacity[place], shadow[place] = field.opacity, field.shadow
         return out, opacity, shadow
-
-    def _laid(
-        self, image: _Image, clear: NDArray[np.float32], origin: tuple[int, int]
-    ) -> CloudField:
-        with _ONE_AT_A_TIME:  # parallel blocks of one date draw its sky once
-            sky = _sky(image, self.shape, self.kind, self.axes, self.metres)
-        return lay(
-            sky, clear, self.bands, origin=origin, resolution=self.metres, surface=self.surface
-        )
 
 
 _ONE_AT_A_TIME = Lock()

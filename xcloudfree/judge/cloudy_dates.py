@@ -8,8 +8,8 @@ from typing import Any, Final
 import numpy as np
 import xarray as xr
 
-from xcloudfree.core.beside import provenance_of
 from xcloudfree.core.recognise import read
+from xcloudfree.core.restore import provenance_of
 from xcloudfree.exceptions import DataError, GridError
 from xcloudfree.judge.protocols import ground_of
 from xcloudfree.masks.resolve import Mask

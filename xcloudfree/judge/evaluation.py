@@ -11,8 +11,8 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from xcloudfree.core.bands import optical_band
-from xcloudfree.core.beside import provenance_of
 from xcloudfree.core.recognise import SPATIAL, read
+from xcloudfree.core.restore import provenance_of
 from xcloudfree.exceptions import DataError, GridError, MissingBandError
 from xcloudfree.judge.intervals import bound, interval_metrics, nominal_level
 from xcloudfree.judge.metrics import DEFINITIONS, DIGITS, METRICS, NAMES, UNITS, image_metrics

@@ -7,8 +7,8 @@ from typing import Any, Final
 import numpy as np
 import xarray as xr
 
-from xcloudfree.core.beside import stacked_beside
 from xcloudfree.core.recognise import read
+from xcloudfree.core.restore import stacked_beside
 from xcloudfree.exceptions import DataError
 
 ROUNDING: Final = 1e-6

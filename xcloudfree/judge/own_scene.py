@@ -10,9 +10,9 @@ import numpy as np
 import xarray as xr
 
 from xcloudfree._version import __version__
-from xcloudfree.core.beside import provenance_of
 from xcloudfree.core.progress import Progress
 from xcloudfree.core.recognise import read
+from xcloudfree.core.restore import provenance_of
 from xcloudfree.core.scene import Scene
 from xcloudfree.exceptions import DataError
 from xcloudfree.judge.baselines import TRIVIAL

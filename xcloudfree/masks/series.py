@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 
 from xcloudfree._version import __version__
 from xcloudfree.core.blocks import Output, Together, call_once, map_windows, reduce_windows, side_of
-from xcloudfree.core.predictor import gathered
+from xcloudfree.core.predictor import Dates, gathered
 from xcloudfree.core.radiometry import Calibration
 from xcloudfree.core.scene import Scene
-from xcloudfree.core.series import Dates
 from xcloudfree.core.times import utc_times
 from xcloudfree.core.windows import Area, Halo, ranks
 from xcloudfree.exceptions import DataError, MissingBandError

@@ -119,16 +119,8 @@ class AreaRegression(Method):
         """See :meth:`Method.predict`."""
         assert series.backscatter is not None
         assert series.days is not None
-        return Prediction(
-            *predict(
-                series.reflectance,
-                series.clear,
-                series.wanted,
-                local_means(series.backscatter),
-                series.days,
-                statistics[0],
-            )
-        )
+        seen = series.reflectance, series.clear, series.wanted, local_means(series.backscatter)
+        return Prediction(*predict(*seen, series.days, statistics[0]))
 
 
 def sums(

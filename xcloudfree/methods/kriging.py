@@ -61,14 +61,11 @@ class Kriging(Method):
     def predict(self, series: Series, statistics: Sequence[Any]) -> Prediction:
         """See :meth:`Method.predict`."""
         images = zip(series.reflectance, series.clear, series.wanted, strict=True)
-        return joined(
-            [
-                krige(
-                    image, clear, self.model(statistics[-1], n), wanted, neighbours=self.neighbours
-                )
-                for n, (image, clear, wanted) in enumerate(images)
-            ]
-        )
+        found = []
+        for n, (image, clear, wanted) in enumerate(images):
+            model = self.model(statistics[-1], n)
+            found.append(krige(image, clear, model, wanted, neighbours=self.neighbours))
+        return joined(found)
 
     def model(self, found: Variograms, image: int) -> Variogram:
         """Variogram of one image."""

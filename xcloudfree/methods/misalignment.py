@@ -158,14 +158,14 @@ def resampled(values: Grid, dy: float, dx: float) -> Grid:
     for axis, offset in ((-2, dy), (-1, dx)):
         whole = int(np.floor(offset))
         part = offset - whole
-        first = _moved(values, whole, axis)
+        first = moved(values, whole, axis)
         if part:
-            first = (1 - part) * first + part * _moved(values, whole + 1, axis)
+            first = (1 - part) * first + part * moved(values, whole + 1, axis)
         values = first
     return values
 
 
-def _moved(values: Grid, steps: int, axis: int) -> Grid:
+def moved(values: Grid, steps: int, axis: int) -> Grid:
     """The values that many places on; NaN beyond the end."""
     size = values.shape[axis]
     out = np.full_like(values, np.nan)

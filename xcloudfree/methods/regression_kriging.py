@@ -74,19 +74,13 @@ class RegressionKriging(Kriging):
     def predict(self, series: Series, statistics: Sequence[Any]) -> Prediction:
         """See :meth:`Method.predict`."""
         assert series.backscatter is not None
-        return kriging.joined(
-            [
-                regression_krige(
-                    series.reflectance[t],
-                    series.backscatter[t],
-                    series.clear[t],
-                    Drift(statistics[0].coefficients[t], self.model(statistics[1], t)),
-                    series.wanted[t],
-                    neighbours=self.neighbours,
-                )
-                for t in range(len(series.reflectance))
-            ]
-        )
+        seen = zip(series.reflectance, series.backscatter, series.clear, strict=True)
+        found = []
+        for n, image in enumerate(seen):
+            drift = Drift(statistics[0].coefficients[n], self.model(statistics[1], n))
+            wanted, count = series.wanted[n], self.neighbours
+            found.append(regression_krige(*image, drift, wanted, neighbours=count))
+        return kriging.joined(found)
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,6 +8,8 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
+from xcloudfree.methods.misalignment import moved
+
 Doubles = NDArray[np.float64]
 
 SIDE: Final = 7
@@ -40,7 +42,7 @@ def refined_lee(power: Doubles, looks: float) -> Doubles:
     filled = np.where(valid, power, 0.0)
     small = _ratio(_sums(filled, np.ones((3, 3))), _sums(valid, np.ones((3, 3))))
     shifted = {  # means of 3 x 3 px two pixels away
-        (j, i): _moved(small, 2 * j, 2 * i) for j in (-1, 0, 1) for i in (-1, 0, 1)
+        (j, i): moved(moved(small, -2 * j, -2), -2 * i, -1) for j in (-1, 0, 1) for i in (-1, 0, 1)
     }
 
     def mean(*places: tuple[int, int]) -> Doubles:
@@ -97,22 +99,6 @@ def quegan(power: Doubles) -> Doubles:
 def _sums(image: NDArray[np.generic], kernel: Doubles) -> Doubles:
     """Weighted sums of the neighbourhood of each pixel, 0 beyond the border."""
     out: Doubles = scipy.ndimage.correlate(image.astype(float), kernel, mode="constant")
-    return out
-
-
-def _moved(image: Doubles, rows: int, columns: int) -> Doubles:
-    """The image seen from each pixel so many rows and columns away; NaN beyond the border."""
-    out = np.full(image.shape, np.nan)
-    height, width = image.shape
-    to = (
-        slice(max(-rows, 0), height - max(rows, 0)),
-        slice(max(-columns, 0), width - max(columns, 0)),
-    )
-    of = (
-        slice(max(rows, 0), height - max(-rows, 0)),
-        slice(max(columns, 0), width - max(-columns, 0)),
-    )
-    out[to] = image[of]
     return out
 
 

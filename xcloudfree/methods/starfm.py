@@ -237,12 +237,12 @@ def _layers(
         vote,
     )
     outside = (np.inf, 0, np.inf, np.inf, 0)
-    return _Layers(
-        *(
-            np.pad(p.astype(np.float32), ((0, 0), (half, half), (half, half)), constant_values=o)
-            for p, o in zip(planes, outside, strict=True)
-        )
+    border = ((0, 0), (half, half), (half, half))
+    padded = (
+        np.pad(plane.astype(np.float32), border, constant_values=value)
+        for plane, value in zip(planes, outside, strict=True)
     )
+    return _Layers(*padded)
 
 
 def _deviation(fine: NDArray[np.floating], window: int) -> Floats:

@@ -8,8 +8,8 @@ import numpy as np
 import xarray as xr
 
 from xcloudfree.core.bands import optical_band
-from xcloudfree.core.beside import beside, provenance_of
 from xcloudfree.core.recognise import read
+from xcloudfree.core.restore import beside, provenance_of
 from xcloudfree.core.times import utc_times
 from xcloudfree.exceptions import DataError
 from xcloudfree.masks import masking as masks

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xcloudfree.core.beside import provenance_of
 from xcloudfree.core.recognise import read
+from xcloudfree.core.restore import provenance_of
 from xcloudfree.core.scene import Scene
 from xcloudfree.exceptions import CloudFreeError
 from xcloudfree.masks import masking as masks

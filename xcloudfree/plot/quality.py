@@ -10,9 +10,10 @@ import scipy
 import xarray as xr
 from numpy.typing import NDArray
 
-from xcloudfree.core.bands import RGB
-from xcloudfree.core.beside import provenance_of, stacked_beside
+from xcloudfree.core.bands import RGB, optical_band
 from xcloudfree.core.recognise import read
+from xcloudfree.core.restore import provenance_of, stacked_beside
+from xcloudfree.core.scene import BAND_DIMS
 from xcloudfree.exceptions import DataError
 from xcloudfree.plot import canvas
 from xcloudfree.plot.colours import PROVENANCE, composite
@@ -224,12 +225,16 @@ def reliability(
 
 
 def mean_deviation(obj: Spatial, names: Sequence[str]) -> xr.DataArray | None:
-    """Standard deviation (y, x), the mean over some bands, if an object has it."""
-    scene = read(obj)
-    deviation = None if scene.optical is None else stacked_beside(scene, "std")
-    if deviation is None or not (there := [name for name in names if name in deviation.band]):
-        return None
-    return deviation.sel(band=there).mean("band")
+    """Standard deviation (y, x), the mean over those of some bands that an object has."""
+    planes: list[xr.DataArray] = []
+    for name, array in (obj.coords if isinstance(obj, xr.DataArray) else obj.data_vars).items():
+        dim = next((d for d in BAND_DIMS if d in array.dims), None)
+        if dim is not None and str(name).lower() in ("std", "s2_std"):
+            where = [n for n, band in enumerate(array[dim].values) if optical_band(band) in names]
+            planes += [array.isel({dim: n}, drop=True) for n in where]
+        elif str(name).endswith("_std") and optical_band(str(name).removesuffix("_std")) in names:
+            planes.append(array)
+    return sum(planes[1:], start=planes[0]) / len(planes) if planes else None
 
 
 def draw_deviation(

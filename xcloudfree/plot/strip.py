@@ -10,8 +10,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xcloudfree.core.bands import RGB
-from xcloudfree.core.beside import provenance_of
 from xcloudfree.core.recognise import read
+from xcloudfree.core.restore import provenance_of
 from xcloudfree.core.scene import Scene
 from xcloudfree.exceptions import DataError
 from xcloudfree.plot import canvas

@@ -27,9 +27,8 @@ from xcloudfree.core.blocks import (
     side_of,
     spread,
 )
-from xcloudfree.core.predictor import Predictor, gathered
+from xcloudfree.core.predictor import Dates, Predictor, gathered
 from xcloudfree.core.scene import Scene
-from xcloudfree.core.series import Dates
 from xcloudfree.core.times import utc_times
 from xcloudfree.core.windows import Area, Halo, Tiles, ranks, widened
 from xcloudfree.exceptions import DataError

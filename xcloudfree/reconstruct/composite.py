@@ -10,10 +10,9 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from xcloudfree.core.bands import optical_band
-from xcloudfree.core.beside import beside, provenance_of
 from xcloudfree.core.blocks import Output, Together, map_windows, side_of
 from xcloudfree.core.recognise import read
-from xcloudfree.core.restore import restore
+from xcloudfree.core.restore import beside, provenance_of, restore
 from xcloudfree.core.scene import Scene, band_dim
 from xcloudfree.core.spelling import did_you_mean
 from xcloudfree.core.times import utc_times

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from xcloudfree._version import __version__
 from xcloudfree.core.bands import optical_band
-from xcloudfree.core.beside import beside, provenance_of
 from xcloudfree.core.blocks import Output, map_windows
 from xcloudfree.core.predictor import Doubles
 from xcloudfree.core.radiometry import Calibration
 from xcloudfree.core.recognise import read
+from xcloudfree.core.restore import beside, provenance_of
 from xcloudfree.core.scene import BAND_DIMS, Scene
 from xcloudfree.core.spelling import did_you_mean
 from xcloudfree.core.windows import Area

@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 
 from xcloudfree._version import __version__
 from xcloudfree.core.blocks import Output, map_windows
-from xcloudfree.core.predictor import Booleans, Floats, Series
+from xcloudfree.core.predictor import Booleans, Dates, Floats, Series
 from xcloudfree.core.radiometry import Calibration, SarCalibration
 from xcloudfree.core.scene import Layer, Scene
-from xcloudfree.core.series import Dates
 from xcloudfree.core.windows import LARGEST, WHOLE, Area, Encoded, Halo, Mosaic
 from xcloudfree.masks.plan import MaskPlan
 

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from xcloudfree._version import __version__
 from xcloudfree.core.blocks import Output, Together, map_windows, side_of
+from xcloudfree.core.predictor import Dates
 from xcloudfree.core.radiometry import Calibration, SarCalibration
 from xcloudfree.core.scene import Scene
-from xcloudfree.core.series import Dates
 from xcloudfree.core.windows import Area
 from xcloudfree.methods.interpolation import waits
 from xcloudfree.reconstruct.compose import Provenance, labelled

@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 
 from xcloudfree._version import __version__
-from xcloudfree.core.beside import provenance_of
+from xcloudfree.core.restore import provenance_of
 from xcloudfree.exceptions import DataError
 from xcloudfree.io.cog import to_cog
 from xcloudfree.io.passport import passport_of

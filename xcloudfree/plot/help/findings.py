@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from xcloudfree import methods
 from xcloudfree.core.bands import S2_BANDS
-from xcloudfree.core.beside import provenance_of
 from xcloudfree.core.grid import coordinate_system, is_geographic
 from xcloudfree.core.plugins import third_party_names
 from xcloudfree.core.radiometry import Calibration
+from xcloudfree.core.restore import provenance_of
 from xcloudfree.core.scene import Scene
 from xcloudfree.core.times import utc_times
 from xcloudfree.core.windows import Halo
@@ -117,10 +117,8 @@ def _backscatter(scene: Scene) -> Finding:
 
 
 def _grid(scene: Scene) -> Finding:
-    layer = scene.optical or scene.sar
-    assert layer is not None
     size = f"{scene.shape[0]} x {scene.shape[1]} px"
-    system = coordinate_system(scene.source, layer.arrays[0])
+    system = coordinate_system(scene.source, scene.first.arrays[0])
     steps = [_step(scene.source, dim) for dim in scene.spatial]
     geographic = scene.spatial[0] != "y" or is_geographic(system)
     if all(steps):
@@ -207,9 +205,7 @@ def _clouds(scene: Scene) -> Finding | None:
 def _chunks(scene: Scene) -> Finding:
     template = scene.template()
     if template.chunks is None:
-        layer = scene.optical or scene.sar
-        assert layer is not None
-        loaded = layer.arrays[0].variable._in_memory
+        loaded = scene.first.arrays[0].variable._in_memory
         return Finding("chunks", "in memory" if loaded else "in files, read when used")
     y, x = (template.variable.chunksizes[d] for d in scene.spatial)
     text = f"{max(y)} x {max(x)} px, {len(y) * len(x)} blocks a date"

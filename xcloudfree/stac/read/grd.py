@@ -188,23 +188,12 @@ def open_swath(
 ) -> xr.Dataset:
     """Sigma0 of one product in linear power, as a separate mosaic; reads no pixel."""
     keys, tables = dict(rule.assets), dict(rule.calibration)
-    layers = tuple(
-        (
-            pol,
-            Layer(
-                keys[pol],
-                "float32",
-                float("nan"),
-                resampling,
-                Calibrated(
-                    reader.address(item.assets[tables[pol]].get_absolute_href() or ""),
-                    reader.access,
-                ),
-            ),
-        )
-        for pol in polarisations
-    )
-    return reader.open([_without_projection(item)], [0], layers)
+    layers = []
+    for pol in polarisations:
+        table = reader.address(item.assets[tables[pol]].get_absolute_href() or "")
+        read = Calibrated(table, reader.access)
+        layers.append((pol, Layer(keys[pol], "float32", float("nan"), resampling, read)))
+    return reader.open([_without_projection(item)], [0], tuple(layers))
 
 
 def _without_projection(item: pystac.Item) -> pystac.Item:

@@ -230,11 +230,11 @@ def sar_rule(item: Any, *, detected: bool = False) -> SarRule:
     stamps = [properties, *(item["assets"][key] for key in assets.values())]
     quantity = next((s[_QUANTITY_STAMP] for s in stamps if _QUANTITY_STAMP in s), None)
     units = str(next((s[_UNIT_STAMP] for s in stamps if _UNIT_STAMP in s), declared.units))
-    geolocation, tables = declared.geolocation, {}
+    geolocation, tables = "grid", {}
     if quantity is None and declared.quantity is not None and declared.units != "DN":
         quantity = declared.quantity
     if quantity is None and _terrain_corrected(item, assets):
-        quantity, geolocation = "gamma0", "grid"
+        quantity = "gamma0"
         units = "dB" if str(common_field(item, assets.values(), "unit")).lower() == "db" else "1"
     if quantity is None:
         tables = {pol: calibration_asset(item, pol) for pol in assets}
@@ -260,8 +260,6 @@ def sar_rule(item: Any, *, detected: bool = False) -> SarRule:
                 f'load(..., collections=["sentinel-2-l2a", {name!r}]), or {fix}',
             )
         quantity, units, geolocation = "sigma0", "DN", "gcps"
-    else:
-        geolocation = "grid"
     nodata = common_field(item, assets.values(), "nodata")
     known = declared.nodata
     if units != declared.units:

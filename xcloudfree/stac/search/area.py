@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from odc.geo import CRS, geom
@@ -23,7 +24,9 @@ STEPS: Final = 64
 
 def box_area(bbox: Any) -> Any:
     """A box in degrees as a geometry; west may be east of east, across the 180th meridian."""
-    numbers = _numbers(bbox)
+    numbers: tuple[float, ...] = ()
+    with suppress(TypeError, ValueError):
+        numbers = tuple(float(v) for v in bbox)
     if len(numbers) == 4:
         west, south, east, north = numbers
         if -180 <= east < west <= 180:
@@ -35,14 +38,6 @@ def box_area(bbox: Any) -> Any:
         f"bbox={numbers or bbox!r} is not west, south, east, north in degrees, at most 180 wide",
         fix="call load(..., bbox=(9.0, 48.0, 9.2, 48.1))",
     )
-
-
-def _numbers(bbox: Any) -> tuple[float, ...]:
-    """The numbers of a box, or none if they are not numbers."""
-    try:
-        return tuple(float(v) for v in bbox)
-    except (TypeError, ValueError):
-        return ()
 
 
 def shape_area(shape: Any) -> Any:

@@ -135,14 +135,11 @@ class Source:
                 self._warn(
                     f"returned {wrong} of {len(within)} items that do not meet the conditions"
                 )
-        meeting = [item for item in within or () if holds(item.properties, conditions)]
-        lacking = {
-            key: sum(key not in item.properties for item in within or ()) for key in conditions
-        }
-        for key, count in lacking.items():
-            if count:
-                self._warn(f"has {count} of {len(within or ())} items without {key!r}")
-        return meeting
+        within = within or []
+        for key in conditions:
+            if count := sum(key not in item.properties for item in within):
+                self._warn(f"has {count} of {len(within)} items without {key!r}")
+        return [item for item in within if holds(item.properties, conditions)]
 
     def _warn(self, what: str) -> None:
         warnings.warn(

@@ -125,10 +125,8 @@ def optical_layers(rules: Sequence[OpticalRule], *, classes: str | None) -> list
         )
     out = []
     for rule in rules:
-        layers = [
-            (band, Layer(key, rule.data_type, rule.nodata, rule.resampling))
-            for band, key in rule.assets
-        ]
+        how = rule.data_type, rule.nodata, rule.resampling
+        layers = [(band, Layer(key, *how)) for band, key in rule.assets]
         if classes and rule.classification is not None:
             layers.append((classes, Layer(rule.classification, "uint8", 0.0, "nearest")))
         out.append(tuple(layers))
@@ -149,17 +147,12 @@ def centre_longitude(grid: GeoBox) -> float:
 
 def at_resolution(item: pystac.Item, layers: Layers, grid: GeoBox) -> Layers:
     """The layers of an item, with averages if the grid is coarser than the pixels."""
-    metres = grid_metres(grid)
-    return tuple(
-        (
-            name,
-            replace(layer, resampling="average")
-            if layer.resampling == "bilinear"
-            and metres > COARSER * asset_metres(item, layer.asset, name)
-            else layer,
-        )
-        for name, layer in layers
-    )
+    metres, out = grid_metres(grid), []
+    for name, layer in layers:
+        coarser = metres > COARSER * asset_metres(item, layer.asset, name)
+        averaged = layer.resampling == "bilinear" and coarser
+        out.append((name, replace(layer, resampling="average") if averaged else layer))
+    return tuple(out)
 
 
 def group_scenes(items: Sequence[pystac.Item], by: str, longitude: float) -> list[int]:
