@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import product
 from math import isqrt
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from xcloudfree._version import __version__
 from xcloudfree.core.devices import block_gate
 from xcloudfree.core.predictor import DERIVED
 from xcloudfree.core.progress import track
@@ -31,6 +32,16 @@ Index = tuple[int, ...]
 
 SceneValue: TypeAlias = "Mapping[Index, Any] | LazyValue"
 """A value of a whole scene, one for each block along the leading dimensions."""
+
+
+class Stage:
+    """A function of blocks, known to dask by the version of the package and its own fields."""
+
+    def __dask_tokenize__(self) -> Any:
+        from dask.base import normalize_token  # dask takes the text of objects in here
+
+        own = [getattr(self, field.name) for field in fields(self)]  # type: ignore[arg-type]
+        return normalize_token((__version__, *own))
 
 
 @dataclass(frozen=True)
@@ -79,12 +90,7 @@ def map_windows(
     together: Together | None = None,
     resources: Mapping[str, float] | None = None,
 ) -> tuple[Any, ...]:
-    """Apply a function to each block of a scene together with the pixels that it needs around it.
-
-    Each group becomes one window: a single array (*lead, [band,] y, x), or several arrays
-    (*lead, y, x) that are stacked along a new band axis. Numpy if all arrays are, else dask with
-    the chunks of the first dask array.
-    """
+    """Apply a function to each block of a scene and its surroundings; each group is one window."""
     if (empty := _empty(groups, outputs, lead)) is not None:
         return empty
     loop = Loop.over(function, groups, lead, plan, scene, together)

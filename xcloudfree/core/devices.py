@@ -88,11 +88,7 @@ def memory_error(what: str, device: str) -> DeviceMemoryError:
 
 
 class BlockGate:
-    """Gate that every block passes; inside, BLAS has one thread.
-
-    The matrix products of a block are small, and threads that wait for one another would take twice
-    the processor time; dask keeps all cores busy with parallel blocks.
-    """
+    """Gate that every block passes; inside, BLAS has one thread, since its products are small."""
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
@@ -134,11 +130,10 @@ block_gate = BlockGate()
 
 
 class DeviceGate:
-    """Gate in front of a device: one forward pass at a time, or shares of the threads of a CPU.
+    """Gate in front of a device: one forward pass at a time, or shares of the threads of a CPU."""
 
-    `threads` returns the number of the calling thread and `limit` sets it. Two blocks at a time
-    with one thread each took 0.6 of the time of one after the other with two (docs/benchmarks.md).
-    """
+    # Two blocks at a time with one thread each took 0.6 of the time of one after the other with
+    # two (docs/benchmarks.md).
 
     def __init__(
         self, device: str, threads: Callable[[], int], limit: Callable[[int], None]

@@ -181,11 +181,9 @@ def simplified(
 
 
 def throttled(graph: HighLevelGraph, groups: Sequence[Sequence[Any]], ahead: int) -> HighLevelGraph:
-    """Graph in which work on a group of keys waits until all but `ahead` groups before it are done.
-
-    A gate, a task without work, completes when all groups up to one are done. The tasks that wait
-    for a gate are those that no earlier group needs and that depend on no such task.
-    """
+    """Graph in which work on a group of keys waits until all but `ahead` groups before are done."""
+    # A gate, a task without work, completes when all groups up to one are done. The tasks that wait
+    # for it are those that no earlier group needs and that depend on no such task.
     tasks = {key: node for layer in graph.layers.values() for key, node in layer.items()}
     gates = [("gate", group[0]) for group in groups]
     passed = {

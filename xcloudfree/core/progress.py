@@ -108,10 +108,7 @@ class Progress:
 
 
 def track(items: Sequence[Item], label: str) -> Iterator[Item]:
-    """Iterate with a bar that disappears, unless another is open or the loop is in a thread.
-
-    Of nested loops the outermost one with several items draws it.
-    """
+    """Iterate with a bar that disappears, unless another is open or the loop is in a thread."""
     if len(items) < 2 or current_thread() is not main_thread():
         yield from items
         return

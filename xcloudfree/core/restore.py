@@ -19,10 +19,7 @@ def restore(
     deviation: Any = None,
     bounds: Mapping[str, tuple[Any, Mapping[str, Any]]] | None = None,
 ) -> Any:
-    """Put new values of all optical bands into the form of the input.
-
-    `bounds` are other values of these bands: the ending of their name, values and attributes.
-    """
+    """Put new values of all optical bands into the form of the input; bounds beside them."""
     assert scene.optical is not None
     source, variable = scene.source, scene.optical.variables[0]
     if scene.form == "array":

@@ -12,8 +12,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xcloudfree._version import __version__
-from xcloudfree.core.blocks import Output, map_windows, spread
+from xcloudfree.core.blocks import Output, Stage, map_windows, spread
 from xcloudfree.core.grid import ground
 from xcloudfree.core.radiometry import Calibration
 from xcloudfree.core.recognise import read
@@ -181,7 +180,7 @@ class _Image:
 
 
 @dataclass(frozen=True)
-class _Clouds:
+class _Clouds(Stage):
     """Clouds over one block."""
 
     bands: tuple[str, ...]
@@ -192,12 +191,6 @@ class _Clouds:
     axes: Ground
     metres: float
     surface: bool
-
-    def __dask_tokenize__(self) -> Any:
-        return (
-            __version__, self.bands, self.calibration, self.shape, repr(self.images), self.kind,
-            self.axes, self.metres, self.surface,
-        )  # fmt: skip
 
     def __call__(
         self,

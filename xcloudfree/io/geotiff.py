@@ -30,10 +30,7 @@ def write(
     step: Callable[[], None],
     tags: Mapping[str, str],
 ) -> None:
-    """Write one file: windows into a plain temporary GeoTIFF, then GDAL's COG driver.
-
-    `step` is called after each of :func:`count` windows.
-    """
+    """Write windows into a plain temporary GeoTIFF, then GDAL's COG driver; step follows each."""
     import rasterio
     import rasterio.shutil
 

@@ -186,11 +186,7 @@ def disk(
 
 
 def tidy(folder: Path, names: Sequence[str], attrs: Mapping[str, Any] | None = None) -> None:
-    """Remove temporary files of interrupted writes, and consolidate the metadata in one file.
-
-    It lists the variables in the given order, since the order in a folder is arbitrary. `attrs` are
-    those of a group without variables of its own.
-    """
+    """Remove temporary files of interrupted writes, and consolidate the metadata, in order."""
     import zarr
 
     for path in folder.rglob("*.partial"):

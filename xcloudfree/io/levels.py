@@ -87,11 +87,7 @@ def count_levels(shape: tuple[int, int], side: int) -> int:
 
 
 def halved(ds: xr.Dataset) -> xr.Dataset:
-    """Half the rows and columns, lazily, with blocks as large as before.
-
-    Measurements become the mean of the valid ones of four pixels (of backscatter in dB, in power),
-    flags, masks and other integers their most frequent value, in ties the first.
-    """
+    """Half the rows and columns, lazily, with blocks as large as before: a mean, or a mode."""
     pair = check_grid(ds)
     new: dict[Hashable, xr.Variable] = {}
     for name, variable in ds.variables.items():

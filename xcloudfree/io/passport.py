@@ -68,10 +68,7 @@ def write_passport(
     facts: dict[str, Any],
     whole: Path | None = None,
 ) -> None:
-    """Write the item of a product; remove that of another product which this one replaces.
-
-    `whole` is the product of all dates that this one is a part of, for its collection.
-    """
+    """Write the item of a product, a part of `whole`; remove that of one which this replaces."""
     item = _described(product, ds, files, written, facts)
     if item is not None and "bbox" in item:
         name = (whole or product).name
@@ -94,10 +91,7 @@ def _write(content: dict[str, Any] | None, target: Path) -> None:
 def _described(
     product: Path, ds: xr.Dataset, files: Files, written: dict[str, Any], facts: dict[str, Any]
 ) -> dict[str, Any] | None:
-    """The item of a product; None of what is no reconstruction, or has no dates, as items must.
-
-    The same product gives the same item: it does not contain the time of writing.
-    """
+    """The item of a product, with no time of writing; None of what has no model or no dates."""
     if not facts or "time" not in ds.coords or ds["time"].dtype.kind != "M" or not ds["time"].size:
         return None
     place, properties = place_of(ds)
@@ -268,10 +262,7 @@ def _file(path: Path) -> dict[str, Any]:
 
 
 def write_collection(product: Path, members: Sequence[Path]) -> None:
-    """Write the collection of a product, from the items of its members beside it.
-
-    Items without a place make no collection, because it must have an extent in space.
-    """
+    """Write the collection of a product, from the items beside it that have a place."""
     found = [passport_of(member) for member in members]
     items = [json.loads(p.read_text(encoding="utf-8")) for p in found if p.is_file()]
     content = None

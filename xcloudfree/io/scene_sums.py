@@ -59,10 +59,7 @@ class SceneSums:
         client: Any | None,
         step: Callable[[], None],
     ) -> dict[Any, Any]:
-        """Value of each sum; `step` is called after each strip of each pass.
-
-        Only the parts of a strip, summed as far as possible, are in memory.
-        """
+        """Value of each sum, with the parts of one strip in memory; `step` follows each strip."""
         known: dict[Any, Any] = {}
         for sums in self.passes:
             inside = reached(sums, self.tasks, known) & self.marked

@@ -50,18 +50,9 @@ def stream(
     finished: Callable[[Index], None],
     summing: Callable[[int], Callable[[], None]],
 ) -> None:
-    """Compute every cell and call ``store(pieces, index, *blocks)`` where it is computed.
-
-    Cells are taken strip by strip (:func:`xcloudfree.io.cells.strips`), each strip in one graph.
-    Tasks that several cells need run once per strip. The work on a cell waits until all but the
-    last few cells before it are stored, because dask itself reads far ahead and would hold most of
-    the scene. Annotations of layers (:mod:`xcloudfree.core.graphs`) decide whether all dates of a
-    place are written together, and which values are computed before the cells.
-
-    `memory` is the input that a worker may keep for neighbouring blocks, two rows of a strip.
-    `finished` is called here with each stored cell, in any order. `summing` is called with
-    the number of steps of the sums over the scene, and returns a function to call after each.
-    """
+    """Compute every cell, strip by strip; call ``store(pieces, index, *blocks)`` where it is."""
+    # Each strip is one graph. The work on a cell waits until all but the last few before it are
+    # stored, because dask itself reads far ahead and would hold most of the scene.
     parts = pieces(ds, grid)
     if not parts or all(skip(index) for index in product(*map(range, grid.counts))):
         return

@@ -88,11 +88,7 @@ def ssim_map(prediction: Floats, truth: Floats) -> Doubles:
 def image_metrics(
     prediction: Floats, truth: Floats, selections: Sequence[Booleans | None] = (None,)
 ) -> Doubles:
-    """A row of metrics, pixels compared and pixels left out for each selection of pixels.
-
-    Values are clipped to [0, 1]; a pixel without data in any band of either image is excluded. SSIM
-    is the mean of the whole image's map over the selection.
-    """
+    """Metrics, pixels compared and left out for each selection; values are clipped to [0, 1]."""
     bands, height, width = truth.shape
     valid: Booleans = np.ones((height, width), dtype=np.bool_)
     for p, t in zip(prediction, truth, strict=True):

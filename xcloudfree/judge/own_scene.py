@@ -311,10 +311,7 @@ def _counted(things: Sequence[Any], word: str) -> str:
 
 
 def _winner(table: xr.Dataset) -> tuple[str, str]:
-    """The best of the models that filled nearly everything, and why.
-
-    Gaps at which no model did so, such as those longer than the series, do not count.
-    """
+    """The best of the models that filled nearly everything at the gaps where any did, and why."""
     means = summary(table, ["gap"]).sel(metric="psnr", pixels="cloudy")
     ranked = means.ranked & ~means.method.isin(list(TRIVIAL))
     usable = ranked.any("method").values

@@ -107,10 +107,7 @@ def read_place(
 
 
 def with_hidden_dates(place: Place, count: int, seed: int) -> Place:
-    """The place with so many of its clear dates chosen, spread over the series; none if it cannot.
-
-    They are hidden under clouds of other dates if two dates have some, and wholly otherwise.
-    """
+    """The place with so many of its clear dates hidden, spread over the series, or none."""
     ground, stack = _of_series(place.scene, place.hidden)
     days = day_numbers(place.scene.time.values)
     clear = clear_dates(ground, days)

@@ -67,11 +67,7 @@ def indices_of(bands: Sequence[str]) -> dict[str, tuple[int, int]]:
 def band_errors(
     guess: Floats, truth: Floats, hidden: Booleans, indices: dict[str, tuple[int, int]]
 ) -> Errors:
-    """Errors of the hidden pixels of an image (band, y, x), clipped to [0, 1] as all figures are.
-
-    As in :func:`xcloudfree.judge.metrics.image_metrics`, a pixel without data in some band of
-    either image is left out, and for an index also one where both of its bands are 0.
-    """
+    """Errors of the hidden pixels of an image (band, y, x), clipped and left out as in metrics."""
     known: Booleans = np.isfinite(truth).all(axis=0)  # type: ignore[assignment]
     predicted = np.isfinite(guess).all(0)
     classes = _classes(hidden, known)
@@ -170,10 +166,7 @@ def table_of(
 
 
 def as_result(table: xr.Dataset, by: Sequence[str] = ()) -> xr.Dataset:
-    """A table in the form of a benchmark: a case for each requested gap, distance and band.
-
-    The result of a benchmark is returned unchanged.
-    """
+    """A table as a result of a benchmark, if it is none: a case per gap, distance and band."""
     if "model" not in table.dims:
         return table
     for dim, whole in SUMMED.items():

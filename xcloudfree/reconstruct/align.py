@@ -11,9 +11,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xcloudfree._version import __version__
 from xcloudfree.core.bands import sar_band
-from xcloudfree.core.blocks import Output, map_windows, spread
+from xcloudfree.core.blocks import Output, Stage, map_windows, spread
 from xcloudfree.core.radiometry import SarCalibration
 from xcloudfree.core.recognise import read
 from xcloudfree.core.scene import Scene, band_dim
@@ -123,15 +122,12 @@ def _words(shift: Sequence[float]) -> str:
 
 
 @dataclass(frozen=True)
-class _Resample:
+class _Resample(Stage):
     """Stored backscatter of a block at shifted places."""
 
     axis: int | None  # of time
     shifts: tuple[tuple[float, float], ...]
     rule: SarCalibration
-
-    def __dask_tokenize__(self) -> Any:
-        return __version__, self.axis, self.shifts, self.rule
 
     def __call__(self, stored: NDArray[Any], dates: NDArray[np.int64], *, core: Area) -> Arrays:
         """The core, NaN where a neighbour is missing."""

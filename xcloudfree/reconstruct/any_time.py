@@ -6,6 +6,7 @@ from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
+import pandas as pd  # type: ignore[import-untyped]
 import xarray as xr
 from numpy.typing import NDArray
 
@@ -67,8 +68,6 @@ def with_missing(obj: Any, plan: MaskPlan) -> tuple[Any, xr.DataArray]:
 
 def requested(times: Any, acquired: NDArray[np.datetime64]) -> NDArray[np.datetime64]:
     """Times from a frequency such as "10D", or from a list, all within the days of the series."""
-    import pandas as pd  # type: ignore[import-untyped]
-
     day = np.timedelta64(1, "D")
     first, last = acquired.min().astype("datetime64[D]"), acquired.max().astype("datetime64[D]")
     if isinstance(times, str):

@@ -14,10 +14,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from xcloudfree._version import __version__
 from xcloudfree.core.blocks import (
     Output,
     SceneValue,
+    Stage,
     Together,
     call_once,
     for_each,
@@ -99,7 +99,7 @@ def calibrate(
         found.append(
             reduce_windows(
                 hide,
-                Gather(),
+                gather,
                 [[_cut(array, area) for array in group] for group in groups],
                 lead=lead,
                 scene=[],
@@ -193,7 +193,7 @@ class Levels:
 
 
 @dataclass(frozen=True)
-class Hide:
+class Hide(Stage):
     """Scores of a piece, for each series or image without dates."""
 
     predictor: Predictor
@@ -206,12 +206,6 @@ class Hide:
     core: Area  # the piece in these
 
     joins = True
-
-    def __dask_tokenize__(self) -> Any:
-        return (
-            __version__, self.predictor, self.reader, self.dates, self.blend, self.levels,
-            self.part, self.start, self.core,
-        )  # fmt: skip
 
     def __call__(
         self, *windows: Any, core: Area, origin: tuple[int, int], scene: Sequence[Any]
@@ -232,13 +226,9 @@ class Hide:
         return found
 
 
-@dataclass(frozen=True)
-class Gather:
-    """Scores of several blocks as one."""
-
-    def __call__(self, parts: Sequence[list[Scores]]) -> list[Scores]:
-        """Those of each series."""
-        return [gathered(same) for same in zip(*parts, strict=True)]
+def gather(parts: Sequence[list[Scores]]) -> list[Scores]:
+    """Scores of several blocks as one, for each series."""
+    return [gathered(same) for same in zip(*parts, strict=True)]
 
 
 @dataclass(frozen=True)

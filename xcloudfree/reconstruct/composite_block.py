@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from xcloudfree._version import __version__
+from xcloudfree.core.blocks import Stage
 from xcloudfree.core.predictor import Booleans
 from xcloudfree.core.radiometry import Calibration
 from xcloudfree.core.windows import LARGEST, Area
@@ -32,7 +32,7 @@ NUMBERS: Final = {
 
 
 @dataclass(frozen=True)
-class ComposePeriod:
+class ComposePeriod(Stage):
     """The composite of the core of a block."""
 
     method: str
@@ -48,9 +48,6 @@ class ComposePeriod:
     def reach(self) -> int:
         """Pixels around a pixel that influence its value."""
         return kernel.REACH if self.method == "best" else 0
-
-    def __dask_tokenize__(self) -> Any:
-        return __version__, *self.__dict__.values()
 
     def __call__(
         self, stored: NDArray[Any], flags: NDArray[Any], *deviation: Any, core: Area

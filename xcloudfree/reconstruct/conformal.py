@@ -117,11 +117,9 @@ def learn(scores: Scores, days: Doubles, interval: float) -> Table:
 
 
 def expected_error(rule: Floats, stated: Floats, misfit: Floats) -> Floats:
-    """Expected error (pixel, band) from the stated deviation and the misfit beside, with a rule.
-
-    Of (band, 3): the factor of the stated deviation where nothing is visible beside, that where
-    something is, and the factor of its misfit.
-    """
+    """Expected error (pixel, band), by a rule, from the stated deviation and misfit beside."""
+    # (band, 3): factor of the deviation where nothing is visible beside, and where something is;
+    # factor of the misfit
     beside = np.isfinite(misfit)
     near = rule[:, 1] * stated + rule[:, 2] * np.where(beside, misfit, np.float32(0))
     return np.asarray(np.where(beside, near, rule[:, 0] * stated) + np.float32(LEAST), np.float32)

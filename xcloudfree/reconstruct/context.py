@@ -9,8 +9,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xcloudfree._version import __version__
-from xcloudfree.core.blocks import Output, Together, map_windows, side_of
+from xcloudfree.core.blocks import Output, Stage, Together, map_windows, side_of
 from xcloudfree.core.recognise import read
 from xcloudfree.core.scene import Layer, Scene
 from xcloudfree.core.windows import Area, Halo
@@ -123,15 +122,12 @@ def context_groups(
 
 
 @dataclass(frozen=True)
-class _Observations:
+class _Observations(Stage):
     """Context of the core of a block, (*lead, plane, y, x)."""
 
     reader: Reader
     sides: tuple[str, ...]
     least: float
-
-    def __dask_tokenize__(self) -> Any:
-        return __version__, self.reader, self.sides, self.least
 
     joins = True
 

@@ -21,11 +21,8 @@ ADD_TIME = "give it one with ds.expand_dims(time=...) or ds.assign_coords(time=.
 
 
 def dates_read(predictor: Predictor, mask: Any, label: str, others: bool) -> str:
-    """The dates on which a value of the result depends: "own", "earlier" or "all".
-
-    `mask` is as the user passed it, and `label` the method that was chosen for it. A mask passed as
-    an array may come from all dates. `others` is set for layers that compare dates.
-    """
+    """The dates on which a value of the result depends: "own", "earlier" or "all"."""
+    # A mask passed as an array may come from all dates; `others` are layers that compare dates.
     compares = mask == "auto" if isinstance(mask, str) else True
     if compares or "series" in label or others:
         return "all"

@@ -101,10 +101,7 @@ def scores(
     levels: Sequence[int],
     part: Part = WHOLE_SCENE,
 ) -> Scores:
-    """Hide clear ground of a piece, predict it, and compare; `when` is the day of each image.
-
-    Of a gap for which there are few dates the next shorter one follows.
-    """
+    """Hide clear ground of a piece, predict it, and compare; `when` is the day of each image."""
     found: list[Scores] = []
     waiting, done = sorted(levels), set()
     while waiting:

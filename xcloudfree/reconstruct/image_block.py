@@ -10,7 +10,7 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from xcloudfree._version import __version__
+from xcloudfree.core.blocks import Stage
 from xcloudfree.core.predictor import Booleans, Floats, Nearest, Predictor, Series
 from xcloudfree.core.radiometry import SarCalibration
 from xcloudfree.core.windows import Area, widened
@@ -19,23 +19,14 @@ from xcloudfree.reconstruct.observe import Arrays, Observe
 
 
 @dataclass(frozen=True)
-class ReconstructBlock:
-    """Observe, predict and compose the core of a block of single images, in one task.
-
-    For predictors that look at each date separately and measure nothing. Images without anything
-    to fill are not decoded.
-    """
+class ReconstructBlock(Stage):
+    """Observe, predict and compose the core of a block of single images, in one task."""
 
     observe: Observe
     predictor: Predictor
     compose: Compose
     sar: SarCalibration | None  # of the second window, if the predictor reads backscatter
     context: int = 0  # windows with parts of the context
-
-    def __dask_tokenize__(self) -> Any:
-        # dask takes the text of objects in here, and that of a mask contains addresses
-        look = self.observe.__dask_tokenize__()
-        return __version__, look, self.predictor, self.compose, self.sar, self.context
 
     def __call__(
         self, *windows: NDArray[Any], core: Area, origin: tuple[int, int], scene: Sequence[Any]

@@ -12,9 +12,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xcloudfree._version import __version__
 from xcloudfree.core.bands import optical_band
-from xcloudfree.core.blocks import Output, map_windows
+from xcloudfree.core.blocks import Output, Stage, map_windows
 from xcloudfree.core.predictor import Doubles
 from xcloudfree.core.radiometry import Calibration
 from xcloudfree.core.recognise import read
@@ -120,17 +119,13 @@ class _Rule:
 
 
 @dataclass(frozen=True)
-class _Compute:
+class _Compute(Stage):
     """Indices and their errors of the core of a block."""
 
     rules: tuple[_Rule, ...]
     bands: tuple[str, ...]
     calibration: Calibration
     kinds: tuple[str, ...]  # planes of each band, after the values
-
-    def __dask_tokenize__(self) -> Any:
-        rules = [(r.name, dict(r.constants)) for r in self.rules]
-        return __version__, rules, self.bands, self.calibration, self.kinds
 
     def __call__(self, *windows: NDArray[Any], core: Area) -> tuple[NDArray[np.float32]]:
         """(*lead, index and error, y, x)."""

@@ -11,8 +11,7 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from xcloudfree._version import __version__
-from xcloudfree.core.blocks import Output, map_windows
+from xcloudfree.core.blocks import Output, Stage, map_windows
 from xcloudfree.core.predictor import Booleans, Dates, Floats, Series
 from xcloudfree.core.radiometry import Calibration, SarCalibration
 from xcloudfree.core.scene import Layer, Scene
@@ -28,7 +27,7 @@ Arrays = tuple[NDArray[Any], ...]
 
 
 @dataclass(frozen=True)
-class Observe:
+class Observe(Stage):
     """Convert stored numbers to reflectance and the state of each pixel."""
 
     bands: tuple[str, ...]  # of the windows
@@ -36,10 +35,6 @@ class Observe:
     calibration: Calibration
     mask: MaskPlan
     around: int | None  # pixels around hidden ones that are wanted too; None for all pixels
-
-    def __dask_tokenize__(self) -> Any:
-        masked = self.mask.__dask_tokenize__()
-        return __version__, self.bands, self.picked, self.calibration, masked, self.around
 
     def __call__(self, stored: NDArray[Any], *given: NDArray[Any], core: Area) -> Arrays:
         """Reflectance (*lead, band, y, x) and state (*lead, y, x) of the core."""
@@ -119,16 +114,12 @@ def decode(scene: Scene, layer: Layer, calibration: SarCalibration | Calibration
 
 
 @dataclass(frozen=True)
-class Reader(Dates):
+class Reader(Stage, Dates):
     """Windows of stored numbers to series, one for each place along dimensions other than time."""
 
     look: Observe
     sar: SarCalibration | None = None  # if a window of backscatter follows these numbers and masks
     coarse: Calibration | None = None  # if a window of coarse images follows these
-
-    def __dask_tokenize__(self) -> Any:
-        look = self.look.__dask_tokenize__()
-        return __version__, self.time, self.days, look, self.sar, self.coarse
 
     @property
     def margin(self) -> int:

@@ -6,6 +6,7 @@ import datetime
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from xcloudfree.exceptions import DataError
@@ -36,8 +37,6 @@ class Period(NamedTuple):
 
 def periods_of(freq: Any, times: NDArray[np.datetime64]) -> list[Period]:
     """Periods of an offset of pandas, labelled as ``xr.resample`` does, or of a list."""
-    import pandas as pd  # type: ignore[import-untyped]
-
     order = np.argsort(times, kind="stable")
     series = pd.Series(order, index=pd.DatetimeIndex(times[order]))
     try:
@@ -62,8 +61,6 @@ def periods_of(freq: Any, times: NDArray[np.datetime64]) -> list[Period]:
 
 def _regular(freq: Any, series: Any) -> list[Period]:
     """Periods of a frequency, without gaps."""
-    import pandas as pd
-
     freq = pd.Timedelta(freq) if isinstance(freq, np.timedelta64) else freq
     offset = pd.tseries.frequencies.to_offset(freq)
     parts = series.resample(offset)
@@ -81,8 +78,6 @@ def _regular(freq: Any, series: Any) -> list[Period]:
 
 def _interval(given: Any, series: Any) -> Period:
     """One period of a list: an interval of pandas, or a start and an end."""
-    import pandas as pd
-
     times = series.index
     if isinstance(given, pd.Interval):
         start, stop = given.left, given.right

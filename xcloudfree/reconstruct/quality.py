@@ -14,8 +14,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xcloudfree._version import __version__
-from xcloudfree.core.blocks import Output, Together, map_windows, side_of
+from xcloudfree.core.blocks import Output, Stage, Together, map_windows, side_of
 from xcloudfree.core.predictor import Dates
 from xcloudfree.core.radiometry import Calibration, SarCalibration
 from xcloudfree.core.scene import Scene
@@ -121,7 +120,7 @@ def label_flags(scene: Scene, flags: Any, meanings: Sequence[str]) -> xr.DataArr
 
 
 @dataclass(frozen=True)
-class _Assess:
+class _Assess(Stage):
     """The layers of a block with all its dates."""
 
     dates: Dates
@@ -129,9 +128,6 @@ class _Assess:
     flags: bool  # whether there is a window of what the predictor says
     scale: Calibration | None  # of the two windows of bounds, where there are any
     sar: SarCalibration | None  # of the last window, where there is one
-
-    def __dask_tokenize__(self) -> Any:
-        return __version__, self.dates, self.clear, self.flags, self.scale, self.sar
 
     def __call__(self, *windows: NDArray[Any], core: Area) -> Arrays:
         """Flags and days, (*lead, y, x) each."""

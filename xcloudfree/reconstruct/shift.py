@@ -11,8 +11,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xcloudfree._version import __version__
-from xcloudfree.core.blocks import Output, Together, map_windows
+from xcloudfree.core.blocks import Output, Stage, Together, map_windows
 from xcloudfree.core.recognise import read
 from xcloudfree.core.scene import Scene
 from xcloudfree.core.windows import Area, divided
@@ -111,14 +110,11 @@ def shift(obj: Any, *, by: str = "scene", block: int = 128, mask: Mask = "auto")
 
 
 @dataclass(frozen=True)
-class _Measure:
+class _Measure(Stage):
     """The shift of a block, repeated at all its pixels and dates."""
 
     axis: int  # of time
     labels: tuple[int, ...]  # the group of each date
-
-    def __dask_tokenize__(self) -> Any:
-        return __version__, self.axis, self.labels
 
     def __call__(self, *windows: NDArray[Any], core: Area) -> Arrays:
         """Rows, columns and confidence (*lead, 3, y, x)."""

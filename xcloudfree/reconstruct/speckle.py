@@ -8,8 +8,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from xcloudfree._version import __version__
-from xcloudfree.core.blocks import Output, Together, map_windows, side_of
+from xcloudfree.core.blocks import Output, Stage, Together, map_windows, side_of
 from xcloudfree.core.radiometry import SarCalibration
 from xcloudfree.core.recognise import read
 from xcloudfree.core.windows import Area, Halo
@@ -109,15 +108,12 @@ def remove_speckle(obj: Any, method: Filter = "refined-lee", *, looks: float = L
 
 
 @dataclass(frozen=True)
-class _Filter:
+class _Filter(Stage):
     """Stored backscatter of a block without speckle."""
 
     axis: int | None  # of time, for the filter of all dates
     looks: float
     rule: SarCalibration
-
-    def __dask_tokenize__(self) -> Any:
-        return __version__, self.axis, self.looks, self.rule
 
     def __call__(self, stored: NDArray[Any], *, core: Area) -> Arrays:
         """The core, in the numbers of the input; NaN where there is none."""

@@ -140,10 +140,7 @@ def native_grid(
     crs: Any = None,
     chosen: bool = False,
 ) -> GeoBox:
-    """Grid to load on: the commonest finest grid of the items at home, or the requested one.
-
-    A projection that was `chosen` here, not by the user, takes the pixel size of the items.
-    """
+    """Grid to load on: the requested one, or the commonest finest grid of the items at home."""
     if crs is not None:
         try:
             crs = CRS(crs)

@@ -26,11 +26,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def building() -> Iterator[None]:
-    """Build a graph without Python's collector of cycles.
-
-    A graph is millions of objects without a cycle, and the collector would walk them again and
-    again: a third of the time that a year over four tiles takes.
-    """
+    """Build a graph without Python's collector of cycles, a third of the time of a large one."""
     collecting = gc.isenabled()
     gc.disable()
     try:

@@ -16,10 +16,7 @@ from xcloudfree.stac.search.query import Query
 def request_text(
     catalog: Any, where: Query, grid: Any, options: Mapping[str, Any], names: Mapping[str, Any]
 ) -> str:
-    """The call in JSON: `options` as they were given, the grid and the `names` as they were found.
-
-    A catalog that is no address is left out, and so are functions and secrets.
-    """
+    """The call in JSON, without secrets, functions, and catalogs that are no address."""
     area, code = where.area, grid.crs.epsg
     return json.dumps({
         "catalog": catalog,
@@ -36,13 +33,7 @@ def request_text(
 
 
 def arguments(request: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of `load` that a request stands for, without the catalogs.
-
-    Raises
-    ------
-    DataError
-        If it is none.
-    """
+    """Arguments of `load` that a request stands for, without the catalogs."""
     try:
         found = dict(request)
         grid = found.pop("grid")
