@@ -65,7 +65,7 @@ def test_a_gap_passes_over_dates_that_are_not_further_away(series):
 
 def test_window_median_equals_numpy(series):
     values, clear = series
-    found = medians.window_median(values, clear, DAYS, np.ones_like(clear), 30)
+    found = medians.windowed(values, clear, DAYS, np.ones_like(clear), 30)
     for t, y, x in np.ndindex(8, 4, 5):
         use = clear[:, y, x].copy()
         use[t] = False
@@ -78,7 +78,7 @@ def test_window_median_equals_numpy(series):
 
 def test_window_without_a_clear_date_is_widened_until_it_holds_one():
     values, clear = column([0.1, 0.2, 0.9]), flags([1, 1, 0])
-    found = medians.window_median(values, clear, np.array([0.0, 60.0, 100.0]), ~clear, 30)
+    found = medians.windowed(values, clear, np.array([0.0, 60.0, 100.0]), ~clear, 30)
     np.testing.assert_allclose(found.ravel(), [np.nan, np.nan, 0.2])  # 30, 45: one of them
 
 

@@ -12,7 +12,7 @@ from tests.builders import blobs, make_series
 from tests.checks import no_computes
 from xcloudfree.exceptions import ModelError
 from xcloudfree.methods.leave_out import without
-from xcloudfree.methods.medians import window_median
+from xcloudfree.methods.medians import windowed
 from xcloudfree.methods.temporal_context import scaled_planes
 
 pytestmark = pytest.mark.filterwarnings(
@@ -141,7 +141,7 @@ def test_the_median_leaves_out_the_gap_and_what_is_hidden(series):
     here[[2, 6]] = False
     wanted = np.zeros_like(here)
     wanted[2] = True
-    expected = window_median(values, here, days, wanted)[2]
+    expected = windowed(values, here, days, wanted)[2]
     np.testing.assert_array_equal(found[0], expected)
     near = np.abs(days - days[6]) <= 15
     for y, x in np.ndindex(6, 5):

@@ -317,7 +317,7 @@ class Strip:
 
     def lines(self, gap: float, wanted: Booleans) -> Floats:
         """Values and backscatter of dates on the line between the clear dates around them."""
-        return linear_time(self.both, self.clear, self.days, gap, wanted)
+        return linear_time(self.both, self.clear, self.days, wanted, gap)
 
     def rows(
         self, running: list[tuple[Doubles, Doubles]], both: Floats, date: int, gap: float

@@ -12,7 +12,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from xcloudfree.methods.base import Booleans, Doubles, Floats, Prediction, Series
+from xcloudfree.methods.base import Booleans, Doubles, Floats
 from xcloudfree.methods.temporal import Temporal
 
 Positions = NDArray[np.int64]
@@ -23,41 +23,6 @@ class Sides(NamedTuple):
 
     before: Positions
     after: Positions
-
-
-@dataclass(frozen=True)
-class NearestDate(Temporal):
-    """The clear date nearest to each date."""
-
-    def estimate(self, series: Series, wanted: Booleans) -> Prediction:
-        """See :meth:`Temporal.estimate`."""
-        assert series.days is not None
-        seen = series.reflectance, series.clear, series.days
-        return Prediction(nearest_date(*seen, wanted))
-
-
-@dataclass(frozen=True)
-class LastClear(Temporal):
-    """The last clear date before each date."""
-
-    looks_back: ClassVar[bool] = True
-
-    def estimate(self, series: Series, wanted: Booleans) -> Prediction:
-        """See :meth:`Temporal.estimate`."""
-        assert series.days is not None
-        seen = series.reflectance, series.clear, series.days
-        return Prediction(last_clear(*seen, wanted))
-
-
-@dataclass(frozen=True)
-class LinearTime(Temporal):
-    """Linear interpolation between the clear dates around each date."""
-
-    def estimate(self, series: Series, wanted: Booleans) -> Prediction:
-        """See :meth:`Temporal.estimate`."""
-        assert series.days is not None
-        seen = series.reflectance, series.clear, series.days
-        return Prediction(linear_time(*seen, wanted=wanted))
 
 
 def waits(clear: Booleans, days: Doubles) -> tuple[Doubles, Doubles]:
@@ -122,8 +87,8 @@ def linear_time(
     reflectance: Floats,
     clear: Booleans,
     days: Doubles,
-    gap: float = 0.0,
     wanted: Booleans | None = None,
+    gap: float = 0.0,
 ) -> Floats:
     """On the straight line between the last clear date and the next."""
     # Before the first and after the last clear date the value is constant.
@@ -151,3 +116,26 @@ def _share(days: Doubles, day: float, sides: Sides) -> tuple[Doubles, Sides]:
     start, stop = days[before], days[after]
     length = np.where(stop > start, stop - start, np.inf)
     return np.clip((day - start) / length, 0, 1), Sides(before, after)
+
+
+@dataclass(frozen=True)
+class NearestDate(Temporal):
+    """The clear date nearest to each date."""
+
+    values = staticmethod(nearest_date)
+
+
+@dataclass(frozen=True)
+class LastClear(Temporal):
+    """The last clear date before each date."""
+
+    looks_back: ClassVar[bool] = True
+
+    values = staticmethod(last_clear)
+
+
+@dataclass(frozen=True)
+class LinearTime(Temporal):
+    """Linear interpolation between the clear dates around each date."""
+
+    values = staticmethod(linear_time)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from xcloudfree.core.predictor import Series
 from xcloudfree.methods import area_regression
 from xcloudfree.methods.kernel_fusion import KernelFusion
-from xcloudfree.methods.medians import window_median
+from xcloudfree.methods.medians import windowed
 from xcloudfree.methods.regression import local_means
 from xcloudfree.methods.temporal_context import SIDES, observations, planes
 
@@ -79,7 +79,7 @@ def without(
             kept = np.flatnonzero((distance > gap) | (np.arange(times) == date))
             asked = np.zeros((len(kept), *clear.shape[1:]), bool)
             asked[kept == date] = True
-            found = window_median(place.reflectance[kept], clear[kept], place.days[kept], asked)
+            found = windowed(place.reflectance[kept], clear[kept], place.days[kept], asked)
             part[n] = found[kept == date][0]
         parts.append(part)
     if "kernel-fusion" in names:

@@ -5,7 +5,7 @@ As in :mod:`xcloudfree.methods.interpolation`, a date itself never counts, and d
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any, ClassVar, Final, Self
@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from xcloudfree.methods.base import Booleans, Doubles, Floats, Option, Prediction, Series, positive
+from xcloudfree.methods.base import Booleans, Doubles, Floats, Option, positive
 from xcloudfree.methods.temporal import Temporal
 
 WINDOW: Final = 30.0
@@ -48,37 +48,21 @@ class Median(Temporal):
         found = replace(self, **options)
         return replace(found, name=f"{self.name}-{found.window:g}d")
 
-    def estimate(self, series: Series, wanted: Booleans) -> Prediction:
-        """See :meth:`Temporal.estimate`."""
-        assert series.days is not None
-        function = window_geomedian if self.geometric else window_median
-        seen = series.reflectance, series.clear, series.days
-        return Prediction(function(*seen, wanted, self.window))
+    def values(
+        self, reflectance: Floats, clear: Booleans, days: Doubles, wanted: Booleans
+    ) -> Floats:
+        """See :attr:`Temporal.values`."""
+        median = geometric_median if self.geometric else band_median
+        return windowed(reflectance, clear, days, wanted, self.window, median)
 
 
-def window_median(
-    reflectance: Floats, clear: Booleans, days: Doubles, wanted: Booleans, radius: float = 30.0
-) -> Floats:
-    """Median of the clear values within some days, band by band."""
-    # A window without a clear date is widened by `GROWTH` until it has one.
-    return _windowed(reflectance, clear, days, wanted, radius, band_median)
-
-
-def window_geomedian(
-    reflectance: Floats, clear: Booleans, days: Doubles, wanted: Booleans, radius: float = 30.0
-) -> Floats:
-    """Geometric median of the clear spectra within some days: all bands together."""
-    # Parameters and return value are those of `window_median`.
+def geometric_median(spectra: Floats) -> Floats:
+    """The point with the least sum of distances to others."""
     # Weiszfeld, "Sur le point pour lequel la somme des distances de n points donnes est minimum",
     # Tohoku Mathematical Journal 43, 1937; with the step of Vardi and Zhang, "The multivariate
     # L1-median and associated data depth", PNAS 97(4), 2000, where it meets a point. Roberts,
     # Mueller, McIntyre, "High-dimensional pixel composites from Earth observation time series",
     # IEEE TGRS 55(11), 2017.
-    return _windowed(reflectance, clear, days, wanted, radius, geometric_median)
-
-
-def geometric_median(spectra: Floats) -> Floats:
-    """The point with the least sum of distances to others."""
     valid: Booleans = np.asarray(np.isfinite(spectra).all(axis=1))
     points = np.where(valid[:, None], spectra, 0).astype(np.float64)
     count = valid.sum(0)
@@ -141,14 +125,15 @@ def band_median(values: Floats) -> Floats:
     return np.asarray((low + high) / 2, np.float32)
 
 
-def _windowed(
+def windowed(
     reflectance: Floats,
     clear: Booleans,
     days: Doubles,
     wanted: Booleans,
-    radius: float,
-    function: object,
+    radius: float = WINDOW,
+    function: Callable[[Floats], Floats] = band_median,
 ) -> Floats:
+    """A median of the clear values within some days; `GROWTH` widens a window that has none."""
     out = np.full(reflectance.shape, np.nan, np.float32)
     longest = max(radius, float(days[-1] - days[0]))
     for i, day in enumerate(days):
@@ -162,7 +147,7 @@ def _windowed(
                 chosen = tuple(p[some] for p in places)
                 values = reflectance[near][:, :, *chosen]
                 spectra = np.where(seen[:, None, some], values, np.float32(np.nan))
-                out[i][:, *chosen] = function(spectra)  # type: ignore[operator]
+                out[i][:, *chosen] = function(spectra)
                 places = tuple(p[~some] for p in places)
             if width >= longest:
                 break

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Final, NamedTuple, Self
 
 import numpy as np
 
-from xcloudfree.methods.base import Booleans, Doubles, Method, Option, Prediction, Series
+from xcloudfree.methods.base import Booleans, Doubles, Floats, Method, Option, Prediction, Series
 
 STEPS: Final = 2.0**24
 """Steps per unit of reflectance in which differences are summed: whole numbers add up without
@@ -17,7 +17,9 @@ rounding, so the mean does not depend on the chunks."""
 
 @dataclass(frozen=True)
 class Temporal(Method):
-    """A function of the clear dates; subclasses implement :meth:`estimate`."""
+    """A function of the clear dates; subclasses implement :attr:`values` or :meth:`estimate`."""
+
+    values: ClassVar[Callable[..., Floats]]  # from reflectance, clear, days and wanted
 
     temporal: bool = True
 
@@ -27,7 +29,8 @@ class Temporal(Method):
 
     def estimate(self, series: Series, wanted: Booleans) -> Prediction:
         """Each date from the others."""
-        raise NotImplementedError
+        assert series.days is not None
+        return Prediction(self.values(series.reflectance, series.clear, series.days, wanted))
 
 
 class Differences(NamedTuple):

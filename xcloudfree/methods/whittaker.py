@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Final, NamedTuple
+from typing import ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,14 +49,7 @@ class Whittaker(Temporal):
         """See :meth:`Temporal.estimate`."""
         assert series.days is not None
         seen = series.reflectance, series.clear, series.days
-        return Prediction(*whittaker(*seen, self.smoothness, wanted))
-
-
-class Smooth(NamedTuple):
-    """Values on a curve and their standard deviations, (time, band, y, x) each."""
-
-    mean: NDArray[np.float32]
-    deviation: NDArray[np.float32]
+        return whittaker(*seen, self.smoothness, wanted)
 
 
 def penalty_bands(days: Doubles) -> tuple[Doubles, Doubles, Doubles]:
@@ -80,7 +73,7 @@ def whittaker(
     days: Doubles,
     smoothness: float,
     wanted: NDArray[np.bool_] | None = None,
-) -> Smooth:
+) -> Prediction:
     """Each date on the smooth curve through the other clear dates."""
     # The curve z minimises `sum over clear dates (y - z)^2 + smoothness * integral z''^2`. For a
     # date that is clear itself, the curve through the others follows from its leverage h: `(z - h
@@ -120,7 +113,7 @@ def whittaker(
         np.divide(total - squares[dates], others, out=noise, where=others > 2)
         deviation = np.sqrt(np.maximum(noise, 0) * there[:, None])
         spread[np.ix_(dates, np.arange(bands), pixels)] = deviation
-    return Smooth(out.reshape(reflectance.shape), spread.reshape(reflectance.shape))
+    return Prediction(out.reshape(reflectance.shape), spread.reshape(reflectance.shape))
 
 
 def _solve(
