@@ -156,7 +156,7 @@ def _variables(ds: xr.Dataset) -> tuple[Layer | None, Layer | None, xr.DataArray
         if array.sizes.get("band") == 1:  # as rioxarray opens a single-band file
             images[name] = array.squeeze("band", drop=True)
     optical = _by_band({name: optical_band(name) for name in images})
-    sar = _by_band({name: _polarisation(name) for name in images})
+    sar = _by_band({name: (sar_band(name) or (None,))[0] for name in images})
     classes = [array for name, array in images.items() if is_scene_classification(name)]
 
     def layer(variables: dict[str, Hashable], order: tuple[str, ...]) -> Layer | None:
