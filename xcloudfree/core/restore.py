@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xcloudfree.core.bands import optical_band
+from xcloudfree.core.bands import optical_band, sar_band
 from xcloudfree.core.scene import Layer, Scene, band_dim
 
 
@@ -51,6 +51,24 @@ def restore(
     return source.assign(new).assign(planes)
 
 
+def with_radar(scene: Scene, data: Any) -> Any:
+    """The scene with other backscatter (*lead, polarisation, y, x), in the chunks it had."""
+    assert scene.sar is not None
+    source: Any = scene.source
+    new = {}
+    for k, name in enumerate(scene.sar.variables):
+        old = source if scene.form == "array" else source[name]
+        if not set(scene.lead) <= set(old.dims):  # one image may hold for all dates
+            old = old.broadcast_like(scene.template())
+        if scene.form == "bands":
+            out = _like(old, (*scene.lead, *scene.spatial), data[..., k, :, :])
+        else:
+            out = _replaced(scene, old, data, radar=True)
+        # several dates may have been made together
+        new[name] = out if old.chunks is None else out.chunk(old.chunksizes)
+    return out if scene.form == "array" else source.assign(new)
+
+
 def _beside(
     scene: Scene, array: xr.DataArray, values: Any, attrs: Mapping[str, Any]
 ) -> xr.DataArray:
@@ -65,30 +83,30 @@ def _of_bands(scene: Scene, array: xr.DataArray, values: Any) -> xr.DataArray:
     assert scene.optical is not None
     dim = band_dim(array)
     names = [n for n in array[dim].values if optical_band(n) is not None]
-    ordered = sorted(names, key=lambda n: scene.optical.names.index(optical_band(n)))  # type: ignore[union-attr]
     coords = {k: v for k, v in array.coords.items() if dim not in v.dims}
     out = xr.DataArray(
-        values, dims=(*scene.lead, dim, *scene.spatial), coords={**coords, dim: ordered}
+        values, dims=(*scene.lead, dim, *scene.spatial), coords={**coords, dim: names}
     )
     if len(names) < array.sizes[dim]:  # a coordinate has the bands of its array
         out = out.reindex({dim: array[dim].values})
     return out.transpose(*array.dims)
 
 
-def _replaced(scene: Scene, array: xr.DataArray, data: Any) -> xr.DataArray:
-    """A stacked array with new optical bands; others along its band dimension are kept."""
-    assert scene.optical is not None
+def _replaced(scene: Scene, array: xr.DataArray, data: Any, radar: bool = False) -> xr.DataArray:
+    """A stacked array with new optical bands or radar; others along its dimension are kept."""
+    layer = scene.sar if radar else scene.optical
+    assert layer is not None
     dim, lead = band_dim(array), len(scene.lead)
     layout = (*scene.lead, dim, *scene.spatial)
-    if array.sizes[dim] == len(scene.optical.names):
+    if array.sizes[dim] == len(layer.names):
         whole = xr.Variable(layout, data)
     else:
         ordered = array.transpose(*layout)
-        names = [optical_band(n) for n in array[dim].values]
-        where = [None if n is None else scene.optical.names.index(n) for n in names]
+        labels = array[dim].values
+        names = [(sar_band(n) or ("",))[0] if radar else optical_band(n) for n in labels]
         planes = [
-            ordered.isel({dim: i}).data if j is None else data[..., j, :, :]
-            for i, j in enumerate(where)
+            data[..., layer.names.index(name), :, :] if name else ordered.isel({dim: i}).data
+            for i, name in enumerate(names)
         ]
         whole = xr.Variable(layout, _stack(planes, lead))
     if array.chunks is not None:

@@ -42,7 +42,7 @@ def refined_lee(power: Doubles, looks: float) -> Doubles:
     filled = np.where(valid, power, 0.0)
     small = _ratio(_sums(filled, np.ones((3, 3))), _sums(valid, np.ones((3, 3))))
     shifted = {  # means of 3 x 3 px two pixels away
-        (j, i): moved(moved(small, -2 * j, -2), -2 * i, -1) for j in (-1, 0, 1) for i in (-1, 0, 1)
+        (j, i): moved(moved(small, 2 * j, -2), 2 * i, -1) for j in (-1, 0, 1) for i in (-1, 0, 1)
     }
 
     def mean(*places: tuple[int, int]) -> Doubles:

@@ -11,11 +11,11 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xcloudfree.core.bands import sar_band
 from xcloudfree.core.blocks import Output, Stage, map_windows, spread
 from xcloudfree.core.radiometry import SarCalibration
 from xcloudfree.core.recognise import read
-from xcloudfree.core.scene import Scene, band_dim
+from xcloudfree.core.restore import with_radar
+from xcloudfree.core.scene import Scene
 from xcloudfree.core.windows import Area, Halo
 from xcloudfree.exceptions import DataError
 from xcloudfree.masks.resolve import Mask
@@ -169,40 +169,3 @@ def _resample(scene: Scene, shifts: tuple[tuple[float, float], ...]) -> Any:
         plan=Halo(reach),
     )
     return with_radar(scene, data)
-
-
-def with_radar(scene: Scene, data: Any) -> Any:
-    """The scene with other backscatter (*lead, polarisation, y, x)."""
-    assert scene.sar is not None
-    dims = (*scene.lead, *scene.spatial)
-
-    def whole(array: xr.DataArray) -> xr.DataArray:  # one image may hold for all dates
-        missing = not set(scene.lead) <= set(array.dims)
-        return array.broadcast_like(scene.template()) if missing else array
-
-    source = scene.source
-    if scene.form == "bands":
-        new = {}
-        for k, name in enumerate(scene.sar.variables):
-            old = whole(source[name])
-            variable = xr.Variable(dims, data[..., k, :, :])
-            if old.chunks is not None:  # several dates may have been made together
-                variable = variable.chunk(old.variable.chunksizes)
-            new[name] = old.copy(data=variable.transpose(*old.dims).data)
-        return source.assign(new)
-    array = source if scene.form == "array" else source[scene.sar.variables[0]]
-    assert isinstance(array, xr.DataArray)
-    array = whole(array)
-    dim = band_dim(array)
-    planes = []
-    for k, name in enumerate(array[dim].values):
-        plane = array.isel({dim: k}, drop=True).transpose(*dims)
-        found = sar_band(name)
-        if found is not None:
-            plane = plane.copy(data=data[..., scene.sar.names.index(found[0]), :, :])
-        planes.append(plane.variable)
-    joined = xr.Variable.concat(planes, dim).transpose(*array.dims)
-    if array.chunks is not None:
-        joined = joined.chunk(array.variable.chunksizes)
-    moved = array.copy(data=joined.data)
-    return moved if scene.form == "array" else source.assign({scene.sar.variables[0]: moved})

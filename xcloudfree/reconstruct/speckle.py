@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from xcloudfree.core.blocks import Output, Stage, Together, map_windows, side_of
 from xcloudfree.core.radiometry import SarCalibration
 from xcloudfree.core.recognise import read
+from xcloudfree.core.restore import with_radar
 from xcloudfree.core.windows import Area, Halo
 from xcloudfree.exceptions import DataError, MissingBandError
 from xcloudfree.methods.speckle import REACH, quegan, refined_lee
-from xcloudfree.reconstruct.align import check_floats, with_radar
+from xcloudfree.reconstruct.align import check_floats
 from xcloudfree.reconstruct.observe import Arrays
 
 Filter = Literal["refined-lee", "quegan"]
