@@ -130,3 +130,20 @@ def test_gates_hold_work_back(ahead: int) -> None:
     for n, name in enumerate("abcd"):
         done = order[: order.index(f"read {name}")]
         assert all(f"write {k}" in done for k in "abcd"[: max(0, n - ahead + 1)])
+
+
+def test_parts_and_early_work_do_not_wait_for_what_is_there() -> None:
+    nodes = {"read": task("read", list, ("a", "b"))}
+    for n, name in enumerate("abcd"):
+        part, made = f"part {name}", f"made {name}"
+        nodes[part] = task(part, graphs.part_of, reference("read"), n % 2)
+        nodes[made] = task(made, str, reference("read"))
+        nodes[f"write {name}"] = task(f"write {name}", max, reference(part), reference(made))
+    nodes["other"] = task("other", list, "xy")
+    nodes["part d"] = task("part d", graphs.part_of, reference("other"), 0)
+    graph = HighLevelGraph({"plain": MaterializedLayer(nodes)}, {"plain": set()})
+    writes = [[f"write {name}"] for name in "abcd"]
+    held = graphs.throttled(graph, writes, 1, {"made b"}).to_dict()
+    waiting = {k for k, n in held.items() if any(d[0] == "gate" for d in n.dependencies)}
+    assert waiting - {key for key in held if key[0] == "gate"} == {"made c", "made d", "other"}
+    dask.get(held, [w for [w] in writes])

@@ -11,6 +11,7 @@ import numpy as np  # noqa: F401 - loads BLAS
 import pytest
 from threadpoolctl import ThreadpoolController
 
+from xcloudfree.core import devices
 from xcloudfree.core.devices import BlockGate, DeviceGate
 
 COST = """
@@ -102,3 +103,25 @@ def test_a_method_costs_no_more_than_with_one_thread():
         return seconds(plain) / seconds(plain | dict.fromkeys(names, "1"))
 
     assert cost() < 1.1 or cost() < 1.1  # the machine may be busy
+
+
+TRIM = """
+import numpy as np
+from xcloudfree.core.devices import trim
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096 >> 20
+
+np.ones(30 << 17)  # once freed, glibc keeps smaller arrays
+arrays = [np.ones(1 << 17) for _ in range(200)]  # 1 MiB each
+last, arrays = arrays[-1], None
+before = resident()
+trim()
+print(before - resident())
+"""
+
+
+@pytest.mark.skipif(devices._malloc_trim() is None, reason="needs glibc")
+def test_freed_memory_goes_back_to_the_system():
+    done = subprocess.run([sys.executable, "-c", TRIM], capture_output=True, text=True, check=True)
+    assert int(done.stdout) > 150

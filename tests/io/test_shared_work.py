@@ -20,7 +20,7 @@ import xarray as xr
 
 import xcloudfree as xcf
 from tests.builders import contents
-from xcloudfree.core.blocks import Output, map_windows
+from xcloudfree.core.blocks import Output, Together, map_windows
 from xcloudfree.core.graphs import ALL_DATES, SCENE_SUM
 from xcloudfree.core.windows import Halo
 from xcloudfree.io import cog, geotiff, to_cog, to_zarr
@@ -236,6 +236,20 @@ def test_memory_is_that_of_a_strip_also_while_the_scene_is_summed_up(
     assert source.most <= 3 * 4 + 1 + ahead
     assert max(source.reads.values()) <= 2 * 4  # where two strips and two groups of rows meet
     np.testing.assert_array_equal(back.B02, lazy)
+
+
+def test_what_stays_as_it_is_does_not_wait_for_other_dates(tmp_path: Path) -> None:
+    source = Series(DATES, 8)
+    plain = source.array.map_blocks(source.watched, dtype=np.float32)
+    kind = np.dtype("float32")
+    (near,) = map_windows(
+        _near, [[plain]], [Output(kind)], lead=1, plan=Halo(1), together=Together(0, 99)
+    )
+    ds = dataset(near.rechunk({0: 1})).assign(VV=(("time", "y", "x"), plain))
+    with dask.config.set(scheduler="sync"):
+        back = to_zarr(ds, tmp_path / "out.zarr", memory=NARROW, progress=False)
+    assert source.most <= 2 * DATES  # those of the place that is read, not of two rows
+    xr.testing.assert_equal(back, ds.compute())
 
 
 @pytest.mark.parametrize("work", [temporal, summed, by_date])

@@ -75,6 +75,21 @@ def test_hidden_pixels_are_found_better_than_by_time_alone(scene):
     assert 0.25 < error / np.sqrt(np.mean(deviation[known] ** 2)) < 1.5
 
 
+@pytest.mark.parametrize("gone", [slice(0, 1), slice(9, 10), slice(1, None, 2)])
+def test_dates_without_radar_leave_no_hole_in_those_that_have_some(scene, gone):
+    values, clear, radar, days = scene
+    radar, heard = radar.copy(), np.ones(24, bool)
+    radar[gone], heard[gone] = np.nan, False
+    rule = area.learn(area.sums(values, clear, ~clear, radar, days))
+    mean, _ = area.predict(values, clear, ~clear, radar, days, rule)
+    told, shown = np.isfinite(mean).all(1), clear[heard].any(0)
+    assert not told[~heard].any()
+    assert told[heard][~clear[heard] & shown].all()
+    asked = told[:, None] & ~clear[:, None]
+    error = np.sqrt(np.mean((mean - values)[np.broadcast_to(asked, mean.shape)] ** 2))
+    assert error < 0.01  # radar explains 0.02 to 0.04
+
+
 @pytest.mark.parametrize("seconds", [0, 12])
 def test_another_image_of_a_pass_makes_the_estimate_no_surer(scene, seconds):
     """A pass that comes twice shows itself, which says nothing of how well others show it."""

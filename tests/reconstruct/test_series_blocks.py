@@ -81,8 +81,13 @@ class Around:
         return (total[..., *core],)
 
 
-@pytest.mark.parametrize("reach", [1, 4, 9])
-def test_rows_of_the_chunks_beside_a_block_wait_alone(reach: int) -> None:
+@pytest.mark.parametrize(
+    ("reach", "rows", "columns"),
+    [(1, {9, 1, 10, 8}, {7, 1, 6}), (4, {6, 4, 5}, {8}), (6, set(), set())],
+)
+def test_a_chunk_waits_in_parts_that_can_be_released_alone(
+    reach: int, rows: set[int], columns: set[int]
+) -> None:
     values = np.random.default_rng(0).integers(0, 99, (3, 31, 24))
     lazy = da.from_array(values, chunks=(1, (10, 12, 9), 8))
     whole = Around(reach)(Mosaic([[[values]]]), core=(slice(None), slice(None)))[0]
@@ -91,10 +96,12 @@ def test_rows_of_the_chunks_beside_a_block_wait_alone(reach: int) -> None:
     with results, dask.config.set(scheduler="sync"):
         (found,) = map_windows(Around(reach), [[lazy]], [Output(values.dtype)], **work)
         np.testing.assert_array_equal(found.compute(optimize_graph=False), whole)
-    rims = [r for name, r in results.found if name.endswith("-rims")]
-    # a chunk is cut only where less than half of it is read from the row beside
-    assert {r.shape[1] for r in rims} == ({reach} if reach < 5 else set())
-    assert all(r.base is None for r in rims)
+    parts = [r for name, r in results.found if name.endswith("-parts")]
+    # a chunk is cut only where another block reads less than half of it
+    assert {r.shape[1] for r in parts} == rows
+    assert {r.shape[2] for r in parts} == columns
+    assert sum(r.size for r in parts) == bool(rows) * values.size  # nothing is there twice
+    assert all(r.base is None for r in parts)
 
 
 def test_a_mosaic_reads_like_the_array_and_decodes_part_of_it() -> None:

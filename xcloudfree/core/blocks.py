@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from itertools import product
+from itertools import chain, product
 from math import isqrt
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
@@ -15,7 +15,7 @@ from xcloudfree._version import __version__
 from xcloudfree.core.devices import block_gate
 from xcloudfree.core.predictor import DERIVED
 from xcloudfree.core.progress import track
-from xcloudfree.core.windows import ALONE, Mosaic, Plan, Span, divided, joined, pieces
+from xcloudfree.core.windows import ALONE, Mosaic, Plan, Span, divided, joined, parted, pieces
 
 if TYPE_CHECKING:  # imported only for lazy arrays: dask takes a third of the import time
     from xcloudfree.core.lazy_blocks import LazyValue
@@ -195,19 +195,14 @@ class Work:
     function: Function
     groups: tuple[int, ...]  # arrays of each window
     spans: tuple[tuple[Span, ...], tuple[Span, ...]]
-    chunks: tuple[tuple[int, ...], ...]  # along y and x
+    chunks: tuple[tuple[int, ...], ...]  # along y and x, perhaps smaller than blocks
     lead: int
     scene: int | None  # number of values of the scene that the function takes, if any
-    rims: bool = False  # whether rows of the chunks above and below come alone, to save memory
 
     def pieces(self, axis: int, block: int) -> list[tuple[int, slice]]:
         """Chunks that the window of a block touches along y (0) or x (1)."""
         s = self.spans[axis][block]
         return pieces(s.read_start, s.read_stop, self.chunks[axis])
-
-    def is_rim(self, block: int, chunk: int, rows: slice) -> bool:
-        """Whether a block gets rows of another chunk alone, because they are the smaller part."""
-        return self.rims and block != chunk and 2 * (rows.stop - rows.start) < self.chunks[0][chunk]
 
     def window(self, arrays: Sequence[Sequence[Sequence[NDArray[Any]]]]) -> Any:
         """A window from the parts of each of its arrays, in rows."""
@@ -265,8 +260,11 @@ class Loop:
         spans = tuple(map(tuple, map(plan.spans, chunks[-2:])))
         count = None if scene is None else len(scene)
         sizes = tuple(map(len, groups))
-        dates = first is not None and together is not None and together.axis is not None
-        work = Work(function, sizes, spans, tuple(chunks[-2:]), lead, count, dates)  # type: ignore[arg-type]
+        read = tuple(chunks[-2:])
+        if first is not None and together is not None and together.axis is not None:
+            # blocks beside a chunk wait for their part of it, which with all dates is large
+            read = tuple(tuple(chain(*parted(c, s))) for c, s in zip(read, spans, strict=True))
+        work = Work(function, sizes, spans, read, lead, count)  # type: ignore[arg-type]
         return cls(work, groups, tuple(chunks), list(scene or ()), first is not None, plan)
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -127,6 +128,24 @@ class BlockGate:
 
 block_gate = BlockGate()
 """The gate of this process; its only state is the number of active blocks."""
+
+
+def trim() -> None:
+    """Return freed memory to the system.
+
+    glibc keeps it for each thread that has allocated some; chunks that other threads read and
+    blocks release leave gigabytes there. Other systems return it by themselves.
+    """
+    if (function := _malloc_trim()) is not None:
+        function(0)
+
+
+@cache
+def _malloc_trim() -> Callable[[int], int] | None:
+    try:
+        return ctypes.CDLL(None).malloc_trim
+    except (AttributeError, OSError, TypeError):  # not glibc; Windows
+        return None
 
 
 class DeviceGate:

@@ -42,6 +42,11 @@ def value(key: Any, content: Any) -> Any:
     return DataNode(key, content)
 
 
+def part_of(parts: Sequence[Any], number: int) -> Any:
+    """Work of a task that takes one of the results of another, see :func:`throttled`."""
+    return parts[number]
+
+
 def is_task(node: Any) -> bool:
     """Whether a node does work: it is neither a value nor an alias."""
     return isinstance(node, Task) and not isinstance(node, Alias)
@@ -180,10 +185,14 @@ def simplified(
     return _joined({n: MaterializedLayer(layer, said[n]) for n, layer in layers.items()})
 
 
-def throttled(graph: HighLevelGraph, groups: Sequence[Sequence[Any]], ahead: int) -> HighLevelGraph:
+def throttled(
+    graph: HighLevelGraph, groups: Sequence[Sequence[Any]], ahead: int, early: Collection[Any] = ()
+) -> HighLevelGraph:
     """Graph in which work on a group of keys waits until all but `ahead` groups before are done."""
     # A gate, a task without work, completes when all groups up to one are done. The tasks that wait
-    # for it are those that no earlier group needs and that depend on no such task.
+    # for it are those that no earlier group needs and that depend on no such task. The keys of
+    # `early`, and parts of results, do not wait if an earlier group needs what they depend on: it
+    # would be kept for them.
     tasks = {key: node for layer in graph.layers.values() for key, node in layer.items()}
     gates = [("gate", group[0]) for group in groups]
     passed = {
@@ -198,7 +207,11 @@ def throttled(graph: HighLevelGraph, groups: Sequence[Sequence[Any]], ahead: int
         working = {k for k in own if isinstance(tasks[k], Task)}
         for here in working if n >= ahead else ():
             node = tasks[here]
-            if not any(_target(d, tasks) in working for d in node.dependencies):
+            needs = {_target(d, tasks) for d in node.dependencies}
+            made = any(isinstance(tasks.get(d), Task) for d in needs - own)
+            if made and (here in early or node.func is part_of):
+                continue
+            if not needs & working:
                 waiting[here] = Task(here, _first, node, TaskRef(gates[n - ahead]))
     layers = {
         name: MaterializedLayer(

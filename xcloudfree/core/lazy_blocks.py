@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from xcloudfree.core.blocks import Function, Index, Loop, Output, Work, indices, is_lazy
 from xcloudfree.core.devices import block_gate
-from xcloudfree.core.graphs import ALL_DATES, SCENE_SUM, reference, task, value
+from xcloudfree.core.graphs import ALL_DATES, SCENE_SUM, part_of, reference, task, value
 
 FAN_IN = 16
 """Number of measurements that are combined at a time."""
@@ -98,22 +98,14 @@ def _layer(
     # each reference is made once and shared; otherwise a large graph would take twice the bytes
     shared = f"{name}-function"
     common = reference(shared)
-    sources = [_references(a, chunks, lead) for a in arrays]
+    sources, cut = _sources(work, f"{name}-parts", arrays, chunks)
     values = {i: [s[i] for s in loop.scene] for i in indices(chunks[:lead])}
     graph: dict[Any, Any] = {}
-    cut, rims, own = _rims(work, f"{name}-rims", sources, chunks)
     for index in indices(chunks):
         *head, i, j = index
-        parts = [
-            rims.get((number, *head, i, m, n)) or s[*head, m, n]
-            for number, s in enumerate(sources)
-            for m in touched[0][i]
-            for n in touched[1][j]
-        ]
+        parts = [s[*head, m, n] for s in sources for m in touched[0][i] for n in touched[1][j]]
         key = (name, *index)
-        # a block waits for the rims of its own chunks too, so that these can be released
-        more = own.get(index, ())
-        graph[key] = task(key, _run, common, i, j, *values[tuple(head)], *parts, *more)
+        graph[key] = task(key, _run, common, i, j, *values[tuple(head)], *parts)
     annotations: dict[str, Any] = {"resources": dict(resources)} if resources else {}
     if annotation is not None:
         annotations[annotation] = True
@@ -122,30 +114,50 @@ def _layer(
     layers = {**whole.layers, shared: MaterializedLayer({shared: value(shared, work)})}
     needs = {**whole.dependencies, name: {*whole.dependencies[name], shared}, shared: set()}
     if cut:
-        rim = f"{name}-rims"
-        layers[rim], needs[rim] = MaterializedLayer(cut), set(whole.dependencies[name])
-        needs[name].add(rim)
+        parted = f"{name}-parts"
+        layers[parted], needs[parted] = MaterializedLayer(cut), set(whole.dependencies[name])
+        needs[name].add(parted)
     return name, HighLevelGraph(layers, needs)
 
 
-def _rims(
-    work: Work, name: str, sources: Sequence[Any], chunks: tuple[tuple[int, ...], ...]
-) -> tuple[dict[Any, Any], dict[Index, Any], dict[Index, list[Any]]]:
-    """Tasks that cut rows from chunks above and below a block; references to them, by number of
-    the array, block row and chunk; and all of the rims of each chunk.
-    """
+def _sources(
+    work: Work, name: str, arrays: Sequence[da.Array], chunks: tuple[tuple[int, ...], ...]
+) -> tuple[list[dict[Index, Any]], dict[Any, Any]]:
+    """References to the parts of the chunks of each array, and tasks that cut chunks into them."""
+    sources = [_references(array, chunks, work.lead) for array in arrays]
+    if work.chunks == chunks[-2:]:
+        return sources, {}
+    inside = [_inside(whole, parts) for whole, parts in zip(chunks[-2:], work.chunks, strict=True)]
     nodes: dict[Any, Any] = {}
-    found: dict[Index, Any] = {}
-    own: dict[Index, list[Any]] = {}
-    for number, index in product(range(len(sources)), indices(chunks)):
-        *head, i, n = index
-        for m, rows in work.pieces(0, i):
-            if work.is_rim(i, m, rows):
-                place = (number, *head, i, m, n)
-                found[place] = reference((name, *place))
-                nodes[name, *place] = task((name, *place), _rim, sources[number][*head, m, n], rows)
-                own.setdefault((*head, m, n), []).append(found[place])
-    return nodes, found, own
+    found: list[dict[Index, Any]] = [{} for _ in arrays]
+    for number, index in product(range(len(arrays)), indices(chunks)):
+        *head, i, j = index
+        whole, rows, columns = sources[number][index], inside[0][i], inside[1][j]
+        grid = list(product(rows, columns))
+        if len(grid) == 1:
+            found[number][*head, *grid[0]] = whole
+            continue
+        every = (f"{name}-all", number, *index)
+        nodes[every] = task(every, _cut, whole, tuple(rows.values()), tuple(columns.values()))
+        for n, (y, x) in enumerate(grid):
+            key = (name, number, *head, y, x)
+            nodes[key] = task(key, part_of, reference(every), n)
+            found[number][*head, y, x] = reference(key)
+    return found, nodes
+
+
+def _inside(chunks: Sequence[int], parts: Sequence[int]) -> list[dict[int, slice]]:
+    """Number of each part of each chunk, and its position in the chunk."""
+    found: list[dict[int, slice]] = []
+    number = 0
+    for size in chunks:
+        found.append({})
+        start = 0
+        while start < size:
+            found[-1][number] = slice(start, start + parts[number])
+            start += parts[number]
+            number += 1
+    return found
 
 
 def _picked(loop: Loop, name: str, blocks: HighLevelGraph, number: int, output: Output) -> da.Array:
@@ -190,19 +202,18 @@ def _run(work: Work, i: int, j: int, *parts: Any) -> Any:
     grid = [work.pieces(0, i), work.pieces(1, j)]
     windows: list[Any] = []
     for count in work.groups:
-        arrays = [[[next(queue) for _ in grid[1]] for _ in grid[0]] for _ in range(count)]
-        for rows in arrays:
-            for line, (m, y) in zip(rows, grid[0], strict=True):
-                rim = slice(None) if work.is_rim(i, m, y) else y  # is cut already
-                line[:] = [p[..., rim, x] for p, (_, x) in zip(line, grid[1], strict=True)]
+        arrays = [[[next(queue)[..., y, x] for _, x in grid[1]] for _, y in grid[0]]
+                  for _ in range(count)]  # fmt: skip
         windows.append(work.window(arrays))
     with block_gate():
         return work.call(i, j, windows, scene)
 
 
-def _rim(chunk: NDArray[Any], rows: slice) -> NDArray[Any]:
-    """Rows of a chunk in their own memory, which is all that is kept for the blocks beside it."""
-    return chunk[..., rows, :].copy()
+def _cut(
+    chunk: NDArray[Any], rows: Sequence[slice], columns: Sequence[slice]
+) -> list[NDArray[Any]]:
+    """Parts of a chunk, each in its own memory, so that each can be released alone."""
+    return [chunk[..., y, x].copy() for y in rows for x in columns]
 
 
 def _gated(function: Function, *arguments: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from math import prod
 from typing import Any, Final, Protocol
 
@@ -131,6 +132,20 @@ def pieces(start: int, stop: int, chunks: Sequence[int]) -> list[tuple[int, slic
         if offset >= stop:
             break
     return out
+
+
+def parted(chunks: Sequence[int], spans: Sequence[Span]) -> tuple[tuple[int, ...], ...]:
+    """Parts of each chunk that the blocks beside it read, if less than half of it, and the rest.
+
+    >>> parted((10, 10, 4), spans((10, 10, 4), 3))
+    ((7, 3), (3, 4, 3), (4,))
+    """
+    cuts: list[set[int]] = [{0, size} for size in chunks]
+    for block, span in enumerate(spans):
+        for chunk, part in pieces(span.read_start, span.read_stop, chunks):
+            if chunk != block and 2 * (part.stop - part.start) < chunks[chunk]:
+                cuts[chunk] |= {part.start, part.stop}
+    return tuple(tuple(b - a for a, b in pairwise(sorted(ends))) for ends in cuts)
 
 
 def divided(sizes: Sequence[int], side: int) -> tuple[int, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import product
 from math import prod
 from typing import Any, Final
@@ -25,7 +25,7 @@ from xcloudfree.core.graphs import (
     with_values,
     work_is_shared,
 )
-from xcloudfree.io.cells import Grid, Index, grid_of, pieces, strips
+from xcloudfree.io.cells import Grid, Index, Piece, grid_of, pieces, strips
 from xcloudfree.io.scene_sums import SceneSums
 from xcloudfree.io.schedulers import capacity, cluster, run
 
@@ -62,9 +62,11 @@ def stream(
     names = {part.name: ds.variables[part.name].data.name for part in parts}
     whole = merged(ds.variables[part.name].data for part in parts)
 
-    def blocks(index: Index) -> list[Any]:
-        return [(names[part.name], *block) for part in parts for block in part.blocks(index)]
+    def blocks(index: Index, some: Sequence[Piece] = parts) -> list[Any]:
+        return [(names[part.name], *block) for part in some for block in part.blocks(index)]
 
+    late = [p for p in parts if is_annotated(ds.variables[p.name].data.dask, ALL_DATES)]
+    others = [p for p in parts if p not in late] if late else []
     together = grid.dates if is_annotated(whole, ALL_DATES) else ()
     dates = prod(grid.counts[axis] for axis in together)
     size_of_place = max(1, dates * sum(part.nbytes for part in parts))
@@ -90,15 +92,22 @@ def stream(
         for strip in todo:
             token = uuid.uuid4().hex  # a cluster remembers keys, but all must be stored again
             shared, name = f"store-into-{token}", f"store-{token}"
-            layer: Tasks = {shared: value(shared, parts)}
+            first, before = f"store-first-into-{token}", f"store-first-{token}"
+            layer: Tasks = {shared: value(shared, late or parts), first: value(first, others)}
             cell_of: dict[Any, Index] = {(name, *i): i for place in strip for i in place}
             groups = [[(name, *index) for index in place] for place in strip if place]
             for key, index in cell_of.items():
-                made = map(reference, blocks(index))
+                made = list(map(reference, blocks(index, late or parts)))
+                if others:  # what stays as it is need not wait in memory for the other dates
+                    own = (before, *index)
+                    plain = map(reference, blocks(index, others))
+                    layer[own] = task(own, store, reference(first), index, *plain)
+                    made.append(reference(own))
                 layer[key] = task(key, store, reference(shared), index, *made)
             if groups:
                 ready = with_layer(whole, name, layer, set(names.values()))
-                run(throttled(ready, groups, ahead), cell_of, finished, client)
+                early = [(before, *index) for index in cell_of.values()] if others else ()
+                run(throttled(ready, groups, ahead, set(early)), cell_of, finished, client)
 
 
 def _nothing() -> None:

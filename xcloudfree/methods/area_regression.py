@@ -384,7 +384,7 @@ def strips(
     reflectance: Floats, clear: Booleans, radar: Floats, days: Doubles
 ) -> Iterator[tuple[slice, Strip]]:
     """A series in parts of some thousand pixels each, which bounds the memory of its predictors."""
-    times = len(days)
+    times, clear = len(days), clear & np.isfinite(radar).all(1)  # its change needs the sides' too
     flat = [a.reshape(times, *a.shape[1:-2], -1) for a in (reflectance, clear, radar)]
     for start in range(0, flat[1].shape[-1], STRIP):
         part = slice(start, start + STRIP)

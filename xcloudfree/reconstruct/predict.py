@@ -19,8 +19,9 @@ from xcloudfree.core.blocks import (
     map_windows,
     reduce_windows,
 )
+from xcloudfree.core.devices import trim
 from xcloudfree.core.predictor import Prediction, Series
-from xcloudfree.core.windows import Area, widened
+from xcloudfree.core.windows import LARGEST, Area, widened
 from xcloudfree.methods.base import Method
 from xcloudfree.reconstruct.compose import Compose
 from xcloudfree.reconstruct.inputs import Inputs, reach_of
@@ -117,6 +118,7 @@ class Measure:
         self, *windows: Any, core: Area, origin: tuple[int, int], scene: Sequence[Any]
     ) -> list[Any]:
         """Measurements of each series."""
+        _trim_for(windows)
         asked, found = None, []
         if self.asked:
             asked, *scene = scene
@@ -196,6 +198,7 @@ class ReconstructSeries:
         self, *windows: Any, core: Area, origin: tuple[int, int], scene: Sequence[Any]
     ) -> Arrays:
         """The results of :class:`Compose` for the core, (*lead, ...)."""
+        _trim_for(windows)
         head, tables = windows[0].shape[:-3], []
         looks: Sequence[Any] = ()
         if self.compose.calibrated:
@@ -271,6 +274,12 @@ def _empty(part: NDArray[Any] | None, rows: int) -> NDArray[Any] | None:
         return None
     shape = (*part.shape[:-2], rows, part.shape[-1])
     return np.full(shape, np.nan if part.dtype.kind == "f" else 0, part.dtype)
+
+
+def _trim_for(windows: Sequence[Any]) -> None:
+    """Return freed memory before a large block, whose windows others have read."""
+    if prod(windows[0].shape) > LARGEST:
+        trim()
 
 
 def _parts(method: Method, series: Series) -> Sequence[Series]:

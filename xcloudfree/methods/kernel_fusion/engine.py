@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from xcloudfree.core.devices import trim
 from xcloudfree.core.progress import track
 from xcloudfree.core.windows import Area, ranks
 from xcloudfree.methods.kernel_fusion import embedding, gate, mixing, prior, process
@@ -101,7 +102,7 @@ def predict(
     if len(window.days) == 1:
         settings = settings.single()
     count, bands = len(targets.days), window.reflectance.shape[1]
-    # zeros take no memory until something is added, which happens near the core only
+    # zeros take no memory until something is added, which happens in rows of the core only
     sums = [np.zeros((count, bands, *wanted.shape[1:]), np.float32) for _ in range(1 + deviation)]
     doubted, flags = np.zeros(wanted.shape, bool), np.zeros(wanted.shape, np.uint8)
     answer = Answer(
@@ -109,16 +110,31 @@ def predict(
     )
     every = list(panels(window.origin, np.asarray(wanted.any(0)), AROUND, settings))
     for area, tiles in track(every, "predicting"):
-        part, asked = window.cut(area), wanted[..., *area]
+        part, asked, inner = (
+            window.cut(area),
+            wanted[..., *area],
+            _overlap(core, area, wanted.shape),
+        )
         work = None  # frees what was derived from the panel before
+        trim()
         work = _Work(part, tiles, statistics, settings, torch.device(device), deviation, targets)
         for k in track(np.flatnonzero(asked.any((1, 2))).tolist(), "predicting dates"):
             day, own = float(targets.days[k]), int(targets.own[k])
-            work.target(k, day, own, asked[k], answer.of(area))
+            work.target(k, day, own, asked[k], answer.of(area), inner)
     told = (wanted & ~doubted)[:, None, *core]
     for planes in sums:
         np.copyto(planes[..., *core], np.nan, where=~told)
     return answer
+
+
+def _overlap(core: Area, area: Area, shape: tuple[int, ...]) -> Area:
+    """The part of an area that lies in the core, relative to the area."""
+    ends = (s.indices(n)[:2] for s, n in zip(core, shape[-2:], strict=True))
+    rows, columns = (
+        slice(max(start - part.start, 0), max(min(stop, part.stop) - part.start, 0))
+        for (start, stop), part in zip(ends, area, strict=True)
+    )
+    return rows, columns
 
 
 class _Work:
@@ -158,8 +174,10 @@ class _Work:
         self.index = torch.arange(self.rank.numel(), device=device).reshape(self.shape)
         self._courses: dict[int, embedding.Courses | None] = {}
 
-    def target(self, k: int, day: float, own: int, wanted: Booleans, answer: Answer) -> None:
-        """Add the answer of one target."""
+    def target(
+        self, k: int, day: float, own: int, wanted: Booleans, answer: Answer, inner: Area
+    ) -> None:
+        """Add the answer of one target, of reflectance that in the core alone."""
         bands = self.pixels.bands
         flags = torch.zeros(self.shape, dtype=torch.uint8, device=self.rank.device)
         doubted = torch.zeros(self.shape, dtype=torch.bool, device=self.rank.device)
@@ -179,7 +197,7 @@ class _Work:
         answer.flags[k] |= (flags | (doubted & ask).byte() << 2).cpu().numpy()
         for planes, values in ((answer.mean, total), (answer.deviation, spread)):
             if planes is not None:
-                planes[k] += values.permute(2, 0, 1).cpu().numpy()
+                planes[k, :, *inner] += values[inner].permute(2, 0, 1).cpu().numpy()
 
     def _date(
         self,
