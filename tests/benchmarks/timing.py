@@ -87,7 +87,7 @@ def watch():
         peak[0] = max(peak[0], process.memory_info().rss)
         time.sleep(0.005)
 
-watcher = threading.Thread(target=watch)
+watcher = threading.Thread(target=watch, daemon=True)  # an error of work() must end the process
 watcher.start()
 wall, cpu = time.perf_counter(), time.process_time()
 work()

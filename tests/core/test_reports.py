@@ -329,6 +329,8 @@ def test_nothing_gives_nothing_or_our_error(scene, empty, lazy):
     ds = ds.chunk() if lazy else ds
     for call in (
         lambda: ds.cloudfree.mask("scl" if "SCL" in ds else ds.B02 > 0.2),
+        lambda: ds.cloudfree.mask(),
+        lambda: ds.cloudfree.reconstruct(model="median").compute(),
         lambda: ds.cloudfree.calibrate(level="BOA"),
         lambda: ds.cloudfree.context(mask=ds.B02 > 0.2),
         lambda: ds.cloudfree.plot(),

@@ -38,7 +38,8 @@ def dates_of(scene: Scene) -> tuple[int, NDArray[np.float64]] | None:
     if "time" not in scene.lead or "time" not in template.coords:
         return None
     times = utc_times(template["time"])
-    return scene.lead.index("time"), (times - times.min()) / np.timedelta64(1, "D")
+    first = times.min() if times.size else times
+    return scene.lead.index("time"), (times - first) / np.timedelta64(1, "D")
 
 
 def series_mask(scene: Scene, start: MaskPlan | None) -> Any:
