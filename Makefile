@@ -58,9 +58,13 @@ bench: $(READY)  ## figures of docs/benchmarks.md, half an hour; PARTS="graph or
 	$(BIN)/python -m pytest -q tests/benchmarks -m "" -p no:cacheprovider -o tmp_path_retention_policy=none \
 	  $(PICKED)
 
-weights: $(READY)  ## fit and judge the demonstration weights; needs XCLOUDFREE_DATA
+weights: $(READY)  ## fit and judge the demonstration weights, and networks for one date; needs XCLOUDFREE_DATA
 	$(BIN)/python examples/demo_weights.py fit
 	$(BIN)/python examples/demo_weights.py judge
+	$(BIN)/python examples/one_date_networks.py prepare
+	$(BIN)/python examples/one_date_networks.py judge --page docs/results.md
+	$(BIN)/python examples/one_date_networks.py prepare --level BOA
+	$(BIN)/python examples/one_date_networks.py judge --level BOA --page docs/results.md
 
 results: $(READY)  ## every table of docs/results.md and the README; needs XCLOUDFREE_DATA; resumes in out/results
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group examples
