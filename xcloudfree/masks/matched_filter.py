@@ -55,6 +55,10 @@ clouds of three dates are hardly ever as alike as that."""
 FEW_BANDS: Final = 4
 """Number of bands up to which cloud and shade are not fitted together: they explain any change."""
 
+EXPLAINED, UNLIKE = 0.5, 3.0
+"""Share of a squared difference that cloud and shade must explain, unless what they leave of it is
+less than this number for each band."""
+
 STRONG: Final = 0.3
 """Share of cloud above which no change of the ground looks similar."""
 
@@ -242,6 +246,7 @@ def evidence(
     judged = np.zeros((times, pixels), bool)
     white = np.array([CLOUD[b] for b in bands])
     direct = np.array([[DIRECT[b]] for b in bands], np.float32)
+    near = [k for k, b in enumerate(bands) if b in ("B07", "B08", "B8A")]
     infrared = [k for k, b in enumerate(bands) if b in ("B11", "B12")]
     if not np.isfinite(spread.whitening).all():
         return Evidence(**planes, judged=judged)
@@ -260,7 +265,7 @@ def evidence(
         base = _whitened(middle, kind, spread.whitening)
         dark = _whitened(middle * direct, kind, spread.whitening)
         peak = np.einsum("kcb,b->kc", spread.whitening, white).astype(np.float32)[kind].T
-        cloud, cloud_sure, shade, shade_sure = _shares(far, peak - base, -dark)
+        cloud, cloud_sure, shade, shade_sure, other = _shares(far, peak - base, -dark)
         lasts = _lasting(
             values,
             place,
@@ -280,6 +285,10 @@ def evidence(
             cloud_sure = np.where(wet, np.minimum(cloud_sure, 0), cloud_sure)
             cloud_sure = np.where(ice, ICY, cloud_sure)
         able_change = lasts & (cloud < STRONG) & (shade < 0.5)
+        if near and infrared:  # cloud brightens both and shade darkens both, but not a harvest
+            able_change |= (
+                other & (difference[near].max(0) < 0) & (difference[infrared].min(0) > 0)
+            )
         measured = zip(names, (cloud, cloud_sure, shade, shade_sure), strict=True)
         for name, numbers in measured:
             numbers = np.where(able_change, np.minimum(numbers, 0), numbers)
@@ -288,31 +297,40 @@ def evidence(
     return Evidence(**planes, judged=judged)
 
 
-def _shares(far: Floats, white: Floats, dark: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+def _shares(
+    far: Floats, white: Floats, dark: Floats
+) -> tuple[Floats, Floats, Floats, Floats, Booleans]:
     """Shares of cloud and of missing light in differences (band, pixel), and their certainty.
 
     Each is fitted alone. Where both together explain the difference with positive shares, as where
-    thin cloud lies in the shade of another, these count if they are certain.
+    thin cloud lies in the shade of another, these count if they are certain. The last array tells
+    where they explain too little.
     """
     whites, darks, across = (white * white).sum(0), (dark * dark).sum(0), (white * dark).sum(0)
     whites, darks = np.maximum(whites, 1e-6), np.maximum(darks, 1e-6)
     to_white, to_dark = (white * far).sum(0), (dark * far).sum(0)
     cloud, shade = to_white / whites, to_dark / darks
     sure, sure_shade = to_white / np.sqrt(whites), to_dark / np.sqrt(darks)
-    if len(far) <= FEW_BANDS:
-        return cloud, sure, shade, sure_shade
     own = np.maximum(whites * darks - across * across, 1e-3 * whites * darks)
     joint = (to_white * darks - to_dark * across) / own
     joint_shade = (to_dark * whites - to_white * across) / own
-    certain, certain_shade = joint * np.sqrt(own / darks), joint_shade * np.sqrt(own / whites)
     positive = (joint > 0) & (joint_shade > 0)
+    # squared distance that cloud, shade or both explain, and what is left of the whole
+    explained = np.maximum(np.maximum(sure, 0) ** 2, np.maximum(sure_shade, 0) ** 2)
+    both = np.where(positive, joint * to_white + joint_shade * to_dark, 0)
+    explained = np.maximum(explained, both)
+    total = (far * far).sum(0)
+    other = (explained < EXPLAINED * total) & (total - explained > UNLIKE * len(far))
+    if len(far) <= FEW_BANDS:
+        return cloud, sure, shade, sure_shade, other
+    certain, certain_shade = joint * np.sqrt(own / darks), joint_shade * np.sqrt(own / whites)
     for where, *changes in (
         (positive & (certain > SURE), (cloud, joint), (sure, certain)),
         (positive & (certain_shade > SURE), (shade, joint_shade), (sure_shade, certain_shade)),
     ):
         for numbers, others in changes:
             np.maximum(numbers, others, out=numbers, where=where)
-    return cloud, sure, shade, sure_shade
+    return cloud, sure, shade, sure_shade, other
 
 
 def _whitened(numbers: Floats, kind: NDArray[np.int64], whitening: Doubles) -> Floats:

@@ -248,8 +248,15 @@ class _Work:
         if settings.gate and len(self.pixels.days) > 1:  # a single date cannot be tested
             level = date.level[region[visible]].median() if visible.any() else 0
             precision = self.precision[min(int(level), prior.NEVER - 1)]
+            around = region.ravel()
+            dark = -mean.index_select(0, around) / date.sigma.index_select(0, around)
             told = gate.believed(
-                residuals, date.middle[tile.region], visible, date.ring[tile.region], precision
+                residuals,
+                date.middle[tile.region],
+                visible,
+                date.ring[tile.region],
+                precision,
+                dark.view_as(residuals),
             )
         inside = own_part(tile, settings).to(total.device)
         doubted[tile.region] |= visible & ~told & inside

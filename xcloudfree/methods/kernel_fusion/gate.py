@@ -1,12 +1,13 @@
-"""Discard visible pixels that look like cloud: cloud that the mask missed, and its rim.
+"""Discard visible pixels that look like cloud or its shadow: what the mask missed, and its rim.
 
 The prior does not use the date itself. The variation of the ground around it is known; pixels
-that deviate much more are discarded, together with their surroundings.
+that deviate much more are discarded, together with their surroundings. Shade is weaker than cloud,
+but its direction is known: all bands lose a share of their light. A matched filter finds it.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import scipy
@@ -40,6 +41,15 @@ RING: Final = 6.0
 
 RINGS: Final = 6
 """Rings, one pixel wide each."""
+
+SHADED: Final = 5.0
+"""Deviations towards darkness from which a pixel is discarded."""
+
+SHADES: Final = 2.5
+"""The same for the mean of 3 x 3 pixels, if the pixel itself deviates half as far."""
+
+SHADED_RING: Final = 1.5
+"""The same for the median of a ring around hidden pixels."""
 
 HARDLY, MOSTLY = 0.3, 0.6
 """Visible shares of a tile up to which the first, and from which the second limit applies."""
@@ -88,7 +98,12 @@ def median_band(residuals: Tensor) -> Tensor:
 
 
 def believed(
-    residuals: Tensor, middle: Tensor, visible: Tensor, ring: Tensor, precision: Tensor
+    residuals: Tensor,
+    middle: Tensor,
+    visible: Tensor,
+    ring: Tensor,
+    precision: Tensor,
+    darkness: Tensor,
 ) -> Tensor:
     """Visible pixels that can be trusted as ground.
 
@@ -104,12 +119,15 @@ def believed(
         From :func:`rings`, (y, x).
     precision : Tensor
         From :attr:`.prior.Statistics.precision`.
+    darkness : Tensor
+        Residuals of a pixel that reflects nothing, (y, x, band).
 
     Returns
     -------
     Tensor of bool
         (y, x).
     """
+    nothing = torch.zeros_like(visible)
     place = visible.ravel().nonzero().ravel()
     if not len(place):
         return visible
@@ -117,23 +135,30 @@ def believed(
     off, steps = middle.reshape(-1)[place], ring.reshape(-1)[place]
     wild = off.abs() > MEDIAN
     if float(wild.float().mean()) > MOST:
-        return torch.zeros_like(visible)
+        return nothing
     far = ((steps > RIM) & ~wild).nonzero().ravel()
-    if len(far) < FAR:
+    rims = len(far) < FAR  # hardly anything but rims is visible
+    if rims:
         if len(place) < SOME * visible.numel():
-            return torch.zeros_like(visible)
+            return nothing
         wild |= (off - off.median()).abs() > APART
-        trusted = (~wild).nonzero().ravel()
-        if _strays(seen, trusted, visible, precision):
-            return torch.zeros_like(visible)
-        return visible & ~_grown(wild, place, visible.shape)
+        far = (~wild).nonzero().ravel()
     if _strays(seen, far, visible, precision):
-        return torch.zeros_like(visible)
-    distance = _distances(seen, far)
-    aside = _grown(wild | (distance > DISTANCE), place, visible.shape)
-    doubted = [r for r in range(1, RINGS + 1) if _median(distance[steps == r]) > RING]
+        return nothing
+    doubted: set[int] = set()
+    if len(far) >= FAR:
+        ground = Ground.of(seen, far)
+        if not rims:
+            distance = ground.distances(seen)
+            wild |= distance > DISTANCE
+            doubted |= _doubted(distance, steps, RING)
+        dark = darkness.reshape(-1, darkness.shape[-1]).index_select(0, place)
+        shade = ground.towards(dark, seen, far)
+        wild |= (shade > SHADED) | ((shade > SHADES / 2) & (_mean(shade, place, visible) > SHADES))
+        doubted |= _doubted(shade, steps, SHADED_RING)
+    aside = _grown(wild, place, visible.shape)
     if doubted:
-        aside |= torch.isin(ring, ring.new_tensor(doubted))
+        aside |= torch.isin(ring, ring.new_tensor(sorted(doubted)))
     return visible & ~aside
 
 
@@ -163,8 +188,19 @@ def limit(share: float, bright: bool) -> float:
     return STRAYING[0] + part * (STRAYING[1] - STRAYING[0])
 
 
-def _median(values: Tensor) -> float:
-    return float(values.median()) if len(values) else 0.0
+def _doubted(numbers: Tensor, steps: Tensor, limit: float) -> set[int]:
+    """Rings whose median exceeds a limit."""
+    rings_of = ((r, numbers[steps == r]) for r in range(1, RINGS + 1))
+    return {r for r, own in rings_of if len(own) and float(own.median()) > limit}
+
+
+def _mean(numbers: Tensor, place: Tensor, visible: Tensor) -> Tensor:
+    """Mean over the visible pixels among 3 x 3, for each visible pixel."""
+    planes = numbers.new_zeros(2, 1, visible.numel())
+    planes[0, 0, place], planes[1, 0, place] = numbers, 1.0
+    total, count = torch.nn.functional.avg_pool2d(planes.view(2, 1, *visible.shape), 3, 1, 1)
+    found: Tensor = (total / count).ravel()[place]
+    return found
 
 
 def _grown(aside: Tensor, place: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -190,17 +226,36 @@ def _thinned(seen: Tensor, which: Tensor) -> Tensor:
     return seen.index_select(0, which[:: -(-len(which) // TRUSTED)])
 
 
-def _distances(seen: Tensor, far: Tensor) -> Tensor:
-    """Squared Mahalanobis distance of visible pixels, in medians of that of the trusted ones."""
-    kept = trusted = _thinned(seen, far)
-    for _ in range(3):
-        centre = kept.mean(0)
-        spread = ((kept - centre).mT @ (kept - centre) / len(kept)).double()
-        ridge = RIDGE * spread.diagonal().mean() + 1e-9
-        spread = spread + ridge * torch.eye(len(spread)).to(spread)
-        inverse = torch.linalg.inv(torch.linalg.cholesky(spread)).mT.to(seen)
-        every = ((trusted - centre) @ inverse).square_().sum(1)
-        kept = trusted[every <= every.kthvalue(round((1 - TRIMMED) * len(every))).values]
-    found: Tensor = ((seen - centre) @ inverse).square_().sum(1)
-    usual: Tensor = every.median().clamp(min=1e-9)
-    return found.div_(usual)
+class Ground(NamedTuple):
+    """How trusted pixels of a tile and date differ from their prior."""
+
+    centre: Tensor  # (band,)
+    whitening: Tensor  # (band, band)
+    usual: Tensor  # median squared distance
+
+    @classmethod
+    def of(cls, seen: Tensor, far: Tensor) -> Ground:
+        """Of residuals (pixel, band), and which of them are trusted; robust."""
+        kept = trusted = _thinned(seen, far)
+        for _ in range(3):
+            centre = kept.mean(0)
+            spread = ((kept - centre).mT @ (kept - centre) / len(kept)).double()
+            ridge = RIDGE * spread.diagonal().mean() + 1e-9
+            spread = spread + ridge * torch.eye(len(spread)).to(spread)
+            inverse = torch.linalg.inv(torch.linalg.cholesky(spread)).mT.to(seen)
+            every = ((trusted - centre) @ inverse).square_().sum(1)
+            kept = trusted[every <= every.kthvalue(round((1 - TRIMMED) * len(every))).values]
+        return cls(centre, inverse, every.median().clamp(min=1e-9))
+
+    def distances(self, seen: Tensor) -> Tensor:
+        """Squared Mahalanobis distance, in medians of that of the trusted pixels."""
+        return ((seen - self.centre) @ self.whitening).square_().sum(1).div_(self.usual)
+
+    def towards(self, change: Tensor, seen: Tensor, far: Tensor) -> Tensor:
+        """How far residuals go in the direction of a change, in deviations of the trusted ones."""
+        direction = change @ self.whitening
+        along = (direction * ((seen - self.centre) @ self.whitening)).sum(1)
+        along /= direction.square().sum(1).sqrt_().clamp_(min=1e-6)
+        own = _thinned(along, far)
+        offset = own.median()
+        return (along - offset) / (1.4826 * (own - offset).abs().median()).clamp(min=1e-6)
