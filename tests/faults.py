@@ -148,6 +148,12 @@ FAULTS = [
         "isqrt(radius**2 - dy**2))",
         "masks/test_scores.py",
     ),
+    Fault(  # what neither cloud nor shade explains may be both
+        "masks/matched_filter.py",
+        "explained < EXPLAINED * total",
+        "explained < 0 * total",
+        "masks/test_series.py",
+    ),
     Fault(  # shadow is looked for towards the sun
         "masks/shadow_geometry.py",
         "-metres * math.sin(azimuth), -metres * math.cos(azimuth)",
@@ -331,6 +337,18 @@ FAULTS = [
         "methods/kernel_fusion/engine.py",
         "return base + (share.mT[..., None] * others).sum(0)",
         "return base",
+        "methods/test_kernel_fusion.py",
+    ),
+    Fault(  # shade is looked for in the direction of cloud
+        "methods/kernel_fusion/engine.py",
+        "dark = -mean.index_select",
+        "dark = mean.index_select",
+        "methods/test_kernel_fusion.py",
+    ),
+    Fault(  # rings of shade are believed
+        "methods/kernel_fusion/gate.py",
+        "doubted |= _doubted(shade, steps, SHADED_RING)",
+        "pass",
         "methods/test_kernel_fusion.py",
     ),
     Fault(  # errors are read from dates that may have read the target

@@ -73,7 +73,8 @@ def test_thin_cloud_in_the_shade_of_another_is_found_as_both():
     rng = np.random.default_rng(4)
     white, dark = (rng.normal(0, 20, (6, 50)).astype("float32") for _ in range(2))
     white -= 0.5 * dark  # a cloud brightens what its shade darkens
-    cloud, sure, shade, sure_shade = kernel._shares(0.2 * white + 0.4 * dark, white, dark)
+    cloud, sure, shade, sure_shade, other = kernel._shares(0.2 * white + 0.4 * dark, white, dark)
+    assert not other.any()
     # where one hides most of the other, neither is certain, and each counts as if it were alone
     angle = (white * dark).sum(0) ** 2 / ((white**2).sum(0) * (dark**2).sum(0))
     apart = angle < 0.7
@@ -123,6 +124,48 @@ def test_a_change_that_lasts_is_no_cloud():
     found = flash.cloudfree.mask("series")
     assert found[5, 10:30, 10:30].mean() > 0.99
     assert float(found.sum()) < 1.5 * 400
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_a_harvest_that_one_date_shows_is_no_cloud():
+    """Plants reflect less in near and soil more in short-wave infrared: no cloud or shade does."""
+    rng = np.random.default_rng(5)
+    bands = {"B05": 0.12, "B06": 0.44, "B07": 0.59, "B8A": 0.62, "B11": 0.20, "B12": 0.10}
+    bare = {"B05": 0.17, "B06": 0.33, "B07": 0.39, "B8A": 0.45, "B11": 0.32, "B12": 0.20}
+    growth = np.array([-0.02, 0.06, 0.08, 0.08, -0.03, -0.02])
+    dates = 16
+    values = np.array(list(bands.values()))[:, None, None, None]
+    values = values + growth[:, None, None, None] * rng.normal(0, 0.4, (6, dates, 1, 1))
+    values = values + rng.normal(0, 0.004, (6, dates, 40, 40))
+    field, hazy = (slice(8, 9), slice(5, 20), slice(5, 20)), (slice(8, 9), *[slice(22, 36)] * 2)
+    for band, (name, level) in enumerate(bands.items()):
+        values[band][field] += bare[name] - level
+        values[band][hazy] += 0.15 * (kernel.CLOUD[name] - level)
+    attrs = {"units": "1", "processing_level": "BOA"}
+    time = np.datetime64("2025-05-01", "ns") + np.arange(dates) * np.timedelta64(5, "D")
+    data = {n: (("time", "y", "x"), v, attrs) for n, v in zip(bands, values, strict=True)}
+    found = xr.Dataset(data, {"time": time}).astype("float32").cloudfree.mask("series").values
+    assert found[hazy].mean() > 0.99
+    assert found[field].mean() < 0.05
+
+
+def test_most_of_the_harvested_fields_of_a_real_series_stay_clear(data_root):
+    """Fields whose NDVI falls for good, on the clear date that first shows it."""
+    ds = load(data_root, SITES[1])
+    ndvi = ((ds.B8A - ds.B05) / (ds.B8A + ds.B05)).values
+    ground = ds.SCL.isin(GROUND).values
+    hidden = ds.cloudfree.mask().values
+    clear = np.flatnonzero(ground.mean((1, 2)) > 0.7)
+    lost = []
+    for before, date, later, last in zip(clear, clear[1:], clear[2:], clear[3:], strict=False):
+        fallen = (ndvi[date] < ndvi[before] - 0.2) & ground[[before, date]].all(0)
+        for after in (later, last):
+            fallen &= ground[after] & (ndvi[after] < ndvi[date] + 0.1)
+        fields, count = ndimage.label(ndimage.binary_opening(fallen))
+        sizes = ndimage.sum_labels(fallen, fields, range(1, count + 1))
+        lost += [hidden[date][fields == n + 1].mean() for n in np.flatnonzero(sizes >= 20)]
+    assert len(lost) >= 5
+    assert np.mean(lost) < 0.15
 
 
 @pytest.mark.parametrize("seed", [3, 4])

@@ -284,19 +284,67 @@ def test_a_date_of_nothing_but_missed_cloud_leaves_the_prior():
         assert gated.aside[6] == gated.visible[6] == window.clear[6].sum()
 
 
-def test_the_gate_believes_ground_and_no_bright_rim():
+@pytest.fixture
+def tile():
+    """Residuals of ground (y, x, band), visible pixels, and residuals of darkness."""
     rng = np.random.default_rng(0)
     residuals = torch.tensor(rng.normal(size=(64, 64, 4)) * 0.6).float()
     visible = torch.ones(64, 64, dtype=torch.bool)
     visible[20:40, 20:40] = False
+    return residuals, visible, torch.tensor([-3.0, -4.0, -9.0, -7.0]).expand_as(residuals)
+
+
+def believed(residuals, visible, dark):
     ring = torch.tensor(gate.rings(visible.numpy()))
-    kept = gate.believed(residuals, gate.median_band(residuals), visible, ring, torch.eye(4) / 4)
+    middle = gate.median_band(residuals)
+    return gate.believed(residuals, middle, visible, ring, torch.eye(4) / 4, dark), ring
+
+
+def test_the_gate_believes_ground_and_no_bright_rim(tile):
+    residuals, visible, dark = tile
+    kept, ring = believed(*tile)
     assert kept[visible].float().mean() > 0.95
     rim = visible & (ring <= 2)
     spoilt = torch.where(rim[..., None], residuals + 2, residuals)
-    kept = gate.believed(spoilt, gate.median_band(spoilt), visible, ring, torch.eye(4) / 4)
+    kept, _ = believed(spoilt, visible, dark)
     assert not kept[rim].any()
     assert kept[ring > 4].float().mean() > 0.95
+
+
+def test_the_gate_finds_shade_too_weak_for_any_other_test(tile):
+    """The same change counts towards darkness, and not in a direction of the ground's own."""
+    residuals, visible, dark = tile
+    place = torch.zeros_like(visible)
+    place[46:56, 4:20] = True
+    away = torch.tensor([4.0, -3.0, 0.0, 0.0])
+    assert not (away * dark[0, 0]).sum()
+    for change, found in ((dark[0, 0], True), (-dark[0, 0], False), (away, False)):
+        change = 2.2 * change / change.norm()
+        spoilt = torch.where(place[..., None], residuals + change, residuals)
+        kept, _ = believed(spoilt, visible, dark)
+        assert kept[place].float().mean() < 0.1 if found else kept[place].float().mean() > 0.85
+        assert kept[visible & ~place].float().mean() > 0.9
+
+
+def test_shade_on_visible_ground_is_found_in_a_series():
+    window = series((64, 64), dates=12, seed=5)
+    place = np.s_[40:60, 4:24]
+    clear = window.clear[6][place]
+    shaded = window.reflectance.copy()
+    shaded[6][:, *place] *= 0.9
+    before, after = (whole(window._replace(reflectance=r))[2] for r in (window.reflectance, shaded))
+    assert before.doubted[6][place][clear].mean() < 0.1
+    assert after.doubted[6][place][clear].mean() > 0.6
+
+
+def test_a_ring_of_shade_around_hidden_pixels_is_not_believed(tile):
+    residuals, visible, dark = tile
+    _, ring = believed(*tile)
+    rim = ring == 1  # alone too narrow for boxes
+    weak = residuals + 1.4 * dark / dark.norm(dim=-1, keepdim=True) * rim[..., None]
+    kept, _ = believed(weak, visible, dark)
+    assert not kept[rim].any()
+    assert kept[ring > 3].float().mean() > 0.9
 
 
 def test_courses_recover_a_low_rank_series_with_gaps():

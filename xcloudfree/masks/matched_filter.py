@@ -286,9 +286,7 @@ def evidence(
             cloud_sure = np.where(ice, ICY, cloud_sure)
         able_change = lasts & (cloud < STRONG) & (shade < 0.5)
         if near and infrared:  # cloud brightens both and shade darkens both, but not a harvest
-            able_change |= (
-                other & (difference[near].max(0) < 0) & (difference[infrared].min(0) > 0)
-            )
+            able_change |= other & (difference[near].max(0) < 0) & (difference[infrared].min(0) > 0)
         measured = zip(names, (cloud, cloud_sure, shade, shade_sure), strict=True)
         for name, numbers in measured:
             numbers = np.where(able_change, np.minimum(numbers, 0), numbers)
