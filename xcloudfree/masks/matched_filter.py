@@ -301,7 +301,7 @@ def _shares(
     """Shares of cloud and of missing light in differences (band, pixel), and their certainty.
 
     Each is fitted alone. Where both together explain the difference with positive shares, as where
-    thin cloud lies in the shade of another, these count if they are certain. The last array tells
+    thin cloud lies in the shade of another, these count if they are certain. The last array shows
     where they explain too little.
     """
     whites, darks, across = (white * white).sum(0), (dark * dark).sum(0), (white * dark).sum(0)
