@@ -187,3 +187,40 @@ def test_what_layers_draw_depends_on_seed_and_step_and_on_nothing_else():
     others = [drawn(2, 2), drawn(1, 3), drawn(1, 2, rank=1)]
     assert drawn(1, 2) not in others
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_pairs_of_one_date_come_with_the_estimate_of_kernel_fusion():
+    """The reflectance of these patches follows from backscatter, so the estimate finds it."""
+    model = xcf.models.create("carf-tiny", base="kernel-fusion")
+    ds, settings = fields(), {"crop": 48, "simulated": 0.0, "mask": "score"}
+    rng = np.random.default_rng
+    batch = PatchSamples([pair(ds, "target")], spec=model.spec, **settings).draw(rng(3), 3)
+    assert batch.context.shape == (3, 26, 48, 48)
+    hidden = np.broadcast_to(batch.mask, batch.target.shape)
+    assert 0.3 < hidden.mean() < 0.9
+    mean, deviation = batch.context[:, :13][hidden], batch.context[:, 13:][hidden]
+    assert np.isfinite(mean).all()
+    assert (deviation >= 0).all()
+    assert (deviation > 0).mean() > 0.9
+    assert np.abs(mean - batch.target[hidden]).mean() < 0.005
+    other = ds.assign(target=0.5 * ds.target)  # the truth is no part of its estimate
+    again = PatchSamples([pair(other, "target")], spec=model.spec, **settings).draw(rng(3), 3)
+    np.testing.assert_array_equal(again.context, batch.context)
+
+
+def test_crops_that_show_nothing_have_no_estimate_and_ask_for_nothing():
+    model = xcf.models.create("carf-tiny", base="kernel-fusion")
+    ds, settings = fields(), {"crop": 48, "simulated": 0.0, "mask": "score"}
+    ds["s2"] = ds.s2.copy(data=np.repeat(ds.s2.values[..., -1:], 48, -1))
+    samples = PatchSamples([pair(ds, "target")], spec=model.spec, **settings)
+    batch = samples.draw(np.random.default_rng(3), 2)
+    assert batch.mask.all()
+    assert np.isnan(batch.context).all()
+    assert np.isnan(batch.target).all()
+
+
+def test_a_network_on_kernel_fusion_is_fitted_on_pairs():
+    model = xcf.models.create("carf-tiny", base="kernel-fusion")
+    fitted = xcf.fit(fields(), model, **QUICK)
+    assert fitted.spec.trained
+    assert fitted.digest == xcf.fit(fields(), model, **QUICK).digest

@@ -16,6 +16,7 @@ from xcloudfree.core.spelling import did_you_mean
 from xcloudfree.datasets.clouds import simulate_clouds
 from xcloudfree.exceptions import DataError
 from xcloudfree.masks.scores import METHODS
+from xcloudfree.methods.leave_out import Place, without
 from xcloudfree.models.spec import ModelSpec
 from xcloudfree.train.inputs import paired_arrays, sample_names
 from xcloudfree.train.reading import LeastRecentlyUsed, Planes, cached, planes
@@ -30,6 +31,12 @@ SIMULATED = "simulated"
 
 SEEN = 0.1
 """Opacity or shadow of simulated clouds from which the ground counts as hidden."""
+
+ONE_DATE = ("kernel-fusion",)
+"""Context that one date has too."""
+
+RADAR = ("VV", "VH")
+"""Polarisations that kernel fusion reads, in its order."""
 
 LOOKED_AT = 256
 """Samples of a dataset, evenly spaced, used to find its mean and its faults."""
@@ -153,10 +160,10 @@ class PatchSamples:
         """Draw a batch; the generator determines everything."""
         samples = [self._one(rng) for _ in range(size)]
         *arrays, origins = zip(*samples, strict=True)
-        cloudy, target, sar, mask = (np.stack(parts) for parts in arrays)
-        return Batch(cloudy, target, sar, mask, origins=origins)
+        cloudy, target, sar, mask, *context = (np.stack(parts) for parts in arrays)
+        return Batch(cloudy, target, sar, mask, context[0] if context else None, origins)
 
-    def _one(self, rng: np.random.Generator) -> tuple[Array, Array, Array, NDArray[np.bool_], str]:
+    def _one(self, rng: np.random.Generator) -> tuple[NDArray[Any] | str, ...]:
         number = int(rng.integers(len(self.sources)))
         source = self.sources[number]
         sample = int(rng.integers(source.cloudy.shape[0]))
@@ -180,12 +187,22 @@ class PatchSamples:
         if not has_backscatter.all():
             target = np.where(has_backscatter, target, np.float32(np.nan))
         flip, turns = bool(rng.integers(2)), int(rng.integers(4))
-        images = (cloudy[:count], target[:count], sar)
-        cloudy, target, sar = (symmetry(a, flip, turns) for a in images)
-        hidden = symmetry(mask, flip, turns) | ~np.isfinite(cloudy).all(0)
+        hidden = mask | ~np.isfinite(cloudy[:count]).all(0)
+        images = [cloudy[:count], target[:count], sar, hidden[None]]
+        if self.spec.context == ONE_DATE:
+            context = self._estimated(cloudy[:count], hidden, sar)
+            known = np.isfinite(context).all(0) | ~hidden
+            images[1] = np.where(known, images[1], np.float32(np.nan))
+            images.append(context)
         where = f"rows {y}:{rows.stop}, columns {x}:{columns.stop}"
         origin = f"dataset {number}, {source.names[sample]}, {where}"
-        return cloudy, target, sar, hidden[None], origin
+        return (*(symmetry(a, flip, turns) for a in images), origin)
+
+    def _estimated(self, cloudy: Array, hidden: NDArray[np.bool_], sar: Array) -> Array:
+        """Mean and deviation of kernel fusion from the crop alone, NaN where it has none."""
+        radar = sar[None] if self.spec.polarisations == RADAR else None
+        place = Place(cloudy[None], ~hidden[None], sar[None], radar, np.zeros(1))
+        return without(place, [0], hidden[None], [0.0], ONE_DATE)[0]
 
     def _mask(self, cloudy: Array) -> NDArray[np.bool_]:
         if self.method is None:
