@@ -24,5 +24,7 @@ ROWS = [
     "out.cloudfree.plot(time='soon')",
     "ds.cloudfree.plot.series(at=(0, 0), mask=mask)",
     "ds.cloudfree.plot.movie('film.avi', mask=mask)",
+    "plt.rcParams['animation.ffmpeg_path'] = 'no'; ds.cloudfree.plot.movie('a.mp4', mask=mask)",
+    "ds = toa.expand_dims(member=2); ds.cloudfree.plot.movie('film.gif', mask=None)",
     "ds.cloudfree.plot.swipe('page.html')",
 ]

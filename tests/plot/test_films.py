@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import io
 import re
+import subprocess
 from base64 import b64decode
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -20,6 +21,7 @@ from xcloudfree.plot import percentile_limits, stretch
 
 matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("Agg")
+animation = pytest.importorskip("matplotlib.animation")
 Image = pytest.importorskip("PIL.Image")
 
 
@@ -147,6 +149,40 @@ def test_a_film_of_another_kind_is_refused(tmp_path, series):
         series.cloudfree.plot.movie(tmp_path / "film.avi")
     with pytest.raises(DataError, match="no time dimension"):
         series.isel(time=0).cloudfree.plot.movie(tmp_path / "film.gif")
+
+
+def test_a_film_of_several_scenes_is_refused(tmp_path, series):
+    with pytest.raises(DataError, match=r"ds.isel\(member=0\)"):
+        series.expand_dims(member=2).cloudfree.plot.movie(tmp_path / "film.gif", mask=None)
+
+
+def test_without_ffmpeg_an_mp4_is_refused_and_a_gif_offered(tmp_path, series):
+    with (
+        matplotlib.rc_context({"animation.ffmpeg_path": "no-such-program"}),
+        pytest.raises(DataError, match=r"ffmpeg, which is not .* call plot.movie\('film.gif'\)"),
+    ):
+        series.cloudfree.plot.movie(tmp_path / "film.mp4")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(
+    not animation.writers.is_available("ffmpeg"), reason="the program ffmpeg is not installed"
+)
+def test_an_mp4_has_the_frames_of_the_gif(tmp_path, series, hidden):
+    path = series.cloudfree.plot.movie(tmp_path / "film.mp4", mask=hidden)
+    program = matplotlib.rcParams["animation.ffmpeg_path"]
+    options = ["-vf", "scale=96:96", "-pix_fmt", "rgb24", "-f", "rawvideo", "-"]
+    command = [program, "-v", "error", "-i", path, *options]
+    pixels = subprocess.run(command, check=True, capture_output=True).stdout
+    mp4 = np.frombuffer(pixels, np.uint8).reshape(-1, 96, 96, 3).astype(int)
+    gif = np.empty_like(mp4)
+    with Image.open(series.cloudfree.plot.movie(tmp_path / "film.gif", mask=hidden)) as film:
+        assert film.n_frames == len(mp4) == 7
+        for n in range(7):
+            film.seek(n)
+            gif[n] = np.asarray(film.convert("RGB").resize((96, 96), Image.Resampling.BICUBIC))
+    assert abs(mp4 - gif).mean() < 8
+    assert abs(mp4 - gif[::-1]).mean() > 2 * abs(mp4 - gif).mean()
 
 
 class Page(HTMLParser):

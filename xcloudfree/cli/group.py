@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -53,10 +54,21 @@ class _ShowOnce:
     def __call__(
         self, message: Warning | str, category: type[Warning], *place: Any, **more: Any
     ) -> None:
-        text = " ".join(str(message).split())
+        text = _without_calls(" ".join(str(message).split()))
         if issubclass(category, UserWarning) and text not in self._shown:
             self._shown.add(text)
             click.echo(f"Warning: {text}", err=True)
+
+
+def _without_calls(text: str) -> str:
+    """A warning without the clauses that give advice as Python; the first one says what is wrong.
+
+    >>> _without_calls("no dates are left; call ds.sel(time=...)")
+    'no dates are left'
+    """
+    first, *others = re.split(r"(?<=[;.]) ", text)
+    kept = [first, *(clause for clause in others if not re.search(r"\w[(\[]", clause))]
+    return " ".join(kept).rstrip(";")
 
 
 def examples(*lines: str) -> str:

@@ -198,6 +198,8 @@ def fit_command(
     try:
         fitted = train.fit(scene, start, validation=validation, progress=progress, **options)
     except MissingBandError as error:
+        if not error.subject or "Sentinel-1" in error.problem:  # other bands would not help
+            raise
         raise MissingBandError(
             error.problem,
             fix=error.fix,

@@ -81,9 +81,17 @@ def calibrate(
     for name, number in (("scale", scale), ("nodata", nodata), ("sar_nodata", sar_nodata)):
         good = _is_finite if name == "scale" else _is_number
         if number is not None and not good(number):
-            raise UnitsError(f"{name} is {number!r}", fix=f"call calibrate({name}={_USUAL[name]})")
+            raise UnitsError(
+                f"{name} is {number!r}",
+                fix=f"call calibrate({name}={_USUAL[name]})",
+                option=f"--{name.replace('_', '-')} {_USUAL[name]}",
+            )
     if scale is not None and not scale > 0:
-        raise UnitsError(f"scale is {scale!r}", fix="call calibrate(scale=1e-4, offset=...)")
+        raise UnitsError(
+            f"scale is {scale!r}",
+            fix="call calibrate(scale=1e-4, offset=...)",
+            option="--scale 1e-4",
+        )
     if np.ndim(offset) == 0 and offset is not None and not _is_finite(offset):  # type: ignore[arg-type]
         raise UnitsError(
             f"offset is {offset!r}",
@@ -103,7 +111,11 @@ def calibrate(
             "offsets by date need a scale", fix="call calibrate(scale=1e-4, offset=[...])"
         )
     elif offset is not None and not dated:
-        raise UnitsError("an offset needs a scale", fix="call calibrate(scale=1e-4, offset=...)")
+        raise UnitsError(
+            "an offset needs a scale",
+            fix="call calibrate(scale=1e-4, offset=...)",
+            option="--scale 1e-4",
+        )
     backscatter: dict[str, Any] = {} if sar is None else {"units": "dB" if sar == "dB" else "1"}
     for key, value in (("quantity", quantity), ("nodata", sar_nodata)):
         if value is not None:

@@ -28,6 +28,7 @@ def check_grid(
                 f"the coordinate {dim!r} is not evenly spaced (steps of {smallest:g} to "
                 f"{largest:g}), as after joining dates or sensors on different grids",
                 fix=_join_again(smallest < 1e-3 * largest),
+                option="warp all files to one grid first, for example with gdalwarp",
             )
         step = _declared_step(source, dim == spatial[0])
         if step and len(steps) and abs(np.median(steps)) < 0.99 * step:
@@ -35,6 +36,7 @@ def check_grid(
                 f"pixels are {abs(np.median(steps)):g} apart along {dim!r} and the grid declares "
                 f"{step:g}, as after joining arrays of two grids",
                 fix=f"{_join_again()}, or correct it with ds.rio.write_transform()",
+                option="warp all files to one grid first, for example with gdalwarp",
             )
     for layer in (optical, sar):
         if layer is not None and _interleaved(layer.arrays[0], spatial):
@@ -42,6 +44,7 @@ def check_grid(
                 "every second row or column of an image is empty, as after joining dates or "
                 "sensors of two grids",
                 fix=_join_again(),
+                option="warp all files to one grid first, for example with gdalwarp",
             )
     if optical is None or sar is None:
         return
@@ -51,12 +54,14 @@ def check_grid(
             f"{optical.arrays[0].dims}: they are on different grids",
             fix="put Sentinel-1 on the grid of "
             "Sentinel-2 with s1.odc.reproject(s2.odc.geobox, resampling='bilinear')",
+            option="warp one to the grid of the other first, for example with gdalwarp",
         )
     systems = {coordinate_system(source, layer.arrays[0]) for layer in (optical, sar)} - {None}
     if len(systems) > 1:
         raise GridError(
             f"Sentinel-1 and Sentinel-2 are in different coordinate systems ({listed(systems)})",
             fix="reproject with s1.odc.reproject(s2.odc.geobox, resampling='bilinear')",
+            option="warp one to the grid of the other first, for example with gdalwarp",
         )
 
 

@@ -32,7 +32,11 @@ def numeric(value: Any, key: str, owner: str, fix: str) -> float:
         return float(str(number)) if isinstance(number, np.floating) else float(number)
     except (TypeError, ValueError):
         problem = f"{key} of {owner} is {value!r} and no number"
-        raise UnitsError(problem, fix=f"declare it with {fix}") from None
+        raise UnitsError(
+            problem,
+            fix=f"declare it with {fix}",
+            option=f"correct {key} in the attributes of the file",
+        ) from None
 
 
 def declared(array: xr.DataArray, fix: str) -> tuple[float, ...]:

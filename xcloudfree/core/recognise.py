@@ -86,6 +86,7 @@ def _assemble(
             raise UnitsError(
                 f"{array.name!r} contains {array.dtype}, not integers or floating-point numbers",
                 fix=f"convert it with {call}",
+                option="write it to the file as numbers",
             )
     spatial = _spatial(layer.arrays[0])
     for array in layer.arrays:
@@ -93,6 +94,7 @@ def _assemble(
             raise GridError(
                 f"{array.name!r} has dimensions {array.dims} and other bands have {spatial}",
                 fix="put them on one grid first, with ds.odc.reproject(geobox) of the band to keep",
+                option="warp all bands to one grid first, for example with gdalwarp",
             )
     check_grid(source, spatial, optical, sar)
     lead = tuple(
@@ -125,6 +127,7 @@ def _check_dates(source: xr.Dataset | xr.DataArray, lead: tuple[Hashable, ...]) 
         raise CloudFreeError(
             f"the dates are in the dimension {str(dim)!r}, which should be called 'time'",
             fix=f"call {what}.rename({{{str(dim)!r}: 'time'}})",
+            option="call that dimension time in the file",
         )
 
 
@@ -140,6 +143,7 @@ def _canonical(
         raise GridError(
             f"{array.name!r} has dimension {extra[0]!r} that the Sentinel-2 bands lack",
             fix=f"select along it with ds.isel({extra[0]}=0)",
+            option=f"keep one element along {extra[0]} in the file",
         )
     missing = {d: sizes[d] for d in lead if d not in array.dims}
     out = array.expand_dims(missing) if missing else array
@@ -232,6 +236,7 @@ def _by_band(
             raise MissingBandError(
                 f"{first!r} and {second!r} are both {band}",
                 fix=f"keep one, for example with {call}",
+                option="keep one of them in the file",
             )
         if band is not None:
             found[band] = variable
@@ -254,6 +259,7 @@ def _spatial(array: xr.DataArray) -> tuple[str, str]:
         raise GridError(
             f"no spatial dimensions among {array.dims}",
             fix="rename them with ds.rename({...: 'y', ...: 'x'})",
+            option="call the dimensions of rows and columns y and x in the file",
         )
     return pair
 
@@ -268,15 +274,18 @@ def _refuse_unknown(source: xr.Dataset | xr.DataArray) -> None:
                 f"{flat[0]!r} has dimensions {dims} but an image has rows and columns",
                 fix=f"add the other with ds.expand_dims('{missing}'), or keep it when you "
                 f"select, as {missing}=slice(0, 1) does",
+                option="keep rows and columns in the file, also where there is only one",
             )
         if not source.data_vars:
             raise MissingBandError(
                 "the Dataset has no variables",
                 fix="put bands into it with xr.Dataset({'B02': (('y', 'x'), array), ...})",
+                option="write the bands into it as variables",
             )
         raise MissingBandError(
             f"no Sentinel-2 or Sentinel-1 band among the variables {listed(source.data_vars)}",
             fix="name them B01 ... B12, VV, VH with ds.rename({...: 'B02'})",
+            option="name the bands B01 ... B12, VV and VH in the file",
         )
     dim = band_dim(source)
     have = source[dim].values if dim in source.coords else "no names at all"
@@ -287,4 +296,5 @@ def _refuse_unknown(source: xr.Dataset | xr.DataArray) -> None:
     raise MissingBandError(
         f"no Sentinel-2 or Sentinel-1 band along {dim!r}, which has {have}",
         fix=f"name the bands with array.assign_coords({dim}={names})",
+        option="give each band its name in the file, such as B02, B03, B04",
     )

@@ -62,6 +62,7 @@ class Layer:
             raise UnitsError(
                 f"the bands of {owner} differ in type ({', '.join(sorted(map(str, kinds)))})",
                 fix=f"convert them with {owner}.astype('float32')",
+                option="write all of them with one type, such as float32",
             )
         return kinds.pop()
 
@@ -125,6 +126,7 @@ def band_dim(array: xr.DataArray) -> str:
         f"{array.name!r} has dimensions {array.dims} and none of them is 'band'",
         fix="rename the one that holds the bands with array.rename({...: 'band'}), or put arrays "
         "of one band each into a Dataset with xr.Dataset({'B02': array, ...})",
+        option="write each band as a variable of its own",
     )
 
 
@@ -208,6 +210,7 @@ class Scene:
                 "missing too, or rename existing bands, for example "
                 f"with ds.rename({{...: {(missing or ['B02'])[0]!r}}})",
                 subject=why,
+                option="add what is missing to the input, or name existing bands so",
             )
         return self.optical.select(names)
 
@@ -264,6 +267,7 @@ class Scene:
                 fix="declare it, for "
                 "example with ds.assign({n: ds[n].assign_attrs(scale_factor=1e-2, units='dB') "
                 f"for n in {names}}})",
+                option="write scale_factor and units into the attributes of the variables",
             )
         nodata, others = missing_backscatter(self.sar.arrays)
         return SarCalibration(units, nodata, scale, offset, others)
@@ -276,7 +280,11 @@ class Scene:
             number = default if value is None else numeric(value, key, listed(layer.names), fix)
             if not np.isfinite(number) or (key == "scale_factor" and number == 0):
                 problem = f"{key} of {listed(layer.names)} is {value!r}"
-                raise UnitsError(problem, fix=f"declare it with {fix}")
+                raise UnitsError(
+                    problem,
+                    fix=f"declare it with {fix}",
+                    option=f"correct {key} in the attributes of the variables",
+                )
             found.append(number)
         return found[0], found[1]
 

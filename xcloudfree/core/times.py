@@ -32,6 +32,7 @@ def utc_times(
         raise DataError(
             f"the time coordinate lacks {np.isnat(values).sum()} of {len(values)} dates",
             fix=f"leave these images out with {owner}.sel(time={owner}.time.notnull())",
+            option="leave out the images without a date",
         )
     return values.astype("datetime64[ns]")
 
@@ -49,7 +50,7 @@ def _converted(values: NDArray[Any], owner: str) -> NDArray[Any]:
         return np.asarray(pd.to_datetime(values, utc=True, **written).tz_localize(None).values)
     if hasattr(values[0], "calendar"):
         fix = f"convert it with {owner}.convert_calendar('standard', use_cftime=False)"
-        raise DataError(problem, fix=fix)
+        raise DataError(problem, fix=fix, option="write the dates in the standard calendar")
     with suppress(TypeError, ValueError), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pandas warns about its guess
         pd.to_datetime(values, utc=True)
@@ -58,4 +59,8 @@ def _converted(values: NDArray[Any], owner: str) -> NDArray[Any]:
 
 
 def _refused(problem: str, owner: str, times: str) -> DataError:
-    return DataError(problem, fix=f"convert it with {owner}.assign_coords(time={times})")
+    return DataError(
+        problem,
+        fix=f"convert it with {owner}.assign_coords(time={times})",
+        option="write dates into the coordinate time of the file",
+    )

@@ -89,6 +89,7 @@ def sen12mscr(
         raise DataError(
             f"no complete patch (s1, s2, s2_cloudy) under {root}",
             fix="use incomplete ones with sen12mscr(..., incomplete='nodata')",
+            option="name a folder with complete patches",
         )
     keys = sorted(found)
     names = [f"{i}_{season}_{roi}_p{number}" for i, season, roi, number in keys]
@@ -146,6 +147,7 @@ def _find(
             f"no SEN12MS-CR file under {root}",
             fix="pass the folder that contains ROIs1158_spring_s1 and similar ones, with "
             "xcloudfree.datasets.sen12mscr(root)",
+            option="name the folder that contains ROIs1158_spring_s1 and similar ones",
         )
     return found
 

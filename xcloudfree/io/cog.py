@@ -136,12 +136,14 @@ def _write(
             f"There is nothing to write among {dict(first.sizes)}",
             fix="select dates and pixels that there are: "
             "xcf.io.to_cog(ds.isel(time=...), 'out.tif')",
+            option="choose a scene with dates and pixels",
         )
     lead = list(first.dims[:-2])
     if len(lead) > 1:
         raise DataError(
             f"A file contains one date, but {lead} are too many dimensions",
             fix=f"call xcf.io.to_cog(obj.isel({lead[0]}=0), 'out.tif')",
+            option="name the output with the ending .zarr",
         )
     system = coordinate_system(whole, first) or whole.rio.crs
     if system is None:
@@ -264,6 +266,7 @@ def _bands(whole: xr.Dataset) -> dict[str, xr.DataArray]:
         raise DataError(
             "Nothing has the dimensions y and x",
             fix="call xcf.io.to_cog(ds.rename({...: 'y', ...: 'x'}), path)",
+            option="name the output with the ending .zarr",
         )
     widest = max(bands.values(), key=lambda a: a.ndim)
     lead: dict[Hashable, int] = {d: widest.sizes[d] for d in widest.dims[:-2]}
@@ -283,6 +286,7 @@ def _transform(grid: xr.DataArray, names: tuple[Hashable, ...]) -> Any:
             raise GridError(
                 f"There is no coordinate {name}",
                 fix=f"call xcf.io.to_cog(ds.assign_coords({name}=...), path)",
+                option="name the output with the ending .zarr",
             )
         centres = grid[dim].values.astype(np.float64)
         if centres.size > 1:
@@ -296,6 +300,7 @@ def _transform(grid: xr.DataArray, names: tuple[Hashable, ...]) -> Any:
                 fix="put the data on an even grid first: "
                 f"ds.reindex({name}=numpy.linspace(float(ds.{name}[0]), float(ds.{name}[-1]), "
                 f"ds.sizes['{name}']), method='nearest')",
+                option="name the output with the ending .zarr",
             )
         steps.append(step)
         starts.append(centres[0] - step / 2)

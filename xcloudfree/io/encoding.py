@@ -60,6 +60,7 @@ def encode_reflectance(
         raise DataError(
             f"Unknown encoding {encoding!r}",
             fix=f"call xcf.io.{writer}(obj, path, encoding='int16'), 'uint16' or None",
+            option="--encoding int16",
         )
     try:
         scene = read(ds)
@@ -71,12 +72,14 @@ def encode_reflectance(
             "One array also contains backscatter, which cannot be encoded as reflectance",
             fix="leave it out, or write variables: xcf.io.to_zarr(xr.Dataset({'s2': ..., 's1': "
             "...}), path, encoding=...)",
+            option="leave out --encoding",
         )
     new = {n: _encoded(ds[n], encoding, writer) for n in names if ds[n].dtype.kind == "f"}
     if not new:
         raise DataError(
             f"There is no floating-point reflectance to encode among {', '.join(map(str, ds))}",
             fix=f"leave the encoding out: xcf.io.{writer}(obj, path)",
+            option="leave out --encoding",
         )
     return ds.assign(new)
 
@@ -156,6 +159,7 @@ def _number(array: xr.Variable | xr.DataArray, key: str, declared: Any) -> Any:
         raise DataError(
             f"{key} of {name!r} is {declared!r} and not a number",
             fix=f"declare one, or remove it: del ds[{name!r}].attrs[{key!r}]",
+            option=f"correct {key} in the attributes of the file",
         ) from error
 
 
@@ -196,6 +200,7 @@ class _Encoder:
                 f"{values.size} values of {self.name} from {values.min():g} to {values.max():g} "
                 f"lie outside the range of {self.encoding} ({low:g} to {high:g})",
                 fix=f"{again} xcf.io.{call}(obj, path, {other})",
+                option="--encoding int16" if self.encoding == "uint16" else "leave out --encoding",
             )
         whole = numbers.astype(self.encoding)
         whole[empty] = nodata

@@ -159,5 +159,6 @@ def _common_nodata(bands: dict[str, xr.DataArray], dtype: np.dtype[Any]) -> floa
         raise DataError(
             f"The bands have different no-data values {sorted(known)}",
             fix="call xcf.io.to_cog(ds[['B02', ...]], path) for those that agree",
+            option="name the output with the ending .zarr",
         )
     return known.pop() if known else None

@@ -141,6 +141,7 @@ class BlockStore:
             raise DataError(
                 f"Another write of {self.target} has begun, or this one has ended",
                 fix=f"begin it again: xcf.io.{self.call}(obj, {self.target!r})",
+                option="repeat the command",
             )
         queue = iter(blocks)
         for part in parts:
@@ -182,7 +183,11 @@ def disk(
         fix = advice or (
             f"make room, then resume with the same object: xcf.io.{call}(obj, {str(target)!r})"
         )
-        raise DataError(f"Writing {target} stopped: {why or error}", fix=fix) from error
+        raise DataError(
+            f"Writing {target} stopped: {why or error}",
+            fix=fix,
+            option="make room, then repeat the command",
+        ) from error
 
 
 def tidy(folder: Path, names: Sequence[str], attrs: Mapping[str, Any] | None = None) -> None:

@@ -31,6 +31,7 @@ def local_path(path: str | os.PathLike[str]) -> Path:
         raise DataError(
             f"{text or type(path).__name__} is not a local path",
             fix="write here and copy the finished store: xcf.io.to_zarr(obj, 'out.zarr')",
+            option="write to this machine and copy the finished store",
         )
     return Path(text).absolute()
 
@@ -49,10 +50,13 @@ def check_target(target: Path, mode: str) -> None:
             f"{target} exists and is not a Zarr store",
             fix="choose another name: xcf.io.to_zarr(obj, "
             f"{str(target.with_name(target.stem + '-new.zarr'))!r})",
+            option="choose another name for the output",
         )
     if mode == "w-":
         raise DataError(
-            f"{target} exists", fix=f"call xcf.io.to_zarr(obj, {str(target)!r}, mode='w')"
+            f"{target} exists",
+            fix=f"call xcf.io.to_zarr(obj, {str(target)!r}, mode='w')",
+            option="choose another name for the output, or remove the old one",
         )
 
 
@@ -64,6 +68,7 @@ def exclusive(partial: Path, target: Path) -> Iterator[None]:
             f"{partial} exists but was not written by xcloudfree",
             fix="choose another name: xcf.io.to_zarr(obj, "
             f"{str(target.with_name(target.stem + '-new.zarr'))!r})",
+            option="choose another name for the output",
         )
     lock = None
     while lock is None:
@@ -93,6 +98,7 @@ def _locked(path: Path, target: Path) -> Any | None:
         raise DataError(
             f"Another process is writing {target}",
             fix=f"open the result when it has finished: xcf.io.open_zarr({str(target)!r})",
+            option="wait until it has finished",
         ) from error
     except OSError:
         return file  # this file system has no locks

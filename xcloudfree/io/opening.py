@@ -60,15 +60,19 @@ def open_zarr(path: str | os.PathLike[str]) -> xr.Dataset:
                 f"The write of {target} was interrupted",
                 fix="finish it by calling again with the same object: xcf.io.to_zarr(obj, "
                 f"{str(target)!r})",
+                option="repeat the command that writes it",
             )
         raise DataError(
-            f"There is no Zarr store at {target}", fix=f"call xcf.io.to_zarr(obj, {str(target)!r})"
+            f"There is no Zarr store at {target}",
+            fix=f"call xcf.io.to_zarr(obj, {str(target)!r})",
+            option="name an existing store",
         )
     if target.suffix == ".partial":
         raise DataError(
             f"{target} is an unfinished write",
             fix="finish it by calling again with the same object: xcf.io.to_zarr(obj, "
             f"{str(target.with_suffix(''))!r})",
+            option="repeat the command that writes it",
         )
     try:
         return opened(data_folder(target))
@@ -84,6 +88,7 @@ def _damaged(path: Path, what: str, error: Exception) -> DataError:
         f"{what} is damaged ({type(error).__name__}: {error})",
         fix=f"copy the store again, or write it again: xcf.io.to_zarr(obj, {str(path)!r}, "
         "mode='overwrite')",
+        option="copy the store again, or write it again",
     )
 
 
@@ -136,4 +141,5 @@ def _check_complete(target: Path, files: dict[str, int]) -> None:
                 f"{target} is not complete: {count - found} of {count} files of {name} are missing",
                 fix="copy the store again, or write it again: xcf.io.to_zarr(obj, "
                 f"{str(target)!r}, mode='overwrite')",
+                option="copy the store again, or write it again",
             )

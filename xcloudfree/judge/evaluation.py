@@ -119,6 +119,7 @@ def evaluate(
         raise DataError(
             f"there is nothing to compare among {dict(reference.sizes)}",
             fix="select dates and pixels that there are, for example with truth.isel(time=...)",
+            option="choose images with dates and pixels",
         )
     rows = {}
     cloudy = _cloudy(mask, prediction, images[PREDICTION])
@@ -184,6 +185,7 @@ def _common_bands(
             fix=f"call evaluate(prediction, truth, bands={shared})"
             if shared
             else "call evaluate() with images of the same bands",
+            option="give both the same bands",
         )
     return one
 
@@ -195,6 +197,7 @@ def _select(array: xr.DataArray, bands: Sequence[str], what: str) -> xr.DataArra
         raise MissingBandError(
             f"{what} lacks {missing}",
             fix=f"call evaluate(prediction, truth, bands={shared or present})",
+            option="give all inputs the same bands",
         )
     return array.sel(band=list(bands))
 
@@ -205,14 +208,12 @@ def _on_grid(image: xr.DataArray, reference: xr.DataArray, what: str) -> xr.Data
         if dim not in reference.dims:
             continue
         if image.sizes[dim] != reference.sizes[dim]:
-            arguments = (
-                f"..., mask=mask.sel({dim}=truth.{dim})"
-                if what == "mask"
-                else f"prediction.sel({dim}=truth.{dim}), truth"
-            )
+            taken = f".sel({dim}=truth.{dim})"
+            arguments = f"..., mask=mask{taken}" if what == "mask" else f"prediction{taken}, truth"
             raise GridError(
                 f"{what} has {image.sizes[dim]} along {dim}, the truth {reference.sizes[dim]}",
                 fix=f"call evaluate({arguments})",
+                option="give all inputs the same size",
             )
         if dim not in image.coords or dim not in reference.coords:
             continue
@@ -225,11 +226,13 @@ def _on_grid(image: xr.DataArray, reference: xr.DataArray, what: str) -> xr.Data
             raise GridError(
                 f"{what} and truth differ along {dim}",
                 fix="call evaluate(prediction, truth.rio.reproject_match(prediction))",
+                option="warp one to the grid of the other first, for example with gdalwarp",
             )
         raise GridError(
             f"{what} and truth differ along {dim}",
             fix=f"call evaluate(prediction, truth.assign_coords({dim}=prediction.{dim})) if they "
             "belong together nonetheless",
+            option=f"give all inputs the same {dim}",
         )
     shared = {d: reference[d] for d in image.dims if d in reference.coords}
     return image.assign_coords(shared)

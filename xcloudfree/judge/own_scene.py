@@ -164,24 +164,28 @@ def _checked(scene: Scene, gaps: Sequence[float], cases: int) -> list[float]:
         raise DataError(
             "the scene was reconstructed, and estimates are not the truth",
             fix="call judge() with the scene as it was observed",
+            option="name the scene as it was observed",
         )
     if scene.optical is None:
         scene.need_optical(("B02",), "judge")
     if others := [d for d in scene.lead if d != "time"]:
         raise DataError(
-            f"judge() takes one series at a time but the data has a dimension {others[0]!r}",
+            f"judge takes one series at a time but the data has a dimension {others[0]!r}",
             fix=f"choose one with ds.isel({others[0]}=0)",
+            option=f"keep one element along {others[0]} in the file",
         )
     dates = source.sizes["time"] if scene.lead else 1
     if dates > 1 and "time" not in source.coords:
         raise DataError(
             "the dates along time have no coordinate",
             fix="call ds.assign_coords(time=[...]) with the days on which they were taken",
+            option="write the dates into the coordinate time of the file",
         )
     if dates == 2:
         raise DataError(
             "two dates are too few to hide one under the other",
             fix="load more of them, or judge one date with ds.isel(time=[0])",
+            option="give more dates",
         )
     try:
         found = [float(gap) for gap in np.atleast_1d(gaps)]
@@ -218,6 +222,7 @@ def _rows(
         raise DataError(
             f"two models are called {doubled[0]!r}",
             fix="name them with ds.cloudfree.judge({'one name': model, 'another': model})",
+            option="name each model once",
         )
     return {name: name for name in ROWS} | dict(zip(names, given, strict=True))
 

@@ -132,7 +132,9 @@ def run(
             bar.step(case.name)
     if not seen:
         raise DataError(
-            "there is no case", fix="make some of a series: benchmarking.hidden_dates(series)"
+            "there is no case",
+            fix="make some of a series: benchmarking.hidden_dates(series)",
+            option="name a folder with patches",
         )
     return list(named), seen, records
 
@@ -282,6 +284,7 @@ def _named(methods: Sequence[Any] | Mapping[str, Any]) -> dict[str, Any]:
         raise DataError(
             f"two methods are called {sorted(doubled)[0]!r}",
             fix="name them with benchmark(cases, {'one name': method, 'another': method})",
+            option="name each model once",
         )
     return dict(zip(names, methods, strict=True))
 

@@ -83,6 +83,7 @@ class NamedMask:
                 f"failed, {type(error).__name__}: {error}",
                 fix='choose another, such as mask("l2a")',
                 subject=f"the mask {self.name!r}",
+                option="--mask with another, such as l2a",
             ) from error
         if made.shape != reflectance.shape[1:] or made.dtype.kind != "b":
             raise PluginError(
@@ -117,6 +118,7 @@ class NamedMask:
             f"was made for {wanted} reflectance and the data is {level}",
             fix=f"call mask({other}), or load Level-{'1C' if wanted == 'TOA' else '2A'} items",
             subject=f"the mask {self.name!r}",
+            option=f"--mask {other}, or load Level-{'1C' if wanted == 'TOA' else '2A'} items",
         )
 
 
@@ -171,13 +173,14 @@ def mask_plugin(name: str) -> NamedMask:
             f"unknown mask method {name!r}{did_you_mean(name, mask_names())}",
             fix=f"call mask(method=...) with one of {mask_names()}, a boolean DataArray or a "
             "function",
+            option=f"--mask with one of {mask_names()}",
         )
     package = PACKAGES.get(name)
     if package is not None and find_spec(package) is None:
         raise PluginError(
             f"needs the package {package}, which is not installed",
             fix=f"install it with pip install {package}, or pip install 'xcloudfree[masks]'",
-            subject=f"mask({name!r})",
+            subject=f"the mask {name!r}",
         )
     plugin = found.load()
     if not isinstance(plugin, MaskPlugin) or not set(plugin.bands) <= set(S2_BANDS):
@@ -186,6 +189,7 @@ def mask_plugin(name: str) -> NamedMask:
             "level, reach, threshold and a call",
             fix="ask its authors, see help(xcloudfree.masks.adapters.MaskPlugin)",
             subject=f"the plug-in {name!r}",
+            option="ask its authors",
         )
     return NamedMask(name, plugin)
 

@@ -39,6 +39,9 @@ class OmniCloudMask:
                 fix="run it once where the network reaches the Hugging Face Hub, then copy the "
                 "folder that omnicloudmask.download_models.get_models() fills to this machine, "
                 'or call mask("l2a")',
+                option="use --mask l2a, or run the command once where the network reaches "
+                "the Hugging Face Hub, then copy the folder of weights that it "
+                "downloads",
             ) from error
         return np.asarray(np.asarray(classes)[0, :rows, :columns] > 0)
 

@@ -70,6 +70,7 @@ class QualityLayer:
                 + (" unless it was interpolated" if torn else ""),
                 fix="load it with resampling='nearest' and mask_and_scale=False, or leave it out "
                 f"with ds.drop_vars({name!r})",
+                option="load it with nearest-neighbour resampling, or leave it out of the file",
             )
 
 
@@ -121,10 +122,10 @@ def layer_mask(scene: Scene, method: str, threshold: float | None) -> xr.DataArr
     names = [name for layer in LAYERS if layer.method == method for name in layer.variables]
     if found is None or optical is None:
         raise MissingBandError(
-            f"mask(method={method!r}) reads {' or '.join(names)} but the data has "
+            f"the mask {method!r} reads {' or '.join(names)} but the data has "
             f"{'neither' if len(names) > 1 else 'no such variable'}",
             fix='load it too, or call mask("auto")',
-            option="--method auto",
+            option="--mask auto",
         )
     layer, name = found
     array = scene.source[name]
@@ -134,6 +135,7 @@ def layer_mask(scene: Scene, method: str, threshold: float | None) -> xr.DataArr
         raise DataError(
             f"{name} holds {array.dtype}, not numbers",
             fix=f"convert it with ds.assign({{{name!r}: ds[{name!r}].astype('uint8')}})",
+            option="write it to the file as integers",
         )
     limit = _limit(layer, array, threshold)
     if limit is None:
@@ -141,12 +143,14 @@ def layer_mask(scene: Scene, method: str, threshold: float | None) -> xr.DataArr
             f"{name} may end at 1, 100 or 255, and nothing declares which",
             fix=f"call mask({method!r}, threshold=40) with the number from which a pixel is "
             f"cloud, or declare ds[{name!r}].attrs['units'] = 'percent'",
+            option="--threshold 40, the number from which a pixel is cloud",
         )
     if method == "qa60" and (dates := unfilled(scene)).any():
         raise DataError(
             f"QA60 was delivered empty from {UNFILLED[0]} to {UNFILLED[1]}, and {int(dates.sum())} "
             "dates of the data are in that period",
             fix='load the scene classification (SCL), or call mask("series")',
+            option="load the scene classification (SCL), or use --mask series",
         )
     numbers = declared(array, f"ds.assign({{{name!r}: ds[{name!r}].drop_attrs()}})")
     # in most of them 0 is a valid number that means clear, whatever a reader declared

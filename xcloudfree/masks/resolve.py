@@ -75,7 +75,7 @@ def plan_mask(
         raise CloudFreeError(
             "the scene classification already contains cloud shadow",
             fix="call mask(method='scl', shadow=False), or mask(method='l2a', shadow=True)",
-            option="--method scl or --method l2a --shadow",
+            option="--mask scl or --mask l2a --shadow",
         )
     shaded = with_shadow(scene, replace(plan, dilation=0), shadow)
     if shaded is None:
@@ -110,6 +110,8 @@ def best_mask(scene: Scene) -> tuple[str, int, str]:
             fix="load the scene classification (SCL), or B01, B02, B03, B04 and B11; "
             f"{ENOUGH} dates with B02, B03, B04 and B08 are enough too; or give "
             "mask=, a boolean DataArray",
+            option="load the scene classification (SCL), or B01, B02, B03, B04 and B11; "
+            f"{ENOUGH} dates with B02, B03, B04 and B08 are enough too",
         )
     few = f"there are fewer than {ENOUGH} dates"
     return single, margin, f"{what}; {few}, so each is masked separately"
@@ -159,10 +161,9 @@ def _plan_cloud(scene: Scene, method: Mask, threshold: float | None, dilation: i
     if chosen.bands == ("SCL",):
         if scene.classes is None:
             raise MissingBandError(
-                'mask(method="scl") needs the scene classification and the data has no variable '
-                "SCL",
+                'the mask "scl" needs the scene classification and the data has no variable SCL',
                 fix='load it too, or call mask(method="l2a")',
-                option="--method l2a",
+                option="--mask l2a",
             )
         call = f"ds.assign({{{scene.classes.name!r}: ds[{scene.classes.name!r}].drop_attrs()}})"
         numbers = declared(scene.classes, call)
@@ -217,7 +218,7 @@ def _on_scene(scene: Scene, array: Any) -> xr.DataArray:
             raise CloudFreeError(
                 "there is no mask",
                 fix="call reconstruct(mask='score'), or mask(method='score')",
-                option="--mask score or --method score",
+                option="--mask score",
             )
         kind = getattr(array, "dtype", None)
         what = type(array).__name__ + (f" of {kind}" if kind is not None else "")

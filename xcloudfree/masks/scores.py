@@ -126,7 +126,11 @@ def check_classes(classes: NDArray[Any], nodata: float | None = None) -> None:
         cure = "read it with mask_and_scale=False"
     else:
         cure = "load it with resampling='nearest'"
-    raise DataError(f"SCL holds {value:g}, which is no class of 0 to {LAST_CLASS}", fix=cure)
+    raise DataError(
+        f"SCL holds {value:g}, which is no class of 0 to {LAST_CLASS}",
+        fix=cure,
+        option="load the classes as stored, with nearest-neighbour resampling, or use --mask l2a",
+    )
 
 
 def dilate(mask: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:

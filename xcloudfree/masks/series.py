@@ -50,6 +50,7 @@ def series_mask(scene: Scene, start: MaskPlan | None) -> Any:
         raise DataError(
             f'mask method "series" compares at least {ENOUGH} dates and the data has {found}',
             fix=f"load a longer interval, or call {CALL}",
+            option="load a longer interval, or use --mask l2a",
         )
     optical = scene.optical
     bands = tuple(b for b in matched_filter.CLOUD if optical and b in optical.names)

@@ -100,6 +100,7 @@ def sun_angles(scene: Scene, shadow: Shadow) -> NDArray[np.float64]:
                 fix=f"give it as {_CALL} in degrees, or with "
                 "ds.assign_coords(sun_azimuth=('time', [...]), sun_elevation=('time', "
                 "[...]))",
+                option="--no-shadow",
             )
         angles.append(_along(found, name, scene, template))
     out = np.stack(angles, -1)
@@ -111,6 +112,7 @@ def sun_angles(scene: Scene, shadow: Shadow) -> NDArray[np.float64]:
         raise DataError(
             f"the position of the sun is not known on {missing.sum()} of {missing.size} images",
             fix=f"give it as {_CALL} in degrees, or leave them out with ds.sel(time=...)",
+            option="--no-shadow",
         )
     height = out[..., 1][~missing]
     if (height <= 0).any() or (height > 90).any():
@@ -118,6 +120,7 @@ def sun_angles(scene: Scene, shadow: Shadow) -> NDArray[np.float64]:
             f"the sun's elevation is {height.min():g} to {height.max():g} degrees and must lie "
             "between 0 and 90",
             fix=f"correct it, as in {_CALL}",
+            option="--no-shadow",
         )
     return out
 
@@ -135,6 +138,7 @@ def _along(found: Any, name: str, scene: Scene, template: xr.DataArray) -> NDArr
                 f"{name!r} is {found!r}",
                 fix="give one number in degrees, or one for each image along "
                 f"{scene.lead[0] if scene.lead else 'time'!r} as a DataArray: {_CALL}",
+                option="--no-shadow",
             )
         found = xr.DataArray(values, dims=scene.lead[: values.ndim])
     along = [str(d) for d in found.dims if d not in sizes]
@@ -142,6 +146,7 @@ def _along(found: Any, name: str, scene: Scene, template: xr.DataArray) -> NDArr
         raise DataError(
             f"{name!r} must be one number for each image and varies along {along}",
             fix=f"average it first, with ds.assign_coords({name}=ds.{name}.mean({along}))",
+            option="--no-shadow",
         )
     for dim in found.dims:
         labelled = {dim} <= set(found.coords) & set(template.coords)
@@ -149,6 +154,7 @@ def _along(found: Any, name: str, scene: Scene, template: xr.DataArray) -> NDArr
             raise DataError(
                 f"{name!r} has other values of {dim!r} than the data",
                 fix=f"take those of the data with {name}.sel({dim}=ds.{dim})",
+                option="--no-shadow",
             )
     bare = xr.Variable(found.dims, _numbers(found))
     missing = {d: n for d, n in sizes.items() if d not in bare.dims}

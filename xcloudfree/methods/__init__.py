@@ -136,6 +136,7 @@ def get(name: str, **options: Any) -> Method:
         raise ModelError(
             f"unknown method {name!r}{did_you_mean(name, names())}",
             fix=f"call methods.get() with one of {names()}",
+            option="see `xcloudfree methods`",
         )
     found = _WINDOWED.fullmatch(name)
     if found is None:

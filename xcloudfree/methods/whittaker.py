@@ -43,6 +43,7 @@ class Whittaker(Temporal):
             raise DataError(
                 "the series has two images of one time, so no curve passes through both",
                 fix="join them with xcf.join_passes(ds)",
+                option="keep one image of each time, or choose another method with --model",
             )
 
     def estimate(self, series: Series, wanted: Booleans) -> Prediction:

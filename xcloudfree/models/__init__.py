@@ -258,6 +258,7 @@ def create(name: str = "carf-small", *, seed: int = 0, **options: Any) -> Model:
             "is not an option of it",
             fix=f"call xcloudfree.models.create({name!r}, ...) with some of "
             f"{builtins.list(dict.fromkeys(fields))}",
+            option="choose another with --model",
         )
     described = {
         "normalisation": architecture.normalisation,
@@ -305,4 +306,5 @@ def _check_description(spec: ModelSpec) -> None:
             raise ModelError(
                 f"{field} is {given!r}{near} but may only contain {choices}",
                 fix=f"call xcloudfree.models.create(..., {field}=...)",
+                option=f"--{field.replace('_', '-')} with some of these",
             )

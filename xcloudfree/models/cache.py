@@ -65,7 +65,9 @@ def slot(ref: Reference, device: str) -> Slot:
             model = models.load(ref.source)
             if model.digest != ref.digest:
                 raise WeightsError(
-                    f"{ref.source} changed since reconstruct() was called", fix="call it again"
+                    f"{ref.source} has changed since this reconstruction was set up",
+                    fix="call reconstruct() again",
+                    option="repeat the command",
                 )
             model.network.to(device)
             _SLOTS[key] = Slot(model, device_gate(device))

@@ -107,6 +107,7 @@ def from_keras(kernels: Sequence[tuple[NDArray[Any], NDArray[Any]]]) -> dict[str
             "not DSen2-CR",
             fix="pass all its Conv2D layers in the order of the model, kernels as Keras stores "
             "them: xcloudfree.models.dsen2cr.from_keras([(kernel, bias), ...])",
+            option="name the file of the authors' whole model",
         )
     state = {}
     for layer, (kernel, bias) in zip(order, kernels, strict=True):

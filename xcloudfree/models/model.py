@@ -174,6 +174,7 @@ class Model:
                 fix="load these, or take a network "
                 "that treats each band separately, such as "
                 'xcloudfree.models.load("carf-bandwise")',
+                option="leave out --optical-bands, or use --model carf-bandwise",
             )
         spec = self.spec.replace(
             optical_bands=tuple(optical_bands),
@@ -184,6 +185,7 @@ class Model:
             raise ModelError(
                 f"the bands are {tuple(optical_bands)}",
                 fix=f"call for_bands([...]) with some of {choices}",
+                option=f"--optical-bands with some of {choices}",
             )
         return Model(spec, _filled(spec, self.network.state_dict()))
 
@@ -208,11 +210,15 @@ class Model:
         path = Path(path)
         if not path.parent.is_dir():
             raise WeightsError(
-                f"there is no folder {path.parent}", fix="make it and call save() again"
+                f"there is no folder {path.parent}",
+                fix="make it and call save() again",
+                option="make it first",
             )
         if path.is_dir():
             raise WeightsError(
-                f"{path} is a folder", fix="call save() with the name of a file in it"
+                f"{path} is a folder",
+                fix="call save() with the name of a file in it",
+                option="name a file in it",
             )
         metadata = {"xcloudfree": self.spec.to_json()}
         return write_tensors(path, self.network.state_dict(), metadata)
@@ -262,6 +268,7 @@ class Model:
             raise WeightsError(
                 f"{path} contains tensors but no specification",
                 fix=f"write it with model.save({str(path)!r})",
+                option="convert the checkpoint with xcloudfree models convert",
             )
         spec = ModelSpec.from_json(metadata["xcloudfree"])
         check_size(path, spec, len(state))
@@ -271,6 +278,8 @@ class Model:
             raise WeightsError(
                 f"{path} does not fit the network that it names, {spec.architecture}: {error}",
                 fix=f"write it again with model.save({str(path)!r})",
+                option="copy it again, or convert the checkpoint again with xcloudfree "
+                "models convert",
             ) from error
         check(path, spec, network)
         return cls(spec, network)

@@ -137,6 +137,7 @@ def architecture(name: str) -> Architecture:
                 f"of {plugin.distribution} is a {type(offered).__name__}, not an architecture",
                 fix="call xcloudfree.models.load(...) with its name if it is a weights file",
                 subject=f"the plug-in {name!r}",
+                option="ask its authors",
             )
         raise ModelError(
             f"unknown architecture {name!r}{did_you_mean(name, NETWORKS)}",
@@ -155,4 +156,5 @@ def build(name: str, options: Mapping[str, Any]) -> nn.Module:
         raise ModelError(
             f"{name} cannot be built with {dict(options)}: {error}",
             fix="see the options in help(xcloudfree.models.create)",
+            option="choose another with --model or --architecture",
         ) from error

@@ -20,7 +20,9 @@ def read_spec(path: Path) -> ModelSpec:
             metadata = file.metadata() or {}
     except Exception as error:  # a special error for a broken file, OSError for a missing one
         raise WeightsError(
-            f"{path} is no readable weights file ({error})", fix="write one with model.save(path)"
+            f"{path} is no readable weights file ({error})",
+            fix="write one with model.save(path)",
+            option="install xcloudfree again",
         ) from error
     return ModelSpec.from_json(metadata.get("xcloudfree", ""))
 

@@ -145,6 +145,7 @@ class ModelSpec:
             raise WeightsError(
                 "the weights have no readable specification",
                 fix="write the file with model.save(path)",
+                option="convert the checkpoint with xcloudfree models convert",
             ) from error
         if not isinstance(version, int) or version > SPEC_VERSION:
             raise WeightsError(
@@ -160,6 +161,7 @@ class ModelSpec:
             raise WeightsError(
                 f"the weights' specification has unknown fields ({error})",
                 fix="write the file again with model.save(path)",
+                option="convert the checkpoint again with xcloudfree models convert",
             ) from error
         spec._check_types()
         return spec
@@ -180,6 +182,7 @@ class ModelSpec:
                     f"the weights' specification has {one.name} as {str(value)[:80]!r}, which "
                     f"is not {one.type}",
                     fix="write the file again with model.save(path)",
+                    option="convert the checkpoint again with xcloudfree models convert",
                 )
 
     def choices(self) -> dict[str, tuple[bool, Sequence[str]]]:

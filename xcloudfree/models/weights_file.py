@@ -48,6 +48,7 @@ def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
             f"{path} is a pickle, which can run any code when read, so it is not opened",
             fix="build a model with xcloudfree.models.create(name), load the tensors into "
             "model.network and write them with model.save(path), if you trust the file",
+            option="convert it with xcloudfree models convert, if you trust the file",
         )
     try:
         with safe_open(path, framework="pt") as file:
@@ -56,6 +57,7 @@ def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         raise WeightsError(
             f"{path} is truncated or not a safetensors file ({error})",
             fix=f"copy it again, or write it with model.save({str(path)!r})",
+            option="copy it again, or convert the checkpoint again",
         ) from error
 
 
@@ -68,6 +70,7 @@ def check_size(path: Path, spec: ModelSpec, tensors: int) -> None:
         raise WeightsError(
             f"{path} names {counts} but has {tensors} tensors, so it is damaged",
             fix=f"copy it again, or write it with model.save({str(path)!r})",
+            option="copy it again, or convert the checkpoint again",
         )
 
 
@@ -78,6 +81,7 @@ def check(path: Path, spec: ModelSpec, network: nn.Module) -> None:
             raise WeightsError(
                 f"{path} names {name} {getattr(spec, name)!r}, which may only contain {choices}",
                 fix=f"set that in model.spec and write it again with model.save({str(path)!r})",
+                option="convert the checkpoint again with xcloudfree models convert",
             )
     config: Any = network.config
     # buffers as well: a statistic of batch normalisation that is no number spoils all
@@ -94,4 +98,5 @@ def check(path: Path, spec: ModelSpec, network: nn.Module) -> None:
         raise WeightsError(
             f"{path} contradicts its network in {', '.join(wrong)}",
             fix=f"write it again with model.save({str(path)!r})",
+            option="convert the checkpoint again with xcloudfree models convert",
         )

@@ -30,6 +30,7 @@ def _method(
             raise DataError(
                 f"there is nothing to show among {dict(self._obj.sizes)}",
                 fix="select dates and pixels that there are, for example with scene.isel(time=...)",
+                option="choose a scene with dates and pixels",
             )
         if beside and options.get("observed") is None:
             options["observed"] = self._observed

@@ -123,6 +123,7 @@ def _where(obj: Any, at: tuple[float, float]) -> dict[Any, slice]:
             raise DataError(
                 f"{dim} = {value:g} lies outside the scene, from {line.min():g} to {line.max():g}",
                 fix=f"call plot.series(..., at={inside})",
+                option=f"--at {','.join(map(str, inside))}",
             )
         where[dim] = slice(number, number + 1)
     return where

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ def movie(
     obj : Dataset or DataArray
         A reconstruction, or any input, with a ``time`` dimension.
     path : str or Path
-        File to write: ``.gif``, or ``.mp4`` if ffmpeg is installed.
+        File to write: ``.gif``, or ``.mp4`` if the program ffmpeg is installed.
     observed : Dataset or DataArray, optional
         The cloudy input of `obj`, see :func:`xcloudfree.plot.plot`; shown if it has the same dates.
     mask : str, DataArray, callable or None
@@ -62,7 +62,8 @@ def movie(
     Raises
     ------
     DataError
-        If there is no ``time`` dimension, or the file format is not available.
+        If there is no ``time`` dimension or another one, the file format is unknown, or ffmpeg is
+        not installed for an MP4.
     MissingBandError
         If one of the bands is missing.
     CloudFreeError
@@ -80,19 +81,19 @@ def movie(
     plt, target = canvas.pyplot(), Path(path)
     from matplotlib import animation
 
-    writer = WRITERS.get(target.suffix.lower())
-    if writer is None or not animation.writers.is_available(writer):
-        here = "" if writer is None else ", and ffmpeg is not installed"
-        raise DataError(
-            f"a film is a GIF or an MP4, not {target.name!r}{here}",
-            fix=f"call plot.movie({target.with_suffix('.gif').name!r})",
-            option="name it with the ending .gif",
-        )
+    writer = _writer(target, animation.writers.is_available)
     names, whole = composite(bands), read(obj)
     if "time" not in whole.lead:
         raise DataError(
             "a film needs dates and there is no time dimension",
             fix="give it one with ds.expand_dims(time=...)",
+            option="give a scene with several dates",
+        )
+    if others := [str(d) for d in whole.lead if d != "time"]:
+        raise DataError(
+            f"a film shows the dates of one scene and the data has a dimension {others[0]!r}",
+            fix=f"choose one with ds.isel({others[0]}=0)",
+            option=f"keep one element along {others[0]} in the file",
         )
     views = [view(whole, None, i, max_size) for i in range(whole.source.sizes["time"])]
     rows: list[tuple[str, Spatial]] = []
@@ -125,3 +126,24 @@ def movie(
     finally:
         plt.close(figure)
     return target
+
+
+def _writer(target: Path, is_available: Callable[[str], bool]) -> str:
+    """Matplotlib's writer for a file name."""
+    gif = target.with_suffix(".gif").name
+    writer = WRITERS.get(target.suffix.lower())
+    if writer is None:
+        raise DataError(
+            f"a film is a GIF or an MP4, not {target.name!r}",
+            fix=f"call plot.movie({gif!r})",
+            option="name it with the ending .gif",
+        )
+    if not is_available(writer):
+        raise DataError(
+            "an MP4 is written by the program ffmpeg, which is not installed",
+            fix=f"call plot.movie({gif!r}), or install ffmpeg with your package manager, for "
+            "example with `conda install -c conda-forge ffmpeg`",
+            option="name it with the ending .gif, or install ffmpeg with your package manager, "
+            "for example with `conda install -c conda-forge ffmpeg`",
+        )
+    return writer

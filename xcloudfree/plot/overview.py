@@ -142,7 +142,11 @@ def plot(
     if truth is not None:
         lazy["truth"] = _optical(read(seen.of_other(truth, "truth", any_date=True)), names)
     if not lazy:
-        raise DataError("there is nothing to show", fix="call plot(ds[['B04', 'B03', 'B02']])")
+        raise DataError(
+            "there is nothing to show",
+            fix="call plot(ds[['B04', 'B03', 'B02']])",
+            option="add B04, B03 and B02 to the input",
+        )
     panels = together(lazy)
 
     shown = next((panels[name] for name in ("provenance", "mask") if name in panels), None)

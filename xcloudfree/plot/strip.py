@@ -105,7 +105,9 @@ def series(
     names, whole = composite(bands), read(obj)
     if "time" not in whole.lead:
         raise DataError(
-            "there is no time dimension", fix="call plot.series() of xcf.stac.load(...)"
+            "there is no time dimension",
+            fix="call plot.series() of xcf.stac.load(...)",
+            option="give a scene with several dates",
         )
     views = [view(whole, None, i, max_size) for i in _indices(whole, dates)]
     made = provenance_of(obj) is not None or observed is not None

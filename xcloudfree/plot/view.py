@@ -44,6 +44,7 @@ class View:
                 f"{name} has {_pixels(scene.shape)} but the picture next to it has "
                 f"{_pixels(self.shape)}",
                 fix=f"call plot({name}={name}.odc.reproject(out.odc.geobox))",
+                option="warp one to the grid of the other first, for example with gdalwarp",
             )
         where = {
             d: self._number(other.coords.get(d), other.sizes[d], name, any_date) for d in scene.lead
@@ -85,6 +86,7 @@ class View:
                 f"{name} has nothing of {_plain(self.label)} among its {size} from "
                 f"{_plain(labels.values.min())} to {_plain(labels.values.max())}",
                 fix=f"choose a date that both have, plot({name}=..., time=...)",
+                option="--time with a date that both have",
             )
         if size == 1:
             return 0
@@ -93,6 +95,7 @@ class View:
                 f"{name} has {size} images without times to say which belongs to the one of "
                 f"{self.count} shown",
                 fix=f"call plot({name}=one of them)",
+                option="give inputs of the same dates",
             )
         return self.index
 
@@ -126,6 +129,7 @@ def view(scene: Scene, time: Any, index: int, max_size: int) -> View:
             raise DataError(
                 f"there are {count} along {dim}, counted from 0",
                 fix=f"call plot(index={count - 1})",
+                option=f"keep one element along {dim} in the file",
             )
     label = scene.source.coords.get(scene.lead[0] if scene.lead else "time")
     name = None if label is None else label.values[index] if label.ndim else label.values[()]
@@ -145,7 +149,8 @@ def nearest(coordinate: xr.DataArray, times: Sequence[Any]) -> list[int]:
         raise DataError(
             f"{', '.join(map(repr, times))} cannot be found among the dates from {index.min()} to "
             f"{index.max()}",
-            fix=f"call plot(time={str(index[0])!r}), or by number plot(index=0)",
+            fix=f"call plot(time={str(dates[0])!r}), or by number plot(index=0)",
+            option=f"--time {str(dates[0])[:10]}",
         ) from error
 
 

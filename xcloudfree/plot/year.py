@@ -68,6 +68,7 @@ def calendar(
         raise DataError(
             "a calendar needs dates and there is no time coordinate",
             fix="give it one with ds.expand_dims(time=...) or ds.assign_coords(time=...)",
+            option="write the dates into the coordinate time of the file",
         )
     shares = clearness(obj, mask, sample=sample).compute()
     others = [d for d in shares.clear.dims if d != "time"]

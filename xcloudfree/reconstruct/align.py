@@ -149,6 +149,7 @@ def check_floats(scene: Scene, problem: str) -> None:
     raise DataError(
         f"{problem}, which is {sar.dtype()}",
         fix=f"convert it with {'ds.astype(float)' if scene.form == 'array' else call}",
+        option="write it to the file as floating-point numbers",
     )
 
 

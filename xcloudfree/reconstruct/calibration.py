@@ -250,5 +250,6 @@ class Learn:
                 f"nothing of the scene is clear that {self.name!r} could be judged on, and "
                 "intervals come from hidden clear ground",
                 fix="call reconstruct(interval=None, uncertainty=False), or load a longer series",
+                option="leave out --interval and --uncertainty, or load a longer series",
             )
         return learn(found, days, self.interval)

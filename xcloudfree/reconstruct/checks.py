@@ -49,11 +49,12 @@ def check_fitness(scene: Scene, spec: ModelSpec) -> None:
             option=f"--level {spec.level}",
         )
     if scene.level != spec.level:
+        items = f"load {'Level-1C' if spec.level == 'TOA' else 'Level-2A'} items"
         raise UnitsError(
             f"was fitted on {spec.level} reflectance and the data is {scene.level}",
-            fix=f"choose a model for {scene.level}{_shipped_for(scene)}, or load "
-            f"{'Level-1C' if spec.level == 'TOA' else 'Level-2A'} items",
+            fix=f"choose a model for {scene.level}{_shipped_for(scene)}, or {items}",
             subject=why,
+            option=f"choose another with --model, or {items}",
         )
     extra = [
         b for b in (scene.optical.names if scene.optical else ()) if b not in spec.optical_bands

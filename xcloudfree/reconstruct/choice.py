@@ -37,6 +37,7 @@ def best_model(scene: Scene) -> tuple[str, str]:
             "reconstructs optical bands and the data has none",
             fix="load some, for example with xcf.stac.load(...)",
             subject='model "auto"',
+            option="add Sentinel-2 bands to the input",
         )
     radar = "with Sentinel-1" if scene.sar is not None else "without Sentinel-1"
     dates = scene.source.sizes["time"] if "time" in scene.lead else 1
@@ -48,7 +49,7 @@ def winner_of(table: xr.Dataset) -> tuple[str, dict[str, str]]:
     winner = table.attrs.get("winner")
     if not winner:
         raise ModelError(
-            "the Dataset given as model is no table of judge(), or nothing has won in it",
+            "the Dataset given as model is no table of judge, or nothing has won in it",
             fix='call ds.cloudfree.reconstruct(model="judged")',
             option="--model judged",
         )

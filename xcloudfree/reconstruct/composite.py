@@ -121,6 +121,7 @@ def composite(
             "the data has both provenance and a mask",
             fix='call composite(..., mask="auto"), or drop the provenance with '
             'ds.drop_vars("provenance")',
+            option="leave out --mask",
         )
     periods = periods_of(freq, utc_times(scene.template()["time"]))
     if fill and carried is None:
@@ -134,6 +135,7 @@ def composite(
                 "the weighted mean needs the deviation of the reconstruction, which is missing",
                 fix='call composite(..., method="geomedian"), or reconstruct(uncertainty=True) '
                 "before",
+                option="use --method geomedian, or reconstruct with --uncertainty first",
             )
     attrs: dict[str, str] = {"composite": method}
     if carried is None:
@@ -155,13 +157,15 @@ def _series(obj: Any) -> Scene:
     scene = read(obj)
     if scene.optical is None:
         raise MissingBandError(
-            "composite() needs optical bands, and the data has none",
+            "a composite needs optical bands, and the data has none",
             fix="load some, for example with xcf.stac.load(...)",
+            option="add Sentinel-2 bands to the input",
         )
     if "time" not in scene.lead or "time" not in scene.template().coords:
         raise DataError(
-            "composite() needs dates, and there is no time coordinate",
+            "a composite needs dates, and there is no time coordinate",
             fix="give it one with ds.expand_dims(time=...) or ds.assign_coords(time=...)",
+            option="write the dates into the coordinate time of the file",
         )
     return scene
 

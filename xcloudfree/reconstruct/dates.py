@@ -48,6 +48,7 @@ def nearest_groups(scene: Scene, spec: ModelSpec) -> list[list[Any]]:
         raise DataError(
             f"model {spec.name!r} reads {spec.dates} dates and the data has no time coordinate",
             fix=f'{ADD_TIME}, or choose model="uncrtaints"',
+            option="use --model uncrtaints, or write the dates into the file",
         )
     days = _days(scene)
     if len(days) < spec.dates:
@@ -55,6 +56,7 @@ def nearest_groups(scene: Scene, spec: ModelSpec) -> list[list[Any]]:
             f"model {spec.name!r} reads {spec.dates} dates and the data has {len(days)}",
             fix="load a "
             'longer interval, or choose a network of one date such as model="uncrtaints"',
+            option="use --model uncrtaints, or load a longer interval",
         )
     chosen = nearest_dates(days, spec.dates)
     axis = scene.lead.index("time")
@@ -80,6 +82,7 @@ def dates_of(scene: Scene, why: str, without: str) -> tuple[int, tuple[float, ..
             "reads a series and the data has no time coordinate",
             fix=f"{ADD_TIME}, or call {without}",
             subject=why,
+            option="write the dates into the file, or choose another with --model",
         )
     days = _day_numbers(template["time"])
     if len(days) < 2:
@@ -87,6 +90,7 @@ def dates_of(scene: Scene, why: str, without: str) -> tuple[int, tuple[float, ..
             "reads other dates and the data has one",
             fix=f"load a longer interval, or call {without}",
             subject=why,
+            option="load a longer interval, or choose another with --model",
         )
     return scene.lead.index("time"), tuple(days.tolist())
 

@@ -172,6 +172,7 @@ def _rule(catalogue: Any, name: str) -> _Rule:
         raise DataError(
             f"unknown index {name!r}{near}",
             fix='call indices(["NDVI"]) or with others of list(spyndex.indices)',
+            option="--of NDVI",
         )
     entry = catalogue.indices[name]
     bands, constants = {}, {}
@@ -188,6 +189,7 @@ def _rule(catalogue: Any, name: str) -> _Rule:
                 f"index {name!r} needs {letter}, which is neither a band of Sentinel-2 nor a "
                 "constant with a default",
                 fix=f"compute it with spyndex.computeIndex({name!r}, {{{letter!r}: ..., ...}})",
+                option="choose another index with --of",
             )
     return _Rule(name, entry.long_name, bands, constants)
 

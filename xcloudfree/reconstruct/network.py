@@ -252,6 +252,7 @@ class Network:
                 "are damaged or their fit diverged",
                 fix="fit again with xcloudfree.fit(...), or call reconstruct(model=...) with "
                 "another",
+                option="fit again, or choose another with --model",
             )
         if not self.uncertainty:
             return [[mean] for mean in means]

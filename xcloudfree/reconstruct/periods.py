@@ -55,6 +55,7 @@ def periods_of(freq: Any, times: NDArray[np.datetime64]) -> list[Period]:
         raise DataError(
             f"no period contains a date of the series, which runs from {first} to {last}",
             fix=f'call composite([("{first}", "{last}")]) or with other periods in it',
+            option=f"--between {first}/{last}",
         )
     return found
 

@@ -261,6 +261,7 @@ def reconstruct(
             "reconstructs optical bands and the data has none",
             fix="load some, for example with xcf.stac.load(...)",
             subject=why,
+            option="add Sentinel-2 bands to the input",
         )
     for problem, fix in gaps(scene) if predictor.temporal or predictor.polarisations else ():
         if predictor.polarisations or "Sentinel-1" not in problem:

@@ -189,6 +189,7 @@ def _passport(path: Path) -> dict[str, Any]:
         raise DataError(
             f"{path.name} does not tell {', '.join(missing)}",
             fix="name the item of what was loaded by xcf.stac.load and then reconstructed",
+            option="name the item of a product that was loaded from a catalog and reconstructed",
         )
     return item
 

@@ -273,6 +273,7 @@ def _search_scenes(
             fix="widen "
             "the area or the interval, or name other collections: load(..., bbox=..., "
             'datetime="2025", collections=["sentinel-2-l2a", "sentinel-1-rtc"])',
+            option="widen --bbox or --datetime, or name others with --collections",
         )
     return found
 
@@ -294,6 +295,7 @@ def _search_slices(
             fix="add a terrain-corrected (RTC) collection, load(..., "
             f"collections={[*(names or ()), 'sentinel-1-rtc']}), or omit Sentinel-1: "
             "load(..., polarisations=())",
+            option=f"--collections {','.join([*(names or ()), 'sentinel-1-rtc'])}",
         )
     around = query.within(extent_of(grid)).around([item_time(i) for i in scenes], gap)
     return source.items(around, rest, conditions, "S1")

@@ -41,6 +41,7 @@ def read(folder: Path, identity: Mapping[str, Any]) -> tuple[Tensors, dict[str, 
         raise WeightsError(
             f"{path} is no readable checkpoint ({error})",
             fix="remove it, or call fit(..., checkpoints=...) with another folder",
+            option="remove it, or use another folder for --checkpoints",
         ) from error
     there = state["identity"]
     differs = [
@@ -53,6 +54,7 @@ def read(folder: Path, identity: Mapping[str, Any]) -> tuple[Tensors, dict[str, 
             f"{path} belongs to another fit, which differs in {', '.join(differs)}",
             fix="continue that one with its own arguments, or call fit(..., "
             "checkpoints=...) with another folder",
+            option="repeat it with its own options, or use another folder for --checkpoints",
         )
     return tensors, state
 

@@ -192,7 +192,11 @@ def fit(
                 fix="call fit(ds.assign(target=...), validation=...)",
             )
     elif patience is not None:
-        raise DataError("patience needs validation data", fix="call fit(..., validation=0.1)")
+        raise DataError(
+            "patience needs validation data",
+            fix="call fit(..., validation=0.1)",
+            option="--validation 0.1",
+        )
     scenes = recognised(data, target)
     judged = [] if outside is None else recognised(outside, target)
     recognised_scenes = [scene for scene, _ in (*scenes, *judged)]
@@ -212,6 +216,7 @@ def fit(
             f"a batch of {batch} is larger than the data, which has {samples.crops} different "
             f"crops of {crop} px, turned and mirrored",
             fix=f"call fit(..., batch={samples.crops}) or with a smaller crop",
+            option=f"--batch {samples.crops}, or a smaller --crop",
         )
     identity = {
         "model": start.digest,
@@ -301,15 +306,20 @@ def _check_numbers(
     for name, count in counts.items():
         if count is not None and count < 1:
             raise DataError(
-                f"{name} is {count}", fix=f"call fit(..., {name}=8) or another number above 0"
+                f"{name} is {count}",
+                fix=f"call fit(..., {name}=8) or another number above 0",
+                option=f"--{name} 8, or another number above 0",
             )
     if not 0 < learning_rate < inf:
         raise DataError(
             f"learning_rate is {learning_rate}",
             fix="call fit(..., learning_rate=2e-4) or another number above 0",
+            option="--learning-rate 2e-4, or another number above 0",
         )
     for name, share in shares.items():
         if not 0 <= share <= 1:
             raise DataError(
-                f"{name} is {share}", fix=f"call fit(..., {name}=0.5) or another from 0 to 1"
+                f"{name} is {share}",
+                fix=f"call fit(..., {name}=0.5) or another from 0 to 1",
+                option=f"--{name} 0.5, or another share from 0 to 1",
             )

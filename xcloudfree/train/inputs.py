@@ -65,7 +65,9 @@ def held_out_data(
     share = float(validation)
     if not 0 < share < 1:
         raise DataError(
-            f"validation is {share}", fix="call fit(..., validation=0.1) or another share below 1"
+            f"validation is {share}",
+            fix="call fit(..., validation=0.1) or another share below 1",
+            option="--validation 0.1",
         )
     if len(data) > 1:
         count = min(max(1, round(share * len(data))), len(data) - 1)
@@ -82,6 +84,7 @@ def held_out_data(
             raise DataError(
                 f"validation={share} of {ds.sizes['time']} dates leaves a part with less than two",
                 fix="call fit(..., validation=0.5), or load a longer series",
+                option="--validation 0.5, or a longer series",
             )
     else:
         regions(ds)
@@ -93,8 +96,9 @@ def copy_to_fit(model: Model, scenes: Sequence[Scene]) -> Model:
     """Copy of a model with the level and backscatter quantity that the data declares."""
     if model.spec.dates > 1:
         raise ModelError(
-            f"{model.spec.name} reads {model.spec.dates} dates but fit() makes samples of one",
+            f"{model.spec.name} reads {model.spec.dates} dates but a fit makes samples of one",
             fix='fit a network of one date, such as fit(..., model="uncrtaints")',
+            option="--model uncrtaints",
         )
     levels = {s.level for s in scenes}
     if len(levels) > 1 or None in levels:
@@ -114,6 +118,7 @@ def copy_to_fit(model: Model, scenes: Sequence[Scene]) -> Model:
             raise ModelError(
                 f"{model.spec.name} was fitted on {model.spec.level} but the data is not",
                 fix="start from an untrained model with xcloudfree.models.create(...)",
+                option="--model with an untrained one, such as carf-small",
             )
     return Model(model.spec.replace(**changes), deepcopy(model.network))
 
@@ -128,12 +133,14 @@ def _with_own_target(ds: xr.Dataset) -> Given:
             "dimension 'time' whose clear pixels could be one, but "
             f"{list(map(str, ds.data_vars))}",
             fix="call fit(..., target=...) with its name or a Dataset",
+            option="give a series, or a folder in the layout of SEN12MS-CR",
         )
     if ds.sizes["time"] < 2:
         raise DataError(
             "there is only one date, so no other date shows the hidden pixels",
             fix="load a longer series, or where it is clear call fit(ds, target=ds), which "
             "puts simulated clouds over it",
+            option="give a longer series",
         )
     return read(ds), None
 
@@ -172,6 +179,7 @@ def paired_arrays(
         raise DataError(
             f"scene, target and backscatter differ in shape ({sizes})",
             fix="put them on one grid and the same dates, with truth.reindex_like(ds)",
+            option="warp all inputs to one grid first, for example with gdalwarp",
         )
     for dim in scene.spatial:
         here, there = (part.template().coords.get(dim) for part in (scene, truth))
@@ -181,6 +189,7 @@ def paired_arrays(
             raise DataError(
                 f"scene and target show different ground: coordinates along {dim!r} differ",
                 fix="put them on one grid, with truth.reindex_like(ds)",
+                option="warp all inputs to one grid first, for example with gdalwarp",
             )
     return tuple(_samples(a, list(scene.lead)) for a in arrays)  # type: ignore[return-value]
 

@@ -171,6 +171,7 @@ class Loop(LightningModule):
             raise DataError(
                 "the mask hides no valid pixel of the validation samples",
                 fix="call fit(..., validation=...) with cloudy data, or simulated=1",
+                option="--simulated 1, or cloudy data for validation",
             )
         error = total / count
         if error < self.best_error:
@@ -207,6 +208,7 @@ class Loop(LightningModule):
             f"the loss is {loss.item()} at step {step}, of {'; '.join(batch.origins) or 'a batch'}",
             fix="look there for invalid values, or call fit(..., "
             f"learning_rate={self.settings.learning_rate / 10:g})",
+            option="look there for invalid values, or lower --learning-rate",
         )
 
     @contextmanager

@@ -53,6 +53,7 @@ def choose_loss(name: str | None, spec: ModelSpec, crop: int) -> str:
         raise ModelError(
             f"unknown loss {name!r}{did_you_mean(name, NAMES)}",
             fix=f"call fit(..., loss='paper') for eq. 18, or with another of {sorted(NAMES)}",
+            option=f"--loss with one of {', '.join(sorted(NAMES))}",
         )
     fits = {
         "nll": (spec.variance, "estimates no variance"),
@@ -64,11 +65,13 @@ def choose_loss(name: str | None, spec: ModelSpec, crop: int) -> str:
         raise ModelError(
             f"{spec.name} {why}, so loss={name!r} does not fit it",
             fix="call fit(...) without loss for that of its publication",
+            option="leave out --loss",
         )
     if name == "adversarial" and crop < SMALLEST:
         raise DataError(
             f"the discriminator of {spec.name} cannot read crops of {crop} px",
             fix=f"call fit(..., crop={SMALLEST}) or more",
+            option=f"--crop {SMALLEST}",
         )
     return name
 
@@ -117,6 +120,7 @@ class Objective:
                 raise ModelError(
                     f"{spec.name} reads other dates but these samples have none",
                     fix="fit it on a series, with fit(series, ..., target=None)",
+                    option="give a series",
                 )
             extra["context"] = self.model.scale_context(batch.context, device)
         optical = optical.contiguous(memory_format=torch.channels_last)

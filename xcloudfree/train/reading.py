@@ -109,6 +109,7 @@ def cached(
             raise DataError(
                 f"{folder} contains something other than cached samples",
                 fix="call fit(..., cache=...) with another folder",
+                option="use another folder for --cache",
             )
         _copy(folder, arrays, about, crop)
     stored = tuple(zarr.open_array(folder / str(i), mode="r") for i in range(len(arrays)))
@@ -122,6 +123,7 @@ def cached(
         raise DataError(
             f"{folder} is a cache of other data",
             fix="call fit(..., cache=...) with another folder, or remove this one",
+            option="use another folder for --cache, or remove this one",
         )
     return stored
 

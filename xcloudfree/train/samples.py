@@ -102,11 +102,13 @@ class PatchSamples:
                 f"fitting masks simulated clouds too, so it cannot use {given}"
                 f"{did_you_mean(mask, usable)}",
                 fix="call fit(..., mask='score'), or 'l2a' for Level-2A",
+                option="--mask score, or l2a for Level-2A",
             )
         if mask == SIMULATED and simulated < 1:
             raise DataError(
                 "pixels hidden by real clouds are unknown without a mask method",
                 fix=f"call fit(..., mask={SIMULATED!r}, simulated=1.0), or mask='l2a'",
+                option=f"--mask {SIMULATED} --simulated 1, or --mask l2a",
             )
         self.spec, self.crop, self.simulated = spec, crop, simulated
         self.method = METHODS.get(mask)
@@ -121,6 +123,7 @@ class PatchSamples:
                 raise DataError(
                     f"patches of {height}x{width} px are smaller than the crop",
                     fix=f"call fit(..., crop={min(height, width)})",
+                    option=f"--crop {min(height, width)}",
                 )
             names = sample_names(scene, arrays[0].shape[0])
             if cache is None:
@@ -153,6 +156,7 @@ class PatchSamples:
             raise DataError(
                 "a dataset has no valid target pixel in some band",
                 fix="leave it out, as in fit([ds for ds in data if ...])",
+                option="leave it out",
             )
         return spectrum.astype(np.float32)
 
@@ -223,6 +227,7 @@ class PatchSamples:
                 f"dataset {number} has no valid backscatter",
                 fix="load the passes nearest in time, as xcloudfree.stac.load(...) does, or "
                 "leave it out",
+                option="load the passes nearest in time, or leave it out",
             )
         if hidden:
             raise DataError(
@@ -230,6 +235,7 @@ class PatchSamples:
                 f"{', '.join(hidden[:8])}",
                 fix="leave them out, or where the ground is that bright call fit(..., "
                 "recipe=Recipe(cloudy_targets='keep'))",
+                option="leave them out",
             )
 
 

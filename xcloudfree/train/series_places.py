@@ -60,6 +60,7 @@ class SeriesPlaces:
                 f"takes one place but the data has {scene.lead} before y and x",
                 fix="give a list, fit([ds.isel(...), ...])",
                 subject=why,
+                option="keep one place in the file, with the dimensions time, y and x",
             )
         _check_level(scene, spec)
         height, width = scene.shape
@@ -67,6 +68,7 @@ class SeriesPlaces:
             raise DataError(
                 f"the series of {height} x {width} px is smaller than the crop",
                 fix=f"call fit(..., crop={min(height, width)})",
+                option=f"--crop {min(height, width)}",
             )
         masked = plan_mask(scene, mask, None, 0, shadow=None)
         beside = () if masked.separate else masked.bands
@@ -135,12 +137,14 @@ def _barren(place: Place) -> DataError | None:
             "2 are needed",
             fix="look at ds.cloudfree.mask(...), choose another method with fit(..., mask=...), "
             "or load a longer interval",
+            option="choose another with --mask, or load a longer interval",
         )
     if not (clear & has_backscatter).any():
         return DataError(
             "no date that shows the ground has backscatter",
             fix="load Sentinel-1 of the same days, or leave out where it is missing with "
             "ds.sel(time=...)",
+            option="load Sentinel-1 of the same days",
         )
     return None
 
@@ -165,4 +169,5 @@ def _check_level(scene: Scene, spec: ModelSpec) -> None:
             f"{spec.name!r} is made for {spec.level} reflectance and the series is {scene.level}",
             fix=f"call xcloudfree.models.create(..., level={scene.level!r}), or load the other "
             "level",
+            option="choose another with --model, or load the other level",
         )

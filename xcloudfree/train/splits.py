@@ -177,6 +177,7 @@ def regions(ds: xr.Dataset, by: str = "region") -> tuple[NDArray[np.str_], str]:
         "no coordinate says which patches share ground",
         fix="give coordinates "
         + (official if by == "official" else "with ds.assign_coords(region=('patch', [...]))"),
+        option="leave out --split, or use --validation 0.2",
     )
 
 
@@ -189,6 +190,7 @@ def _allotted(
         raise DataError(
             f"there are {len(order)} regions or dates but {len(parts)} parts",
             fix="add more, or call split(ds, shares=(1, 0, 0))",
+            option="leave out --split, or add more regions",
         )
     sizes = np.array([(labels == label).sum() for label in order])
     middle = (np.cumsum(sizes) - sizes / 2) / sizes.sum()

@@ -49,6 +49,7 @@ def read(path: str | Path) -> Checkpoint:
             f"{path} contains no named tensors",
             fix="pass the file with the state dict of the network, as "
             "written by torch.save(network.state_dict(), path)",
+            option="name the file with the state dict of the network",
         )
     return Checkpoint(path, sha256(path), states)
 
@@ -62,11 +63,15 @@ def sha256(path: Path) -> str:
 def _head(path: Path) -> bytes:
     if path.is_dir():
         raise WeightsError(
-            f"{path} is a folder", fix="call convert() with the file of weights in it"
+            f"{path} is a folder",
+            fix="call convert() with the file of weights in it",
+            option="name the file of weights in it",
         )
     if not path.is_file():
         raise WeightsError(
-            f"there is no file {path}", fix="call convert() with the path of a checkpoint"
+            f"there is no file {path}",
+            fix="call convert() with the path of a checkpoint",
+            option="name an existing checkpoint",
         )
     with path.open("rb") as file:
         head = file.read(64)
@@ -85,7 +90,9 @@ def _safetensors(path: Path) -> dict[str, Tensors]:
         with safe_open(path, framework="pt") as file:
             if "xcloudfree" in (file.metadata() or {}):
                 raise WeightsError(
-                    f"{path} already is a model", fix=f"call xcloudfree.models.load({str(path)!r})"
+                    f"{path} already is a model",
+                    fix=f"call xcloudfree.models.load({str(path)!r})",
+                    option=f"use it as it is, with --model {path}",
                 )
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
@@ -107,12 +114,14 @@ def _unpickled(path: Path) -> Any:
                 fix="ask its authors for the state dict alone, or, where you trust them, write "
                 "it with torch.save(torch.load(path, weights_only=False)['state_dict'], "
                 "new_path) and convert that",
+                option="ask its authors for the state dict alone",
             ) from None
     except Exception:  # torch documents no errors for damaged files
         pass
     raise WeightsError(
         f"{path} is truncated, or not a PyTorch state dict, safetensors or Keras HDF5 file",
         fix="download it again, or ask its authors for torch.save(network.state_dict(), path)",
+        option="download it again, or ask its authors for the state dict",
     )
 
 

@@ -112,6 +112,7 @@ def _paths(path: str | Path | Sequence[str | Path], family: str) -> list[str | P
             f"{len(paths)} files were given",
             fix=f"call xcloudfree.models.convert(path, {family!r}), or with (path_of_G1, "
             f"path_of_G2) for {PAIRED[0]!r}",
+            option="give one file, or the two of a pair",
         )
     return paths
 
@@ -133,6 +134,7 @@ def _candidates(files: Sequence[Checkpoint], family: str) -> Mapping[str, Tensor
             raise WeightsError(
                 f"{paths} is a Keras file, which only DSen2-CR uses",
                 fix=f"call xcloudfree.models.convert({str(files[0].path)!r}, 'dsen2cr')",
+                option="--architecture dsen2cr",
             )
         return {"": from_keras(files[0].convolutions)}
     if family in PAIRED:
@@ -141,11 +143,13 @@ def _candidates(files: Sequence[Checkpoint], family: str) -> Mapping[str, Tensor
         raise WeightsError(
             f"{family} has two generators but {paths} does not contain both as G1 and G2",
             fix=f"call xcloudfree.models.convert((path_of_G1, path_of_G2), {family!r})",
+            option="give both files, G1 and G2",
         )
     if len(files) > 1:
         raise WeightsError(
             f"{family} is one network but {len(files)} files were given",
             fix=f"call convert(path, {family!r}) with one of {paths}",
+            option="give one of them",
         )
     return files[0].states
 
@@ -161,6 +165,7 @@ def _only(files: list[Checkpoint], architecture: str, fitting: list[Match]) -> M
             f"{files[0].path} fits {' and '.join(choices)}, which compute different things from "
             "the same weights",
             fix=f"call xcloudfree.models.convert(path, {choices[0]!r})",
+            option=f"--architecture {choices[0]}",
         )
     first, *others = kept
     for other in others:
@@ -170,6 +175,7 @@ def _only(files: list[Checkpoint], architecture: str, fitting: list[Match]) -> M
                 f"{other.place!r}",
                 fix="write the one that you want with torch.save(torch.load(path, "
                 "weights_only=True)[...], new_path) and convert that",
+                option="give a file that contains only the one that you want",
             )
     return first
 
@@ -184,6 +190,7 @@ def _finite_floats(path: Path, state: Tensors) -> dict[str, torch.Tensor]:
                 f"{path} contains {name} as {tensor.dtype} on {tensor.device}, not as plain "
                 "floating point",
                 fix="ask its authors for network.float().state_dict()",
+                option="ask its authors for weights in floating point",
             )
         floats[name] = tensor.detach().float()
     bad = [name for name, tensor in floats.items() if not tensor.isfinite().all()]
@@ -210,6 +217,7 @@ def _misfit(files: list[Checkpoint], architecture: str, compared: list[Match]) -
         f"{architecture}: compared with {closest.variant}, it {words}",
         fix="pass its bands and options, xcloudfree.models.convert(path, "
         f"{architecture!r}, optical_bands=(...), option=...), or its own architecture",
+        option="name its bands with --optical-bands and --polarisations, or its own --architecture",
     )
 
 

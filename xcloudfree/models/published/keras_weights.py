@@ -40,7 +40,9 @@ def read_convolutions(path: str | Path) -> list[tuple[Array, Array]]:
     ]
     if not kernels:
         raise WeightsError(
-            f"{path} contains no convolutions", fix="pass the output of model.save_weights(path)"
+            f"{path} contains no convolutions",
+            fix="pass the output of model.save_weights(path)",
+            option="name the file of weights that Keras wrote",
         )
     for name, kernel, bias in kernels:
         if bias is None or bias.shape != kernel.shape[3:]:
@@ -75,6 +77,7 @@ def _numbered(path: str | Path, file: Any, h5py: Any) -> list[tuple[str, Array]]
         raise WeightsError(
             f"{path} does not record the order of its layers {sorted(stems)[:5]}",
             fix="write it from Keras 2 with model.save_weights('weights.h5') and convert that",
+            option="write it again as weights.h5 with Keras 2",
         )
     # the kernel (4 dimensions) before its bias
     places.sort(key=lambda place: (_number(place), -layers[place].ndim))

@@ -133,4 +133,5 @@ def _need_dates(scene: Scene, why: str) -> None:
             "reads several dates and the data has one",
             fix='load more with xcloudfree.stac.load(..., datetime="2025-05/2025-07")',
             subject=why,
+            option="load more dates",
         )

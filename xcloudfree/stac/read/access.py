@@ -272,16 +272,22 @@ def _contradiction(dataset: Any, asset: Asset) -> str:
 
 def _error(asset: Asset, failure: Failure) -> AssetError:
     fix = 'or continue without unreadable assets: load(..., on_error="report")'
+    option = "try again later"
     if failure.cause is Cause.REFUSED:
         fix = f"{_SIGN}, {fix}"
+        option = (
+            "use --sign planetary_computer:sign or, for s3://, set credentials (docs/catalogs.md)"
+        )
     elif failure.cause is Cause.OTHER:
         fix = f"leave the item out, load([...other items]), {fix}"
+        option = "choose --datetime without this item"
     else:
         fix = f"try again later, {fix}"
     error = AssetError(
         f"Asset {asset.name!r} of item {asset.item!r} cannot be read: {failure}, "
         f"{without_secrets(asset.address)}",
         fix=fix,
+        option=option,
     )
     error.item, error.asset, error.failure = asset.item, asset.name, failure
     return error

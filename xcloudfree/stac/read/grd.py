@@ -95,6 +95,7 @@ def read_sigma0(
             f"{without_secrets(dataset.name)} has no ground control points, so its position on the "
             "map is unknown",
             fix='take RTC: load(..., collections=["sentinel-2-l2a", "sentinel-1-rtc"])',
+            option="--collections sentinel-2-l2a,sentinel-1-rtc",
         )
     out = np.full(grid.shape, np.nan, np.float32)
     _fill(out, dataset, grid, layer, table, *_on_one_side(points, crs, grid))
@@ -246,9 +247,17 @@ def parse_calibration(text: bytes) -> CalibrationTable:
             if pixels.size == values.size > 0 and (values > 0).all():
                 found[float(vector.findtext("line") or "")] = (pixels, values)
     except (ElementTree.ParseError, ValueError) as error:
-        raise UnitsError(f"The calibration table cannot be read ({error})", fix=_TAKE_RTC) from None
+        raise UnitsError(
+            f"The calibration table cannot be read ({error})",
+            fix=_TAKE_RTC,
+            option="--collections sentinel-2-l2a,sentinel-1-rtc",
+        ) from None
     if not found:
-        raise UnitsError("The calibration table contains no sigmaNought values", fix=_TAKE_RTC)
+        raise UnitsError(
+            "The calibration table contains no sigmaNought values",
+            fix=_TAKE_RTC,
+            option="--collections sentinel-2-l2a,sentinel-1-rtc",
+        )
     lines = sorted(found)
     return CalibrationTable(np.array(lines), tuple(found[line] for line in lines))
 

@@ -155,6 +155,7 @@ def native_grid(
             raise GridError(
                 f"resolution={resolution!r} is not a pixel size, in units of the map projection",
                 fix=f"call {_grid_call(items, crs)}",
+                option="--resolution 10",
             ) from None
     boxes: dict[int, GeoBox] = {}
     for n, (item, own) in enumerate(zip(items, layers, strict=True)):
@@ -181,6 +182,7 @@ def native_grid(
             "The grid to load on is unknown: the items do not declare theirs, or only crs= was "
             "given",
             fix=f"name both: {_grid_call(items, crs)}",
+            option="name collections whose items declare their grid with --collections",
         )
     if area is None:
         area = geom.unary_union(extent_of(box) for box in boxes.values())
@@ -193,6 +195,7 @@ def native_grid(
         raise GridError(
             "The area crosses the 180th meridian, where a grid in degrees ends",
             fix="load it on a grid in metres: load(..., crs=None, resolution=None)",
+            option="choose an area on one side of the 180th meridian with --bbox",
         )
     return GeoBox.from_geopolygon(dense(area), resolution=resolution, crs=crs)
 

@@ -41,6 +41,7 @@ class Signer:
             raise DataError(
                 f"sign= takes a function of an address, not {type(function).__name__}",
                 fix="call load(..., sign=planetary_computer.sign)",
+                option="--sign planetary_computer:sign",
             )
         self._function = function
         self.renews = getattr(function, "renews", True)  # signatures; only Logins does not
@@ -54,6 +55,7 @@ class Signer:
             raise DataError(
                 f"sign= gave {type(signed).__name__} for an address, not text",
                 fix="call load(..., sign=planetary_computer.sign)",
+                option="--sign planetary_computer:sign",
             )
         return signed
 

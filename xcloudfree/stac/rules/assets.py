@@ -143,6 +143,7 @@ def common_field(item: Any, assets: Iterable[str], field: str) -> Any:
             f"Item {item.get('id')!r}: its bands declare different {field}s, "
             f"{sorted(map(str, values))}",
             fix="load only bands that agree: load(..., bands=[...])",
+            option="--bands with those that agree",
         )
     return next(iter(values.values()), None)
 

@@ -63,6 +63,7 @@ def processing_level(item: Any) -> str:
             "so it is no Sentinel-2 scene of Level-1C or Level-2A",
             fix="search scenes instead: "
             'load(..., collections=["sentinel-2-l2a", "sentinel-1-rtc"])',
+            option="--collections sentinel-2-l2a,sentinel-1-rtc",
         )
     stated = _level_in(properties.get(key) for key in (*_PRODUCT_TYPES, "processing:level"))
     named = (*(properties.get(key) for key in _PRODUCT_NAMES), item.get("id"))
@@ -73,6 +74,7 @@ def processing_level(item: Any) -> str:
         f"Item {item.get('id')!r} of collection {item.get('collection')!r} is no Sentinel-2 "
         "scene of Level-1C or Level-2A, so its reflectance is undefined",
         fix='search scenes instead: load(..., collections=["sentinel-2-l1c", "sentinel-1-rtc"])',
+        option="--collections sentinel-2-l1c,sentinel-1-rtc",
     )
 
 
@@ -138,6 +140,7 @@ def reflectance_offset(item: Any, assets: Iterable[str]) -> tuple[float, str]:
     raise UnitsError(
         f"Item {item.get('id')!r} declares no reflectance offset",
         fix=f"set it: load(..., offsets={{{item.get('id')!r}: -0.1}})",
+        option="choose a catalog or --collections that declare it",
     )
 
 
@@ -250,6 +253,7 @@ def sar_rule(item: Any, *, detected: bool = False) -> SarRule:
                 "amplitudes are uncalibrated, and it offers no calibration tables "
                 "(schema-calibration-vv) to turn them into sigma0",
                 fix=fix,
+                option="--collections sentinel-2-l2a,sentinel-1-rtc",
             )
         if not detected:
             raise UnitsError(
@@ -258,6 +262,8 @@ def sar_rule(item: Any, *, detected: bool = False) -> SarRule:
                 fix="name the collection to have them calibrated to sigma0 and warped with their "
                 "ground control points, without terrain correction, "
                 f'load(..., collections=["sentinel-2-l2a", {name!r}]), or {fix}',
+                option=f"--collections sentinel-2-l2a,{name} to calibrate it without terrain "
+                "correction, or --collections sentinel-2-l2a,sentinel-1-rtc",
             )
         quantity, units, geolocation = "sigma0", "DN", "gcps"
     nodata = common_field(item, assets.values(), "nodata")

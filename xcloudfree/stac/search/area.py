@@ -37,6 +37,7 @@ def box_area(bbox: Any) -> Any:
     raise DataError(
         f"bbox={numbers or bbox!r} is not west, south, east, north in degrees, at most 180 wide",
         fix="call load(..., bbox=(9.0, 48.0, 9.2, 48.1))",
+        option="--bbox 9.0,48.0,9.2,48.1",
     )
 
 

@@ -88,6 +88,7 @@ class Source:
                 f"{without_secrets(error)[:300]})",
                 fix="check its address and your network, then call "
                 'again: load("https://planetarycomputer.microsoft.com/api/stac/v1", ...)',
+                option="check its address and your network, then repeat the command",
             ) from None
 
     def collections(self) -> list[str] | None:
@@ -231,6 +232,7 @@ def _refuse_local_files(item: pystac.Item, *, trusted: bool) -> None:
                 f"The assets of item {item.id!r} have relative addresses, and the item does not "
                 "state its own",
                 fix="read it from its place: load([pystac.Item.from_file(path)])",
+                option="choose a catalog whose items state their address",
             )
         # users who pass items may have downloaded their files, and put paths in place of addresses
         downloaded = trusted and _on_disk(item.assets[key].href)
@@ -240,6 +242,7 @@ def _refuse_local_files(item: pystac.Item, *, trusted: bool) -> None:
                 "file of this machine, although the item comes from another",
                 fix="pass its items without their links, if you trust the catalog: "
                 'load([{**item.to_dict(), "links": []} for item in items])',
+                option="choose a catalog that gives web addresses, or a copy on this machine",
             )
 
 

@@ -36,6 +36,7 @@ def choose_collections(offered: Sequence[str], *, sar: bool) -> list[str]:
         raise CatalogError(
             f"No known Sentinel-2 collection among those of the catalog ({listing})",
             fix='name it: load(..., collections=["sentinel-2-l2a", "sentinel-1-rtc"])',
+            option="--collections sentinel-2-l2a,sentinel-1-rtc",
         )
     return [*optical, choose_backscatter(offered, optical)] if sar else optical
 
@@ -59,6 +60,8 @@ def choose_backscatter(offered: Sequence[str], optical: Sequence[str] = ("sentin
         f'it from another catalog, load(..., sar_catalog="{RTC_ELSEWHERE}", '
         f"sign=planetary_computer.sign), {calibrate}or leave Sentinel-1 out: "
         "load(..., polarisations=())",
+        option=f"--sar-catalog {RTC_ELSEWHERE} --sign planetary_computer:sign, or "
+        "name a collection with --collections",
     )
 
 

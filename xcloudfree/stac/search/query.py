@@ -45,6 +45,7 @@ class Query:
             raise DataError(
                 f"datetime={interval!r} ends before it starts",
                 fix='call load(..., datetime="2025-05/2025-07")',
+                option="--datetime 2025-05/2025-07",
             )
         return cls(None if bbox is None else tuple(bbox), area, start, end)
 
@@ -113,6 +114,7 @@ def _interval(interval: Any) -> tuple[datetime | None, datetime | None]:
         raise DataError(
             f"datetime={interval!r} is not an interval ({error})",
             fix='write it as load(..., datetime="2025-05/2025-07")',
+            option="--datetime 2025-05/2025-07",
         ) from error
     return ends[0], ends[-1]
 
@@ -122,7 +124,9 @@ def item_time(item: pystac.Item) -> datetime:
     time = item.datetime or item.common_metadata.start_datetime
     if time is None:
         raise DataError(
-            f"Item {item.id!r} has no time", fix="leave it out: load([...items with a time])"
+            f"Item {item.id!r} has no time",
+            fix="leave it out: load([...items with a time])",
+            option="name a collection whose items have a time with --collections",
         )
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 

@@ -44,5 +44,6 @@ def arguments(request: Mapping[str, Any]) -> dict[str, Any]:
         raise DataError(
             f"the request lacks {error}",
             fix="name the item beside a product of what xcf.stac.load loaded",
+            option="name the item of a product that was loaded from a catalog",
         ) from error
     return found

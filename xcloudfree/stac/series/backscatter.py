@@ -77,6 +77,7 @@ def group_passes(
         raise MissingBandError(
             f"No Sentinel-1 item has {' and '.join(polarisations)}, but {', '.join(sorted(seen))}",
             fix=f"load these: load(..., polarisations={tuple(sorted(seen))})",
+            option="choose another with --collections or --sar-catalog",
         )
     quantities = {rule.quantity for slices in found.values() for _, rule in slices}
     if len(quantities) > 1:
@@ -84,6 +85,7 @@ def group_passes(
             f"Sentinel-1 items of different quantities, {', '.join(sorted(quantities))}, do not "
             "mix",
             fix='name one collection: load(..., collections=["sentinel-2-l2a", "sentinel-1-rtc"])',
+            option="--collections sentinel-2-l2a,sentinel-1-rtc",
         )
     out = []
     for (key, *_), slices in found.items():
@@ -123,6 +125,8 @@ def load_backscatter(
             f"No Sentinel-1 pass within {max_gap.astype(object)} of {len(alone)} of {len(pairs)} "
             f"scenes: {', '.join(alone)}",
             fix=f'allow a larger distance, load(..., max_gap="6D"), {fix}',
+            option=f"change --datetime, or use --sar-catalog {RTC_ELSEWHERE} --sign "
+            "planetary_computer:sign",
         )
     if on_gap == "drop":
         scenes = scenes.isel(time=[n for n, p in enumerate(pairs) if p is not None])

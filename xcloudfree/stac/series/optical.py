@@ -52,6 +52,7 @@ def requested_bands(bands: Sequence[str] | None) -> tuple[list[str] | None, str 
         raise MissingBandError(
             f"{unknown or bands} contains no Sentinel-2 band",
             fix=f'take some of {", ".join(S2_BANDS)}: load(..., bands=["B02", "B03", "B04"])',
+            option="--bands B02,B03,B04",
         )
     return [b for b in S2_BANDS if b in named.values()], next(iter(classes.values()), "")
 
@@ -80,12 +81,14 @@ def optical_rules(
             raise MissingBandError(
                 f"Item {id_!r} has no {', '.join(missing)}",
                 fix=f"choose among the bands of all items: load(..., bands={common})",
+                option=f"--bands {','.join(common)}",
             )
     if not common:
         raise MissingBandError(
             "The Sentinel-2 items have no band in common",
             fix="search one collection: "
             'load(..., collections=["sentinel-2-l2a", "sentinel-1-rtc"])',
+            option="--collections sentinel-2-l2a,sentinel-1-rtc",
         )
     rules = [optical_rule(item, common if bands is None else bands, offsets) for item in items]
     doubtful = [i.id for i, r in zip(items, rules, strict=True) if AGAINST in r.offset_reason]
@@ -106,6 +109,7 @@ def optical_rules(
             f"The search returned top- and bottom-of-atmosphere scenes ({found}), which do not mix",
             fix="name the collections of one level: "
             'load(..., collections=["sentinel-2-l1c", "sentinel-1-rtc"])',
+            option="--collections sentinel-2-l1c,sentinel-1-rtc",
         )
     return rules
 
@@ -122,6 +126,7 @@ def optical_layers(rules: Sequence[OpticalRule], *, classes: str | None) -> list
             + (f", and there is {other}" if other else "")
             + " (only Level-2A has the scene classification SCL)",
             fix='search Level-2A: load(..., collections=["sentinel-2-l2a", "sentinel-1-rtc"])',
+            option="--collections sentinel-2-l2a,sentinel-1-rtc",
         )
     out = []
     for rule in rules:
