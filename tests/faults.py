@@ -154,6 +154,12 @@ FAULTS = [
         "explained < 0 * total",
         "masks/test_series.py",
     ),
+    Fault(  # shade of two dates that look alike lasts
+        "masks/matched_filter.py",
+        "alike.max(0) >= BESIDE",
+        "alike.sum(0) >= TWINS",
+        "masks/test_series.py",
+    ),
     Fault(  # shadow is looked for towards the sun
         "masks/shadow_geometry.py",
         "-metres * math.sin(azimuth), -metres * math.cos(azimuth)",

@@ -49,8 +49,9 @@ LASTING: Final = (40.0, 1.2)
 deviations, by band."""
 
 BESIDE, TWINS = 3, 2
-"""Number of dates on each side that may show a lasting change, hidden or not, and how many must:
-clouds of three dates are hardly ever as alike as that."""
+"""Number of dates on each side that may show a lasting change, hidden or not, and how many of all
+must: clouds of three dates are hardly ever as alike as that. Shades are: of a lasting darkness, as
+of a flood, all dates on one side must show it."""
 
 FEW_BANDS: Final = 4
 """Number of bands up to which cloud and shade are not fitted together: they explain any change."""
@@ -74,7 +75,7 @@ EXAMPLES: Final = 200
 CLEANING: Final = 3
 """Rounds in which cloud is removed from the sample that measures the changes of the ground."""
 
-THIN, DIM, SURE = 0.04, 0.15, 2.0
+THIN, DIM, SURE = 0.04, 0.10, 2.0
 """Share of cloud, share of missing light, and deviations of the ground, from which a pixel counts
 as cloud or as shade."""
 
@@ -266,7 +267,7 @@ def evidence(
         dark = _whitened(middle * direct, kind, spread.whitening)
         peak = np.einsum("kcb,b->kc", spread.whitening, white).astype(np.float32)[kind].T
         cloud, cloud_sure, shade, shade_sure, other = _shares(far, peak - base, -dark)
-        lasts = _lasting(
+        alike = _alike(
             values,
             place,
             asked[:, place],
@@ -276,6 +277,8 @@ def evidence(
             spread,
             (cloud > 0.02) | (shade > 0.1) | (difference[0] > ICE),
         )
+        darker = shade_sure > cloud_sure
+        lasts = np.where(darker, alike.max(0) >= BESIDE, alike.sum(0) >= TWINS)
         if infrared:
             # rain darkens the short-wave infrared; so does ice, which only cloud removes again
             wet = difference[infrared].max(0) <= WET
@@ -341,7 +344,7 @@ def _whitened(numbers: Floats, kind: NDArray[np.int64], whitening: Doubles) -> F
     return out
 
 
-def _lasting(
+def _alike(
     values: Floats,
     where: NDArray[np.int64],
     asked: Booleans,
@@ -350,20 +353,19 @@ def _lasting(
     kind: NDArray[np.int64],
     spread: Spread,
     suspicious: Booleans,
-) -> Booleans:
-    """Where enough of the dates before and after look the same as the date."""
-    out = np.zeros(len(suspicious), bool)
+) -> NDArray[np.int8]:
+    """How many of the dates before, and after, look the same as the date, (2, pixel)."""
+    out = np.zeros((2, len(suspicious)), np.int8)
     place = np.flatnonzero(suspicious)
     if not len(place):
         return out
     days_apart, most = LASTING
-    where, alike = where[place], np.zeros(len(place), np.int8)
+    where = where[place]
     seen, by_date = values[date][:, where], values.transpose(1, 0, 2)
-    for side in (-1, 1):
+    for row, side in enumerate((-1, 1)):
         chosen, found, _ = nearest(asked[:, place], days, date, BESIDE, side)
         for rank, other in enumerate(chosen):
             apart = _whitened(seen - by_date[:, other, where], kind[place], spread.whitening)
             near = (found > rank) & (np.abs(days[other] - days[date]) < days_apart)
-            alike += near & ((apart * apart).mean(0) < most)
-    out[place] = alike >= TWINS
+            out[row, place] += near & ((apart * apart).mean(0) < most)
     return out

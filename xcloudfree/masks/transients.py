@@ -150,9 +150,9 @@ def _shade(found: Evidence, given: Booleans, doubtful: Booleans) -> Booleans:
     """The same for shade, which is never certain alone: water and wet soil are dark too."""
     share, sure = found.shade, found.shade_sure
     together = _both_above(share, sure, found.judged, FINE, (0.25, 4))
-    together |= _both_above(share, sure, found.judged, WIDE, (0.20, 3))
+    together |= _both_above(share, sure, found.judged, WIDE, (0.15, 3))
     strong = (together | (doubtful & (sure > 1.5))) & (share > DIM)
-    return _grown(strong, (share > DIM) & (sure > 3), given)
+    return _grown(strong, (share > DIM) & (sure > 2.5), given)
 
 
 def _cast(shade: Booleans, cloud: Booleans) -> Booleans:
