@@ -4,6 +4,7 @@ import json
 
 import dask.array as da
 import numpy as np
+import pandas as pd
 import pytest
 import rasterio
 import xarray as xr
@@ -413,3 +414,22 @@ def test_the_terminal_tells_how_far_it_is(series, capsys):
     told = capsys.readouterr().err
     assert "reading squares 100%|" in told
     assert "judging 100%|" in told
+
+
+@pytest.mark.parametrize("kind", ["text", "zone", "objects"])
+def test_times_of_any_kind_give_the_same_table(series, table, kind):
+    times = pd.DatetimeIndex(series.time.values).tz_localize("UTC")
+    given = {
+        "text": ("time", [f"{t:%Y-%m-%dT%H:%M:%S}Z" for t in times]),
+        "zone": times,
+        "objects": ("time", np.array(list(times), object)),
+    }[kind]
+    ds = series.assign_coords(time=given)
+    np.testing.assert_array_equal(judged(ds)[FIGURES].to_array(), table[FIGURES].to_array())
+    mask = ds.cloudfree.mask("l2a", shadow=False)
+    judged(ds, mask=mask)
+    cases = list(bench.hidden_dates(ds, clear="l2a", gaps=[0], count=2, clouds=1))
+    same = bench.hidden_dates(series, clear="l2a", gaps=[0], count=2, clouds=1)
+    assert [case.date for case in cases] == [case.date for case in same]
+    out = ds.cloudfree.reconstruct(model="median", mask=mask)
+    assert bench.overcast(ds, out, clear="l2a").time.dtype == "datetime64[ns]"

@@ -8,15 +8,27 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from xcloudfree.core.nodata import declared, missing_backscatter, missing_reflectance
 from xcloudfree.core.predictor import PASS
 from xcloudfree.core.recognise import read
+from xcloudfree.core.scene import Scene
+from xcloudfree.core.times import utc_times
 from xcloudfree.exceptions import DataError
 
 
-def day_numbers(times: NDArray[np.datetime64]) -> NDArray[np.float64]:
-    """Days since the first of the given times."""
-    days: NDArray[np.float64] = (times - times.min()) / np.timedelta64(1, "D")
+def day_numbers(times: xr.DataArray) -> NDArray[np.float64]:
+    """Days since the first time of a coordinate, which may be text or have a time zone."""
+    moments = utc_times(times)
+    days: NDArray[np.float64] = (moments - moments.min()) / np.timedelta64(1, "D")
     return days
+
+
+def in_utc(ds: Any) -> Any:
+    """The same with dates of numpy, in UTC, along time; data without times as it is."""
+    time = ds.coords.get("time")
+    if time is None or time.dims != ("time",) or np.issubdtype(time.values.dtype, np.datetime64):
+        return ds
+    return ds.assign_coords(time=("time", utc_times(time), time.attrs))
 
 
 def same_pass(days: NDArray[np.float64], date: int) -> NDArray[np.bool_]:
@@ -39,8 +51,10 @@ def join_passes(ds: Any) -> Any:
 
     A pass may come as several images: two tiles, two processing baselines or two stations. Images
     within half a day of the first one belong to its pass. Each pixel comes from the first image in
-    time that has data, band by band. Integers without a declared "no data" use 0 if they are
-    reflectance, backscatter or scene classes; others keep the first image.
+    time that has data, band by band. What means no data is the same as in
+    ``ds.cloudfree.reconstruct``: NaN, infinity and declared numbers; in integers of Sentinel-2 also
+    65535, and 0 if the type is unsigned or nothing is declared; 0 in scene classes and in
+    backscatter that is power or integers. Where no image has data, the first one is kept.
 
     Parameters
     ----------
@@ -56,7 +70,9 @@ def join_passes(ds: Any) -> Any:
     Raises
     ------
     DataError
-        If there is no time coordinate.
+        If there is no time coordinate, or its values are no dates.
+    UnitsError
+        If what a variable declares as no data is no number.
 
     Examples
     --------
@@ -72,8 +88,9 @@ def join_passes(ds: Any) -> Any:
             "the data has no dates to join",
             fix="give it some with ds.assign_coords(time=...), then call xcf.join_passes(ds)",
         )
-    order = np.argsort(ds.time.values, kind="stable")
-    days, groups = day_numbers(ds.time.values), [[int(order[0])]]
+    days = day_numbers(ds.time)
+    order = np.argsort(days, kind="stable")
+    groups = [[int(order[0])]]
     for image in order[1:].tolist():
         if days[image] - days[groups[-1][0]] < PASS:
             groups[-1].append(image)
@@ -83,39 +100,51 @@ def join_passes(ds: Any) -> Any:
         return ds.isel(time=order) if (np.diff(order) < 0).any() else ds
     first = ds.isel(time=[group[0] for group in groups])
     if isinstance(ds, xr.DataArray):
-        return _joined(ds, first, groups, _empty_value(ds, integer=0))
-    bands = [layer for layer in (scene.optical, scene.sar) if layer is not None]
-    known = {name for layer in bands for name in layer.variables}
-    if scene.classes is not None:
-        known.add(scene.classes.name)
-    joined = {}
-    for name, array in ds.data_vars.items():
-        if "time" in array.dims:
-            # 0 means no data in Sentinel-2 and its classes; elsewhere it may be a measurement
-            empty = _empty_value(array, integer=0 if name in known else None)
-            joined[name] = _joined(array, first[name], groups, empty)
+        return _joined(ds, first, groups, _missing(scene, ds))
+    joined = {
+        name: _joined(array, first[name], groups, _missing(scene, array))
+        for name, array in ds.data_vars.items()
+        if "time" in array.dims
+    }
     return first.assign(joined)
 
 
 def _joined(
-    array: xr.DataArray, first: xr.DataArray, groups: list[list[int]], empty: float | None
+    array: xr.DataArray, first: xr.DataArray, groups: list[list[int]], missing: tuple[float, ...]
 ) -> xr.DataArray:
     """The first image of each pass, filled with the others where it has no data."""
     out = first.variable
     for number in range(1, max(map(len, groups))):
         # a pass with fewer images repeats its last one, which changes nothing
         other = array.variable.isel(time=[group[min(number, len(group) - 1)] for group in groups])
-        present = out.notnull()
-        if empty is not None:
-            present = present & (out != empty)
-        out = out.where(present, other)
+        out = out.where(_present(out, missing) | ~_present(other, missing), other)
     return first.copy(data=out.data)
 
 
-def _empty_value(array: xr.DataArray, integer: int | None) -> float | None:
-    """The number that means no data, besides NaN."""
-    declared = array.attrs.get("nodata", array.attrs.get("_FillValue"))
-    if array.dtype.kind == "f":
-        # after decoding, NaN means no data, and the declared number was a stored one
-        return None if "scale_factor" in array.encoding else declared
-    return integer if declared is None else declared
+def _present(values: xr.Variable, missing: tuple[float, ...]) -> xr.Variable:
+    """Where there is a measurement."""
+    present = values.notnull()
+    if values.dtype.kind == "f":
+        missing = (*missing, np.inf, -np.inf)
+    for number in missing:
+        present = present & (values != number)
+    return present
+
+
+def _missing(scene: Scene, array: xr.DataArray) -> tuple[float, ...]:
+    """The numbers that mean no data in a variable of a scene."""
+    alone, sar = isinstance(scene.source, xr.DataArray), scene.sar
+    if scene.optical is not None and (alone or array.name in scene.optical.variables):
+        scaled = bool({"scale_factor", "add_offset"} & array.attrs.keys())
+        number, others = missing_reflectance((str(array.name),), (array,), scaled)
+        return others if number is None else (number, *others)
+    if sar is not None and (alone or array.name in sar.variables):
+        number, others = missing_backscatter((array,))
+        power = array.attrs.get("units") not in (None, "dB", "db", "decibel", "decibels")
+        zero = (0.0,) if power or (array.dtype.kind in "iu" and number is None) else ()
+        return (*zero, *others) if number is None else (number, *zero, *others)
+    numbers = declared(array, f"ds.assign({{{array.name!r}: ds[{array.name!r}].drop_attrs()}})")
+    if scene.classes is not None and array.name == scene.classes.name:
+        return (*numbers, 0.0)
+    # after decoding, NaN means no data, and the declared number was a stored one
+    return () if array.dtype.kind == "f" and "scale_factor" in array.encoding else numbers

@@ -10,6 +10,7 @@ import xarray as xr
 
 from xcloudfree.core.recognise import read
 from xcloudfree.core.restore import provenance_of
+from xcloudfree.core.times import utc_times
 from xcloudfree.exceptions import DataError, GridError
 from xcloudfree.judge.protocols import ground_of
 from xcloudfree.masks.resolve import Mask
@@ -91,7 +92,8 @@ def overcast(
         )
     observed = scene.reflectance([band]).isel(band=0).compute().values
     made = filled.reflectance([band]).isel(band=0).compute().values
-    if made.shape != observed.shape or not np.array_equal(out.time.values, series.time.values):
+    times = utc_times(series.time)
+    if made.shape != observed.shape or not np.array_equal(utc_times(out.time), times):
         raise GridError(
             "the reconstruction has other dates or another grid than the series",
             fix="call overcast(ds, ds.cloudfree.reconstruct(...))",
@@ -100,7 +102,7 @@ def overcast(
     use = provenance.transpose(*dims).values == _RECONSTRUCTED
     ground = ground_of(series, scene, clear, SURE_GROUND)
     share = 1 - ground.mean((1, 2))
-    when = series.time.values.astype("datetime64[D]").astype(int)
+    when = times.astype("datetime64[D]").astype(int)
     chosen = np.flatnonzero(share > hidden)
     ratios = np.full(len(chosen), np.nan)
     for place, date in enumerate(chosen):
@@ -117,6 +119,6 @@ def overcast(
             "hidden": ("time", share[chosen], {"units": "1", "long_name": "share not clear"}),
             "filled": ("time", use[chosen].mean((1, 2)), {"units": "1"}),
         },
-        {"time": series.time.values[chosen]},
+        {"time": times[chosen]},
         {"title": f"Filled {band} on overcast dates over its clear median within {days:g} days"},
     )

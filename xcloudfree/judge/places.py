@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xcloudfree.core.passes import day_numbers, join_passes
+from xcloudfree.core.passes import day_numbers, in_utc, join_passes
 from xcloudfree.core.recognise import read
 from xcloudfree.judge.case import Case
 from xcloudfree.judge.protocols import (
@@ -96,9 +96,9 @@ def read_place(
         start = max(0, span.start - AROUND)
         around[dim] = slice(start, min(length, span.stop + AROUND))
         inside[dim] = slice(span.start - start, span.stop - start)
-    part = obj.isel(around)
+    part = in_utc(obj.isel(around))
     if isinstance(mask, xr.DataArray):  # it belongs to the images before joining
-        mask = mask.isel({d: s for d, s in around.items() if d in mask.dims})
+        mask = in_utc(mask.isel({d: s for d, s in around.items() if d in mask.dims}))
     elif "time" in scene.lead:
         part = join_passes(part)
     part = part.compute()
@@ -109,7 +109,7 @@ def read_place(
 def with_hidden_dates(place: Place, count: int, seed: int) -> Place:
     """The place with so many of its clear dates hidden, spread over the series, or none."""
     ground, stack = _of_series(place.scene, place.hidden)
-    days = day_numbers(place.scene.time.values)
+    days = day_numbers(place.scene.time)
     clear = clear_dates(ground, days)
     if not len(clear):
         return place

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xcloudfree.core.passes import day_numbers, join_passes, one_each_pass, same_pass
+from xcloudfree.core.passes import day_numbers, in_utc, join_passes, one_each_pass, same_pass
 from xcloudfree.core.recognise import read
 from xcloudfree.core.scene import Scene
 from xcloudfree.core.spelling import did_you_mean
@@ -133,12 +133,15 @@ def hidden_dates(
             f"visible={visible!r} is not one of {get_args(Visible)}",
             fix="call hidden_dates(..., visible='realistic')",
         )
-    if not isinstance(clear, xr.DataArray):  # an array belongs to the images before joining
+    series = in_utc(series)
+    if isinstance(clear, xr.DataArray):
+        clear = in_utc(clear)
+    else:  # an array belongs to the images before joining
         series = join_passes(series)
-        scene = read(series)
+    scene = read(series)
     ground = ground_of(series, scene, clear)
     stack: Floats = scene.reflectance().compute().values
-    days = day_numbers(series.time.values)
+    days = day_numbers(series.time)
     tasks = tasks_of(ground, stack, days, count, clouds, seed, kinds, visible)
     yield from build_cases(series, ground, stack, list(tasks), gaps, region, visible, rim)
 
@@ -155,7 +158,7 @@ def build_cases(
 ) -> Iterator[Case]:
     """The case of each task and gap, from what a series shows of the ground."""
     scene = read(series)
-    times, days = series.time.values, day_numbers(series.time.values)
+    times, days = series.time.values, day_numbers(series.time)
     bare = series.drop_vars([] if scene.classes is None else [str(scene.classes.name)])
     dims = ("time", *scene.spatial)
     for gap in gaps:

@@ -259,7 +259,7 @@ def _check_pass(case: Case) -> None:
         return
     times = case.data.time.values
     date = int(np.flatnonzero(times == case.date)[0])
-    twins = same_pass(day_numbers(times), date)
+    twins = same_pass(day_numbers(case.data.time), date)
     twins[date] = False
     if (
         twins.any()
