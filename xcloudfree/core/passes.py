@@ -123,7 +123,7 @@ def _joined(
 
 def _present(values: xr.Variable, missing: tuple[float, ...]) -> xr.Variable:
     """Where there is a measurement."""
-    present = values.notnull()
+    present: xr.Variable = values.notnull()
     if values.dtype.kind == "f":
         missing = (*missing, np.inf, -np.inf)
     for number in missing:
