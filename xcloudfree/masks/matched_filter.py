@@ -75,9 +75,12 @@ EXAMPLES: Final = 200
 CLEANING: Final = 3
 """Rounds in which cloud is removed from the sample that measures the changes of the ground."""
 
-THIN, DIM, SURE = 0.04, 0.10, 2.0
-"""Share of cloud, share of missing light, and deviations of the ground, from which a pixel counts
-as cloud or as shade."""
+THIN, SURE = 0.04, 2.0
+"""Share of cloud and deviations of the ground from which a pixel counts as cloud, or as shade."""
+
+DIM: Final = 0.10, 0.15
+"""Share of missing light from which a pixel counts as shade; the second for few bands, of which
+wet soil and rain look like shade."""
 
 WET: Final = -0.015
 """Change in short-wave infrared below which only ice is cloud: rain darkens the soil there."""
@@ -158,6 +161,11 @@ def median_of(
     return out
 
 
+def least_shade(bands: Sequence[str]) -> float:
+    """Share of missing light from which a pixel counts as shade."""
+    return DIM[len(bands) <= FEW_BANDS]
+
+
 def spread_of(values: Floats, trusted: Booleans, days: Doubles, bands: Sequence[str]) -> Spread:
     """Measure how the ground of sampled pixels differs from the median of its other dates.
 
@@ -170,7 +178,7 @@ def spread_of(values: Floats, trusted: Booleans, days: Doubles, bands: Sequence[
             break
         found = evidence(values, trusted, trusted, days, bands, spread)
         cloud = (found.cloud > THIN) & (found.cloud_sure > SURE)
-        shade = (found.shade > DIM) & (found.shade_sure > SURE)
+        shade = (found.shade > least_shade(bands)) & (found.shade_sure > SURE)
         trusted = trusted & ~cloud & ~shade
         spread = _spread(values, trusted, days)
     return spread

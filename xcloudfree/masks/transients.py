@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from xcloudfree.core.box_sums import whole_box_sums
 from xcloudfree.core.predictor import Booleans, Doubles, Floats
 from xcloudfree.masks.matched_filter import (
-    DIM,
     SURE,
     THIN,
     Evidence,
     Spread,
     evidence,
+    least_shade,
 )
 
 PASSES: Final = 3
@@ -94,7 +94,7 @@ def occluded(
         trusted = valid & ~doubtful & ~(hidden if number == 0 else _dilated(hidden, TRUSTED))
         found = _evidence(flat, asked, trusted, days, bands, spread)
         cloud = _cloud(found, certain, doubtful)
-        shade = _shade(found, certain, doubtful)
+        shade = _shade(found, certain, doubtful, least_shade(bands))
         cast = _cast(shade, cloud | certain) if number == PASSES - 1 else shade
         found_now = ((cloud | cast) & found.judged) | (doubtful & ~found.judged)
         hidden = certain | found_now
@@ -146,13 +146,13 @@ def _cloud(found: Evidence, given: Booleans, doubtful: Booleans) -> Booleans:
     return _grown(strong, weak, given) | (doubtful & (share > 0.7 * THIN))
 
 
-def _shade(found: Evidence, given: Booleans, doubtful: Booleans) -> Booleans:
+def _shade(found: Evidence, given: Booleans, doubtful: Booleans, least: float) -> Booleans:
     """The same for shade, which is never certain alone: water and wet soil are dark too."""
     share, sure = found.shade, found.shade_sure
     together = _both_above(share, sure, found.judged, FINE, (0.25, 4))
-    together |= _both_above(share, sure, found.judged, WIDE, (0.15, 3))
-    strong = (together | (doubtful & (sure > 1.5))) & (share > DIM)
-    return _grown(strong, (share > DIM) & (sure > 2.5), given)
+    together |= _both_above(share, sure, found.judged, WIDE, (least + 0.05, 3))
+    strong = (together | (doubtful & (sure > 1.5))) & (share > least)
+    return _grown(strong, (share > least) & (sure > 2.5), given)
 
 
 def _cast(shade: Booleans, cloud: Booleans) -> Booleans:
