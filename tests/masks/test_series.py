@@ -168,13 +168,14 @@ def test_most_of_the_harvested_fields_of_a_real_series_stay_clear(data_root):
     assert np.mean(lost) < 0.15
 
 
-def test_ground_that_stays_dark_is_no_shade():
-    """A flood, on the day it comes and on all that follow; shade of the same strength passes."""
+@pytest.mark.parametrize("flooded", [slice(7, 11), slice(7, 14)])
+def test_ground_that_stays_dark_is_no_shade(flooded):
+    """A flood of four dates, or to the end; shade of the same strength passes."""
     rng = np.random.default_rng(6)
     dates, bands = 14, {"B02": 0.06, "B04": 0.08, "B08": 0.35, "B8A": 0.36, "B11": 0.25}
     dim = np.ones((dates, 40, 60))
-    dim[7:, 5:35, 5:25] = 0.55
-    dim[7, 5:35, 35:55] = 0.55
+    dim[flooded, 5:35, 5:25] = 0.7
+    dim[7, 5:35, 35:55] = 0.7
     attrs = {"units": "1", "processing_level": "BOA"}
     light = 1 + rng.normal(0, 0.03, (dates, 1, 1))
     data = {
@@ -182,15 +183,15 @@ def test_ground_that_stays_dark_is_no_shade():
         for name, level in bands.items()
     }
     for planes in data.values():
-        planes[1][7, :3] = 0.7  # the cloud that casts it
+        planes[1][flooded, :3] = 0.7  # clouds that may cast it
     time = np.datetime64("2025-05-01", "ns") + np.arange(dates) * np.timedelta64(5, "D")
     found = xr.Dataset(data, {"time": time}).astype("float32").cloudfree.mask("series").values
-    assert found[7:, 5:35, 5:25].mean() < 0.15
+    assert found[flooded, 5:35, 5:25].mean((1, 2)).max() < 0.05
     assert found[7, 6:34, 36:54].mean() > 0.95
 
 
 @pytest.mark.parametrize(
-    ("seed", "least", "most"), [(3, 0.94, 0.04), (4, 0.94, 0.03), (6, 0.87, 0.06)]
+    ("seed", "least", "most"), [(3, 0.95, 0.04), (4, 0.94, 0.03), (6, 0.93, 0.06)]
 )
 def test_simulated_skies_are_found_and_the_clear_ground_is_left(seed, least, most):
     options = {"dates": 24, "cover": 0.4, "seed": seed}

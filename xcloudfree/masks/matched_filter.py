@@ -44,21 +44,26 @@ FEWEST: Final = 3
 GAPS: Final = (8.0, 20.0, 40.0)
 """Days to the nearest trusted date that divide the classes of the ground's own changes."""
 
-LASTING: Final = (40.0, 1.2)
-"""Days within which other dates show a lasting change, and their largest mean squared distance in
-deviations, by band."""
+LASTING: Final = 40.0
+"""Days within which other dates show a lasting change."""
 
-BESIDE, TWINS = 3, 2
-"""Number of dates on each side that may show a lasting change, hidden or not, and how many of all
-must: clouds of three dates are hardly ever as alike as that. Shades are: of a lasting darkness, as
-of a flood, all dates on one side must show it."""
+BESIDE: Final = 3
+"""Number of dates on each side that are compared, hidden or not."""
+
+TWINS, TWIN = 2, 1.2
+"""How many of them must look the same for a brighter pixel to be ground, and their largest mean
+squared distance in deviations, by band: clouds of three dates are hardly ever that alike."""
+
+RUN, RUNNING = 3, 1.6
+"""The same for a darker pixel, like that of a flood, on dates that follow each other. Shades of two
+dates are often alike, so the surroundings have a say too."""
 
 FEW_BANDS: Final = 4
 """Number of bands up to which cloud and shade are not fitted together: they explain any change."""
 
 EXPLAINED, UNLIKE = 0.5, 3.0
-"""Share of a squared difference that cloud and shade must explain, unless what they leave of it is
-less than this number for each band."""
+"""A change is neither cloud nor shade if they explain less than this share of its squared distance
+and leave more than this number for each band."""
 
 STRONG: Final = 0.3
 """Share of cloud above which no change of the ground looks similar."""
@@ -78,9 +83,9 @@ CLEANING: Final = 3
 THIN, SURE = 0.04, 2.0
 """Share of cloud and deviations of the ground from which a pixel counts as cloud, or as shade."""
 
-DIM: Final = 0.10, 0.15
-"""Share of missing light from which a pixel counts as shade; the second for few bands, of which
-wet soil and rain look like shade."""
+DIM, DIM_FEW = 0.10, 0.15
+"""Share of missing light from which a pixel counts as shade; with few bands wet soil looks like
+shade."""
 
 WET: Final = -0.015
 """Change in short-wave infrared below which only ice is cloud: rain darkens the soil there."""
@@ -104,6 +109,7 @@ class Evidence(NamedTuple):
     shade: Floats  # share of the light that is missing
     shade_sure: Floats
     judged: Booleans
+    lasting: Booleans  # looks like shade, but other dates show it too
 
 
 def nearest(
@@ -163,7 +169,7 @@ def median_of(
 
 def least_shade(bands: Sequence[str]) -> float:
     """Share of missing light from which a pixel counts as shade."""
-    return DIM[len(bands) <= FEW_BANDS]
+    return DIM if len(bands) > FEW_BANDS else DIM_FEW
 
 
 def spread_of(values: Floats, trusted: Booleans, days: Doubles, bands: Sequence[str]) -> Spread:
@@ -252,13 +258,13 @@ def evidence(
     times, pixels = asked.shape
     names = ("cloud", "cloud_sure", "shade", "shade_sure")
     planes = {name: np.zeros((times, pixels), np.float32) for name in names}
-    judged = np.zeros((times, pixels), bool)
+    judged, lasting = np.zeros((2, times, pixels), bool)
     white = np.array([CLOUD[b] for b in bands])
     direct = np.array([[DIRECT[b]] for b in bands], np.float32)
     near = [k for k, b in enumerate(bands) if b in ("B07", "B08", "B8A")]
     infrared = [k for k, b in enumerate(bands) if b in ("B11", "B12")]
     if not np.isfinite(spread.whitening).all():
-        return Evidence(**planes, judged=judged)
+        return Evidence(**planes, judged=judged, lasting=lasting)
     for date in range(times):
         place = np.flatnonzero(asked[date])
         if not len(place):
@@ -275,7 +281,7 @@ def evidence(
         dark = _whitened(middle * direct, kind, spread.whitening)
         peak = np.einsum("kcb,b->kc", spread.whitening, white).astype(np.float32)[kind].T
         cloud, cloud_sure, shade, shade_sure, other = _shares(far, peak - base, -dark)
-        alike = _alike(
+        twins, run = _alike(
             values,
             place,
             asked[:, place],
@@ -283,10 +289,9 @@ def evidence(
             date,
             kind,
             spread,
-            (cloud > 0.02) | (shade > 0.1) | (difference[0] > ICE),
+            (cloud > 0.02) | (shade > DIM) | (difference[0] > ICE),
         )
-        darker = shade_sure > cloud_sure
-        lasts = np.where(darker, alike.max(0) >= BESIDE, alike.sum(0) >= TWINS)
+        lasts = (twins >= TWINS) & (shade_sure <= cloud_sure)
         if infrared:
             # rain darkens the short-wave infrared; so does ice, which only cloud removes again
             wet = difference[infrared].max(0) <= WET
@@ -295,7 +300,8 @@ def evidence(
             cloud = np.where(wet, np.minimum(cloud, 0), cloud) + share
             cloud_sure = np.where(wet, np.minimum(cloud_sure, 0), cloud_sure)
             cloud_sure = np.where(ice, ICY, cloud_sure)
-        able_change = lasts & (cloud < STRONG) & (shade < 0.5)
+        similar = (cloud < STRONG) & (shade < 0.5)
+        able_change = lasts & similar
         if near and infrared:  # cloud brightens both and shade darkens both, but not a harvest
             able_change |= other & (difference[near].max(0) < 0) & (difference[infrared].min(0) > 0)
         measured = zip(names, (cloud, cloud_sure, shade, shade_sure), strict=True)
@@ -303,7 +309,8 @@ def evidence(
             numbers = np.where(able_change, np.minimum(numbers, 0), numbers)
             planes[name][date, place] = np.where(able, numbers, 0)
         judged[date, place] = able
-    return Evidence(**planes, judged=judged)
+        lasting[date, place] = able & similar & (run >= RUN) & (shade_sure > cloud_sure)
+    return Evidence(**planes, judged=judged, lasting=lasting)
 
 
 def _shares(
@@ -361,19 +368,22 @@ def _alike(
     kind: NDArray[np.int64],
     spread: Spread,
     suspicious: Booleans,
-) -> NDArray[np.int8]:
-    """How many of the dates before, and after, look the same as the date, (2, pixel)."""
-    out = np.zeros((2, len(suspicious)), np.int8)
+) -> tuple[NDArray[np.int8], NDArray[np.int8]]:
+    """How many dates around look the same as the date; how many, by another limit, in a row."""
+    twins, run = np.zeros((2, len(suspicious)), np.int8)
     place = np.flatnonzero(suspicious)
     if not len(place):
-        return out
-    days_apart, most = LASTING
+        return twins, run
     where = where[place]
     seen, by_date = values[date][:, where], values.transpose(1, 0, 2)
-    for row, side in enumerate((-1, 1)):
+    for side in (-1, 1):
         chosen, found, _ = nearest(asked[:, place], days, date, BESIDE, side)
+        unbroken = np.ones(len(place), bool)
         for rank, other in enumerate(chosen):
             apart = _whitened(seen - by_date[:, other, where], kind[place], spread.whitening)
-            near = (found > rank) & (np.abs(days[other] - days[date]) < days_apart)
-            out[row, place] += near & ((apart * apart).mean(0) < most)
-    return out
+            near = (found > rank) & (np.abs(days[other] - days[date]) < LASTING)
+            distance = (apart * apart).mean(0)
+            twins[place] += near & (distance < TWIN)
+            unbroken &= near & (distance < RUNNING)
+            run[place] += unbroken
+    return twins, run

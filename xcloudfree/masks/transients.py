@@ -44,6 +44,9 @@ if it is as dark as shade."""
 FINE, WIDE = 1, 3
 """Half the sides in pixels of the boxes in which evidence is averaged."""
 
+VOTERS: Final = 3
+"""Half the side in pixels of the box of dark pixels, most of which must be lasting if one is."""
+
 LIGHT: Final = 0.05
 """Reflectance above the lower quartile of its dates from which a pixel is not trusted at first,
 in the band of the shortest wavelength, if there is no other mask to start from."""
@@ -57,7 +60,7 @@ STRIP: Final = 1 << 14
 
 def reach() -> int:
     """Pixels around a pixel that influence its mask."""
-    judged = WIDE + GROWN
+    judged = VOTERS + WIDE + GROWN
     return (PASSES - 1) * (judged + TRUSTED) + judged + CASTING[0] + COVER[0]
 
 
@@ -148,7 +151,9 @@ def _cloud(found: Evidence, given: Booleans, doubtful: Booleans) -> Booleans:
 
 def _shade(found: Evidence, given: Booleans, doubtful: Booleans, least: float) -> Booleans:
     """The same for shade, which is never certain alone: water and wet soil are dark too."""
-    share, sure = found.shade, found.shade_sure
+    dark = (found.shade > least) & (found.shade_sure > found.cloud_sure)
+    lasting = dark & _most(found.lasting, dark)
+    share, sure = (np.where(lasting, np.minimum(p, 0), p) for p in (found.shade, found.shade_sure))
     together = _both_above(share, sure, found.judged, FINE, (0.25, 4))
     together |= _both_above(share, sure, found.judged, WIDE, (least + 0.05, 3))
     strong = (together | (doubtful & (sure > 1.5))) & (share > least)
@@ -184,6 +189,12 @@ def _both_above(
             steps = np.rint(np.where(judged[date], numbers[date], 0) * STEPS).astype(np.int64)
             out[date] &= np.asarray(whole_box_sums(steps, radius)) > limit * STEPS * count
     return out
+
+
+def _most(chosen: Booleans, voters: Booleans) -> Booleans:
+    """Where most of the voters around are chosen."""
+    pairs = zip(chosen & voters, voters, strict=True)
+    return np.stack([2 * _sums(some, VOTERS) > _sums(every, VOTERS) for some, every in pairs])
 
 
 def _sums(plane: Booleans, radius: int) -> NDArray[Any]:
