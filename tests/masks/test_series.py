@@ -174,8 +174,8 @@ def test_ground_that_stays_dark_is_no_shade(flooded):
     rng = np.random.default_rng(6)
     dates, bands = 14, {"B02": 0.06, "B04": 0.08, "B08": 0.35, "B8A": 0.36, "B11": 0.25}
     dim = np.ones((dates, 40, 60))
-    dim[flooded, 5:35, 5:25] = 0.7
-    dim[7, 5:35, 35:55] = 0.7
+    dim[flooded, 5:35, 5:25] = 0.55
+    dim[7, 5:35, 35:55] = 0.55
     attrs = {"units": "1", "processing_level": "BOA"}
     light = 1 + rng.normal(0, 0.03, (dates, 1, 1))
     data = {
