@@ -76,11 +76,14 @@ def percentile_limits(reference: Floats) -> Floats:
     return np.asarray(rows, dtype=np.float64)
 
 
-def reference(images: Sequence[Floats], hidden: Sequence[NDArray[Any] | None]) -> Floats:
-    """Clear pixels (band, pixel) that set the stretch of images; all pixels if none is clear."""
+def limits_of(
+    images: Sequence[Floats], hidden: Sequence[NDArray[Any] | None], vmin: Limit, vmax: Limit
+) -> Floats:
+    """The user's limits, or percentiles of the clear pixels of all images; of all if none is."""
     pairs = zip(images, hidden, strict=True)
     clear = [i[:, h == 0] for i, h in pairs if h is not None and (h == 0).any()]
-    return np.concatenate(clear or [i.reshape(3, -1) for i in images], axis=1)
+    values = np.concatenate(clear or [i.reshape(3, -1) for i in images], axis=1)
+    return chosen_limits(values, vmin, vmax)
 
 
 def chosen_limits(values: Floats, vmin: Limit, vmax: Limit) -> Floats:

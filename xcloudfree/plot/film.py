@@ -12,7 +12,7 @@ from xcloudfree.core.bands import RGB
 from xcloudfree.core.recognise import read
 from xcloudfree.exceptions import DataError
 from xcloudfree.plot import canvas
-from xcloudfree.plot.colours import Limit, chosen_limits, composite, reference, stretch
+from xcloudfree.plot.colours import Limit, composite, limits_of, stretch
 from xcloudfree.plot.strip import pixels
 from xcloudfree.plot.view import Spatial, title, view
 
@@ -102,7 +102,7 @@ def movie(
         rows.append(("observed", observed))
     rows.append(("reconstructed" if rows else "", obj))
     hidden, images = pixels(obj, rows, views, names, mask)
-    limits = chosen_limits(reference(images[rows[0][0]], hidden), vmin, vmax)
+    limits = limits_of(images[rows[0][0]], hidden, vmin, vmax)
 
     tall = whole.shape[0] / whole.shape[1]
     figure, axes = plt.subplots(

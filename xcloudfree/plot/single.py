@@ -12,15 +12,7 @@ from xcloudfree.core.bands import RGB
 from xcloudfree.core.recognise import read
 from xcloudfree.exceptions import DataError
 from xcloudfree.plot import canvas
-from xcloudfree.plot.colours import (
-    MASK,
-    PROVENANCE,
-    Limit,
-    chosen_limits,
-    composite,
-    reference,
-    stretch,
-)
+from xcloudfree.plot.colours import MASK, PROVENANCE, Limit, composite, limits_of, stretch
 from xcloudfree.plot.flags import occlusion
 from xcloudfree.plot.view import Spatial, title, together, view
 
@@ -120,7 +112,7 @@ def rgb(
     values = together(lazy)
     images = [values[f"colour {n}"] for n in range(len(views))]
     hidden = [values.get(f"hidden {n}") for n in range(len(views))]
-    limits = chosen_limits(reference(images, hidden), vmin, vmax)
+    limits = limits_of(images, hidden, vmin, vmax)
     small = views[0](obj)
     place = canvas.frame(small, views[0].dims)
     figure, axes = canvas.axes_for(len(views), col_wrap, ax, figsize, images[0].shape[-2:])
@@ -202,7 +194,7 @@ def mask(
         from matplotlib.colors import to_rgba
 
         image = values["colour"]
-        colours = stretch(image, chosen_limits(reference([image], [hidden]), vmin, vmax))
+        colours = stretch(image, limits_of([image], [hidden], vmin, vmax))
         canvas.draw_image(axis, colours, place)
         tint = np.zeros((*hidden.shape, 4))
         tint[hidden] = to_rgba(MASK[1][1], 0.45)

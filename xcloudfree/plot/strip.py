@@ -15,15 +15,7 @@ from xcloudfree.core.restore import provenance_of
 from xcloudfree.core.scene import Scene
 from xcloudfree.exceptions import DataError
 from xcloudfree.plot import canvas
-from xcloudfree.plot.colours import (
-    MASK,
-    PROVENANCE,
-    Limit,
-    chosen_limits,
-    composite,
-    reference,
-    stretch,
-)
+from xcloudfree.plot.colours import MASK, PROVENANCE, Limit, composite, limits_of, stretch
 from xcloudfree.plot.curve import curve
 from xcloudfree.plot.flags import occlusion
 from xcloudfree.plot.view import Spatial, View, nearest, title, together, view
@@ -116,7 +108,7 @@ def series(
         rows.append(("observed", observed))
     rows.append(("reconstructed" if made else "observed", obj))
     hidden, images = pixels(obj, rows, views, names, mask)
-    limits = chosen_limits(reference(images[rows[0][0]], hidden), vmin, vmax)
+    limits = limits_of(images[rows[0][0]], hidden, vmin, vmax)
     return _draw(whole, views, images, hidden, limits, figsize)
 
 

@@ -16,7 +16,7 @@ from xcloudfree.core.bands import RGB
 from xcloudfree.core.recognise import read
 from xcloudfree.exceptions import DataError
 from xcloudfree.plot import canvas
-from xcloudfree.plot.colours import Limit, chosen_limits, composite, reference, stretch
+from xcloudfree.plot.colours import Limit, composite, limits_of, stretch
 from xcloudfree.plot.flags import partly_hidden
 from xcloudfree.plot.strip import pixels
 from xcloudfree.plot.view import Spatial, title, view
@@ -148,7 +148,7 @@ def swipe(
     seen = view(whole, time, index, max_size)
     rows: list[tuple[str, Spatial]] = [("observed", observed), ("reconstructed", obj)]
     (hidden,), images = pixels(obj, rows, [seen], names, mask)
-    limits = chosen_limits(reference(images["observed"], [hidden]), vmin, vmax)
+    limits = limits_of(images["observed"], [hidden], vmin, vmax)
     before, after = (stretch(images[row][0], limits) for row, _ in rows)
 
     day = title(whole, seen.index)
