@@ -3,6 +3,8 @@
 import gc
 import json
 import pickle
+import subprocess
+import sys
 import time
 import warnings
 from pathlib import Path
@@ -328,6 +330,37 @@ def test_a_folder_does_not_hide_a_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "carf-tiny").mkdir()
     assert xcf.models.load("carf-tiny").spec.name == "carf-tiny"
+
+
+def test_what_a_model_declares_is_known_before_it_is_built(tmp_path):
+    wanted = ("name", "architecture", "optical_bands", "polarisations", "level", "sar_quantity")
+    path = xcf.models.create("carf-tiny", optical_bands=("B02", "B03")).save(
+        tmp_path / "m.safetensors"
+    )
+    for source in (*xcf.models.list(), "carf", path, str(path), tmp_path / "none.safetensors"):
+        declared = xcf.models.declared(source)
+        if declared is None:
+            assert (
+                source == tmp_path / "none.safetensors"
+                or xcf.models.load(source).network.config.any_bands
+            )
+            continue
+        spec = xcf.models.load(source).spec
+        assert [getattr(declared, n) for n in wanted] == [getattr(spec, n) for n in wanted]
+
+
+@pytest.mark.parametrize("name", ["carf-small-demo", "uncrtaints"])
+def test_data_that_does_not_suit_is_refused_without_torch(name):
+    code = f"""
+import sys, xcloudfree as xcf
+scene = xcf.datasets.simulate_scene((8, 8), level="BOA")
+try:
+    scene.cloudfree.reconstruct({name!r})
+except xcf.exceptions.MissingBandError:
+    sys.exit("torch" in sys.modules)
+sys.exit(2)
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_shipped_weights_are_small_and_describe_themselves():

@@ -15,9 +15,9 @@ from xcloudfree.core import plugins as registry
 from xcloudfree.core.normalisation import PRESETS
 from xcloudfree.core.spelling import did_you_mean
 from xcloudfree.exceptions import ModelError
-from xcloudfree.models.shipped import FOLDER
+from xcloudfree.models.shipped import FOLDER, read_spec
 from xcloudfree.models.spec import ModelSpec
-from xcloudfree.models.variants import ALIASES, VARIANTS
+from xcloudfree.models.variants import ALIASES, ANY_BANDS, VARIANTS
 
 if TYPE_CHECKING:
     from xcloudfree.models.config import NetworkConfig
@@ -120,6 +120,20 @@ def load(source: str | Path, *, optical_bands: Sequence[str] | None = None) -> M
         return create(str(source), **bands)
     model = Model.read(path)
     return model if optical_bands is None else model.for_bands(optical_bands)
+
+
+def declared(source: Any) -> ModelSpec | None:
+    """Bands, level and backscatter of a model, without torch; None if only torch can answer."""
+    spec: ModelSpec | None = getattr(source, "spec", None)
+    if isinstance(source, (str, Path)):
+        path, name = _weights(source), str(source)
+        if path is not None:
+            spec = read_spec(path) if path.is_file() else None
+        elif (key := ALIASES.get(name, name)) in VARIANTS:
+            family, changes = VARIANTS[key]
+            described = {field: changes[field] for field in _DESCRIPTION if field in changes}
+            spec = ModelSpec(name, family, {}, stride=1, reach=None, **described)
+    return None if spec is None or spec.architecture in ANY_BANDS else spec
 
 
 def has_weights(source: str | Path) -> bool:

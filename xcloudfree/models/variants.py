@@ -63,5 +63,8 @@ Options are hyper-parameters of the architecture, and fields of the specificatio
 ``normalisation``.
 """
 
+ANY_BANDS = ("carf-bandwise",)
+"""Architectures whose weights belong to no band."""
+
 ALIASES = {"carf": "carf-small"}
 """Aliases."""

@@ -34,8 +34,8 @@ SIDE = 64
 """Rows and columns of a scene in memory that are searched for data."""
 
 
-def check_fitness(scene: Scene, spec: ModelSpec) -> None:
-    """Raise an error for data that does not suit the model; warn of weights of low quality."""
+def check_inputs(scene: Scene, spec: ModelSpec) -> None:
+    """Raise an error for data that does not suit the model."""
     why = f"model {spec.name!r}"
     scene.need_optical(spec.optical_bands, why)
     if spec.polarisations:
@@ -56,6 +56,12 @@ def check_fitness(scene: Scene, spec: ModelSpec) -> None:
             subject=why,
             option=f"choose another with --model, or {items}",
         )
+
+
+def check_fitness(scene: Scene, spec: ModelSpec) -> None:
+    """Raise an error for data that does not suit the model; warn of weights of low quality."""
+    check_inputs(scene, spec)
+    why = f"model {spec.name!r}"
     extra = [
         b for b in (scene.optical.names if scene.optical else ()) if b not in spec.optical_bands
     ]
@@ -112,6 +118,14 @@ def check_known(name: str, others: Iterable[str] = ()) -> None:
         fix=f"see the names in xcloudfree.models.list() and xcloudfree.methods.names(){besides}",
         option="see `xcloudfree models list` and `xcloudfree methods`",
     )
+
+
+def check_suitable(scene: Scene, model: Any) -> None:
+    """Raise an error for an unknown model, or one that needs other data, before torch is needed."""
+    if isinstance(model, str):
+        check_known(model)
+    if (spec := models.declared(model)) is not None:
+        check_inputs(scene, spec)
 
 
 def check_options(blend: Any, precision: Any, interval: Any) -> None:

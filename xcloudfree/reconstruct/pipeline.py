@@ -27,8 +27,8 @@ from xcloudfree.methods.base import Method
 from xcloudfree.reconstruct.calibration import Calibrated, calibrate, described, lead_axis
 from xcloudfree.reconstruct.checks import (
     check_fitness,
-    check_known,
     check_options,
+    check_suitable,
     dates_without_radar,
     gaps,
 )
@@ -241,11 +241,10 @@ def reconstruct(
         predictor = predictor.for_run(device, wide)
         scene, attrs = read(obj), {"model": predictor.name}
     else:
-        if isinstance(model, str):
-            check_known(model)
+        scene = read(obj)
+        check_suitable(scene, model)
         from xcloudfree.reconstruct.network import network_of  # torch is needed from here on
 
-        scene = read(obj)
         bands = () if scene.optical is None else scene.optical.names
         predictor = network_of(model, device, halo, wide, precision, bands)
         attrs = {"model": predictor.name, "model_digest": predictor.digest}
