@@ -66,14 +66,57 @@ def test_time_is_optional_and_names_of_space_are_free():
     assert scene.shape == (45, 38)
 
 
-@pytest.mark.parametrize("kind", ["int64", "float64", object])
-def test_numbers_are_no_dates_and_the_call_of_the_error_makes_them_dates(kind):
-    numbers = np.array([20250610, 20250615], kind)
+JUNE = np.array(["2025-06-10", "2025-06-15", "2025-06-21"], "M8[s]")
+SECONDS = JUNE.astype("int64")
+NUMBERS = {
+    "YYYYMMDD": np.array([20250610, 20250615, 20250621]),
+    "YYYYMMDD as float": np.array([20250610.0, 20250615, 20250621]),
+    "YYYYMMDD as object": np.array([20250610, 20250615, 20250621], object),
+    "YYYYMMDDhhmmss": np.array([20250610000000, 20250615000000, 20250621000000]),
+    "YYYYDDD": np.array([2025161, 2025166, 2025172], "int32"),
+    "day of year": np.array([161, 166, 172], "uint16"),
+    "seconds since 1970": SECONDS,
+    "milliseconds since 1970": SECONDS * 1000.0,
+    "nanoseconds since 1970": SECONDS * 10**9,
+    "days since 1970": SECONDS / 86400,
+}
+
+
+def dates_by_the_error(numbers, **attrs):
+    ds = xr.Dataset(coords={"time": ("time", numbers, attrs)})
     with pytest.raises(DataError, match="instead of dates") as error:
-        utc_times(xr.DataArray(numbers, dims="time"), "ds")
-    call = re.search(r"time=(.*)\)$", str(error.value)).group(1)
-    names = {"pandas": pd, "ds": xr.Dataset(coords={"time": numbers})}
-    assert list(eval(call, names)) == [pd.Timestamp("2025-06-10"), pd.Timestamp("2025-06-15")]
+        utc_times(ds.time, "ds")
+    return list(
+        eval(re.search(r"time=(.*)\)(, with|$)", error.value.fix)[1], {"pandas": pd, "ds": ds})
+    )
+
+
+@pytest.mark.parametrize("kind", NUMBERS)
+def test_numbers_are_no_dates_and_the_call_of_the_error_makes_them_dates(kind):
+    assert dates_by_the_error(NUMBERS[kind]) == list(JUNE)
+
+
+def test_the_call_reads_months_years_and_what_cf_declares():
+    assert dates_by_the_error(np.array([202505, 202506])) == [
+        pd.Timestamp("2025-05-01"), pd.Timestamp("2025-06-01"),
+    ]  # fmt: skip
+    assert [t.year for t in dates_by_the_error(np.array([2017, 2018, 2020]))] == [2017, 2018, 2020]
+    steps = np.array([0, 120, 264])
+    assert dates_by_the_error(steps, units="hours since 2025-06-10T00:00:00Z") == list(JUNE)
+
+
+def test_the_call_keeps_the_distance_of_days_since_an_unknown_day():
+    for numbers in (np.array([3, 8, 14]) - 3, np.array([0, 5, 11], "m8[D]")):
+        assert (np.diff(dates_by_the_error(numbers)) == np.diff(JUNE)).all()
+    with pytest.raises(DataError, match="with your own date of day 0"):
+        utc_times(xr.DataArray([0, 5, 11], dims="time"))
+    with pytest.raises(DataError, match="with your own year"):
+        utc_times(xr.DataArray([161, 166, 171], dims="time"))
+
+
+def test_missing_numbers_are_said_to_be_missing():
+    with pytest.raises(DataError, match="lacks 1 of 3 dates.*notnull"):
+        utc_times(xr.DataArray([20250610.0, np.nan, 20250621], dims="time"))
 
 
 def test_one_radar_image_holds_for_all_dates():

@@ -50,6 +50,12 @@ ROWS = [
     "ds = ds.assign_coords(time=[20250610, 20250615, 20250620, 20250625]); fill(ds)",
     "ds = ds.assign_coords(time=np.array([20250610.0, 20250615, 20250620, 20250625])); fill(ds)",
     "ds = ds.assign_coords(time=[0, 1, 2, 3]); fill(ds)",
+    "ds = ds.assign_coords(time=[161, 166, 171, 176]); fill(ds)",
+    "ds = ds.assign_coords(time=ds.time.astype('M8[s]').astype(int)); fill(ds)",
+    "ds = ds.assign_coords(time=[0, 5, 10, 15]); fill(ds)",
+    "ds = ds.assign_coords(time=ds.time - ds.time[0]); fill(ds)",
+    "ds = ds.assign_coords(time=('time', [0, 5, 10, 15], {'units': 'days since 2025-06-10'}))\n"
+    "fill(ds)",
     "ds = ds.assign_coords(time=['a', 'b', 'c', 'd']); fill(ds)",
     "ds = ds.assign_coords(time=['June', 'July', 'May', 'March']); fill(ds)",
     "ds = ds.isel(time=[0, 1]).assign_coords(time=['10 June 2025', '15 June 2025']); fill(ds)",

@@ -19,6 +19,8 @@ ROWS = [
     "ds = xr.concat([ds, ds], 'time').sortby('time')\n"
     "ds.cloudfree.reconstruct(model='linear-time', mask=ds.B03 > 0.2, times='10D')",
     "ds.cloudfree.reconstruct(model='linear-time', mask=mask, times='soon')",
+    "times = [20250615, 20250618]\n"
+    "ds.cloudfree.reconstruct(model='linear-time', mask=mask, times=times)",
     "ds.cloudfree.reconstruct(model='medain', mask=mask)",
     "few = xcf.models.create('carf-tiny', level='BOA', optical_bands=('B02', 'B03', 'B04'))\n"
     "ds = bare; fill(ds, few)",

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from xcloudfree.core.bands import optical_band
 from xcloudfree.core.recognise import read
 from xcloudfree.core.scene import Scene, band_dim
-from xcloudfree.core.times import utc_times
+from xcloudfree.core.times import are_numbers, dates_of_numbers, utc_times
 from xcloudfree.exceptions import DataError
 from xcloudfree.masks.masking import where_occluded
 from xcloudfree.masks.plan import MaskPlan
@@ -79,6 +79,12 @@ def requested(times: Any, acquired: NDArray[np.datetime64]) -> NDArray[np.dateti
             ) from error
         return np.asarray(grid.values, "datetime64[ns]")
     given = np.atleast_1d(np.asarray(times))
+    if given.size and are_numbers(given):
+        call, _ = dates_of_numbers(given, "numpy.array(times)")
+        raise DataError(
+            f"times={times!r} contains {given.dtype} instead of dates",
+            fix=f"call reconstruct(times={call})",
+        )
     values = np.unique(utc_times(xr.DataArray(given))) if given.size else acquired[:0]
     if not len(values) or values.min() < first or values.max() >= last + day:
         raise DataError(
