@@ -30,9 +30,9 @@ SECRET = "SECRETWORD"
 COUNTER = itertools.count()
 
 
-def write(path, pixels=None, crs="EPSG:32632", left=500000, step=10):
+def write(path, pixels=None, crs="EPSG:32632", left=500000, step=10, turn=0):
     pixels = np.full((N, N), 3000, "uint16") if pixels is None else pixels
-    transform = affine.Affine(step, 0, left, 0, -step, 5300000)
+    transform = affine.Affine(step, turn, left, turn, -step, 5300000)
     return archive.write(path, pixels, transform, crs, None)
 
 
@@ -67,8 +67,12 @@ OTHERS = {
     "smaller": {"pixels": np.full((N // 2, N), 3000, "uint16")},
     "other pixels": {"step": 20},
     "floats": {"pixels": np.full((N, N), 0.3, "float32")},
+    "a preview of 8 bits": {"pixels": np.full((N, N), 184, "uint8")},
+    "a projection without a code": {"crs": "+proj=laea +lat_0=47 +lon_0=9 +datum=WGS84"},
+    "turned": {"turn": 2},
 }
 SAYS = {
+    "a preview of 8 bits": "contains uint8, not uint16",
     "another projection": "is in EPSG:32633, not EPSG:32632",
     "floats": "contains float32, not uint16",
 }
@@ -90,7 +94,12 @@ def test_a_file_that_is_not_what_its_item_says_is_an_error_or_a_status(tmp_path,
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"step": 20, "pixels": np.full((N // 2, N // 2), 3000, "uint16")}, {"left": 500004}],
+    [
+        {},
+        {"step": 20, "pixels": np.full((N // 2, N // 2), 3000, "uint16")},
+        {"left": 500004},
+        {"crs": "+proj=tmerc +lat_0=0 +lon_0=9 +k=0.9996 +x_0=500000 +datum=WGS84 +units=m"},
+    ],
 )
 def test_what_agrees_to_a_pixel_is_read(tmp_path, options):
     """Some items declare the grid of their 10 m bands for those of 20 m, too."""
@@ -118,6 +127,20 @@ def test_only_rasters_are_opened_and_no_lists_of_other_files(tmp_path, inline):
         assert dataset.read(1).max() == 3000  # so GDAL would
     with pytest.raises((AssetError, CatalogError)):
         load([item_of(href)]).compute()
+
+
+@pytest.mark.parametrize("tags", [("OVERVIEWS", "OVERVIEW_FILE"), ("GEOLOCATION", "X_DATASET")])
+def test_a_geotiff_names_no_other_file_to_be_read_in_its_place(tmp_path, tags):
+    other = np.full((N // 2, N // 2), 7000, "uint16")
+    private = write(tmp_path / "private.tif", other, step=20)
+    path, (space, name) = write(tmp_path / "B04.tif"), tags
+    with rasterio.open(path, "r+", IGNORE_COG_LAYOUT_BREAK="YES") as dataset:
+        dataset.update_tags(ns=space, **{name: str(private)})
+    if space == "OVERVIEWS":
+        with rasterio.open(path) as dataset:
+            assert dataset.read(1, out_shape=other.shape).max() == 7000  # so GDAL would
+    with pytest.raises(AssetError, match="names other files"):
+        load([item_of(path)], resolution=20).compute()
 
 
 @pytest.mark.parametrize("form", ["file", "vsi", "zip"])

@@ -36,6 +36,9 @@ DRIVERS: Final = ("GTiff", "JP2OpenJPEG", "JP2KAK", "JP2ECW", "JP2MrSID", "JP2Lu
 """Formats that may be opened. Others, above all VRT, can refer to local files and other
 addresses, so that an untrusted catalog could have them read."""
 
+_ELSEWHERE: Final = (("OVERVIEWS", "OVERVIEW_FILE"), ("GEOLOCATION", "X_DATASET"))
+"""Tags by which GDAL opens another file, of any format and on any machine."""
+
 HTTP: Final[Mapping[str, str]] = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
     "GDAL_HTTP_CONNECTTIMEOUT": "10",
@@ -149,8 +152,12 @@ class Access:
 
 
 def open_raster(address: str, **options: Any) -> Any:
-    """Open a raster, of the formats in DRIVERS only."""
-    return rasterio.DatasetReader(address, driver=list(DRIVERS), sharing=False, **options)
+    """Open a raster, of the formats in DRIVERS only, which names no other file."""
+    dataset = rasterio.DatasetReader(address, driver=list(DRIVERS), sharing=False, **options)
+    if any(word in dataset.tags(ns=space) for space, word in _ELSEWHERE):
+        dataset.close()
+        raise RasterioIOError("the file names other files to be read in its place")
+    return dataset
 
 
 def with_asset(asset: Asset, access: Access, action: Callable[[Any], _Result]) -> _Result:
@@ -250,22 +257,25 @@ def _contradiction(dataset: Any, asset: Asset) -> str:
     """How a file differs from the declaration of its item; empty if it does not."""
     found = dataset.dtypes[0]
     integers = asset.data_type and np.dtype(asset.data_type).kind in "iu"
-    if integers and found.startswith(("float", "complex")):
+    # 8 instead of 16 bits are those of a preview
+    narrow = found in ("uint8", "int8") and np.dtype(asset.data_type or found).itemsize > 1
+    if integers and (narrow or found.startswith(("float", "complex"))):
         return f"the file contains {found}, not {asset.data_type}"
     declared = asset.footprint
     if not asset.checked or declared is None or declared.crs is None or dataset.crs is None:
         return ""
     grid = rio_geobox(dataset)
-    if not (grid.axis_aligned and declared.axis_aligned):
-        return ""
     codes = grid.crs.epsg, declared.crs.epsg
     if None not in codes and codes[0] != codes[1]:
         return f"the file is in EPSG:{codes[0]}, not EPSG:{codes[1]}"
-    # compare extents, as some items declare one grid for bands of several resolutions
-    pixel = max(abs(v) for box in (grid, declared) for v in box.resolution.xy)
-    apart = np.abs(np.subtract(grid.boundingbox.bbox, declared.boundingbox.bbox)).max()
-    if apart > pixel:
-        bounds = ", ".join(f"{v:.6g}" for v in grid.boundingbox.bbox)
+    # compare extents, as some items declare one grid for bands of several resolutions, and as one
+    # projection can be written in several ways
+    extent = grid.extent if grid.crs == declared.crs else grid.extent.to_crs(declared.crs)
+    pixel = max(abs(t[n]) for t in (grid.transform, declared.transform) for n in (0, 1, 3, 4))
+    covered = extent.boundingbox.bbox
+    apart = np.abs(np.subtract(covered, declared.extent.boundingbox.bbox)).max()
+    if not apart <= pixel:
+        bounds = ", ".join(f"{v:.6g}" for v in covered)
         return f"the file covers {bounds}, which is off by {apart:g}"
     return ""
 
