@@ -32,8 +32,8 @@ def identity(ds: xr.Dataset, **options: Any) -> Identity:
     (True, False)
     """
     arrays = [v.data for v in ds.variables.values() if v.chunks is not None]
-    folders = {_folder(source) for source in sources(merged(arrays))} if arrays else set()
-    inputs = {str(folder): _digest(folder) for folder in folders - {None} if folder}
+    places = {_place(source) for source in sources(merged(arrays))} if arrays else set()
+    inputs = {str(place): _digest(place) for place in places if place is not None}
     out: Identity = {"": {"attributes": _attributes(ds.attrs), "inputs": inputs, **options}}
     for name, variable in ds.variables.items():
         out[str(name)] = {
@@ -56,27 +56,39 @@ def _attributes(attrs: dict[Any, Any]) -> dict[str, str]:
     }
 
 
-def _folder(source: Any) -> Path | None:
-    """Folder of a Zarr array inside the wrappers of xarray and of this library."""
+def _place(source: Any) -> Path | None:
+    """Folder or file of a local Zarr array inside the wrappers of xarray and of this library."""
     import zarr
-    from zarr.storage import LocalStore
 
     for _ in range(16):  # xarray wraps an array about six times
         if isinstance(source, zarr.Array):
-            store = source.store
-            return Path(store.root, source.path) if isinstance(store, LocalStore) else None
+            return _on_disk(source.store, source.path)
         inner = (getattr(source, name, None) for name in ("array", "_array", "_data"))
         source = next((value for value in inner if value is not None), None)
     return None
 
 
-def _digest(folder: Path) -> str:
+def _on_disk(store: Any, array: str) -> Path | None:
+    """Folder of an array in a store on this machine, or the whole store if it is one file."""
+    from zarr.storage import FsspecStore, LocalStore, ZipStore
+
+    if isinstance(store, LocalStore):
+        return Path(store.root, array)
+    if isinstance(store, ZipStore):
+        return Path(store.path)
+    if isinstance(store, FsspecStore):  # xarray.open_zarr("file:///...")
+        system = getattr(store.fs, "sync_fs", store.fs)
+        return Path(store.path, array) if "file" in system.protocol else None
+    return None
+
+
+def _digest(place: Path) -> str:
     """Hash of the names, sizes and times of all files, without reading them."""
-    files = sorted(Path(root, name) for root, _, names in os.walk(folder) for name in names)
+    inside = [Path(root, name) for root, _, names in os.walk(place) for name in names]
     found = hashlib.sha256()
-    for file in files:
+    for file in sorted(inside) or [place]:
         state = file.stat()
-        found.update(f"{file.relative_to(folder)} {state.st_size} {state.st_mtime_ns}\n".encode())
+        found.update(f"{file.relative_to(place)} {state.st_size} {state.st_mtime_ns}\n".encode())
     return found.hexdigest()
 
 
