@@ -113,6 +113,7 @@ NOT_PASTED = {
     ),
     "needs another process, a full disk, or the memory of an accelerator": (
         "core/devices.py: {} do not fit",
+        "core/files.py: ",
         "io/layout.py: ",
         "io/lifecycle.py: Another process",
     ),

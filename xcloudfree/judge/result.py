@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 import xarray as xr
 
 from xcloudfree._version import __version__
+from xcloudfree.core.files import replacing
 from xcloudfree.core.spelling import did_you_mean
 from xcloudfree.exceptions import DataError
 from xcloudfree.judge.case import Case
@@ -66,9 +65,8 @@ class Store:
         if path is None:
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f"{path.name}.{uuid4().hex}.partial")
-        partial.write_text(json.dumps({**about, "record": asdict(record)}, indent=1))
-        os.replace(partial, path)
+        with replacing(path, f"benchmark(..., folder={str(self.folder)!r})") as partial:
+            partial.write_text(json.dumps({**about, "record": asdict(record)}, indent=1))
 
 
 def _slug(name: str) -> str:

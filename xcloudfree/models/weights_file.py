@@ -6,12 +6,12 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from xcloudfree.core.files import replacing
 from xcloudfree.core.normalisation import PRESETS
 from xcloudfree.exceptions import WeightsError
 from xcloudfree.models.spec import ModelSpec
@@ -23,13 +23,15 @@ REPEATED = (*NESTED, "levels", "encoder_blocks", "decoder_blocks")
 """Options that count parts of a network."""
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> Path:
+def write_tensors(
+    path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str], call: str = ""
+) -> Path:
     """Write a safetensors file under a temporary name and rename it when complete."""
     whole = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
-    partial = path.with_name(f"{path.name}.{uuid4().hex}.partial")
-    # save_file would make it readable for its owner alone
-    partial.write_bytes(save(whole, metadata=metadata))
-    return partial.replace(path)
+    with replacing(path, call or f"model.save({str(path)!r})") as partial:
+        # save_file would make it readable for its owner alone
+        partial.write_bytes(save(whole, metadata=metadata))
+    return path
 
 
 def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from xcloudfree.core.bands import RGB
+from xcloudfree.core.files import replacing
 from xcloudfree.core.recognise import read
 from xcloudfree.exceptions import DataError
 from xcloudfree.plot import canvas
@@ -117,7 +118,10 @@ def movie(
     words = figure.suptitle(" ", fontsize=10)
     try:
         film = animation.writers[writer](fps=fps)
-        with film.saving(figure, str(target), dpi=110):
+        with (
+            replacing(target, f"plot.movie({str(target)!r})") as partial,
+            film.saving(figure, str(partial), dpi=110),
+        ):
             for number, seen in enumerate(views):
                 for image, (row, _) in zip(shown, rows, strict=True):
                     image.set_data(stretch(images[row][number], limits))

@@ -13,6 +13,7 @@ from typing import Any, Final
 from numpy.typing import NDArray
 
 from xcloudfree.core.bands import RGB
+from xcloudfree.core.files import replacing
 from xcloudfree.core.recognise import read
 from xcloudfree.exceptions import DataError
 from xcloudfree.plot import canvas
@@ -166,7 +167,8 @@ def swipe(
         rows=before.shape[0],
         columns=before.shape[1],
     )
-    target.write_text(page, encoding="utf-8")
+    with replacing(target, f"plot.swipe({str(target)!r})") as partial:
+        partial.write_text(page, encoding="utf-8")
     return target
 
 

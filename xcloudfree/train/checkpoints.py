@@ -23,9 +23,10 @@ Tensors = dict[str, Tensor]
 def write(folder: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> Path:
     """Replace the checkpoint in a folder; after a kill it is either the old one or the new one."""
     folder.mkdir(parents=True, exist_ok=True)
-    for partial in folder.glob(f"{NAME}.*.partial"):  # of a run that was killed while writing
-        partial.unlink(missing_ok=True)
-    return write_tensors(folder / NAME, tensors, {"fit": json.dumps(state)})
+    for killed in folder.glob("checkpoint.*.partial.safetensors"):
+        killed.unlink(missing_ok=True)
+    call = f"fit(..., checkpoints={str(folder)!r})"
+    return write_tensors(folder / NAME, tensors, {"fit": json.dumps(state)}, call)
 
 
 def read(folder: Path, identity: Mapping[str, Any]) -> tuple[Tensors, dict[str, Any]] | None:

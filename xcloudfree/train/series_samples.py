@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
-from uuid import uuid4
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from xcloudfree.core.files import replacing
 from xcloudfree.core.passes import same_pass
 from xcloudfree.core.scene import Scene
 from xcloudfree.datasets.clouds import simulate_clouds
@@ -223,9 +223,8 @@ class SeriesSamples:
                 return View(*(stored[name] for name in ("dates", "hidden", "cloudy", "context")))
         view = self._make(number, index, place)
         self.cache.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(f"{path.stem}.{uuid4().hex}.partial.npz")
-        np.savez(unfinished, **view.__dict__)
-        unfinished.replace(path)
+        with replacing(path, f"fit(..., cache={str(self.cache)!r})") as partial:
+            np.savez(partial, **view.__dict__)
         return view
 
     def _make(self, number: int, index: int, place: Place) -> View:
