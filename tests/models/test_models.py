@@ -417,14 +417,19 @@ def test_damaged_specifications_are_our_errors_in_bounded_time(tmp_path, field, 
     assert time.process_time() - start < 5
 
 
-def test_a_damaged_copy_in_the_cache_is_made_anew(tmp_path, monkeypatch):
+@pytest.mark.parametrize("damage", ["a flipped bit", "truncated", "empty", "lost"])
+def test_a_damaged_copy_in_the_cache_is_made_anew(tmp_path, monkeypatch, damage):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(cache, "_SLOTS", {})  # as in another process
     model = xcf.models.create("carf-tiny")
-    source = Path(cache.reference(model)[0].source)
+    ref = cache.reference(model)[0]
+    source = Path(ref.source)
     content = bytearray(source.read_bytes())
     content[-2] ^= 1
-    source.write_bytes(content)
-    assert xcf.models.load(source).digest != model.digest
+    size = {"truncated": 200, "empty": 0}.get(damage)
+    source.unlink() if damage == "lost" else source.write_bytes(content[:size])
+    with pytest.raises(WeightsError, match=r"since this .*; call reconstruct\(\) again$"):
+        cache.slot(ref, "cpu")
     assert cache.slot(cache.reference(model)[0], "cpu").model.digest == model.digest
 
 

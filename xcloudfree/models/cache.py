@@ -62,18 +62,27 @@ def slot(ref: Reference, device: str) -> Slot:
     key = (ref.digest, device)
     with _GUARD:
         if key not in _SLOTS:
-            model = models.load(ref.source)
-            if model.digest != ref.digest:
-                raise WeightsError(
-                    f"{ref.source} has changed since this reconstruction was set up",
-                    fix="call reconstruct() again",
-                    option="repeat the command",
-                )
+            model = _as_set_up(ref)
             model.network.to(device)
             _SLOTS[key] = Slot(model, device_gate(device))
             for old in list(_SLOTS)[:-KEPT]:
                 del _SLOTS[old]
         return _SLOTS[key]
+
+
+def _as_set_up(ref: Reference) -> Model:
+    """The model of a reference; another call makes a copy that was lost or damaged anew."""
+    try:
+        model, problem = models.load(ref.source), "has changed"
+    except WeightsError as error:
+        model, problem = None, f"cannot be read any more ({error.problem})"
+    if model is None or model.digest != ref.digest:
+        raise WeightsError(
+            f"{ref.source} {problem} since this reconstruction was set up",
+            fix="call reconstruct() again",
+            option="repeat the command",
+        )
+    return model
 
 
 def _whole(path: Path, model: Model) -> bool:
