@@ -259,12 +259,14 @@ def test_damaged_metadata_of_an_array_is_an_error_of_ours(tmp_path: Path, field:
         open_zarr(out)
 
 
-@pytest.mark.parametrize("kept", [7, -1])
-def test_a_damaged_shard_is_an_error_of_ours(tmp_path: Path, kept: int) -> None:
+@pytest.mark.parametrize("kept", [7, -1, None])
+def test_a_damaged_shard_is_an_error_of_ours(tmp_path: Path, kept: int | None) -> None:
     out = tmp_path / "out.zarr"
     to_zarr(scene(), out, chunks=4, progress=False)
     shard = out / "B02/c/1/1/1"
-    shard.write_bytes(shard.read_bytes()[:kept])
+    content = bytearray(shard.read_bytes())
+    content[20] ^= kept is None  # one bit of a value
+    shard.write_bytes(content[:kept])
     ds = open_zarr(out)
     with pytest.raises(DataError, match=r"B02 of .* is damaged .*mode='overwrite'\)$"):
         ds.B02.compute()

@@ -87,12 +87,16 @@ def _divisor(length: int, side: int) -> int:
 
 def create(ds: xr.Dataset, folder: Path, side: int) -> None:
     """Write metadata, values in memory, and empty arrays for lazy variables."""
+    from zarr.codecs import ZstdCodec
+
     encoding: dict[Hashable, dict[str, Any]] = {}
     hollow = {}
     grid = grid_of(ds)
     steps = dict(zip(grid.dims, grid.steps, strict=True))
     for name, variable in ds.variables.items():
         options: dict[str, Any] = dict(variable.encoding)  # arguments override it
+        # the usual compression, with a checksum by which readers of all kinds notice damage
+        options["compressors"] = ZstdCodec(level=0, checksum=True)
         if variable.dtype.kind == "f":  # an unwritten block reads as no data, not as zero
             options["fill_value"] = variable.dtype.type(np.nan)
         elif "_FillValue" in options and variable.dtype.kind in "iu":
