@@ -13,6 +13,7 @@ import rioxarray  # noqa: F401  registers ds.rio
 import xarray as xr
 
 from tests.builders import make_bands
+from xcloudfree.core.windows import merged
 
 collect_ignore_glob = [
     "freeze*.py",
@@ -103,6 +104,20 @@ def goldens_root() -> Path:
 def _cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the user's cache folder out of the tests."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _chunks_one_by_one() -> Generator[None]:
+    """Process small chunks one by one, so that small scenes show what depends on chunks."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("xcloudfree.core.blocks.merged", lambda sizes, _: tuple(sizes))
+        yield
+
+
+@pytest.fixture
+def chunks_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Process small chunks together, as users do."""
+    monkeypatch.setattr("xcloudfree.core.blocks.merged", merged)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 import xcloudfree as xcf
+from xcloudfree.core.windows import merged
 from xcloudfree.exceptions import CloudFreeError
 
 BANDS = ("B02", "B03", "B04", "B08")
@@ -66,6 +67,7 @@ def scenes(draw):
         "form": draw(st.sampled_from(FORMS)),
         "chunks": draw(st.tuples(*(st.integers(3, 14) for _ in range(2)))),
         "blend": draw(st.sampled_from(["feather", None])),
+        "together": draw(st.booleans()),
     }  # fmt: skip
 
 
@@ -140,7 +142,11 @@ def holds(case, method):
             with pytest.raises(type(error)):
                 ds.chunk(y=y, x=x).cloudfree.reconstruct(**options).compute(scheduler="sync")
             return
-        lazy = ds.chunk(y=y, x=x).cloudfree.reconstruct(**options).compute(scheduler="sync")
+        with pytest.MonkeyPatch.context() as patch:
+            if case["together"]:
+                patch.setattr("xcloudfree.core.blocks.merged", merged)
+            lazy = ds.chunk(y=y, x=x).cloudfree.reconstruct(**options)
+        lazy = lazy.compute(scheduler="sync")
         as_nan, _ = build(case, fill=False)
         plain = as_nan.cloudfree.reconstruct(**options)
     stored, was = optical_of(out), optical_of(ds)

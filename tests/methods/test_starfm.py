@@ -4,10 +4,12 @@ import time
 
 import numpy as np
 import pytest
+import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
+import xcloudfree as xcf
 from xcloudfree.core.box_sums import box_sums, fading_sums
 from xcloudfree.methods.starfm import REACH, WINDOW, coarse_pair, fading_mean, starfm
 
@@ -207,6 +209,24 @@ def test_any_window_of_the_sums_equals_the_whole_bit_for_bit(seed, corners):
     np.testing.assert_array_equal(
         part[y0 - top :, x0 - left :][: y1 + 1 - y0, : x1 + 1 - x0], whole
     )
+
+
+def test_small_chunks_cost_little_more_than_the_whole_scene(chunks_together):
+    ds = xcf.datasets.simulate_scene((24, 24), dates=4, cover=0.4, seed=1)[["B04", "B08", "B11"]]
+    mask = ds.B04 > 0.3
+    costs, found = {}, {}
+    for _ in range(2):
+        for side in (24, 8, 4):
+            lazy, hidden = (a.chunk(y=side, x=side) for a in (ds, mask))
+            start = time.process_time()
+            out = lazy.cloudfree.reconstruct(model="starfm", mask=hidden, shadow=False)
+            found[side] = out.compute(scheduler="sync")
+            cost = time.process_time() - start
+            costs[side] = min(costs.get(side, np.inf), cost)
+    assert (found[24].provenance == 2).any()
+    for side in (8, 4):
+        xr.testing.assert_identical(found[side], found[24])
+        assert costs[side] < 2.5 * costs[24] + 0.2, costs  # 9 and 36 times before
 
 
 @pytest.mark.slow

@@ -104,6 +104,25 @@ def test_a_chunk_waits_in_parts_that_can_be_released_alone(
     assert all(r.base is None for r in parts)
 
 
+@pytest.mark.parametrize(("reach", "blocks"), [(0, 25), (8, 9), (12, 4), (20, 1), (99, 1)])
+def test_small_chunks_are_processed_together_up_to_what_is_read_around_them(
+    chunks_together: None, reach: int, blocks: int
+) -> None:
+    values = np.random.default_rng(0).integers(0, 99, (2, 20, 20))
+    lazy = da.from_array(values, chunks=(1, 4, 4))
+    whole = Around(reach)(Mosaic([[[values]]]), core=(slice(None), slice(None)))[0]
+    results = Results()
+    with results, dask.config.set(scheduler="sync"):
+        (found,) = map_windows(
+            Around(reach), [[lazy]], [Output(values.dtype)],
+            lead=1, plan=Halo(reach), together=Together(0, 99),
+        )  # fmt: skip
+        np.testing.assert_array_equal(found.compute(optimize_graph=False), whole)
+    assert found.chunks[1:] == lazy.chunks[1:]
+    done = [name for name, r in results.found if name.startswith("around") and isinstance(r, tuple)]
+    assert len(done) == blocks
+
+
 def test_a_mosaic_reads_like_the_array_and_decodes_part_of_it() -> None:
     values = np.random.default_rng(1).integers(0, 99, (3, 2, 20, 17))
     parts = [[values[..., :6, :9], values[..., :6, 9:]], [values[..., 6:, :9], values[..., 6:, 9:]]]

@@ -15,7 +15,18 @@ from xcloudfree._version import __version__
 from xcloudfree.core.devices import block_gate
 from xcloudfree.core.predictor import DERIVED
 from xcloudfree.core.progress import track
-from xcloudfree.core.windows import ALONE, Mosaic, Plan, Span, divided, joined, parted, pieces
+from xcloudfree.core.windows import (
+    ALONE,
+    Mosaic,
+    Plan,
+    Span,
+    divided,
+    joined,
+    merged,
+    parted,
+    pieces,
+    rim,
+)
 
 if TYPE_CHECKING:  # imported only for lazy arrays: dask takes a third of the import time
     from xcloudfree.core.lazy_blocks import LazyValue
@@ -98,7 +109,8 @@ def map_windows(
         from xcloudfree.core.lazy_blocks import mapped
 
         every_date = together is not None and together.axis is not None
-        return mapped(loop, list(outputs), resources, every_date)
+        found = mapped(loop, list(outputs), resources, every_date)
+        return tuple(r.rechunk((*r.chunks[:-2], *loop.results)) for r in found)
     size = loop.size
     results = tuple(
         np.empty((*size[:lead], *(() if o.bands is None else (o.bands,)), *size[-2:]), o.dtype)
@@ -227,6 +239,7 @@ class Loop:
     work: Work
     groups: Sequence[Sequence[Any]]
     chunks: tuple[tuple[int, ...], ...]  # along lead, y and x
+    results: tuple[tuple[int, ...], ...]  # chunks of what it returns, along y and x
     scene: list[SceneValue]
     lazy: bool
     plan: Plan
@@ -252,6 +265,10 @@ class Loop:
             chunks[together.axis] = (sum(chunks[together.axis]),)
         if first is None or together is not None:
             ends = [divided(c, BLOCK if together is None else together.side) for c in ends]
+        results = tuple(map(tuple, ends))
+        if together is not None:
+            # a block that is smaller than what is read around it costs many times its own work
+            ends = [merged(c, min(together.side, rim(plan))) for c in ends]
         chunks += map(tuple, ends)
         if first is not None:
             from xcloudfree.core.lazy_blocks import aligned
@@ -265,7 +282,8 @@ class Loop:
             # blocks beside a chunk wait for their part of it, which with all dates is large
             read = tuple(tuple(chain(*parted(c, s))) for c, s in zip(read, spans, strict=True))
         work = Work(function, sizes, spans, read, lead, count)  # type: ignore[arg-type]
-        return cls(work, groups, tuple(chunks), list(scene or ()), first is not None, plan)
+        lazy = first is not None
+        return cls(work, groups, tuple(chunks), results, list(scene or ()), lazy, plan)
 
     @property
     def size(self) -> tuple[int, ...]:

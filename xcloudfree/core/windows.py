@@ -161,6 +161,27 @@ def divided(sizes: Sequence[int], side: int) -> tuple[int, ...]:
     return tuple(found)
 
 
+def merged(sizes: Sequence[int], least: int) -> tuple[int, ...]:
+    """Neighbouring chunks joined to at most `least` pixels.
+
+    >>> merged((8, 8, 8, 8, 8, 30), 20)
+    (16, 16, 8, 30)
+    """
+    found: list[int] = []
+    for size in sizes:
+        if found and found[-1] + size <= least:
+            found[-1] += size
+        else:
+            found.append(size)
+    return tuple(found)
+
+
+def rim(plan: Plan) -> int:
+    """Pixels that a plan reads on each side of a block."""
+    (span,) = plan.spans((1 << 16, 1, 1 << 16))[1:2]
+    return max(span.start - span.read_start, span.read_stop - span.stop)
+
+
 def widened(core: Area, pixels: int, shape: tuple[int, ...]) -> tuple[Area, Area]:
     """A part of an image with the available pixels around it, and its position in that."""
     core = tuple(slice(*s.indices(n)[:2]) for s, n in zip(core, shape, strict=True))  # type: ignore[assignment]

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from xcloudfree.core.blocks import Together, side_of
 from xcloudfree.core.scene import Layer, Scene
+from xcloudfree.core.windows import rim
 from xcloudfree.methods.base import Method
 from xcloudfree.reconstruct.checks import coarse_images
 from xcloudfree.reconstruct.dates import dates_of
@@ -56,5 +57,4 @@ def inputs_of(scene: Scene, method: Method, optical: Layer, look: Observe) -> In
 
 def reach_of(method: Method) -> int:
     """Pixels that a method reads around a block."""
-    (span,) = method.plan.spans((1 << 16, 1, 1 << 16))[1:2]
-    return max(span.start - span.read_start, span.read_stop - span.stop)
+    return rim(method.plan)
