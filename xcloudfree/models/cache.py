@@ -71,7 +71,7 @@ def slot(ref: Reference, device: str) -> Slot:
 
 
 def _as_set_up(ref: Reference) -> Model:
-    """The model of a reference; another call makes a copy that was lost or damaged anew."""
+    """The model of a reference; another call replaces a copy that was lost or damaged."""
     try:
         model, problem = models.load(ref.source), "has changed"
     except WeightsError as error:
