@@ -113,7 +113,6 @@ NOT_PASTED = {
     ),
     "needs another process, a full disk, or the memory of an accelerator": (
         "core/devices.py: {} do not fit",
-        "core/files.py: ",
         "io/layout.py: ",
         "io/lifecycle.py: Another process",
     ),
