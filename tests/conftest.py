@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("torch")
 
 
+def pytest_collection_finish() -> None:
+    """Let no search for garbage go through all modules again; benchmarks make one for each case."""
+    gc.collect()
+    gc.freeze()
+
+
 def _skipped_without_torch() -> Generator[None, Any, Any]:
     try:
         return (yield)
@@ -98,6 +105,14 @@ def data_root() -> Path:
 def goldens_root() -> Path:
     """Folder with outputs of reference implementations."""
     return _folder("XCLOUDFREE_GOLDENS", "outputs of reference implementations")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _disk() -> Iterator[None]:
+    """Wait for no disk: tests kill processes, and not the machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda file: None)
+        yield
 
 
 @pytest.fixture(autouse=True)

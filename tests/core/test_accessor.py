@@ -54,15 +54,16 @@ def test_import_is_quick_and_leaves_what_is_heavy_for_later():
         "heavy = {{'torch', 'odc.stac', 'matplotlib', 'pystac_client', 'dask', "
         "'scipy.ndimage'}} & set(sys.modules); print(s, heavy)"
     )
-    seconds = {"xarray": [], "xcloudfree": []}
-    for _ in range(3):  # in turn: the machine may be busy
-        for name, found in seconds.items():
-            run = [sys.executable, "-c", code.format(name)]
-            told = subprocess.run(run, capture_output=True, text=True, check=True).stdout
-            took, heavy = told.split(maxsplit=1)
-            assert heavy.strip() == "set()"
-            found.append(float(took))
-    assert min(seconds["xcloudfree"]) < 2 * min(seconds["xarray"]), seconds
+
+    def seconds(name):
+        run = [sys.executable, "-c", code.format(name)]
+        told = subprocess.run(run, capture_output=True, text=True, check=True).stdout
+        took, heavy = told.split(maxsplit=1)
+        assert heavy.strip() == "set()"
+        return float(took)
+
+    # in turn: the machine may be busy
+    assert any(seconds("xcloudfree") < 2 * seconds("xarray") for _ in range(3))
 
 
 def test_public_names_exist():

@@ -89,6 +89,7 @@ def test_an_error_inside_gives_the_threads_back():
     assert numbers() == before
 
 
+@pytest.mark.slow
 def test_a_method_costs_no_more_than_with_one_thread():
     """Seconds of the processor, so that other work on the machine says little."""
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")

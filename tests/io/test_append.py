@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 from functools import cache
 from pathlib import Path
 
@@ -14,15 +12,13 @@ import xarray as xr
 
 import xcloudfree as xcf
 from tests.builders import contents, make_series
+from tests.processes import exit_code, pool
 from tests.real_series import SITES, load
 from xcloudfree.exceptions import DataError, GridError
 from xcloudfree.io import append, open_zarr, to_zarr
 from xcloudfree.io.ledger import Ledger
 from xcloudfree.io.passport import passport_of
 
-ROOT = Path(__file__).parents[2]
-CHILD = "import sys, tests.io.test_append as t; t.append_until_killed(*sys.argv[1:])"
-RESUMING = CHILD.replace("until_killed", "and_count")
 BANDS = ["B02", "B04", "SCL"]
 REAL = ["B02", "B04", "B08", "SCL"]
 CELLS = 2  # of a date
@@ -308,11 +304,11 @@ def append_until_killed(path):
 
 
 def append_and_count(path):
-    """The child that resumes: prints how many blocks it computes."""
+    """The child that resumes: how many blocks it computes."""
     add, seen = Ledger.add, []
     Ledger.add = lambda self, key: (seen.append(key), add(self, key))[1]
     append(single(5), path, progress=False)
-    print(len(seen))
+    return len(seen)
 
 
 def stop_at(moment, monkeypatch):
@@ -341,8 +337,7 @@ def test_the_same_call_after_a_kill_gives_the_bytes_of_a_run_from_the_start(
     store = tmp_path / "a.zarr"
     before = written(single(3), store)
     if moment == "at a block":
-        child = subprocess.run([sys.executable, "-c", CHILD, str(store)], cwd=ROOT, check=False)
-        assert child.returncode == -signal.SIGKILL
+        assert exit_code(append_until_killed, store) == -signal.SIGKILL
         with pytest.raises(DataError, match=r"or give it up: shutil.rmtree\('.*partial'"):
             append(single(6), store, progress=False)
     else:
@@ -354,9 +349,8 @@ def test_the_same_call_after_a_kill_gives_the_bytes_of_a_run_from_the_start(
         assert contents(store) == before
         assert open_zarr(store).sizes["time"] == 3
     if moment == "at a block":  # another process resumes, as after a real kill
-        command = [sys.executable, "-c", RESUMING, str(store)]
-        child = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
-        assert int(child.stdout) == 2 * CELLS - 3
+        with pool(1) as other:
+            assert other.submit(append_and_count, store).result() == 2 * CELLS - 3
     else:
         computed.clear()
         append(single(5), store, progress=False)

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,11 +20,10 @@ import xarray as xr
 import zarr
 
 from tests.builders import contents
+from tests.processes import exit_code, pool
 from xcloudfree.exceptions import DataError
 from xcloudfree.io import geotiff, lifecycle, open_zarr, to_cog, to_zarr
 from xcloudfree.io.ledger import Ledger
-
-ROOT = Path(__file__).parents[2]
 
 
 def scene(seed: int = 0) -> xr.Dataset:
@@ -95,18 +93,13 @@ def test_a_resumed_write_goes_on_while_its_input_store_is_the_same(tmp_path: Pat
 # ------------------------------------------------------------------ two writers
 
 
-WRITER = """
-import sys, time
-import tests.io.test_faults as t
-from xcloudfree.exceptions import DataError
-from xcloudfree.io import open_zarr, to_zarr
-ds = t.scene().map(t.slowly)
-try:
-    to_zarr(ds, sys.argv[1], progress=False)
-    print("wrote")
-except DataError as error:
-    print(error)
-"""
+def write_slowly(path: Path) -> str:
+    """What a writer says at the end."""
+    try:
+        to_zarr(scene().map(slowly), path, progress=False)
+    except DataError as error:
+        return str(error)
+    return "wrote"
 
 
 def slowly(array: xr.DataArray) -> xr.DataArray:
@@ -123,11 +116,8 @@ def _wait(block: np.ndarray) -> np.ndarray:
 def test_of_two_writers_at_once_one_wins_and_the_other_is_told_what_to_call(tmp_path: Path) -> None:
     pytest.importorskip("fcntl")
     out = tmp_path / "out.zarr"
-    command = [sys.executable, "-c", WRITER, str(out)]
-    started = [
-        subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(2)
-    ]
-    told = [process.communicate()[0].strip() for process in started]
+    with pool(2) as writers:
+        told = list(writers.map(write_slowly, [out, out]))
     assert "wrote" in told
     for words in set(told) - {"wrote"}:  # the second may have begun after the first had ended
         assert "Another process is writing" in words
@@ -202,13 +192,10 @@ def test_a_folder_that_is_not_ours_stays(tmp_path: Path, mode: str) -> None:
     assert (tmp_path / "out.zarr.partial/notes.txt").read_text() == "mine"
 
 
-KILLED = """
-import os, sys
-import tests.io.test_faults as t
-from xcloudfree.io import to_zarr
-t.die_at(int(sys.argv[2]))
-to_zarr(t.scene(), sys.argv[1], progress=False)
-"""
+def write_until(number: int, path: Path) -> None:
+    """The child: ends at one of its changes of the disk."""
+    die_at(number)
+    to_zarr(scene(), path, progress=False)
 
 
 def die_at(number: int) -> None:
@@ -228,8 +215,7 @@ def die_at(number: int) -> None:
 @pytest.mark.parametrize("number", [0, 2, 8, 16, pytest.param(40, marks=pytest.mark.slow)])
 def test_a_write_goes_on_wherever_it_was_killed(tmp_path: Path, number: int) -> None:
     out = tmp_path / "out.zarr"
-    words = [sys.executable, "-c", KILLED, str(out), str(number)]
-    assert subprocess.run(words, cwd=ROOT, check=False).returncode == 77
+    assert exit_code(write_until, number, out) == 77
     to_zarr(scene(), out, progress=False)
     to_zarr(scene(), tmp_path / "whole.zarr", progress=False)
     assert contents(out) == contents(tmp_path / "whole.zarr")

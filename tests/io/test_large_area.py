@@ -235,9 +235,14 @@ CELL = 6 * 16 * 16 * 4
 
 
 @pytest.mark.parametrize(
-    ("memory", "strips"), [("1 MiB", 1), (10 * CELL, 2), (8 * CELL, 3), (1, 3)]
+    ("memory", "strips", "scheduler"),
+    [
+        ("1 MiB", 1, "sync"),
+        (10 * CELL, 2, "threads"),
+        (8 * CELL, 3, "sync"),
+        (1, 3, "threads"),
+    ],
 )
-@pytest.mark.parametrize("scheduler", ["sync", "threads"])
 def test_input_is_read_once_and_beside_strips_again(
     tmp_path: Path, memory: int | str, strips: int, scheduler: str
 ) -> None:

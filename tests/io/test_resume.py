@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -21,13 +20,12 @@ import xarray as xr
 import zarr.storage
 
 from tests.builders import contents
+from tests.processes import cluster, exit_code
 from xcloudfree.exceptions import DataError
 from xcloudfree.io import cells, layout, open_zarr, to_zarr, zarr_store
 from xcloudfree.io.ledger import LEDGER, Ledger
 
-ROOT = Path(__file__).parents[2]
 BLOCKS = 12
-CHILD = "import sys, tests.io.test_resume as t; t.run_until_killed(*sys.argv[1:])"
 
 
 def noise(block_info: Any = None, pause: float = 0.0) -> np.ndarray:
@@ -64,7 +62,7 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def run_until_killed(path: str, moment: str) -> None:
+def run_until_killed(path: Path, moment: str) -> None:
     """The child: writes, and kills itself at the eighth block."""
     if moment == "inside a file":
         real_replace = Path.replace
@@ -107,8 +105,7 @@ def test_second_call_after_a_kill_gives_the_bytes_of_an_undisturbed_run(
     if moment == "inside a file" and not hasattr(zarr.storage._local, "_atomic_write"):
         pytest.skip("this zarr does not write beside a file and rename")
     store = tmp_path / "out.zarr"
-    child = subprocess.run([sys.executable, "-c", CHILD, str(store), moment], cwd=ROOT, check=False)
-    assert child.returncode == -signal.SIGKILL
+    assert exit_code(run_until_killed, store, moment) == -signal.SIGKILL
     assert not store.exists()
     with pytest.raises(DataError, match="interrupted"):
         open_zarr(store)
@@ -171,12 +168,7 @@ def test_a_killed_worker_costs_time_and_nothing_else(
 ) -> None:
     distributed = pytest.importorskip("distributed")
     store = tmp_path / "out.zarr"
-    with (
-        distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50
-        ) as cluster,
-        distributed.Client(cluster) as client,
-    ):
+    with cluster() as started, distributed.Client(started) as client:
         workers = set(client.run(os.getpid).values())
         victim = min(workers)
 

@@ -169,10 +169,18 @@ def scheduler(name: str, request: pytest.FixtureRequest) -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("name", ["sync", "threads", "cluster"])
+WORKS = [(alone, 1), (temporal, 1), (summed, 2), (summed_twice, 3), (by_date, 2), (of_all, 2)]
+"""Work, and how often it reads the scene."""
+
+
 @pytest.mark.parametrize(
-    ("work", "passes"),
-    [(alone, 1), (temporal, 1), (summed, 2), (summed_twice, 3), (by_date, 2), (of_all, 2)],
+    ("name", "work", "passes"),
+    [
+        pytest.param(name, *work, marks=() if quick else pytest.mark.slow)
+        for name in ("sync", "threads", "cluster")
+        for work in WORKS
+        for quick in [name == "sync" or work[0] in (temporal, summed_twice)]
+    ],
 )
 def test_input_is_read_once_for_each_pass_over_the_scene(
     tmp_path: Path,
@@ -228,7 +236,7 @@ def recorded(ds: xr.Dataset, path: Path) -> list[tuple[int, ...]]:
 def test_memory_is_that_of_a_strip_also_while_the_scene_is_summed_up(
     tmp_path: Path, name: str, ahead: int, request: pytest.FixtureRequest
 ) -> None:
-    source = Series(DATES, 30, 8)
+    source = Series(DATES, 15, 8)
     lazy = around(source)
     with scheduler(name, request):
         back = to_zarr(dataset(lazy), tmp_path / "out.zarr", memory=NARROW, progress=False)
@@ -333,8 +341,8 @@ def test_a_geotiff_of_a_store_takes_no_other_store(
 # ------------------------------------------------------------------ methods
 
 
-def series(dates: int = 4, side: int = 80) -> xr.Dataset:
-    made = xcf.datasets.simulate_scene((side, side), dates=dates, seed=3, cover=0.3)
+def series() -> xr.Dataset:
+    made = xcf.datasets.simulate_scene((60, 60), dates=3, seed=3, cover=0.3)
     return made  # type: ignore[no-any-return]
 
 
@@ -351,7 +359,7 @@ def test_a_method_measures_and_predicts_each_place_once(
     lazy = ds.cloudfree.reconstruct(model=model)
     whole = lazy.compute(scheduler="sync")
     expected = dict(calls)
-    assert expected["ReconstructSeries"] == 16
+    assert expected["ReconstructSeries"] == 9
     calls.clear()
     with dask.config.set(scheduler="threads", num_workers=2):
         back = to_zarr(lazy, tmp_path / "out.zarr", progress=False)
@@ -377,7 +385,7 @@ def test_a_network_that_reads_other_dates_gives_the_same_on_a_cluster(
     from distributed import Client
 
     model = xcf.models.create("carf-tiny", base="regression")
-    ds = to_zarr(series(3, 60).chunk(time=1, y=30, x=30), tmp_path / "scene.zarr", progress=False)
+    ds = to_zarr(series().chunk(time=1, y=30, x=30), tmp_path / "scene.zarr", progress=False)
     lazy = ds.cloudfree.reconstruct(model=model)
     with dask.config.set(scheduler="sync"):
         to_zarr(lazy, tmp_path / "sync.zarr", progress=False)

@@ -30,7 +30,7 @@ def simulated(side=48, **options):
 
 @pytest.fixture(scope="module")
 def series():
-    return simulated()
+    return simulated()[["B01", "B02", "B03", "B04", "B08", "B11", "VV", "VH"]]
 
 
 @pytest.fixture(scope="module")
@@ -427,7 +427,7 @@ def test_times_of_any_kind_give_the_same_table(series, table, kind):
     ds = series.assign_coords(time=given)
     np.testing.assert_array_equal(judged(ds)[FIGURES].to_array(), table[FIGURES].to_array())
     mask = ds.cloudfree.mask("l2a", shadow=False)
-    judged(ds, mask=mask)
+    judged(ds, mask=mask, gaps=[0], cases=1)
     cases = list(bench.hidden_dates(ds, clear="l2a", gaps=[0], count=2, clouds=1))
     same = bench.hidden_dates(series, clear="l2a", gaps=[0], count=2, clouds=1)
     assert [case.date for case in cases] == [case.date for case in same]

@@ -92,13 +92,14 @@ def test_the_prior_of_a_date_does_not_read_that_date():
 
 
 @pytest.mark.skipif("XCLOUDFREE_DATA" not in os.environ, reason="needs a real series")
-def test_real_fields_are_better_with_it(monkeypatch):
+@pytest.mark.parametrize("count", [1, pytest.param(5, marks=pytest.mark.slow)])
+def test_real_fields_are_better_with_it(monkeypatch, count):
     pytest.importorskip("h5netcdf")
     monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "examples"))
     from series_data import load
 
     series = load(Path(os.environ["XCLOUDFREE_DATA"]) / "series/worldcereal_000028085BF08E7E")
-    cases = list(xcf.benchmarking.hidden_dates(series, gaps=(0,), count=5, clouds=1))
+    cases = list(xcf.benchmarking.hidden_dates(series, gaps=(0,), count=count, clouds=1))
     with_errors = xcf.benchmark(cases, ["kernel-fusion"]).value
     monkeypatch.setattr(persistence, "LONGER", ())
     gain = with_errors - xcf.benchmark(cases, ["kernel-fusion"]).value

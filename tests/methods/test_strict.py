@@ -157,13 +157,23 @@ def test_arrays_and_dates_in_any_order_come_back_as_they_came(series, mask, name
         np.testing.assert_allclose(found, straight[band], atol=2e-6)
 
 
+@pytest.mark.parametrize("examples", [1, pytest.param(10, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", NAMES)
-@settings(
-    max_examples=2, deadline=None, derandomize=True, phases=[Phase.generate],
-    suppress_health_check=list(HealthCheck),
-)  # fmt: skip
-@given(data=st.data())
-def test_any_chunks_give_what_arrays_in_memory_give(series, mask, name, data):
+def test_any_chunks_give_what_arrays_in_memory_give(series, mask, name, examples):
+    """The first example has the smallest chunks."""
+
+    @settings(
+        max_examples=examples, deadline=None, derandomize=True, phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )  # fmt: skip
+    @given(data=st.data())
+    def check(data):
+        check_chunks(series, mask, name, data)
+
+    check()
+
+
+def check_chunks(series, mask, name, data):
     method = quick(name)
     spread = method.deviation
     whole = series.cloudfree.reconstruct(model=method, mask=mask, uncertainty=spread)

@@ -91,7 +91,7 @@ def test_an_image_without_dates_is_refused(series):
 
 @pytest.mark.parametrize("form", ["bands", "stacked", "integers", "lazy"])
 def test_clouds_that_were_cut_out_are_filled_on_request_as_if_they_were_hidden(series, form):
-    series = series[[*BANDS, "VV"]]
+    series = series[[*BANDS, "VV"]].isel(y=slice(0, 28), x=slice(0, 30))
     mask = series.cloudfree.mask(shadow=False)
     if form == "integers":
         numbers = {b: (series[b] * 1e4).round().clip(1).astype("uint16") for b in BANDS}

@@ -80,12 +80,20 @@ def cuts(total):
     )
 
 
-@settings(
-    max_examples=5, deadline=None, derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)  # fmt: skip
-@given(st.data())
-def test_any_chunks_equal_the_whole_bit_for_bit(model, data):
+@pytest.mark.parametrize("examples", [3, pytest.param(20, marks=pytest.mark.slow)])
+def test_any_chunks_equal_the_whole_bit_for_bit(model, examples):
+    @settings(
+        max_examples=examples, deadline=None, derandomize=True,
+        suppress_health_check=[HealthCheck.too_slow],
+    )  # fmt: skip
+    @given(st.data())
+    def check(data):
+        check_chunks(model, data)
+
+    check()
+
+
+def check_chunks(model, data):
     height, width = data.draw(st.integers(9, 200)), data.draw(st.integers(9, 200))
     dates = data.draw(st.integers(1, 2))
     ds = noise(dates, height, width)

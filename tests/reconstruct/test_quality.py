@@ -108,8 +108,22 @@ def test_dates_without_radar_are_named_where_that_costs_nothing():
     assert not told(alone.quality, "with_radar").any()
 
 
-@pytest.mark.parametrize("chunks", [{"time": 1, "y": 13, "x": 33}, {"time": 3, "y": 40, "x": 10}])
-@pytest.mark.parametrize("model", ["linear-time", "idw", "kernel-fusion", "carf-tiny"])
+ROWS, COLUMNS = {"time": 1, "y": 13, "x": 33}, {"time": 3, "y": 40, "x": 10}
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("model", "chunks"),
+    [
+        ("linear-time", ROWS),
+        ("linear-time", COLUMNS),
+        ("idw", COLUMNS),
+        ("kernel-fusion", COLUMNS),
+        ("carf-tiny", ROWS),
+        *(pytest.param(name, ROWS, marks=SLOW) for name in ("idw", "kernel-fusion")),
+        pytest.param("carf-tiny", COLUMNS, marks=SLOW),
+    ],
+)
 def test_the_layers_are_the_same_over_all_chunks(model, chunks):
     if model in ("kernel-fusion", "carf-tiny"):
         pytest.importorskip("torch")
