@@ -111,10 +111,10 @@ REFUSED = {
     ),
     "a shape of one number": (lambda ds: xcf.datasets.simulate_scene(64), "shape=(1024, 1024)"),
     "a seed in words": (
-        lambda ds: xcf.datasets.simulate_scene((8, 8), seed="one"), "simulate_scene(shape="
+        lambda ds: xcf.datasets.simulate_scene((8, 8), seed="one"), "simulate_scene(..., seed=0)"
     ),
     "more cloud than all": (
-        lambda ds: xcf.datasets.simulate_scene((8, 8), cover=3), "simulate_scene(shape="
+        lambda ds: xcf.datasets.simulate_scene((8, 8), cover=3), "simulate_scene(..., cover=0.4"
     ),
     "a projection that there is not": (
         lambda ds: xcf.datasets.simulate_scene((8, 8), crs="EPSG:99999999"), 'crs="EPSG:32633"'

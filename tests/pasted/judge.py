@@ -9,6 +9,7 @@ from xcloudfree.judge import Case, Fold, Fit, overcast, patch_case, sen12mscr, h
 evaluate, benchmark = xcf.evaluate, xcf.benchmark
 B = ["B02", "B03", "B04", "B11"]
 series = xcf.datasets.simulate_scene((24, 24), dates=6, cover=[0, .5, 0, .5, 0, .6], level="BOA")
+small = series[["B01", *B, "VV", "VH"]]
 truth, prediction = ds[B], ds[B] + 0.01
 image, observed, mask = prediction, ds, (ds.B03 > 0.2)
 cases = list(hidden_dates(series, clear="l2a", gaps=[0], count=1, clouds=1))
@@ -62,9 +63,9 @@ ROWS = [
     "make = lambda ds: Case('a', ds, (ds.B02 > 0) & (ds.time == ds.time[0]), series.isel(time=[0]),"
     " date=ds.time.values[0])\n"
     "benchmark([make(ds)], ['median'])",
-    "ds = series.isel(time=[1, 2]); ds.cloudfree.judge(['idw'])",
-    "ds = series.expand_dims(patch=2); ds.cloudfree.judge(['median'], gaps=[0], cases=1)",
-    "ds = series; ds.cloudfree.judge(['median'], gaps=[-5], cases=1)",
-    "ds = series; ds.cloudfree.judge(['median'], gaps=[0], cases=0)",
-    "method = another = model = 'idw'; ds = series; ds.cloudfree.judge(['idw', 'idw'])",
+    "ds = small.isel(time=[1, 2]); ds.cloudfree.judge(['idw'], gaps=[0], cases=1)",
+    "ds = small.expand_dims(patch=2); ds.cloudfree.judge(['median'], gaps=[0], cases=1)",
+    "ds = small; ds.cloudfree.judge(['median'], gaps=[-5], cases=1)",
+    "ds = small; ds.cloudfree.judge(['median'], gaps=[0], cases=0)",
+    "another = model = 'idw'; ds = small.isel(time=slice(4))\nds.cloudfree.judge(['idw', 'idw'])",
 ]

@@ -93,7 +93,7 @@ def check_kind(kind: str, call: str) -> None:
     kinds = get_args(CloudKind)
     if kind not in kinds:
         near = did_you_mean(kind, kinds)
-        raise DataError(f"kind={kind!r}{near} is not one of {kinds}", fix=f"leave it out: {call}")
+        raise DataError(f"kind={kind!r}{near} is not one of {kinds}", fix=f"call {call}")
 
 
 def draw_layers(rng: np.random.Generator, kind: CloudKind) -> list[CloudLayer]:

@@ -19,7 +19,7 @@ from xcloudfree.exceptions import DataError, GridError
 
 _FIRST = np.datetime64("2025-06-10T10:06:00", "ns")
 _STEP = np.timedelta64(5, "D")
-_CALL = "xcf.datasets.simulate_scene(shape=(1024, 1024), dates=1, cover=0.4, seed=0)"
+_CALL = "xcf.datasets.simulate_scene"
 
 Chunks = Mapping[Any, Any] | int | None
 
@@ -201,18 +201,25 @@ def _simulate(
     chunks: Chunks,
 ) -> xr.Dataset:
     if np.shape(shape) != (2,) or min(shape) < 1:
-        raise DataError(f"shape={shape} must be rows and columns, at least 1", fix=f"call {_CALL}")
+        raise DataError(
+            f"shape={shape} must be rows and columns, at least 1",
+            fix=f"call {_CALL}(shape=(1024, 1024))",
+        )
     if level not in ("TOA", "BOA"):
-        raise DataError(f"level={level!r} is neither 'TOA' nor 'BOA'", fix=f"leave it out: {_CALL}")
-    check_kind(kind, _CALL)
+        raise DataError(
+            f"level={level!r} is neither 'TOA' nor 'BOA'", fix=f"call {_CALL}(..., level='TOA')"
+        )
+    check_kind(kind, f"{_CALL}(..., kind='mixed')")
     if not (0 < sun[1] <= 90 and resolution > 0):
         raise DataError(
             f"the sun's elevation {sun[1]} must be 0..90 degrees and resolution={resolution} "
             "positive",
-            fix=f"call {_CALL}",
+            fix=f"call {_CALL}(..., sun=(152, 52), resolution=10)",
         )
     if not isinstance(seed, (int, np.integer)):
-        raise DataError(f"seed={seed!r} must be a whole number, at least 0", fix=f"call {_CALL}")
+        raise DataError(
+            f"seed={seed!r} must be a whole number, at least 0", fix=f"call {_CALL}(..., seed=0)"
+        )
     times = _times(dates)
     covers = np.atleast_1d(np.asarray(cover, float))
     shares = (covers >= 0) & (covers <= 1)
@@ -220,7 +227,7 @@ def _simulate(
         raise DataError(
             f"cover={cover} must be a share of 0 to 1, or one for each of {times.size} dates, "
             f"and seed={seed} at least 0",
-            fix=f"call {_CALL}",
+            fix=f"call {_CALL}(..., cover=0.4, seed=0)",
         )
     coords = _coords(shape, crs, resolution, origin)
     land = make_landscape(np.random.default_rng([seed, 1]), shape, resolution)
@@ -282,12 +289,12 @@ def _times(dates: int | Sequence[Any]) -> NDArray[np.datetime64]:
         except (TypeError, ValueError) as error:
             raise DataError(
                 f"dates={dates!r} are neither a number nor dates",
-                fix='call xcf.datasets.simulate_scene(dates=["2025-06-10", "2025-07-15"])',
+                fix=f'call {_CALL}(..., dates=["2025-06-10", "2025-07-15"])',
             ) from error
     if times.size == 0 or len(np.unique(times)) != times.size:
         raise DataError(
             f"dates={dates!r} must be one or more different dates",
-            fix=f"call {_CALL}",
+            fix=f"call {_CALL}(..., dates=1)",
         )
     return times
 
@@ -305,12 +312,12 @@ def _coords(
     except CRSError as error:
         raise GridError(
             f"crs={crs!r} is unknown ({error})",
-            fix='call xcf.datasets.simulate_scene(crs="EPSG:32633")',
+            fix=f'call {_CALL}(..., crs="EPSG:32633")',
         ) from error
     if box.crs is None or not box.crs.projected:
         raise GridError(
             f"crs={crs!r} is not projected, and fields and shadows are drawn in metres",
-            fix='call xcf.datasets.simulate_scene(crs="EPSG:32633")',
+            fix=f'call {_CALL}(..., crs="EPSG:32633")',
         )
     coords: dict[Hashable, xr.DataArray] = xr_coords(box, dims=("y", "x"))
     return coords

@@ -194,13 +194,13 @@ def _checked(scene: Scene, gaps: Sequence[float], cases: int) -> list[float]:
     if not found or min(found) < 0 or len(set(found)) < len(found) or not np.isfinite(found).all():
         raise DataError(
             f"gaps is {gaps!r} and must be days, each number once",
-            fix="call ds.cloudfree.judge(gaps=[0, 15, 30])",
+            fix="call ds.cloudfree.judge(..., gaps=[0, 15, 30])",
             option="--gaps 0,15,30",
         )
     if isinstance(cases, bool) or not isinstance(cases, (int, np.integer)) or cases < 1:
         raise DataError(
             f"cases is {cases!r} and must be a number of dates",
-            fix="call ds.cloudfree.judge(cases=6)",
+            fix="call ds.cloudfree.judge(..., cases=6)",
             option="--cases 6",
         )
     return found
