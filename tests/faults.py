@@ -369,12 +369,6 @@ FAULTS = [
         "dark = mean.index_select",
         "methods/test_kernel_fusion.py",
     ),
-    Fault(  # rings of shade are believed
-        "methods/kernel_fusion/gate.py",
-        "doubted |= _doubted(shade, steps, SHADED_RING)",
-        "pass",
-        "methods/test_kernel_fusion.py",
-    ),
     Fault(  # errors are read from dates that may have read the target
         "methods/kernel_fusion/persistence.py",
         "(far > GAPS[level]) & (far <= GAPS[LONGER[level]])",

@@ -337,16 +337,6 @@ def test_shade_on_visible_ground_is_found_in_a_series():
     assert after.doubted[6][place][clear].mean() > 0.6
 
 
-def test_a_ring_of_shade_around_hidden_pixels_is_not_believed(tile):
-    residuals, visible, dark = tile
-    _, ring = believed(*tile)
-    rim = ring == 1  # alone too narrow for boxes
-    weak = residuals + 1.4 * dark / dark.norm(dim=-1, keepdim=True) * rim[..., None]
-    kept, _ = believed(weak, visible, dark)
-    assert not kept[rim].any()
-    assert kept[ring > 3].float().mean() > 0.9
-
-
 def test_courses_recover_a_low_rank_series_with_gaps():
     rng = np.random.default_rng(2)
     scores, loadings = rng.normal(size=(900, 3)), rng.normal(size=(3, 12, 2))

@@ -49,9 +49,6 @@ cost more than 0.4 dB where the mask misses nothing."""
 SHADES: Final = 3.5
 """The same for the mean of 3 x 3 pixels, if the pixel itself deviates half as far."""
 
-SHADED_RING: Final = 2.0
-"""The same for the median of a ring around hidden pixels."""
-
 HARDLY, MOSTLY = 0.3, 0.6
 """Visible shares of a tile up to which the first, and from which the second limit applies."""
 
@@ -146,17 +143,16 @@ def believed(
         far = (~wild).nonzero().ravel()
     if _strays(seen, far, visible, precision):
         return nothing
-    doubted: set[int] = set()
+    doubted: set[int] = set()  # rings
     if len(far) >= FAR:
         ground = Ground.of(seen, far)
         if not rims:
             distance = ground.distances(seen)
             wild |= distance > DISTANCE
-            doubted |= _doubted(distance, steps, RING)
+            doubted = _doubted(distance, steps)
         dark = darkness.reshape(-1, darkness.shape[-1]).index_select(0, place)
         shade = ground.towards(dark, seen, far)
         wild |= (shade > SHADED) | ((shade > SHADES / 2) & (_mean(shade, place, visible) > SHADES))
-        doubted |= _doubted(shade, steps, SHADED_RING)
     aside = _grown(wild, place, visible.shape)
     if doubted:
         aside |= torch.isin(ring, ring.new_tensor(sorted(doubted)))
@@ -189,10 +185,10 @@ def limit(share: float, bright: bool) -> float:
     return STRAYING[0] + part * (STRAYING[1] - STRAYING[0])
 
 
-def _doubted(numbers: Tensor, steps: Tensor, limit: float) -> set[int]:
-    """Rings whose median exceeds a limit."""
-    rings_of = ((r, numbers[steps == r]) for r in range(1, RINGS + 1))
-    return {r for r, own in rings_of if len(own) and float(own.median()) > limit}
+def _doubted(distance: Tensor, steps: Tensor) -> set[int]:
+    """Rings whose median distance exceeds the limit."""
+    rings_of = ((r, distance[steps == r]) for r in range(1, RINGS + 1))
+    return {r for r, own in rings_of if len(own) and float(own.median()) > RING}
 
 
 def _mean(numbers: Tensor, place: Tensor, visible: Tensor) -> Tensor:
