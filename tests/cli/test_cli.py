@@ -309,7 +309,13 @@ def test_the_help_page_speaks_of_options(store: Path, tmp_path: Path) -> None:
     assert "use --level TOA or BOA" in told.output
 
 
-@pytest.mark.parametrize("change", ["nothing", "no radar", "small chunks", "reconstructed", "SCL"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        "nothing", "reconstructed", "SCL",
+        *(pytest.param(change, marks=pytest.mark.slow) for change in ("no radar", "small chunks")),
+    ],
+)  # fmt: skip
 def test_the_command_line_names_commands_and_no_calls(change: str, tmp_path: Path) -> None:
     ds = make_series(32, 32, dates=6)
     if change == "no radar":

@@ -466,6 +466,9 @@ def test_area_regression_reaches_what_was_published_of_it(data_root):
     assert (psnr > np.array([32.94, 31.04, 29.30]) - 0.15).all()
 
 
+SECONDS = [12, *(pytest.param(n, marks=pytest.mark.slow) for n in (0, 6000))]
+
+
 def with_twins(series, seconds):
     """Every clear image comes twice, so many seconds apart, as two stations deliver it."""
     twins = series.isel(time=slice(0, None, 3))
@@ -473,7 +476,7 @@ def with_twins(series, seconds):
     return xr.concat([series, twins], "time").sortby("time")
 
 
-@pytest.mark.parametrize("seconds", [0, 12, 6000])
+@pytest.mark.parametrize("seconds", SECONDS)
 def test_images_of_one_pass_change_no_figure(series, seconds):
     """Twins, and the two halves of an image, give what each pass gives once."""
     options = {"gaps": [0.0, 7.0], "count": 3, "clouds": 1}
@@ -489,7 +492,7 @@ def test_images_of_one_pass_change_no_figure(series, seconds):
         np.testing.assert_array_equal(other, once)
 
 
-@pytest.mark.parametrize("seconds", [0, 12, 6000])
+@pytest.mark.parametrize("seconds", SECONDS)
 def test_twins_of_a_hidden_date_do_not_show_the_truth(series, seconds):
     options = {"gaps": [0.0, 7.0], "count": 3, "clouds": 1}
     methods = ["nearest-date", "linear-time", "median"]

@@ -125,7 +125,7 @@ def twinned(series, seconds):
     return xr.concat([series, twin], "time").sortby("time")
 
 
-@pytest.mark.parametrize("seconds", [0, 12])
+@pytest.mark.parametrize("seconds", [pytest.param(0, marks=pytest.mark.slow), 12])
 def test_another_image_of_the_same_pass_never_shows_the_truth(series, table, seconds):
     both = twinned(series, seconds)
     found = judged(both)
@@ -416,7 +416,9 @@ def test_the_terminal_tells_how_far_it_is(series, capsys):
     assert "judging 100%|" in told
 
 
-@pytest.mark.parametrize("kind", ["text", "zone", "objects"])
+@pytest.mark.parametrize(
+    "kind", ["text", *(pytest.param(k, marks=pytest.mark.slow) for k in ("zone", "objects"))]
+)
 def test_times_of_any_kind_give_the_same_table(series, table, kind):
     times = pd.DatetimeIndex(series.time.values).tz_localize("UTC")
     given = {

@@ -206,7 +206,9 @@ def test_weights_of_tiles_sum_to_one(origin):
     np.testing.assert_allclose(inner, 1, atol=1e-6)
 
 
-@pytest.mark.parametrize("blocks", [(20, 45), (32, 32), (1, 90)])
+@pytest.mark.parametrize(
+    "blocks", [(20, 45), pytest.param((32, 32), marks=pytest.mark.slow), (1, 90)]
+)
 def test_the_answer_does_not_depend_on_the_blocks(blocks):
     """Within rounding: the products of matrices of other sizes add up in another order."""
     window = series((150, 120), seed=3)

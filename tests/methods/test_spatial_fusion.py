@@ -12,7 +12,7 @@ from xcloudfree.reconstruct import reconstruct
 
 NAMES = ["idw", "kriging", "regression-kriging", "starfm", "pixel-fusion"]
 SUBSTITUTED = ["pixel-fusion-ihs", "pixel-fusion-pca", "pixel-fusion-wavelet"]
-CHUNKS = {"starfm": ({"y": 210, "x": (255, 45), "time": 1},)}  # each reads 197 px around itself
+CHUNKS = {"starfm": {"y": 210, "x": (255, 45), "time": 1}}  # each reads 197 px around itself
 SMALL = ("kriging", "regression-kriging")  # which read 68 px
 BANDS = ["B02", "B03", "B04", "B08"]
 QUICK = {"starfm": {"window": 11}}
@@ -43,19 +43,21 @@ def values(out):
     return np.stack([out[b].values for b in BANDS], axis=1)
 
 
+@pytest.mark.parametrize("layout", [0, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", [*NAMES, *SUBSTITUTED])
-def test_chunks_do_not_change_the_result(name):
+def test_chunks_do_not_change_the_result(name, layout):
     method = get(name, **QUICK.get(name, {}))
     size = (150, 200) if name in SMALL else (210, 300)
     ds, mask, _ = series(*size, dates=3 if method.temporal else 2)
     whole = reconstruct(ds, model=method, mask=mask, uncertainty=method.deviation)
     rows = {"y": (33, size[0] - 33), "x": size[1], "time": 1}
-    for chunks in CHUNKS.get(name, ({"y": size[0] // 2 - 5, "x": size[1] // 4 + 2}, rows)):
-        out = reconstruct(
-            ds.chunk(chunks), model=method, mask=mask.chunk(chunks), uncertainty=method.deviation
-        )
-        assert all(dask.is_dask_collection(v) for v in out.data_vars.values())
-        xr.testing.assert_identical(*map(without_record, (out.compute(), whole)))
+    blocks = CHUNKS.get(name, {"y": size[0] // 2 - 5, "x": size[1] // 4 + 2})
+    chunks = (blocks, rows)[layout]
+    out = reconstruct(
+        ds.chunk(chunks), model=method, mask=mask.chunk(chunks), uncertainty=method.deviation
+    )
+    assert all(dask.is_dask_collection(v) for v in out.data_vars.values())
+    xr.testing.assert_identical(*map(without_record, (out.compute(), whole)))
 
 
 @pytest.mark.parametrize("name", [*NAMES, *SUBSTITUTED])

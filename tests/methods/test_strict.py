@@ -42,7 +42,7 @@ def swapped(ds, mask, seed):
     return ds.assign({b: ds[b].where(~mask, noise[b]).assign_attrs(ds[b].attrs) for b in BANDS})
 
 
-@pytest.mark.parametrize("blend", ["feather", None])
+@pytest.mark.parametrize("blend", ["feather", pytest.param(None, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", NAMES)
 def test_what_stands_in_hidden_pixels_changes_no_bit(series, mask, name, blend):
     spread = methods.get(name).deviation
@@ -152,6 +152,7 @@ def test_arrays_and_dates_in_any_order_come_back_as_they_came(series, mask, name
     array = as_array(make_series(HEIGHT, WIDTH, dates=DATES)).sel(band=FEW).isel(time=order)
     mixed = array.chunk(time=1).cloudfree.reconstruct(model=quick(name), mask=mask.isel(time=order))
     assert mixed.dims == array.dims
+    mixed = mixed.compute()
     for band in BANDS:
         found = mixed.sel(band=band).sortby("time")
         np.testing.assert_allclose(found, straight[band], atol=2e-6)

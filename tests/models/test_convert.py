@@ -322,7 +322,7 @@ RESNETS = ("g1_resnet9_64", "g2_resnet9_64x96")
     ("names", "layout"),
     [
         (("g1_unet7_128", "g2_unet7_128"), "two files"),
-        (RESNETS, "two files"),
+        pytest.param(RESNETS, "two files", marks=pytest.mark.slow),
         (RESNETS, "one file"),
         (RESNETS, "prefixes"),
     ],

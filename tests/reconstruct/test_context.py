@@ -126,7 +126,7 @@ BASES = [
 ]
 
 
-@pytest.mark.parametrize("blend", ["feather", None])
+@pytest.mark.parametrize("blend", ["feather", pytest.param(None, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("name", "options", "method"), BASES)
 def test_the_untrained_network_is_the_best_cheap_method(series, blend, name, options, method):
     model = xcf.models.create(name, **options)

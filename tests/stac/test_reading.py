@@ -501,7 +501,9 @@ def test_stackstac_agrees_with_its_own_reader_where_that_is_right(archive):
         np.testing.assert_allclose(ds[band].values[0], numbers, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", [*REAL, *MADE_UP])
+@pytest.mark.parametrize(
+    "name", [*REAL, *(pytest.param(name, marks=pytest.mark.slow) for name in MADE_UP)]
+)
 def test_stackstac_reads_every_archive_alike(data_root, tmp_path, name):
     item, encoding = case(data_root, name)
     item, _ = shrink(item, encoding, tmp_path)
