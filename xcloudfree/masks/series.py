@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ from xcloudfree.core.predictor import Dates, gathered
 from xcloudfree.core.radiometry import Calibration
 from xcloudfree.core.scene import Scene
 from xcloudfree.core.times import utc_times
-from xcloudfree.core.windows import Area, Halo, ranks
+from xcloudfree.core.windows import WHOLE, Area, Encoded, Halo, Mosaic, ranks
 from xcloudfree.exceptions import DataError, MissingBandError
 from xcloudfree.masks import matched_filter, transients
 from xcloudfree.masks.plan import MaskPlan, apply_plan
@@ -120,12 +121,14 @@ class _Reader(Dates):
         """Day numbers in chronological order."""
         return np.sort(np.array(self.days), kind="stable")
 
-    def series(self, windows: Sequence[NDArray[Any]]) -> Iterator[_Block]:
-        """One for each place along the other leading dimensions."""
+    def series(self, windows: Sequence[Mosaic]) -> Iterator[_Block]:
+        """One for each place along the other leading dimensions; decoded image by image."""
         lead = windows[0].ndim - 3
-        split = [self.split(w, lead) for w in windows]
-        for stored, *masks in zip(*split, strict=True):
-            values = self.calibration.decode(stored)
+        split = [w.each(lambda part: self.split(part, lead)) for w in windows]
+        for number in range(split[0].shape[0]):
+            stored, *others = (w.each(itemgetter(number)) for w in split)
+            values = Encoded(stored, self.calibration.decode, stored.shape[1]).decoded()
+            masks = [other[..., *WHOLE] for other in others]
             given = masks.pop(0) if self.given else np.zeros(values[:, 0].shape, bool)
             if self.classes:
                 doubtful = np.isin(masks.pop(0), DOUBTFUL_CLASSES)
@@ -151,12 +154,14 @@ class _Draw:
     reader: _Reader
     size: int
 
+    joins = True
+
     def __call__(
-        self, *windows: NDArray[Any], core: Area, origin: tuple[int, int], scene: Sequence[Any]
+        self, *windows: Mosaic, core: Area, origin: tuple[int, int], scene: Sequence[Any]
     ) -> list[_Sample]:
         """Samples."""
         out = []
-        for block in self.reader.series([w[..., *core] for w in windows]):
+        for block in self.reader.series([Mosaic([[[w[..., *core]]]]) for w in windows]):
             shape = block.given.shape[1:]
             rows, columns = (o + (s.start or 0) for o, s in zip(origin, core, strict=True))
             rank = ranks((rows, columns), (shape[0], shape[1])).ravel()
@@ -203,11 +208,13 @@ class _Judge:
     reader: _Reader
     bands: tuple[str, ...]
 
+    joins = True
+
     def __dask_tokenize__(self) -> Any:
         return __version__, self.reader, self.bands
 
     def __call__(
-        self, *windows: NDArray[Any], core: Area, origin: tuple[int, int], scene: Sequence[Any]
+        self, *windows: Mosaic, core: Area, origin: tuple[int, int], scene: Sequence[Any]
     ) -> tuple[NDArray[np.bool_]]:
         """Mask (*lead, y, x)."""
         masks = [

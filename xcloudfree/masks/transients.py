@@ -91,11 +91,11 @@ def occluded(
     valid: Booleans = np.asarray(np.isfinite(values).all(1))
     certain: Booleans = np.asarray(valid & given)
     asked, doubtful = valid & ~given, valid & doubtful & ~given
-    flat = np.where(valid[:, None], values, 0).reshape(*values.shape[:2], -1)
+    flat = values.reshape(*values.shape[:2], -1)
     hidden: Any = certain.copy()
     for number in range(PASSES):
         trusted = valid & ~doubtful & ~(hidden if number == 0 else _dilated(hidden, TRUSTED))
-        found = _evidence(flat, asked, trusted, days, bands, spread)
+        found = _evidence(flat, valid, asked, trusted, days, bands, spread)
         cloud = _cloud(found, certain, doubtful)
         shade = _shade(found, certain, doubtful, least_shade(bands))
         cast = _cast(shade, cloud | certain) if number == PASSES - 1 else shade
@@ -121,21 +121,27 @@ def doubtful_at_first(values: Floats) -> Booleans:
 
 def _evidence(
     flat: Floats,
+    valid: Booleans,
     asked: Booleans,
     trusted: Booleans,
     days: Doubles,
     bands: Sequence[str],
     spread: Spread,
 ) -> Evidence:
-    """Evidence (time, y, x), strip by strip."""
+    """Evidence (time, y, x), strip by strip, of which one is in memory at a time."""
     times, pixels = len(days), flat.shape[-1]
-    parts = []
+    floats, flags = np.empty((4, times, pixels), np.float32), np.empty((2, times, pixels), bool)
+    found = Evidence(*floats, *flags)
     for start in range(0, pixels, STRIP):
         part = slice(start, start + STRIP)
-        judge, known = (a.reshape(times, -1)[:, part] for a in (asked, trusted))
-        parts.append(evidence(flat[..., part], judge, known, days, bands, spread))
-    joined = (np.concatenate(same, axis=1) for same in zip(*parts, strict=True))
-    return Evidence(*(a.reshape(asked.shape) for a in joined))
+        there, judge, known = (a.reshape(times, -1)[:, part] for a in (valid, asked, trusted))
+        values = np.where(there[:, None], flat[..., part], np.float32(0))
+        for whole, piece in zip(
+            found, evidence(values, judge, known, days, bands, spread), strict=True
+        ):
+            whole[:, part] = piece
+    shape = asked.shape
+    return Evidence(*floats.reshape(4, *shape), *flags.reshape(2, *shape))
 
 
 def _cloud(found: Evidence, given: Booleans, doubtful: Booleans) -> Booleans:
