@@ -68,6 +68,7 @@ def scenes(draw):
         "chunks": draw(st.tuples(*(st.integers(3, 14) for _ in range(2)))),
         "blend": draw(st.sampled_from(["feather", None])),
         "together": draw(st.booleans()),
+        "times": draw(st.sampled_from(["dates", "backwards", "text"])),
     }  # fmt: skip
 
 
@@ -76,6 +77,10 @@ def build(case, fill):
     times = np.datetime64("2025-06-01", "ns") + np.arange(
         case["optical"].shape[1]
     ) * np.timedelta64(5, "D")
+    if case["times"] == "backwards":
+        times = times[::-1]
+    elif case["times"] == "text":
+        times = np.array([f"{time}Z" for time in times.astype("M8[s]")])
     rows, columns = case["optical"].shape[-2:]
     y = 10.0 * np.arange(rows) if case["flip"] else 5e6 - 10.0 * np.arange(rows)
     coords = {"time": times, "y": y, "x": 5e5 + 10.0 * np.arange(columns)}
