@@ -196,6 +196,16 @@ def test_small_chunks_cost_what_is_read_twice() -> None:
     assert row(ds.chunk(y=320, x=320), "chunks")[1] == ""
 
 
+def test_small_chunks_of_a_series_cost_what_blocks_of_several_read() -> None:
+    ds = make_bands(3, 320, 320).chunk(y=16, x=16)
+    reach = methods.get("kernel-fusion").reach
+    together = 16 * (reach // 16)  # as many chunks as the rim is wide
+    blocks = (together,) * (320 // together) + ((320 % together,) if 320 % together else ())
+    factor = reading_factor(Halo(reach), (blocks, blocks))
+    assert f"reads {factor:.2f} times" in row(ds, "chunks")[0]
+    assert factor < reading_factor(Halo(reach), ((16,) * 20, (16,) * 20)) / 3
+
+
 class Reader(HTMLParser):
     def __init__(self) -> None:
         super().__init__()

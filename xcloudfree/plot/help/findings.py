@@ -18,7 +18,7 @@ from xcloudfree.core.radiometry import Calibration
 from xcloudfree.core.restore import provenance_of
 from xcloudfree.core.scene import Scene
 from xcloudfree.core.times import utc_times
-from xcloudfree.core.windows import Halo
+from xcloudfree.core.windows import Halo, merged
 from xcloudfree.exceptions import CloudFreeError
 from xcloudfree.masks.scores import METHODS
 from xcloudfree.plot.help.suitability import judge_masks
@@ -210,7 +210,8 @@ def _chunks(scene: Scene) -> Finding:
     y, x = (template.variable.chunksizes[d] for d in scene.spatial)
     text = f"{max(y)} x {max(x)} px, {len(y) * len(x)} blocks a date"
     reach = methods.get(BEST).reach
-    factor = reading_factor(Halo(reach), (y, x))
+    blocks = (merged(y, reach), merged(x, reach)) if scene.is_series else (y, x)
+    factor = reading_factor(Halo(reach), blocks)
     text += f"; {BEST} (reach {reach} px) reads {factor:.2f} times their area"
     if factor > 1.6 and max(len(y), len(x)) > 1:
         rows, columns = scene.spatial
