@@ -26,8 +26,8 @@ test-lowest:  ## with the lowest versions that pyproject.toml allows (of torch: 
 	.venv-lowest/bin/uv pip compile --quiet --resolution lowest-direct --override tests/without-torch.txt \
 	  --constraint tests/lowest.txt --extra demo --extra train --group test \
 	  --output-file .venv-lowest/lowest.txt pyproject.toml
-	.venv-lowest/bin/python -m pip install --quiet --requirement .venv-lowest/lowest.txt
-	.venv-lowest/bin/python -m pip install --quiet --no-deps --editable .
+	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python --no-deps \
+	  --requirement .venv-lowest/lowest.txt --editable .
 	.venv-lowest/bin/python -m pytest -m "not slow" -p no:cacheprovider $(FOLDERS)
 
 test-without-torch:  ## PYTHON=python3.13: all that needs no torch, of which a new Python may have no build
