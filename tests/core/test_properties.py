@@ -183,9 +183,9 @@ QUICK += ("kernel-fusion",) * TORCH
 
 
 @seed(18)
-@settings(max_examples=60, deadline=None, suppress_health_check=CHECKS, database=None)
+@settings(max_examples=200, deadline=None, suppress_health_check=CHECKS, database=None)
 @given(scenes(), st.sampled_from(QUICK))
-def test_60_scenes(case, method):
+def test_200_scenes(case, method):
     holds(case, method)
 
 

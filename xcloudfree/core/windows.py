@@ -161,15 +161,15 @@ def divided(sizes: Sequence[int], side: int) -> tuple[int, ...]:
     return tuple(found)
 
 
-def merged(sizes: Sequence[int], least: int) -> tuple[int, ...]:
-    """Neighbouring chunks joined to at most `least` pixels.
+def merged(sizes: Sequence[int], most: int) -> tuple[int, ...]:
+    """Neighbouring chunks joined to at most `most` pixels.
 
     >>> merged((8, 8, 8, 8, 8, 30), 20)
     (16, 16, 8, 30)
     """
     found: list[int] = []
     for size in sizes:
-        if found and found[-1] + size <= least:
+        if found and found[-1] + size <= most:
             found[-1] += size
         else:
             found.append(size)
