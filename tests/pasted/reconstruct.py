@@ -12,6 +12,7 @@ clouded = xcf.datasets.simulate_scene((16, 16), dates=5, cover=[0, 0.5, 0, 0.5, 
 clouded = clouded[["B01", "B02", "B03", "B04", "B11"]]
 whole = ds.assign({n: (100 * ds[n]).round().astype("int16").assign_attrs(
     ds[n].attrs, scale_factor=0.01) for n in ("VV", "VH")})
+few = xcf.models.create("carf-tiny", level="BOA", optical_bands=("B02", "B03", "B04"))
 def starfm(ds, coarse): return fill(ds, xcf.methods.get("starfm", coarse=coarse))
 """
 
@@ -22,16 +23,15 @@ ROWS = [
     "times = [20250615, 20250618]\n"
     "ds.cloudfree.reconstruct(model='linear-time', mask=mask, times=times)",
     "ds.cloudfree.reconstruct(model='medain', mask=mask)",
-    "few = xcf.models.create('carf-tiny', level='BOA', optical_bands=('B02', 'B03', 'B04'))\n"
     "ds = bare; fill(ds, few)",
     "ds.cloudfree.reconstruct(model='median', mask=mask, blend='soft')",
     "ds.cloudfree.reconstruct(model='median', mask=mask, precision='float16')",
     "ds.cloudfree.reconstruct(model='median', mask=mask, halo=4)",
     "ds.cloudfree.reconstruct(model='median', mask=mask, interval=90)",
     "mask = mask | True; ds.cloudfree.reconstruct(model='idw', mask=mask, interval=0.9).compute()",
-    "ds.cloudfree.reconstruct(model='carf-tiny', mask=mask, halo=-1)",
-    "ds.cloudfree.reconstruct(model='carf-tiny', mask=mask, device='cuda:99')",
-    "ds.cloudfree.reconstruct(model='carf-tiny', mask=mask, device='gpu')",
+    "ds.cloudfree.reconstruct(model=few, mask=mask, halo=-1)",
+    "ds.cloudfree.reconstruct(model=few, mask=mask, device='cuda:99')",
+    "ds.cloudfree.reconstruct(model=few, mask=mask, device='gpu')",
     "ds = ds.isel(time=[0]); ds.cloudfree.reconstruct(model='median', mask=mask.isel(time=[0]))",
     "ds = ds.isel(time=0, drop=True)\n"
     "ds.cloudfree.reconstruct(model='median', mask=mask.isel(time=0, drop=True))",

@@ -56,12 +56,13 @@ def _converted(values: NDArray[Any], owner: str, units: str) -> NDArray[Any]:
     if hasattr(values[0], "calendar"):
         calendar = f"convert it with {owner}.convert_calendar('standard', use_cftime=False)"
         raise DataError(problem, fix=calendar, option="write the dates in the standard calendar")
+    call, invented = _every_five_days(values.size)
     with suppress(TypeError, ValueError), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pandas warns about its guess
         pd.to_datetime(values, utc=True)
-        zoned = f"pandas.to_datetime({owner}.time.values, utc=True).tz_localize(None)"
-        raise _refused(problem, fix, zoned)
-    raise _refused(problem, fix, *_every_five_days(values.size))
+        call = f"pandas.to_datetime({owner}.time.values, utc=True).tz_localize(None)"
+        invented = ""
+    raise _refused(problem, fix, call, invented)
 
 
 def _refused(problem: str, fix: Callable[[str], str], call: str, invented: str = "") -> DataError:
