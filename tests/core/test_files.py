@@ -1,6 +1,7 @@
 """Files of all kinds on a disk without room."""
 
 import importlib.util
+from contextlib import contextmanager
 
 import pytest
 
@@ -32,25 +33,26 @@ WRITERS = {
 }
 
 
-@pytest.fixture
+@contextmanager
 def no_room():
-    """No file can have more than a thousand bytes."""
+    """No file can have more than a thousand bytes, not even one that the tests report to."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_a_file_that_finds_no_room_is_an_error_of_ours_and_leaves_the_old_one(
-    tmp_path, name, no_room
-):
+def test_a_file_that_finds_no_room_is_an_error_of_ours_and_leaves_the_old_one(tmp_path, name):
     needed = NEEDS.get(name.split(".")[1], "numpy")
     if importlib.util.find_spec(needed) is None:
         pytest.skip(f"needs {needed}")
     write, call = WRITERS[name]
     (tmp_path / name).write_text("old")
-    with pytest.raises(DataError, match=rf"{name} stopped: File too large; .*{call}$"):
+    problem = rf"{name} stopped: File too large; .*{call}$"
+    with pytest.raises(DataError, match=problem), no_room():
         write(tmp_path / name)
     assert (tmp_path / name).read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == [name]
