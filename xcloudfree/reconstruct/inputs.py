@@ -28,7 +28,7 @@ class Inputs(NamedTuple):
             return None
         assert self.reader.days is not None
         dates, bands = len(self.reader.days), len(self.reader.look.picked)
-        around = reach_of(self.method) + margin
+        around = rim(self.method.plan) + margin
         return Together(self.reader.time, side_of(dates, bands, around, self.method.derived))
 
 
@@ -53,8 +53,3 @@ def inputs_of(scene: Scene, method: Method, optical: Layer, look: Observe) -> In
         groups.append(layer.planes())
         method = replace(method, images=None)  # they do not travel with every task
     return Inputs(method, Reader(axis, days, look, sar, coarse), groups, len(scene.lead))
-
-
-def reach_of(method: Method) -> int:
-    """Pixels that a method reads around a block."""
-    return rim(method.plan)

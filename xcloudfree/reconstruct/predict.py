@@ -21,10 +21,10 @@ from xcloudfree.core.blocks import (
 )
 from xcloudfree.core.devices import trim
 from xcloudfree.core.predictor import Prediction, Series
-from xcloudfree.core.windows import LARGEST, Area, widened
+from xcloudfree.core.windows import LARGEST, Area, rim, widened
 from xcloudfree.methods.base import Method
 from xcloudfree.reconstruct.compose import Compose
-from xcloudfree.reconstruct.inputs import Inputs, reach_of
+from xcloudfree.reconstruct.inputs import Inputs
 from xcloudfree.reconstruct.observe import BYTE, FLOAT, Arrays, Reader, strips
 
 if TYPE_CHECKING:
@@ -284,4 +284,4 @@ def _trim_for(windows: Sequence[Any]) -> None:
 
 def _parts(method: Method, series: Series) -> Sequence[Series]:
     """Pieces to process at a time: strips, unless pixels around are needed."""
-    return [series] if reach_of(method) else list(strips(series))
+    return [series] if rim(method.plan) else list(strips(series))

@@ -44,7 +44,7 @@ RINGS: Final = 6
 
 SHADED: Final = 6.0
 """Deviations towards darkness from which a pixel is discarded. Lower limits find more shade, and
-cost more than 0.4 dB where the mask misses nothing."""
+cost more where the mask misses nothing."""
 
 SHADES: Final = 3.5
 """The same for the mean of 3 x 3 pixels, if the pixel itself deviates half as far."""
