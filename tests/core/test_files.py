@@ -58,6 +58,17 @@ def test_a_file_that_finds_no_room_is_an_error_of_ours_and_leaves_the_old_one(tm
     assert [p.name for p in tmp_path.iterdir()] == [name]
 
 
+def test_a_catalog_that_finds_no_room_is_an_error_of_ours(tmp_path):
+    call = rf"publish\(ds, '{tmp_path}'\) again$"
+    with pytest.raises(DataError, match=rf"B02\.tif stopped: .*{call}"), no_room():
+        xcf.stac.publish(SCENE[["B02"]], tmp_path)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    for path in (tmp_path / "items", tmp_path / "collections"):
+        path.write_text("a file where a folder is needed")
+    with pytest.raises(DataError, match=rf"json stopped: .*{call}"):
+        xcf.stac.publish(SCENE[["B02"]], tmp_path)
+
+
 def test_a_file_in_a_folder_that_is_not_there_is_an_error_of_ours(tmp_path):
     pytest.importorskip("matplotlib")
     with pytest.raises(DataError, match=r"No such file or directory; .*choose another folder"):

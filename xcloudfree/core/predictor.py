@@ -116,7 +116,8 @@ class Prediction:
     Parameters
     ----------
     mean : ndarray of float32
-        (time, band, y, x); NaN where the predictor has no estimate.
+        (time, band, y, x); NaN where the predictor has no estimate. Images of which nothing is
+        wanted may contain anything.
     deviation : ndarray of float32 or None
         Of the same shape.
     flags : ndarray of uint8 or None

@@ -261,7 +261,10 @@ def predict(
 ) -> tuple[Floats, Floats]:
     """Reflectance and its standard deviation where wanted."""
     times, bands = reflectance.shape[:2]
-    mean, spread = (np.full((times, bands, clear[0].size), np.nan, np.float32) for _ in range(2))
+    # zeros take no memory until they are written, which happens on dates with wanted pixels only
+    mean, spread = (np.zeros((times, bands, clear[0].size), np.float32) for _ in range(2))
+    some = wanted.any((1, 2))
+    mean[some] = spread[some] = np.nan
     asked, fine = wanted.reshape(times, -1), _bits(bands, APPLIED, APPLIED - 6)
     coefficients = stepped(rule.coefficients, 2 * APPLIED - fine)
     for part, strip in strips(reflectance, clear, radar, days):

@@ -20,7 +20,7 @@ from xcloudfree.core.blocks import (
     reduce_windows,
 )
 from xcloudfree.core.devices import trim
-from xcloudfree.core.predictor import Prediction, Series
+from xcloudfree.core.predictor import Booleans, Prediction, Series
 from xcloudfree.core.windows import LARGEST, Area, rim, widened
 from xcloudfree.methods.base import Method
 from xcloudfree.reconstruct.compose import Compose
@@ -179,6 +179,10 @@ class Predict:
                 empty = np.full(shape, np.nan, np.float32)
                 flags = np.zeros(hidden.shape, np.uint8) if self.method.flags else None
                 answer = Prediction(empty, empty if self.uncertainty else None, flags)
+            unasked = ~series.wanted[..., *core].any((1, 2))
+            answer.mean[unasked] = np.nan
+            if answer.deviation is not None:
+                answer.deviation[unasked] = np.nan
             planes = (answer.mean, answer.deviation, answer.flags)  # type: ignore[assignment]
             found.append([a for a in planes if a is not None])
         return tuple(self.reader.join(same, head) for same in zip(*found, strict=True))
@@ -213,15 +217,17 @@ class ReconstructSeries:
             series = self.reader.series(planes, wide, origin, parts=self.method.reads_parts)
             valid = series.clear | series.hidden
             answer = predicted(self.method, series, [s[number] for s in scene], self.compose.stated)
+            asked = series.wanted[..., *wide].any((1, 2))
             for date, image in enumerate(images[number]):
                 place = places[image]
                 known = None
                 if looks:
                     shown = [look[*place, ..., *core] for look in looks]
                     known = self.compose.of_date(tables, head, place, shown)
+                found = answer.at(date) if answer is not None and asked[date] else None
                 parts = self.compose.image(
                     planes[0][date, ..., *wide], series.hidden[date, *wide], valid[date, *wide],
-                    None if answer is None else answer.at(date), inner, known=known,
+                    found, inner, known=known,
                 )  # fmt: skip
                 if not results:
                     results = [np.empty((*head, *p.shape), p.dtype) for p in parts]
@@ -252,7 +258,7 @@ def predicted(
         if part is series:
             results = found
             break
-        results = results or [_empty(a, asked.shape[-2]) for a in found]
+        results = results or [_empty(a, asked) for a in found]
         start, stop, _ = part.core[0].indices(part.hidden.shape[-2])
         top = part.origin[0] + start - first
         for result, values in zip(results, found, strict=True):
@@ -268,12 +274,14 @@ def predicted(
     return Prediction(mean, deviation, flags)
 
 
-def _empty(part: NDArray[Any] | None, rows: int) -> NDArray[Any] | None:
+def _empty(part: NDArray[Any] | None, asked: Booleans) -> NDArray[Any] | None:
     """Array for all rows of a block of which some are predicted: NaN, or no flag."""
     if part is None:
         return None
-    shape = (*part.shape[:-2], rows, part.shape[-1])
-    return np.full(shape, np.nan if part.dtype.kind == "f" else 0, part.dtype)
+    out = np.zeros((*part.shape[:-2], *asked.shape[-2:]), part.dtype)
+    if part.dtype.kind == "f":
+        out[asked.any((1, 2))] = np.nan
+    return out
 
 
 def _trim_for(windows: Sequence[Any]) -> None:

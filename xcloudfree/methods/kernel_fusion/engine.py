@@ -121,9 +121,10 @@ def predict(
         for k in track(np.flatnonzero(asked.any((1, 2))).tolist(), "predicting dates"):
             day, own = float(targets.days[k]), int(targets.own[k])
             work.target(k, day, own, asked[k], answer.of(area), inner)
-    told = (wanted & ~doubted)[:, None, *core]
-    for planes in sums:
-        np.copyto(planes[..., *core], np.nan, where=~told)
+    for k in np.flatnonzero(wanted.any((1, 2))):
+        told = (wanted[k] & ~doubted[k])[core]
+        for planes in sums:
+            np.copyto(planes[k][..., *core], np.nan, where=~told)
     return answer
 
 

@@ -13,6 +13,7 @@ import rasterio
 import xarray as xr
 
 from xcloudfree.core.bands import POLARISATIONS, S2_BANDS
+from xcloudfree.core.files import replacing
 from xcloudfree.core.grid import coordinate_system
 from xcloudfree.core.times import utc_times
 from xcloudfree.exceptions import DataError, UnitsError
@@ -126,8 +127,13 @@ def publish(
 
 
 def _dump(content: dict[str, Any], path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    _save(json.dumps(content, indent=1).encode(), path)
+
+
+def _save(content: bytes | memoryview, path: Path) -> None:
+    with replacing(path, f"publish(ds, {str(path.parents[1])!r})") as partial:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(content)
 
 
 def _stamp(time: np.datetime64) -> tuple[str, str]:
@@ -220,9 +226,10 @@ def _write(pixels: npt.NDArray[Any], path: Path, grid: Any, nodata: float) -> No
         "height": grid.shape[0], "width": grid.shape[1], "transform": grid.transform,
         "crs": f"EPSG:{grid.crs.epsg}",
     }  # fmt: skip
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with rasterio.open(path, "w", **profile) as target:
-        target.write(pixels, 1)
+    with rasterio.MemoryFile() as file:  # GDAL does not always report a full disk
+        with file.open(**profile) as target:
+            target.write(pixels, 1)
+        _save(file.getbuffer(), path)
 
 
 def _place(item: dict[str, Any], grid: Any) -> None:
