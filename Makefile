@@ -28,14 +28,15 @@ test-lowest:  ## with the lowest versions that pyproject.toml allows (of torch: 
 	  --output-file .venv-lowest/lowest.txt pyproject.toml
 	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python --no-deps \
 	  --requirement .venv-lowest/lowest.txt --editable .
-	.venv-lowest/bin/python -m pytest -m "not slow" -p no:cacheprovider $(FOLDERS)
+	OMP_NUM_THREADS=1 .venv-lowest/bin/python -m pytest -m "not slow" -p no:cacheprovider -n $(WORKERS) \
+	  --dist worksteal $(FOLDERS)
 
 test-without-torch:  ## PYTHON=python3.13: all that needs no torch, of which a new Python may have no build
 	$(PYTHON) -m venv --clear .venv-without-torch
 	.venv-without-torch/bin/python -m pip install --quiet --constraint constraints.txt uv
 	.venv-without-torch/bin/uv pip install --quiet --python .venv-without-torch/bin/python \
 	  --override tests/without-torch.txt --constraint constraints.txt --editable ".[demo]" --group test
-	.venv-without-torch/bin/python -m pytest -m "not slow" -p no:cacheprovider \
+	OMP_NUM_THREADS=1 .venv-without-torch/bin/python -m pytest -m "not slow" -p no:cacheprovider -n $(WORKERS) --dist worksteal \
 	  --ignore xcloudfree/methods/kernel_fusion $(FOLDERS)
 
 lint: $(READY)

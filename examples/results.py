@@ -66,7 +66,7 @@ TRIVIAL = ["do nothing", "clear mean"]
 FITTED = ["constant of training pixels", "constant of training regions", "ridge on SAR"]
 TEMPORAL = ["nearest-date", "last-clear", "linear-time", "median", "geomedian", "whittaker"]
 
-SINGLE = {m: m for m in [*TRIVIAL, *FITTED, *SPATIAL, *FUSION]}
+SINGLE = {m: m for m in [*TRIVIAL, *FITTED, *SPATIAL, *FUSION, "kernel-fusion"]}
 NETWORKS = {
     f"{NAME}, not feathered": Hard(NAME),
     **({"the same fitted without SAR": WITHOUT} if WITHOUT.exists() else {}),
@@ -78,6 +78,7 @@ SERIES = {
     **{m: m for m in ["spacetime-kriging", "starfm"]},
     "area-regression": "area-regression",
     "area-regression+nearby": "area-regression+nearby",
+    "kernel-fusion": "kernel-fusion",
     NAME: bench.SingleDate(NAME),
 }
 

@@ -17,12 +17,13 @@ KINDS = {
     "full": "Hidden wholly",
 }
 
-LEADER = {"partial": "area-regression+nearby", "full": "area-regression"}
-"""The method beside which others are put; with nothing visible nearby the two are the same."""
+LEADER = "kernel-fusion"
+"""The method beside which others are put."""
 
 SINGLE = (
     "do nothing",
     "pixel-fusion",
+    "kernel-fusion",
     "clear mean",
     "ridge on SAR",
     "constant of training regions",
@@ -38,6 +39,7 @@ TOLD = (
     "starfm",
     "area-regression",
     "area-regression+nearby",
+    "kernel-fusion",
 )
 """Of the methods for series, those in the README; one of each kind."""
 
@@ -111,9 +113,9 @@ def series(result):
         for metrics, cost in ((["psnr", "mae"], True), (["ssim", "sam"], False)):
             options = {"by": ["gap"], "metrics": metrics, "notes": False, "cost": cost}
             parts.append(bench.to_markdown(chosen, **options))
-        parts.append(_upsets(chosen, LEADER[kind], ["region", "gap"]))
+        parts.append(_upsets(chosen, LEADER, ["region", "gap"]))
         if kind == "partial":
-            parts.append("All gaps together. " + _compared(chosen, LEADER[kind]))
+            parts.append("All gaps together. " + _compared(chosen, LEADER))
     parts.append("\n".join(f"* {note}" for note in bench.failures(result)))
     return "\n\n".join(part for part in parts if part)
 

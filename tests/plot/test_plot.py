@@ -360,7 +360,12 @@ def test_a_partly_hidden_date_is_shown_first_and_nothing_is_computed_to_find_it(
     out = scene.cloudfree.reconstruct(model="idw")
     assert out.cloudfree.plot().get_suptitle() == "2025-06-20 10:06"
     assert plot(out, index=0).get_suptitle() == "2025-06-10 10:06"
-    assert plot(out.chunk(time=1)).get_suptitle() == "2025-06-10 10:06"
+    lazy = out.chunk(time=1)
+    assert plot(lazy).get_suptitle() == "2025-06-10 10:06"
+    for name in ("cloud_cover", "eo:cloud_cover"):  # xcf.stac.load, stackstac
+        stated = lazy.assign_coords({name: ("time", [0.0, np.nan, 45.0, 99.0])})
+        assert plot(stated).get_suptitle() == "2025-06-20 10:06"
+    assert plot(lazy.assign_coords(cloud_cover=("time", [np.nan] * 4))).axes
 
 
 def test_a_calendar_has_a_row_a_month_and_a_column_a_day():

@@ -97,7 +97,9 @@ def test_a_condition_is_sent_as_the_api_declares_and_pages_are_followed(
         warnings.simplefilter("error", CatalogWarning)
         ds = stac.load(api.url, polarisations=(), query=CLEAR)
         assert days(ds) == [1, 2, 3]
-        assert days(stac.load(api.url, polarisations=())) == list(range(1, 11))
+        every = stac.load(api.url, polarisations=())
+        assert days(every) == list(range(1, 11))
+        assert every.cloud_cover.values.tolist() == [5.0 * day for day in range(1, 11)]
     first = api.asked[0]
     assert ("query" in first) == (QUERY in conforms)
     assert ("filter" in first) == (QUERY not in conforms and bool(conforms))

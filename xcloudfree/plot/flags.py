@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from xcloudfree.core.blocks import is_lazy
 from xcloudfree.core.recognise import read
 from xcloudfree.core.restore import provenance_of
 from xcloudfree.core.scene import Scene
@@ -49,7 +50,7 @@ def occlusion(
 
 
 def partly_hidden(scene: Scene) -> int:
-    """Number of the date in memory that is nearest to half hidden; 0 if unknown."""
+    """Number of the date that is nearest to half hidden, without computing; 0 if unknown."""
     if len(scene.lead) != 1:
         return 0
     (dim,) = scene.lead
@@ -64,10 +65,22 @@ def partly_hidden(scene: Scene) -> int:
             shares = cloud_shares(scene, ready)
     except CloudFreeError:  # drawing will raise the error
         return 0
-    if shares is None or not len(shares):
+    if shares is None:
+        return _half_cloudy(scene, str(dim))
+    if not len(shares):
         return 0
     every = -(-scene.source.sizes[dim] // SAMPLE)  # only a sample of many dates is used
     return every * int(np.abs(shares - 0.5).argmin())
+
+
+def _half_cloudy(scene: Scene, dim: str) -> int:
+    """The same from the cloud cover of the products, as catalogs state it; 0 if none is stated."""
+    for name in ("cloud_cover", "eo:cloud_cover"):
+        cover = scene.source.coords.get(name)
+        if cover is not None and cover.dims == (dim,) and not is_lazy(cover.data):
+            distance = np.abs(cover.values.astype(float) - 50)
+            return 0 if np.isnan(distance).all() else int(np.nanargmin(distance))
+    return 0
 
 
 def _ready_mask(scene: Scene) -> str | None:

@@ -76,8 +76,9 @@ def plot(
     time : datetime-like, optional
         Date to show; the nearest is used and named in the title.
     index : int, optional
-        Number of the date or patch to show, instead of `time`. Default: for values in memory, the
-        date that is nearest to half hidden; else the first.
+        Number of the date or patch to show, instead of `time`. Default: the date that is
+        nearest to half hidden, by its pixels in memory, or for lazy values by the coordinate
+        ``cloud_cover`` of the catalog; else the first.
     bands : str or sequence of str
         Three bands for red, green and blue, or ``"true"``, ``"infrared"``, ``"shortwave"``.
     vmin, vmax : float or sequence of float, optional

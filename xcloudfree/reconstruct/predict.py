@@ -217,7 +217,7 @@ class ReconstructSeries:
             series = self.reader.series(planes, wide, origin, parts=self.method.reads_parts)
             valid = series.clear | series.hidden
             answer = predicted(self.method, series, [s[number] for s in scene], self.compose.stated)
-            asked = series.wanted[..., *wide].any((1, 2))
+            asked = np.asarray(series.wanted[..., *wide].any((1, 2)))
             for date, image in enumerate(images[number]):
                 place = places[image]
                 known = None

@@ -135,9 +135,9 @@ def load(
         ``VV``, ``VH`` (float32, dB), all (time, y, x), or (time, latitude, longitude) on a grid in
         degrees, with their units in ``attrs``. NaN is no data. Along ``time``: ``item_id``,
         ``offset``, ``offset_reason``, ``level``, ``platform``, ``s2_relative_orbit``,
-        ``sun_azimuth`` and ``sun_elevation`` of Sentinel-2; ``s1_item_id``, ``time_gap``
-        (Sentinel-1 minus Sentinel-2), ``relative_orbit`` (-1: unknown) and ``orbit_state`` of
-        Sentinel-1.
+        ``sun_azimuth``, ``sun_elevation`` and ``cloud_cover`` (percent of the whole products) of
+        Sentinel-2; ``s1_item_id``, ``time_gap`` (Sentinel-1 minus Sentinel-2), ``relative_orbit``
+        (-1: unknown) and ``orbit_state`` of Sentinel-1.
 
     Raises
     ------

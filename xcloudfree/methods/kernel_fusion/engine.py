@@ -121,7 +121,7 @@ def predict(
         for k in track(np.flatnonzero(asked.any((1, 2))).tolist(), "predicting dates"):
             day, own = float(targets.days[k]), int(targets.own[k])
             work.target(k, day, own, asked[k], answer.of(area), inner)
-    for k in np.flatnonzero(wanted.any((1, 2))):
+    for k in np.flatnonzero(wanted.any((1, 2))).tolist():
         told = (wanted[k] & ~doubted[k])[core]
         for planes in sums:
             np.copyto(planes[k][..., *core], np.nan, where=~told)

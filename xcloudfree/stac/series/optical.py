@@ -315,7 +315,19 @@ def _coordinates(
         ),
         "sun_azimuth": ("time", suns[:, 0], SUN | {"standard_name": "solar_azimuth_angle"}),
         "sun_elevation": ("time", suns[:, 1], SUN | {"standard_name": "solar_elevation_angle"}),
+        "cloud_cover": (
+            "time",
+            np.array([_cover([items[n] for n in g]) for g in groups]),
+            {"long_name": "cloud cover of the products", "units": "%"},
+        ),
     }
+
+
+def _cover(items: Sequence[pystac.Item]) -> float:
+    """Mean cloud cover that items declare, in percent; NaN if none does."""
+    stated = [item.properties.get("eo:cloud_cover") for item in items]
+    found = [float(share) for share in stated if share is not None]
+    return float(np.mean(found)) if found else np.nan
 
 
 def _sun(items: Sequence[pystac.Item]) -> tuple[float, float]:
