@@ -268,7 +268,8 @@ class Loop:
         results = tuple(map(tuple, ends))
         if together is not None:
             # a block that is smaller than what is read around it costs many times its own work
-            ends = [merged(c, min(together.side, rim(plan))) for c in ends]
+            most = min(together.side, rim(plan))
+            ends = [merged(c, most) for c in ends]
         chunks += map(tuple, ends)
         if first is not None:
             from xcloudfree.core.lazy_blocks import aligned

@@ -28,7 +28,9 @@ Doubles = NDArray[np.float64]
 def whole_box_sums(
     numbers: NDArray[np.integer[Any]], radius: int, core: Area | None = None
 ) -> NDArray[np.integer[Any]]:
-    """Sums of whole numbers over the box around each pixel, truncated at the border."""
+    """Sums of whole numbers (..., y, x) over the box around each pixel, truncated at the border."""
+    if numbers.ndim > 2:
+        return np.stack([whole_box_sums(image, radius, core) for image in numbers])
     out = numbers
     for axis in (0, 1):
         size = numbers.shape[axis]

@@ -57,6 +57,9 @@ STEPS: Final = 1e4
 STRIP: Final = 1 << 14
 """Pixels that are tested at once."""
 
+SUMMED: Final = 1 << 18
+"""Pixels whose sums are computed at once, always whole dates: few enough for the caches."""
+
 
 def reach() -> int:
     """Pixels around a pixel that influence its mask."""
@@ -102,11 +105,10 @@ def occluded(
         found_now = ((cloud | cast) & found.judged) | (doubtful & ~found.judged)
         hidden = certain | found_now
     radius, most, dark = COVER
-    for date in range(len(hidden)):
-        if hidden[date].any():
-            share, whole = _around(hidden[date], radius), _around(valid[date], radius)
-            limit = np.where(shade[date], dark, most)
-            hidden[date] |= valid[date] & (share > limit * whole)
+    for part in _parts(hidden):
+        share, whole = _around(hidden[part], radius), _around(valid[part], radius)
+        limit = np.where(shade[part], dark, most)
+        hidden[part] |= valid[part] & (share > limit * whole)
     return np.asarray(hidden | given)
 
 
@@ -170,9 +172,9 @@ def _cast(shade: Booleans, cloud: Booleans) -> Booleans:
     """Shade with enough cloud nearby: soil that is wet on one date is dark too."""
     radius, least = CASTING
     out = np.zeros_like(shade)
-    for date in np.flatnonzero(shade.any((1, 2))):
-        near = _around(cloud[date], radius) > least * _around(shade[date], radius)
-        out[date] = shade[date] & near
+    for part in _parts(shade):
+        near = _around(cloud[part], radius) > least * _around(shade[part], radius)
+        out[part] = shade[part] & near
     return out
 
 
@@ -189,28 +191,37 @@ def _both_above(
 ) -> Booleans:
     """Where the means over the tested pixels of a box exceed both limits."""
     out = np.ones(judged.shape, bool)
-    for date in range(len(out)):
-        count = _sums(judged[date], radius)
+    for part in _parts(judged):
+        count = _sums(judged[part], radius)
         for numbers, limit in zip((share, sure), limits, strict=True):
-            steps = np.rint(np.where(judged[date], numbers[date], 0) * STEPS).astype(np.int64)
-            out[date] &= np.asarray(whole_box_sums(steps, radius)) > limit * STEPS * count
+            steps = np.rint(np.where(judged[part], numbers[part], 0) * STEPS).astype(np.int64)
+            out[part] &= np.asarray(whole_box_sums(steps, radius)) > limit * STEPS * count
     return out
 
 
 def _most(chosen: Booleans, voters: Booleans) -> Booleans:
     """Where most of the voters around are chosen."""
-    pairs = zip(chosen & voters, voters, strict=True)
-    return np.stack([2 * _sums(some, VOTERS) > _sums(every, VOTERS) for some, every in pairs])
+    out = np.zeros_like(voters)
+    for part in _parts(voters):
+        some = _sums(chosen[part] & voters[part], VOTERS)
+        out[part] = 2 * some > _sums(voters[part], VOTERS)
+    return out
 
 
-def _sums(plane: Booleans, radius: int) -> NDArray[Any]:
-    return np.asarray(whole_box_sums(plane.astype(np.int64), radius))
+def _parts(masks: Booleans) -> list[slice]:
+    """Dates whose sums are computed at once."""
+    step = max(1, SUMMED // max(1, masks[0].size))
+    return [slice(date, date + step) for date in range(0, len(masks), step)]
 
 
-def _around(plane: Booleans, radius: int) -> NDArray[Any]:
+def _sums(masks: Booleans, radius: int) -> NDArray[Any]:
+    return np.asarray(whole_box_sums(masks.astype(np.int64), radius))
+
+
+def _around(masks: Booleans, radius: int) -> NDArray[Any]:
     """Weighted number of pixels up to a radius; near ones weigh most, so no box shows."""
     first = radius // 2
-    return np.asarray(whole_box_sums(_sums(plane, first), radius - first))
+    return np.asarray(whole_box_sums(_sums(masks, first), radius - first))
 
 
 def _dilated(masks: Booleans, pixels: int) -> Booleans:
