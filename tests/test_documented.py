@@ -85,7 +85,7 @@ def test_its_docstring_shows_an_example(name):
 def test_its_docstring_says_what_goes_in_and_what_comes_out(name):
     member = FUNCTIONS[name]
     own = parameters(member)
-    referred = REFERRED.search(inspect.getdoc(member))
+    referred = REFERRED.search(inspect.getdoc(member).split("\n")[0])
     if name.startswith("Dataset.") and referred:
         behind = import_module(referred[1].rpartition(".")[0])
         function = getattr(behind, referred[1].rpartition(".")[2])

@@ -1,16 +1,15 @@
-"""``ds.cloudfree``: each method is a signature and one call."""
+"""``ds.cloudfree``: each method is a function of the scene, with its signature and help."""
 
 from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
 from xcloudfree.core import calibrate as radiometry
-from xcloudfree.core.documented import documented_by
+from xcloudfree.core.documented import like, method_of
 from xcloudfree.masks import masking as masks
 from xcloudfree.masks import shares
 from xcloudfree.masks import weights as cloud_weights
@@ -23,13 +22,10 @@ from xcloudfree.reconstruct import pipeline as reconstruction
 from xcloudfree.reconstruct import shift as misalignment
 from xcloudfree.reconstruct import speckle
 from xcloudfree.reconstruct.choice import AUTO, JUDGED
-from xcloudfree.reconstruct.speckle import Filter
 
 if TYPE_CHECKING:
     import pandas as pd  # type: ignore[import-untyped]
 
-    from xcloudfree.methods.base import Method
-    from xcloudfree.models.model import Model
     from xcloudfree.plot.accessor import Plots
 
 
@@ -59,158 +55,25 @@ class CloudFreeAccessor:
 
         return describe.html(self._obj)
 
-    @documented_by(radiometry.calibrate)
-    def calibrate(
-        self,
-        *,
-        scale: float | None = None,
-        offset: float | Sequence[float] | xr.DataArray | None = None,
-        nodata: float | None = None,
-        level: str | None = None,
-        sar: str | None = None,
-        quantity: str | None = None,
-        sar_nodata: float | None = None,
-    ) -> Any:
-        """Declare units and level, see :func:`xcloudfree.core.calibrate.calibrate`.
+    calibrate = method_of(radiometry.calibrate)
+    score = method_of(masks.score)
+    mask = method_of(masks.mask)
+    clearness = method_of(shares.clearness)
+    context = method_of(temporal.context)
+    weights = method_of(cloud_weights.weights)
+    composite = method_of(composites.composite)
+    indices = method_of(spectral.indices)
+    shift = method_of(misalignment.shift)
+    remove_speckle = method_of(speckle.remove_speckle)
 
-        Examples
-        --------
-        >>> import xcloudfree as xcf
-        >>> ds = xcf.datasets.simulate_scene((64, 64), cover=0.4, seed=1)
-        >>> numbers = ds.isel(x=slice(0, 4)).drop_attrs().cloudfree.calibrate(level="TOA", sar="dB")
-        >>> numbers.B02.attrs["processing_level"], numbers.VV.attrs["units"]
-        ('TOA', 'dB')
-        """
-        return radiometry.calibrate(
-            self._obj, scale=scale, offset=offset, nodata=nodata, level=level, sar=sar,
-            quantity=quantity, sar_nodata=sar_nodata,
-        )  # fmt: skip
-
-    @documented_by(masks.score)
-    def score(self) -> xr.DataArray:
-        """Cloud score S_c of eq. 13, see :func:`xcloudfree.masks.score`.
-
-        Examples
-        --------
-        >>> import xcloudfree as xcf
-        >>> ds = xcf.datasets.simulate_scene((64, 64), cover=0.4, seed=1)
-        >>> ds.cloudfree.score().dtype.name
-        'float32'
-        """
-        return masks.score(self._obj)
-
-    @documented_by(masks.mask)
-    def mask(
-        self,
-        method: Mask = "auto",
-        *,
-        threshold: float | None = None,
-        dilate: int = 0,
-        shadow: Shadow = False,
-        haze: float | None = None,
-        classes: Sequence[int] | None = None,
-    ) -> xr.DataArray:
-        """Mask of occluded pixels, True = occluded, see :func:`xcloudfree.masks.mask`.
-
-        Examples
-        --------
-        >>> import xcloudfree as xcf
-        >>> ds = xcf.datasets.simulate_scene((64, 64), cover=0.4, seed=1)
-        >>> bool(ds.cloudfree.mask(dilate=8).sum() > ds.cloudfree.mask().sum())
-        True
-        """
-        return masks.mask(
-            self._obj, method, threshold=threshold, dilate=dilate, shadow=shadow, haze=haze,
-            classes=classes,
-        )  # fmt: skip
-
-    @documented_by(shares.clearness)
-    def clearness(
-        self, method: Mask = "auto", *, dilate: int = 0, sample: int | None = None
-    ) -> xr.Dataset:
-        """Fractions of clear, occluded and missing pixels, see :func:`xcloudfree.masks.clearness`.
-
-        Examples
-        --------
-        >>> import xcloudfree as xcf
-        >>> ds = xcf.datasets.simulate_scene((64, 64), dates=5, cover=0.4, seed=1)
-        >>> ds.cloudfree.clearness().clear.dims
-        ('time',)
-        """
-        return shares.clearness(self._obj, method, dilate=dilate, sample=sample)
-
-    @documented_by(temporal.context)
-    def context(
-        self,
-        *,
-        mask: Mask = "score",
-        dilate: int = 0,
-        shadow: Shadow = None,
-        least: float = 0.0,
-    ) -> xr.Dataset:
-        """Last and next clear observation, see :func:`xcloudfree.reconstruct.context.context`.
-
-        Examples
-        --------
-        >>> import xcloudfree as xcf
-        >>> ds = xcf.datasets.simulate_scene((32, 32), dates=3, cover=0.2, seed=1)
-        >>> ds.cloudfree.context().before_age.isel(time=1).max().item()
-        5.0
-        """
-        return temporal.context(self._obj, mask=mask, dilate=dilate, shadow=shadow, least=least)
-
-    @documented_by(cloud_weights.weights)
-    def weights(
-        self, *, alpha: float = 0.8, method: Mask = "score", dilate: int = 0
-    ) -> xr.DataArray:
-        """Cloud weights of eq. 17, see :func:`xcloudfree.masks.weights.weights`.
-
-        Examples
-        --------
-        >>> import xcloudfree as xcf
-        >>> ds = xcf.datasets.simulate_scene((64, 64), cover=0.4, seed=1)
-        >>> sorted({round(float(w), 1) for w in ds.cloudfree.weights(alpha=0.7).values.ravel()})
-        [0.3, 0.7]
-        """
-        return cloud_weights.weights(self._obj, alpha=alpha, method=method, dilate=dilate)
-
-    @documented_by(reconstruction.reconstruct)
-    def reconstruct(
-        self,
-        model: str | Path | Model | Method | xr.Dataset = AUTO,
-        *,
-        mask: Mask = "auto",
-        dilate: int = 0,
-        shadow: Shadow = None,
-        halo: Literal["exact"] | int = "exact",
-        blend: Literal["feather"] | None = "feather",
-        fill_missing: bool = False,
-        times: Any = None,
-        interval: float | None = None,
-        uncertainty: bool = False,
-        quality: bool = False,
-        age: bool = False,
-        align: Literal["check", "correct"] | None = None,
-        precision: Literal["float32", "bfloat16"] = "float32",
-        device: str | None = None,
-    ) -> Any:
-        """Reconstruct occluded pixels, see :func:`xcloudfree.reconstruct.reconstruct`.
-
-        Examples
-        --------
-        >>> import xcloudfree as xcf
-        >>> ds = xcf.datasets.simulate_scene((64, 64), cover=0.4, seed=1)
-        >>> out = ds.cloudfree.reconstruct(model="idw", dilate=2, shadow=False)
-        >>> bool(((out.provenance > 1) == ds.cloudfree.mask(dilate=2)).all())
-        True
-        """
+    @like(reconstruction.reconstruct)
+    def reconstruct(self, model: Any = AUTO, **options: Any) -> Any:
+        """Judge first if the winner is requested, and remember the input."""
         if isinstance(model, str) and model == JUDGED:
-            model = self.judge(mask=mask, dilate=dilate, shadow=shadow)
-        out = reconstruction.reconstruct(
-            self._obj, model=model, mask=mask, dilate=dilate, shadow=shadow, halo=halo, blend=blend,
-            fill_missing=fill_missing, times=times, interval=interval, uncertainty=uncertainty,
-            quality=quality, age=age, align=align, precision=precision, device=device,
-        )  # fmt: skip
+            model = self.judge(
+                **{k: options[k] for k in ("mask", "dilate", "shadow") if k in options}
+            )
+        out = reconstruction.reconstruct(self._obj, model, **options)
         out.cloudfree._made_from = weakref.ref(self._obj)  # the "before" of pictures
         return out
 
@@ -245,70 +108,6 @@ class CloudFreeAccessor:
             self._obj, models, gaps=gaps, cases=cases, seed=seed, mask=mask, dilate=dilate,
             shadow=shadow, progress=progress,
         )  # fmt: skip
-
-    @documented_by(composites.composite)
-    def composite(
-        self,
-        freq: Any,
-        method: composites.How = "geomedian",
-        *,
-        mask: Mask = "auto",
-        fill: bool = False,
-    ) -> Any:
-        """Compute one image per period, see :func:`xcloudfree.reconstruct.composite.composite`.
-
-        Examples
-        --------
-        >>> import xcloudfree as xcf
-        >>> ds = xcf.datasets.simulate_scene((32, 32), dates=8, cover=0.4, seed=1)
-        >>> ds.cloudfree.composite([("2025-06", "2025-07")]).sizes["time"]
-        1
-        """
-        return composites.composite(self._obj, freq, method, mask=mask, fill=fill)
-
-    @documented_by(spectral.indices)
-    def indices(self, names: str | Sequence[str]) -> Any:
-        """Compute spectral indices, see :func:`xcloudfree.reconstruct.indices.indices`.
-
-        Examples
-        --------
-        >>> import xcloudfree as xcf
-        >>> ds = xcf.datasets.simulate_scene((32, 32), dates=6, cover=0.4, seed=1)
-        >>> out = ds.cloudfree.reconstruct("area-regression", uncertainty=True)
-        >>> list(out.cloudfree.indices("NDVI"))
-        ['NDVI', 'NDVI_std', 'provenance']
-        """
-        return spectral.indices(self._obj, names)
-
-    @documented_by(misalignment.shift)
-    def shift(self, *, by: str = "scene", block: int = 128, mask: Mask = "auto") -> xr.Dataset:
-        """Estimate the shift of Sentinel-1, see :func:`xcloudfree.reconstruct.shift.shift`.
-
-        Examples
-        --------
-        >>> import xcloudfree as xcf
-        >>> ds = xcf.datasets.simulate_scene((128, 128), dates=3, cover=0.1, seed=1)
-        >>> found = ds.cloudfree.shift()  # the two sensors agree
-        >>> float(abs(found.dy).max()) < 1
-        True
-        """
-        return misalignment.shift(self._obj, by=by, block=block, mask=mask)
-
-    @documented_by(speckle.remove_speckle)
-    def remove_speckle(
-        self, method: Filter = "refined-lee", *, looks: float = speckle.LOOKS
-    ) -> Any:
-        """Reduce speckle, see :func:`xcloudfree.reconstruct.speckle.remove_speckle`.
-
-        Examples
-        --------
-        >>> import xcloudfree as xcf
-        >>> ds = xcf.datasets.simulate_scene((64, 64), dates=8, seed=1)
-        >>> calm = ds.cloudfree.remove_speckle("quegan")
-        >>> bool(calm.VV.diff("x").std() < 0.6 * ds.VV.diff("x").std())
-        True
-        """
-        return speckle.remove_speckle(self._obj, method, looks=looks)
 
     def report(self) -> pd.DataFrame:
         """List unreadable files, see :func:`xcloudfree.stac.series.status.report`.

@@ -69,9 +69,9 @@ def calibrate(
 
     Examples
     --------
-    >>> import numpy as np, xarray as xr
+    >>> import numpy as np, xarray as xr, xcloudfree
     >>> ds = xr.Dataset({"B02": (("y", "x"), np.array([[3000]], "uint16"))})
-    >>> ds = calibrate(ds, scale=1e-4, offset=-0.1, level="BOA")
+    >>> ds = ds.cloudfree.calibrate(scale=1e-4, offset=-0.1, level="BOA")
     >>> ds.B02.attrs
     {'units': '1', 'processing_level': 'BOA', 'scale_factor': 0.0001, 'add_offset': -0.1}
     """

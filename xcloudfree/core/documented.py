@@ -1,30 +1,23 @@
-"""Docstrings of methods that only call one function."""
+"""Methods of accessors with the signature and the help of the function that they call."""
 
 from __future__ import annotations
 
 import inspect
 import re
 from collections.abc import Callable
-from typing import Any, TypeVar
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
-_HEADING = re.compile(r"\n(?=(\w[\w ]*)\n-{3,}\n)")
-_TAKEN = ("Parameters", "Other Parameters", "Returns", "Raises", "Warns", "Notes")
 _FIRST_PARAMETER = re.compile(r"(?<=-\n)\w+ :.*\n?(?: +.*\n?|\n(?= ))*")
 
-Method = TypeVar("Method", bound=Callable[..., Any])
+Options = ParamSpec("Options")
+Made = TypeVar("Made")
 
 
-def without_first_parameter(text: str | None) -> str:
-    """A docstring without the parameter for the object that a method already has."""
-    cleaned = inspect.cleandoc(text or "")  # python -OO has none
-    start = cleaned.find("Parameters\n---")
-    return cleaned[:start] + _FIRST_PARAMETER.sub("", cleaned[start:], count=1)
-
-
-def documented_by(function: Callable[..., Any]) -> Callable[[Method], Method]:
-    """Add description and sections of a function to the docstring of a method that calls it.
-
-    The method keeps its summary and example; the first parameter, the object itself, is omitted.
+def like(
+    function: Callable[Concatenate[Any, Options], Made],
+) -> Callable[[Callable[..., Any]], Callable[Concatenate[Any, Options], Made]]:
+    """Give a method the signature and the help of a function of its object.
 
     >>> def double(obj, times=2):
     ...     '''Multiply.
@@ -34,29 +27,29 @@ def documented_by(function: Callable[..., Any]) -> Callable[[Method], Method]:
     ...     obj : float
     ...         What to multiply.
     ...     times : int
-    ...         By what.
     ...     '''
-    >>> @documented_by(double)
-    ... def method(self, times=2):
-    ...     '''Multiply it.'''
-    >>> method.__doc__.splitlines()
-    ['Multiply it.', '', 'Parameters', '----------', 'times : int', '    By what.']
+    >>> @like(double)
+    ... def method(self, **options): ...
+    >>> str(inspect.signature(method)), method.__doc__.splitlines()
+    ('(self, times=2)', ['Multiply.', '', 'Parameters', '----------', 'times : int'])
     """
+    first = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    declared = inspect.signature(function)
+    _, *others = declared.parameters.values()
 
-    def add(method: Method) -> Method:
-        if not method.__doc__ or not function.__doc__:  # python -OO
-            return method
-        summary, *own = _HEADING.sub("\0", inspect.cleandoc(method.__doc__)).split("\0")
-        text, *sections = _HEADING.sub("\0", inspect.cleandoc(function.__doc__)).split("\0")
-        description = text.partition("\n\n")[2]
-        taken = []
-        for section in sections:
-            if section.startswith("Parameters"):
-                section = without_first_parameter(section)
-            if section.split("\n")[0] in _TAKEN and not section.rstrip().endswith("---"):
-                taken.append(section)
-        parts = [part.strip() for part in (summary, description, *taken, *own)]
-        method.__doc__ = "\n\n".join(filter(None, parts))
-        return method
+    def give(method: Callable[..., Any]) -> Callable[Concatenate[Any, Options], Made]:
+        given: Any = wraps(function)(method)
+        given.__signature__ = declared.replace(parameters=[first, *others])
+        text = inspect.cleandoc(function.__doc__ or "")  # python -OO has none
+        start = text.find("Parameters\n---")
+        given.__doc__ = text[:start] + _FIRST_PARAMETER.sub("", text[start:], count=1)
+        return given  # type: ignore[no-any-return]
 
-    return add
+    return give
+
+
+def method_of(
+    function: Callable[Concatenate[Any, Options], Made],
+) -> Callable[Concatenate[Any, Options], Made]:
+    """A function of a scene as a method of its accessor."""
+    return like(function)(lambda self, *args, **options: function(self._obj, *args, **options))

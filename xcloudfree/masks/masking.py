@@ -47,10 +47,10 @@ def score(obj: xr.Dataset | xr.DataArray) -> xr.DataArray:
 
     Examples
     --------
-    >>> import numpy as np, xarray as xr
+    >>> import numpy as np, xarray as xr, xcloudfree
     >>> bands = ("B01", "B02", "B03", "B04", "B10")
     >>> ds = xr.Dataset({b: (("y", "x"), np.full((1, 1), 0.4, "float32")) for b in bands})
-    >>> score(ds).values.round(4).tolist()
+    >>> ds.cloudfree.score().values.round(4).tolist()
     [[0.75]]
     """
     scene = read(obj)
@@ -146,10 +146,10 @@ def mask(
 
     Examples
     --------
-    >>> import numpy as np, xarray as xr
+    >>> import numpy as np, xarray as xr, xcloudfree
     >>> bands = ("B01", "B02", "B03", "B04", "B10", "B11")
     >>> ds = xr.Dataset({b: (("y", "x"), np.full((1, 2), 0.4, "float32")) for b in bands})
-    >>> found = mask(ds)
+    >>> found = ds.cloudfree.mask()
     >>> found.values.tolist(), found.attrs["method"]
     ([[True, True]], 'score')
     """

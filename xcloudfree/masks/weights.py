@@ -41,10 +41,10 @@ def weights(
 
     Examples
     --------
-    >>> import numpy as np, xarray as xr
+    >>> import numpy as np, xarray as xr, xcloudfree
     >>> bands = ("B01", "B02", "B03", "B04", "B10", "B11")
     >>> ds = xr.Dataset({b: (("y", "x"), np.array([[0.4, 0.05]], "float32")) for b in bands})
-    >>> [round(float(w), 2) for w in weights(ds).values.ravel()]
+    >>> [round(float(w), 2) for w in ds.cloudfree.weights().values.ravel()]
     [0.8, 0.2]
     """
     if not isinstance(alpha, (int, float, np.number)) or not 0 <= alpha <= 1:

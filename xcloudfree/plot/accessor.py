@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import wraps
 from inspect import signature
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate
 
-from xcloudfree.core.documented import without_first_parameter
+from xcloudfree.core.documented import Made, Options, like
 from xcloudfree.exceptions import DataError
 from xcloudfree.plot import film, overview, quality, single, strip, swipe_page, year
 
 if TYPE_CHECKING:
     from xcloudfree.plot.view import Spatial
 
-Options = ParamSpec("Options")
-Made = TypeVar("Made")
 
-
-def _method(
+def _picture(
     function: Callable[Concatenate[Any, Options], Made],
-) -> Callable[Concatenate[Plots, Options], Made]:
-    """A method with the signature and the help of a function of the scene."""
+) -> Callable[Concatenate[Any, Options], Made]:
+    """A method that draws the scene, beside its cloudy input if the function takes one."""
     beside = "observed" in signature(function).parameters
 
-    @wraps(function)
-    def method(self: Plots, /, *args: Options.args, **options: Options.kwargs) -> Made:
+    def method(self: Plots, *args: Any, **options: Any) -> Any:
         if 0 in self._obj.sizes.values():
             raise DataError(
                 f"there is nothing to show among {dict(self._obj.sizes)}",
@@ -36,8 +31,7 @@ def _method(
             options["observed"] = self._observed
         return function(self._obj, *args, **options)
 
-    method.__doc__ = without_first_parameter(function.__doc__)
-    return method
+    return like(function)(method)
 
 
 class Plots:
@@ -54,13 +48,13 @@ class Plots:
             "plot.movie(), plot.swipe()>"
         )
 
-    __call__ = _method(overview.plot)
-    rgb = _method(single.rgb)
-    mask = _method(single.mask)
-    provenance = _method(quality.provenance)
-    uncertainty = _method(quality.uncertainty)
-    reliability = _method(quality.reliability)
-    series = _method(strip.series)
-    calendar = _method(year.calendar)
-    movie = _method(film.movie)
-    swipe = _method(swipe_page.swipe)
+    __call__ = _picture(overview.plot)
+    rgb = _picture(single.rgb)
+    mask = _picture(single.mask)
+    provenance = _picture(quality.provenance)
+    uncertainty = _picture(quality.uncertainty)
+    reliability = _picture(quality.reliability)
+    series = _picture(strip.series)
+    calendar = _picture(year.calendar)
+    movie = _picture(film.movie)
+    swipe = _picture(swipe_page.swipe)

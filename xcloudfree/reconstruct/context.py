@@ -67,10 +67,11 @@ def context(
 
     Examples
     --------
+    >>> import xcloudfree
     >>> times = np.array(["2025-06-01", "2025-06-07", "2025-06-11"], "datetime64[ns]")
     >>> values = np.array([0.1, 0.9, 0.3], "float32").reshape(3, 1, 1)
     >>> ds = xr.Dataset({"B04": (("time", "y", "x"), values)}, coords={"time": times})
-    >>> around = context(ds, mask=ds.B04 > 0.5)
+    >>> around = ds.cloudfree.context(mask=ds.B04 > 0.5)
     >>> around.before.values[1].ravel().round(2).tolist(), around.after_age.values.ravel().tolist()
     ([0.10000000149011612], [10.0, 4.0, nan])
     """

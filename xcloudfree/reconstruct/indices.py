@@ -72,7 +72,7 @@ def indices(obj: Any, names: str | Sequence[str]) -> Any:
     --------
     >>> import xcloudfree as xcf
     >>> ds = xcf.datasets.simulate_truth((32, 32), seed=1)
-    >>> vegetation = indices(ds, ["NDVI", "EVI"])
+    >>> vegetation = ds.cloudfree.indices(["NDVI", "EVI"])
     >>> list(vegetation), bool((vegetation.NDVI < 1).all())
     (['NDVI', 'EVI'], True)
     """

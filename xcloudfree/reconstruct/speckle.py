@@ -63,7 +63,7 @@ def remove_speckle(obj: Any, method: Filter = "refined-lee", *, looks: float = L
     --------
     >>> import xcloudfree as xcf
     >>> ds = xcf.datasets.simulate_scene((64, 64), dates=8, seed=1)
-    >>> calm = remove_speckle(ds, "quegan")
+    >>> calm = ds.cloudfree.remove_speckle("quegan")
     >>> bool(calm.VV.diff("x").std() < 0.6 * ds.VV.diff("x").std())
     True
     """
