@@ -5,15 +5,16 @@ Predictors use only numpy: no labels, graphs or devices.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import prod
+from operator import itemgetter
 from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xcloudfree.core.windows import Area, Plan
+from xcloudfree.core.windows import Area, Mosaic, Plan
 
 PASS: Final = 0.5
 """Days within which images belong to one pass of a satellite."""
@@ -169,14 +170,21 @@ class Dates:
         order = self._order()
         return out if order is None else out[:, order]
 
-    @property
-    def is_ordered(self) -> bool:
-        """Whether the dates are in order of time."""
-        return self.days is None or list(self.days) == sorted(self.days)
+    def places(self, windows: Sequence[Mosaic]) -> Iterator[list[Mosaic]]:
+        """The windows (*lead, [band,] y, x) of each place, (time, [band,] y, x)."""
+        lead = windows[0].ndim - 3
+        if lead == 1 and self._order() is None:  # one place, and nothing to change
+            yield list(windows)
+            return
+        split = [window.each(lambda part: self.split(part, lead)) for window in windows]
+        for n in range(split[0].shape[0]):
+            yield [window.each(itemgetter(n)) for window in split]
 
     def _order(self) -> NDArray[np.int64] | None:
         """Positions of the dates in order of time; None if they are in order."""
-        return None if self.is_ordered else np.argsort(self.days, kind="stable")  # type: ignore[arg-type]
+        if self.days is None or list(self.days) == sorted(self.days):
+            return None
+        return np.argsort(self.days, kind="stable")
 
 
 class Predictor(Protocol):

@@ -142,6 +142,13 @@ def _spread(array: xr.DataArray) -> xr.DataArray:
     return array
 
 
+def labelled(scene: Scene, data: Any, name: str, attrs: Mapping[str, Any]) -> xr.DataArray:
+    """An array with the dimensions and coordinates of a scene."""
+    template = scene.template()
+    out = xr.DataArray(data, template.coords, template.dims, name=name, attrs=dict(attrs))
+    return out.transpose(*scene.dims)
+
+
 # ------------------------------------------------------------------ read them again
 
 

@@ -10,13 +10,13 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xcloudfree._version import __version__
-from xcloudfree.core.blocks import Output, map_windows
+from xcloudfree.core.blocks import Output, Stage, map_windows
 from xcloudfree.core.radiometry import Calibration
 from xcloudfree.core.recognise import read
+from xcloudfree.core.restore import labelled
 from xcloudfree.core.scene import Scene
 from xcloudfree.masks import scores as kernel
-from xcloudfree.masks.plan import MaskPlan, apply_plan, one_group_each, planes_of
+from xcloudfree.masks.plan import MaskPlan, apply_plan, planes_of
 from xcloudfree.masks.resolve import Mask, plan_mask, with_classes
 from xcloudfree.masks.shadow import Shadow
 
@@ -58,11 +58,11 @@ def score(obj: xr.Dataset | xr.DataArray) -> xr.DataArray:
     function = _Score(layer.names, scene.calibration())
     (data,) = map_windows(
         function,
-        one_group_each([a.data for a in layer.arrays]),
+        [[a.data] for a in layer.arrays],
         [Output(np.dtype("float32"))],
         lead=len(scene.lead),
     )
-    return _label(scene, data, "cloud_score", {"long_name": "cloud score S_c, eq. 13"})
+    return labelled(scene, data, "cloud_score", {"long_name": "cloud score S_c, eq. 13"})
 
 
 def mask(
@@ -178,16 +178,13 @@ def where_occluded(
 ) -> xr.DataArray:
     """Mask of a scene (bool), or with `values` (float32) those of clear and occluded pixels."""
     data = apply_plan(plan, len(scene.lead), values)
-    return _label(scene, data, name, attrs)
+    return labelled(scene, data, name, attrs)
 
 
 @dataclass(frozen=True)
-class _Score:
+class _Score(Stage):
     bands: tuple[str, ...]
     calibration: Calibration
-
-    def __dask_tokenize__(self) -> Any:
-        return __version__, self.bands, self.calibration
 
     def __call__(
         self, *windows: NDArray[Any], core: tuple[slice, slice]
@@ -199,9 +196,3 @@ class _Score:
         bands = {name: self.calibration.unified(plane) for name, plane in bands.items()}
         self.calibration.check(bands["B02"])
         return (kernel.score(bands, calibration=self.calibration),)
-
-
-def _label(scene: Scene, data: Any, name: str, attrs: Mapping[str, Any]) -> xr.DataArray:
-    template = scene.template()
-    out = xr.DataArray(data, dims=template.dims, coords=template.coords, name=name, attrs=attrs)
-    return out.transpose(*scene.dims)

@@ -240,21 +240,7 @@ def evidence(
     bands: Sequence[str],
     spread: Spread,
 ) -> Evidence:
-    """Evidence for cloud and shade in the requested pixels.
-
-    Parameters
-    ----------
-    values : ndarray of float32
-        Reflectance (time, band, pixel), dates in order.
-    asked, trusted : ndarray of bool
-        Pixels to test, and those that are trusted, (time, pixel).
-    days : ndarray of float64
-        Day number of each date.
-    bands : sequence of str
-        Names of the bands, of :data:`CLOUD`.
-    spread : Spread
-        From :func:`spread_of`.
-    """
+    """Evidence for cloud and shade in the requested pixels of a series (time, band, pixel)."""
     times, pixels = asked.shape
     names = ("cloud", "cloud_sure", "shade", "shade_sure")
     planes = {name: np.zeros((times, pixels), np.float32) for name in names}

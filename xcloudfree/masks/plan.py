@@ -9,8 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from xcloudfree._version import __version__
-from xcloudfree.core.blocks import Output, is_lazy, map_windows
+from xcloudfree.core.blocks import Output, Stage, is_lazy, map_windows
 from xcloudfree.core.radiometry import Calibration
 from xcloudfree.core.windows import Halo
 from xcloudfree.masks import scores as kernel
@@ -99,7 +98,7 @@ def apply_plan(plan: MaskPlan, lead: int, values: tuple[float, float] | None = N
     """Mask (*lead, y, x) of a scene (bool), or with `values` (float32) clear and occluded ones."""
     (data,) = map_windows(
         _Apply(plan, values),
-        one_group_each(plan.groups[0]),
+        [[array] for array in plan.groups[0]],  # nothing is copied to stack them
         [Output(np.dtype(bool if values is None else np.float32))],
         lead=lead,
         plan=Halo(plan.reach),
@@ -107,18 +106,10 @@ def apply_plan(plan: MaskPlan, lead: int, values: tuple[float, float] | None = N
     return data
 
 
-def one_group_each(arrays: Sequence[Any]) -> list[list[Any]]:
-    """Each array as a separate window, so that nothing is copied to stack them."""
-    return [[array] for array in arrays]
-
-
 @dataclass(frozen=True)
-class _Apply:
+class _Apply(Stage):
     plan: MaskPlan
     values: tuple[float, float] | None
-
-    def __dask_tokenize__(self) -> Any:
-        return __version__, self.plan.__dask_tokenize__(), self.values
 
     def __call__(self, *windows: NDArray[Any], core: tuple[slice, slice]) -> tuple[NDArray[Any]]:
         planes = planes_of(windows, max(1, len(self.plan.bands)))

@@ -18,7 +18,7 @@ from xcloudfree.core.windows import Tiles
 from xcloudfree.exceptions import CloudFreeError, GridError, MissingBandError
 from xcloudfree.masks import scores as kernel
 from xcloudfree.masks.adapters import TILE, TiledMask, mask_plugin
-from xcloudfree.masks.plan import MaskPlan, one_group_each
+from xcloudfree.masks.plan import MaskPlan
 from xcloudfree.masks.quality_layers import LAYER_METHODS, find_layer, layer_mask
 from xcloudfree.masks.scores import AUTO, SERIES
 from xcloudfree.masks.series import ENOUGH, dates_of, series_mask
@@ -205,9 +205,8 @@ def _plan_plugin(scene: Scene, name: str, threshold: float | None, dilation: int
     tiles = Tiles(TILE, TILE // 4)
     function = TiledMask(named, rule, limit, tiles)
     output = [Output(np.dtype(bool))]
-    (data,) = map_windows(
-        function, one_group_each(planes), output, lead=len(scene.lead), plan=tiles
-    )
+    windows = [[plane] for plane in planes]
+    (data,) = map_windows(function, windows, output, lead=len(scene.lead), plan=tiles)
     return _finished(name, data, dilation)
 
 

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xcloudfree._version import __version__
-from xcloudfree.core.blocks import Output, Together, call_once, map_windows, reduce_windows, side_of
+from xcloudfree.core.blocks import (
+    Output,
+    Stage,
+    Together,
+    call_once,
+    map_windows,
+    reduce_windows,
+    side_of,
+)
 from xcloudfree.core.predictor import Dates, gathered
 from xcloudfree.core.radiometry import Calibration
 from xcloudfree.core.scene import Scene
@@ -106,15 +112,12 @@ class _Block(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Reader(Dates):
+class _Reader(Stage, Dates):
     """Convert windows of stored numbers, starting mask and classes to series, and back."""
 
     calibration: Calibration
     given: bool
     classes: bool
-
-    def __dask_tokenize__(self) -> Any:
-        return __version__, self.time, self.days, self.calibration, self.given, self.classes
 
     @property
     def ordered(self) -> NDArray[np.float64]:
@@ -123,10 +126,7 @@ class _Reader(Dates):
 
     def series(self, windows: Sequence[Mosaic]) -> Iterator[_Block]:
         """One for each place along the other leading dimensions; decoded image by image."""
-        lead = windows[0].ndim - 3
-        split = [w.each(lambda part: self.split(part, lead)) for w in windows]
-        for number in range(split[0].shape[0]):
-            stored, *others = (w.each(itemgetter(number)) for w in split)
+        for stored, *others in self.places(windows):
             values = Encoded(stored, self.calibration.decode, stored.shape[1]).decoded()
             masks = [other[..., *WHOLE] for other in others]
             given = masks.pop(0) if self.given else np.zeros(values[:, 0].shape, bool)
@@ -202,16 +202,13 @@ class _Learn:
 
 
 @dataclass(frozen=True)
-class _Judge:
+class _Judge(Stage):
     """The mask of the core of a block."""
 
     reader: _Reader
     bands: tuple[str, ...]
 
     joins = True
-
-    def __dask_tokenize__(self) -> Any:
-        return __version__, self.reader, self.bands
 
     def __call__(
         self, *windows: Mosaic, core: Area, origin: tuple[int, int], scene: Sequence[Any]

@@ -10,8 +10,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xcloudfree._version import __version__
-from xcloudfree.core.blocks import Output, map_windows, spread
+from xcloudfree.core.blocks import Output, Stage, map_windows, spread
 from xcloudfree.core.grid import ground
 from xcloudfree.core.radiometry import Calibration
 from xcloudfree.core.scene import Scene
@@ -173,18 +172,13 @@ def _numbers(angles: xr.DataArray) -> NDArray[np.float64]:
 
 
 @dataclass(frozen=True)
-class _MarkDark:
+class _MarkDark(Stage):
     """First stage: clouds, and dark pixels around them."""
 
     plan: MaskPlan
     bands: tuple[str, ...]
     calibration: Calibration
     radius: int
-
-    def __dask_tokenize__(self) -> Any:
-        return (
-            __version__, self.plan.__dask_tokenize__(), self.bands, self.calibration, self.radius,
-        )  # fmt: skip
 
     def __call__(
         self, *windows: NDArray[Any], core: tuple[slice, slice]
@@ -201,14 +195,11 @@ class _MarkDark:
 
 
 @dataclass(frozen=True)
-class _CastShadow:
+class _CastShadow(Stage):
     """Second stage: the shadow of the clouds, added to them."""
 
     offsets: tuple[tuple[kernel.Offset, ...], ...]
     radius: int
-
-    def __dask_tokenize__(self) -> Any:
-        return __version__, self.offsets, self.radius
 
     @property
     def reach(self) -> int:

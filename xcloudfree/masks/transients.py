@@ -75,22 +75,8 @@ def occluded(
     bands: Sequence[str],
     spread: Spread,
 ) -> Booleans:
-    """Mask of a series, (time, y, x): the starting mask, and what the series adds to it.
-
-    Parameters
-    ----------
-    values : ndarray of float32
-        Reflectance (time, band, y, x), NaN is no data; dates in order.
-    given, doubtful : ndarray of bool
-        Pixels that are certainly hidden, and pixels that count as clear only if the series agrees,
-        (time, y, x).
-    days : ndarray of float64
-        Day number of each date.
-    bands : sequence of str
-        Of :data:`CLOUD`.
-    spread : Spread
-        From :func:`spread_of`.
-    """
+    """Mask of a series, (time, y, x): the starting mask, and what the series adds to it."""
+    # `given` pixels are certainly hidden; `doubtful` ones count as clear only if the series agrees
     valid: Booleans = np.asarray(np.isfinite(values).all(1))
     certain: Booleans = np.asarray(valid & given)
     asked, doubtful = valid & ~given, valid & doubtful & ~given

@@ -16,6 +16,7 @@ from xcloudfree._version import __version__
 from xcloudfree.core.box_sums import box_sums
 from xcloudfree.core.predictor import Booleans, Floats, Prediction
 from xcloudfree.core.radiometry import Calibration
+from xcloudfree.core.restore import labelled
 from xcloudfree.core.scene import Scene
 from xcloudfree.core.windows import Area
 from xcloudfree.reconstruct.conformal import DISTANCES, Table, distances_of, expected_error
@@ -215,10 +216,3 @@ def label_provenance(scene: Scene, provenance: Any, made_by: Mapping[str, str]) 
             "xcloudfree_version": __version__,
         },
     )
-
-
-def labelled(scene: Scene, data: Any, name: str, attrs: Mapping[str, Any]) -> xr.DataArray:
-    """An array with the dimensions and coordinates of a scene."""
-    template = scene.template()
-    out = xr.DataArray(data, template.coords, template.dims, name=name, attrs=dict(attrs))
-    return out.transpose(*scene.dims)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -125,16 +124,6 @@ class Reader(Stage, Dates):
     def margin(self) -> int:
         """Pixels around a pixel that influence whether it is wanted."""
         return self.look.mask.reach + (self.look.around or 0)
-
-    def places(self, windows: Sequence[Mosaic]) -> Iterator[list[Mosaic]]:
-        """The windows (*lead, [band,] y, x) of each place, (time, [band,] y, x)."""
-        lead = windows[0].ndim - 3
-        if lead == 1 and self.is_ordered:  # one place, and nothing to change
-            yield list(windows)
-            return
-        split = [window.each(lambda part: self.split(part, lead)) for window in windows]
-        for n in range(split[0].shape[0]):
-            yield [window.each(itemgetter(n)) for window in split]
 
     def series(
         self,

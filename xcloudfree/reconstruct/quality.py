@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from xcloudfree.core.blocks import Output, Stage, Together, map_windows, side_of
 from xcloudfree.core.predictor import Dates
 from xcloudfree.core.radiometry import Calibration, SarCalibration
+from xcloudfree.core.restore import labelled
 from xcloudfree.core.scene import Scene
 from xcloudfree.core.windows import Area
 from xcloudfree.methods.interpolation import waits
-from xcloudfree.reconstruct.compose import Provenance, labelled
+from xcloudfree.reconstruct.compose import Provenance
 from xcloudfree.reconstruct.dates import dates_of
 from xcloudfree.reconstruct.observe import FLOAT, Arrays
 

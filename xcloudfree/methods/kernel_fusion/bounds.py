@@ -16,26 +16,14 @@ RARE: Final = 0.06
 
 
 class Range(NamedTuple):
-    """Range of values of each place and its neighbours, and of the scene.
+    """Range of values of each place and its neighbours, and of the scene."""
 
-    Parameters
-    ----------
-    low, high : Tensor
-        (pixel, band); not the extremes of all dates, so that a few missed clouds change nothing.
-    floor, top : Tensor
-        Of the scene, (band,).
-    slack : Tensor
-        By how much clear ground may leave it, (band,); infinite if that is unknown.
-    bound : float
-        Deviations of the prior by which a result may leave it.
-    """
-
-    low: Tensor
-    high: Tensor
-    floor: Tensor
-    top: Tensor
-    slack: Tensor
-    bound: float
+    low: Tensor  # (pixel, band); not the extremes, so that a few missed clouds change nothing
+    high: Tensor  # (pixel, band); likewise
+    floor: Tensor  # of the scene, (band,)
+    top: Tensor  # of the scene, (band,)
+    slack: Tensor  # by how much clear ground may leave it, (band,); infinite if that is unknown
+    bound: float  # deviations of the prior by which a result may leave it
 
     @classmethod
     def of(

@@ -34,29 +34,15 @@ FILLING: Final = 3
 
 
 class Courses(NamedTuple):
-    """Filled series of a tile's pixels.
+    """Filled series of a tile's pixels."""
 
-    Parameters
-    ----------
-    filled : Tensor
-        Standardised reflectance, (pixel, date * band).
-    loadings : Tensor
-        Common to all dates, (date * band, score).
-    scores : Tensor
-        Projection of all dates, (pixel, score).
-    centre, inner : Tensor
-        Mean of each column over some of the pixels, and mean products of two columns, float64.
-    days, share : ndarray
-        Of the dates used: day number, and share of the tile that is clear.
-    """
-
-    filled: Tensor
-    loadings: Tensor
-    scores: Tensor
-    centre: Tensor
-    inner: Tensor
-    days: NDArray[np.float64]
-    share: NDArray[np.float64]
+    filled: Tensor  # standardised reflectance, (pixel, date * band)
+    loadings: Tensor  # common to all dates, (date * band, score)
+    scores: Tensor  # projection of all dates, (pixel, score)
+    centre: Tensor  # mean of each column over some of the pixels, float64
+    inner: Tensor  # mean products of two columns, float64
+    days: NDArray[np.float64]  # day numbers of the dates used
+    share: NDArray[np.float64]  # share of the tile that is clear on each
 
     def deviation(self, weights: Tensor) -> Tensor:
         """Of weighted sums of the columns, (date * band, sum), over some of the pixels."""
@@ -68,24 +54,7 @@ class Courses(NamedTuple):
 def courses(
     values: Tensor, clear: Tensor, days: NDArray[np.float64], settings: Settings
 ) -> Courses | None:
-    """Fill the series of a tile.
-
-    Parameters
-    ----------
-    values : Tensor
-        (time, pixel, band), 0 where not clear.
-    clear : Tensor of bool
-        (time, pixel).
-    days : ndarray
-        (time,).
-    settings : Settings
-        Number of scores and rounds.
-
-    Returns
-    -------
-    Courses or None
-        None if no date shows enough.
-    """
+    """Fill the series (time, pixel, band) of a tile; None if no date shows enough."""
     share = clear.double().mean(1).cpu().numpy()
     position = np.flatnonzero(share > CLEAR)
     if not len(position) or clear.shape[1] < 2:
@@ -128,25 +97,9 @@ def _start(flat: Tensor, rank: int) -> Tensor:
 
 
 def scores(found: Courses, day: float, which: Tensor, settings: Settings) -> Tensor:
-    """Scores that describe how pixels change over the dates other than a day.
-
-    Parameters
-    ----------
-    found : Courses
-        Of a tile.
-    day : float
-        Dates of this day are excluded.
-    which : Tensor of int
-        Pixels.
-    settings : Settings
-        Number of scores, and of nearest dates.
-
-    Returns
-    -------
-    Tensor
-        (pixel, score): on the leading components of the nearest dates, then on those that all
-        dates share, of the others.
-    """
+    """Scores (pixel, score) that describe how some pixels change over dates other than a day."""
+    # on the leading components of the nearest dates, then on those that all dates share, of the
+    # others
     far = np.abs(found.days - day)
     other = far > 0
     able = np.flatnonzero(other & (found.share > NEAR_CLEAR))

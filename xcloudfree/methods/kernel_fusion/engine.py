@@ -47,34 +47,19 @@ AROUND: Final = max(max(WINDOWS) // 2, gate.RINGS + 1)
 
 
 class Answer(NamedTuple):
-    """The prediction.
+    """The prediction, for each target."""
 
-    Parameters
-    ----------
-    mean : ndarray of float32
-        (target, band, y, x); NaN where not wanted or nothing can be predicted. Beyond the core it
-        is undefined.
-    deviation : ndarray of float32 or None
-        Of the same shape, if requested.
-    doubted : ndarray of bool
-        Visible pixels that were discarded, in tiles with wanted pixels, (target, y, x). They
-        have no mean: nothing should be blended with their values.
-    flags : ndarray of uint8
-        Bits of :data:`FLAGS`, (target, y, x).
-    visible, aside, bounded, silent : ndarray of int64
-        By target, over the tiles' own pixels: visible pixels; discarded ones among them;
-        wanted pixels that were limited to the range of the place; wanted pixels that were
-        predicted without radar.
-    """
-
+    # (target, band, y, x); NaN where not wanted or unpredictable, undefined beyond the core
     mean: Floats
-    deviation: Floats | None
+    deviation: Floats | None  # of the same shape, if requested
+    # Visible pixels that were discarded, in tiles with wanted pixels, (target, y, x). They have no
+    # mean: nothing should be blended with their values.
     doubted: Booleans
-    flags: NDArray[np.uint8]
-    visible: NDArray[np.int64]
-    aside: NDArray[np.int64]
-    bounded: NDArray[np.int64]
-    silent: NDArray[np.int64]
+    flags: NDArray[np.uint8]  # bits of FLAGS, (target, y, x)
+    visible: NDArray[np.int64]  # visible pixels of the tiles' own ones, (target,)
+    aside: NDArray[np.int64]  # discarded ones among them
+    bounded: NDArray[np.int64]  # wanted pixels that were limited to the range of the place
+    silent: NDArray[np.int64]  # wanted pixels that were predicted without radar
 
     def of(self, area: Area) -> Answer:
         """Views of a part of the window."""
@@ -368,20 +353,15 @@ class _Work:
 
 
 class _Date(NamedTuple):
-    """One target: its predictors and prior (pixel, ...), visible and wanted pixels (y, x).
-
-    ``level`` of the gap of each pixel, (pixel,); ``residuals`` (y, x, band) in deviations of the
-    prior, 0 where not visible; ``middle``, the median band of these, and ``ring`` from
-    :func:`.gate.rings`, both (y, x).
-    """
+    """One target: its predictors and prior (pixel, ...), visible and wanted pixels (y, x)."""
 
     day: float
     rows: Rows
-    level: Tensor
+    level: Tensor  # of the gap of each pixel, (pixel,)
     mean: Tensor
     sigma: Tensor
     shown: Tensor
-    residuals: Tensor
-    middle: Tensor
-    ring: Tensor
+    residuals: Tensor  # (y, x, band) in deviations of the prior, 0 where not visible
+    middle: Tensor  # the median band of these, (y, x)
+    ring: Tensor  # from gate.rings, (y, x)
     ask: Tensor

@@ -103,28 +103,10 @@ def believed(
     precision: Tensor,
     darkness: Tensor,
 ) -> Tensor:
-    """Visible pixels that can be trusted as ground.
-
-    Parameters
-    ----------
-    residuals : Tensor
-        Value less prior in deviations of the prior, (y, x, band); anything where not visible.
-    middle : Tensor
-        From :func:`median_band`, (y, x).
-    visible : Tensor of bool
-        (y, x).
-    ring : Tensor
-        From :func:`rings`, (y, x).
-    precision : Tensor
-        From :attr:`.prior.Statistics.precision`.
-    darkness : Tensor
-        Residuals of a pixel that reflects nothing, (y, x, band).
-
-    Returns
-    -------
-    Tensor of bool
-        (y, x).
-    """
+    """Visible pixels (y, x) that can be trusted as ground."""
+    # `residuals` are value less prior in deviations of the prior, (y, x, band), anything where not
+    # visible; `darkness` those of a pixel that reflects nothing; `middle` and `ring` come from
+    # median_band and rings, `precision` from prior.Statistics
     nothing = torch.zeros_like(visible)
     place = visible.ravel().nonzero().ravel()
     if not len(place):
@@ -172,15 +154,7 @@ def _strays(seen: Tensor, trusted: Tensor, visible: Tensor, precision: Tensor) -
 
 
 def limit(share: float, bright: bool) -> float:
-    """Squared distance of an offset beyond which it is rejected.
-
-    Parameters
-    ----------
-    share : float
-        Visible share.
-    bright : bool
-        Whether the offset is upward, like that of cloud and haze.
-    """
+    """Squared distance beyond which an offset is rejected; `bright` ones are upward, like cloud."""
     part = 0.0 if bright else min(max((share - HARDLY) / (MOSTLY - HARDLY), 0.0), 1.0)
     return STRAYING[0] + part * (STRAYING[1] - STRAYING[0])
 

@@ -60,24 +60,9 @@ def median(pixels: Pixels, day: float, gap: float, where: Tensor) -> Tensor:
 
 
 def shares(pixels: Pixels, guesses: Sequence[Guess], gap: float, usual: float) -> Tensor:
-    """Shares of the median and of the interpolation, where there is no median and where there is.
-
-    Parameters
-    ----------
-    pixels : Pixels
-        Of the sample.
-    guesses : sequence of Guess
-        Of its dates.
-    gap : float
-        Days around a date without clear observations.
-    usual : float
-        Share of the median that the series corrects.
-
-    Returns
-    -------
-    Tensor
-        (without and with median, median and interpolation), float64.
-    """
+    """Shares of the median and the interpolation, where there is no median and where there is."""
+    # (without and with median, median and interpolation); `usual` is the share of the median that
+    # the series corrects
     forms: tuple[list[Form], list[Form]] = [], []
     for guess in (g for g in guesses if len(g.truth) >= LEAST):
         middle = median(pixels, guess.day, gap, guess.which)

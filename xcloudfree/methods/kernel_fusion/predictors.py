@@ -22,26 +22,15 @@ TINY = 1e-30
 
 
 class Pixels(NamedTuple):
-    """Series of pixels, ascending in time.
+    """Series of pixels, ascending in time."""
 
-    Parameters
-    ----------
-    values : Tensor
-        (time, pixel, band + plane): reflectance, 0 where not clear, then local means of
-        backscatter, 0 where missing.
-    clear, heard : Tensor of bool
-        Where a date shows the ground, and where it has radar, (time, pixel).
-    days : ndarray of float64
-        (time,).
-    bands : int
-        Optical bands.
-    """
-
+    # (time, pixel, band + plane): reflectance, 0 where not clear, then local means of backscatter,
+    # 0 where missing
     values: Tensor
-    clear: Tensor
-    heard: Tensor
+    clear: Tensor  # where a date shows the ground, (time, pixel)
+    heard: Tensor  # where it has radar, (time, pixel)
     days: Doubles
-    bands: int
+    bands: int  # number of optical bands
 
     @property
     def planes(self) -> int:
@@ -50,23 +39,14 @@ class Pixels(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """Predictors of a date.
+    """Predictors of a date."""
 
-    Parameters
-    ----------
-    z : Tensor
-        (pixel, 1 + predictor): a constant; reflectance between the clear dates before and after;
-        running means; season; nearness of these dates; radar; its change since these dates.
-        Missing values are 0.
-    wait : Tensor
-        Days to the nearest clear date, infinite without one, (pixel,).
-    heard : Tensor of bool
-        Whether radar and its change are available, (pixel,).
-    """
-
+    # (pixel, 1 + predictor): a constant; reflectance between the clear dates before and after;
+    # running means; season; nearness of these dates; radar; its change since these dates. Missing
+    # values are 0.
     z: Tensor
-    wait: Tensor
-    heard: Tensor
+    wait: Tensor  # days to the nearest clear date, infinite without one, (pixel,)
+    heard: Tensor  # whether radar and its change are available, (pixel,)
 
 
 def optical_width(bands: int) -> int:

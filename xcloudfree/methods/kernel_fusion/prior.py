@@ -55,42 +55,23 @@ class Targets(NamedTuple):
 
 
 class Statistics(NamedTuple):
-    """Statistics of the sample.
+    """Statistics of the sample."""
 
-    Parameters
-    ----------
-    coefficients : ndarray of float64
-        (target, class, 1 + predictor, band); the class of a pixel is from :func:`classes`.
-    deviation : ndarray of float64
-        Of the prediction, (target, class, band); NaN where unknown.
-    precision : ndarray of float64
-        Variation of whole dates around their prior: inverse covariance of their offsets in
-        deviations of the prior, divided by the number of bands, (level, band, band).
-    low, high : ndarray of float64
-        Range of the scene's clear values, (band,).
-    trusted : ndarray of bool
-        Dates of the series that are trusted, (time,).
-    mix : ndarray of float64
-        From :func:`.mixing.shares`, (level, 2, 2).
-    apart : ndarray of float64
-        Coefficients without examples within the gap, for the levels of :data:`.persistence.LONGER`.
-    open : ndarray of bool
-        Dates whose errors count for others, (time,).
-    persistence, offsets : ndarray of float64
-        From :func:`.persistence.learned`, (level,) and (level, time, band).
-    """
-
+    # (target, class, 1 + predictor, band); the class of a pixel is from classes()
     coefficients: Doubles
-    deviation: Doubles
+    deviation: Doubles  # of the prediction, (target, class, band); NaN where unknown
+    # Variation of whole dates around their prior: inverse covariance of their offsets in deviations
+    # of the prior, divided by the number of bands, (level, band, band).
     precision: Doubles
-    low: Doubles
-    high: Doubles
-    trusted: NDArray[np.bool_]
-    mix: Doubles
+    low: Doubles  # range of the scene's clear values, (band,)
+    high: Doubles  # range of the scene's clear values, (band,)
+    trusted: NDArray[np.bool_]  # dates of the series that are trusted, (time,)
+    mix: Doubles  # from mixing.shares, (level, 2, 2)
+    # coefficients without examples within the gap, for the levels of persistence.LONGER
     apart: Doubles
-    open: NDArray[np.bool_]
-    persistence: Doubles
-    offsets: Doubles
+    open: NDArray[np.bool_]  # dates whose errors count for others, (time,)
+    persistence: Doubles  # from persistence.learned, (level,)
+    offsets: Doubles  # from persistence.learned, (level, time, band)
 
 
 def classes(rows: Rows) -> Tensor:
@@ -102,26 +83,9 @@ def classes(rows: Rows) -> Tensor:
 
 
 def conclude(sample: Sample, days: Doubles, targets: Targets, usual: Sequence[float]) -> Statistics:
-    """Learn the regression of every target from the sample of the scene.
-
-    A date that deviates from the prediction of the other dates more than ground ever does is a
-    cloud that the mask missed: it is excluded from learning and predicting.
-
-    Parameters
-    ----------
-    sample : Sample
-        Of the whole scene.
-    days : ndarray
-        Day numbers of the series, ascending.
-    targets : Targets
-        Days to predict; each regression leaves its own date out.
-    usual : sequence of float
-        :attr:`.settings.Settings.mix`.
-
-    Returns
-    -------
-    Statistics
-    """
+    """Learn the regression of every target from the sample of the scene, without its own date."""
+    # A date that deviates from the prediction of the other dates more than ground ever does is a
+    # cloud that the mask missed: it is excluded from learning and predicting.
     pixels = _pixels(sample, days)
     bands = pixels.bands
     trusted = np.ones(len(days), bool)
@@ -346,17 +310,7 @@ def _persistence(pixels: Pixels, width: int) -> tuple[Tensor, Tensor]:
 
 
 def predict(rows: Rows, statistics: Statistics, target: int) -> tuple[Tensor, Tensor]:
-    """Mean and deviation of every pixel, (pixel, band) each; NaN where unknown.
-
-    Parameters
-    ----------
-    rows : Rows
-        Predictors of the day.
-    statistics : Statistics
-        From :func:`conclude`.
-    target : int
-        Position of the day in the targets.
-    """
+    """Mean and deviation of every pixel, (pixel, band) each; NaN where unknown."""
     return _applied(rows, statistics.coefficients[target], statistics.deviation[target])
 
 

@@ -23,11 +23,10 @@ BATCH: Final = 256
 
 
 class Points(NamedTuple):
-    """Pixels as used by the covariance.
+    """Pixels as used by the covariance."""
 
-    Left and right factor for place, predictors and course in time, (..., pixel, number) each: the
-    product of a left and a right one is 1 + squared distance in units of the range.
-    """
+    # left and right factor of each, (..., pixel, number): the product of a left and a right one is
+    # 1 + squared distance in units of the range
 
     place: tuple[Tensor, Tensor]
     spectrum: tuple[Tensor, Tensor]
@@ -39,19 +38,7 @@ class Points(NamedTuple):
 
 
 def points(place: Tensor, spectrum: Tensor, course: Tensor, settings: Settings) -> Points:
-    """Scale features of pixels to the ranges of the covariance.
-
-    Parameters
-    ----------
-    place : Tensor
-        Row and column in pixels, (..., pixel, 2).
-    spectrum : Tensor
-        Standardised predictors, (..., pixel, predictor).
-    course : Tensor
-        Scores that describe how the pixel changes over other dates, (..., pixel, score).
-    settings : Settings
-        Ranges.
-    """
+    """Scale features (..., pixel, number) of pixels to the ranges of the covariance."""
     scaled = (
         place / settings.wide_range,
         spectrum / (max(1, spectrum.shape[-1]) * settings.spectral_range) ** 0.5,
@@ -67,13 +54,11 @@ def _factors(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def covariance(a: Points, b: Points, settings: Settings) -> Tensor:
-    """Prior covariance of all pairs, (pixel of a, pixel of b), in variances of the regression.
-
-    With d the distance in units of the range: ``1 / (1 + d^2)`` for predictors and changes over
-    time, its square for the wide and its eighth power for the narrow field (rational quadratic
-    covariance: Rasmussen and Williams 2006, equation 4.19). It needs no exponentials; memory access
-    dominates.
-    """
+    """Prior covariance of all pairs, (pixel of a, pixel of b), in variances of the regression."""
+    # With d the distance in units of the range: 1 / (1 + d^2) for predictors and changes over time,
+    # its square for the wide and its eighth power for the narrow field (rational quadratic
+    # covariance: Rasmussen and Williams 2006, equation 4.19). It needs no exponentials; memory
+    # access dominates.
     out = (a.place[0] @ b.place[1].mT).reciprocal_().square_()
     fourth = out.square()
     one, constant = out.new_ones(()), out.new_tensor(settings.constant)
@@ -108,22 +93,8 @@ class Fitted(NamedTuple):
 
 
 def fit(support: Points, residuals: Tensor, settings: Settings) -> Fitted:
-    """Condition the process on residuals.
-
-    Parameters
-    ----------
-    support : Points
-        Visible pixels.
-    residuals : Tensor
-        Value less prior, in deviations of the prior, (support, band).
-    settings : Settings
-        Of the covariance.
-
-    Returns
-    -------
-    Fitted
-        Its scale is the most likely factor of the whole covariance, by band.
-    """
+    """Condition the process on residuals (support, band) of visible pixels."""
+    # the scale is the most likely factor of the whole covariance, by band
     own = covariance(support, support, settings)
     own.diagonal().add_(settings.noise)
     factor, failed = torch.linalg.cholesky_ex(own)
@@ -141,19 +112,7 @@ def fit(support: Points, residuals: Tensor, settings: Settings) -> Fitted:
 def predict(
     fitted: Fitted, where: Points, settings: Settings, deviation: bool = False
 ) -> tuple[Tensor, Tensor | None]:
-    """Expected residual (pixel, band), and its deviation, in deviations of the prior.
-
-    Parameters
-    ----------
-    fitted : Fitted
-        From :func:`fit`.
-    where : Points
-        Pixels to predict.
-    settings : Settings
-        As for :func:`fit`.
-    deviation : bool
-        Whether the deviation is wanted.
-    """
+    """Expected residual (pixel, band), and its deviation, in deviations of the prior."""
     size = len(where.place[0])
     mean = fitted.weights.new_empty((size, fitted.weights.shape[1]))
     spread = torch.empty_like(mean) if deviation else None

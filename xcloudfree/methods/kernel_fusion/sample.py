@@ -18,46 +18,20 @@ LEAST, MOST = 384, 4096
 
 
 class Sample(NamedTuple):
-    """Series of the drawn pixels.
+    """Series of the drawn pixels."""
 
-    Parameters
-    ----------
-    rank : ndarray of uint64
-        Hash of the place, ascending, (pixel,).
-    place : ndarray of int64
-        Row and column on the scene, (pixel, 2).
-    values : ndarray of float32
-        Reflectance, 0 where not clear, (time, pixel, band).
-    clear : ndarray of bool
-        (time, pixel).
-    radar : ndarray of float32
-        Local means of backscatter, 0 where missing, (time, pixel, plane); no plane without radar.
-    heard : ndarray of bool
-        Where there is radar, (time, pixel).
-    """
-
-    rank: NDArray[np.uint64]
-    place: NDArray[np.int64]
-    values: Floats
-    clear: Booleans
+    rank: NDArray[np.uint64]  # hash of the place, ascending, (pixel,)
+    place: NDArray[np.int64]  # row and column on the scene, (pixel, 2)
+    values: Floats  # reflectance, 0 where not clear, (time, pixel, band)
+    clear: Booleans  # (time, pixel)
+    # local means of backscatter, 0 where missing, (time, pixel, plane); no plane without radar
     radar: Floats
-    heard: Booleans
+    heard: Booleans  # where there is radar, (time, pixel)
 
 
 def size_of(dates: int, rows: int) -> int:
-    """Pixels to draw from a series of some dates, for about so many rows.
+    """Pixels to draw from a series of some dates, for about so many pairs of a pixel and a date.
 
-    Parameters
-    ----------
-    dates, rows : int
-        Dates of the series that show anything, and pairs of a pixel and a date.
-
-    Returns
-    -------
-    int
-
-    Examples
-    --------
     >>> size_of(24, 24000), size_of(1, 24000), size_of(200, 24000)
     (1000, 4096, 384)
     """
@@ -67,19 +41,7 @@ def size_of(dates: int, rows: int) -> int:
 def drawn(
     clear: Booleans, core: Booleans, origin: tuple[int, int], size: int
 ) -> tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.int64]]:
-    """Hash, row and column of a block's clear pixels with the smallest hashes.
-
-    Parameters
-    ----------
-    clear : ndarray of bool
-        Of the window, (time, y, x).
-    core : ndarray of bool
-        Pixels of the window that belong to the block, (y, x).
-    origin : tuple of int
-        Row and column on the scene of the window's first pixel.
-    size : int
-        Pixels to draw.
-    """
+    """Hash, row and column of a block's clear pixels with the smallest hashes."""
     rank = ranks(origin, core.shape).ravel()
     able = np.flatnonzero(core & clear.any(0))
     best = able[np.argsort(rank[able])[:size]]
@@ -87,19 +49,7 @@ def drawn(
 
 
 def merged(samples: Sequence[Sample], size: int) -> Sample:
-    """The sample of several blocks together, in any order.
-
-    Parameters
-    ----------
-    samples : sequence of Sample
-        From :func:`drawn`, or from here.
-    size : int
-        As for :func:`drawn`.
-
-    Returns
-    -------
-    Sample
-    """
+    """The sample of several blocks together, in any order."""
     rank = np.concatenate([s.rank for s in samples])
     order = np.argsort(rank)[:size]
     joined = [np.concatenate([getattr(s, n) for s in samples]) for n in ("rank", "place")]

@@ -20,68 +20,34 @@ RADAR_DAYS: Final = 15.0
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings of kernel fusion.
+    """Settings of kernel fusion."""
 
-    Parameters
-    ----------
-    rows : int
-        Approximate number of pairs of a pixel and a date to learn from.
-    side, margin, blend : int
-        Pixels: period of the tiles, distance around one from which evidence is used, and half the
-        width over which neighbouring tiles are blended.
-    support : int
-        Visible pixels of a tile and date that support the Gaussian process.
-    edge, edge_weight : int, float
-        Visible pixels within `edge` pixels of hidden ones are `edge_weight` times as likely
-        to be among them.
-    constant, wide, narrow, spectral, temporal : float
-        Variances of the parts of the covariance, in variances of the prior: offset of the date,
-        wide and narrow fields, likeness of predictors, likeness in time.
-    wide_range : float
-        Pixels at which the wide field has fallen to a quarter.
-    spectral_range, temporal_range : float
-        Mean squared distances at which these parts have fallen to one half.
-    noise : float
-        Variance that no part explains.
-    largest : float
-        Deviations of the prior at which residuals are clipped.
-    scores : int
-        Number of scores for the nearest dates, and for all others.
-    nearest : int
-        Number of dates that count as nearest.
-    rounds : int
-        Iterations that fill missing values.
-    gate : bool
-        Whether visible pixels that look like a missed cloud are discarded.
-    mix : tuple of float
-        Share of the 30-day median on wholly hidden dates, for each of :data:`GAPS`, if the series
-        has too few clear dates to say; see :mod:`.mixing`.
-    bound : float
-        Deviations by which a result may leave the range of the place on all clear dates.
-    """
-
-    rows: int = 24000
-    side: int = 64
-    margin: int = 16
-    blend: int = 4
-    support: int = 512
-    edge: int = 6
-    edge_weight: float = 1.0
+    rows: int = 24000  # approximate number of pairs of a pixel and a date to learn from
+    side: int = 64  # pixels: period of the tiles
+    margin: int = 16  # pixels around a tile from which evidence is used
+    blend: int = 4  # half the pixels over which neighbouring tiles are blended
+    support: int = 512  # visible pixels of a tile and date that support the Gaussian process
+    edge: int = 6  # pixels around hidden ones within which visible ones are ...
+    edge_weight: float = 1.0  # ... so many times as likely to be among them
+    # variances of the parts of the covariance, in those of the prior: offset of the date
     constant: float = 3.0
-    wide: float = 0.3
-    narrow: float = 0.2
-    spectral: float = 2.0
-    temporal: float = 1.0
-    wide_range: float = 10.0
-    spectral_range: float = 4.5
-    temporal_range: float = 0.5
-    noise: float = 0.05
-    largest: float = 5.0
-    scores: int = 12
-    nearest: int = 8
-    rounds: int = 10
-    gate: bool = True
+    wide: float = 0.3  # wide field
+    narrow: float = 0.2  # narrow field
+    spectral: float = 2.0  # likeness of predictors
+    temporal: float = 1.0  # likeness in time
+    wide_range: float = 10.0  # pixels at which the wide field has fallen to a quarter
+    spectral_range: float = 4.5  # mean squared distance at which this part has fallen to one half
+    temporal_range: float = 0.5  # the same
+    noise: float = 0.05  # variance that no part explains
+    largest: float = 5.0  # deviations of the prior at which residuals are clipped
+    scores: int = 12  # number of scores for the nearest dates, and for all others
+    nearest: int = 8  # number of dates that count as nearest
+    rounds: int = 10  # iterations that fill missing values
+    gate: bool = True  # whether visible pixels that look like a missed cloud are discarded
+    # Share of the 30-day median on wholly hidden dates, for each of GAPS, if the series has too few
+    # clear dates to say.
     mix: tuple[float, float, float, float] = (0.35, 0.2, 0.2, 0.15)
+    # deviations by which a result may leave the range of the place on all clear dates
     bound: float = 3.0
 
     def single(self) -> Settings:

@@ -24,27 +24,14 @@ Booleans = NDArray[np.bool_]
 
 
 class Window(NamedTuple):
-    """A window of a series.
+    """A window of a series."""
 
-    Parameters
-    ----------
-    reflectance : ndarray of float32, or Encoded
-        (time, band, y, x).
-    clear : ndarray of bool
-        Where a date shows the ground, (time, y, x).
-    backscatter : ndarray of float32, Encoded, or None
-        (time, polarisation, y, x) in dB, NaN or infinite is no data.
-    days : ndarray of float64
-        Day number of each date, ascending, (time,).
-    origin : tuple of int
-        Row and column on the scene of the first pixel.
-    """
-
-    reflectance: Floats | Encoded
-    clear: Booleans
+    reflectance: Floats | Encoded  # (time, band, y, x)
+    clear: Booleans  # where a date shows the ground, (time, y, x)
+    # (time, polarisation, y, x) in dB, NaN or infinite is no data
     backscatter: Floats | Encoded | None
-    days: Doubles
-    origin: tuple[int, int] = (0, 0)
+    days: Doubles  # day number of each date, ascending, (time,)
+    origin: tuple[int, int] = (0, 0)  # row and column on the scene of the first pixel
 
     def cut(self, area: Area) -> Window:
         """Some rows and columns, as views."""
@@ -60,22 +47,7 @@ def _cut(planes: Floats | Encoded, area: Area) -> Floats | Encoded:
 
 
 def sample_of(window: Window, core: Booleans, settings: Settings) -> Sample:
-    """The part of the scene's sample that lies in the core of a window.
-
-    Parameters
-    ----------
-    window : Window
-        With the pixels around the core that the local means of backscatter read.
-    core : ndarray of bool
-        Pixels that belong to the block, (y, x); each pixel of a scene is in one core.
-    settings : Settings
-        Number of rows.
-
-    Returns
-    -------
-    Sample
-        To be joined by :func:`.sample.merged`.
-    """
+    """The part of the scene's sample that lies in the core of a window, a mask (y, x)."""
     assert not isinstance(window.reflectance, Encoded)
     assert not isinstance(window.backscatter, Encoded)
     size = size_of(len(window.days), settings.rows)
