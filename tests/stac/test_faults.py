@@ -27,7 +27,7 @@ from xcloudfree.stac.read.faults import (
     classify,
     failure_code,
     fault_of,
-    merge,
+    stacked,
 )
 
 pytestmark = [
@@ -488,10 +488,11 @@ def test_codes_tell_cause_and_item():
         assert 2 <= code < 255
         assert fault_of(code) == (cause, position)
     assert fault_of(failure_code(Cause.DAMAGED, 99)) == (Cause.DAMAGED, 30)
-    # values hide faults, faults hide nothing; items are renumbered from mosaic to scene
-    first = np.array([255, 0, 2, 2, 0], np.uint8)
-    second = np.array([2, 0, 255, 3 + 8, 3], np.uint8)
-    np.testing.assert_array_equal(merge([first, second], [[1], [0, 2]]), [1, 0, 1, 3 + 16, 3])
+    # where mosaics meet, values hide faults, and faults hide nothing
+    first = np.array([255, 0, 2, 2 + 8, 0], np.uint8)
+    second = np.array([2, 0, 255, 3 + 16, 3], np.uint8)
+    found = stacked(np.maximum(first, second))
+    np.testing.assert_array_equal(found[:, 0], [1, 0, 1, 3 + 16, 3])
 
 
 @pytest.mark.parametrize(

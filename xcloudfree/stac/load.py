@@ -15,7 +15,7 @@ from xcloudfree.exceptions import CatalogError, DataError
 from xcloudfree.stac.read.access import Access
 from xcloudfree.stac.read.clip import clipped
 from xcloudfree.stac.read.grids import declares_grid, given_grid, home_zone, native_grid, with_grids
-from xcloudfree.stac.read.mosaic import Reader, building, join
+from xcloudfree.stac.read.mosaic import Reader, building, codes_of, join
 from xcloudfree.stac.search.area import extent_of
 from xcloudfree.stac.search.catalog import Source
 from xcloudfree.stac.search.choice import choose_backscatter, choose_collections, is_sar_collection
@@ -240,6 +240,8 @@ def load(
         scenes = [*scenes, *slices]
 
     # stamp
+    codes = out[codes_of(out)]
+    out = out.drop_vars(codes_of(out))
     out.attrs["source"] = join(str(item.collection_id) for item in scenes)
     out["item_id"].attrs["request"] = request_text(
         source.name if isinstance(catalog, str) else None,
@@ -257,7 +259,7 @@ def load(
     )  # fmt: skip
     for variable in out.data_vars.values():
         variable.encoding = {"grid_mapping": "spatial_ref"}
-    out = with_status(out, reader) if reader.reporting else out
+    out = with_status(out, codes, reader) if reader.reporting else out
     return clipped(out, grid, where.area) if clip else out
 
 

@@ -128,20 +128,12 @@ def unpack(
 
 
 def codes(packed: npt.NDArray[np.complex64]) -> npt.NDArray[np.uint8]:
-    """Intermediate codes of :func:`pack`: see :func:`merge`."""
+    """Intermediate codes of :func:`pack`, of which the largest counts where mosaics meet."""
     return packed.imag.astype(np.uint8)
 
 
-def merge(
-    parts: Sequence[npt.NDArray[np.uint8]], positions: Sequence[Sequence[int]]
-) -> npt.NDArray[np.uint8]:
-    """Final codes of one asset of one scene, from those of its mosaics."""
-    out = np.zeros(parts[0].shape, np.uint8)
-    for part, own in zip(parts, positions, strict=True):
-        table = np.arange(256, dtype=np.uint8)
-        for here, there in enumerate(own):
-            for cause in Cause:
-                table[failure_code(cause, here)] = failure_code(cause, there)
-        np.maximum(out, table[part], out=out)
+def stacked(*assets: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Final codes (..., asset) from the intermediate ones of each asset."""
+    out = np.stack(assets, axis=-1)
     out[out == _VALID] = READ
     return out

@@ -10,7 +10,7 @@ pixels are placed as if they lay at the height of the control points.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
@@ -185,7 +185,12 @@ def _window(
 
 
 def open_swath(
-    reader: Reader, item: pystac.Item, rule: SarRule, polarisations: Sequence[str], resampling: str
+    reader: Reader,
+    item: pystac.Item,
+    rule: SarRule,
+    polarisations: Sequence[str],
+    resampling: str,
+    positions: Mapping[str, int],
 ) -> xr.Dataset:
     """Sigma0 of one product in linear power, as a separate mosaic; reads no pixel."""
     keys, tables = dict(rule.assets), dict(rule.calibration)
@@ -194,7 +199,7 @@ def open_swath(
         table = reader.address(item.assets[tables[pol]].get_absolute_href() or "")
         read = Calibrated(table, reader.access)
         layers.append((pol, Layer(keys[pol], "float32", float("nan"), resampling, read)))
-    return reader.open([_without_projection(item)], [0], tuple(layers))
+    return reader.open([_without_projection(item)], [0], tuple(layers), positions)
 
 
 def _without_projection(item: pystac.Item) -> pystac.Item:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -51,13 +52,23 @@ class Layer:
 Layers = tuple[tuple[str, Layer], ...]
 
 
-@dataclass(frozen=True)
-class Opened:
-    """Notes of a reader that opened mosaics for a load that reports faults."""
+CODE = " code"
+"""Ending of the variables with the codes of what became of each pixel, in a reporting load."""
 
-    items: tuple[tuple[pystac.Item, ...], ...]  # of each mosaic
-    layers: Layers
-    codes: xr.Dataset  # for each variable faults.codes, (time, y, x), lazy
+
+def codes_of(ds: xr.Dataset) -> list[str]:
+    """Names of the variables with codes."""
+    return [name for name in map(str, ds.data_vars) if name.endswith(CODE)]
+
+
+def positions_of(items: Sequence[pystac.Item], groups: Sequence[int]) -> dict[str, int]:
+    """Position of each item in its group."""
+    seen: Counter[int] = Counter()
+    out = {}
+    for item, group in zip(items, groups, strict=True):
+        out[item.id] = seen[group]
+        seen[group] += 1
+    return out
 
 
 @dataclass(frozen=True)
@@ -68,8 +79,8 @@ class Reader:
     chunks: Mapping[str, int]
     access: Access
     loader: str = "odc"  # or stackstac
-    reporting: bool = False  # whether unreadable pixels become no data, noted in log; else an error
-    log: list[Opened] = field(default_factory=list)
+    reporting: bool = False  # whether unreadable pixels become no data with codes; else an error
+    log: list[tuple[pystac.Item, Layers]] = field(default_factory=list)  # opened for a report
 
     def address(self, href: str) -> str:
         """Address for the graph: without password or renewable signature."""
@@ -77,14 +88,15 @@ class Reader:
         return href.split("?")[0] if self.access.renews and is_signed(href) else href
 
     def open(
-        self, items: Sequence[pystac.Item], groups: Sequence[int], layers: Layers
+        self,
+        items: Sequence[pystac.Item],
+        groups: Sequence[int],
+        layers: Layers,
+        positions: Mapping[str, int],
     ) -> xr.Dataset:
         """Mosaics of groups of items, as stored, one per step of ``time``; reads no pixel."""
+        # `positions` of items in their scenes or passes are those that codes of faults name
         self._warn_of_tokens(items, layers)
-        members: dict[int, list[int]] = {}
-        for n, group in enumerate(groups):
-            members.setdefault(group, []).append(n)
-        positions = {items[n].id: k for own in members.values() for k, n in enumerate(own)}
         # odc-stac or stackstac builds the graph; both read through the functions of reading.py
         library = "odc_driver" if self.loader == "odc" else "stackstac_reader"
         open_items = import_module(f"xcloudfree.stac.read.{library}").open_items
@@ -92,12 +104,12 @@ class Reader:
         out = out.rename({la.asset: name for name, la in layers if la.asset != name})
         if not self.reporting:
             return out
-        mosaics = tuple(tuple(items[n] for n in members[group]) for group in sorted(members))
-        codes = {name: _apply(faults.codes, out[name], "uint8") for name, _ in layers}
-        self.log.append(Opened(mosaics, layers, xr.Dataset(codes)))
+        self.log.extend((item, layers) for item in items)
         for name, layer in layers:
+            packed = out[name]
             own = partial(faults.unpack, data_type=layer.data_type, nodata=layer.nodata)
-            out[name] = _apply(own, out[name], layer.data_type).assign_attrs(nodata=layer.nodata)
+            out[name] = _apply(own, packed, layer.data_type).assign_attrs(nodata=layer.nodata)
+            out[name + CODE] = _apply(faults.codes, packed, "uint8")
         return out
 
     def _warn_of_tokens(self, items: Sequence[pystac.Item], layers: Layers) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -14,12 +14,20 @@ from odc.geo.geobox import GeoBox
 
 from xcloudfree.core.bands import sar_band
 from xcloudfree.exceptions import DataError, MissingBandError, UnitsError
-from xcloudfree.stac.read.mosaic import Layer, Layers, Reader, join
+from xcloudfree.stac.read.mosaic import (
+    CODE,
+    Layer,
+    Layers,
+    Reader,
+    codes_of,
+    join,
+    positions_of,
+)
 from xcloudfree.stac.rules.harmonise import SarRule, decibel, sar_rule
 from xcloudfree.stac.search.area import extent_of, footprint
 from xcloudfree.stac.search.choice import RTC_ELSEWHERE
 from xcloudfree.stac.search.query import item_time
-from xcloudfree.stac.series.optical import COARSER, at_resolution, grid_metres
+from xcloudfree.stac.series.optical import COARSER, at_resolution, fused, grid_metres
 from xcloudfree.stac.series.pairing import SAME_PASS, Pass, nearest_passes, pass_coordinates
 
 if TYPE_CHECKING:
@@ -137,9 +145,7 @@ def load_backscatter(
     blank = xr.full_like(first.isel(time=slice(0, 1)), np.nan)
     runs = _runs([None if p is None else opened[p] for p in pairs])
     for pol in polarisations:
-        # slices: for a list, dask shuffles every chunk
-        steps = [blank if p is None else p[pol].isel(time=slice(a, b)) for p, a, b in runs]
-        series = xr.concat(steps, dim="time", coords="minimal", compat="override", join="override")
+        series = _series(runs, pol, blank)
         attrs = {"units": "dB"}
         if passes:
             attrs["quantity"] = passes[0].rule.quantity
@@ -148,8 +154,20 @@ def load_backscatter(
 
             attrs |= NOTES
         scenes = scenes.assign({pol: (blank.dims, series.data, attrs)})
+        if reader.reporting:
+            codes = _series(runs, pol + CODE, xr.zeros_like(blank, np.uint8))
+            scenes = scenes.assign({pol + CODE: (blank.dims, codes.data)})
     chosen = [None if p is None else passes[p].own for p in pairs]
     return scenes.assign_coords(pass_coordinates(scenes["time"].values, chosen))
+
+
+def _series(
+    runs: Sequence[tuple[xr.Dataset | None, int, int]], name: str, blank: xr.DataArray
+) -> xr.DataArray:
+    """A variable of the runs, one after another."""
+    # slices: for a list, dask shuffles every chunk
+    steps = [blank if p is None else p[name].isel(time=slice(a, b)) for p, a, b in runs]
+    return xr.concat(steps, dim="time", coords="minimal", compat="override", join="override")
 
 
 def _runs(
@@ -173,16 +191,20 @@ def _open(
     """Backscatter of the passes in use: a series, and the position of the pass in it."""
     kinds: dict[Any, list[int]] = {}
     out: dict[int, tuple[xr.Dataset, int]] = {}
+    slices = [(item, n) for n in sorted(used) for item in passes[n].items]
+    positions = positions_of(*map(list, zip(*slices, strict=True))) if slices else {}
     for n in sorted(used):
         rule = passes[n].rule
         if rule.geolocation == "gcps":
-            out[n] = _decibel(_open_swaths(passes[n], polarisations, reader), rule), 0
+            swaths = _open_swaths(passes[n], polarisations, reader, positions)
+            out[n] = _decibel(swaths, rule), 0
             continue
         kind = (passes[n].items[0].collection_id, rule.assets, rule.units, str(rule.nodata))
         kinds.setdefault((*kind, _layers(passes[n], polarisations, reader)), []).append(n)
     for (*_, layers), members in kinds.items():
         items = [item for n in members for item in passes[n].items]
-        power = reader.open(items, [n for n in members for _ in passes[n].items], layers)
+        groups = [n for n in members for _ in passes[n].items]
+        power = reader.open(items, groups, layers, positions)
         power = _decibel(power, passes[members[0]].rule).drop_vars("time")
         out |= {n: (power, step) for step, n in enumerate(members)}
     return out
@@ -196,25 +218,26 @@ def _layers(one: _Slices, polarisations: Sequence[str], reader: Reader) -> Layer
     return at_resolution(one.items[0], layers, reader.grid)
 
 
-def _open_swaths(one: _Slices, polarisations: Sequence[str], reader: Reader) -> xr.Dataset:
+def _open_swaths(
+    one: _Slices, polarisations: Sequence[str], reader: Reader, positions: Mapping[str, int]
+) -> xr.Dataset:
     """Power of a pass in radar geometry; each slice has its own calibration."""
     from xcloudfree.stac.read.grd import open_swath
 
-    out: xr.Dataset | None = None
+    parts = []
     for item in one.items:
         rule = sar_rule(item, detected=True)
         spacing = float(item.properties.get("sar:pixel_spacing_range") or 10.0)
         how = "average" if grid_metres(reader.grid) > COARSER * spacing else rule.resampling
-        part = open_swath(reader, item, rule, polarisations, how).drop_vars("time")
-        out = part if out is None else out.where(out.notnull(), part)
-    assert out is not None
-    return out
+        part = open_swath(reader, item, rule, polarisations, how, positions)
+        parts.append(part.drop_vars("time"))
+    return fused(parts)
 
 
 def _decibel(power: xr.Dataset, rule: SarRule) -> xr.Dataset:
-    out: xr.Dataset = power
+    stored = power.drop_vars(codes_of(power))
     if rule.units != "dB":
-        out = xr.apply_ufunc(decibel, power, dask="parallelized", output_dtypes=[np.float32])
-    elif not np.isnan(rule.nodata):
-        out = power.where(power != rule.nodata)
-    return out
+        out = xr.apply_ufunc(decibel, stored, dask="parallelized", output_dtypes=[np.float32])
+    else:
+        out = stored if np.isnan(rule.nodata) else stored.where(stored != rule.nodata)
+    return power.assign(out)

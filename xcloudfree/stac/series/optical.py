@@ -17,7 +17,7 @@ from odc.geo.geobox import GeoBox
 from xcloudfree.core.bands import S2_BANDS, is_scene_classification, optical_band
 from xcloudfree.exceptions import CatalogWarning, DataError, MissingBandError, UnitsError
 from xcloudfree.stac.read.grids import item_projection
-from xcloudfree.stac.read.mosaic import Layer, Layers, Reader, join
+from xcloudfree.stac.read.mosaic import Layer, Layers, Reader, codes_of, join, positions_of
 from xcloudfree.stac.rules.assets import asset_metres, optical_assets
 from xcloudfree.stac.rules.harmonise import (
     AGAINST,
@@ -219,9 +219,13 @@ def load_optical(
         kinds.setdefault(key, []).append(n)
 
     parts: list[tuple[xr.Dataset, dict[int, int]]] = []  # with the rank in each scene
+    positions = positions_of(items, scene_of)
     for members in kinds.values():
         opened = reader.open(
-            [items[n] for n in members], [scene_of[n] for n in members], layers[members[0]]
+            [items[n] for n in members],
+            [scene_of[n] for n in members],
+            layers[members[0]],
+            positions,
         )
         own = {scene_of[n]: order.index(n) for n in reversed(members)}
         parts.append((_calibrated(opened, rules[members[0]]), dict(sorted(own.items()))))
@@ -235,8 +239,8 @@ def load_optical(
 
 
 def _calibrated(opened: xr.Dataset, rule: OpticalRule) -> xr.Dataset:
-    classes = [name for name in CLASSES if name in opened]
-    numbers = opened.drop_vars(classes)
+    others = [*(name for name in CLASSES if name in opened), *codes_of(opened)]
+    numbers = opened.drop_vars(others)
     out: xr.Dataset = xr.apply_ufunc(
         reflectance,
         numbers,
@@ -244,7 +248,7 @@ def _calibrated(opened: xr.Dataset, rule: OpticalRule) -> xr.Dataset:
         dask="parallelized",
         output_dtypes=[np.float32],
     )
-    return out.assign({name: opened[name] for name in classes})
+    return out.assign({name: opened[name] for name in others})
 
 
 def _in_order(parts: Sequence[tuple[xr.Dataset, Mapping[int, int]]]) -> xr.Dataset:
@@ -259,7 +263,7 @@ def _in_order(parts: Sequence[tuple[xr.Dataset, Mapping[int, int]]]) -> xr.Datas
         for scene, own in ranked.items()
     }
     return xr.concat(
-        [_fused(pieces[scene]) for scene in sorted(pieces)],
+        [fused(pieces[scene]) for scene in sorted(pieces)],
         dim="time",
         coords="minimal",
         compat="override",
@@ -268,16 +272,20 @@ def _in_order(parts: Sequence[tuple[xr.Dataset, Mapping[int, int]]]) -> xr.Datas
     )
 
 
-def _fused(parts: Sequence[xr.Dataset]) -> xr.Dataset:
+def fused(parts: Sequence[xr.Dataset]) -> xr.Dataset:
     """The first part, with gaps filled from the others in turn."""
     first, *others = parts
+    codes = codes_of(first)
     for other in others:
-        other = other.drop_vars("time")
+        other = other.drop_vars("time", errors="ignore")
         merged = {}
-        for name, variable in first.data_vars.items():
-            if name in other:
-                empty = variable == 0 if name in CLASSES else variable.isnull()
-                merged[name] = variable.where(~empty, other[name].isel(time=0))
+        for name in (str(name) for name in first.data_vars if name in other):
+            variable, theirs = first[name], other[name].isel(time=0)
+            if name in codes:
+                merged[name] = np.maximum(variable, theirs)
+                continue
+            empty = variable == 0 if name in CLASSES else variable.isnull()
+            merged[name] = variable.where(~empty, theirs)
         first = first.assign(merged)
     return first
 

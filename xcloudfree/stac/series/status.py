@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final
 
@@ -21,10 +20,10 @@ from xcloudfree.stac.read.faults import (
     Cause,
     Failure,
     fault_of,
-    merge,
+    stacked,
 )
 from xcloudfree.stac.read.grids import declared_asset
-from xcloudfree.stac.read.mosaic import Opened, Reader, join
+from xcloudfree.stac.read.mosaic import CODE, Reader, join
 from xcloudfree.stac.read.reading import probe
 
 THREADS: Final = 8
@@ -33,39 +32,40 @@ THREADS: Final = 8
 COLUMNS: Final = ("time", "item", "asset", "chunk", "error")
 
 
-def with_status(ds: xr.Dataset, reader: Reader) -> xr.Dataset:
+def with_status(ds: xr.Dataset, codes: xr.Dataset, reader: Reader) -> xr.Dataset:
     """The series with ``status`` for each scene and ``read_status`` for each pixel."""
     # read_status (time, asset, y, x) is made by the tasks that read the pixels: 0 no data (outside
     # the footprint), 1 read, else the fault (remainder modulo 8) and the item of the scene
     # (multiple of 8). It is a coordinate, so that no step treats it as a band, and has one chunk
     # along asset, so that a scene is not read twice.
     names = [str(name) for name in ds.data_vars]
-    words = []
-    alike: dict[Any, list[_Scene]] = {}
-    keys: dict[str, dict[str, None]] = {}
-    mosaics = _mosaics(reader)
+    opened = {(i.id, name): (i, layer) for i, layers in reader.log for name, layer in layers}
     found = _probe(reader)
+    keys: dict[str, list[str]] = {name: [] for name in names}
+    words = []
     for step in range(ds.sizes["time"]):
-        parts = {name: _parts(ds, name, step, mosaics) for name in names}
         failures: dict[str, Failure] = {}
-        for name, own in parts.items():
-            for part in own:
-                asset = dict(part.opened.layers)[name].asset
-                keys.setdefault(name, {})[asset] = None
-                for item in part.items:
-                    if (failure := found[item, asset]) is not None:
-                        failures.setdefault(asset, failure)
-        words.append(_word(failures, sum(map(bool, parts.values()))))
-        scene = _Scene(step, parts)
-        alike.setdefault(scene.layout, []).append(scene)
-    # one call for all scenes of the same layout: a call for each would dominate the loading time
-    planes = xr.concat([_planes(scenes) for scenes in alike.values()], dim="time")
-    steps = [scene.step for scenes in alike.values() for scene in scenes]
-    if len(alike) > 1:
-        planes = xr.concat([planes.isel(time=slice(n, n + 1)) for n in np.argsort(steps)], "time")
-    codes = planes.transpose("time", "asset", *reader.grid.dimensions)
+        for name in names:
+            for item in _items(ds, name, step):
+                if (item, name) not in opened:
+                    continue
+                asset = opened[item, name][1].asset
+                keys[name].append(asset)
+                if (failure := found[item, asset]) is not None:
+                    failures.setdefault(asset, failure)
+        count = sum(any((i, n) in opened for i in _items(ds, n, step)) for n in names)
+        words.append(_word(failures, count))
+    planes: xr.DataArray = xr.apply_ufunc(
+        stacked,
+        *(codes[name + CODE] for name in names),
+        output_core_dims=[["asset"]],
+        dask="parallelized",
+        output_dtypes=[np.uint8],
+        dask_gufunc_kwargs={"output_sizes": {"asset": len(names)}},
+    )
+    planes = planes.transpose("time", "asset", *reader.grid.dimensions)
     causes = [NO_DATA, READ, *Cause]
-    codes.attrs = {
+    planes.attrs = {
         "long_name": "what became of each pixel of each asset when it was read",
         "flag_values": np.array(causes, np.uint8),
         "flag_masks": np.full(len(causes), 7, np.uint8),
@@ -77,60 +77,9 @@ def with_status(ds: xr.Dataset, reader: Reader) -> xr.Dataset:
     return ds.assign_coords(
         status=("time", np.array(words), {"long_name": "whether all assets opened when loaded"}),
         asset=("asset", np.array(names)),
-        asset_key=("asset", np.array([join(keys.get(name, {})) for name in names])),
-        read_status=codes.drop_vars(codes.coords),
+        asset_key=("asset", np.array([join(keys[name]) for name in names])),
+        read_status=planes.drop_vars(planes.coords),
     )
-
-
-@dataclass(frozen=True)
-class _Part:
-    """A mosaic of a scene: its data, its items, and their positions in the scene."""
-
-    opened: Opened
-    step: int
-    items: tuple[str, ...]
-    positions: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class _Scene:
-    """A date, and the mosaics of each of its variables."""
-
-    step: int
-    parts: dict[str, list[_Part]]
-
-    @property
-    def layout(self) -> Any:
-        """Layout of a scene; scenes of one layout differ only in the steps of their mosaics."""
-        return tuple(
-            tuple((id(part.opened), part.positions) for part in own) for own in self.parts.values()
-        )
-
-
-def _mosaics(reader: Reader) -> dict[str, list[tuple[Opened, int, tuple[str, ...]]]]:
-    """All mosaics by their first item: source, position, and items."""
-    out: dict[str, list[tuple[Opened, int, tuple[str, ...]]]] = {}
-    for opened in reader.log:
-        for step, items in enumerate(opened.items):
-            ids = tuple(item.id for item in items)
-            out.setdefault(ids[0], []).append((opened, step, ids))
-    return out
-
-
-def _parts(
-    ds: xr.Dataset,
-    name: str,
-    step: int,
-    mosaics: Mapping[str, Sequence[tuple[Opened, int, tuple[str, ...]]]],
-) -> list[_Part]:
-    """Mosaics that form a variable at one date."""
-    scene = _items(ds, name, step)
-    return [
-        _Part(opened, n, ids, tuple(scene.index(i) for i in ids))
-        for first in scene
-        for opened, n, ids in mosaics.get(first, ())
-        if name in dict(opened.layers) and set(ids) <= set(scene)
-    ]
 
 
 def _items(ds: xr.Dataset, name: str, step: int) -> list[str]:
@@ -144,10 +93,8 @@ def _probe(reader: Reader) -> dict[tuple[str, str], Failure | None]:
         (item.id, layer.asset): declared_asset(
             item, layer, address=reader.address(item.assets[layer.asset].get_absolute_href() or "")
         )
-        for opened in reader.log
-        for mosaic in opened.items
-        for item in mosaic
-        for _, layer in opened.layers
+        for item, layers in reader.log
+        for _, layer in layers
     }
     with ThreadPoolExecutor(THREADS) as pool:
         results = pool.map(lambda asset: probe(asset, reader.access), assets.values())
@@ -164,47 +111,6 @@ def _word(failures: dict[str, Failure], count: int) -> str:
     if len(words) == count > 1 and len(set(words.values())) == 1:
         return f"all assets {next(iter(words.values()))}"
     return ", ".join(f"{asset} {word}" for asset, word in words.items())
-
-
-def _planes(scenes: Sequence[_Scene]) -> xr.DataArray:
-    """Codes of all assets of scenes of one layout, (time, y, x, asset)."""
-    arrays: list[xr.DataArray] = []
-    layout = []
-    for name, parts in scenes[0].parts.items():
-        own = []
-        for place, part in enumerate(parts):
-            own.append((len(arrays), part.positions))
-            steps = [scene.parts[name][place].step for scene in scenes]
-            arrays.append(_taken(part.opened.codes[name], steps))
-        layout.append(tuple(own))
-    out: xr.DataArray = xr.apply_ufunc(
-        _stack,
-        *arrays,
-        kwargs={"layout": tuple(layout)},
-        output_core_dims=[["asset"]],
-        dask="parallelized",
-        output_dtypes=[np.uint8],
-        dask_gufunc_kwargs={"output_sizes": {"asset": len(layout)}},
-    )
-    return out
-
-
-def _taken(codes: xr.DataArray, steps: Sequence[int]) -> xr.DataArray:
-    """Some mosaics, without their times: they lie along ``time`` like the scenes."""
-    bare = codes.drop_vars("time")
-    if list(steps) == list(range(bare.sizes["time"])):
-        return bare
-    # slices: for a list, dask shuffles every chunk
-    return xr.concat([bare.isel(time=slice(n, n + 1)) for n in steps], dim="time")
-
-
-def _stack(*arrays: Any, layout: Sequence[Sequence[tuple[int, tuple[int, ...]]]]) -> Any:
-    empty = np.zeros(arrays[0].shape, np.uint8)
-    planes = [
-        merge([arrays[n] for n, _ in parts], [own for _, own in parts]) if parts else empty
-        for parts in layout
-    ]
-    return np.stack(planes, axis=-1)
 
 
 def report(ds: xr.Dataset) -> pd.DataFrame:
