@@ -17,6 +17,7 @@ from xcloudfree.core.scene import Scene
 from xcloudfree.core.windows import Halo
 from xcloudfree.exceptions import CloudFreeError
 from xcloudfree.masks.resolve import plan_mask
+from xcloudfree.masks.shares import middle
 from xcloudfree.plot import help as help_page
 from xcloudfree.plot.help.findings import reading_factor
 from xcloudfree.reconstruct.checks import check_fitness
@@ -100,11 +101,11 @@ def time_text(
     from xcloudfree.io.schedulers import capacity, cluster
 
     scene = read(obj)
-    window = _middle(obj, scene, SIDE).compute()
+    window = middle(obj, SIDE).compute()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the run itself has warned
-            run(_middle(window, scene, SIDE // 4)).compute()  # imports and loads the weights
+            run(middle(window, SIDE // 4)).compute()  # imports and loads the weights
             wall, work = time.perf_counter(), time.process_time()
             run(window).compute()
     except CloudFreeError as error:
@@ -120,12 +121,6 @@ def time_text(
         f"time        about {_duration(seconds)} on {where} without reading: "
         f"{size} px of it took {wall:.1f} s"
     )
-
-
-def _middle(obj: Any, scene: Scene, side: int) -> Any:
-    """A square in the middle of a scene, or all of it."""
-    starts = {dim: max(0, (obj.sizes[dim] - side) // 2) for dim in scene.spatial}
-    return obj.isel({dim: slice(first, first + side) for dim, first in starts.items()})
 
 
 def _duration(seconds: float) -> str:

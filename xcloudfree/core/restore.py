@@ -20,8 +20,8 @@ def restore(
     bounds: Mapping[str, tuple[Any, Mapping[str, Any]]] | None = None,
 ) -> Any:
     """Put new values of all optical bands into the form of the input; bounds beside them."""
-    assert scene.optical is not None
-    source, variable = scene.source, scene.optical.variables[0]
+    layer = scene.need_bands()
+    source, variable = scene.source, layer.variables[0]
     if scene.form == "array":
         assert isinstance(source, xr.DataArray)
         out = _replaced(scene, source, data).assign_coords(planes)
@@ -39,9 +39,9 @@ def restore(
         for name, (values, attrs) in (bounds or {}).items():
             new[f"{variable}_{name}"] = _beside(scene, array, values, attrs)
         return source.assign(new)
-    dims = scene.optical.arrays[0].dims
+    dims = layer.arrays[0].dims
     new = {}
-    for i, v in enumerate(scene.optical.variables):
+    for i, v in enumerate(layer.variables):
         new[v] = _like(source[v], dims, data[..., i, :, :])
         if deviation is not None:
             new[f"{v}_std"] = _spread(_like(source[v], dims, deviation[..., i, :, :]))
@@ -159,8 +159,8 @@ def provenance_of(obj: xr.Dataset | xr.DataArray) -> xr.DataArray | None:
 
 def beside(scene: Scene, kind: str) -> list[xr.DataArray] | None:
     """The "std", "lower" or "upper" of each optical band in reflectance, (*lead, y, x), if any."""
-    assert scene.optical is not None
-    source, variables = scene.source, scene.optical.variables
+    layer = scene.need_bands()
+    source, variables = scene.source, layer.variables
     if scene.form == "bands":
         names = [f"{v}_{kind}" for v in variables]
         if not set(names) <= set(map(str, source.variables)):
@@ -173,7 +173,7 @@ def beside(scene: Scene, kind: str) -> list[xr.DataArray] | None:
         whole = source[name]
         dim = band_dim(whole)
         where = {optical_band(n): i for i, n in enumerate(whole[dim].values)}
-        planes = [whole.isel({dim: where[n]}, drop=True) for n in scene.optical.names]
+        planes = [whole.isel({dim: where[n]}, drop=True) for n in layer.names]
     planes = [p.transpose(*scene.lead, *scene.spatial) for p in planes]
     # bounds are stored as their bands are, deviations in reflectance
     return planes if kind == "std" else [scene.decoded(p) for p in planes]
@@ -184,6 +184,6 @@ def stacked_beside(scene: Scene, kind: str) -> xr.DataArray | None:
     planes = beside(scene, kind)
     if planes is None:
         return None
-    assert scene.optical is not None
-    whole = Layer(scene.optical.names, tuple(planes), scene.optical.variables).stack()
+    layer = scene.need_bands()
+    whole = Layer(layer.names, tuple(planes), layer.variables).stack()
     return whole.assign_attrs({k: v for k, v in planes[0].attrs.items() if k == "interval"})

@@ -12,7 +12,7 @@ import xarray as xr
 from xcloudfree.core.bands import sar_band
 from xcloudfree.core.nodata import missing_backscatter, missing_reflectance, numeric
 from xcloudfree.core.radiometry import Calibration, SarCalibration
-from xcloudfree.exceptions import MissingBandError, UnitsError
+from xcloudfree.exceptions import DataError, MissingBandError, UnitsError
 
 BAND_DIMS = ("band", "polarisation", "polarization", "pol", "bands")
 
@@ -187,9 +187,35 @@ class Scene:
         dims = self.source[self.first.variables[0]].dims
         return dims if set(dims) == {*self.lead, *self.spatial} else (*self.lead, *self.spatial)
 
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Names of the optical bands, if any."""
+        return () if self.optical is None else self.optical.names
+
+    def need_bands(self, why: str = "this") -> Layer:
+        """The optical bands, of which there must be some."""
+        if self.optical is None:
+            raise MissingBandError(
+                "needs optical bands and the data has none",
+                fix="load some, for example with xcf.stac.load(...)",
+                subject=why,
+                option="add Sentinel-2 bands to the input",
+            )
+        return self.optical
+
+    def need_times(self, why: str) -> None:
+        """Raise an error unless there are dates along time."""
+        if "time" not in self.lead or "time" not in self.template().coords:
+            raise DataError(
+                "needs dates and there is no time coordinate",
+                fix="give it one with ds.expand_dims(time=...) or ds.assign_coords(time=...)",
+                subject=why,
+                option="write the dates into the coordinate time of the file",
+            )
+
     def need_optical(self, names: Sequence[str], why: str) -> Layer:
         """The given reflectance bands."""
-        have = () if self.optical is None else self.optical.names
+        have = self.bands
         missing = [n for n in names if n not in have]
         if "B10" in missing and set(missing) <= {"B01", "B09", "B10"} and len(have) > 1:
             told, masked = (
@@ -233,13 +259,13 @@ class Scene:
 
     def calibration(self) -> Calibration:
         """Rule from stored numbers to reflectance."""
-        assert self.optical is not None
-        scale, offset = self._scaling(self.optical, "ds.cloudfree.calibrate(scale=1e-4, offset=0)")
-        arrays = self.optical.arrays
+        layer = self.need_bands()
+        scale, offset = self._scaling(layer, "ds.cloudfree.calibrate(scale=1e-4, offset=0)")
+        arrays = layer.arrays
         if any(np.issubdtype(a.dtype, np.integer) for a in arrays) and scale == 1:
             self._refuse_integers()
         scaled = scale != 1 or offset != 0
-        nodata, others = missing_reflectance(self.optical.names, arrays, scaled)
+        nodata, others = missing_reflectance(layer.names, arrays, scaled)
         return Calibration(scale, offset, nodata, others)
 
     def sar_calibration(self) -> SarCalibration:
@@ -290,8 +316,7 @@ class Scene:
 
     def reflectance(self, names: Sequence[str] | None = None) -> xr.DataArray:
         """Reflectance (*lead, band, y, x), float32, lazy for lazy inputs."""
-        have = names or (("B02",) if self.optical is None else self.optical.names)
-        layer = self.need_optical(have, "this")
+        layer = self.need_optical(names or self.bands or ("B02",), "this")
         return self.decoded(layer.stack())
 
     def decoded(self, array: xr.DataArray) -> xr.DataArray:

@@ -16,11 +16,11 @@ from xcloudfree.core.blocks import Output, Stage, map_windows, spread
 from xcloudfree.core.grid import ground
 from xcloudfree.core.radiometry import Calibration
 from xcloudfree.core.recognise import read
-from xcloudfree.core.restore import restore
+from xcloudfree.core.restore import labelled, restore
 from xcloudfree.core.scene import Scene
 from xcloudfree.datasets.cloud_layers import CloudKind, check_kind
 from xcloudfree.datasets.clouds import Ground, Sky, draw_sky, lay
-from xcloudfree.exceptions import DataError, GridError, MissingBandError
+from xcloudfree.exceptions import DataError, GridError
 from xcloudfree.masks.shadow import Shadow, sun_angles
 
 SUN = (150.0, 50.0)
@@ -88,12 +88,7 @@ def simulate_clouds(
     0.25
     """
     scene = read(ds)
-    optical = scene.optical
-    if optical is None:
-        raise MissingBandError(
-            "clouds are applied to reflectance but the data has none",
-            fix=f"load some, as in {_CALL}",
-        )
+    optical = scene.need_bands("simulate_clouds()")
     stored_as = optical.dtype()
     check_kind(kind, _CALL)
     template = scene.template()
@@ -116,9 +111,7 @@ def simulate_clouds(
     )
     attrs = {"units": "1", "seed": seed, "kind": kind}
     truth = {
-        name: xr.DataArray(
-            values, dims=template.dims, coords=template.coords, attrs=attrs | {"long_name": words}
-        ).transpose(*scene.dims)
+        name: labelled(scene, values, name, attrs | {"long_name": words})
         for name, values, words in (
             ("cloud_opacity", opacity, "opacity of simulated clouds at 0.5 um"),
             ("cloud_shadow", shadow, "share of direct sunlight that simulated clouds take away"),

@@ -141,7 +141,7 @@ def judge_scene(
         resolve(model)  # an unknown name raises an error before anything is read
     places = list(_places(obj, scene, series, cases, seed, (mask, dilate, shadow), progress))
     shown = gaps if series else [float("nan")]
-    indices = indices_of(scene.optical.names if scene.optical else ())
+    indices = indices_of(scene.bands)
 
     def look(case: Case, guess: Any) -> Errors:
         truth = case.reference
@@ -152,7 +152,7 @@ def judge_scene(
     total = sum(p.count for p in places) * len(shown)
     with Progress("judging", total, show=progress) as bar:
         names, seen, records = run(hidden, rows, bar, look=look)
-    bands = [*(scene.optical.names if scene.optical else ()), *indices]
+    bands = [*scene.bands, *indices]
     table = table_of(names, seen, records, bands)
     return _with_attributes(table, places, seen, rows, seed)
 
@@ -166,8 +166,7 @@ def _checked(scene: Scene, gaps: Sequence[float], cases: int) -> list[float]:
             fix="call judge() with the scene as it was observed",
             option="name the scene as it was observed",
         )
-    if scene.optical is None:
-        scene.need_optical(("B02",), "judge")
+    scene.need_bands("judge")
     if others := [d for d in scene.lead if d != "time"]:
         raise DataError(
             f"judge takes one series at a time but the data has a dimension {others[0]!r}",

@@ -318,8 +318,7 @@ def declared(scene: Scene) -> dict[str, str]:
 
 def with_reflectance(ds: xr.Dataset, scene: Scene, values: Floats) -> xr.Dataset:
     """The Dataset of a scene, or some of its dates, with other reflectance (*lead, band, y, x)."""
-    assert scene.optical is not None
-    names, attrs = scene.optical.variables, declared(scene)
+    names, attrs = scene.need_bands().variables, declared(scene)
     if scene.form != "bands":
         layout = (*scene.lead, "band", *scene.spatial)
         return ds.assign({names[0]: xr.Variable(layout, values, attrs)})
@@ -330,8 +329,7 @@ def with_reflectance(ds: xr.Dataset, scene: Scene, values: Floats) -> xr.Dataset
 
 def bands_alone(ds: xr.Dataset, scene: Scene) -> xr.Dataset:
     """The optical variables and nothing else."""
-    assert scene.optical is not None
-    return ds[list(dict.fromkeys(scene.optical.variables))]
+    return ds[list(dict.fromkeys(scene.need_bands().variables))]
 
 
 def _truth(bare: xr.Dataset, scene: Scene, values: Floats) -> xr.Dataset:

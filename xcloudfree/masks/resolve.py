@@ -119,7 +119,7 @@ def best_mask(scene: Scene) -> tuple[str, int, str]:
 
 def _best_single(scene: Scene) -> tuple[str | None, int, str]:
     """The best method for one date, its margin in pixels, and why."""
-    have = () if scene.optical is None else scene.optical.names
+    have = scene.bands
     if scene.classes is not None:
         return "scl", MARGINS["scl"], "there is a scene classification"
     if set(kernel.METHODS["score"].bands) <= set(have):

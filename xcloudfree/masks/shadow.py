@@ -76,8 +76,7 @@ def with_shadow(scene: Scene, plan: MaskPlan, shadow: Shadow) -> tuple[Any, str]
 
 
 def _infrared(scene: Scene) -> str:
-    have = () if scene.optical is None else scene.optical.names
-    return next((name for name in INFRARED if name in have), INFRARED[0])
+    return next((name for name in INFRARED if name in scene.bands), INFRARED[0])
 
 
 def sun_angles(scene: Scene, shadow: Shadow) -> NDArray[np.float64]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import reduce
 from operator import and_
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -60,10 +61,10 @@ def clearness(
                 f"sample is {sample!r} and must be a side in pixels",
                 fix="call clearness(sample=512)",
             )
-        obj = _middle(obj, int(sample))
+        obj = middle(obj, int(sample))
     scene = read(obj)
     hidden = mask(obj, method, dilate=dilate)
-    optical = scene.optical or scene.need_optical(("B02",), "clearness")
+    optical = scene.need_bands("clearness")
     rule = scene.calibration()
     planes = [
         xr.apply_ufunc(rule.valid, array, dask="parallelized", output_dtypes=[bool])
@@ -86,7 +87,7 @@ def clearness(
     return out.assign_attrs({k: v for k, v in hidden.attrs.items() if k in ("method", "reason")})
 
 
-def _middle(obj: xr.Dataset | xr.DataArray, side: int) -> xr.Dataset | xr.DataArray:
+def middle(obj: Any, side: int) -> Any:
     """A square in the middle of a scene."""
     starts = {d: max(0, (obj.sizes[d] - side) // 2) for d in read(obj).spatial}
     return obj.isel({d: slice(start, start + side) for d, start in starts.items()})

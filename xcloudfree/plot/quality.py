@@ -189,8 +189,7 @@ def reliability(
     'expected share'
     """
     scene = read(obj)
-    if scene.optical is None:
-        scene.need_optical(("B02",), "plot.reliability()")
+    scene.need_bands("plot.reliability()")
     deviation, lower, upper = (stacked_beside(scene, kind) for kind in ("std", "lower", "upper"))
     if deviation is None:
         raise DataError(

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from xcloudfree.core.recognise import read
 from xcloudfree.core.times import utc_times
-from xcloudfree.exceptions import DataError
 from xcloudfree.masks.resolve import Mask
 from xcloudfree.masks.shares import clearness
 from xcloudfree.plot import canvas
@@ -64,12 +64,7 @@ def calendar(
     >>> ds.cloudfree.plot.calendar().axes[0].get_ylabel()
     'month'
     """
-    if "time" not in obj.dims or "time" not in obj.coords:
-        raise DataError(
-            "a calendar needs dates and there is no time coordinate",
-            fix="give it one with ds.expand_dims(time=...) or ds.assign_coords(time=...)",
-            option="write the dates into the coordinate time of the file",
-        )
+    read(obj).need_times("a calendar")
     shares = clearness(obj, mask, sample=sample).compute()
     others = [d for d in shares.clear.dims if d != "time"]
     table, months = _table(utc_times(obj["time"]), shares.clear.mean(others).values)

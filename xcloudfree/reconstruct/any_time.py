@@ -27,11 +27,7 @@ def at_times(
 ) -> tuple[Any, xr.DataArray, NDArray[np.datetime64]]:
     """The series with the times to fill and which of them were ``acquired``, mask, and times."""
     scene = read(obj)
-    if "time" not in scene.lead or "time" not in scene.template().coords:
-        raise DataError(
-            "times= needs a series and the data has no time coordinate",
-            fix="give it one with ds.expand_dims(time=...) or ds.assign_coords(time=...)",
-        )
+    scene.need_times("times=")
     acquired = utc_times(scene.template()["time"])
     if len(np.unique(acquired)) < len(acquired):
         raise DataError(
@@ -97,23 +93,22 @@ def requested(times: Any, acquired: NDArray[np.datetime64]) -> NDArray[np.dateti
 
 def _stored(scene: Scene) -> Any:
     """No data, and the value of hidden pixels, as the optical bands are stored."""
-    assert scene.optical is not None
     values = np.array([np.nan, GROUND], np.float32)
-    return scene.calibration().encode(values, scene.optical.dtype())
+    return scene.calibration().encode(values, scene.need_bands().dtype())
 
 
 def _with_optical(scene: Scene, obj: Any, change: Any) -> Any:
     """The object with changed optical bands; types and attributes are kept."""
-    assert scene.optical is not None
+    variables = scene.need_bands().variables
 
     def apply(array: xr.DataArray) -> xr.DataArray:
         changed: xr.DataArray = change(array)
         return changed.astype(array.dtype).transpose(*array.dims).assign_attrs(array.attrs)
 
     if scene.form == "bands":
-        return obj.assign({v: apply(obj[v]) for v in scene.optical.variables})
+        return obj.assign({v: apply(obj[v]) for v in variables})
     if scene.form == "stacked":
-        (variable,) = scene.optical.variables
+        (variable,) = variables
         return obj.assign({variable: apply(obj[variable])})
     dim = band_dim(obj)
     optical = xr.DataArray([optical_band(n) is not None for n in obj[dim].values], dims=dim)

@@ -62,9 +62,7 @@ def check_fitness(scene: Scene, spec: ModelSpec) -> None:
     """Raise an error for data that does not suit the model; warn of weights of low quality."""
     check_inputs(scene, spec)
     why = f"model {spec.name!r}"
-    extra = [
-        b for b in (scene.optical.names if scene.optical else ()) if b not in spec.optical_bands
-    ]
+    extra = [b for b in scene.bands if b not in spec.optical_bands]
     if extra:
         warnings.warn(
             f"{why} does not reconstruct {', '.join(extra)}; occluded pixels of these bands become "
@@ -97,7 +95,7 @@ def check_fitness(scene: Scene, spec: ModelSpec) -> None:
 
 def _shipped_for(scene: Scene) -> str:
     """Names of shipped weights that fit the level and the bands of a scene."""
-    have = set(scene.optical.names) if scene.optical else set()
+    have = set(scene.bands)
     fit = [
         repr(name)
         for name, spec in shipped().items()
@@ -151,12 +149,12 @@ def check_options(blend: Any, precision: Any, interval: Any) -> None:
 
 def coarse_images(scene: Scene, images: Any) -> tuple[Layer, Calibration]:
     """The bands of a scene as seen by the coarse sensor, in the order of the scene."""
-    assert scene.optical is not None
-    names = scene.optical.names
-    if all(isinstance(a.data, np.ndarray) for a in scene.optical.arrays):
+    optical = scene.need_bands()
+    names = optical.names
+    if all(isinstance(a.data, np.ndarray) for a in optical.arrays):
         images = images.compute()
     coarse = read(images)
-    have = () if coarse.optical is None else coarse.optical.names
+    have = coarse.bands
     missing = [n for n in names if n not in have]
     if missing:
         raise MissingBandError(
@@ -167,8 +165,6 @@ def coarse_images(scene: Scene, images: Any) -> tuple[Layer, Calibration]:
             f"ds.drop_vars({missing})",
         )
     layer = coarse.need_optical(names, "the method")
-    if coarse.optical is not None and layer.names != names:
-        layer = coarse.optical.select(names)
     _check_dates(scene, coarse)
     _check_grid(scene, coarse)
     layer.dtype("coarse")

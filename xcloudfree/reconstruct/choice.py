@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from xcloudfree.core.scene import Scene
-from xcloudfree.exceptions import MissingBandError, ModelError
+from xcloudfree.exceptions import ModelError
 
 AUTO: Final = "auto"
 """Name of the default, which depends on the data."""
@@ -32,13 +32,7 @@ FIGURES: Final = {"psnr": 3, "mae": 5, "bias": 5, "reconstructed": 4}
 
 def best_model(scene: Scene) -> tuple[str, str]:
     """Name of the best model for a scene, and the data that it can use."""
-    if scene.optical is None:
-        raise MissingBandError(
-            "reconstructs optical bands and the data has none",
-            fix="load some, for example with xcf.stac.load(...)",
-            subject='model "auto"',
-            option="add Sentinel-2 bands to the input",
-        )
+    scene.need_bands('model "auto"')
     radar = "with Sentinel-1" if scene.sar is not None else "without Sentinel-1"
     dates = scene.source.sizes["time"] if "time" in scene.lead else 1
     return BEST, f"a series of {dates} dates {radar}" if dates > 1 else f"one date {radar}"

@@ -17,7 +17,7 @@ from xcloudfree.core.scene import Scene, band_dim
 from xcloudfree.core.spelling import did_you_mean
 from xcloudfree.core.times import utc_times
 from xcloudfree.core.windows import ALONE, Halo
-from xcloudfree.exceptions import DataError, MissingBandError
+from xcloudfree.exceptions import DataError
 from xcloudfree.masks.masking import where_occluded
 from xcloudfree.masks.resolve import Mask, plan_mask
 from xcloudfree.methods import composites as kernel
@@ -114,7 +114,9 @@ def composite(
             fix=f'call composite(..., method="geomedian") or with another of {list(METHODS)}',
             option="--method geomedian",
         )
-    scene = _series(obj)
+    scene = read(obj)
+    scene.need_bands("a composite")
+    scene.need_times("a composite")
     carried = provenance_of(obj)
     if carried is not None and not (isinstance(mask, str) and mask == "auto"):
         raise DataError(
@@ -152,24 +154,6 @@ def composite(
     return _labelled(scene, periods, parts, attrs)
 
 
-def _series(obj: Any) -> Scene:
-    """The scene, with a check for optical bands and dates."""
-    scene = read(obj)
-    if scene.optical is None:
-        raise MissingBandError(
-            "a composite needs optical bands, and the data has none",
-            fix="load some, for example with xcf.stac.load(...)",
-            option="add Sentinel-2 bands to the input",
-        )
-    if "time" not in scene.lead or "time" not in scene.template().coords:
-        raise DataError(
-            "a composite needs dates, and there is no time coordinate",
-            fix="give it one with ds.expand_dims(time=...) or ds.assign_coords(time=...)",
-            option="write the dates into the coordinate time of the file",
-        )
-    return scene
-
-
 def _period(
     scene: Scene,
     flags: xr.DataArray,
@@ -179,8 +163,7 @@ def _period(
     kind: tuple[bool, bool],
 ) -> tuple[Any, ...]:
     """Values, provenance, counts and numbers of one period, (*others, [band,] y, x)."""
-    assert scene.optical is not None
-    optical, others = scene.optical, [d for d in scene.lead if d != "time"]
+    optical, others = scene.need_bands(), [d for d in scene.lead if d != "time"]
     dates, order = _consecutive(period.dates), [*others, "time"]
 
     def arrays(given: Sequence[xr.DataArray]) -> list[Any]:
@@ -222,7 +205,6 @@ def _labelled(
     scene: Scene, periods: list[Period], parts: list[tuple[Any, ...]], attrs: dict[str, str]
 ) -> Any:
     """The periods in the form of the input."""
-    assert scene.optical is not None
     others = [d for d in scene.lead if d != "time"]
 
     def joined(number: int, *middle: str) -> Any:
@@ -245,12 +227,12 @@ def _labelled(
 
 def _template(scene: Scene, periods: list[Period], cells: str) -> Any:
     """The optical bands of the input with one image per period, whose values are arbitrary."""
-    assert scene.optical is not None
     source: Any = scene.source
+    variables = scene.need_bands().variables
     if scene.form != "array":
-        source = source[list(dict.fromkeys(scene.optical.variables))]
+        source = source[list(dict.fromkeys(variables))]
     if scene.form != "bands":
-        array = source if scene.form == "array" else source[scene.optical.variables[0]]
+        array = source if scene.form == "array" else source[variables[0]]
         dim = band_dim(array)
         names = [i for i, n in enumerate(array[dim].values) if optical_band(n) is not None]
         source = source.isel({dim: names})

@@ -13,7 +13,7 @@ from xcloudfree.core.blocks import Output, Stage, Together, map_windows, side_of
 from xcloudfree.core.recognise import read
 from xcloudfree.core.scene import Layer, Scene
 from xcloudfree.core.windows import Area, Halo
-from xcloudfree.exceptions import DataError, MissingBandError
+from xcloudfree.exceptions import DataError
 from xcloudfree.masks.plan import MaskPlan
 from xcloudfree.masks.resolve import Mask, plan_mask
 from xcloudfree.masks.shadow import Shadow
@@ -81,12 +81,7 @@ def context(
             f"least is {least!r}", fix="call context(least=15) or another number of days"
         )
     scene = read(obj)
-    optical = scene.optical
-    if optical is None:
-        raise MissingBandError(
-            "context() reads optical bands and the data has none",
-            fix="load some, for example with xcf.stac.load(...)",
-        )
+    optical = scene.need_bands("context()")
     why = "context()", 'reconstruct(model="idw")'
     dates_of(scene, *why)
     masked = plan_mask(scene, mask, None, dilate, shadow=shadow)
@@ -162,7 +157,6 @@ def _labelled(scene: Scene, bands: tuple[str, ...], stack: Any) -> xr.Dataset:
     if not isinstance(stack, np.ndarray) and template.chunks is not None:
         stack = stack.rechunk(dict(enumerate(template.chunks[: len(scene.lead)])))
     plain = {k: v for k, v in template.coords.items() if k not in ("band", "provenance")}
-    assert scene.optical is not None
     level = {} if scene.level is None else {"processing_level": scene.level}
     found = {}
     for k, side in enumerate(kernel.SIDES):

@@ -41,8 +41,8 @@ def nearest_dates(days: NDArray[np.float64], count: int) -> NDArray[np.int64]:
 
 def nearest_groups(scene: Scene, spec: ModelSpec) -> list[list[Any]]:
     """Groups of arrays with the other dates that a network reads."""
-    optical, sar = scene.optical, scene.need_sar(spec.polarisations, f"model {spec.name!r}")
-    assert optical is not None
+    why = f"model {spec.name!r}"
+    optical, sar = scene.need_bands(why), scene.need_sar(spec.polarisations, why)
     template = scene.template()
     if "time" not in scene.lead or "time" not in template.coords:
         raise DataError(

@@ -19,7 +19,7 @@ from xcloudfree.core.recognise import read
 from xcloudfree.core.restore import restore
 from xcloudfree.core.scene import Scene
 from xcloudfree.core.windows import Halo
-from xcloudfree.exceptions import MissingBandError, ModelError
+from xcloudfree.exceptions import ModelError
 from xcloudfree.masks.plan import MaskPlan
 from xcloudfree.masks.resolve import Mask, plan_mask
 from xcloudfree.masks.shadow import Shadow
@@ -208,22 +208,19 @@ def reconstruct(
     if isinstance(model, xr.Dataset):
         model, reasons = winner_of(model)
         chosen |= reasons
-    chosen["parameters"] = written({
+    given = {
         "model": model, "mask": mask, "dilate": dilate, "shadow": shadow, "halo": halo,
         "blend": blend, "fill_missing": fill_missing, "times": times, "interval": interval,
         "uncertainty": uncertainty, "quality": quality, "age": age,
         "align": align, "precision": precision, "device": device,
-    })  # fmt: skip
+    }  # fmt: skip
+    chosen["parameters"] = written(given)
     if align is not None:
         from xcloudfree.reconstruct.align import aligned
 
         obj, chosen["radar_shift"] = aligned(obj, align, mask)
     if times is not None or fill_missing:
-        return _hidden_in_addition(obj, times, fill_missing, (mask, dilate, shadow), chosen, {
-            "model": model, "halo": halo, "blend": blend, "interval": interval,
-            "uncertainty": uncertainty, "quality": quality, "age": age, "precision": precision,
-            "device": device,
-        })  # fmt: skip
+        return _hidden_in_addition(obj, given, chosen)
 
     # Recognise: what the scene contains, who predicts it, and whether they fit.
     predictor: Method | Network
@@ -245,8 +242,7 @@ def reconstruct(
         check_suitable(scene, model)
         from xcloudfree.reconstruct.network import network_of  # torch is needed from here on
 
-        bands = () if scene.optical is None else scene.optical.names
-        predictor = network_of(model, device, halo, wide, precision, bands)
+        predictor = network_of(model, device, halo, wide, precision, scene.bands)
         attrs = {"model": predictor.name, "model_digest": predictor.digest}
         check_fitness(scene, predictor.spec)
     attrs |= chosen
@@ -254,14 +250,7 @@ def reconstruct(
     _check_halo(predictor, halo)
     stated = wide and predictor.deviation
     calibrated = interval is not None or (uncertainty and not stated)
-    optical = scene.optical
-    if optical is None:
-        raise MissingBandError(
-            "reconstructs optical bands and the data has none",
-            fix="load some, for example with xcf.stac.load(...)",
-            subject=why,
-            option="add Sentinel-2 bands to the input",
-        )
+    optical = scene.need_bands(why)
     for problem, fix in gaps(scene) if predictor.temporal or predictor.polarisations else ():
         if predictor.polarisations or "Sentinel-1" not in problem:
             warnings.warn(f"{problem}; {fix}", UserWarning, stacklevel=3)
@@ -347,20 +336,19 @@ def reconstruct(
     return restore(scene, results[0], planes, results[2] if uncertainty else None, limits)
 
 
-def _hidden_in_addition(
-    obj: Any, times: Any, missing: bool, mask: tuple[Any, int, Shadow], attrs: Any, options: Any
-) -> Any:
+def _hidden_in_addition(obj: Any, given: dict[str, Any], attrs: dict[str, str]) -> Any:
     """The series at chosen times, some of them without an image, or with missing pixels filled."""
     from xcloudfree.reconstruct.any_time import at_times, with_missing
 
-    plan = plan_mask(read(obj), mask[0], None, mask[1], shadow=mask[2])
-    if times is None:
+    plan = plan_mask(read(obj), given["mask"], None, given["dilate"], shadow=given["shadow"])
+    # the mask that follows has these already, and the radar is aligned
+    options = {**given, "times": None, "align": None, "dilate": 0, "shadow": False}
+    if given["times"] is None:
         whole, hidden = with_missing(obj, plan)
-        out = reconstruct(whole, mask=hidden, shadow=False, **options)
+        out = reconstruct(whole, **options | {"mask": hidden, "fill_missing": False})
     else:
-        whole, hidden, chosen = at_times(obj, times, plan)
-        options = {"mask": hidden, "shadow": False, "fill_missing": missing, **options}
-        out = reconstruct(whole, **options).sel(time=chosen)
+        whole, hidden, chosen = at_times(obj, given["times"], plan)
+        out = reconstruct(whole, **options | {"mask": hidden}).sel(time=chosen)
     reason = {"mask_reason": plan.reason} if plan.reason else {}
     out["provenance"].attrs |= {"mask": plan.label, **reason, **attrs}
     return out

@@ -75,8 +75,7 @@ def _judge_adapter(scene: Scene, name: str) -> Verdict:
 def _judge_bands(scene: Scene, name: str, bands: tuple[str, ...]) -> Verdict:
     if bands == ("SCL",):
         return Verdict(name, "" if scene.classes is not None else "needs SCL")
-    have = () if scene.optical is None else scene.optical.names
-    missing = [b for b in bands if b not in have]
+    missing = [b for b in bands if b not in scene.bands]
     if missing:
         return Verdict(name, f"needs {listed(missing)}")
     try:
@@ -114,8 +113,7 @@ def judge_methods(scene: Scene) -> list[Verdict]:
 def _judge_method(scene: Scene, method: methods.Method) -> Verdict:
     why = f"method {method.name!r}"
     try:
-        if scene.optical is None:
-            scene.need_optical(("B02",), why)
+        scene.need_bands(why)
         scene.calibration()
         if method.polarisations and not method.takes_any_radar:
             scene.need_sar(method.polarisations, why)
