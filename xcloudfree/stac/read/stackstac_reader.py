@@ -2,12 +2,12 @@
 
 Pixels are read by :mod:`xcloudfree.stac.read.reading`, because stackstac's own reader blends
 undeclared nodata into neighbours, writes addresses with their tokens into errors, and silently
-turns a missing file into nodata. Its ``stack()`` needs ``proj:epsg``, which pystac omits now.
+turns a missing file into nodata. Its ``stack()`` needs ``proj:epsg``, which pystac omits now, so
+the table of assets is made here.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC
 from functools import partial
@@ -22,9 +22,10 @@ from odc.geo.xr import xr_coords
 from xcloudfree.exceptions import CatalogError, GridError
 from xcloudfree.stac.read.access import Access, Asset
 from xcloudfree.stac.read.faults import fuse
-from xcloudfree.stac.read.grids import declared, declared_asset
+from xcloudfree.stac.read.grids import declared_asset, declared_grid
 from xcloudfree.stac.read.mosaic import Layer, Reader
 from xcloudfree.stac.read.reading import read_asset, read_reporting
+from xcloudfree.stac.search.area import dense, footprint
 from xcloudfree.stac.search.query import item_time
 
 
@@ -75,7 +76,8 @@ def _stack(
     from odc.loader import resolve_chunk_shape
 
     try:
-        from stackstac.prepare import prepare_items  # type: ignore[import-untyped]
+        from stackstac.prepare import ASSET_TABLE_DT  # type: ignore[import-untyped]
+        from stackstac.raster_spec import RasterSpec  # type: ignore[import-untyped]
         from stackstac.to_dask import items_to_dask  # type: ignore[import-untyped]
     except ImportError:
         raise CatalogError(
@@ -89,25 +91,14 @@ def _stack(
             "stackstac supports only north-up grids with an EPSG code",
             fix="call load(..., loader='odc')",
         )
-    data_type = np.dtype("complex64" if reader.reporting else layer.data_type)
-    table, spec, _, _ = prepare_items(
-        [_plain(item, layer.asset, grid) for item in items],
-        assets=[layer.asset],
-        rescale=False,
-        snap_bounds=False,
-        dtype=data_type,
-        epsg=epsg,
-        bounds=tuple(grid.boundingbox.bbox),
-        resolution=(grid.resolution.x, -grid.resolution.y),
-    )
-    if tuple(spec.shape) != tuple(grid.shape) or table.shape != (len(items), 1):
-        raise GridError(
-            f"stackstac makes {spec.shape} pixels of a grid of {tuple(grid.shape)}",
-            fix='call load(..., loader="odc")',
-        )
+    pixel = grid.resolution.x, -grid.resolution.y
+    spec = RasterSpec(epsg, tuple(grid.boundingbox.bbox), pixel)
+    table = np.empty((len(items), 1), ASSET_TABLE_DT)
     for n, item in enumerate(items):
         address = reader.address(item.assets[layer.asset].get_absolute_href())
-        table["url"][n, 0] = declared_asset(item, layer, positions[item.id], address)
+        asset = declared_asset(item, layer, positions[item.id], address)
+        table[n, 0] = asset, _outline(item, layer, grid).boundingbox.bbox, (1.0, 0.0)
+    data_type = np.dtype("complex64" if reader.reporting else layer.data_type)
     _, height, width = resolve_chunk_shape(len(items), grid, reader.chunks, data_type)
     array = items_to_dask(
         table,
@@ -121,15 +112,11 @@ def _stack(
     return xr.DataArray(array[:, 0], xr_coords(grid), ("item", *grid.dimensions))
 
 
-def _plain(item: Any, key: str, grid: GeoBox) -> dict[str, Any]:
-    """An item for stackstac; one that declares no position may lie anywhere on the grid."""
-    found = declared(item, key)
-    asset = {f"proj:{name}": found[name] for name in ("shape", "transform") if name in found}
-    code = re.fullmatch(r"(?:EPSG:)?(\d+)", str(found.get("code", found.get("epsg"))))
-    if code:
-        asset["proj:epsg"] = int(code.group(1))
-    bbox = list(item.bbox or grid.geographic_extent.boundingbox)
-    return {"id": item.id, "bbox": bbox, "properties": {}, "assets": {key: {"href": key, **asset}}}
+def _outline(item: Any, layer: Layer, grid: GeoBox) -> Any:
+    """Where an asset lies on the grid; one without a declared position may lie anywhere."""
+    declared = declared_grid(item, layer.asset)
+    outline = footprint(item) if declared is None else declared.extent
+    return grid.extent if outline.is_empty else dense(outline).to_crs(grid.crs)
 
 
 def _mosaic(parts: Sequence[xr.DataArray], nodata: float) -> xr.DataArray:
