@@ -17,15 +17,14 @@ from xcloudfree.core.predictor import DERIVED
 from xcloudfree.core.progress import track
 from xcloudfree.core.windows import (
     ALONE,
-    Mosaic,
     Plan,
     Span,
     divided,
-    joined,
     merged,
     parted,
     pieces,
     rim,
+    windows_of,
 )
 
 if TYPE_CHECKING:  # imported only for lazy arrays: dask takes a third of the import time
@@ -216,12 +215,9 @@ class Work:
         s = self.spans[axis][block]
         return pieces(s.read_start, s.read_stop, self.chunks[axis])
 
-    def window(self, arrays: Sequence[Sequence[Sequence[NDArray[Any]]]]) -> Any:
-        """A window from the parts of each of its arrays, in rows."""
-        if getattr(self.function, "joins", False):
-            return Mosaic(arrays)
-        found = [joined(rows) for rows in arrays]
-        return found[0] if len(found) == 1 else np.stack(found, axis=self.lead)
+    def windows(self, groups: Sequence[Sequence[Sequence[Sequence[NDArray[Any]]]]]) -> list[Any]:
+        """Windows from the parts of each of their arrays, in rows."""
+        return windows_of(groups, None if getattr(self.function, "joins", False) else self.lead)
 
     def call(self, i: int, j: int, windows: Sequence[Any], scene: Sequence[Any]) -> Any:
         """The function on the windows of a block."""
@@ -303,7 +299,7 @@ class Loop:
             images = [slice(s[k], s[k + 1]) for s, k in zip(starts, head, strict=True)]
             read = (*images, ..., slice(rows.read_start, rows.read_stop),
                     slice(columns.read_start, columns.read_stop))  # fmt: skip
-            windows = [work.window([[[a[read]]] for a in group]) for group in self.groups]
+            windows = work.windows([[[[a[read]]] for a in group] for group in self.groups])
             values = [value[tuple(head)] for value in self.scene]
             written = slice(rows.start, rows.stop), slice(columns.start, columns.stop)
             yield index, (*images, ..., *written), work.call(i, j, windows, values)

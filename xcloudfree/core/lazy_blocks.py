@@ -200,13 +200,12 @@ def _run(work: Work, i: int, j: int, *parts: Any) -> Any:
     """The task: join the chunks of each array, stack each group, apply the function."""
     scene, queue = parts[: work.scene or 0], iter(parts[work.scene or 0 :])
     grid = [work.pieces(0, i), work.pieces(1, j)]
-    windows: list[Any] = []
-    for count in work.groups:
-        arrays = [[[next(queue)[..., y, x] for _, x in grid[1]] for _, y in grid[0]]
-                  for _ in range(count)]  # fmt: skip
-        windows.append(work.window(arrays))
+    groups = [
+        [[[next(queue)[..., y, x] for _, x in grid[1]] for _, y in grid[0]] for _ in range(count)]
+        for count in work.groups
+    ]
     with block_gate():
-        return work.call(i, j, windows, scene)
+        return work.call(i, j, work.windows(groups), scene)
 
 
 def _cut(

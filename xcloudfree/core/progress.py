@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from threading import current_thread, main_thread
 from types import TracebackType
@@ -107,11 +107,13 @@ class Progress:
         self.close()
 
 
-def track(items: Sequence[Item], label: str) -> Iterator[Item]:
+def track(items: Sequence[Item], label: str) -> Iterable[Item]:
     """Iterate with a bar that disappears, unless another is open or the loop is in a thread."""
-    if len(items) < 2 or current_thread() is not main_thread():
-        yield from items
-        return
+    alone = len(items) < 2 or current_thread() is not main_thread() or not interactive()
+    return items if alone else _tracked(items, label)
+
+
+def _tracked(items: Sequence[Item], label: str) -> Iterator[Item]:
     with Progress(label, len(items), brief=True) as bar:
         for item in items:
             yield item

@@ -316,11 +316,11 @@ class Mosaic:
             return np.asarray(self._arrays[0][0][0][*head, y, x])
         areas = (s.indices(n) for s, n in zip((y, x), self.shape[-2:], strict=True))
         rows, columns = (pieces(a, b, e) for (a, b, _), e in zip(areas, self._ends, strict=True))
-        found = [
-            joined([[part[i][j][*head, b, c] for j, c in columns] for i, b in rows])
+        parts = [
+            [[part[i][j][*head, b, c] for j, c in columns] for i, b in rows]
             for part in self._arrays
         ]
-        return found[0] if len(found) == 1 else np.stack(found, axis=-3)
+        return stacked(parts, -3)
 
 
 class Encoded:
@@ -355,6 +355,19 @@ class Encoded:
             dates = slice(start, start + step)
             out[dates] = self._decode(self._stored[dates, ..., *self._area])
         return out
+
+
+def windows_of(
+    groups: Sequence[Sequence[Sequence[Sequence[NDArray[Any]]]]], axis: int | None
+) -> list[Any]:
+    """A window from each group of arrays in parts: stacked along an axis, or as they are."""
+    return [Mosaic(arrays) if axis is None else stacked(arrays, axis) for arrays in groups]
+
+
+def stacked(arrays: Sequence[Sequence[Sequence[NDArray[Any]]]], axis: int) -> NDArray[Any]:
+    """Arrays, each in parts, as one with an axis for them if there are several."""
+    found = [joined(rows) for rows in arrays]
+    return found[0] if len(found) == 1 else np.stack(found, axis)
 
 
 def joined(rows: Sequence[Sequence[NDArray[Any]]]) -> NDArray[Any]:
