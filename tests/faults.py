@@ -53,7 +53,7 @@ FAULTS = [
     ),
     Fault(  # small chunks are processed one by one
         "core/blocks.py",
-        "merged(c, min(together.side, rim(plan)))",
+        "merged(c, most)",
         "merged(c, 0)",
         "reconstruct/test_series_blocks.py",
     ),

@@ -45,7 +45,7 @@ def test_ridge_equals_least_squares_on_stacked_rows():
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(60, 4)), rng.normal(size=(60, 2))
     z = np.concatenate([np.ones((60, 1)), x], axis=1)
-    found = area._ridge(area.Moments(z.T @ z, z.T @ y), 0.3)
+    found = area._ridge(area.Moments(z.T @ z, z.T @ y, (y * y).sum(0)), 0.3)
     centred, scale = x - x.mean(0), x.std(0)
     rows = np.concatenate([centred / scale, np.sqrt(0.3 * 60) * np.eye(4)])
     right = np.concatenate([y - y.mean(0), np.zeros((4, 2))])
@@ -57,7 +57,7 @@ def test_ridge_equals_least_squares_on_stacked_rows():
 def test_a_constant_predictor_takes_no_part():
     z = np.array([[1.0, 3e4, 1.0], [1.0, 3e4, 2.0], [1.0, 3e4, 4.0]])
     y = 2 * z[:, 2:] + 1
-    found = area._ridge(area.Moments(z.T @ z, z.T @ y), 1e-9)
+    found = area._ridge(area.Moments(z.T @ z, z.T @ y, (y * y).sum(0)), 1e-9)
     np.testing.assert_allclose(found.ravel(), [1, 0, 2], atol=1e-6)
 
 

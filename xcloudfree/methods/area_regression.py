@@ -20,7 +20,7 @@ from xcloudfree.core.predictor import PASS
 from xcloudfree.core.windows import widened
 from xcloudfree.methods.base import Booleans, Doubles, Floats, Method, Prediction, Series
 from xcloudfree.methods.interpolation import Sides, clear_sides, linear_time
-from xcloudfree.methods.regression import WINDOWS, local_means, stepped
+from xcloudfree.methods.regression import WINDOWS, Moments, local_means, stepped
 
 GAPS: Final = (0.0, 15.0, 30.0, 45.0)
 """Days around a date without clear observations, with one regression for each."""
@@ -65,17 +65,6 @@ class Sums(NamedTuple):
     zy: Doubles
     yy: Doubles
     hidden: Doubles
-
-
-class Moments(NamedTuple):
-    """Sums of the predictors of some dates, for one gap; see :class:`Sums`."""
-
-    zz: Doubles
-    zy: Doubles
-
-    def without(self, other: Moments) -> Moments:
-        """Moments without the dates of the other."""
-        return Moments(self.zz - other.zz, self.zy - other.zy)
 
 
 class Rule(NamedTuple):
@@ -169,25 +158,24 @@ def learn(total: Sums, days: Doubles | None = None, least: Sequence[float] | Non
     step = -(-times // FOLDS)
     spans = [slice(start, start + step) for start in range(0, times, step)]
     for gap in np.flatnonzero(total.hidden.sum(0)).tolist():
-        whole, squares = _moments(total, slice(None), gap), total.yy[:, gap]
+        whole = _moments(total, slice(None), gap)
         if not whole.zz[0, 0]:  # no clear pixel, or no backscatter anywhere
             continue
-        folds = [(_moments(total, span, gap), squares[span].sum(0)) for span in spans]
-        penalty, error = _penalty(whole, folds)
+        penalty, error = _penalty(whole, [_moments(total, span, gap) for span in spans])
         for date in np.flatnonzero(total.hidden[:, gap]).tolist():
             own = _moments(total, slice(date, date + 1), gap)
-            seen, others = own.zz[0, 0], whole.without(_near(total, date, gap, days, least))
+            seen, others = own.zz[0, 0], whole.plus(_near(total, date, gap, days, least), -1)
             if others.zz[0, 0] <= width:
                 continue
             pull = OWN * others.zz[0, 0] / (seen + ENOUGH)
             firmness = penalty * ENOUGH / (ENOUGH + seen)
-            pulled = Moments(others.zz + pull * own.zz, others.zy + pull * own.zy)
+            pulled = others._replace(zz=others.zz + pull * own.zz, zy=others.zy + pull * own.zy)
             rule = _ridge(pulled, firmness)
             if seen:
                 rule[0] += (own.zy[0] - own.zz[0] @ rule) / seen
             coefficients[date, gap] = rule
-            rest = _squared(own, squares[date], rule)
-            deviation[date, gap] = np.sqrt((ENOUGH * error + rest) / (ENOUGH + seen))
+            total_error = ENOUGH * error + _squared(own, rule)
+            deviation[date, gap] = np.sqrt(total_error / (ENOUGH + seen))
     return Rule(coefficients, deviation)
 
 
@@ -220,30 +208,30 @@ def _ridge(sums: Moments, penalty: float) -> Doubles:
 
 
 def _moments(total: Sums, dates: slice, gap: int) -> Moments:
-    return Moments(total.zz[dates, gap].sum(0), total.zy[dates, gap].sum(0))
+    return Moments(*(part[dates, gap].sum(0) for part in (total.zz, total.zy, total.yy)))
 
 
-def _squared(sums: Moments, squares: Doubles, rule: Doubles) -> Doubles:
+def _squared(sums: Moments, rule: Doubles) -> Doubles:
     """Sum of squared errors of each band."""
-    error = squares - 2 * (rule * sums.zy).sum(0) + (rule * (sums.zz @ rule)).sum(0)
+    error = sums.yy - 2 * (rule * sums.zy).sum(0) + (rule * (sums.zz @ rule)).sum(0)
     # errors that rounding of the sums could explain are zero: a constant band has no error
-    return np.asarray(np.where(error > 1e-12 * squares, error, 0))
+    return np.asarray(np.where(error > 1e-12 * sums.yy, error, 0))
 
 
-def _penalty(whole: Moments, folds: Sequence[tuple[Moments, Doubles]]) -> tuple[float, Doubles]:
+def _penalty(whole: Moments, folds: Sequence[Moments]) -> tuple[float, Doubles]:
     """The best penalty, and the mean squared error of each band on the left-out spans."""
     width, bands = whole.zy.shape
     errors = {}
     for penalty in PENALTIES:
         error, count = np.zeros(bands), 0.0
-        for fold, squares in folds:
-            rest = whole.without(fold)
+        for fold in folds:
+            rest = whole.plus(fold, -1)
             if rest.zz[0, 0] > width and fold.zz[0, 0] > 0:
-                error += _squared(fold, squares, _ridge(rest, penalty))
+                error += _squared(fold, _ridge(rest, penalty))
                 count += fold.zz[0, 0]
         if not count:  # one span has nearly all examples: use their own error, with a high penalty
             firm = PENALTIES[-1]
-            own = [_squared(f, squares, _ridge(whole, firm)) for f, squares in folds]
+            own = [_squared(fold, _ridge(whole, firm)) for fold in folds]
             return firm, np.asarray(np.sum(own, 0) / whole.zz[0, 0])
         errors[penalty] = error / count
     best = min(PENALTIES, key=lambda p: float(errors[p].sum()))
