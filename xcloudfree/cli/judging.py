@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 import xarray as xr
 
+import xcloudfree as xcf
 from xcloudfree.cli.group import add_options, examples, main, split_list
 from xcloudfree.cli.inputs import SceneOptions, open_scene, scene_argument, scene_options
 from xcloudfree.cli.outputs import progress_option
 from xcloudfree.exceptions import DataError
-from xcloudfree.judge.case import Case
 
 _ENDINGS = (".md", ".csv", ".png")
 _OF_PATCHES = ("do nothing", "clear mean", "kernel-fusion", "pixel-fusion", "carf-small-demo")
@@ -48,12 +48,7 @@ def judge_command(
     scene: tuple[str, ...],
     models: str | None,
     gaps: str,
-    cases: int,
-    seed: int,
-    mask: str,
-    dilate: int,
     outputs: Sequence[Path],
-    progress: bool | None,
     **options: Any,
 ) -> None:
     """Hide clear ground of a SCENE under its own clouds, fill it with each model, and compare.
@@ -68,18 +63,19 @@ def judge_command(
                 fix=f"name it with one of the endings {', '.join(_ENDINGS)}",
             )
     from xcloudfree import judge
+    from xcloudfree.judge.patches import cases_of
 
     said = SceneOptions.pop_from(options)
     folder, stores = Path(scene[0]), ("zarr.json", ".zgroup", ".zarray")
     if len(scene) == 1 and folder.is_dir() and not any((folder / n).is_file() for n in stores):
         chosen = split_list(models) or list(_OF_PATCHES)
-        table = judge.benchmark(list(_patches(scene[0], mask)), chosen, progress=progress)
+        patches = xcf.datasets.sen12mscr(scene[0])
+        cases = list(cases_of(patches, options["mask"]))
+        table = judge.benchmark(cases, chosen, progress=options["progress"])
         text = judge.to_markdown(table, by=["case"], mean=True)
     else:
-        table = open_scene(scene, said).cloudfree.judge(
-            split_list(models), gaps=_days(gaps), cases=cases, seed=seed, mask=mask,
-            dilate=dilate, progress=progress,
-        )  # fmt: skip
+        opened = open_scene(scene, said)  # the other options are those of judge()
+        table = opened.cloudfree.judge(split_list(models), gaps=_days(gaps), **options)
         text = _tables(table)
     click.echo(text)
     for path in outputs:
@@ -120,15 +116,3 @@ def _days(gaps: str) -> list[float]:
         raise DataError(
             f"--gaps {gaps!r} are not numbers of days", fix="give --gaps 0,15,30"
         ) from error
-
-
-def _patches(root: str, mask: str) -> Iterator[Case]:
-    """Patches of a folder in the layout of SEN12MS-CR as cases."""
-    from xcloudfree.datasets import sen12mscr
-    from xcloudfree.judge import patch_case
-
-    patches = sen12mscr(root)
-    for number, name in enumerate(patches.patch.values):
-        patch = patches.isel(patch=number)
-        region = f"{patch.season.item()} {patch.roi.item()}"
-        yield patch_case(str(name), patch, region=region, mask=mask)

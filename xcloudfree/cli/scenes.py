@@ -65,9 +65,6 @@ def mask_command(
     scene: tuple[str, ...],
     out: str,
     method: str,
-    threshold: float | None,
-    dilate: int,
-    shadow: bool,
     dry_run: bool,
     progress: bool | None,
     **options: Any,
@@ -78,15 +75,14 @@ def mask_command(
     (run again to resume) or .tif.
     """
     check_output(out)
-    opened = open_scene(scene, SceneOptions.pop_from(options))
-    chosen: dict[str, Any] = {"threshold": threshold, "dilate": dilate, "shadow": shadow}
+    opened = open_scene(scene, SceneOptions.pop_from(options))  # the others are those of mask()
     if dry_run:
         from xcloudfree.cli.plan import plan_mask_text, time_text
 
         click.echo(plan_mask_text(opened, method, out))
-        click.echo(time_text(opened, lambda ds: ds.cloudfree.mask(method, **chosen)))
+        click.echo(time_text(opened, lambda ds: ds.cloudfree.mask(method, **options)))
         return
-    made = opened.cloudfree.mask(method, **chosen)
+    made = opened.cloudfree.mask(method, **options)
     if not is_store(out):
         made = made.astype(np.uint8)
     write(made.to_dataset(name="mask"), out, progress=progress)
@@ -137,16 +133,7 @@ def reconstruct_command(
     scene: tuple[str, ...],
     out: str,
     model: str,
-    mask: str,
-    dilate: int,
-    shadow: bool | None,
     no_blend: bool,
-    fill_missing: bool,
-    interval: float | None,
-    uncertainty: bool,
-    quality: bool,
-    precision: str,
-    device: str | None,
     encoding: str | None,
     dry_run: bool,
     progress: bool | None,
@@ -159,20 +146,9 @@ def reconstruct_command(
     """
     check_output(out)
     opened = open_scene(scene, SceneOptions.pop_from(options))
-    chosen: dict[str, Any] = {
-        "mask": mask,
-        "dilate": dilate,
-        "shadow": shadow,
-        "blend": None if no_blend else "feather",
-        "fill_missing": fill_missing,
-        "interval": interval,
-        "uncertainty": uncertainty,
-        "quality": quality,
-        "precision": precision,
-        "device": device,
-    }
+    options["blend"] = None if no_blend else "feather"  # the others are those of reconstruct()
     # lazy: missing data raises an error before a dry run prints its estimates
-    result = opened.cloudfree.reconstruct(model, **chosen)
+    result = opened.cloudfree.reconstruct(model, **options)
     if dry_run:
         from xcloudfree.cli.plan import plan_text, time_text
 
@@ -180,10 +156,10 @@ def reconstruct_command(
         if "model_reason" in told:  # it was not named but chosen
             words = f"{model} takes {told['model']}: {told['model_reason']}"
             model = told["model"]
-        click.echo(
-            plan_text(opened, model, out, mask=mask, dilate=dilate, shadow=shadow, chosen_by=words)
-        )
-        click.echo(time_text(opened, lambda ds: ds.cloudfree.reconstruct(model, **chosen), device))
+        masked = {name: options[name] for name in ("mask", "dilate", "shadow")}
+        click.echo(plan_text(opened, model, out, chosen_by=words, **masked))
+        device = options["device"]
+        click.echo(time_text(opened, lambda ds: ds.cloudfree.reconstruct(model, **options), device))
         return
     write(result, out, progress=progress, encoding=encoding)
 

@@ -64,14 +64,16 @@ def sen12mscr(
     scenes = read_sen12mscr(root)
     pairs = _pairs(scenes)
     parts = sen12mscr_split(pairs, split, seed)
-    for index, pair in enumerate(pairs):
-        if parts[pair] != part:
-            continue
+    chosen = [index for index, pair in enumerate(pairs) if parts[pair] == part]
+    yield from cases_of(scenes.isel(patch=chosen), mask, f"sen12mscr {split} {part}")
+
+
+def cases_of(scenes: xr.Dataset, mask: Mask, protocol: str = "") -> Iterator[Case]:
+    """A case of each patch; its region is the season and region of interest."""
+    for index, (season, roi) in enumerate(_pairs(scenes)):
         patch = scenes.isel(patch=index)
-        yield patch_case(
-            str(patch.patch.values), patch, region=f"{pair[0]} {pair[1]}", mask=mask,
-            protocol=f"sen12mscr {split} {part}",
-        )  # fmt: skip
+        name, region = str(patch.patch.values), f"{season} {roi}"
+        yield patch_case(name, patch, region=region, mask=mask, protocol=protocol)
 
 
 def patch_case(
