@@ -444,14 +444,14 @@ FAULTS = [
     ),
     Fault(  # the mask of the command line is not extended
         "cli/scenes.py",
-        '{"threshold": threshold, "dilate": dilate, "shadow": shadow}',
-        '{"threshold": threshold, "shadow": shadow}',
+        "made = opened.cloudfree.mask(method, **options)",
+        'made = opened.cloudfree.mask(method, **options | {"dilate": 0})',
         "cli/test_cli.py",
     ),
     Fault(  # the seam is feathered although that was declined
         "cli/scenes.py",
-        '"blend": None if no_blend else "feather",',
-        '"blend": "feather",',
+        'options["blend"] = None if no_blend else "feather"',
+        'options["blend"] = "feather"',
         "cli/test_cli.py",
     ),
     # ------------------------------------------------------------------ datasets, train, judge
