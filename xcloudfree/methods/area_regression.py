@@ -220,20 +220,17 @@ def _squared(sums: Moments, rule: Doubles) -> Doubles:
 
 def _penalty(whole: Moments, folds: Sequence[Moments]) -> tuple[float, Doubles]:
     """The best penalty, and the mean squared error of each band on the left-out spans."""
-    width, bands = whole.zy.shape
-    errors = {}
-    for penalty in PENALTIES:
-        error, count = np.zeros(bands), 0.0
-        for fold in folds:
-            rest = whole.plus(fold, -1)
-            if rest.zz[0, 0] > width and fold.zz[0, 0] > 0:
-                error += _squared(fold, _ridge(rest, penalty))
-                count += fold.zz[0, 0]
-        if not count:  # one span has nearly all examples: use their own error, with a high penalty
-            firm = PENALTIES[-1]
-            own = [_squared(fold, _ridge(whole, firm)) for fold in folds]
-            return firm, np.asarray(np.sum(own, 0) / whole.zz[0, 0])
-        errors[penalty] = error / count
+    pairs = [(fold, whole.plus(fold, -1)) for fold in folds]
+    usable = [(f, rest) for f, rest in pairs if rest.zz[0, 0] > len(whole.zz) and f.zz[0, 0] > 0]
+    if not usable:  # one span has nearly all examples: use their own error, with a high penalty
+        firm = PENALTIES[-1]
+        own = [_squared(fold, _ridge(whole, firm)) for fold in folds]
+        return firm, np.asarray(np.sum(own, 0) / whole.zz[0, 0])
+    count = sum(fold.zz[0, 0] for fold, _ in usable)
+    errors = {
+        penalty: np.sum([_squared(fold, _ridge(rest, penalty)) for fold, rest in usable], 0) / count
+        for penalty in PENALTIES
+    }
     best = min(PENALTIES, key=lambda p: float(errors[p].sum()))
     return best, errors[best]
 
