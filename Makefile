@@ -66,6 +66,7 @@ weights: $(READY)  ## fit and judge the demonstration weights, and networks for 
 	$(BIN)/python examples/one_date_networks.py judge --page docs/results.md
 	$(BIN)/python examples/one_date_networks.py prepare --level BOA
 	$(BIN)/python examples/one_date_networks.py judge --level BOA --page docs/results.md
+	$(BIN)/python examples/near_dates.py --page docs/results.md
 
 results: $(READY)  ## every table of docs/results.md and the README; needs XCLOUDFREE_DATA; resumes in out/results
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group examples

@@ -85,12 +85,9 @@ def prepare(level: str) -> None:
         if path.exists():
             continue
         cloudy, truth = (a[:, :SIDE, :SIDE] for a in (case.cloudy, case.truth))
-        radar = None if case.radar is None else case.radar[None, :, :SIDE, :SIDE]
+        radar = None if case.radar is None else case.radar[:, :SIDE, :SIDE]
         mask = case.mask()[:SIDE, :SIDE]
-        series = Series(cloudy[None], mask[None], mask[None], radar, np.zeros(1))
-        method = KernelFusion()
-        answer = method.predict(series, [method.conclude(method.measure(series, ()), ())])
-        found = cells_of(cloudy, truth, mask, answer.mean[0], answer.deviation[0])
+        found = cells_of(cloudy, truth, mask, *fused(cloudy, radar, mask))
         partial = path.with_suffix(".partial.npz")
         np.savez(partial, region=case.region, kind=case.kind, **found)
         partial.replace(path)
@@ -128,6 +125,16 @@ def judge(level: str, page: Path | None) -> None:
     click.echo(text)
     if page is not None:
         put(page, f"one-date-{level}", text)
+
+
+def fused(cloudy: NDArray, radar: NDArray | None, mask: NDArray) -> tuple[NDArray, NDArray]:
+    """Estimate and deviation of kernel fusion, (band, y, x)."""
+    shown = None if radar is None else radar[None]
+    series = Series(cloudy[None], mask[None], mask[None], shown, np.zeros(1))
+    method = KernelFusion()
+    answer = method.predict(series, [method.conclude(method.measure(series, ()), ())])
+    assert answer.deviation is not None
+    return answer.mean[0], answer.deviation[0]
 
 
 def cells_of(
@@ -232,8 +239,9 @@ def best_rule(parts: list[Part], spectrum: NDArray, kinds: tuple[str, ...]) -> A
 class Gate(nn.Module):
     """The share of the way towards the spectrum; bands share the weights."""
 
-    def __init__(self, spectrum: NDArray, hidden: int = 6) -> None:
+    def __init__(self, spectrum: NDArray, visible: slice = VISIBLE, hidden: int = 6) -> None:
         super().__init__()
+        self.visible = visible
         self.spectrum = nn.Parameter(torch.tensor(spectrum, dtype=torch.float32))  # a copy
         self.layers = nn.Sequential(nn.Linear(13, hidden), nn.Tanh(), nn.Linear(hidden, 1))
         nn.init.zeros_(self.layers[2].weight)
@@ -249,10 +257,10 @@ class Gate(nn.Module):
         other = 10 * enough[:, 1:2] * (mean - wide).clamp(-0.2, 0.2)
         distance = (away**2).mean(1, keepdim=True).clamp(min=1e-12).sqrt()
         common = torch.cat([
-            10 * away[:, VISIBLE].mean(1, keepdim=True),
+            10 * away[:, self.visible].mean(1, keepdim=True),
             10 * away[:, INFRARED].mean(1, keepdim=True),
             10 * distance, 2 * shares - 1, unsure.mean(1, keepdim=True),
-            haze[:, VISIBLE].mean(1, keepdim=True), other[:, VISIBLE].mean(1, keepdim=True),
+            *(x[:, self.visible].mean(1, keepdim=True) for x in (haze, other)),
         ], 1)  # fmt: skip
         own = torch.stack([10 * away, unsure, haze, other], 2)
         common = common[:, None].expand(*own.shape[:2], -1)
@@ -260,7 +268,9 @@ class Gate(nn.Module):
         return share * away / (1 + (distance / self.unlike) ** 2)
 
 
-def fitted(parts: list[Part], spectrum: NDArray, kinds: tuple[str, ...]) -> Any:
+def fitted(
+    parts: list[Part], spectrum: NDArray, kinds: tuple[str, ...], visible: slice = VISIBLE
+) -> Any:
     """Fit a gate on some cells of each case; kinds and their regions count equally."""
     torch.manual_seed(0)
     rng, chosen = np.random.default_rng(0), [part for part in parts if part.kind in kinds]
@@ -274,7 +284,7 @@ def fitted(parts: list[Part], spectrum: NDArray, kinds: tuple[str, ...]) -> Any:
     keys = [(part.kind, part.region) for part in drawn]
     per_kind = {kind: len({key for key in keys if key[0] == kind}) for kind in kinds}
     weight = torch.tensor([1 / per_kind[key[0]] / keys.count(key) / len(kinds) for key in keys])
-    gate, zero = Gate(spectrum), torch.zeros(len(drawn))
+    gate, zero = Gate(spectrum, visible), torch.zeros(len(drawn))
 
     def squares(moved: torch.Tensor) -> torch.Tensor:
         each = joined.count * ((joined.error - moved) ** 2).sum(1) + joined.rest

@@ -69,12 +69,13 @@ class Case:
     truth: NDArray[np.float32]
     radar: NDArray[np.float32] | None  # VV, VH in dB (polarisation, y, x)
     hidden: NDArray[np.bool_] | None = None  # the mask, if it is not that of the cloudy image
+    bands: tuple[str, ...] = ()  # if they are not BANDS[level]
 
     @property
     def scene(self) -> xr.Dataset:
         """The cloudy date as xcloudfree reads it."""
         attrs = {"units": "1", "processing_level": self.level}
-        pairs = zip(BANDS[self.level], self.cloudy, strict=True)
+        pairs = zip(self.bands or BANDS[self.level], self.cloudy, strict=True)
         data = {band: (("y", "x"), plane, attrs) for band, plane in pairs}
         if self.radar is not None:
             radar = {"units": "dB", "quantity": "sigma0"}
