@@ -32,7 +32,6 @@ EVERY = 14
 """Cases of the protocol that are drawn: the first, and each so many after it."""
 SHOWN = ("geomedian", "area-regression+nearby")
 DRAWN = {
-    "kernel-fusion": "#000000",
     "area-regression+nearby": "#aa3377",
     "area-regression": "#ee6677",
     "starfm": "#4477aa",
@@ -107,7 +106,7 @@ def gaps(path: Path) -> None:
         found = table_of_gaps(text, kind)
         for name, colour in DRAWN.items():
             if name in found:
-                style = {"lw": 2.5 if name == "kernel-fusion" else 1.5, "marker": "o", "ms": 4}
+                style = {"lw": 2.5 if name.startswith("area") else 1.5, "marker": "o", "ms": 4}
                 style["ls"] = "--" if name.endswith("+offset") else "-"
                 ax.plot((0, 15, 30, 45), found[name], color=colour, label=name, **style)
         ax.set(xlabel="days without observation before and after", xticks=(0, 15, 30, 45))
