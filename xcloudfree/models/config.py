@@ -62,6 +62,11 @@ class NetworkConfig:
         """Whether no weight belongs to a band, so that the weights work for other bands."""
         return False
 
+    @property
+    def reads_series(self) -> bool:
+        """Whether ``forward`` reads all other dates, as ``others=``, ``shown=`` and ``apart=``."""
+        return False
+
     def reads(self, preset: Normalisation) -> bool:
         """Whether the network works for inputs of this scaling."""
         return True

@@ -19,6 +19,7 @@ from xcloudfree.models import (
     dsen2cr,
     glfcr,
     sar_opt_cgan,
+    series_attention,
     simulation_fusion,
     uncrtaints,
 )
@@ -69,6 +70,11 @@ NETWORKS: dict[str, Architecture] = {
         carf_bandwise.BandwiseConfig,
         carf_bandwise.CarfBandwise,
         "ours: the blocks of CARF on one band at a time, for series",
+    ),
+    "series-attention": Architecture(
+        series_attention.AttentionConfig,
+        series_attention.SeriesAttention,
+        "ours: attention of each pixel to its clear observations, on kernel fusion",
     ),
     "glfcr": Architecture(
         glfcr.GlfcrConfig,

@@ -19,6 +19,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
         "carf", {"base": "regression", "context": ["before", "after", "regression"]},
     ),
     "carf-bandwise": ("carf-bandwise", {}),
+    "series-attention": ("series-attention", {"polarisations": []}),
     "carf-small-f4": ("carf", {"scale": 4, "features": 64, "growth": 32}),
     "carf-base": (
         "carf", {"features": 64, "growth": 32, "layers": 4, "blocks": 3, "stages": 4},
@@ -63,7 +64,7 @@ Options are hyper-parameters of the architecture, and fields of the specificatio
 ``normalisation``.
 """
 
-ANY_BANDS = ("carf-bandwise",)
+ANY_BANDS = ("carf-bandwise", "series-attention")
 """Architectures whose weights belong to no band."""
 
 ALIASES = {"carf": "carf-small"}

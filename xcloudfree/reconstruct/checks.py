@@ -77,19 +77,25 @@ def check_fitness(scene: Scene, spec: ModelSpec) -> None:
             QuantityWarning,
             stacklevel=4,
         )
+    warn_of(spec, 5)
+
+
+def warn_of(spec: ModelSpec, level: int = 4) -> None:
+    """Warn of weights that were not fitted, or only to demonstrate the software."""
+    why = f"model {spec.name!r}"
     if not spec.trained:
         warnings.warn(
             f"{why} was not fitted: it has its initial weights, and the result "
             "means nothing; fit it with xcloudfree.fit(...)",
             UntrainedWarning,
-            stacklevel=4,
+            stacklevel=level,
         )
     if spec.demonstration:
         warnings.warn(
             f"{why} demonstrates the software: it was fitted on a handful of regions and makes "
             "no claim of quality elsewhere; fit your own with xcloudfree.fit(...)",
             DemonstrationWarning,
-            stacklevel=4,
+            stacklevel=level,
         )
 
 

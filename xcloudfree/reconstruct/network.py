@@ -18,6 +18,7 @@ from xcloudfree.exceptions import ModelError, SeamWarning, WeightsError
 from xcloudfree.methods.kernel_fusion import KernelFusion
 from xcloudfree.methods.temporal_context import planes
 from xcloudfree.models.spec import ModelSpec
+from xcloudfree.reconstruct.series_network import SeriesNetwork
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -322,13 +323,15 @@ def network_of(
     uncertainty: bool,
     precision: Precision,
     bands: Sequence[str] = (),
-) -> Network:
+) -> Network | SeriesNetwork:
     """A model as a predictor, on an available device; named weights for any bands read `bands`."""
     from xcloudfree.models.cache import reference
 
     place = chosen(device)
     ref, loaded = reference(model)
     config: Any = loaded.network.config
+    if config.reads_series:
+        return SeriesNetwork.of(ref, loaded.spec, device, uncertainty)
     other = bool(bands) and {*bands} != {*loaded.spec.optical_bands}
     if other and isinstance(model, str) and config.any_bands:
         ref, loaded = reference(loaded.for_bands(bands))

@@ -31,6 +31,7 @@ from xcloudfree.reconstruct.checks import (
     check_suitable,
     dates_without_radar,
     gaps,
+    warn_of,
 )
 from xcloudfree.reconstruct.choice import AUTO, JUDGED, best_model, winner_of
 from xcloudfree.reconstruct.compose import Blend, Compose, label_provenance
@@ -223,7 +224,7 @@ def reconstruct(
         return _hidden_in_addition(obj, given, chosen)
 
     # Recognise: what the scene contains, who predicts it, and whether they fit.
-    predictor: Method | Network
+    predictor: Method | Network | SeriesNetwork
     wide = uncertainty or interval is not None
     if isinstance(model, str) and model == AUTO:
         model, reason = best_model(read(obj))
@@ -244,7 +245,10 @@ def reconstruct(
 
         predictor = network_of(model, device, halo, wide, precision, scene.bands)
         attrs = {"model": predictor.name, "model_digest": predictor.digest}
-        check_fitness(scene, predictor.spec)
+        if isinstance(predictor, Method):
+            warn_of(predictor.spec)
+        else:
+            check_fitness(scene, predictor.spec)
     attrs |= chosen
     why = f"{'method' if isinstance(predictor, Method) else 'model'} {predictor.name!r}"
     _check_halo(predictor, halo)
