@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from xcloudfree.methods.kernel_fusion.products import product
 from xcloudfree.methods.temporal_context import STEADY
@@ -42,6 +42,9 @@ DECAYS: Final = (5.0, 15.0, 45.0)
 
 WAITS: Final = DECAYS[1:]
 """The same for the nearest observation: inputs of the shares."""
+
+SPARSE: Final = 0.2
+"""Number of differences of zero that is added to the means over squares."""
 
 STEPS: Final = (1, 3)
 """Pixels between the nine points of a mean over a square; one after the other: 3 and 9 px wide."""
@@ -119,7 +122,7 @@ class Tokens(NamedTuple):
     pixel : Tensor
         How long ago the nearest observations are, and what is visible nearby, (pixel, number).
     size : Tensor
-        Logarithm of the deviation, (pixel, band).
+        Deviation of kernel fusion, in units of :data:`USUAL`, (pixel, band).
     """
 
     known: Tensor
@@ -149,7 +152,7 @@ class SeriesAttention(nn.Module):
         self.weigh = nn.ModuleList([nn.Linear(OF_TOKEN, c.hidden), nn.Linear(c.hidden, c.heads)])
         self.memory = nn.Parameter(torch.linspace(math.log(4), math.log(64), c.heads))
         sizes = (OF_PIXEL + 2 + 2 * means, c.features, c.features, means)
-        self.share = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False))
+        self.share = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
         for last in (self.weigh[-1], self.share[-1]):
             nn.init.zeros_(last.weight)  # type: ignore[arg-type]
             nn.init.zeros_(last.bias)  # type: ignore[arg-type]
@@ -204,34 +207,40 @@ class SeriesAttention(nn.Module):
         parts = [self.correct(found.of(which)) for which in _batches(len(found.known), found.days)]
         return torch.cat(parts)[: len(found.known)]
 
-    def correct(self, found: Tokens) -> Tensor:
-        """The same for one batch."""
+    def correct(self, found: Tokens, bounded: bool = True) -> Tensor:
+        """The same for one batch; a fit needs it without the bounds."""
         means = self._means(found)
         count, bands = found.size.shape
+        sizes = found.size.log()
         both = _mean_of(means.unbind(1))[:, None].expand_as(means)
-        size = _mean_of(found.size.unbind(1))[:, None, None].expand(count, bands, 1)
+        size = _mean_of(sizes.unbind(1))[:, None, None].expand(count, bands, 1)
         pixel = found.pixel[:, None].expand(count, bands, -1)
-        x = torch.cat([pixel, found.size[..., None], size, means, both], -1).flatten(0, 1)
+        x = torch.cat([pixel, sizes[..., None], size, means, both], -1).flatten(0, 1)
         shares = _layers(x, self.share)
         total = (shares * means.flatten(0, 1)).unbind(1)
-        change = _sum_of(total).view(count, bands).clamp(-LARGEST, LARGEST)
+        change = _sum_of(total).view(count, bands)
+        if not bounded:
+            return change
+        change = change.clamp(-LARGEST, LARGEST)
         enough = found.known.sum(1) >= FEWEST
         return torch.where(enough[:, None], change, 0.0)
 
     def _means(self, found: Tokens) -> Tensor:
         """Weighted means of the differences, (pixel, band, head x (1 + mean))."""
-        count, slots, bands, kinds = found.different.shape
+        count, slots, bands, _ = found.different.shape
         score = _layers(found.features.flatten(0, 1), self.weigh).view(count, slots, -1)
         score = score - found.days.abs()[..., None] / self.memory.exp()
         score = score.masked_fill(~found.known[..., None], -torch.inf)
         best = score.amax(1, keepdim=True)
         weight = (score - best.nan_to_num(neginf=0.0)).exp()
         weight = weight / _sum_of(weight.unbind(1)).clamp(min=1e-6)[:, None]
-        total = torch.zeros((), device=weight.device)
+        # pixels last, so that long rows are added, always in the same order
+        different = found.different.permute(1, 3, 2, 0).contiguous()
+        share = weight.permute(1, 2, 0).contiguous()
+        total = torch.zeros((share.shape[1], *different.shape[1:]), device=weight.device)
         for slot in range(slots):
-            part = found.different[:, slot, :, None] * weight[:, slot, None, :, None]
-            total = total + part
-        return total.reshape(count, bands, -1)
+            total = total.addcmul(different[slot], share[slot][:, None, None])
+        return total.permute(3, 2, 0, 1).reshape(count, bands, -1)
 
 
 def tokens(
@@ -259,10 +268,10 @@ def tokens(
     ask : Tensor
         Rows and columns of pixels, (pixel, 2).
     """
-    near = (apart.abs() <= LONGEST).nonzero().ravel()
-    if not len(ask) or not len(near):
+    close = (apart.abs() <= LONGEST).nonzero().ravel()
+    if not len(ask) or not len(close):
         return None
-    apart, shown, others = apart[near], shown[near], others[near]
+    apart, shown, others = apart[close], shown[close], others[close]
     y, x = ask.T
     used = shown[:, y, x]
     rank = torch.zeros(used.shape, dtype=torch.long, device=used.device)
@@ -283,22 +292,27 @@ def tokens(
     filled = torch.arange(slots, device=used.device)[:, None] < count
     picked = which, torch.arange(len(ask), device=used.device).expand_as(which)
     # differences are read on hidden pixels alone: at visible ones the estimate knows the date
-    read = shown & hidden & known
-    values = torch.where(
-        read[:, None], ((others - mean) / size).clamp(-FARTHEST, FARTHEST), 0.0
+    rows, columns = (
+        slice(max(0, int(p.min()) - sum(STEPS)), int(p.max()) + sum(STEPS) + 1) for p in (y, x)
     )
-    weights = read.to(values.dtype)
+    read = (shown & hidden & known)[:, rows, columns]
+    weights = read.to(mean.dtype)
+    values = others[..., rows, columns] - mean[:, rows, columns]
+    values = values.div_(size[:, rows, columns]).clamp_(-FARTHEST, FARTHEST)
+    values.masked_fill_(~read[:, None], 0.0)
     far = _mean_of(values.abs().unbind(1))
-    kinds = [values[:, :, y, x]]
-    rough = None
+    flat = (which * values.shape[2] + y - rows.start) * values.shape[3] + x - columns.start
+    flat = torch.where(filled, flat, 0).ravel()
+    kinds, near = [_picked(values, flat)], None
     for step in STEPS:
         values, weights = _around(values, step), _around(weights, step)
-        kinds.append(values[:, :, y, x] / (weights[:, None, y, x] + 0.2))
-        if rough is None:
-            rough = (_around(far, step) / (weights + 0.2))[:, y, x]
-    assert rough is not None
-    every = torch.stack(kinds, -1).permute(0, 2, 1, 3)  # (date, pixel, band, kind)
-    different = torch.where(filled[..., None, None], every[picked], 0.0)
+        number = _picked(weights[:, None], flat) + SPARSE
+        kinds.append(_picked(values, flat).div_(number))
+        if near is None:
+            near = _picked(_around(far, step)[:, None], flat).div_(number)
+    assert near is not None
+    different = torch.stack(kinds, -1).view(slots, len(ask), -1, len(kinds))
+    different = torch.where(filled[..., None, None], different, 0.0)
     own = different[..., 0]
     table = _of_days(apart)
     parts = [
@@ -307,7 +321,7 @@ def tokens(
         _mean_of(own.unbind(-1))[..., None],
         _mean_of(own.abs().unbind(-1))[..., None],
         _mean_of(own.square().unbind(-1))[..., None] / 10,
-        rough[picked][..., None],
+        near.view(slots, -1, 1),
     ]
     features = torch.where(filled[..., None], torch.cat(parts, -1), 0.0)
     pixel = [
@@ -328,8 +342,13 @@ def tokens(
         days.mT,
         different.transpose(0, 1),
         torch.stack(pixel, -1),
-        (size[:, y, x].mT / USUAL).log(),
+        size[:, y, x].mT / USUAL,
     )
+
+
+def _picked(planes: Tensor, flat: Tensor) -> Tensor:
+    """Pixels of planes (date, band, y, x) by their position, as (pixel, band)."""
+    return planes.permute(0, 2, 3, 1).reshape(-1, planes.shape[1]).index_select(0, flat)
 
 
 def _of_days(apart: Tensor) -> Tensor:
@@ -348,13 +367,12 @@ def _logarithms(count: int, like: Tensor) -> Tensor:
 def _around(planes: Tensor, step: int) -> Tensor:
     """Sum over nine points of a square, 0 beyond the border, always added in the same order."""
     for dim in (-2, -1):
-        count = planes.shape[dim]
-        wide = functional.pad(planes, (0, 0, step, step) if dim == -2 else (step, step))
-        planes = (
-            wide.narrow(dim, 0, count)
-            + wide.narrow(dim, step, count)
-            + wide.narrow(dim, 2 * step, count)
-        )
+        count = planes.shape[dim] - step
+        total = planes.clone()
+        if count > 0:
+            total.narrow(dim, step, count).add_(planes.narrow(dim, 0, count))
+            total.narrow(dim, 0, count).add_(planes.narrow(dim, step, count))
+        planes = total
     return planes
 
 

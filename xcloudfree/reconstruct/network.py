@@ -331,7 +331,7 @@ def network_of(
     ref, loaded = reference(model)
     config: Any = loaded.network.config
     if config.reads_series:
-        return SeriesNetwork.of(ref, loaded.spec, device, uncertainty)
+        return SeriesNetwork.of(ref, loaded.spec, device)
     other = bool(bands) and {*bands} != {*loaded.spec.optical_bands}
     if other and isinstance(model, str) and config.any_bands:
         ref, loaded = reference(loaded.for_bands(bands))

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from xcloudfree.models.model import Model
     from xcloudfree.reconstruct.align import Align
     from xcloudfree.reconstruct.network import Network, Precision
+    from xcloudfree.reconstruct.series_network import SeriesNetwork
 
 
 def reconstruct(

@@ -100,6 +100,14 @@ def copy_to_fit(model: Model, scenes: Sequence[Scene]) -> Model:
             fix='fit a network of one date, such as fit(..., model="uncrtaints")',
             option="--model uncrtaints",
         )
+    config: Any = model.network.config
+    if config.reads_series:
+        raise ModelError(
+            f"{model.spec.name} reads all dates of a series, and a fit makes samples without them",
+            fix="run examples/series_network.py with your series in SITES, or fit a network that "
+            'reads some of them, such as fit(..., model="carf-bandwise")',
+            option="--model carf-bandwise",
+        )
     levels = {s.level for s in scenes}
     if len(levels) > 1 or None in levels:
         declared = ", ".join(sorted(level or "not declared" for level in levels))
