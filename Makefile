@@ -59,9 +59,12 @@ bench: $(READY)  ## figures of docs/benchmarks.md, half an hour; PARTS="graph or
 	$(BIN)/python -m pytest -q tests/benchmarks -m "" -p no:cacheprovider -o tmp_path_retention_policy=none \
 	  $(PICKED)
 
-weights: $(READY)  ## fit and judge the demonstration weights, and networks for one date; needs XCLOUDFREE_DATA
+weights: $(READY)  ## fit and judge the weights that are shipped, and networks for one date; needs XCLOUDFREE_DATA
 	$(BIN)/python examples/demo_weights.py fit
 	$(BIN)/python examples/demo_weights.py judge
+	$(BIN)/python examples/series_network.py prepare
+	$(BIN)/python examples/series_network.py fit
+	$(BIN)/python examples/series_network.py judge
 	$(BIN)/python examples/one_date_networks.py prepare
 	$(BIN)/python examples/one_date_networks.py judge --page docs/results.md
 	$(BIN)/python examples/one_date_networks.py prepare --level BOA

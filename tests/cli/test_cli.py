@@ -405,7 +405,7 @@ def test_a_checkpoint_that_is_none_is_refused(tmp_path: Path) -> None:
 def test_doctor_tells_versions_and_what_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
     well = call("doctor")
     assert well.exit_code == 0, well.output
-    assert "shipped weights: carf-small-demo" in well.output
+    assert "shipped weights: carf-series, carf-small-demo" in well.output
     assert "s2cloudless" in well.output
     monkeypatch.setattr(
         "xcloudfree.core.plugins.problems", lambda kind, own=(): [f"a {kind} plug-in is broken"]

@@ -365,12 +365,12 @@ sys.exit(2)
 
 def test_shipped_weights_are_small_and_describe_themselves():
     names = [n for n in xcf.models.list() if n not in (*VARIANTS, "carf")]
-    assert names == ["carf-small-demo"]
+    assert names == ["carf-series", "carf-small-demo"]
     for name in names:
         model = xcf.models.load(name)
         assert model.spec.name == name
         assert model.spec.trained
-        assert model.spec.demonstration
+        assert model.spec.demonstration == name.endswith("-demo")
         assert model.spec.training_data != "none"
         assert all(torch.isfinite(p).all() for p in model.network.parameters())
         assert np.isfinite(list(model.spec.metrics.values())).all()

@@ -31,7 +31,8 @@ def test_every_architecture_with_a_reach_is_here():
     with torch.device("meta"):  # no numbers for the weights of large networks
         specs = {name: xcf.models.create(name).spec for name in VARIANTS}
     finite = {n for n, spec in specs.items() if spec.reach is not None}
-    of_series = {"carf-bandwise"}  # tests/models/test_bandwise.py compares it over chunks
+    # tests/models/test_bandwise.py and test_series_attention.py compare these over chunks
+    of_series = {"carf-bandwise", "series-attention"}
     assert {VARIANTS[n][0] for n in finite} - of_series == {VARIANTS[name][0] for name in SMALL}
 
 
