@@ -116,7 +116,7 @@ def test_every_call_that_the_page_offers_runs() -> None:
     pytest.importorskip("matplotlib").use("Agg")
     ds = make_bands(dates=2)
     steps = page(ds).steps
-    assert len(steps) == 3
+    assert len(steps) == 4
     for step in steps:
         eval(step.call, {"ds": ds, "xcf": xcf})
     out = ds.cloudfree.reconstruct(model="idw")

@@ -119,7 +119,7 @@ def _properties(model: Model) -> dict[str, Any]:
         "mlm:accelerator": None,
         "mlm:accelerator_constrained": False,
         "mlm:accelerator_summary": "any device of PyTorch, also without accelerator",
-        "mlm:input": _inputs(spec),
+        "mlm:input": _inputs(spec) + (_series(spec) if model.network.config.reads_series else []),
         "mlm:output": _outputs(spec),
         "mlm:hyperparameters": json.loads(json.dumps(dict(spec.options))),
     }
@@ -145,6 +145,7 @@ def _inputs(spec: ModelSpec) -> list[dict[str, Any]]:
             ("optical", cloudy, spec.optical_bands, optical),
             ("sar", radar, spec.polarisations, sar),
         )
+        if bands
     ]
 
     def further(name: str, words: str, shape: list[int], *dims: str) -> None:
@@ -161,6 +162,29 @@ def _inputs(spec: ModelSpec) -> list[dict[str, Any]]:
     if several:
         further("dates", "Acquisition days, as numbers of days.", [-1, spec.dates], "time")
     return inputs
+
+
+def _series(spec: ModelSpec) -> list[dict[str, Any]]:
+    """Inputs of a network that reads all dates."""
+    bands, image = len(spec.optical_bands), ["height", "width"]
+    each: Any = (
+        ("others", "Reflectance of all other dates.", [-1, -1, bands, -1, -1], ["channel", *image]),
+        ("shown", "1 where these are clear, else 0.", [-1, -1, -1, -1], image),
+        ("apart", "Days to these dates.", [-1, -1], []),
+    )
+    return [
+        {
+            "name": name,
+            "description": words,
+            "bands": [],
+            "input": {
+                "shape": shape,
+                "dim_order": ["batch", "time", *dims],
+                "data_type": "float32",
+            },
+        }
+        for name, words, shape, dims in each
+    ]
 
 
 def _outputs(spec: ModelSpec) -> list[dict[str, Any]]:

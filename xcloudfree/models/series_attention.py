@@ -31,12 +31,8 @@ FARTHEST: Final = 6.0
 LARGEST: Final = 3.0
 """Deviations by which the estimate changes at most."""
 
-SMALLEST: Final = 0.001
-"""Smallest deviation, in reflectance."""
-
-USUAL: Final = 0.02
-"""Deviation whose logarithm counts as 0."""
-
+SMALLEST: Final = 0.001  # deviation, in reflectance
+USUAL: Final = 0.02  # deviation whose logarithm counts as 0
 DECAYS: Final = (5.0, 15.0, 45.0)
 """Days after which weights of an observation fall to 1/e: inputs of the attention."""
 
@@ -266,7 +262,7 @@ def tokens(
     hidden, known : Tensor of bool
         Occluded pixels, and those with an estimate, (y, x).
     ask : Tensor
-        Rows and columns of pixels, (pixel, 2).
+        Rows and columns, (pixel, 2).
     """
     close = (apart.abs() <= LONGEST).nonzero().ravel()
     if not len(ask) or not len(close):
@@ -385,6 +381,7 @@ def _sum_of(parts: tuple[Tensor, ...]) -> Tensor:
 
 
 def _mean_of(parts: tuple[Tensor, ...]) -> Tensor:
+    """Their mean."""
     return _sum_of(parts) / len(parts)
 
 

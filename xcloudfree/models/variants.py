@@ -67,5 +67,8 @@ Options are hyper-parameters of the architecture, and fields of the specificatio
 ANY_BANDS = ("carf-bandwise", "series-attention")
 """Architectures whose weights belong to no band."""
 
+ANY_LEVEL = ("series-attention",)
+"""Those that take Level-1C and Level-2A alike."""
+
 ALIASES = {"carf": "carf-small"}
 """Aliases."""

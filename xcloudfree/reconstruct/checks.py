@@ -29,6 +29,7 @@ from xcloudfree.exceptions import (
 )
 from xcloudfree.models.shipped import shipped
 from xcloudfree.models.spec import ModelSpec
+from xcloudfree.models.variants import ANY_LEVEL
 
 SIDE = 64
 """Rows and columns of a scene in memory that are searched for data."""
@@ -60,6 +61,10 @@ def check_inputs(scene: Scene, spec: ModelSpec) -> None:
 
 def check_fitness(scene: Scene, spec: ModelSpec) -> None:
     """Raise an error for data that does not suit the model; warn of weights of low quality."""
+    if spec.architecture in ANY_LEVEL:
+        scene.need_optical(() if scene.optical else ("B02",), f"model {spec.name!r}")
+        _warn_of(spec)
+        return
     check_inputs(scene, spec)
     why = f"model {spec.name!r}"
     extra = [b for b in scene.bands if b not in spec.optical_bands]
@@ -77,10 +82,10 @@ def check_fitness(scene: Scene, spec: ModelSpec) -> None:
             QuantityWarning,
             stacklevel=4,
         )
-    warn_of(spec, 5)
+    _warn_of(spec)
 
 
-def warn_of(spec: ModelSpec, level: int = 4) -> None:
+def _warn_of(spec: ModelSpec) -> None:
     """Warn of weights that were not fitted, or only to demonstrate the software."""
     why = f"model {spec.name!r}"
     if not spec.trained:
@@ -88,14 +93,14 @@ def warn_of(spec: ModelSpec, level: int = 4) -> None:
             f"{why} was not fitted: it has its initial weights, and the result "
             "means nothing; fit it with xcloudfree.fit(...)",
             UntrainedWarning,
-            stacklevel=level,
+            stacklevel=5,
         )
     if spec.demonstration:
         warnings.warn(
             f"{why} demonstrates the software: it was fitted on a handful of regions and makes "
             "no claim of quality elsewhere; fit your own with xcloudfree.fit(...)",
             DemonstrationWarning,
-            stacklevel=level,
+            stacklevel=5,
         )
 
 

@@ -31,7 +31,6 @@ from xcloudfree.reconstruct.checks import (
     check_suitable,
     dates_without_radar,
     gaps,
-    warn_of,
 )
 from xcloudfree.reconstruct.choice import AUTO, JUDGED, best_model, winner_of
 from xcloudfree.reconstruct.compose import Blend, Compose, label_provenance
@@ -246,10 +245,7 @@ def reconstruct(
 
         predictor = network_of(model, device, halo, wide, precision, scene.bands)
         attrs = {"model": predictor.name, "model_digest": predictor.digest}
-        if isinstance(predictor, Method):
-            warn_of(predictor.spec)
-        else:
-            check_fitness(scene, predictor.spec)
+        check_fitness(scene, predictor.spec)
     attrs |= chosen
     why = f"{'method' if isinstance(predictor, Method) else 'model'} {predictor.name!r}"
     _check_halo(predictor, halo)

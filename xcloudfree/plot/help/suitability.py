@@ -14,10 +14,9 @@ from xcloudfree.masks.quality_layers import LAYER_METHODS, find_layer
 from xcloudfree.masks.resolve import best_mask
 from xcloudfree.masks.scores import AUTO, METHODS, SERIES
 from xcloudfree.masks.series import ENOUGH, dates_of
-from xcloudfree.models import declared
 from xcloudfree.models.shipped import shipped
 from xcloudfree.models.spec import ModelSpec
-from xcloudfree.reconstruct.checks import check_fitness, warn_of
+from xcloudfree.reconstruct.checks import check_fitness
 
 
 @dataclass(frozen=True)
@@ -96,12 +95,7 @@ def _judge_model(scene: Scene, name: str, spec: ModelSpec) -> Verdict:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            if declared(name) is None:  # it takes any bands and levels
-                if scene.optical is None:
-                    scene.need_optical(("B02",), f"model {name!r}")
-                warn_of(spec)
-            else:
-                check_fitness(scene, spec)
+            check_fitness(scene, spec)
             scene.calibration()
             scene.sar_calibration()
             if spec.context or spec.dates > 1:
