@@ -12,6 +12,7 @@ import xcloudfree as xcf
 from tests.builders import blobs, make_series
 from tests.checks import no_computes
 from xcloudfree.exceptions import ModelError
+from xcloudfree.methods.kernel_fusion import KernelFusion
 from xcloudfree.models.series_attention import FEWEST, LARGEST, tokens
 
 pytestmark = pytest.mark.filterwarnings("ignore::xcloudfree.exceptions.UntrainedWarning")
@@ -88,6 +89,20 @@ def test_observed_pixels_and_single_images_stay_as_they_are(series):
     mask = blobs().isel(time=0, drop=True)
     ours, theirs = (one.cloudfree.reconstruct(m, mask=mask) for m in (shaken(), "kernel-fusion"))
     np.testing.assert_array_equal(ours.B02, theirs.B02)
+
+
+def test_no_estimate_stays_no_estimate(series, monkeypatch):
+    plain = KernelFusion.predict
+
+    def without_a_row(*given):
+        answer = plain(*given)
+        answer.mean[:, :, 7] = np.nan
+        return answer
+
+    monkeypatch.setattr(KernelFusion, "predict", without_a_row)
+    out = series.cloudfree.reconstruct(shaken(), mask=blobs())
+    assert out.B02.values[:, 7][blobs().values[:, 7]].size
+    assert np.isnan(out.B02.values[:, 7][blobs().values[:, 7]]).all()
 
 
 def test_even_weights_give_the_mean_of_the_observations_around():

@@ -96,6 +96,7 @@ class SeriesNetwork(Method):
             part = series.cut(read)
             for date in dates:
                 ask = (series.hidden & series.wanted)[date, *inner]
+                ask &= np.isfinite(base.mean[date][:, *inner]).all(0)
                 if ask.any():
                     found = self._corrected(part, series.days, base, date, read)
                     np.copyto(mean[date, :, *inner], found[:, *within], where=ask)
