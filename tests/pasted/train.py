@@ -36,6 +36,7 @@ ROWS = [
     "fit(toa, model='uncrtaints-t3', target=truth, **o)",
     "fit(toa, 'sar-opt-cgan', target=truth, crop=16, batch=1, steps=1, **few)",
     "fit(series, 'carf-tiny-regression', crop=999, batch=1, steps=1, **few)",
+    "fit(series, model='carf-series', **o)",
     "ds = series.assign({b: series[b].drop_attrs() for b in series if b[0] == 'B'})\n"
     "ds = ds.drop_attrs(deep=False)\n"
     "fit(ds, xcf.models.create('carf-tiny-regression', level='BOA'), **o)",

@@ -104,8 +104,7 @@ def copy_to_fit(model: Model, scenes: Sequence[Scene]) -> Model:
     if config.reads_series:
         raise ModelError(
             f"{model.spec.name} reads all dates of a series, and a fit makes samples without them",
-            fix="run examples/series_network.py with your series in SITES, or fit a network that "
-            'reads some of them, such as fit(..., model="carf-bandwise")',
+            fix='fit a network that reads some of them, such as fit(..., model="carf-bandwise")',
             option="--model carf-bandwise",
         )
     levels = {s.level for s in scenes}

@@ -97,7 +97,8 @@ def _judge_model(scene: Scene, name: str, spec: ModelSpec) -> Verdict:
         try:
             check_fitness(scene, spec)
             scene.calibration()
-            scene.sar_calibration()
+            if scene.sar is not None:
+                scene.sar_calibration()
             if spec.context or spec.dates > 1:
                 _need_dates(scene, f"model {name!r}")
         except CloudFreeError as error:
