@@ -155,8 +155,8 @@ def test_bands_in_another_order_give_the_same_in_that_order():
     torch.testing.assert_close(other, plain[:, [2, 0, 1]])
 
 
-def test_fit_says_how_it_is_fitted(series):
-    with pytest.raises(ModelError, match=r"series_network\.py"):
+def test_fit_offers_a_network_that_it_can_fit(series):
+    with pytest.raises(ModelError, match=r"model=.carf-bandwise"):
         xcf.fit(series.isel(time=[0, 1]), NAME)
 
 
