@@ -79,7 +79,9 @@ def row(name: str, times: dict[str, float], scene: xr.Dataset | None) -> str:
         seam = "not measured"
     else:
         seam = "{:.1%}, {:.0%}".format(*seam_error(model, scene))
-    bands = f"{len(spec.optical_bands)} {spec.level}, {' '.join(spec.polarisations)}"
+    bands = f"{len(spec.optical_bands)} {spec.level}"
+    if spec.polarisations:
+        bands += f", {' '.join(spec.polarisations)}"
     cells = (
         f"`{name}`", spec.architecture, bands, f"{parameters(model) / 1e6:.3f}",
         f"{multiply_adds(model) / 1e9:.1f}", spec.dates, spec.stride, depends, seam,
