@@ -82,10 +82,12 @@ def row(name: str, times: dict[str, float], scene: xr.Dataset | None) -> str:
     bands = f"{len(spec.optical_bands)} {spec.level}"
     if spec.polarisations:
         bands += f", {' '.join(spec.polarisations)}"
+    work, time = f"{multiply_adds(model) / 1e9:.1f}", f"{times[name] / times[REFERENCE]:.3f}"
+    if model.network.config.reads_series:  # without other dates it computes nothing
+        work, time = "depends on the dates", "see [results](results.md#carf-series)"
     cells = (
-        f"`{name}`", spec.architecture, bands, f"{parameters(model) / 1e6:.3f}",
-        f"{multiply_adds(model) / 1e9:.1f}", spec.dates, spec.stride, depends, seam,
-        f"{times[name] / times[REFERENCE]:.3f}",
+        f"`{name}`", spec.architecture, bands, f"{parameters(model) / 1e6:.3f}", work, spec.dates,
+        spec.stride, depends, seam, time,
     )  # fmt: skip
     click.echo(" | ".join(map(str, cells)))
     return "| " + " | ".join(map(str, cells)) + " |\n"
