@@ -10,7 +10,7 @@ from tests.checks import no_computes
 from xcloudfree.exceptions import DataError, MissingBandError, UnitsError
 from xcloudfree.methods.leave_out import Place, without
 from xcloudfree.train import Recipe
-from xcloudfree.train.series_samples import SeriesSamples, Skies, _hide_twins
+from xcloudfree.train.series_samples import SeriesSamples, Skies, hide_twins
 from xcloudfree.train.splits import check_apart, split_series
 
 NAMES = ("before", "after", "regression")
@@ -61,7 +61,7 @@ def test_another_image_of_a_pass_shows_nothing_of_what_is_hidden(place):
     hidden[0, 5:25] = True
 
     def context(place):
-        return without(_hide_twins(place, np.array([2]), hidden), [2], hidden, [0.0], NAMES)
+        return without(hide_twins(place, [2], hidden), [2], hidden, [0.0], NAMES)
 
     values = twice.reflectance.copy()
     values[3][:, hidden[0]] = 0.77

@@ -139,8 +139,9 @@ def methods_command(pattern: str) -> None:
 @click.option("--learning-rate", default=2e-4, show_default=True)
 @click.option("--loss", help="By default, the loss of the network's publication.")
 @click.option(
-    "--mask", default="score", show_default=True,
-    help="Cloud mask; for Level-2A l2a or scl, or simulated with --simulated 1.",
+    "--mask",
+    help="Cloud mask, by default score (carf-series: auto); for Level-2A l2a or scl, or simulated "
+    "with --simulated 1.",
 )  # fmt: skip
 @click.option(
     "--simulated", default=0.5, show_default=True, help="Share of samples under simulated clouds."

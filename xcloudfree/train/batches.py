@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from xcloudfree.masks.resolve import Mask
 from xcloudfree.models.spec import ModelSpec
 from xcloudfree.train.inputs import Given
 from xcloudfree.train.recipe import Recipe
@@ -28,7 +29,7 @@ class Sampling:
 
     crop: int
     simulated: float
-    mask: str
+    mask: Mask
     seed: int
     recipe: Recipe
     cache: Path | None = None

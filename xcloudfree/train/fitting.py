@@ -4,29 +4,28 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from math import inf
 from pathlib import Path
+from typing import Any
 
 import torch
 import xarray as xr
 
 from xcloudfree import models
-from xcloudfree.core.bands import S2_BANDS
-from xcloudfree.core.normalisation import PRESETS
-from xcloudfree.core.scene import Scene
 from xcloudfree.exceptions import CloudFreeError, DataError
+from xcloudfree.masks.resolve import Mask
 from xcloudfree.models.model import Model
-from xcloudfree.train.batches import BatchLoader, Sampling, fingerprint, held_out, samples_of
-from xcloudfree.train.inputs import Target, copy_to_fit, datasets, held_out_data, recognised
-from xcloudfree.train.objective import Objective, choose_loss
+from xcloudfree.train.batches import Sampling
+from xcloudfree.train.inputs import Target, datasets
 from xcloudfree.train.recipe import Recipe
-from xcloudfree.train.samples import PatchSamples
+from xcloudfree.train.series_fitting import series_task
+from xcloudfree.train.tasks import crops_task
 
 _USUAL = Recipe()
 
 HELD_OUT = 0.2
-"""Share of the latest dates that is held out if fitted weights for series are fitted further."""
+"""Share of the dates that is held out if fitted weights for series are fitted further."""
 
 
 def fit(
@@ -42,7 +41,7 @@ def fit(
     alpha: float = 0.8,
     simulated: float = 0.5,
     shrinkage: float = 0.0,
-    mask: str = "score",
+    mask: Mask | None = None,
     validation: float | xr.Dataset | Sequence[xr.Dataset] | None = None,
     patience: int | None = None,
     checkpoints: str | Path | None = None,
@@ -58,6 +57,12 @@ def fit(
     The fit uses AdamW with warm-up, cosine decay, clipped gradients and a moving average of the
     weights, on random crops with random symmetries. Two runs with one seed on one CPU give the same
     weights, and so does a run that was killed and called again with the same `checkpoints`.
+
+    A network that reads all dates of a series, such as ``"carf-series"``, is fitted on clear pixels
+    of its dates, hidden under the clouds of other dates, and never returned worse than it was: a
+    fifth of the dates is held out, and if it does not gain over its start on these by more than
+    one standard error, the start is returned with a warning. It takes no `target`, `crop`, `loss`,
+    `alpha`, `simulated`, `shrinkage` or `cache`.
 
     It runs on Lightning: ``pip install "xcloudfree[train]"``.
 
@@ -98,17 +103,20 @@ def fit(
     shrinkage : float
         For data from few regions: how far to move the mean of each target under its mask towards
         the mean spectrum of all, 0 to 1.
-    mask : {"score", "reference-code", "l2a", "scl", "simulated"}
-        Mask method for eq. 17 and for networks that read the mask. ``"score"`` and
-        ``"reference-code"`` need B10, which Level-2A lacks, and, like ``"l2a"``, B01. ``"scl"``,
-        the scene classification, is for series only: it cannot mask simulated clouds over a pair.
+    mask : {"score", "reference-code", "l2a", "scl", "simulated"}, optional
+        Mask method for eq. 17 and for networks that read the mask, by default ``"score"``. A
+        network that reads all dates takes any mask of ``reconstruct``, by default ``"auto"``.
+        ``"score"`` and ``"reference-code"`` need B10, which Level-2A lacks, and, like ``"l2a"``,
+        B01. ``"scl"``, the scene classification, is for series only: it cannot mask simulated
+        clouds over a pair.
         ``"simulated"``: the pixels hidden by simulated clouds over pairs and their shadow, with
         ``simulated=1``; reads no band.
     validation : float, Dataset or sequence of Dataset, optional
         Share of regions, of datasets or of the latest dates to hold out, or separate data on other
         ground. The fit returns the weights with the least mean absolute error under its masks. If
         it starts from fitted weights for series, it holds out a fifth by default, and returns
-        these weights with a warning if no step is better.
+        these weights with a warning if no step is better. For a network that reads all dates, the
+        share of the dates of each series, evenly spread over it.
     patience : int, optional
         Validations without improvement after which to stop.
     checkpoints : str or Path, optional
@@ -180,124 +188,100 @@ def fit(
             f"recipe is a {type(recipe).__name__}",
             fix="call fit(..., recipe=Recipe(average=0.99)) with xcloudfree.train.Recipe",
         )
-    # what to fit on, and what to validate on
-    data, outside = datasets(data), None
-    if validation is None and _continues(model):
+    start = model if isinstance(model, Model) else models.load(model)
+    config: Any = start.network.config
+    if validation is None and (config.reads_series or (start.spec.trained and start.spec.context)):
         validation = HELD_OUT
-    if validation is not None:
-        data, outside = held_out_data(data, validation, seed)
-        if target is not None and not isinstance(target, str):
-            raise DataError(
-                "with validation the target is a variable of the data",
-                fix="call fit(ds.assign(target=...), validation=...)",
-            )
-    elif patience is not None:
+    if patience is not None and validation is None:
         raise DataError(
             "patience needs validation data",
             fix="call fit(..., validation=0.1)",
             option="--validation 0.1",
         )
-    scenes = recognised(data, target)
-    judged = [] if outside is None else recognised(outside, target)
-    recognised_scenes = [scene for scene, _ in (*scenes, *judged)]
-
-    # the network, and a suitable loss
-    start = model if isinstance(model, Model) else _load(model, recognised_scenes)
-    loss = choose_loss(loss, start.spec, crop)
-    if recipe.devices > 1 and loss == "adversarial":
-        raise DataError("adversarial fitting uses one device", fix="call fit(..., recipe=Recipe())")
-    fitted = copy_to_fit(start, recognised_scenes)
-
-    # samples, and how a checkpoint recognises this fit
+    if mask is None:
+        mask = "auto" if config.reads_series else "score"
     how = Sampling(crop, simulated, mask, seed, recipe, None if cache is None else Path(cache))
-    samples = samples_of(scenes, fitted.spec, how)
-    if isinstance(samples, PatchSamples) and batch > samples.crops:
-        raise DataError(
-            f"a batch of {batch} is larger than the data, which has {samples.crops} different "
-            f"crops of {crop} px, turned and mirrored",
-            fix=f"call fit(..., batch={samples.crops}) or with a smaller crop",
-            option=f"--batch {samples.crops}, or a smaller --crop",
-        )
+    if config.reads_series:
+        given = {
+            "target": target, "crop": crop, "loss": loss, "alpha": alpha, "simulated": simulated,
+            "shrinkage": shrinkage, "cache": cache,
+        }  # fmt: skip
+        _check_unused(start.spec.name, given, recipe)
+        task = series_task(start, datasets(data), validation, how, progress)
+    else:
+        task = crops_task(
+            start, model, datasets(data), target, validation, how, loss, alpha, shrinkage, batch,
+            log is not None,
+        )  # fmt: skip
+    objective = task.objective
     identity = {
-        "model": start.digest,
-        "data": fingerprint(samples, seed),
+        "model": task.start,
+        "data": task.data,
         "steps": steps,
         "batch": batch,
         "crop": crop,
         "learning_rate": learning_rate,
-        "loss": loss,
+        "loss": objective.loss,
         "alpha": alpha,
         "simulated": simulated,
         "shrinkage": shrinkage,
-        "mask": mask,
+        "mask": mask if isinstance(mask, str) else "given",
         "patience": patience,
         "seed": seed,
         "recipe": {k: v for k, v in asdict(recipe).items() if k != "threads"},
     }
-    held_out_batches = []
-    if judged:
-        held_out_samples = samples_of(judged, fitted.spec, replace(how, cache=None))
-        held_out_batches = held_out(held_out_samples, batch, seed, recipe.held_out)
-        identity["validation"] = fingerprint(held_out_samples, seed)
-    pictured = None
-    if log is not None:
-        few = BatchLoader(samples, min(batch, 4), seed, 0, 0)
-        pictured = held_out_batches[0] if held_out_batches else few.draw(0)
-
-    # a network that predicts from backscatter starts from the mean of the targets
-    spectrum = torch.from_numpy(samples.mean_spectrum()).clamp(0, 1)
-    prior = getattr(fitted.network, "prior", None)
-    if prior is not None and not fitted.spec.trained:
-        with torch.no_grad():
-            prior.spectrum.bias.copy_(PRESETS[fitted.spec.normalisation].to_scale(spectrum))
-    objective = Objective(fitted, loss, alpha, shrinkage, spectrum, recipe.precision)
+    if task.held_out:
+        identity["validation"] = task.judged
     state, journal = (None if f is None else Path(f) for f in (checkpoints, log))
     settings = Settings(
         steps, batch, learning_rate, seed, patience, recipe, identity, state, journal, progress
     )
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    loop = Loop(objective, settings, held_out_batches, pictured)
-    run(loop, samples, place)
+    loop = Loop(objective, settings, task.held_out, task.pictured)
+    run(loop, task.samples, place)
 
     weights = {name: tensor.detach().cpu().clone() for name, tensor in loop.fitted().items()}
-    network = fitted.network.to("cpu", memory_format=torch.contiguous_format)
+    network = objective.model.network.to("cpu", memory_format=torch.contiguous_format)
     network.load_state_dict(weights)
-    note = (
-        f"{loop.steps_done} steps of {batch} x {crop} px, learning rate {learning_rate:g}, "
-        f"loss {loss!r}, alpha {alpha:g}, simulated {simulated:g}, shrinkage {shrinkage:g}, "
-        f"seed {seed}, {place}"
-    )
-    if held_out_batches:
-        best = f"{loop.best_error:.4f}"
-        note += f"; best of the validations, mean absolute error under the mask {best}"
+    what = "hidden dates" if config.reads_series else f"x {crop} px"
+    note = f"{loop.steps_done} steps of {batch} {what}, learning rate {learning_rate:g}, "
+    if not config.reads_series:
+        note += (
+            f"loss {objective.loss!r}, alpha {alpha:g}, simulated {simulated:g}, "
+            f"shrinkage {shrinkage:g}, "
+        )
+    note += f"seed {seed}, {place}"
+    spec = objective.model.spec.replace(trained=True)
+    if task.held_out:
+        figures = objective.figures(loop.best_error)
+        told = ", ".join(f"{name} {figure:.4g}" for name, figure in figures.items())
+        note += f"; best of the validations, {told}"
         if loop.best_error >= loop.first_error:
             note += ", which is that of the weights it started from: they are unchanged"
             warnings.warn(
-                f"no step of the fit was better than its start, {start.spec.name!r}, on the "
-                f"held-out data (mean absolute error {best}), so fit() returns its weights",
+                f"no step of the fit was {objective.better} than its start, {start.spec.name!r}, "
+                f"on the held-out data ({told}), so fit() returns its weights",
                 stacklevel=2,
             )
-    return Model(fitted.spec.replace(trained=True, note=note), network)
+        elif config.reads_series:
+            spec = spec.replace(metrics=figures)
+    return Model(spec.replace(note=note), network)
 
 
-def _load(source: str | Path, scenes: Sequence[Scene]) -> Model:
-    """Load a model with those of its bands that the data has, unless its weights belong to them."""
-    start = models.load(source)
-    names = [() if scene.optical is None else scene.optical.names for scene in scenes]
-    if getattr(start.network.config, "any_bands", False):
-        return start.for_bands([b for b in S2_BANDS if all(b in have for have in names)])
-    shared = [b for b in start.spec.optical_bands if all(b in have for have in names)]
-    if models.has_weights(source) or len(shared) in (0, len(start.spec.optical_bands)):
-        return start
-    return models.load(source, optical_bands=shared)
-
-
-def _continues(model: str | Path | Model) -> bool:
-    """Whether a fit starts from fitted weights for series."""
-    if isinstance(model, Model):
-        return model.spec.trained and bool(model.spec.context)
-    named = isinstance(model, (str, Path)) and models.known(model)
-    return named and models.has_weights(model) and bool(models.load(model).spec.context)
+def _check_unused(name: str, given: Mapping[str, Any], recipe: Recipe) -> None:
+    """Refuse what has no effect on a network that reads all dates of a series."""
+    usual = {**(fit.__kwdefaults__ or {}), "devices": 1}
+    given = {**given, "devices": recipe.devices}
+    unused = [k for k in given if given[k] is not usual[k] and given[k] != usual[k]]
+    if unused:
+        first = unused[0]
+        call = f"{first}={usual[first]!r}" if first != "devices" else "recipe=Recipe()"
+        raise DataError(
+            f"{name!r} is fitted on hidden pixels of series, on one device and with a loss of its "
+            f"own, so {first} has no effect",
+            fix=f"call fit(..., {call}), which is the default",
+            option=f"leave out --{first}",
+        )
 
 
 def _check_numbers(

@@ -16,6 +16,7 @@ from xcloudfree.core.scene import Scene
 from xcloudfree.exceptions import DataError, ModelError
 from xcloudfree.models.model import Model
 from xcloudfree.models.spec import ModelSpec
+from xcloudfree.models.variants import ANY_LEVEL
 from xcloudfree.train.splits import check_apart, regions, split
 
 Target = str | xr.Dataset | Sequence[xr.Dataset] | None
@@ -100,13 +101,6 @@ def copy_to_fit(model: Model, scenes: Sequence[Scene]) -> Model:
             fix='fit a network of one date, such as fit(..., model="uncrtaints")',
             option="--model uncrtaints",
         )
-    config: Any = model.network.config
-    if config.reads_series:
-        raise ModelError(
-            f"{model.spec.name} reads all dates of a series, and a fit makes samples without them",
-            fix='fit a network that reads some of them, such as fit(..., model="carf-bandwise")',
-            option="--model carf-bandwise",
-        )
     levels = {s.level for s in scenes}
     if len(levels) > 1 or None in levels:
         declared = ", ".join(sorted(level or "not declared" for level in levels))
@@ -121,7 +115,8 @@ def copy_to_fit(model: Model, scenes: Sequence[Scene]) -> Model:
         changes["sar_quantity"] = quantities.pop()
     if model.spec.trained:
         changes.pop("sar_quantity", None)
-        if changes.pop("level", model.spec.level) != model.spec.level:
+        any_level = model.spec.architecture in ANY_LEVEL
+        if not any_level and changes.pop("level") != model.spec.level:
             raise ModelError(
                 f"{model.spec.name} was fitted on {model.spec.level} but the data is not",
                 fix="start from an untrained model with xcloudfree.models.create(...)",

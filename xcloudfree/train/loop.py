@@ -22,7 +22,6 @@ from xcloudfree.train import checkpoints
 from xcloudfree.train.adversary import opponent
 from xcloudfree.train.batches import BatchLoader
 from xcloudfree.train.journal import Journal
-from xcloudfree.train.objective import Objective, masked_error
 from xcloudfree.train.recipe import Recipe, halving_rate
 from xcloudfree.train.samples import Batch, Samples
 
@@ -48,9 +47,9 @@ class Loop(LightningModule):
 
     def __init__(
         self,
-        objective: Objective,
+        objective: Any,
         settings: Settings,
-        validation: list[Batch],
+        validation: list[Any],
         pictured: Batch | None,
     ) -> None:
         super().__init__()
@@ -100,7 +99,7 @@ class Loop(LightningModule):
 
     def on_fit_start(self) -> None:
         """Judge fitted weights before they change, so that the fit returns nothing worse."""
-        if self.validation and self.objective.model.spec.trained and not self.steps_done:
+        if self.validation and self.objective.judges_start and not self.steps_done:
             self.first_error = self._validate()
 
     def training_step(self, item: tuple[int, Batch], index: int) -> None:
@@ -121,8 +120,8 @@ class Loop(LightningModule):
             else:
                 # the discriminator first, so that the generator meets its current state
                 game = self.objective.round(self.network, tensors)
-                self._descend(optimisers[1], game.opponent_loss(self.opponent))  # type: ignore[arg-type]
-                loss = game.generator_loss(self.opponent, self.network)  # type: ignore[arg-type]
+                self._descend(optimisers[1], game.opponent_loss(self.opponent))
+                loss = game.generator_loss(self.opponent, self.network)
                 self._check_finite(loss, step, batch)
                 self._descend(optimisers[0], loss)
         self.average.update_parameters(self.network)
@@ -150,7 +149,8 @@ class Loop(LightningModule):
         if not due:
             return
         if self.pictured is not None:
-            prediction = self._predict(self.objective.tensors(self.pictured, self.device))
+            tensors = self.objective.tensors(self.pictured, self.device)
+            prediction = self.objective.predict(self.average.module.eval(), tensors)
             images = [self.pictured.cloudy, prediction.cpu().numpy(), self.pictured.target]
             self.journal.picture(step, images, self.objective.model.spec.optical_bands)
         self.journal.flush()
@@ -160,12 +160,11 @@ class Loop(LightningModule):
             self.trainer.should_stop = True
 
     def _validate(self) -> float:
-        """Mean absolute error of the moving average under the masks of the held-out samples."""
+        """Error of the moving average on the held-out samples."""
         total, count = 0.0, 0
         for batch in self.validation:
             tensors = self.objective.tensors(batch, self.device)
-            truth = torch.from_numpy(np.clip(batch.target, 0, 1)).to(self.device)  # never shrunk
-            error_sum, number = masked_error(self._predict(tensors), truth, tensors.mask)
+            error_sum, number = self.objective.error(self.average.module.eval(), batch, tensors)
             total, count = total + error_sum, count + number
         if not count:
             raise DataError(
@@ -184,9 +183,6 @@ class Loop(LightningModule):
             stop = patience is not None and self.validations_waited >= patience
             self.stopped = self.trainer.strategy.reduce_boolean_decision(stop, all=False)
         return error
-
-    def _predict(self, tensors: Any) -> Tensor:
-        return self.objective.predict(self.average.module.eval(), tensors)
 
     def _optimisers(self) -> list[torch.optim.Optimizer]:
         optimisers = self.optimizers(use_pl_optimizer=False)

@@ -103,6 +103,13 @@ class Objective:
     spectrum: Tensor  # mean of the targets, (bands,)
     precision: str = "auto"  # see :class:`~xcloudfree.train.recipe.Recipe`
 
+    better = "better"
+
+    @property
+    def judges_start(self) -> bool:
+        """Whether the start is worth returning, so that it is judged too."""
+        return self.model.spec.trained
+
     def tensors(self, batch: Batch, device: torch.device) -> Tensors:
         """Move a batch to a device and scale it."""
         spec = self.model.spec
@@ -161,6 +168,15 @@ class Objective:
         """Reflectance that a network in evaluation mode predicts for a batch."""
         with torch.inference_mode(), self._autocast(given.optical.device):
             return self._reflectance(network(given.optical, given.sar, **given.extra))
+
+    def error(self, network: nn.Module, batch: Batch, given: Tensors) -> tuple[float, int]:
+        """Sum of absolute errors under the mask, and the number of values."""
+        truth = torch.from_numpy(np.clip(batch.target, 0, 1)).to(given.mask.device)  # never shrunk
+        return masked_error(self.predict(network, given), truth, given.mask)
+
+    def figures(self, error: float) -> dict[str, float]:
+        """What is told of the fitted network."""
+        return {"mean absolute error under the mask": round(error, 4)}
 
     def _reflectance(self, prediction: Tensor) -> Tensor:
         return PRESETS[self.model.spec.normalisation].to_reflectance(prediction.float())

@@ -80,6 +80,14 @@ class Skies:
             return self._simulate(rng, date)
         return self._over(date, int(rng.choice(others)))
 
+    def over(self, rng: np.random.Generator, date: int, known: NDArray[np.bool_]) -> Sky:
+        """Clouds over a date that hide some of its visible pixels; if necessary, all of it."""
+        for _ in range(8):
+            sky = self.draw(rng, date)
+            if (sky.hidden & known).sum() >= min(ENOUGH, known.sum()):
+                return sky
+        return self.overcast(rng, date)
+
     def overcast(self, rng: np.random.Generator, date: int) -> Sky:
         """All of a date under the clouds of an overcast one; no data if there is none."""
         ground = self.place.reflectance[date]
@@ -147,7 +155,7 @@ class SeriesSamples:
         place: int = 128,
         cache: Path | None = None,
     ) -> None:
-        _check_gaps(gaps, spec)
+        check_gaps(gaps, spec)
         alone = [data] if isinstance(data, (xr.Dataset, Scene)) else list(data)
         self.spec, self.crop, self.seed = spec, crop, seed
         self.simulated, self.gaps, self.views = simulated, tuple(map(float, gaps)), views
@@ -236,12 +244,11 @@ class SeriesSamples:
         usable = usable[known[usable].any((1, 2))]
         skies = Skies(place, share, self.simulated, self.spec.optical_bands, self.spec.level)
         dates = np.sort(rng.choice(usable, max(1, len(usable) // AT_ONCE), replace=False))
-        clouds = [self._sky(skies, rng, int(date), known[date]) for date in dates]
+        clouds = [skies.over(rng, int(date), known[date]) for date in dates]
         gaps = [float(rng.choice(self.gaps)) for _ in dates]
         hidden = np.stack([sky.hidden for sky in clouds])
-        context = without(
-            _hide_twins(place, dates, hidden), dates.tolist(), hidden, gaps, self.spec.context
-        )
+        seen = hide_twins(place, dates.tolist(), hidden)
+        context = without(seen, dates.tolist(), hidden, gaps, self.spec.context)
         return View(
             dates,
             hidden,
@@ -249,26 +256,17 @@ class SeriesSamples:
             context.astype(np.float16),
         )
 
-    def _sky(
-        self, skies: Skies, rng: np.random.Generator, date: int, known: NDArray[np.bool_]
-    ) -> Sky:
-        """Clouds over a date that hide some of its visible pixels; if necessary, all of it."""
-        for _ in range(8):
-            sky = skies.draw(rng, date)
-            if (sky.hidden & known).sum() >= min(ENOUGH, known.sum()):
-                return sky
-        return skies.overcast(rng, date)
 
-
-def _hide_twins(place: Place, dates: NDArray[np.int64], hidden: NDArray[np.bool_]) -> Place:
+def hide_twins(place: Place, dates: Sequence[int], hidden: NDArray[np.bool_]) -> Place:
     """Hide the same pixels in all images of a pass, since the others show the truth."""
     clear = place.clear.copy()
-    for date, gone in zip(dates.tolist(), hidden, strict=True):
+    for date, gone in zip(dates, hidden, strict=True):
         clear[same_pass(place.days, date)] &= ~gone
     return place._replace(clear=clear)
 
 
-def _check_gaps(gaps: Sequence[float], spec: ModelSpec) -> None:
+def check_gaps(gaps: Sequence[float], spec: ModelSpec) -> None:
+    """Raise an error for gaps in days that samples cannot have."""
     wrong = [g for g in gaps if g not in GAPS] if "regression" in spec.context else []
     if not gaps or wrong or min(gaps) < 0:
         raise DataError(
