@@ -24,6 +24,7 @@ from xcloudfree.core.recognise import read
 from xcloudfree.exceptions import DataError
 from xcloudfree.judge.protocols import Task, ground_of, tasks_of
 from xcloudfree.methods.kernel_fusion import KernelFusion
+from xcloudfree.train.hidden_dates import HiddenDate
 
 DATA = Path(os.environ.get("XCLOUDFREE_DATA", "data")) / "series"
 KEPT = Path("out/series-network")
@@ -58,19 +59,11 @@ SITES = {
 
 
 class Hidden(NamedTuple):
-    """A hidden date and what kernel-fusion makes of it; (band, y, x) unless said."""
+    """A hidden date of a site, and whether all of it is hidden."""
 
-    site: str
     gap: int
     full: bool
-    truth: NDArray[np.float32]
-    mean: NDArray[np.float32]
-    size: NDArray[np.float32]
-    hidden: NDArray[np.bool_]  # (y, x)
-    judged: NDArray[np.bool_]  # hidden pixels with a truth (y, x)
-    others: NDArray[np.float32]  # (date, band, y, x), ordered by their distance
-    shown: NDArray[np.bool_]  # (date, y, x)
-    apart: NDArray[np.float64]  # days (date)
+    date: HiddenDate
 
 
 def series_of(site: Site) -> tuple[xr.Dataset, Any]:
@@ -182,8 +175,8 @@ def cases(name: str) -> Iterator[Hidden]:
             order = order[(np.abs(apart[order]) > PASS) & clear[order].any((1, 2))]
             judged = found["hidden"][k] & np.isfinite(mean).all(0)
             if judged.sum() >= 20:
-                yield Hidden(
-                    name, int(found["gap"]), bool(found["full"][k]), stack[date], mean,
-                    found["size"][k], ~clear[date], judged, stack[order], clear[order],
-                    apart[order],
+                answer = HiddenDate(
+                    stack[date], mean, found["size"][k], ~clear[date], judged, stack[order],
+                    clear[order], apart[order],
                 )  # fmt: skip
+                yield Hidden(int(found["gap"]), bool(found["full"][k]), answer)

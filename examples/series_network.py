@@ -9,7 +9,7 @@ Needs XCLOUDFREE_DATA. Everything is kept in out/series-network. The dates: seri
 
 from collections import defaultdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import click
 import numpy as np
@@ -17,12 +17,13 @@ import series_cases
 import torch
 from numpy.typing import NDArray
 from results_pages import put
-from series_cases import KEPT, SITES, Hidden, cases
+from series_cases import KEPT, SITES, cases
 from torch import nn
 
 import xcloudfree as xcf
 from xcloudfree.models.model import Model
-from xcloudfree.models.series_attention import SMALLEST, Tokens, tokens
+from xcloudfree.train.hidden_dates import HiddenDate, Sample
+from xcloudfree.train.series_objective import DROPPED, penalties
 
 NAME = "carf-series"
 WEIGHTS = Path(xcf.models.__file__).parent / "weights"
@@ -31,15 +32,9 @@ BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
 """Bands that the specification names; the weights belong to none."""
 
 STEPS, RATE, DECAY, AT_ONCE, PIXELS = 400, 4e-3, 1e-2, 12, 64
-FLOOR, SMALL, WORSE, DROPPED = 0.05, 0.03, 1.5, 0.3
-"""Added to the ratio of squared errors; weight of changes; of being worse than kernel-fusion; and
-largest share of the observations that a sample lacks."""
 
 TRUST = 0.8
 """Share of the fitted change that is made, chosen on these regions left out in turn."""
-
-PER_CASE = 200
-"""Hidden pixels of a date to fit on."""
 
 
 @click.group()
@@ -56,52 +51,28 @@ def prepare(sites: tuple[str, ...]) -> None:
         series_cases.prepare(name)
 
 
-class Sample(NamedTuple):
-    """Some pixels of a hidden date."""
-
-    kind: tuple[str, bool]  # region, and whether all of the date is hidden
-    tokens: Tokens
-    error: torch.Tensor  # truth less estimate (pixel, band)
-    size: torch.Tensor
+Kind = tuple[str, bool]
+"""Region, and whether all of a date is hidden."""
 
 
-def tensors(case: Hidden) -> dict[str, torch.Tensor]:
-    """The arguments of `tokens` other than the pixels."""
-    known = np.isfinite(case.mean).all(0) & np.isfinite(case.size).all(0)
-    plain = {
-        "mean": np.where(known, case.mean, 0), "size": np.where(known, case.size, 1),
-        "others": np.where(case.shown[:, None], case.others, 0), "shown": case.shown,
-        "apart": case.apart, "hidden": case.hidden, "known": known,
-    }  # fmt: skip
-    found = {k: torch.from_numpy(v) for k, v in plain.items()}
-    found["size"] = found["size"].clamp(min=SMALLEST)
-    return found
-
-
-def samples(names: list[str]) -> list[Sample]:
+def samples(names: list[str]) -> list[tuple[Kind, Sample]]:
     """Samples of all hidden dates of some sites."""
     rng, out = np.random.default_rng(1), []
     for name in names:
         for case in cases(name):
-            places = np.argwhere(case.judged)
-            places = places[rng.permutation(len(places))[:PER_CASE]]
-            given = tensors(case)
-            found = tokens(**given, ask=torch.from_numpy(places))
-            if found is None:
-                continue
-            error = torch.from_numpy((case.truth - case.mean)[:, *places.T].T.copy())
-            size = given["size"][:, *torch.from_numpy(places).T].mT
-            out.append(Sample((SITES[name].region, case.full), found, error, size))
+            found = case.date.sample(rng)
+            if found is not None:
+                out.append(((SITES[name].region, case.full), found))
     return out
 
 
-def fitted(parts: list[Sample], seed: int = 0) -> Model:
+def fitted(parts: list[tuple[Kind, Sample]], seed: int = 0) -> Model:
     """A network fitted on some samples; regions and kinds are drawn equally often."""
     model = xcf.models.create("series-attention", seed=seed, level="BOA")
     rng, network = np.random.default_rng(seed), model.network.train()
     by_kind = defaultdict(list)
-    for part in parts:
-        by_kind[part.kind].append(part)
+    for kind, part in parts:
+        by_kind[kind].append(part)
     kinds = list(by_kind)
     torch.manual_seed(seed)
     optimiser = torch.optim.AdamW(network.parameters(), RATE, weight_decay=DECAY)
@@ -113,13 +84,10 @@ def fitted(parts: list[Sample], seed: int = 0) -> Model:
         for _ in range(AT_ONCE):
             same = by_kind[kinds[rng.integers(len(kinds))]]
             part = same[rng.integers(len(same))]
-            which = torch.from_numpy(rng.integers(0, len(part.error), PIXELS))
-            some, error, size = part.tokens.of(which), part.error[which], part.size[which]
+            some, error, size = part.of(torch.from_numpy(rng.integers(0, len(part.error), PIXELS)))
             kept = torch.rand(some.known.shape) > rng.uniform(0, DROPPED)
             change = network.correct(some._replace(known=some.known & kept), bounded=False)
-            ratio = (error - size * change).square().mean() / error.square().mean()
-            gain = (ratio + FLOOR).log()
-            loss = loss + gain + WORSE * gain.clamp(min=0) + SMALL * change.square().mean()
+            loss = sum(penalties(change, error, size), start=loss)
         optimiser.zero_grad()
         (loss / AT_ONCE).backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -141,7 +109,7 @@ def fit() -> None:
         path = model_of(region)
         if path.exists():
             continue
-        model = fitted([part for part in parts if part.kind[0] != region])
+        model = fitted([(kind, part) for kind, part in parts if kind[0] != region])
         model.spec = model.spec.replace(
             name=NAME,
             trained=True,
@@ -170,8 +138,8 @@ def judge() -> None:
         model = xcf.models.load(model_of(site.region))
         for case in cases(name):
             before, after = (
-                -10 * np.log10(np.square((a - case.truth)[:, case.judged]).mean())
-                for a in (case.mean, corrected(model, case))
+                -10 * np.log10(np.square((a - case.date.truth)[:, case.date.judged]).mean())
+                for a in (case.date.mean, corrected(model, case.date))
             )
             gains[name, case.full, case.gap].append((before, after - before))
     means = {key: np.mean(values, 0) for key, values in gains.items()}
@@ -184,9 +152,9 @@ def judge() -> None:
     click.echo(model.save(WEIGHTS / f"{NAME}.safetensors"))
 
 
-def corrected(model: Model, case: Hidden) -> NDArray[np.float32]:
+def corrected(model: Model, date: HiddenDate) -> NDArray[np.float32]:
     """The network's estimate of a hidden date."""
-    given = {k: v[None] for k, v in tensors(case).items()}
+    given = {k: v[None] for k, v in date.tensors().items()}
     known = given["known"][:, None].float()
     context = torch.cat([given["mean"], 10 * given["size"], known], 1)
     with torch.inference_mode():

@@ -251,12 +251,12 @@ def fit(
             f"shrinkage {shrinkage:g}, "
         )
     note += f"seed {seed}, {place}"
-    spec = objective.model.spec.replace(trained=True)
+    spec, changed = objective.model.spec, True
     if task.held_out:
-        figures = objective.figures(loop.best_error)
-        told = ", ".join(f"{name} {figure:.4g}" for name, figure in figures.items())
+        told = objective.told(loop.best_error)
         note += f"; best of the validations, {told}"
-        if loop.best_error >= loop.first_error:
+        changed = loop.best_error < loop.first_error
+        if not changed:
             note += ", which is that of the weights it started from: they are unchanged"
             warnings.warn(
                 f"no step of the fit was {objective.better} than its start, {start.spec.name!r}, "
@@ -264,8 +264,8 @@ def fit(
                 stacklevel=2,
             )
         elif config.reads_series:
-            spec = spec.replace(metrics=figures)
-    return Model(spec.replace(note=note), network)
+            spec = spec.replace(metrics=objective.figures())
+    return Model(spec.replace(note=note, trained=spec.trained or changed), network)
 
 
 def _check_unused(name: str, given: Mapping[str, Any], recipe: Recipe) -> None:

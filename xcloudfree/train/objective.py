@@ -174,9 +174,9 @@ class Objective:
         truth = torch.from_numpy(np.clip(batch.target, 0, 1)).to(given.mask.device)  # never shrunk
         return masked_error(self.predict(network, given), truth, given.mask)
 
-    def figures(self, error: float) -> dict[str, float]:
-        """What is told of the fitted network."""
-        return {"mean absolute error under the mask": round(error, 4)}
+    def told(self, error: float) -> str:
+        """The error in words."""
+        return f"mean absolute error under the mask {error:.4f}"
 
     def _reflectance(self, prediction: Tensor) -> Tensor:
         return PRESETS[self.model.spec.normalisation].to_reflectance(prediction.float())

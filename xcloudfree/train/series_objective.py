@@ -55,7 +55,7 @@ class SeriesObjective:
 
     loss = "ratio"
     judges_start = True
-    better = "better by more than one standard error"
+    better = "better by a standard error"
 
     def tensors(self, batch: Hidden, device: torch.device) -> Hidden:
         """Move a batch to a device."""
@@ -87,13 +87,21 @@ class SeriesObjective:
         # a gain below a standard error over the dates may be chance
         return float(more.std(ddof=1) / len(more) ** 0.5 - more.mean()), 1
 
-    def figures(self, error: float) -> dict[str, float]:
+    def told(self, error: float) -> str:
+        """What the fitted network gains, in words."""
+        after, before, count = self.figures().values()
+        return (
+            f"{after:.3f} dB over kernel-fusion on {count} held-out dates, {before:.3f} before the "
+            "fit"
+        )
+
+    def figures(self) -> dict[str, float]:
         """What the fitted network and its start gain on the dates that they were judged on."""
         after = gains(self.model.network, self.judged)
         return {
-            "gain over kernel-fusion on held-out dates, dB": round(float(after.mean()), 4),
-            "the same before the fit": round(float(self._before.mean()), 4),
-            "number of these dates": len(after),
+            "held-out dates: gain in dB over kernel-fusion": round(float(after.mean()), 4),
+            "held-out dates: the same before the fit": round(float(self._before.mean()), 4),
+            "held-out dates": len(after),
         }
 
     @cached_property
