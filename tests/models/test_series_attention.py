@@ -11,7 +11,6 @@ import xarray as xr
 import xcloudfree as xcf
 from tests.builders import blobs, make_series
 from tests.checks import no_computes
-from xcloudfree.exceptions import ModelError
 from xcloudfree.methods.kernel_fusion import KernelFusion
 from xcloudfree.models.series_attention import FEWEST, LARGEST, tokens
 
@@ -153,11 +152,6 @@ def test_bands_in_another_order_give_the_same_in_that_order():
               for k, v in given.items()}  # fmt: skip
     plain, other = (network.change(tokens(**one, ask=ask)) for one in (given, turned))
     torch.testing.assert_close(other, plain[:, [2, 0, 1]])
-
-
-def test_fit_offers_a_network_that_it_can_fit(series):
-    with pytest.raises(ModelError, match=r"model=.carf-bandwise"):
-        xcf.fit(series.isel(time=[0, 1]), NAME)
 
 
 def test_the_weights_load_for_any_bands_and_levels(series):

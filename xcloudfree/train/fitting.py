@@ -59,10 +59,9 @@ def fit(
     weights, and so does a run that was killed and called again with the same `checkpoints`.
 
     A network that reads all dates of a series, such as ``"carf-series"``, is fitted on clear pixels
-    of its dates, hidden under the clouds of other dates, and never returned worse than it was: a
-    fifth of the dates is held out, and if it does not gain over its start on these by more than
-    one standard error, the start is returned with a warning. It takes no `target`, `crop`, `loss`,
-    `alpha`, `simulated`, `shrinkage` or `cache`.
+    of its dates, hidden under the clouds of other dates. A fifth of the dates is held out, and if
+    it does not gain on these over its start with a confidence of 90 %, the start is returned with a
+    warning. It takes no `target`, `crop`, `loss`, `alpha`, `simulated`, `shrinkage` or `cache`.
 
     It runs on Lightning: ``pip install "xcloudfree[train]"``.
 

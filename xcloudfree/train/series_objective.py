@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+import scipy
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -27,8 +28,12 @@ WORSE: Final = 1.5
 DROPPED: Final = 0.3
 """Largest share of the observations that a sample lacks."""
 
-PULL: Final = 0.03
+PULL: Final = 0.1
 """Weight of the squared distance of the weights from their start."""
+
+
+SURE: Final = 0.9
+"""Confidence, from the differences between the dates, with which a network gains."""
 
 
 class Hidden(NamedTuple):
@@ -55,7 +60,7 @@ class SeriesObjective:
 
     loss = "ratio"
     judges_start = True
-    better = "better by a standard error"
+    better = "clearly better"
 
     def tensors(self, batch: Hidden, device: torch.device) -> Hidden:
         """Move a batch to a device."""
@@ -82,10 +87,10 @@ class SeriesObjective:
         return torch.stack(terms).mean() + PULL * torch.stack(away).sum()
 
     def error(self, network: Any, batch: Hidden, given: Hidden) -> tuple[float, int]:
-        """Below 0 if a network gains over its start on the dates that it is judged on."""
+        """What a network surely gains over its start in dB on the dates, negative."""
         more = gains(network, given) - self._before
-        # a gain below a standard error over the dates may be chance
-        return float(more.std(ddof=1) / len(more) ** 0.5 - more.mean()), 1
+        chance = more.std(ddof=1) / len(more) ** 0.5
+        return float(chance * scipy.stats.t.ppf(SURE, len(more) - 1) - more.mean()), 1
 
     def told(self, error: float) -> str:
         """What the fitted network gains, in words."""
