@@ -151,7 +151,9 @@ NOT_PASTED = {
         "models/published/",
     ),
     "needs a fit of many steps or several devices": (
-        "train/fitting.py: adversarial fitting",
+        "train/tasks.py: adversarial fitting",
+        "train/series_fitting.py: {} of the held-out dates",
+        "train/series_fitting.py: of {} no date",
         "train/loop.py: the loss is",
         "train/samples.py: of dataset {}",
         "train/series_places.py: {} is made for",

@@ -12,6 +12,7 @@ few = dict(device="cpu", progress=False)
 patches = toa.rename(time="patch").drop_vars("patch").assign_coords(
     region=("patch", ["a", "b", "c"]))
 series = xcf.datasets.simulate_scene((24, 24), dates=10, cover=0.4, seed=1, level="BOA")
+two = series[["B02", "B03", "B04", "B08"]]
 B = [b for b in toa if b[0] == "B"]
 """
 
@@ -36,7 +37,8 @@ ROWS = [
     "fit(toa, model='uncrtaints-t3', target=truth, **o)",
     "fit(toa, 'sar-opt-cgan', target=truth, crop=16, batch=1, steps=1, **few)",
     "fit(series, 'carf-tiny-regression', crop=999, batch=1, steps=1, **few)",
-    "fit(series, model='carf-series', **o)",
+    "fit(two, 'carf-series', crop=16, steps=1, batch=1, mask='series', **few)",
+    "fit(two, 'carf-series', validation=0.99, steps=1, batch=1, mask='series', **few)",
     "ds = series.assign({b: series[b].drop_attrs() for b in series if b[0] == 'B'})\n"
     "ds = ds.drop_attrs(deep=False)\n"
     "fit(ds, xcf.models.create('carf-tiny-regression', level='BOA'), **o)",
@@ -45,7 +47,7 @@ ROWS = [
     "split(patches.isel(patch=[0]))",
     "split(patches, by='date')",
     "ds = patches; check_apart(*((ds, ds) if ds is patches else (ds.train, ds.test)))",
-    "fit(toa, 'carf-tiny', target=truth, mask=None, **o)",
+    "fit(toa, 'carf-tiny', target=truth, mask=3, **o)",
     "fit(toa, 'carf-tiny', target=truth, mask=toa.B03 > 9, **o)",
     "ds = series; split_series(ds)",
     "ds = series; split_series(ds, before='1999-01-01')",

@@ -19,6 +19,7 @@ from xcloudfree.core.progress import Progress
 from xcloudfree.core.recognise import read
 from xcloudfree.exceptions import DataError, ModelError
 from xcloudfree.train import Recipe, series_fitting
+from xcloudfree.train.hidden_dates import hide
 from xcloudfree.train.series_fitting import HiddenDates, Part, _hidden, _parted, _places
 from xcloudfree.train.series_samples import Skies
 from xcloudfree.train.tasks import shared_bands
@@ -154,6 +155,15 @@ def test_the_truth_is_in_no_input_of_its_sample(series, monkeypatch):
     for before, after in zip((*one.tokens, one.size), (*other.tokens, other.size), strict=True):
         assert torch.equal(before, after)
     torch.testing.assert_close(other.error - one.error, torch.full_like(one.error, 0.2))
+
+
+def test_dates_within_the_gap_are_not_read(series):
+    spec, fit, _ = parts_of(series)
+    usable = np.ones(len(fit.places.days), bool)
+    found = list(hide(fit.places.place(0), usable, 8.0, spec, np.random.default_rng(0)))
+    assert found
+    for _, date in found:
+        assert 8 < abs(date.apart).min() < 20
 
 
 def test_chunks_give_the_same_weights_and_a_fit_resumes(series, quick, tmp_path):

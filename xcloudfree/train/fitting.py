@@ -268,7 +268,7 @@ def fit(
 
 
 def _check_unused(name: str, given: Mapping[str, Any], recipe: Recipe) -> None:
-    """Refuse what has no effect on a network that reads all dates of a series."""
+    """Raise an error for what has no effect on a network that reads all dates of a series."""
     usual = {**(fit.__kwdefaults__ or {}), "devices": 1}
     given = {**given, "devices": recipe.devices}
     unused = [k for k in given if given[k] is not usual[k] and given[k] != usual[k]]

@@ -97,7 +97,7 @@ class PatchSamples:
     ) -> None:
         usable = [n for n, method in METHODS.items() if method.bands != ("SCL",)] + [SIMULATED]
         if not isinstance(mask, str) or mask not in usable:
-            given = repr(mask) if isinstance(mask, str | None) else f"a {type(mask).__name__}"
+            given = repr(mask) if isinstance(mask, str) else f"a {type(mask).__name__}"
             raise DataError(
                 f"fitting masks simulated clouds too, so it cannot use {given}"
                 f"{did_you_mean(mask, usable)}",
