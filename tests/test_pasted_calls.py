@@ -153,7 +153,6 @@ NOT_PASTED = {
     "needs a fit of many steps or several devices": (
         "train/tasks.py: adversarial fitting",
         "train/series_fitting.py: {} of the held-out dates",
-        "train/series_fitting.py: of {} no date",
         "train/loop.py: the loss is",
         "train/samples.py: of dataset {}",
         "train/series_places.py: {} is made for",

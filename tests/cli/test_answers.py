@@ -150,8 +150,8 @@ PYTHON_ONLY: dict[str, list[str]] = {
     "stac/search/query.py": ["bbox= and intersects= exclude each other"],
     "stac/series/backscatter.py": ["{} is not a polarisation"],
     "stac/series/optical.py": ["groupby={} is unknown"],
-    "train/fitting.py": [
-        "recipe is a {}",
+    "train/fitting.py": ["recipe is a {}"],
+    "train/tasks.py": [
         "adversarial fitting uses one device",
         "with validation the target is a variable of",
     ],

@@ -118,7 +118,7 @@ def series_task(
     whole = judged_on.whole()
     if (count := len(set(whole.origins))) < 2:
         raise DataError(
-            f"{count} of the held-out dates shows ground to hide, and 2 are needed",
+            f"{count} of the held-out dates can be hidden and estimated, and 2 are needed",
             fix="call fit(..., validation=0.4), or load a longer series",
             option="--validation 0.4, or a longer series",
         )
