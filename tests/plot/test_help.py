@@ -69,7 +69,7 @@ def test_page_tells_what_is_missing_and_the_calls_it_names_mend_it() -> None:
     mended = page(ds.rio.write_crs("EPSG:32633"))
     assert not [r for r in mended.rows if r.fix]
     assert Step("ds.cloudfree.mask()", "mask SCENE mask.zarr", "occluded") in mended.steps
-    assert next(v for v in mended.masks if v.name == "auto").chosen == "l2a"
+    assert next(v for v in mended.masks if v.name == "auto").chosen == "l2a+haze"
 
 
 def test_page_says_which_masks_and_models_fit_and_why_not_the_others() -> None:

@@ -17,7 +17,7 @@ from xcloudfree.core.spelling import did_you_mean
 from xcloudfree.core.windows import Tiles
 from xcloudfree.exceptions import CloudFreeError, PluginError, UnitsError
 from xcloudfree.masks.quality_layers import LAYER_METHODS
-from xcloudfree.masks.scores import AUTO, METHODS, SERIES, Bands, MaskMethod
+from xcloudfree.masks.scores import AUTO, HAZE, METHODS, SERIES, Bands, MaskMethod
 
 TILE = 1000
 """Side in pixels of the fixed tiles in which a mask without reach runs."""
@@ -196,7 +196,7 @@ def mask_plugin(name: str) -> NamedMask:
 
 def mask_names() -> list[str]:
     """All names that ``mask(method=...)`` accepts."""
-    own = [AUTO, SERIES, *METHODS, *LAYER_METHODS]
+    own = [AUTO, SERIES, HAZE, *METHODS, *LAYER_METHODS]
     return own + [name for name in names("masks") if name not in own]
 
 

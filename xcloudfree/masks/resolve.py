@@ -18,16 +18,19 @@ from xcloudfree.core.windows import Tiles
 from xcloudfree.exceptions import CloudFreeError, GridError, MissingBandError
 from xcloudfree.masks import scores as kernel
 from xcloudfree.masks.adapters import TILE, TiledMask, mask_plugin
+from xcloudfree.masks.haze import haze_mask, takes_haze
 from xcloudfree.masks.plan import MaskPlan
 from xcloudfree.masks.quality_layers import LAYER_METHODS, find_layer, layer_mask
-from xcloudfree.masks.scores import AUTO, SERIES
+from xcloudfree.masks.scores import AUTO, HAZE, SERIES
 from xcloudfree.masks.series import ENOUGH, dates_of, series_mask
 from xcloudfree.masks.shadow import Shadow, with_shadow
 
-MARGINS = {"scl": 2, "score": 4, "l2a": 4}
+MARGINS = {"scl": 2, "score": 4, "l2a": 4, HAZE: 1}
 """Pixels by which masks of single dates grow if no series refines them. The scene classification
 missed a rim of about that width on three development series, and other layers grow equally. With 4
-px of margin every method improved on 8 single images under real clouds, kernel fusion by 1.4 dB."""
+px of margin every method improved on 8 single images under real clouds, kernel fusion by 1.4 dB.
+The haze around found haze is thinner: 1 px more gained 0.1 to 1.2 dB at three sites, and lost up to
+0.3 at two."""
 
 Mask = str | xr.DataArray | Callable[[Any], xr.DataArray]
 """Name of a method, a boolean array, or a function from the scene to one."""
@@ -68,8 +71,8 @@ def plan_mask(
                 fix='call mask(method="score", haze=0.15)',
             )
         plan = replace(plan, haze=float(haze))
-    by_series = isinstance(method, str) and method.endswith(SERIES) and "scl" not in method
-    if shadow is False or (shadow is None and not scored and not by_series):
+    refined = isinstance(method, str) and method.endswith((SERIES, HAZE)) and "scl" not in method
+    if shadow is False or (shadow is None and not scored and not refined):
         return plan
     if isinstance(method, str) and method == "scl":
         raise CloudFreeError(
@@ -104,6 +107,15 @@ def best_mask(scene: Scene) -> tuple[str, int, str]:
         method = f"{single}+{SERIES}" if single else SERIES
         begin = f"starts from {single!r}, because {what}, and" if single else f"{what}; it"
         return method, 0, f"{begin} compares the {len(dates[1])} dates with each other"
+    few = f"there are fewer than {ENOUGH} dates, so each is masked separately"
+    if takes_haze(scene):
+        begin = f"starts from {single!r}, because {what}, and" if single else f"{what}; it"
+        method = f"{single}+{HAZE}" if single else HAZE
+        return (
+            method,
+            MARGINS[HAZE],
+            f"{begin} looks for haze that a mask of one date misses; {few}",
+        )
     if single is None:
         raise MissingBandError(
             "no mask of a single date can be made from these bands",
@@ -113,8 +125,7 @@ def best_mask(scene: Scene) -> tuple[str, int, str]:
             option="load the scene classification (SCL), or B01, B02, B03, B04 and B11; "
             f"{ENOUGH} dates with B02, B03, B04 and B08 are enough too",
         )
-    few = f"there are fewer than {ENOUGH} dates"
-    return single, margin, f"{what}; {few}, so each is masked separately"
+    return single, margin, f"{what}; {few}"
 
 
 def _best_single(scene: Scene) -> tuple[str | None, int, str]:
@@ -152,6 +163,11 @@ def _plan_cloud(scene: Scene, method: Mask, threshold: float | None, dilation: i
         begin = _best_single(scene)[0] if method == SERIES else method.removesuffix(f"+{SERIES}")
         start = None if begin is None else _plan_cloud(scene, begin, threshold, 0)
         return _finished(method, series_mask(scene, start), dilation)
+    if method == HAZE or method.endswith(f"+{HAZE}"):
+        begin = _best_single(scene)[0] if method == HAZE else method.removesuffix(f"+{HAZE}")
+        grown = 0 if begin is None else MARGINS.get(begin, MARGINS["scl"])
+        start = None if begin is None else _plan_cloud(scene, begin, threshold, grown)
+        return _finished(method, haze_mask(scene, start), dilation)
     if method in LAYER_METHODS:
         return _finished(method, layer_mask(scene, method, threshold).data, dilation)
     if method not in kernel.METHODS:

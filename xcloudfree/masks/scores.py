@@ -150,8 +150,8 @@ def dilate(mask: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:
     return out
 
 
-AUTO, SERIES = "auto", "series"
-"""Names of the default method, and of the method that compares dates."""
+AUTO, SERIES, HAZE = "auto", "series", "haze"
+"""Names of the default method, of the comparison of dates, and of the look for haze in one date."""
 
 METHODS: dict[str, MaskMethod] = {
     "score": MaskMethod(("B01", "B02", "B03", "B04", "B10", "B11"), paper_mask),
