@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from xcloudfree.core.devices import computing, resolved
 from xcloudfree.core.normalisation import PRESETS
 from xcloudfree.core.predictor import DERIVED, PASS, Booleans, Doubles, Floats, Prediction, Series
-from xcloudfree.core.windows import Area, Plan, widened
-from xcloudfree.methods.base import Method
+from xcloudfree.core.windows import Area, widened
 from xcloudfree.methods.kernel_fusion import HALO, KernelFusion
 from xcloudfree.methods.temporal_context import scale
 
@@ -28,30 +27,21 @@ SIDE: Final = 64
 
 
 @dataclass(frozen=True, kw_only=True)
-class SeriesNetwork(Method):
+class SeriesNetwork(KernelFusion):
     """Kernel fusion, corrected by a network that reads the other dates of a block."""
 
-    passes: ClassVar[int] = KernelFusion.passes
     derived: ClassVar[int] = DERIVED
-    flags: ClassVar[tuple[str, ...]] = KernelFusion.flags
+    reads_parts: ClassVar[bool] = False
 
     reference: Reference  # where to find the model
     spec: ModelSpec = field(repr=False)
-    engine: KernelFusion
-    temporal: bool = True
-    polarisations: tuple[str, ...] = KernelFusion.polarisations
-    deviation: bool = True
-    takes_any_radar: bool = True
-    takes_single_images: bool = True
 
     @classmethod
     def of(cls, reference: Reference, spec: ModelSpec, device: Any) -> Self:
         """The predictor of a model for one call of ``reconstruct``."""
         assert spec.reach is not None
-        engine = KernelFusion().for_run(device, True)  # the network reads its deviation
-        return cls(
-            name=spec.name, reach=HALO + spec.reach, reference=reference, spec=spec, engine=engine
-        )
+        made = cls(name=spec.name, reach=HALO + spec.reach, reference=reference, spec=spec)
+        return made.for_run(device, True)  # the network reads the deviation
 
     @property
     def digest(self) -> str:
@@ -63,33 +53,16 @@ class SeriesNetwork(Method):
         """Pixels that the network reads around a pixel."""
         return self.reach - HALO
 
-    @property
-    def measured(self) -> Plan:
-        """See :class:`Method`: the statistics are those of kernel fusion."""
-        return self.engine.measured
-
-    def measure(self, series: Series, statistics: Sequence[Any]) -> Any:
-        """See :meth:`KernelFusion.measure`."""
-        return self.engine.measure(series, statistics)
-
-    def combine(self, parts: Sequence[Any]) -> Any:
-        """See :meth:`KernelFusion.combine`."""
-        return self.engine.combine(parts)
-
-    def conclude(self, total: Any, statistics: Sequence[Any]) -> Any:
-        """See :meth:`KernelFusion.conclude`."""
-        return self.engine.conclude(total, statistics)
-
     def predict(self, series: Series, statistics: Sequence[Any]) -> Prediction:
         """Predict the wanted pixels of a series; a single image as kernel fusion does."""
         if series.days is None:
-            return self.engine.predict(series, statistics)
+            return super().predict(series, statistics)
         core, _ = widened(series.core, self.around, series.hidden.shape[1:])
         wanted = series.wanted.copy()
         dates = np.flatnonzero(wanted[..., *series.core].any((1, 2))).tolist()
         for date in dates:  # the network compares the estimates around a pixel
             wanted[date, *core] |= series.hidden[date, *core]
-        base = self.engine.predict(replace(series, wanted=wanted, core=core), statistics)
+        base = super().predict(replace(series, wanted=wanted, core=core), statistics)
         mean = base.mean.copy()
         for inner in self._squares(series.core, wanted.shape[1:]):
             read, within = widened(inner, self.around, wanted.shape[1:])
@@ -126,7 +99,7 @@ class SeriesNetwork(Method):
         context = scale(np.concatenate([mean, spread])[None], self.spec.context, len(mean), preset)
         shown: Booleans = series.clear[order]
         others = np.where(shown[:, None], series.reflectance[order], np.float32(0))
-        device = resolved(self.engine.device)
+        device = resolved(self.device)
         network = slot(self.reference, device).model.network
 
         def tensor(array: NDArray[Any]) -> torch.Tensor:
