@@ -12,7 +12,8 @@ import xcloudfree as xcf
 from tests.builders import blobs, make_series
 from tests.checks import no_computes
 from xcloudfree.methods.kernel_fusion import KernelFusion
-from xcloudfree.models.series_attention import FEWEST, LARGEST, tokens
+from xcloudfree.models.series_attention import FEWEST, LARGEST
+from xcloudfree.models.series_tokens import tokens
 
 pytestmark = pytest.mark.filterwarnings("ignore::xcloudfree.exceptions.UntrainedWarning")
 BANDS = ("B02", "B8A", "B11")

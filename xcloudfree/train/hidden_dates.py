@@ -12,7 +12,8 @@ from torch import Tensor
 
 from xcloudfree.core.predictor import PASS
 from xcloudfree.methods.leave_out import APART, Place, without
-from xcloudfree.models.series_attention import SMALLEST, Tokens, tokens
+from xcloudfree.models.series_attention import SMALLEST
+from xcloudfree.models.series_tokens import Tokens, tokens
 from xcloudfree.models.spec import ModelSpec
 from xcloudfree.train.series_samples import ENOUGH, USABLE, Skies, hide_twins
 
@@ -50,7 +51,7 @@ class HiddenDate(NamedTuple):
     apart: NDArray[np.float64]  # days (date)
 
     def tensors(self) -> dict[str, Tensor]:
-        """The arguments of :func:`~xcloudfree.models.series_attention.tokens`, but the pixels."""
+        """The arguments of :func:`~xcloudfree.models.series_tokens.tokens`, but the pixels."""
         known = np.isfinite(self.mean).all(0) & np.isfinite(self.size).all(0)
         plain = {
             "mean": np.where(known, self.mean, 0), "size": np.where(known, self.size, 1),

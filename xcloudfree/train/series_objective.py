@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xcloudfree.models.model import Model
-from xcloudfree.models.series_attention import Tokens
+from xcloudfree.models.series_tokens import Tokens
 from xcloudfree.train.hidden_dates import Sample
 
 FLOOR: Final = 0.05
