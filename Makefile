@@ -69,6 +69,8 @@ weights: $(READY)  ## fit and judge the weights that are shipped, and networks f
 	$(BIN)/python examples/one_date_networks.py judge --page docs/results.md
 	$(BIN)/python examples/one_date_networks.py prepare --level BOA
 	$(BIN)/python examples/one_date_networks.py judge --level BOA --page docs/results.md
+	$(BIN)/python examples/haze_mask.py fit
+	$(BIN)/python examples/haze_mask.py judge --page docs/guides/masks.md
 	$(BIN)/python examples/near_dates.py --page docs/results.md
 
 results: $(READY)  ## every table of docs/results.md and the README; needs XCLOUDFREE_DATA; resumes in out/results

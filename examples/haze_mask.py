@@ -28,7 +28,6 @@ from training_data import BANDS, NEVER_FITTED, clear_pairs, opacity_of, real_clo
 from xcloudfree.core.bands import S2_BANDS
 from xcloudfree.masks import haze_network as haze
 from xcloudfree.masks.resolve import MARGINS
-from xcloudfree.masks.thresholds import SNOW_RATIO
 
 WEIGHTS = Path(haze.__file__).with_name("haze.safetensors")
 
@@ -207,7 +206,7 @@ def hazed(image: Image, cloud: dict[str, float], rng: np.random.Generator) -> Im
     label = np.where(np.isfinite(image.label), label, np.nan).astype("float32")
     if "B11" not in bands and {"B03", "B11"} <= {*image.bands}:  # snow looks like cloud there
         green, infrared = (image.values[image.bands.index(band)] for band in ("B03", "B11"))
-        label[green > SNOW_RATIO * infrared] = np.nan
+        label[green > haze.SNOW * infrared] = np.nan
     values = values[[image.bands.index(band) for band in bands]].astype("float32")
     return Image(image.region, image.level, bands, values, hidden, label)
 

@@ -31,6 +31,7 @@ import xcloudfree as xcf
 from xcloudfree.judge.baselines import Ridge, TrainingImage, fit_ridge
 from xcloudfree.masks import haze_network as haze
 from xcloudfree.masks.resolve import MARGINS
+from xcloudfree.masks.scores import dilate
 
 SERIES = {
     "worldcereal_00002806639B424A": "Belgium 10 m",
@@ -114,7 +115,8 @@ def estimates(
     cloudy, radar, mask = case.cloudy, case.radar, case.mask()
     nothing, index = np.full_like(cloudy, np.nan), [BANDS["BOA"].index(b) for b in case.bands]
     planes = dict(zip(case.bands, cloudy, strict=True))
-    masks = {BASE: mask, HAZE: mask | haze.hazy(planes, mask, False, layers)}
+    hazy = dilate(mask | haze.hazy(planes, mask, False, layers), MARGINS["haze"])
+    masks = {BASE: mask, HAZE: hazy}
     for steps in GROWN:
         wider = binary_dilation(mask, np.ones((3, 3)), iterations=steps)
         masks[f"{BASE}, mask {steps} px wider"] = wider

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from xcloudfree.core.box_sums import whole_box_sums
 from xcloudfree.masks.scores import dilate
-from xcloudfree.masks.thresholds import SNOW_RATIO
 
 Booleans = NDArray[np.bool_]
 Doubles = NDArray[np.float64]
@@ -50,6 +49,9 @@ GROWN: Final = 4
 
 LIKELY: Final = 0.8
 """Probability from which a pixel is hidden."""
+
+SNOW: Final = (1 + 0.4) / (1 - 0.4)
+"""Green over short-wave infrared of snow, from an NDSI of 0.4 on."""
 
 STRIP: Final = 256
 """Rows that are described at once."""
@@ -85,8 +87,8 @@ def hazy(
     """Visible pixels (y, x) that do not show the ground.
 
     `planes` are reflectance by band, NaN without data, at the top of the atmosphere or not;
-    `hidden` is what another mask found. Snow by eq. 16 of the paper is ground. A pixel depends on
-    :data:`SHARE` pixels around.
+    `hidden` is what another mask found. Snow is ground. A pixel depends on :data:`SHARE` pixels
+    around.
     """
     out = np.zeros(hidden.shape, bool)
     for start in range(0, len(hidden), STRIP):
@@ -100,7 +102,7 @@ def hazy(
             odd = probability(found[:, core][:, visible].T, layers) > LIKELY
             out[start : start + STRIP][visible] = odd
     if {"B03", "B11"} <= planes.keys():
-        out &= ~(planes["B03"] > SNOW_RATIO * planes["B11"])
+        out &= ~(planes["B03"] > SNOW * planes["B11"])
     return out
 
 

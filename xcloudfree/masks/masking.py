@@ -86,9 +86,11 @@ def mask(
         ``reason`` record the choice. ``"series"``: cloud and shadow found by comparing at least 5
         dates of a series (:mod:`xcloudfree.masks.matched_filter`), starting from
         the best mask of single dates; ``"scl+series"``, ``"score+series"`` and so on start from
-        the named one. ``"score"``: eq. 13-16 as printed. ``"reference-code"``: as the authors' code
-        computes it (closing, box mean, soft snow term). ``"l2a"``: eq. 13-16 without B10.
-        ``"scl"``: cloud, cirrus and shadow of the scene classification, and pixels where it is NaN
+        the named one. ``"haze"``: haze, thin cloud and shadow that the mask of one date misses,
+        found by a small network (:mod:`xcloudfree.masks.haze_network`), starting from the best such
+        mask; ``"scl+haze"`` and so on. ``"score"``: eq. 13-16 as printed. ``"reference-code"``: as
+        the authors' code computes it (closing, box mean, soft snow term). ``"l2a"``: eq. 13-16
+        without B10. ``"scl"``: cloud, cirrus and shadow of the scene classification, and pixels where it is NaN
         but the bands have data. ``"fmask"``, ``"qa60"``, ``"clp"`` and ``"s2cloudless_mask"``: the
         pixels marked by such a variable of the Dataset, and those where it has no value but the
         bands have data. ``"s2cloudless"``, ``"omnicloudmask"`` and other names from
@@ -128,7 +130,7 @@ def mask(
         If a band that the method needs is missing.
     UnitsError
         If the reflectance cannot be read without guessing, or is of another level than the mask of
-        a plug-in was made for.
+        a plug-in was made for; if its level is not declared, for ``"haze"``.
     PluginError
         If the package of the method is not installed, or cannot be imported.
     CloudFreeError
