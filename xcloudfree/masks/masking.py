@@ -90,12 +90,12 @@ def mask(
         found by a small network (:mod:`xcloudfree.masks.haze_network`), starting from the best such
         mask; ``"scl+haze"`` and so on. ``"score"``: eq. 13-16 as printed. ``"reference-code"``: as
         the authors' code computes it (closing, box mean, soft snow term). ``"l2a"``: eq. 13-16
-        without B10. ``"scl"``: cloud, cirrus and shadow of the scene classification, and pixels where it is NaN
-        but the bands have data. ``"fmask"``, ``"qa60"``, ``"clp"`` and ``"s2cloudless_mask"``: the
-        pixels marked by such a variable of the Dataset, and those where it has no value but the
-        bands have data. ``"s2cloudless"``, ``"omnicloudmask"`` and other names from
-        :func:`xcloudfree.core.plugins.names`, if their package is installed. A boolean DataArray on
-        the scene's grid, or a function that takes the scene and returns one.
+        without B10. ``"scl"``: cloud, cirrus and shadow of the scene classification, and pixels
+        where it is NaN but the bands have data. ``"fmask"``, ``"qa60"``, ``"clp"`` and
+        ``"s2cloudless_mask"``: the pixels marked by such a variable of the Dataset, and those where
+        it has no value but the bands have data. ``"s2cloudless"``, ``"omnicloudmask"`` and other
+        names from :func:`xcloudfree.core.plugins.names`, if their package is installed. A boolean
+        DataArray on the scene's grid, or a function that takes the scene and returns one.
     threshold : float, optional
         Score above which a pixel is cloud, 0.2 by default; for ``"clp"`` the probability from
         which it is, in numbers of the variable, 40 % by default.
