@@ -76,7 +76,7 @@ def main(page: Path | None) -> None:
         for row, value in values.items():
             found[row, case.region].append(value)
         click.echo(f"{case.region} {case.name} " + " ".join(f"{v:.2f}" for v in values.values()))
-    text = table(found)
+    text = f"{table(found)}\n\n{compared(found)}"
     click.echo(text)
     if page is not None:
         put(page, "near-dates", text)
@@ -158,6 +158,25 @@ def table(found: dict[Any, list[float]]) -> str:
             mean, gained = values[known].mean(), (values - base)[known].mean()
             few = f"{gained:+.2f} on {known.sum()}" if known.any() else ""
             cells.append(f"{mean:.2f}" if known.all() else few)
+        lines.append(f"| {row} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def compared(found: dict[Any, list[float]]) -> str:
+    """Means of some masks over the dates that the haze mask leaves visible pixels, and the rest."""
+    sites = list(dict.fromkeys(key[1] for key in found))
+    lines = [
+        "| PSNR in dB | " + " | ".join(f"{site}, visible | nothing left" for site in sites) + " |",
+        "|---" * (1 + 2 * len(sites)) + "|",
+    ]
+    for row in (BASE, HAZE, f"{BASE}, mask {GROWN[0]} px wider", "one spectrum"):
+        cells = []
+        for site in sites:
+            values, answered = np.array(found[row, site]), np.isfinite(found[HAZE, site])
+            for part in (values[answered], values[~answered]):
+                known = part[np.isfinite(part)]
+                few = "" if len(known) in (0, len(part)) else f" on {len(known)} of {len(part)}"
+                cells.append(f"{known.mean():.2f}{few}" if len(known) else "")
         lines.append(f"| {row} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

@@ -29,8 +29,7 @@ MARGINS = {"scl": 2, "score": 4, "l2a": 4, HAZE: 2}
 """Pixels by which masks of single dates grow if no series refines them. The scene classification
 missed a rim of about that width on three development series, and other layers grow equally. With 4
 px of margin every method improved on 8 single images under real clouds, kernel fusion by 1.4 dB.
-With 2 px around haze, kernel fusion gained 0.8 to 4.8 dB at three sites and lost 0.4 and 1.6 at two
-(examples/near_dates.py)."""
+The haze mask has the margin of the classes, see examples/near_dates.py."""
 
 Mask = str | xr.DataArray | Callable[[Any], xr.DataArray]
 """Name of a method, a boolean array, or a function from the scene to one."""
