@@ -58,6 +58,9 @@ SUBSETS = (
 """Bands that simulated images are reduced to, most of the time."""
 
 NETWORKS, HIDDEN, STEPS, DRAWN, RATE, DECAY = 4, 16, 1500, 512, 5e-3, 0.1
+WORST = 4
+"""Number of regions that the table shows because they lose most ground."""
+
 CLOUDED, VEILED, MASKED = 0.6, 0.2, 0.5
 """Shares of the simulated skies with clouds, with a veil over all of it, and with a mask."""
 
@@ -265,8 +268,7 @@ def fit() -> None:
 @click.option("--page", type=click.Path(path_type=Path), help="With the two markers in it.")
 def judge(page: Path | None) -> None:
     """Haze found and ground lost, each region left out in turn."""
-    every = every_row()
-    lines = ["| region left out | dates | hazy | found | ground hidden |", "|---|---|---|---|---|"]
+    every, found = every_row(), {}
     for region in dict.fromkeys(r.region for r in every):
         country = region.split()[0]  # two sites of Belgium are one region
         weights = fitted([r for r in every if r.region.split()[0] != country])
@@ -275,14 +277,28 @@ def judge(page: Path | None) -> None:
             if own:
                 label = np.concatenate([r.label for r in own]) > 0.5
                 odd = likely(np.concatenate([r.inputs for r in own]), weights)
-                kind = "real" if real else "simulated"
-                lines.append(
-                    f"| {region} | {kind} | {label.mean():.2f} | {odd[label].mean():.2f} "
-                    f"| {odd[~label].mean():.3f} |"
-                )
-                click.echo(lines[-1])
+                shares = label.mean(), odd[label].mean(), odd[~label].mean()
+                found[region, real] = shares
+                click.echo(f"{region} {real} " + " ".join(f"{share:.3f}" for share in shares))
+    text = table(found)
+    click.echo(text)
     if page is not None:
-        put(page, "haze", "\n".join(lines))
+        put(page, "haze", text)
+
+
+def table(found: dict[tuple[str, bool], tuple[float, float, float]]) -> str:
+    """Real regions one by one, the others on the mean, and those that lose most ground."""
+    rows = {f"{region}, real": shares for (region, real), shares in found.items() if real}
+    others = {region: shares for (region, real), shares in found.items() if not real}
+    rows[f"{len(others)} regions, simulated, mean"] = tuple(np.nanmean([*others.values()], 0))
+    rows |= {
+        f"{region}, simulated": others[region]
+        for region in sorted(others, key=lambda r: -np.nan_to_num(others[r][2]))[:WORST]
+    }
+    lines = ["| region left out | hazy | found | ground hidden |", "|---|---|---|---|"]
+    for row, (hazy, seen, lost) in rows.items():
+        lines.append(f"| {row} | {hazy:.2f} | {seen:.2f} | {lost:.3f} |")
+    return "\n".join(lines)
 
 
 def likely(inputs: NDArray[np.float32], weights: dict[str, NDArray[np.float32]]) -> NDArray:

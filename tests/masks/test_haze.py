@@ -58,6 +58,20 @@ def test_the_mean_of_the_networks_is_a_probability_and_rows_are_independent():
         assert (every[part] == kernel.probability(rows[part])).all()
 
 
+def test_what_is_bright_is_cloud_unless_short_wave_infrared_says_snow():
+    rng = np.random.default_rng(2)
+    white = {n: rng.normal(0.7, 0.03, (64, 64)).astype("float32") for n in BANDS[:4]}
+    nothing = np.zeros((64, 64), bool)
+    for infrared, hidden in ((0.5, 1.0), (0.1, 0.0)):
+        planes = white | {n: np.full((64, 64), infrared, "float32") for n in ("B11", "B12")}
+        assert kernel.hazy(planes, nothing, False).mean() == pytest.approx(hidden, abs=0.02)
+    everything = ((np.zeros((kernel.FEATURES, 1)), np.full(1, 9.0)), (np.ones((1, 1)), np.zeros(1)))
+    planes["B11"][:10] = 0.5
+    found = kernel.hazy(planes, nothing, False, everything)
+    assert found[:10].all()
+    assert not found[10:].any()
+
+
 @pytest.mark.parametrize("method", ["haze", "l2a+haze"])
 @pytest.mark.parametrize("form", [lambda ds: ds, stacked_bands], ids=["bands", "stacked"])
 def test_chunks_change_nothing_and_nothing_is_computed_early(sky, method, form):
