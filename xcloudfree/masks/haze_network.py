@@ -60,6 +60,7 @@ EXACT: Final = 2.0**12
 """Steps per unit of what the network reads, and of its weights."""
 
 FEATURES: Final = 5 * len(CHANNELS) + 2 + len(CHANNELS) + 1
+"""Numbers that describe a pixel: five for each channel, two hidden shares, known channels, level."""
 
 
 def channels(names: tuple[str, ...]) -> tuple[str | None, ...]:
