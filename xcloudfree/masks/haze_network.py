@@ -60,7 +60,7 @@ EXACT: Final = 2.0**12
 """Steps per unit of what the network reads, and of its weights."""
 
 FEATURES: Final = 5 * len(CHANNELS) + 2 + len(CHANNELS) + 1
-"""Numbers that describe a pixel: five for each channel, two hidden shares, known channels, level."""
+"""Numbers that describe a pixel: 5 for each channel, 2 hidden shares, known channels, level."""
 
 
 def channels(names: tuple[str, ...]) -> tuple[str | None, ...]:
