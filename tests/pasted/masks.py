@@ -26,7 +26,6 @@ ROWS = [
     "bare = ds.drop_vars(['sun_azimuth', 'sun_elevation'], errors='ignore')\n"
     "bare.attrs = {}; bare.cloudfree.mask('l2a', shadow=True)",
     "ds.cloudfree.weights(alpha=2)",
-    "ds = ds[B]; ds.cloudfree.mask('haze')",
     "ds = ds.map(lambda b: b.drop_attrs().assign_attrs(units='1'), keep_attrs=False)\n"
     "ds.attrs = {}; ds.cloudfree.mask('haze')",
     "ds = scl; ds.cloudfree.mask('scl', classes=[12])",
