@@ -102,19 +102,17 @@ def best_mask(scene: Scene) -> tuple[str, int, str]:
     """The best method that the data allows, the pixels to grow it by, and why."""
     single, margin, what = _best_single(scene)
     dates = dates_of(scene)
-    if dates is not None and len(dates[1]) >= ENOUGH:
-        method = f"{single}+{SERIES}" if single else SERIES
-        begin = f"starts from {single!r}, because {what}, and" if single else f"{what}; it"
-        return method, 0, f"{begin} compares the {len(dates[1])} dates with each other"
     few = f"there are fewer than {ENOUGH} dates, so each is masked separately"
-    if takes_haze(scene):
+    refinement, grown = "", 0
+    if dates is not None and len(dates[1]) >= ENOUGH:
+        refinement, does = SERIES, f"compares the {len(dates[1])} dates with each other"
+    elif takes_haze(scene):
+        refinement, grown = HAZE, MARGINS[HAZE]
+        does = f"looks for haze that a mask of one date misses; {few}"
+    if refinement:
         begin = f"starts from {single!r}, because {what}, and" if single else f"{what}; it"
-        method = f"{single}+{HAZE}" if single else HAZE
-        return (
-            method,
-            MARGINS[HAZE],
-            f"{begin} looks for haze that a mask of one date misses; {few}",
-        )
+        method = f"{single}+{refinement}" if single else refinement
+        return method, grown, f"{begin} {does}"
     if single is None:
         raise MissingBandError(
             "no mask of a single date can be made from these bands",
@@ -158,15 +156,15 @@ def _plan_cloud(scene: Scene, method: Mask, threshold: float | None, dilation: i
             array = array(scene.source)
         given = _on_scene(scene, array)
         return _finished("given", given.data, dilation)
-    if method == SERIES or method.endswith(f"+{SERIES}"):
-        begin = _best_single(scene)[0] if method == SERIES else method.removesuffix(f"+{SERIES}")
-        start = None if begin is None else _plan_cloud(scene, begin, threshold, 0)
-        return _finished(method, series_mask(scene, start), dilation)
-    if method == HAZE or method.endswith(f"+{HAZE}"):
-        begin = _best_single(scene)[0] if method == HAZE else method.removesuffix(f"+{HAZE}")
-        grown = 0 if begin is None else MARGINS.get(begin, MARGINS["scl"])
-        start = None if begin is None else _plan_cloud(scene, begin, threshold, grown)
-        return _finished(method, haze_mask(scene, start), dilation)
+    start, plus, refinement = method.rpartition("+")
+    if refinement in (SERIES, HAZE):
+        begin = start if plus else _best_single(scene)[0]
+        plan = None
+        if begin is not None:
+            grown = MARGINS.get(begin, MARGINS["scl"]) if refinement == HAZE else 0
+            plan = _plan_cloud(scene, begin, threshold, grown)
+        refine = haze_mask if refinement == HAZE else series_mask
+        return _finished(method, refine(scene, plan), dilation)
     if method in LAYER_METHODS:
         return _finished(method, layer_mask(scene, method, threshold).data, dilation)
     if method not in kernel.METHODS:

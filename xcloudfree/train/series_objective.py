@@ -31,7 +31,6 @@ DROPPED: Final = 0.3
 PULL: Final = 0.1
 """Weight of the squared distance of the weights from their start."""
 
-
 SURE: Final = 0.9
 """Confidence, from the differences between the dates, with which a network gains."""
 
