@@ -228,6 +228,17 @@ def test_bad_files_are_refused(tmp_path):
         xcf.models.load(bare)
 
 
+@pytest.mark.parametrize("place", [0.2, 0.5, 0.999])
+def test_a_flipped_bit_is_refused(tmp_path, place):
+    path = xcf.models.create("carf-tiny").save(tmp_path / "mine.safetensors")
+    content = bytearray(path.read_bytes())
+    start = 8 + int.from_bytes(content[:8], "little")  # of the weights
+    content[start + int(place * (len(content) - start))] ^= 1  # the least digit of a number
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match="not those that were written"):
+        xcf.models.load(path)
+
+
 class Payload:
     def __reduce__(self):
         return (exec, ("import pathlib; pathlib.Path('executed').touch()",))

@@ -49,6 +49,8 @@ ROWS = [
     "spoil(edit(options={'features': 3})); models.load(path)",
     "data = pathlib.Path(good()).read_bytes(); pathlib.Path(path).write_bytes(data[:-9])\n"
     "models.load(path)",
+    "data = bytearray(pathlib.Path(good()).read_bytes()); data[-9] ^= 1\n"
+    "pathlib.Path(path).write_bytes(data); models.load(path)",
     "model.for_bands(['B02'])",
     "torch.save([1], path := 'a.pt'); convert(path, 'carf')",
     "path = 'a.pt'; pathlib.Path(path).write_bytes(b'no'); convert(path, 'carf')",

@@ -17,7 +17,13 @@ from xcloudfree.exceptions import ModelError, WeightsError
 from xcloudfree.methods.temporal_context import scale
 from xcloudfree.models import networks
 from xcloudfree.models.spec import ModelSpec
-from xcloudfree.models.weights_file import check, check_size, read_tensors, write_tensors
+from xcloudfree.models.weights_file import (
+    check,
+    check_digest,
+    check_size,
+    read_tensors,
+    write_tensors,
+)
 
 
 class Model:
@@ -220,7 +226,7 @@ class Model:
                 fix="call save() with the name of a file in it",
                 option="name a file in it",
             )
-        metadata = {"xcloudfree": self.spec.to_json()}
+        metadata = {"xcloudfree": self.spec.to_json(), "digest": self.digest}
         return write_tensors(path, self.network.state_dict(), metadata)
 
     def push_to_hub(self, repo_id: str, *, private: bool = False, token: str | None = None) -> str:
@@ -260,7 +266,8 @@ class Model:
         Raises
         ------
         WeightsError
-            If the file is missing, truncated, a pickle, or does not match its own specification.
+            If the file is missing, truncated, damaged, a pickle, or does not match its own
+            specification.
         """
         path = Path(path)
         metadata, state = read_tensors(path)
@@ -282,7 +289,9 @@ class Model:
                 "models convert",
             ) from error
         check(path, spec, network)
-        return cls(spec, network)
+        model = cls(spec, network)
+        check_digest(path, metadata.get("digest"), model.digest)  # older files have none
+        return model
 
 
 def _filled(spec: ModelSpec, state: Mapping[str, Tensor]) -> nn.Module:

@@ -102,3 +102,13 @@ def check(path: Path, spec: ModelSpec, network: nn.Module) -> None:
             fix=f"write it again with model.save({str(path)!r})",
             option="convert the checkpoint again with xcloudfree models convert",
         )
+
+
+def check_digest(path: Path, written: str | None, read: str) -> None:
+    """Raise an error if the weights are not those that were written."""
+    if written not in (None, read):
+        raise WeightsError(
+            f"{path} is damaged: its weights are not those that were written",
+            fix=f"copy it again, or write it with model.save({str(path)!r})",
+            option="copy it again, or convert the checkpoint again",
+        )
