@@ -18,6 +18,7 @@ from xcloudfree.exceptions import ModelError
 from xcloudfree.models.shipped import FOLDER, read_spec
 from xcloudfree.models.spec import ModelSpec
 from xcloudfree.models.variants import ALIASES, ANY_BANDS, VARIANTS
+from xcloudfree.models.weights_file import check_file
 
 if TYPE_CHECKING:
     from xcloudfree.models.config import NetworkConfig
@@ -106,8 +107,6 @@ def load(source: str | Path, *, optical_bands: Sequence[str] | None = None) -> M
     >>> xcf.models.load("carf-tiny", optical_bands=["B02", "B03"]).spec.optical_bands
     ('B02', 'B03')
     """
-    from xcloudfree.models.model import Model
-
     if not isinstance(source, (str, PathLike)):
         raise ModelError(
             f"a model is loaded by a name or path, not by a {type(source).__name__}",
@@ -118,6 +117,8 @@ def load(source: str | Path, *, optical_bands: Sequence[str] | None = None) -> M
     if path is None:
         bands: dict[str, Any] = {} if optical_bands is None else {"optical_bands": optical_bands}
         return create(str(source), **bands)
+    from xcloudfree.models.model import Model
+
     model = Model.read(path)
     return model if optical_bands is None else model.for_bands(optical_bands)
 
@@ -128,7 +129,8 @@ def declared(source: Any) -> ModelSpec | None:
     if isinstance(source, (str, Path)):
         path, name = _weights(source), str(source)
         if path is not None:
-            spec = read_spec(path) if path.is_file() else None
+            check_file(path)
+            spec = read_spec(path)
         elif (key := ALIASES.get(name, name)) in VARIANTS:
             family, changes = VARIANTS[key]
             described = {field: changes[field] for field in _DESCRIPTION if field in changes}
@@ -242,11 +244,6 @@ def create(name: str = "carf-small", *, seed: int = 0, **options: Any) -> Model:
     >>> model.spec.optical_bands
     ('B02', 'B03', 'B04')
     """
-    import torch
-
-    from xcloudfree.models import networks
-    from xcloudfree.models.model import Model
-
     key = ALIASES.get(name, name)
     if key not in VARIANTS and key not in registry.names("models"):
         if key in _library_names():
@@ -259,6 +256,11 @@ def create(name: str = "carf-small", *, seed: int = 0, **options: Any) -> Model:
             fix="see the names in xcloudfree.models.list()",
             option="see `xcloudfree models list`",
         )
+    import torch
+
+    from xcloudfree.models import networks
+    from xcloudfree.models.model import Model
+
     family, changes = VARIANTS.get(key, (key, {}))
     options = {**changes, **options}
     if "context" in options:

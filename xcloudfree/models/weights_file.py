@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor, nn
 
 from xcloudfree.core.files import replacing
 from xcloudfree.core.normalisation import PRESETS
 from xcloudfree.exceptions import WeightsError
 from xcloudfree.models.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 NESTED = ("stages", "blocks", "layers")
 """Options that count parts within parts of a network."""
@@ -27,6 +28,8 @@ def write_tensors(
     path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str], call: str = ""
 ) -> Path:
     """Write a safetensors file under a temporary name and rename it when complete."""
+    from safetensors.torch import save
+
     whole = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
     with replacing(path, call or f"model.save({str(path)!r})") as partial:
         # save_file would make it readable for its owner alone
@@ -34,8 +37,8 @@ def write_tensors(
     return path
 
 
-def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Metadata and tensors of a safetensors file; never unpickles anything."""
+def check_file(path: Path) -> None:
+    """Raise an error for a missing file, or for a pickle; reads a few bytes."""
     if not path.is_file():
         raise WeightsError(
             f"there is no file {path}",
@@ -52,6 +55,11 @@ def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
             "model.network and write them with model.save(path), if you trust the file",
             option="convert it with xcloudfree models convert, if you trust the file",
         )
+
+
+def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Metadata and tensors of a safetensors file; never unpickles anything."""
+    check_file(path)
     try:
         with safe_open(path, framework="pt") as file:
             return dict(file.metadata() or {}), {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118

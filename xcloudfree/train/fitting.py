@@ -7,20 +7,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from math import inf
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 import xarray as xr
 
 from xcloudfree import models
+from xcloudfree.core.recognise import read
 from xcloudfree.exceptions import CloudFreeError, DataError
 from xcloudfree.masks.resolve import Mask
-from xcloudfree.models.model import Model
-from xcloudfree.train.batches import Sampling
-from xcloudfree.train.inputs import Target, datasets
+from xcloudfree.train.inputs import Target, datasets, recognised, spec_to_fit
 from xcloudfree.train.recipe import Recipe
-from xcloudfree.train.series_fitting import series_task
-from xcloudfree.train.tasks import crops_task
+
+if TYPE_CHECKING:
+    from xcloudfree.models.model import Model
 
 _USUAL = Recipe()
 
@@ -174,8 +173,15 @@ def fit(
         shares={"alpha": alpha, "simulated": simulated, "shrinkage": shrinkage},
         learning_rate=learning_rate,
     )
+    _check_data(datasets(data), target, model)
     try:
+        import torch
+
+        from xcloudfree.models.model import Model
+        from xcloudfree.train.batches import Sampling
         from xcloudfree.train.loop import Loop, Settings, run
+        from xcloudfree.train.series_fitting import series_task
+        from xcloudfree.train.tasks import crops_task
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "lightning":
             raise
@@ -265,6 +271,27 @@ def fit(
         elif config.reads_series:
             spec = spec.replace(metrics=objective.figures())
     return Model(spec.replace(note=note, trained=spec.trained or changed), network)
+
+
+def _check_data(data: list[xr.Dataset], target: Target, model: Any) -> None:
+    """Raise an error for what can be refused before torch is imported, which takes seconds."""
+    named = isinstance(model, (str, Path))
+    if not (models.known(model) if named else hasattr(model, "spec")):
+        models.load(model)  # raises the error
+    spec = models.declared(model)
+    if spec is None:  # only the network itself can say what it reads
+        return
+    if target is None:
+        scenes = [scene for scene, _ in recognised(data, None)]
+    else:
+        name = [target] if isinstance(target, str) else []
+        scenes = [read(ds.drop_vars(name, errors="ignore")) for ds in data]
+    if not spec.trained:  # can be made for other data
+        return
+    for scene in scenes:
+        scene.need_optical(spec.optical_bands, f"fitting {spec.name!r}")
+        scene.need_sar(spec.polarisations, f"fitting {spec.name!r}")
+    spec_to_fit(spec, scenes)
 
 
 def _check_unused(name: str, given: Mapping[str, Any], recipe: Recipe) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from copy import deepcopy
 from itertools import product
 from os import PathLike
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -14,10 +14,12 @@ import xarray as xr
 from xcloudfree.core.recognise import read
 from xcloudfree.core.scene import Scene
 from xcloudfree.exceptions import DataError, ModelError
-from xcloudfree.models.model import Model
 from xcloudfree.models.spec import ModelSpec
 from xcloudfree.models.variants import ANY_LEVEL
 from xcloudfree.train.splits import check_apart, regions, split
+
+if TYPE_CHECKING:
+    from xcloudfree.models.model import Model
 
 Target = str | xr.Dataset | Sequence[xr.Dataset] | None
 Given = tuple[Scene, Scene | None]
@@ -95,9 +97,16 @@ def held_out_data(
 
 def copy_to_fit(model: Model, scenes: Sequence[Scene]) -> Model:
     """Copy of a model with the level and backscatter quantity that the data declares."""
-    if model.spec.dates > 1:
+    from xcloudfree.models.model import Model
+
+    return Model(spec_to_fit(model.spec, scenes), deepcopy(model.network))
+
+
+def spec_to_fit(spec: ModelSpec, scenes: Sequence[Scene]) -> ModelSpec:
+    """Specification with the level and backscatter quantity that the data declares."""
+    if spec.dates > 1:
         raise ModelError(
-            f"{model.spec.name} reads {model.spec.dates} dates but a fit makes samples of one",
+            f"{spec.name} reads {spec.dates} dates but a fit makes samples of one",
             fix='fit a network of one date, such as fit(..., model="uncrtaints")',
             option="--model uncrtaints",
         )
@@ -113,16 +122,16 @@ def copy_to_fit(model: Model, scenes: Sequence[Scene]) -> Model:
     quantities = {s.quantity for s in scenes} - {None}
     if len(quantities) == 1:
         changes["sar_quantity"] = quantities.pop()
-    if model.spec.trained:
+    if spec.trained:
         changes.pop("sar_quantity", None)
-        any_level = model.spec.architecture in ANY_LEVEL
-        if not any_level and changes.pop("level") != model.spec.level:
+        any_level = spec.architecture in ANY_LEVEL
+        if not any_level and changes.pop("level") != spec.level:
             raise ModelError(
-                f"{model.spec.name} was fitted on {model.spec.level} but the data is not",
+                f"{spec.name} was fitted on {spec.level} but the data is not",
                 fix="start from an untrained model with xcloudfree.models.create(...)",
                 option="--model with an untrained one, such as carf-small",
             )
-    return Model(model.spec.replace(**changes), deepcopy(model.network))
+    return spec.replace(**changes)
 
 
 def _with_own_target(ds: xr.Dataset) -> Given:
