@@ -147,6 +147,11 @@ class Dates:
     time: int | None  # which leading dimension is time; None reads all images as one series
     days: tuple[float, ...] | None  # day number of each date, in the order of the data
 
+    @property
+    def ordered(self) -> Doubles:
+        """Day numbers in chronological order."""
+        return np.sort(np.array(self.days), kind="stable")
+
     def join(self, results: Sequence[NDArray[Any]], head: tuple[int, ...]) -> NDArray[Any]:
         """Results of the series, (time, ...) each, with the leading dimensions `head`."""
         order = self._order()

@@ -119,11 +119,6 @@ class _Reader(Stage, Dates):
     given: bool
     classes: bool
 
-    @property
-    def ordered(self) -> NDArray[np.float64]:
-        """Day numbers in chronological order."""
-        return np.sort(np.array(self.days), kind="stable")
-
     def series(self, windows: Sequence[Mosaic]) -> Iterator[_Block]:
         """One for each place along the other leading dimensions; decoded image by image."""
         for stored, *others in self.places(windows):

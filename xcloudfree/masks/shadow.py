@@ -10,11 +10,12 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from xcloudfree.core.blocks import Output, Stage, map_windows, spread
+from xcloudfree.core.blocks import Output, Stage, Together, map_windows, side_of, spread
 from xcloudfree.core.grid import ground
+from xcloudfree.core.predictor import Dates
 from xcloudfree.core.radiometry import Calibration
 from xcloudfree.core.scene import Scene
-from xcloudfree.core.windows import Halo
+from xcloudfree.core.windows import WHOLE, Area, Encoded, Halo, Mosaic
 from xcloudfree.exceptions import CloudFreeError, DataError
 from xcloudfree.masks import shadow_geometry as kernel
 from xcloudfree.masks.plan import MaskPlan
@@ -31,10 +32,13 @@ _ANGLES = "sun_azimuth", "sun_elevation"
 _CALL = "mask(shadow=(azimuth, elevation))"
 
 
-def with_shadow(scene: Scene, plan: MaskPlan, shadow: Shadow) -> tuple[Any, str] | None:
+def with_shadow(
+    scene: Scene, plan: MaskPlan, shadow: Shadow, dates: Dates | None = None
+) -> tuple[Any, str] | None:
     """Mask of clouds and their shadow (*lead, y, x), and its label.
 
-    None if `shadow` is None and the sun, the grid or a band is unknown.
+    With `dates`, a pixel is only in shadow if it is brighter on other dates. None if `shadow` is
+    None and the sun, the grid or a band is unknown.
     """
     try:
         angles = sun_angles(scene, shadow)
@@ -55,7 +59,18 @@ def with_shadow(scene: Scene, plan: MaskPlan, shadow: Shadow) -> tuple[Any, str]
         lead=len(scene.lead),
         plan=Halo(plan.reach + marking.radius),
     )
-    # second pass: the same displacements for all images with the same sun
+    # what is as dark on its other dates, such as a forest, is no shadow
+    if dates is not None:
+        bands = layer.select(layer.names[:2])
+        comparing = _Compare(dates.time, dates.days, scene.calibration())
+        (state,) = map_windows(
+            comparing,
+            [bands.planes(), [state]],
+            [Output(np.dtype("uint8"))],
+            lead=len(scene.lead),
+            together=Together(dates.time, side_of(len(dates.ordered), 2, 0)),
+        )
+    # last pass: the same displacements for all images with the same sun
     known = np.isfinite(angles).all(-1)
     table, places = np.unique(angles.reshape(-1, 2), axis=0, return_inverse=True)
     offsets = tuple(
@@ -194,8 +209,25 @@ class _MarkDark(Stage):
 
 
 @dataclass(frozen=True)
+class _Compare(Stage, Dates):
+    """Stage of a series: pixels that are as dark on their other dates are not dark."""
+
+    calibration: Calibration
+
+    joins = True
+
+    def __call__(self, *windows: Mosaic, core: Area) -> tuple[NDArray[np.uint8]]:
+        """States (*lead, y, x) of the core; the windows are the infrared bands, then the states."""
+        found = []
+        for stored, state in self.places(windows):
+            values = Encoded(stored, self.calibration.decode, 2).decoded()
+            found.append(kernel.compared(state[..., *WHOLE], values, self.ordered)[..., *core])
+        return (self.join(found, windows[0].shape[:-3]),)
+
+
+@dataclass(frozen=True)
 class _CastShadow(Stage):
-    """Second stage: the shadow of the clouds, added to them."""
+    """Last stage: the shadow of the clouds, added to them."""
 
     offsets: tuple[tuple[kernel.Offset, ...], ...]
     radius: int
