@@ -290,6 +290,54 @@ def test_shadow_of_simulated_skies_is_found_with_known_rates():
     assert precision > 0.7
 
 
+def test_what_is_as_dark_on_other_dates_is_no_shadow():
+    dark, cloud = kernel.DARK, kernel.CLOUD
+    # by pixel: a forest, a shadow, one that others are too, and one that no other date shows
+    state = np.array([[dark, dark, dark, dark], [dark, 0, dark, cloud], [0, 0, 0, cloud]], "u1")
+    near = np.array([[0.10, 0.10, 0.10, 0.1], [0.1, 0.3, 0.1, 0.9], [0.11, 0.3, 0.3, 0.9]])
+    short = np.array([[0.05, 0.05, 0.05, 0.1], [0.05, 0.1, 0.05, 0.9], [0.05, 0.1, 0.1, 0.9]])
+    infrared = np.stack([near, short], 1)[..., None, :].astype("float32")
+    found = kernel.compared(state[:, None], infrared, np.array([0.0, 5.0, 10.0]))[:, 0]
+    expected = [[0, dark, dark, dark], [0, 0, dark, cloud], [0, 0, 0, cloud]]
+    np.testing.assert_array_equal(found, expected)
+    # two images of one pass are no other dates
+    twins = kernel.compared(state[:2, None], infrared[:2], np.array([0.0, 0.1]))
+    np.testing.assert_array_equal(twins[:, 0], state[:2])
+
+
+@pytest.fixture(scope="module")
+def forest():
+    """A series with a dark forest, its mask with shadow by reconstruct()'s rule, and the truth."""
+    options = {"dates": 6, "cover": [0.1, 0.4, 0.6, 0.05, 0.5, 0.3], "seed": 7}
+    ds, layers = (make((192, 192), **options) for make in (simulate_scene, simulate_layers))
+    return ds, ds.cloudfree.mask("score+series", shadow=None), layers
+
+
+def test_a_series_finds_shadow_and_leaves_a_dark_forest(forest):
+    ds, found, layers = forest
+    without = ds.cloudfree.mask("score+series")
+    each = ds.cloudfree.mask(without, shadow=True)  # every date by itself
+    assert found.attrs["method"] == "score+series+shadow"
+    clear = (layers.opacity < 0.01) & (layers.shadow < 0.01) & ~without
+    conifers, shaded = clear & (layers.landcover == 7), (layers.shadow > 0.3) & ~without
+    lost, found_shadow = (
+        [float(mask.where(where).mean()) for mask in (each, found)] for where in (conifers, shaded)
+    )
+    assert lost[0] > 0.1
+    assert lost[1] < 0.01
+    assert found_shadow[1] > max(0.2, 0.95 * found_shadow[0])
+    assert bool((found | ~without).all())
+
+
+@settings(deadline=None, max_examples=4)
+@given(st.integers(40, 150), st.integers(40, 170), st.integers(1, 6), st.permutations(range(6)))
+def test_shadow_of_a_series_depends_on_no_chunks_and_no_order(forest, y, x, time, order):
+    ds, expected, _ = forest
+    lazy = ds.isel(time=order).chunk(y=y, x=x, time=time)
+    found = lazy.cloudfree.mask("score+series", shadow=None)
+    np.testing.assert_array_equal(found.values, expected.values[list(order)])
+
+
 SITES = ("worldcereal_00002806639B424A", "worldcereal_000028085BF08E7E")
 
 
