@@ -26,7 +26,7 @@ CHANGE = 0.03
 """Reflectance by which cloud or shadow change a pixel that the mask should have."""
 CURVE = 128
 """Side in px of the window for the curve of a place."""
-DILATE = 3
+DILATE = 1
 """Pixels by which the mask is extended."""
 BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
 MODEL = "kernel-fusion"
