@@ -32,6 +32,7 @@ EVERY = 14
 """Cases of the protocol that are drawn: the first, and each so many after it."""
 SHOWN = ("geomedian", "area-regression+nearby")
 DRAWN = {
+    "kernel-fusion": "#332288",
     "area-regression+nearby": "#aa3377",
     "area-regression": "#ee6677",
     "starfm": "#4477aa",
@@ -42,6 +43,7 @@ DRAWN = {
     "clear mean": "#999999",
 }
 """Methods of the picture of gaps: the best of each family, and the mean."""
+DAYS = (0, 15, 30)
 
 
 def differences() -> dict[str, np.ndarray]:
@@ -106,10 +108,10 @@ def gaps(path: Path) -> None:
         found = table_of_gaps(text, kind)
         for name, colour in DRAWN.items():
             if name in found:
-                style = {"lw": 2.5 if name.startswith("area") else 1.5, "marker": "o", "ms": 4}
+                style = {"lw": 2.5 if name == "kernel-fusion" else 1.5, "marker": "o", "ms": 4}
                 style["ls"] = "--" if name.endswith("+offset") else "-"
-                ax.plot((0, 15, 30, 45), found[name], color=colour, label=name, **style)
-        ax.set(xlabel="days without observation before and after", xticks=(0, 15, 30, 45))
+                ax.plot(DAYS, found[name], color=colour, label=name, **style)
+        ax.set(xlabel="days without observation before and after", xticks=DAYS)
         ax.set_title(title, fontsize=11)
         ax.grid(color="0.9")
         ax.spines[["top", "right"]].set_visible(False)

@@ -140,7 +140,7 @@ def claimed(cases, claims):
 @click.option("--folder", type=Path, default=Path("out/results"), show_default=True)
 @click.option("--jobs", default=2, show_default=True, help="Processes that share the cases.")
 @click.option("--dates", default=22, show_default=True, help="Hidden dates of each series.")
-@click.option("--gaps", default="0,15,30,45", show_default=True, help="Days.")
+@click.option("--gaps", default="0,15,30", show_default=True, help="Days.")
 @click.option("--without", default="", help="Methods to leave out, with commas between.")
 @click.option("--claims", type=Path, hidden=True)
 @click.option("--commit", default="", help="Of the code, where it is not a git checkout.")
