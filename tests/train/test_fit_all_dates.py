@@ -182,7 +182,7 @@ def test_several_series_and_separate_validation(series, monkeypatch):
     monkeypatch.setattr(series_fitting, "ROUNDS", 8)
     early, late = series.isel(time=slice(0, 5)), series.isel(time=slice(5, None))
     mask = lambda ds: xr.zeros_like(ds.B02, bool)  # noqa: E731
-    fitted = xcf.fit([early, early], "carf-series", validation=late, mask=mask, **FEW)
+    fitted = xcf.fit(iter([early, early]), "carf-series", validation=late, mask=mask, **FEW)
     assert 2 <= fitted.spec.metrics["held-out dates"] <= 4
     with pytest.raises(DataError, match="same pixels"):
         xcf.fit(series, shaken(), validation=late, mask=mask, **FEW)

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from xcloudfree.core.blocks import Output, map_windows
 from xcloudfree.core.nodata import declared
-from xcloudfree.core.predictor import Dates
 from xcloudfree.core.radiometry import Calibration
 from xcloudfree.core.scene import Scene
 from xcloudfree.core.windows import Tiles
@@ -80,8 +79,7 @@ def plan_mask(
             fix="call mask(method='scl', shadow=False), or mask(method='l2a', shadow=True)",
             option="--mask scl or --mask l2a --shadow",
         )
-    series = dates_of(scene) if isinstance(method, str) and method.endswith(SERIES) else None
-    dates = series and Dates(series[0], tuple(series[1].tolist()))
+    dates = dates_of(scene) if isinstance(method, str) and method.endswith(SERIES) else None
     shaded = with_shadow(scene, replace(plan, dilation=0), shadow, dates)
     if shaded is None:
         return plan

@@ -33,11 +33,15 @@ _CALL = "mask(shadow=(azimuth, elevation))"
 
 
 def with_shadow(
-    scene: Scene, plan: MaskPlan, shadow: Shadow, dates: Dates | None = None
+    scene: Scene,
+    plan: MaskPlan,
+    shadow: Shadow,
+    dates: tuple[int, NDArray[np.float64]] | None,
 ) -> tuple[Any, str] | None:
     """Mask of clouds and their shadow (*lead, y, x), and its label.
 
-    With `dates`, a pixel is only in shadow if it is brighter on other dates. None if `shadow` is
+    With `dates`, as from :func:`~xcloudfree.masks.series.dates_of`, a pixel is only in shadow if it
+    is brighter on other dates. None if `shadow` is
     None and the sun, the grid or a band is unknown.
     """
     try:
@@ -61,14 +65,14 @@ def with_shadow(
     )
     # what is as dark on its other dates, such as a forest, is no shadow
     if dates is not None:
-        bands = layer.select(layer.names[:2])
-        comparing = _Compare(dates.time, dates.days, scene.calibration())
+        axis, days = dates
+        infrared = layer.select(layer.names[:2])
         (state,) = map_windows(
-            comparing,
-            [bands.planes(), [state]],
+            _Compare(axis, tuple(days.tolist()), scene.calibration()),
+            [infrared.planes(), [state]],
             [Output(np.dtype("uint8"))],
             lead=len(scene.lead),
-            together=Together(dates.time, side_of(len(dates.ordered), 2, 0)),
+            together=Together(axis, side_of(len(days), len(infrared.names), 0)),
         )
     # last pass: the same displacements for all images with the same sun
     known = np.isfinite(angles).all(-1)

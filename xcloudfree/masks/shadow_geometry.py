@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from xcloudfree.core.box_sums import whole_box_sums
 from xcloudfree.core.windows import Area, widened
+from xcloudfree.masks.matched_filter import AROUND as DATES
 from xcloudfree.masks.matched_filter import nearest
 
 CLOUD, DIM, DARK = 1, 2, 4
@@ -43,9 +44,6 @@ SHARE = 0.5
 
 DARKNESS = 0.85
 """Share of the mean around, in near and short-wave infrared, below which a pixel is dark."""
-
-DATES = 7
-"""Number of dates around with which a date of a series is compared."""
 
 BRIGHTER = 0.9
 """Share of its brightest date around, in near and short-wave infrared, below which a pixel of a

@@ -173,7 +173,8 @@ def fit(
         shares={"alpha": alpha, "simulated": simulated, "shrinkage": shrinkage},
         learning_rate=learning_rate,
     )
-    _check_data(datasets(data), target, model)
+    several = datasets(data)
+    _check_data(several, target, model)
     try:
         import torch
 
@@ -212,10 +213,10 @@ def fit(
             "shrinkage": shrinkage, "cache": cache,
         }  # fmt: skip
         _check_unused(start.spec.name, given, recipe)
-        task = series_task(start, datasets(data), validation, how, progress)
+        task = series_task(start, several, validation, how, progress)
     else:
         task = crops_task(
-            start, model, datasets(data), target, validation, how, loss, alpha, shrinkage, batch,
+            start, model, several, target, validation, how, loss, alpha, shrinkage, batch,
             log is not None,
         )  # fmt: skip
     objective = task.objective
